@@ -1,0 +1,21 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { AuthenticationMethod, Principal } from './principal.js'
+
+/** What an authenticator knows of the caller besides the credential. */
+export interface AuthenticationContext {
+  readonly address: string | null
+  readonly requestId: string
+}
+
+/** Turns one kind of credential into a principal. The auth package adds these to the guard. */
+export interface Authenticator {
+  readonly method: AuthenticationMethod
+  /** The credential of this kind in the headers, or null. Must not throw. */
+  find (headers: IncomingHttpHeaders): string | null
+  /** Whether a bare token (JSON-RPC `authenticate`) is of this kind, judged by its form alone. */
+  accepts (token: string): boolean
+  /** Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever was wrong with the credential. */
+  authenticate (token: string, context: AuthenticationContext): Principal | Promise<Principal>
+  /** Whether a principal authenticated earlier, on a connection that lives on, is still valid. */
+  isAlive? (principal: Principal): boolean | Promise<boolean>
+}

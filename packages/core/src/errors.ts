@@ -1,0 +1,42 @@
+import { defineError, type MartyErrorConstructor } from './marty-error.js'
+
+export const OptionInvalid: MartyErrorConstructor<'MARTY_CORE_OPT_INVALID'> = defineError({
+  code: 'MARTY_CORE_OPT_INVALID',
+  statusCode: 500,
+  message: 'An option of the guard is not valid'
+})
+
+/** Stops the start: a route or RPC method does not say who may call it. */
+export const RuleMissing: MartyErrorConstructor<'MARTY_CORE_RULE_MISSING'> = defineError({
+  code: 'MARTY_CORE_RULE_MISSING',
+  statusCode: 500,
+  message: 'An operation has no security rule'
+})
+
+/** Stops the start: a rule that nobody could enforce as written. */
+export const RuleInvalid: MartyErrorConstructor<'MARTY_CORE_RULE_INVALID'> = defineError({
+  code: 'MARTY_CORE_RULE_INVALID',
+  statusCode: 500,
+  message: 'A security rule is not valid'
+})
+
+/** A route that escaped the boot check, because it was registered before the guard, is denied. */
+export const RouteUndeclared: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNDECLARED'> = defineError({
+  code: 'MARTY_CORE_ROUTE_UNDECLARED',
+  statusCode: 403,
+  message: 'This route does not say who may call it, so nobody may'
+})
+
+/** No credential was given where one is needed (RFC 6750 section 3). */
+export const Unauthenticated: MartyErrorConstructor<'MARTY_CORE_UNAUTHENTICATED'> = defineError({
+  code: 'MARTY_CORE_UNAUTHENTICATED',
+  statusCode: 401,
+  message: 'Authentication is required'
+})
+
+/** A credential was given and is not valid. It says nothing of which part was wrong. */
+export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INVALID'> = defineError({
+  code: 'MARTY_CORE_CREDENTIAL_INVALID',
+  statusCode: 401,
+  message: 'The credential is not valid'
+})

@@ -1,0 +1,164 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { AuthenticationContext, Authenticator } from './authenticator.js'
+import { compilePipeline } from './pipeline.js'
+import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
+import type { EventSink, SecurityEvent } from './event.js'
+import { MartyError } from './marty-error.js'
+import type { Check, GuardedOperation, Operation } from './operation.js'
+import type { AuthenticationMethod, Principal } from './principal.js'
+import type { SecurityRule } from './rule.js'
+import { verifyRule } from './verify-rule.js'
+
+export interface GuardOptions {
+  /**
+   * Refuse to boot, and deny, when a route has no rule. Plugins used alone in a plain application
+   * leave routes without a rule untouched.
+   * @default false
+   */
+  readonly strict?: boolean
+}
+
+/** Something that is callable and must say by whom. */
+export interface OperationSource {
+  readonly name: string
+  readonly transport: Operation['transport']
+  readonly rule: SecurityRule | undefined
+  /** Where it was declared, for the message: `GET /status (routes/status.js:12)`. */
+  readonly where: string
+}
+
+/** The ordered pipeline of checks in front of every operation, and the events that come out of it. */
+export interface Guard {
+  readonly strict: boolean
+  addCheck (check: Check): void
+  addAuthenticator (authenticator: Authenticator): void
+  addSink (sink: EventSink): void
+  /**
+   * Declares an operation. Its checks are compiled when the application is ready, when every plugin
+   * has added its own; until then, `run` throws. Null when it has no rule and the guard is not strict.
+   */
+  operation (source: OperationSource): GuardedOperation | null
+  /** Compiles every declared operation; throws one error that names every bad rule. Later operations compile at once. */
+  compile (): void
+  /** Every declared operation, for documents and audits. */
+  operations (): readonly GuardedOperation[]
+  /** The principal of the first credential found in the headers; null when there is none. */
+  identify (headers: IncomingHttpHeaders, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
+  /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
+  authenticate (token: string, context: AuthenticationContext): Promise<Principal>
+  /** Whether a principal that was authenticated earlier may still act. */
+  isAlive (principal: Principal): boolean | Promise<boolean>
+  /** Tells every sink. Settles when they have; never rejects. */
+  emit (event: SecurityEvent): Promise<void>
+}
+
+class CompiledOperation implements GuardedOperation {
+  readonly name: string
+  readonly transport: Operation['transport']
+  readonly rule: SecurityRule
+  checks = 0
+  run: GuardedOperation['run'] = () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
+
+  constructor (source: OperationSource, rule: SecurityRule) {
+    this.name = source.name
+    this.transport = source.transport
+    this.rule = rule
+  }
+}
+
+export function createGuard (options: GuardOptions = {}): Guard {
+  const strict = options.strict ?? false
+  const checks: Check[] = []
+  const authenticators: Authenticator[] = []
+  const sinks: EventSink[] = []
+  const declared: Array<{ operation: CompiledOperation, where: string }> = []
+  const missing: string[] = []
+  let compiled = false
+
+  const guard: Guard = {
+    strict,
+    addCheck (check) { checks.push(check) },
+    addAuthenticator (authenticator) { authenticators.push(authenticator) },
+    addSink (sink) { sinks.push(sink) },
+
+    operation (source) {
+      if (source.rule === undefined || source.rule === null) {
+        if (!strict) return null
+        if (compiled) throw missingRules([source.where])
+        missing.push(source.where)
+        return null
+      }
+      const operation = new CompiledOperation(source, Object.freeze({ ...source.rule }))
+      declared.push({ operation, where: source.where })
+      if (compiled) compileOne(operation, source.where)
+      return operation
+    },
+
+    compile () {
+      if (compiled) return
+      compiled = true
+      const problems: string[] = []
+      for (const { operation, where } of declared) {
+        try {
+          compileOne(operation, where)
+        } catch (error) {
+          problems.push(error instanceof Error ? error.message : String(error))
+        }
+      }
+      if (problems.length > 0) throw new RuleInvalid(problems.join('\n'))
+      if (missing.length > 0) throw missingRules(missing)
+    },
+
+    operations: () => declared.map(({ operation }) => operation),
+
+    identify (headers, context, methods) {
+      for (const authenticator of authenticators) {
+        if (methods !== undefined && !methods.includes(authenticator.method)) continue
+        const token = authenticator.find(headers)
+        if (token !== null) return authenticator.authenticate(token, context)
+      }
+      return null
+    },
+
+    async authenticate (token, context) {
+      const authenticator = authenticators.find(candidate => candidate.accepts(token))
+      if (authenticator === undefined) throw new CredentialInvalid(invalidCredential)
+      return await authenticator.authenticate(token, context)
+    },
+
+    isAlive (principal) {
+      if (principal.expiresAt !== null && principal.expiresAt <= Date.now()) return false
+      const authenticator = authenticators.find(candidate => candidate.method === principal.authenticatedBy)
+      return authenticator?.isAlive?.(principal) ?? true
+    },
+
+    async emit (event) {
+      await Promise.allSettled(sinks.map(async sink => { await sink(event) }))
+    }
+  }
+
+  function compileOne (operation: CompiledOperation, where: string): void {
+    verifyRule(operation.rule, where, checks, authenticators.map(authenticator => authenticator.method))
+    try {
+      const runs = compilePipeline(guard, operation, checks)
+      operation.run = runs.run
+      operation.checks = runs.checks
+    } catch (error) {
+      if (error instanceof MartyError) throw new RuleInvalid(`${where}: ${error.message}`)
+      throw error
+    }
+  }
+
+  return guard
+}
+
+/** RFC 6750 section 3.1: one answer for every way a credential can be wrong. */
+export const invalidCredential: { readonly headers: Readonly<Record<string, string>> } = Object.freeze({
+  headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
+})
+
+function missingRules (where: readonly string[]): Error {
+  return new RuleMissing(`${where.length === 1 ? 'An operation does' : `${where.length} operations do`} not say who may call ${where.length === 1 ? 'it' : 'them'}:\n` +
+    where.map(line => `  ${line}`).join('\n') +
+    '\nAdd config: { security: { permission: \'resource:action\' } } to each, or { public: true } if anybody may.')
+}

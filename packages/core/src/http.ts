@@ -1,0 +1,79 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { createCall } from './call.js'
+import { RouteUndeclared } from './errors.js'
+import { createGuard, type Guard, type GuardOptions } from './guard.js'
+import type { GuardedOperation } from './operation.js'
+import { ANONYMOUS } from './principal.js'
+import type { SecurityRule } from './rule.js'
+
+// Fastify copies a route's config (symbols too), so the operation travels inside it.
+const kOperation = Symbol('marty.operation')
+type RouteConfig = { [kOperation]?: GuardedOperation, security?: SecurityRule }
+
+const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
+
+/**
+ * The guard of this application, made and bound to its requests on first use. Every plugin calls it, so each
+ * is usable alone; `strict` counts only for the call that makes the guard.
+ */
+export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}): Guard {
+  if (fastify.hasDecorator('guard')) return fastify.guard
+  const guard = createGuard(options)
+  fastify.decorate('guard', guard)
+  fastify.decorateRequest('principal', null as never)
+
+  const notFound = guard.operation({ name: '404', transport: 'http', rule: { public: true }, where: 'the answer to unknown URLs' })
+
+  fastify.addHook('onRoute', route => { declareRoute(guard, route) })
+  fastify.addHook('onReady', async () => { guard.compile() })
+
+  fastify.addHook('onRequest', function (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
+    request.principal = ANONYMOUS
+    const operation = request.is404 ? notFound : (request.routeOptions.config as RouteConfig)[kOperation]
+    if (operation === undefined || operation === null) {
+      done(guard.strict ? new RouteUndeclared() : undefined)
+      return
+    }
+    if (operation.checks === 0) {
+      done()
+      return
+    }
+    const call = createCall(operation, request.id, request.ip ?? null, request.headers, ANONYMOUS)
+    const pass = (): void => {
+      request.principal = call.principal
+      if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
+      done()
+    }
+    const fail = (error: unknown): void => {
+      if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
+      done(error as Error)
+    }
+    try {
+      const answer = operation.run(call)
+      if (answer === undefined) pass()
+      else answer.then(pass, fail)
+    } catch (error) {
+      fail(error)
+    }
+  })
+  return guard
+}
+
+/**
+ * Says who may call a route that a third-party plugin registers without a rule, such as the preflight route
+ * of `@fastify/cors`. Call it before that plugin.
+ */
+export function declareRule (fastify: FastifyInstance, method: string, url: string, rule: SecurityRule): void {
+  const guard = useGuard(fastify)
+  const rules = presets.get(guard) ?? new Map<string, SecurityRule>()
+  presets.set(guard, rules.set(`${method.toUpperCase()} ${url}`, rule))
+}
+
+function declareRoute (guard: Guard, route: RouteOptions): void {
+  const config: RouteConfig = route.config ??= {}
+  // HEAD is registered by Fastify with the config of its GET route: the same rule, compiled once.
+  if (config[kOperation] !== undefined) return
+  const name = `${[route.method].flat().join(',')} ${route.url}`
+  const operation = guard.operation({ name, transport: 'http', rule: config.security ?? presets.get(guard)?.get(name), where: `route ${name}` })
+  if (operation !== null) config[kOperation] = operation
+}

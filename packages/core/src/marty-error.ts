@@ -1,0 +1,82 @@
+/** What an error tells besides its code. Nothing in here may be secret: it is sent to the caller. */
+export interface ErrorDetails {
+  /** Replaces the error's standing message. */
+  readonly message?: string
+  /** Response headers that belong to the error, such as `Retry-After`. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** Machine-readable facts: members of the problem document and of JSON-RPC's `error.data`. */
+  readonly data?: Readonly<Record<string, unknown>>
+  readonly cause?: unknown
+}
+
+/** What every error of one code has in common. */
+export interface ErrorDefinition<Code extends string = string> {
+  readonly code: Code
+  /** HTTP status; errors that stop the start use 500. */
+  readonly statusCode: number
+  /** JSON-RPC 2.0 error code. @default derived from the status, see {@link rpcCodeOf} */
+  readonly rpcCode?: number
+  readonly message: string
+  /** Problem type URI (RFC 9457 section 3.1.1). @default `urn:marty:error:CODE` */
+  readonly type?: string
+}
+
+/** The base of every error this framework throws: a stable code for both transports. */
+export class MartyError extends Error {
+  readonly code: string
+  readonly statusCode: number
+  readonly rpcCode: number
+  readonly type: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly data: Readonly<Record<string, unknown>>
+
+  constructor (definition: ErrorDefinition, details: ErrorDetails = {}) {
+    super(details.message ?? definition.message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.name = 'MartyError'
+    this.code = definition.code
+    this.statusCode = definition.statusCode
+    this.rpcCode = definition.rpcCode ?? rpcCodeOf(definition.statusCode)
+    this.type = definition.type ?? `urn:marty:error:${definition.code}`
+    this.headers = details.headers ?? {}
+    this.data = details.data ?? {}
+  }
+}
+
+export interface MartyErrorConstructor<Code extends string = string> {
+  new (details?: ErrorDetails | string): MartyError & { readonly code: Code }
+  readonly definition: ErrorDefinition<Code>
+}
+
+/**
+ * Makes the constructor of one coded error. A string argument is short for `{ message }`.
+ *
+ * @example
+ * export const TokenInvalid: MartyErrorConstructor<'MARTY_AUTH_TOKEN_INVALID'> =
+ *   defineError({ code: 'MARTY_AUTH_TOKEN_INVALID', statusCode: 401, message: 'The token is not valid' })
+ */
+export function defineError<const Code extends string> (definition: ErrorDefinition<Code>): MartyErrorConstructor<Code> {
+  class Defined extends MartyError {
+    static readonly definition: ErrorDefinition<Code> = definition
+    declare readonly code: Code
+    constructor (details: ErrorDetails | string = {}) {
+      super(definition, typeof details === 'string' ? { message: details } : details)
+    }
+  }
+  return Defined
+}
+
+/** JSON-RPC error code for an HTTP status: the application codes of the camera service, otherwise the standard ones. */
+export function rpcCodeOf (statusCode: number): number {
+  switch (statusCode) {
+    case 400: case 413: case 415: case 422: return -32602
+    case 401: return -32001
+    case 403: return -32002
+    case 404: return -32010
+    case 409: return -32020
+    case 501: return -32030
+    case 429: return -32040
+    case 502: case 503: case 504: return -32050
+    case 507: return -32060
+    default: return -32603
+  }
+}

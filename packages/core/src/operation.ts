@@ -1,0 +1,41 @@
+import type { Call } from './call.js'
+import type { SecurityRule } from './rule.js'
+
+/** One thing that can be called: an HTTP route or a JSON-RPC method. */
+export interface Operation {
+  /** `GET /cameras/:id` or `take_snapshot`: the pattern, never the raw URL. */
+  readonly name: string
+  readonly transport: 'http' | 'rpc'
+  readonly rule: SecurityRule
+}
+
+/** An operation whose checks are compiled: what a transport runs for each call. */
+export interface GuardedOperation extends Operation {
+  /**
+   * Runs admit, authenticate, throttle and authorize. Returns nothing when every check answered
+   * synchronously; throws or rejects with a coded error when one refuses.
+   */
+  run (call: Call): void | Promise<void>
+  /** Number of compiled checks; zero for a public operation without limits. */
+  readonly checks: number
+}
+
+/** One compiled check. It throws a coded error to refuse. */
+export type CheckRun = (call: Call) => void | Promise<void>
+
+export type Stage = 'admit' | 'throttle' | 'authorize'
+
+/** What a plugin adds to the guard. */
+export interface Check {
+  readonly name: string
+  readonly stage: Stage
+  /** Members of `SecurityRule` this check understands; a rule with a member nobody understands does not boot. */
+  readonly keys: readonly string[]
+  /**
+   * Compiles the check for one operation, once, when the application is ready.
+   * Null when the operation needs nothing of it. Throws `MARTY_CORE_RULE_INVALID` for a bad rule.
+   */
+  compile (operation: Operation): CheckRun | null
+  /** For throttling: what runs instead when authentication failed. */
+  compileFailure? (operation: Operation): CheckRun | null
+}

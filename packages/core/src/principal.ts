@@ -1,0 +1,31 @@
+/** How a principal proved who it is. */
+export type AuthenticationMethod = 'jwt' | 'apiKey' | 'session' | 'mtls'
+
+/** Who is calling. The same shape for a person, a service, an API key and nobody. */
+export interface Principal {
+  /** Stable identifier, unique within its kind: the `sub` of a token, the id of a key. */
+  readonly id: string
+  readonly kind: 'user' | 'service' | 'key' | 'anonymous'
+  readonly roles: readonly string[]
+  /** OAuth scopes; empty when the credential carries none. */
+  readonly scopes: readonly string[]
+  /** Identifier of the credential's session (`jti`, session id hash); null for anonymous callers. */
+  readonly session: string | null
+  /** Verified claims of the credential, as issued. */
+  readonly claims: Readonly<Record<string, unknown>>
+  readonly authenticatedBy: AuthenticationMethod | null
+  /** When the credential stops being valid, in milliseconds since the epoch; null for never. */
+  readonly expiresAt: number | null
+}
+
+/** The caller that has not proved anything. */
+export const ANONYMOUS: Principal = Object.freeze({
+  id: 'anonymous',
+  kind: 'anonymous',
+  roles: Object.freeze([]),
+  scopes: Object.freeze([]),
+  session: null,
+  claims: Object.freeze({}),
+  authenticatedBy: null,
+  expiresAt: null
+})

@@ -1,0 +1,55 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { STATUS_CODES } from 'node:http'
+import { MartyError } from './marty-error.js'
+
+/** Problem details for HTTP APIs (RFC 9457), as this framework writes them. */
+export interface Problem {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly detail: string
+  readonly instance: string
+  readonly code: string
+  readonly request_id: string
+  readonly [extension: string]: unknown
+}
+
+/**
+ * Turns any error into a problem document that is safe to send: errors that nobody meant for the caller
+ * become a plain 500 without their message.
+ */
+export function toProblem (error: unknown, instance: string, requestId: string): Problem {
+  if (error instanceof MartyError && (error.statusCode < 500 || error.statusCode === 501 || error.statusCode >= 502)) {
+    return problem(error.type, error.statusCode, error.message, error.code, instance, requestId, error.data)
+  }
+  const { statusCode, code, message } = (error ?? {}) as Partial<FastifyError>
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
+    return problem('about:blank', statusCode, message ?? '', code ?? 'MARTY_CORE_BAD_REQUEST', instance, requestId)
+  }
+  return problem('about:blank', 500, 'The request could not be completed; the service has logged why', 'MARTY_CORE_INTERNAL', instance, requestId)
+}
+
+/** Fastify error handler that answers every failure as `application/problem+json`. */
+export function problemErrorHandler (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const document = toProblem(error, pathOf(request.url), request.id)
+  if (document.status >= 500) request.log.error({ err: error }, 'request failed')
+  else request.log.info({ code: document.code, status: document.status }, 'request refused')
+  if (error instanceof MartyError) void reply.headers(error.headers)
+  return reply.code(document.status).type('application/problem+json').send(document)
+}
+
+/** Fastify not-found handler in the same shape. */
+export function problemNotFoundHandler (request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return reply.code(404).type('application/problem+json')
+    .send(problem('about:blank', 404, 'There is nothing here', 'MARTY_CORE_NOT_FOUND', pathOf(request.url), request.id))
+}
+
+function problem (type: string, status: number, detail: string, code: string, instance: string, requestId: string, data: Readonly<Record<string, unknown>> = {}): Problem {
+  return { ...data, type, title: STATUS_CODES[status] ?? 'Error', status, detail, instance, code, request_id: requestId }
+}
+
+/** Query strings carry tokens and must not come back in an answer. */
+function pathOf (url: string): string {
+  const query = url.indexOf('?')
+  return query === -1 ? url : url.slice(0, query)
+}

@@ -1,0 +1,201 @@
+import t from 'tap'
+import Fastify, { type FastifyInstance } from 'fastify'
+import {
+  ANONYMOUS, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
+  useGuard, type Authenticator, type Check, type MartyError, type Principal, type SecurityEvent, type SecurityRule
+} from '@marty/core'
+
+declare module '@marty/core' {
+  interface SecurityRule { readonly testRole?: string }
+}
+
+const alice: Principal = { ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['reader'], authenticatedBy: 'jwt', expiresAt: Date.now() + 60_000 }
+
+const bearer: Authenticator = {
+  method: 'jwt',
+  find: headers => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
+  accepts: token => token.includes('.'),
+  authenticate: async token => {
+    if (token !== 'alice.token') throw new CredentialInvalid(invalidCredential)
+    return alice
+  }
+}
+
+const Forbidden = defineError({ code: 'TEST_FORBIDDEN', statusCode: 403, message: 'no' })
+const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
+
+const roleCheck: Check = {
+  name: 'test-role',
+  stage: 'authorize',
+  keys: ['testRole'],
+  compile: operation => {
+    const role = operation.rule.testRole
+    return role === undefined ? null : call => { if (!call.principal.roles.includes(role)) throw new Forbidden() }
+  }
+}
+
+function build (strict = true): FastifyInstance {
+  const app = Fastify()
+  const guard = useGuard(app, { strict })
+  guard.addAuthenticator(bearer)
+  guard.addCheck(roleCheck)
+  app.setErrorHandler(problemErrorHandler)
+  t.teardown(() => app.close())
+  return app
+}
+
+const route = (app: FastifyInstance, url: string, security?: SecurityRule): void => {
+  app.get(url, { config: security === undefined ? {} : { security } }, async request => ({ id: request.principal.id }))
+}
+
+t.test('a route without a rule stops the start and is named', async t => {
+  const app = build()
+  route(app, '/ok', { public: true })
+  route(app, '/forgotten')
+  await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_MISSING', message: /route GET \/forgotten/ })
+})
+
+t.test('a route registered before the guard is denied at the request', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.get('/early', async () => 'secret')
+  useGuard(app, { strict: true })
+  const answer = await app.inject('/early')
+  t.equal(answer.statusCode, 403)
+  t.notMatch(answer.body, 'secret')
+})
+
+t.test('without strict, routes without a rule are left alone', async t => {
+  const app = build(false)
+  route(app, '/plain')
+  t.equal((await app.inject('/plain')).statusCode, 200)
+})
+
+t.test('rules that nobody could enforce as written stop the start, all at once', async t => {
+  const app = build()
+  route(app, '/typo', { testRoel: 'x' } as SecurityRule)
+  route(app, '/both', { public: true, testRole: 'reader' })
+  route(app, '/neither', {})
+  route(app, '/false', { public: false } as unknown as SecurityRule)
+  route(app, '/nobody', { authenticate: [] })
+  route(app, '/method', { authenticate: ['apiKeys'] } as unknown as SecurityRule)
+  const error = await app.ready().then(() => null, error => error as MartyError)
+  t.equal(error?.code, 'MARTY_CORE_RULE_INVALID')
+  t.match(error?.message, /\/typo: .*testRoel; did you mean "testRole"\?/)
+  for (const url of ['/both', '/neither', '/false', '/nobody', '/method']) t.match(error?.message, url)
+})
+
+t.test('401 without a credential, 401 with a wrong one, 403 without the role, 200 with it', async t => {
+  const app = build()
+  route(app, '/reader', { testRole: 'reader' })
+  route(app, '/writer', { testRole: 'writer' })
+  route(app, '/any', { authenticate: true })
+  route(app, '/public', { public: true })
+  const authorization = 'Bearer alice.token'
+
+  const none = await app.inject('/reader')
+  t.equal(none.statusCode, 401)
+  t.equal(none.headers['www-authenticate'], 'Bearer')
+  t.match(none.headers['content-type'], 'application/problem+json')
+  t.match(none.json(), { code: 'MARTY_CORE_UNAUTHENTICATED', status: 401, instance: '/reader', request_id: String })
+
+  const wrong = await app.inject({ url: '/reader?token=secret', headers: { authorization: 'Bearer forged' } })
+  t.equal(wrong.statusCode, 401)
+  t.equal(wrong.headers['www-authenticate'], 'Bearer error="invalid_token"')
+  t.notMatch(wrong.body, 'secret')
+
+  t.equal((await app.inject({ url: '/writer', headers: { authorization } })).statusCode, 403)
+  t.same((await app.inject({ url: '/reader', headers: { authorization } })).json(), { id: 'alice' })
+  t.same((await app.inject({ url: '/any', headers: { authorization } })).json(), { id: 'alice' })
+  t.same((await app.inject('/public')).json(), { id: 'anonymous' })
+})
+
+t.test('HEAD inherits the rule of GET; an unknown URL is a 404; query strings and encodings bypass nothing', async t => {
+  const app = build()
+  route(app, '/reader', { testRole: 'reader' })
+  t.equal((await app.inject({ method: 'HEAD', url: '/reader' })).statusCode, 401)
+  t.equal((await app.inject('/nothing')).statusCode, 404)
+  for (const url of ['/reader?x=1', '/%72eader', '/reader#a']) t.equal((await app.inject(url)).statusCode, 401, url)
+})
+
+t.test('routes of plugins inside other scopes are guarded too', async t => {
+  const app = build()
+  await app.register(async scope => { route(scope, '/inner', { testRole: 'writer' }) }, { prefix: '/scope' })
+  t.equal((await app.inject({ url: '/scope/inner', headers: { authorization: 'Bearer alice.token' } })).statusCode, 403)
+})
+
+t.test('declareRule speaks for routes of third-party plugins', async t => {
+  const app = build()
+  declareRule(app, 'OPTIONS', '*', { public: true })
+  app.options('*', async () => 'preflight')
+  t.equal((await app.inject({ method: 'OPTIONS', url: '/x' })).statusCode, 200)
+})
+
+t.test('a failed authentication runs the failure checks in place of the throttle stage', async t => {
+  const app = build()
+  const ran: string[] = []
+  app.guard.addCheck({
+    name: 'limiter',
+    stage: 'throttle',
+    keys: [],
+    compile: () => () => { ran.push('throttle') },
+    compileFailure: () => async () => {
+      ran.push('failure')
+      if (ran.length > 2) throw new Limited({ headers: { 'retry-after': '7' } })
+    }
+  })
+  route(app, '/reader', { testRole: 'reader' })
+  t.equal((await app.inject({ url: '/reader', headers: { authorization: 'Bearer alice.token' } })).statusCode, 200)
+  t.equal((await app.inject({ url: '/reader', headers: { authorization: 'Bearer forged' } })).statusCode, 401)
+  const third = await app.inject('/reader')
+  t.equal(third.statusCode, 429)
+  t.equal(third.headers['retry-after'], '7')
+  t.same(ran, ['throttle', 'failure', 'failure'])
+})
+
+t.test('a check that breaks answers 500 and says nothing of why', async t => {
+  const app = build()
+  app.guard.addCheck({ name: 'broken', stage: 'admit', keys: [], compile: op => op.name === 'GET /x' ? () => { throw new Error('password=hunter2') } : null })
+  route(app, '/x', { public: true })
+  const answer = await app.inject('/x')
+  t.equal(answer.statusCode, 500)
+  t.notMatch(answer.body, 'hunter2')
+})
+
+t.test('refusals are told to the sinks; a failing sink harms nobody', async t => {
+  const app = build()
+  const events: SecurityEvent[] = []
+  app.guard.addSink(async () => { throw new Error('sink is full') })
+  app.guard.addSink(event => { events.push(event) })
+  route(app, '/writer', { testRole: 'writer' })
+  await app.inject({ url: '/writer', headers: { authorization: 'Bearer alice.token' } })
+  await app.inject('/writer')
+  t.match(events, [
+    { type: 'authorization', action: 'GET /writer', outcome: 'denied', reason: 'TEST_FORBIDDEN', principal: { id: 'alice' } },
+    { type: 'authentication', outcome: 'failure', reason: 'MARTY_CORE_UNAUTHENTICATED' }
+  ])
+})
+
+t.test('a live connection whose principal has expired is refused and becomes anonymous', async t => {
+  const guard = createGuard({ strict: true })
+  guard.addAuthenticator(bearer)
+  guard.addCheck(roleCheck)
+  const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { testRole: 'reader' }, where: 'method view' })
+  if (operation === null) throw new Error('the operation has a rule')
+  t.throws(() => operation.run(createCall(operation, '0', null, null, alice)), { code: 'MARTY_CORE_RULE_INVALID' }, 'not before it is ready')
+  guard.compile()
+  t.equal(operation.run(createCall(operation, '1', null, null, alice)), undefined, 'decides without a promise')
+  const call = createCall(operation, '2', null, null, { ...alice, expiresAt: Date.now() - 1 })
+  t.throws(() => operation.run(call), { code: 'MARTY_CORE_CREDENTIAL_INVALID', rpcCode: -32001 })
+  t.equal(call.principal, ANONYMOUS)
+  t.throws(() => operation.run(createCall(operation, '3', null, null, ANONYMOUS)), { code: 'MARTY_CORE_UNAUTHENTICATED' })
+  await t.rejects(guard.authenticate('nonsense', { address: null, requestId: '4' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+  t.throws(() => guard.operation({ name: 'late', transport: 'rpc', rule: undefined, where: 'method late' }), { code: 'MARTY_CORE_RULE_MISSING' })
+})
+
+t.test('a public operation without limits compiles to nothing', async t => {
+  const app = build()
+  route(app, '/public', { public: true })
+  await app.ready()
+  t.equal(app.guard.operations().find(operation => operation.name === 'GET /public')?.checks, 0)
+})
