@@ -58,6 +58,7 @@ class CompiledOperation implements GuardedOperation {
   readonly rule: SecurityRule
   checks = 0
   run: GuardedOperation['run'] = () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
+  fail: GuardedOperation['fail'] = async () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
 
   constructor (source: OperationSource, rule: SecurityRule) {
     this.name = source.name
@@ -142,6 +143,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
     try {
       const runs = compilePipeline(guard, operation, checks)
       operation.run = runs.run
+      operation.fail = runs.fail
       operation.checks = runs.checks
     } catch (error) {
       if (error instanceof MartyError) throw new RuleInvalid(`${where}: ${error.message}`)

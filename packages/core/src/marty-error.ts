@@ -65,7 +65,7 @@ export function defineError<const Code extends string> (definition: ErrorDefinit
   return Defined
 }
 
-/** JSON-RPC error code for an HTTP status: the application codes of the camera service, otherwise the standard ones. */
+/** JSON-RPC error code for an HTTP status: application codes in the server range, otherwise the standard ones. */
 export function rpcCodeOf (statusCode: number): number {
   switch (statusCode) {
     case 400: case 413: case 415: case 422: return -32602

@@ -153,6 +153,31 @@ t.test('a failed authentication runs the failure checks in place of the throttle
   t.same(ran, ['throttle', 'failure', 'failure'])
 })
 
+t.test('a credential that the transport found wrong is limited and told like any other', async t => {
+  const guard = createGuard({ strict: true })
+  const events: SecurityEvent[] = []
+  guard.addSink(event => { events.push(event) })
+  let failures = 0
+  guard.addCheck({
+    name: 'limiter',
+    stage: 'throttle',
+    keys: [],
+    compile: () => null,
+    compileFailure: () => () => { if (++failures > 1) throw new Limited() }
+  })
+  const operation = guard.operation({ name: 'authenticate', transport: 'rpc', rule: { public: true }, where: 'method authenticate' })
+  if (operation === null) throw new Error('the operation has a rule')
+  const call = createCall(operation, '1', '192.0.2.1', null, ANONYMOUS)
+  await t.rejects(operation.fail(call, new CredentialInvalid()), { code: 'MARTY_CORE_RULE_INVALID' }, 'not before it is ready')
+  guard.compile()
+  await t.rejects(operation.fail(call, new CredentialInvalid()), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+  await t.rejects(operation.fail(call, new CredentialInvalid()), { code: 'TEST_LIMITED' })
+  t.match(events, [
+    { type: 'authentication', action: 'authenticate', outcome: 'failure', reason: 'MARTY_CORE_CREDENTIAL_INVALID', address: '192.0.2.1' },
+    { type: 'limit', action: 'authenticate', outcome: 'denied', reason: 'TEST_LIMITED' }
+  ])
+})
+
 t.test('a check that breaks answers 500 and says nothing of why', async t => {
   const app = build()
   app.guard.addCheck({ name: 'broken', stage: 'admit', keys: [], compile: op => op.name === 'GET /x' ? () => { throw new Error('password=hunter2') } : null })

@@ -1,0 +1,19 @@
+import type { FastifyInstance } from 'fastify'
+import type { RecordingEvent } from '../media/recording.js'
+import type { CameraView } from './view.js'
+
+/** Notifications to everybody who may see cameras. */
+export interface Events {
+  cameraStatus (camera: CameraView): void
+  recordingStatus (event: RecordingEvent): void
+}
+
+export function createEvents (app: FastifyInstance): Events {
+  const toViewers = (method: string, params: object): void => {
+    app.rpc.notify(method, params, { to: connection => app.can(connection.principal, 'camera:view') })
+  }
+  return {
+    cameraStatus (camera) { toViewers('camera_status_update', camera) },
+    recordingStatus (event) { toViewers('recording_status_update', event) }
+  }
+}

@@ -1,0 +1,31 @@
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import type { MediaAuthRequest, StreamAuthority } from '../../mediamtx/stream-auth.js'
+
+const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
+
+/**
+ * The loopback listener on which MediaMTX asks who may do what. The path is a secret of this process, so that nobody
+ * else on the machine can ask; the answer is only yes or no.
+ */
+export function mediaAuthServer (authority: StreamAuthority, secretPath: string, log: FastifyBaseLogger): FastifyInstance {
+  const app = Fastify({ logger: false, bodyLimit: 64 * 1024, requestTimeout: 5000, forceCloseConnections: true })
+  app.post<{ Body: MediaAuthRequest }>(secretPath, {
+    schema: {
+      body: Type.Object({
+        ip: text, user: text, password: text, token: text, action: Type.String(), path: text, protocol: text, query: text
+      }, { additionalProperties: true })
+    }
+  }, async (request, reply) => {
+    const { allowed, reason } = authority.decide(normalise(request.body))
+    if (!allowed && reason !== 'no credential') {
+      log.info({ action: request.body.action, path: request.body.path, protocol: request.body.protocol, ip: request.body.ip, reason }, 'media access refused')
+    }
+    return await reply.code(allowed ? 204 : 401).send()
+  })
+  return app
+}
+
+function normalise (body: MediaAuthRequest): MediaAuthRequest {
+  return { ...body, password: body.password ?? '', token: body.token ?? '', path: body.path ?? '', query: body.query ?? '' }
+}

@@ -1,0 +1,31 @@
+import type { FastifyInstance } from 'fastify'
+import { readdirSync, readFileSync } from 'node:fs'
+import { extname, join } from 'node:path'
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml'
+}
+
+/** The page: every file of the web folder under its own name, read once. The page holds nothing that needs a credential. */
+export function pageRoutes (app: FastifyInstance, folder: string, mediaOrigins: readonly string[]): void {
+  const headers = {
+    csp: {
+      'default-src': ["'none'"],
+      'script-src': ["'self'"],
+      'style-src': ["'self'"],
+      'img-src': ["'self'", 'blob:', 'data:'],
+      'media-src': ["'self'", 'blob:'],
+      'connect-src': ["'self'", ...mediaOrigins],
+      'base-uri': ["'none'"],
+      'form-action': ["'self'"],
+      'frame-ancestors': ["'none'"]
+    }
+  }
+  for (const name of readdirSync(folder)) {
+    const type = TYPES[extname(name)]
+    if (type === undefined) continue
+    const body = readFileSync(join(folder, name))
+    app.get(name === 'index.html' ? '/' : `/${name}`, { config: { security: { public: true, limits: false }, headers } },
+      async (_request, reply) => await reply.type(type).header('cache-control', 'no-cache').send(body))
+  }
+}

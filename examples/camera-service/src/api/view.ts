@@ -1,0 +1,63 @@
+import type { Camera } from '../cameras/camera.js'
+import type { FileRecord } from '../library/index.js'
+import type { RuntimePath } from '../mediamtx/client.js'
+import { pathOf } from '../mediamtx/path-spec.js'
+import type { StreamUrls } from '../mediamtx/stream-urls.js'
+
+/** A camera as clients see it. Nothing in it is a path of this machine or a credential. */
+export interface CameraView {
+  readonly device: string
+  readonly status: Camera['status']
+  readonly name: string
+  readonly resolution: string | null
+  readonly fps: number | null
+  /** Addresses without a token: `get_stream_url` makes ones that play. */
+  readonly streams: StreamUrls
+  readonly recording: boolean
+  readonly detail: string
+}
+
+export function cameraView (camera: Camera, runtime: RuntimePath | undefined, urls: StreamUrls, recording: boolean): CameraView {
+  const video = runtime?.tracks2.find(track => track.codecProps?.width !== undefined)?.codecProps
+  const width = video?.width ?? camera.mode?.width
+  const height = video?.height ?? camera.mode?.height
+  return {
+    device: camera.id,
+    status: camera.status,
+    name: camera.name,
+    resolution: width === undefined || height === undefined ? null : `${width}x${height}`,
+    fps: camera.mode?.fps ?? null,
+    streams: urls,
+    recording,
+    detail: camera.detail
+  }
+}
+
+export function streamName (camera: Camera): string {
+  return pathOf(camera.id)
+}
+
+/** A stored file as clients see it. */
+export interface FileView {
+  readonly filename: string
+  readonly device: string
+  readonly file_size: number
+  readonly modified_time: string
+  readonly download_url: string
+  readonly duration?: number
+  readonly format: string
+  readonly resolution: string | null
+}
+
+export function fileView (file: FileRecord): FileView {
+  return {
+    filename: file.name,
+    device: file.camera,
+    file_size: file.sizeBytes,
+    modified_time: new Date(file.createdAt).toISOString(),
+    download_url: `/files/${file.kind}s/${encodeURIComponent(file.name)}`,
+    ...(file.durationSeconds === null ? {} : { duration: file.durationSeconds }),
+    format: file.kind === 'recording' ? 'fmp4' : file.name.slice(file.name.lastIndexOf('.') + 1),
+    resolution: file.width === null || file.height === null ? null : `${file.width}x${file.height}`
+  }
+}

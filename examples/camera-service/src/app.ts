@@ -1,0 +1,334 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
+import { health } from '@marty/health'
+import { jsonRpc } from '@marty/json-rpc'
+import { openRedis, type RedisConnection } from '@marty/redis'
+import { security } from '@marty/security'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { advertisedHost, isWildcard, localHost, pageOrigins } from './addresses.js'
+import { createEvents } from './api/events.js'
+import { cameraMethods } from './api/methods/cameras.js'
+import { libraryMethods } from './api/methods/library.js'
+import { mediaMethods } from './api/methods/media.js'
+import type { ApiParts } from './api/parts.js'
+import { fileRoutes } from './api/routes/files.js'
+import { mediaAuthServer } from './api/routes/media-auth.js'
+import { pageRoutes } from './api/routes/page.js'
+import { cameraView } from './api/view.js'
+import type { Camera } from './cameras/camera.js'
+import { configuredRtsp } from './cameras/discovery/rtsp.js'
+import { testPattern } from './cameras/discovery/test-pattern.js'
+import { v4l2Cameras } from './cameras/discovery/v4l2-cameras.js'
+import { createPublishers } from './cameras/publishers.js'
+import { createRegistry } from './cameras/registry.js'
+import { healthProbes } from './health.js'
+import { openLibrary } from './library/index.js'
+import { useStorage } from './library/storage.js'
+import { createBreaker } from './mediamtx/breaker.js'
+import { createMediaMtxClient } from './mediamtx/client.js'
+import { isLoopback, mediaMtxConfig, writeMediaMtxConfig } from './mediamtx/config-file.js'
+import { pathOf } from './mediamtx/path-spec.js'
+import { endLeftover, findMediaMtx, superviseMediaMtx } from './mediamtx/process.js'
+import { createReconciler } from './mediamtx/reconciler.js'
+import { createStreamAuthority } from './mediamtx/stream-auth.js'
+import { streamUrls } from './mediamtx/stream-urls.js'
+import { useFfmpeg } from './media/ffmpeg.js'
+import { createRecorder } from './media/recording.js'
+import { takeSnapshot } from './media/snapshot.js'
+import { busyPorts } from './ports.js'
+import { shipped, type Settings } from './project.js'
+import { loadSecrets } from './secrets.js'
+import { securityOptions } from './security-options.js'
+
+/** A running camera service. */
+export interface CameraService {
+  readonly app: FastifyInstance
+  /** Where its parts are reached, once `start` has resolved. */
+  readonly addresses: { readonly page: string, readonly rpc: string, readonly health: string }
+  /** What is wrong and does not keep it from running, in sentences for an operator. */
+  readonly warnings: readonly string[]
+  close (): Promise<void>
+}
+
+/** Ports that must be free were not, each with its setting. */
+export class PortsBusy extends Error {
+  readonly problems: readonly string[]
+  constructor (problems: readonly string[]) {
+    super(problems.join('\n'))
+    this.problems = problems
+  }
+}
+
+/** A key to publish must be used at once: ffmpeg connects within a moment of its start. */
+const PUBLISH_KEY_MS = 30_000
+/** A key with which this service itself takes a picture. */
+const OWN_READ_MS = 20_000
+
+/** The composition root: makes every room, introduces them to each other, and opens the doors. */
+export async function startCameraService (settings: Settings): Promise<CameraService> {
+  const { config, dataDir } = settings
+  const { server, mediamtx } = config
+  const warnings: string[] = []
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+
+  const tls = config.security.ssl.enabled
+    ? { cert: readFileSync(config.security.ssl.cert_file), key: readFileSync(config.security.ssl.key_file), minVersion: 'TLSv1.3' as const }
+    : null
+  if (tls === null && !isLoopback(server.host)) {
+    warnings.push(`server.host ${server.host} opens every port to the network without TLS: tokens and pictures can be read on the way. Set security.ssl.enabled.`)
+  }
+  const secrets = await loadSecrets(dataDir, config.security.jwt.secret_key)
+  const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
+
+  const app = Fastify({
+    logger: { level: config.logging.level },
+    ...(tls === null ? {} : { https: tls }),
+    bodyLimit: 64 * 1024,
+    requestTimeout: 15_000,
+    keepAliveTimeout: 5000,
+    forceCloseConnections: true,
+    disableRequestLogging: true
+  }) as unknown as FastifyInstance
+  const log = app.log
+
+  // What is kept, and with which tools
+  const library = openLibrary(join(dataDir, 'library.sqlite'))
+  const storage = useStorage(settings.recordings, config.storage.warn_percent, config.storage.block_percent)
+  const tools = useFfmpeg(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
+  if (await tools.version() === null) warnings.push('ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg). Until then local cameras, snapshots and the test pattern do not work.')
+
+  // The media server as we see it
+  const authority = createStreamAuthority()
+  const mtxHost = localHost(server.host)
+  const client = createMediaMtxClient({ baseUrl: `http://127.0.0.1:${mediamtx.api_port}`, secret: authority.controllerSecret })
+  const breaker = createBreaker()
+  const found = await findMediaMtx(settings.mediamtxBinary, settings.searchPath, shipped.mediamtx)
+  const missing = `MediaMTX was not found: run "npm run setup", or set mediamtx.binary or MEDIAMTX_BIN${found.tried.length === 0 ? '' : ` (${found.tried.join('; ')})`}`
+  if (found.binary === null) warnings.push(`${missing}. Until then nothing plays.`)
+
+  const reconciler = createReconciler({
+    client,
+    breaker,
+    log,
+    desired: () => cameras.list().map(camera => ({
+      name: pathOf(camera.id),
+      source: camera.source.kind === 'rtsp' ? camera.source.url : null,
+      record: recorder.spec(camera.id)
+    })),
+    onRestarted: () => { publishers.restartAll() },
+    onObserved: paths => {
+      publishers.observe(paths)
+      for (const camera of cameras.list()) {
+        if (camera.source.kind !== 'rtsp') continue
+        const online = paths?.get(camera.id)?.online === true
+        if (paths !== null) cameras.report(camera.id, online ? 'CONNECTED' : 'DISCONNECTED', online ? '' : 'the camera cannot be reached')
+      }
+    }
+  })
+
+  const recorder = createRecorder({
+    library,
+    storage,
+    tools,
+    folder: settings.recordings,
+    log,
+    apply: () => reconciler.poke(),
+    onEvent: event => { events.recordingStatus(event) }
+  })
+
+  const publishers = createPublishers({
+    ffmpeg: config.ffmpeg.ffmpeg,
+    log,
+    target: camera => `rtsp://publisher:${authority.grantPublish(pathOf(camera.id), PUBLISH_KEY_MS).token}@${mtxHost}:${mediamtx.rtsp_port}/${pathOf(camera.id)}`,
+    ready: camera => reconciler.observed()?.has(camera.id) === true,
+    report: (id, status, detail) => { cameras.report(id, status, detail) }
+  })
+
+  // Which cameras there are
+  const others = [
+    ...(config.cameras.v4l2 ? [v4l2Cameras()] : []),
+    ...(config.cameras.network.length > 0 ? [configuredRtsp(config.cameras.network)] : [])
+  ]
+  const patternWanted = config.cameras.test_pattern === 'always' || (config.cameras.test_pattern === 'auto' && config.environment === 'development')
+  const cameras = createRegistry({
+    discoveries: [
+      ...others,
+      ...(patternWanted ? [testPattern(config.cameras.test_pattern === 'always' ? 'always' : 'auto', () => cameras.list().some(camera => camera.source.kind !== 'test-pattern'))] : [])
+    ],
+    identify: key => library.identify(key),
+    log,
+    intervalMs: config.cameras.poll_interval_seconds * 1000,
+    onChange: camera => {
+      publishers.follow(camera)
+      events.cameraStatus(viewOf(camera))
+      if (camera.status === 'DISCONNECTED' && recorder.current(camera.id) !== null) {
+        recorder.stop(camera.id).catch((error: unknown) => { log.error({ err: error, camera: camera.id }, 'the recording of a vanished camera could not be finished') })
+      }
+      reconciler.poke().catch(() => { /* told by the reconciler, tried again at its next pass */ })
+    }
+  })
+
+  // The API
+  const hosts = { host: advertisedHost(server.host, server.public_host), rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
+  const viewOf = (camera: Camera) => cameraView(camera, reconciler.observed()?.get(camera.id), streamUrls(hosts, camera.id, null), recorder.current(camera.id) !== null)
+
+  await app.register(security, securityOptions(settings, secrets, redis))
+  await app.register(jsonRpc, {
+    path: server.websocket_path,
+    httpPath: '/rpc',
+    maxConnections: server.max_connections,
+    maxConnectionsPerAddress: server.max_connections_per_address,
+    allowedOrigins: server.allowed_origins,
+    sameOrigin: true,
+    describePrincipal: principal => {
+      const session = principal.authenticatedBy === 'session' ? null : app.sessions.create(principal)
+      return {
+        authenticated: true,
+        role: principal.roles[0] ?? null,
+        roles: principal.roles,
+        permissions: app.rbac.permissionsOf(principal),
+        expires_at: principal.expiresAt === null ? null : new Date(principal.expiresAt).toISOString(),
+        session_id: session?.id ?? null
+      }
+    }
+  })
+  const events = createEvents(app)
+  const parts: ApiParts = {
+    cameras,
+    library,
+    recorder,
+    authority,
+    hosts,
+    streamTokenMs: mediamtx.stream_token_seconds * 1000,
+    maxRecordingSeconds: config.recording.max_duration_seconds,
+    observed: () => reconciler.observed(),
+    snapshot: (camera, format, quality) => takeSnapshot(
+      { tools, library, storage, folder: settings.snapshots, timeoutMs: config.snapshots.timeout_seconds * 1000 },
+      { camera, format, quality, streamUrl: streamUrls({ ...hosts, host: mtxHost }, camera, authority.grantRead(pathOf(camera), 'camera-service', OWN_READ_MS).token).rtsp }
+    )
+  }
+  cameraMethods(app, parts)
+  mediaMethods(app, parts)
+  libraryMethods(app, parts)
+  fileRoutes(app, library)
+  pageRoutes(app, shipped.web, mediaOrigins(hosts.host, server.host, [mediamtx.webrtc_port, mediamtx.hls_port]))
+
+  // Health, on a port of its own
+  const healthApp = Fastify({ logger: false, requestTimeout: 5000, forceCloseConnections: true })
+  useGuard(healthApp, { strict: true })
+  healthApp.setErrorHandler(problemErrorHandler)
+  healthApp.setNotFoundHandler(problemNotFoundHandler)
+  const probes = healthProbes({
+    observed: () => reconciler.observed(),
+    cameras,
+    storage,
+    library,
+    ffmpeg: tools,
+    mediamtx: { version: found.binary?.version ?? null, missing, restarts: () => supervisor?.restarts ?? 0 },
+    connections: () => ({ count: app.rpc.connections().length, max: server.max_connections })
+  })
+  await healthApp.register(health, {
+    components: redis === null ? probes : { ...probes, redis: async () => redis.health() },
+    ready: config.health.ready_requires,
+    groups: { system: [...Object.keys(probes), ...(redis === null ? [] : ['redis'])], cameras: ['cameras'], mediamtx: ['mediamtx'] }
+  })
+
+  // Open the doors: from here on something must be closed again when a later step fails.
+  const secretPath = `/${randomBytes(24).toString('base64url')}`
+  const mediaAuth = mediaAuthServer(authority, secretPath, log)
+  const configFile = join(dataDir, 'mediamtx.json')
+  const pidFile = join(dataDir, 'mediamtx.pid')
+  const supervisor = found.binary === null
+    ? null
+    : superviseMediaMtx({ binary: found.binary, configFile, pidFile, log, onStarted: () => { breaker.reset(); reconciler.poke().catch(() => {}) } })
+
+  const close = once(async () => {
+    healthApp.health.drain()
+    await Promise.allSettled([app.close(), cameras.stop()])
+    await recorder.close()
+    await publishers.stop()
+    await reconciler.stop()
+    await supervisor?.stop()
+    await Promise.allSettled([mediaAuth.close(), healthApp.close(), redis?.close()])
+    library.close()
+  })
+
+  try {
+    await app.ready()
+    if (found.binary !== null) await endLeftover(pidFile, found.binary.path, configFile, log)
+    const busy = await busyPorts(wantedPorts(settings))
+    if (busy.length > 0) throw new PortsBusy(busy)
+
+    const authPort = portOf(await mediaAuth.listen({ host: '127.0.0.1', port: mediamtx.auth_port }))
+    const page = await app.listen({ host: server.host, port: server.port })
+    const scheme = tls === null ? 'http' : 'https'
+    const healthUrl = await healthApp.listen({ host: server.host, port: config.health.port })
+
+    await recorder.recover()
+    if (supervisor !== null) {
+      await writeMediaMtxConfig(configFile, mediaMtxConfig({
+        host: server.host,
+        rtspPort: mediamtx.rtsp_port,
+        hlsPort: mediamtx.hls_port,
+        webrtcPort: mediamtx.webrtc_port,
+        webrtcUdpPort: mediamtx.webrtc_udp_port,
+        apiPort: mediamtx.api_port,
+        metricsPort: mediamtx.metrics_port,
+        playbackPort: mediamtx.playback_port,
+        webrtcHosts: [hosts.host],
+        allowedOrigins: [...pageOrigins(scheme, portOf(page), server.host, hosts.host), ...server.allowed_origins]
+      }, `http://127.0.0.1:${authPort}${secretPath}`))
+      await supervisor.start()
+      reconciler.start()
+    }
+    await cameras.start()
+    const advertised = hosts.host.includes(':') ? `[${hosts.host}]` : hosts.host
+    return {
+      app,
+      warnings,
+      addresses: {
+        page: `${scheme}://${advertised}:${portOf(page)}/`,
+        rpc: `${scheme === 'http' ? 'ws' : 'wss'}://${advertised}:${portOf(page)}${server.websocket_path}`,
+        health: `http://${advertised}:${portOf(healthUrl)}/health/system`
+      },
+      close
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function wantedPorts ({ config: { server, health, mediamtx } }: Settings) {
+  const media = { host: server.host }
+  const local = { host: '127.0.0.1' }
+  return [
+    { setting: 'server.port', ...media, port: server.port },
+    { setting: 'health.port', ...media, port: health.port },
+    { setting: 'mediamtx.auth_port', ...local, port: mediamtx.auth_port },
+    { setting: 'mediamtx.rtsp_port', ...media, port: mediamtx.rtsp_port },
+    { setting: 'mediamtx.hls_port', ...media, port: mediamtx.hls_port },
+    { setting: 'mediamtx.webrtc_port', ...media, port: mediamtx.webrtc_port },
+    { setting: 'mediamtx.webrtc_udp_port', ...media, port: mediamtx.webrtc_udp_port, protocol: 'udp' as const },
+    { setting: 'mediamtx.api_port', ...local, port: mediamtx.api_port },
+    { setting: 'mediamtx.metrics_port', ...local, port: mediamtx.metrics_port },
+    { setting: 'mediamtx.playback_port', ...local, port: mediamtx.playback_port }
+  ]
+}
+
+function mediaOrigins (advertised: string, bound: string, ports: readonly number[]): string[] {
+  const hosts = isLoopback(bound) || isWildcard(bound) ? new Set([advertised, '127.0.0.1', 'localhost']) : new Set([advertised, bound])
+  return [...hosts].flatMap(host => ports.map(port => `http://${host.includes(':') ? `[${host}]` : host}:${port}`))
+}
+
+function portOf (address: string): number {
+  return Number(new URL(address).port)
+}
+
+function once (action: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined
+  return () => done ??= action()
+}

@@ -1,0 +1,62 @@
+/** The USB interface a camera's driver is bound to; a device may have several (colour and infrared, for example). */
+export interface UsbInterface {
+  readonly vendor: string
+  readonly product: string
+  readonly serial: string | undefined
+  readonly number: string
+}
+
+export interface V4l2Place {
+  readonly bus: string
+  /** The node's name in sysfs: the product for USB cameras, the node's function for others. */
+  readonly function: string
+  /** Number of the node among those of its device. */
+  readonly index: string
+  readonly usb: UsbInterface | undefined
+}
+
+export interface V4l2Identity {
+  /** Follows the camera to another port; undefined without a usable serial number. */
+  readonly bySerial: string | undefined
+  readonly byPath: string
+}
+
+/** What one camera can be recognised by. */
+export function describeIdentity ({ bus, function: name, index, usb }: V4l2Place): V4l2Identity {
+  return {
+    bySerial: usb?.serial === undefined || isPlaceholder(usb.serial) ? undefined : key('usb', `${usb.vendor}:${usb.product}`, usb.serial, usb.number, index),
+    byPath: key('bus', bus, usb?.number ?? '-', name, index)
+  }
+}
+
+/**
+ * Gives every camera its key. A serial identity that two cameras wear, now or earlier (`sharedSerials`), identifies neither:
+ * their keys add the bus path.
+ */
+export function assignKeys (identities: readonly V4l2Identity[], sharedSerials: readonly string[]): { keys: string[], sharedSerials: string[] } {
+  const shared = new Set(sharedSerials)
+  const seen = new Set<string>()
+  for (const { bySerial } of identities) {
+    if (bySerial === undefined) continue
+    if (seen.has(bySerial)) shared.add(bySerial)
+    seen.add(bySerial)
+  }
+  const times = new Map<string, number>()
+  const keys = identities.map(({ bySerial, byPath }) => {
+    const wanted = bySerial === undefined ? byPath : shared.has(bySerial) ? `${bySerial}@${byPath}` : bySerial
+    const count = (times.get(wanted) ?? 0) + 1
+    times.set(wanted, count)
+    // Only a driver that reports neither bus nor name nor index gets here: better numbered than mixed up.
+    return count === 1 ? wanted : `${wanted}#${count}`
+  })
+  return { keys, sharedSerials: [...shared].sort() }
+}
+
+/** Serial numbers that makers never filled in. */
+function isPlaceholder (serial: string): boolean {
+  return /^[^1-9a-z]*$/i.test(serial) || /^(?:none|null|n\/a|default string|to be filled.*|sn0+1|200901010001|0?123456789(?:abcdef)?)$/i.test(serial)
+}
+
+function key (...parts: readonly string[]): string {
+  return parts.map(part => part.replace(/[^\w.:+-]/gu, encodeURIComponent)).join('/')
+}

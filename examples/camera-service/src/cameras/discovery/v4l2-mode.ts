@@ -1,0 +1,92 @@
+import type { V4l2Camera } from './v4l2.js'
+
+/** One way in which a camera can deliver its picture. */
+export interface V4l2Mode {
+  readonly pixelFormat: string
+  readonly width: number
+  readonly height: number
+  readonly fps: number
+}
+
+export interface V4l2ModeWish {
+  /** Widest picture, in pixels. @default 1280 */
+  readonly width?: number
+  /** Highest picture, in pixels. @default 720 */
+  readonly height?: number
+  /** Frames per second to come close to. @default 30 */
+  readonly fps?: number
+}
+
+/**
+ * Chooses how to read a camera, in this order: smooth (at least 15 frames/s, or the wish if lower) before jerky; within the wished size before larger;
+ * the largest picture that fits (or the smallest that does not); the rate closest to the wish; the format that costs least to read.
+ *
+ * The rate is always part of the answer, since drivers start with odd ones (some with 5 frames/s).
+ * @throws RangeError when the camera has no format that ffmpeg can read; discoverV4l2 never returns such a camera
+ */
+export function chooseMode (camera: Pick<V4l2Camera, 'node' | 'formats'>, { width = 1280, height = 720, fps = 30 }: V4l2ModeWish = {}): V4l2Mode {
+  const smooth = Math.min(15, fps)
+  const rank = (mode: V4l2Mode): number[] => {
+    const fits = mode.width <= width && mode.height <= height
+    const area = mode.width * mode.height
+    return [mode.fps >= smooth ? 0 : 1, fits ? 0 : 1, fits ? -area : area, Math.abs(mode.fps - fps), readingCosts.indexOf(mode.pixelFormat)]
+  }
+  const [best] = [...modes(camera, { width: Math.min(width, 640), height: Math.min(height, 480), fps })]
+    .map(mode => ({ mode, rank: rank(mode) }))
+    .sort((a, b) => compare(a.rank, b.rank))
+  if (best === undefined) throw new RangeError(`${camera.node} has no pixel format that ffmpeg can read`)
+  return best.mode
+}
+
+/** The arguments with which ffmpeg opens the camera in this mode, up to and including `-i`. */
+export function ffmpegInputArgs (camera: Pick<V4l2Camera, 'node'>, mode: V4l2Mode): string[] {
+  const format = ffmpegNames.get(mode.pixelFormat)
+  if (format === undefined) throw new RangeError(`ffmpeg cannot read the pixel format ${mode.pixelFormat}`)
+  return ['-f', 'v4l2', '-input_format', format, '-framerate', String(mode.fps), '-video_size', `${mode.width}x${mode.height}`, '-i', camera.node]
+}
+
+/** Whether ffmpeg's v4l2 input knows this four-character code. */
+export function isReadable (pixelFormat: string): boolean {
+  return ffmpegNames.has(pixelFormat)
+}
+
+/**
+ * Four-character codes and the names ffmpeg's `-input_format` knows them by, cheapest to turn into a video stream first: raw YUV, then compressed
+ * (to be decoded first), then RGB (twice the bytes), grey and raw sensor patterns.
+ */
+const ffmpegNames: ReadonlyMap<string, string> = new Map([
+  ['NV12', 'nv12'],
+  ['YU12', 'yuv420p'],
+  ['YUYV', 'yuyv422'],
+  ['UYVY', 'uyvy422'],
+  ['422P', 'yuv422p'],
+  ['MJPG', 'mjpeg'],
+  ['JPEG', 'mjpeg'],
+  ['H264', 'h264'],
+  ['BGR3', 'bgr24'],
+  ['RGB3', 'rgb24'],
+  ['GREY', 'gray'],
+  ['BA81', 'bayer_bggr8'],
+  ['GBRG', 'bayer_gbrg8'],
+  ['GRBG', 'bayer_grbg8'],
+  ['RGGB', 'bayer_rggb8']
+])
+const readingCosts = [...ffmpegNames.keys()]
+
+/** Every mode of every readable format; where a driver does not say, the fallback is what we ask for and the driver adjusts. */
+function * modes (camera: Pick<V4l2Camera, 'formats'>, fallback: Omit<V4l2Mode, 'pixelFormat'>): Generator<V4l2Mode> {
+  for (const { pixelFormat, sizes } of camera.formats) {
+    if (!isReadable(pixelFormat)) continue
+    for (const { width, height, fps } of sizes.length > 0 ? sizes : [{ ...fallback, fps: [] }]) {
+      for (const rate of fps.length > 0 ? fps : [fallback.fps]) yield { pixelFormat, width, height, fps: rate }
+    }
+  }
+}
+
+function compare (a: readonly number[], b: readonly number[]): number {
+  for (const [at, value] of a.entries()) {
+    const difference = value - (b[at] as number)
+    if (difference !== 0) return difference
+  }
+  return 0
+}

@@ -1,0 +1,91 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { RuntimePath } from '../mediamtx/client.js'
+import type { Camera } from './camera.js'
+import { startPublisher, type Publisher } from './publisher.js'
+
+export interface PublishersOptions {
+  readonly ffmpeg: string
+  /** A URL to publish a camera to, with a key made for it. */
+  readonly target: (camera: Camera) => string
+  /** Whether the media server is there and has the camera's path. */
+  readonly ready: (camera: Camera) => boolean
+  readonly report: (id: string, status: 'CONNECTED' | 'ERROR', detail: string) => void
+  readonly log: FastifyBaseLogger
+}
+
+/** One publisher for each local camera that is there. */
+export interface Publishers {
+  /** A camera has appeared, vanished, or moved to another device node. */
+  follow (camera: Camera): void
+  observe (paths: ReadonlyMap<string, RuntimePath> | null): void
+  /** The media server has restarted: every ffmpeg talks to a connection that is gone. */
+  restartAll (): void
+  stop (): Promise<void>
+}
+
+export function createPublishers (options: PublishersOptions): Publishers {
+  const publishers = new Map<string, { readonly camera: Camera, readonly publisher: Publisher }>()
+  // A device takes one ffmpeg at a time: the next starts when the last has ended.
+  const endings = new Map<string, Promise<void>>()
+  let stopped = false
+
+  function end (id: string): void {
+    const current = publishers.get(id)
+    if (current === undefined) return
+    publishers.delete(id)
+    const before = endings.get(id) ?? Promise.resolve()
+    const ending = Promise.all([before, current.publisher.stop()]).then(() => {
+      if (endings.get(id) === ending) endings.delete(id)
+    })
+    endings.set(id, ending)
+  }
+
+  function begin (camera: Camera): void {
+    const ending = endings.get(camera.id)
+    if (ending !== undefined) {
+      void ending.then(() => { if (!stopped && wanted.get(camera.id) === camera) begin(camera) })
+      return
+    }
+    if (publishers.has(camera.id)) return
+    publishers.set(camera.id, {
+      camera,
+      publisher: startPublisher({
+        camera,
+        ffmpeg: options.ffmpeg,
+        log: options.log,
+        target: () => options.target(camera),
+        ready: () => options.ready(camera),
+        report: (status, detail) => { options.report(camera.id, status, detail) }
+      })
+    })
+  }
+
+  const wanted = new Map<string, Camera>()
+
+  return {
+    follow (camera) {
+      if (camera.source.kind === 'rtsp' || stopped) return
+      if (camera.status === 'DISCONNECTED') {
+        wanted.delete(camera.id)
+        end(camera.id)
+        return
+      }
+      if (wanted.get(camera.id)?.source === camera.source) return
+      wanted.set(camera.id, camera)
+      end(camera.id)
+      begin(camera)
+    },
+    observe (paths) {
+      for (const [id, { publisher }] of publishers) {
+        const path = paths?.get(id)
+        publisher.observe(path?.online === true ? path.inboundBytes : null)
+      }
+    },
+    restartAll () { for (const { publisher } of publishers.values()) publisher.restart() },
+    async stop () {
+      stopped = true
+      for (const id of [...publishers.keys()]) end(id)
+      await Promise.all(endings.values())
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import type { Library } from './library/index.js'
+import type { Storage } from './library/storage.js'
+import type { CameraRegistry } from './cameras/registry.js'
+import type { Ffmpeg } from './media/ffmpeg.js'
+import type { RuntimePath } from './mediamtx/client.js'
+
+/** What one component measures of itself. */
+export interface Measurement { readonly status: 'healthy' | 'degraded' | 'unhealthy', readonly details: string }
+
+export interface HealthSources {
+  readonly observed: () => ReadonlyMap<string, RuntimePath> | null
+  readonly cameras: CameraRegistry
+  readonly storage: Storage
+  readonly library: Library
+  readonly ffmpeg: Ffmpeg
+  readonly mediamtx: { readonly version: string | null, readonly missing: string, readonly restarts: () => number }
+  readonly connections: () => { readonly count: number, readonly max: number }
+}
+
+/** The components of the health report; each measures when it is asked. */
+export function healthProbes (sources: HealthSources): Record<'mediamtx' | 'cameras' | 'storage' | 'library' | 'ffmpeg' | 'websocket', () => Promise<Measurement>> {
+  return {
+    async mediamtx () {
+      const { version, missing, restarts } = sources.mediamtx
+      if (version === null) return { status: 'unhealthy', details: missing }
+      const paths = sources.observed()
+      if (paths === null) return { status: 'unhealthy', details: 'MediaMTX does not answer; it is being started again' }
+      const online = [...paths.values()].filter(path => path.online).length
+      return { status: 'healthy', details: `MediaMTX ${version}, ${online} of ${paths.size} streams online, ${restarts()} restarts` }
+    },
+    async cameras () {
+      const cameras = sources.cameras.list()
+      const connected = cameras.filter(camera => camera.status === 'CONNECTED').length
+      const wrong = cameras.filter(camera => camera.status !== 'CONNECTED').map(camera => `${camera.id} ${camera.status}${camera.detail === '' ? '' : ` (${camera.detail})`}`)
+      return {
+        status: cameras.length === 0 || wrong.length > 0 ? 'degraded' : 'healthy',
+        details: cameras.length === 0 ? 'no camera has been found' : `${connected} of ${cameras.length} connected${wrong.length === 0 ? '' : `: ${wrong.join(', ')}`}`
+      }
+    },
+    async storage () {
+      const { availableBytes, usedPercent } = await sources.storage.measure()
+      const { warnPercent, blockPercent } = sources.storage
+      return {
+        status: usedPercent >= blockPercent ? 'unhealthy' : usedPercent >= warnPercent ? 'degraded' : 'healthy',
+        details: `${usedPercent.toFixed(1)} % used, ${(availableBytes / 2 ** 30).toFixed(1)} GiB available`
+      }
+    },
+    async library () {
+      const started = performance.now()
+      const { total } = sources.library.listFiles('recording', 1, 0)
+      return { status: 'healthy', details: `${total} recordings listed in ${(performance.now() - started).toFixed(1)} ms` }
+    },
+    async ffmpeg () {
+      const version = await sources.ffmpeg.version()
+      return version === null
+        ? { status: 'unhealthy', details: 'ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg)' }
+        : { status: 'healthy', details: `ffmpeg ${version}` }
+    },
+    async websocket () {
+      const { count, max } = sources.connections()
+      return { status: count >= max ? 'degraded' : 'healthy', details: `${count} of ${max} clients` }
+    }
+  }
+}

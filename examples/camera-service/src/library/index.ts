@@ -1,0 +1,134 @@
+import Database from 'libsql'
+
+export type FileKind = 'recording' | 'snapshot'
+
+/** One finished file the service keeps. */
+export interface FileRecord {
+  /** The name clients use. It is looked up here, never joined to a path. */
+  readonly name: string
+  readonly kind: FileKind
+  readonly camera: string
+  /** Absolute path on disk. */
+  readonly path: string
+  readonly sizeBytes: number
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number
+  readonly durationSeconds: number | null
+  readonly width: number | null
+  readonly height: number | null
+}
+
+/** A recording that has begun and not been finished. It survives a crash of the service. */
+export interface OpenRecording {
+  readonly id: string
+  readonly camera: string
+  readonly folder: string
+  /** Base name of the files it will become. */
+  readonly name: string
+  readonly startedAt: number
+  /** Requested length in seconds; null until it is stopped. */
+  readonly durationSeconds: number | null
+  readonly startedBy: string
+}
+
+/** A camera's lasting identity. */
+export interface CameraIdentity { readonly id: string, readonly stableKey: string, readonly createdAt: number }
+
+/** What the service remembers, in one SQLite file. */
+export interface Library {
+  /** The id of a camera, given the first time its stable key is seen: `camera0`, `camera1`, … */
+  identify (stableKey: string, now?: number): CameraIdentity
+  addFile (file: FileRecord): void
+  findFile (kind: FileKind, name: string): FileRecord | null
+  /** Newest first. */
+  listFiles (kind: FileKind, limit: number, offset: number): { readonly files: readonly FileRecord[], readonly total: number }
+  removeFile (kind: FileKind, name: string): void
+  openRecording (recording: OpenRecording): void
+  openRecordings (): readonly OpenRecording[]
+  /** Closes a recording and adds the files it became, in one step. */
+  closeRecording (id: string, files: readonly FileRecord[]): void
+  close (): void
+}
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS cameras (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, stable_key TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS files (
+    name TEXT NOT NULL, kind TEXT NOT NULL, camera TEXT NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, duration_seconds REAL, width INTEGER, height INTEGER, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS files_newest ON files (kind, created_at DESC, name DESC);
+  CREATE TABLE IF NOT EXISTS open_recordings (
+    id TEXT PRIMARY KEY, camera TEXT NOT NULL, folder TEXT NOT NULL, name TEXT NOT NULL, started_at INTEGER NOT NULL,
+    duration_seconds REAL, started_by TEXT NOT NULL) WITHOUT ROWID;
+`
+
+interface FileRow {
+  name: string, kind: FileKind, camera: string, path: string, size_bytes: number, created_at: number,
+  duration_seconds: number | null, width: number | null, height: number | null
+}
+
+/** Opens or creates the library. `:memory:` keeps nothing. */
+export function openLibrary (file: string): Library {
+  const db = new Database(file)
+  db.exec('PRAGMA journal_mode = WAL')
+  db.exec('PRAGMA synchronous = FULL')
+  db.exec('PRAGMA busy_timeout = 5000')
+  db.exec(SCHEMA)
+
+  const insertFile = db.prepare('INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const addFile = (file: FileRecord): void => {
+    insertFile.run(file.name, file.kind, file.camera, file.path, file.sizeBytes, file.createdAt, file.durationSeconds, file.width, file.height)
+  }
+
+  return {
+    identify (stableKey, now = Date.now()) {
+      db.prepare('INSERT INTO cameras (stable_key, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING').run(stableKey, now)
+      const row = db.prepare('SELECT number, created_at FROM cameras WHERE stable_key = ?').get(stableKey) as { number: number, created_at: number }
+      return { id: `camera${row.number - 1}`, stableKey, createdAt: row.created_at }
+    },
+    addFile,
+    findFile (kind, name) {
+      const row = db.prepare('SELECT * FROM files WHERE kind = ? AND name = ?').get(kind, name) as FileRow | undefined
+      return row === undefined ? null : toFile(row)
+    },
+    listFiles (kind, limit, offset) {
+      const rows = db.prepare('SELECT * FROM files WHERE kind = ? ORDER BY created_at DESC, name DESC LIMIT ? OFFSET ?').all(kind, limit, offset) as FileRow[]
+      const { total } = db.prepare('SELECT count(*) AS total FROM files WHERE kind = ?').get(kind) as { total: number }
+      return { files: rows.map(toFile), total }
+    },
+    removeFile (kind, name) { db.prepare('DELETE FROM files WHERE kind = ? AND name = ?').run(kind, name) },
+    openRecording (recording) {
+      db.prepare('INSERT INTO open_recordings VALUES (?, ?, ?, ?, ?, ?, ?)')
+        .run(recording.id, recording.camera, recording.folder, recording.name, recording.startedAt, recording.durationSeconds, recording.startedBy)
+    },
+    openRecordings () {
+      const rows = db.prepare('SELECT * FROM open_recordings ORDER BY started_at').all() as Array<{
+        id: string, camera: string, folder: string, name: string, started_at: number, duration_seconds: number | null, started_by: string
+      }>
+      return rows.map(row => ({
+        id: row.id, camera: row.camera, folder: row.folder, name: row.name, startedAt: row.started_at, durationSeconds: row.duration_seconds, startedBy: row.started_by
+      }))
+    },
+    closeRecording (id, files) {
+      db.transaction(() => {
+        for (const file of files) addFile(file)
+        db.prepare('DELETE FROM open_recordings WHERE id = ?').run(id)
+      })()
+    },
+    close () { db.close() }
+  }
+}
+
+function toFile (row: FileRow): FileRecord {
+  return {
+    name: row.name,
+    kind: row.kind,
+    camera: row.camera,
+    path: row.path,
+    sizeBytes: row.size_bytes,
+    createdAt: row.created_at,
+    durationSeconds: row.duration_seconds,
+    width: row.width,
+    height: row.height
+  }
+}

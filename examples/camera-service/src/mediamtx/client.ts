@@ -1,0 +1,98 @@
+import { MediaMtxRejected, MediaMtxUnavailable } from './errors.js'
+
+/** What `/v3/info` answers. A changed `started` means every path has been forgotten. */
+export interface MediaMtxInfo { readonly version: string, readonly started: string }
+
+/** Path configuration: only the fields this service owns are written or compared. */
+export type PathConf = Readonly<Record<string, string | number | boolean>>
+
+/** A path as it runs now. */
+export interface RuntimePath {
+  readonly name: string
+  readonly online: boolean
+  readonly onlineTime: string | null
+  readonly source: { readonly type: string, readonly id: string } | null
+  readonly tracks2: ReadonlyArray<{ readonly codec: string, readonly codecProps?: { readonly width?: number, readonly height?: number } | null }>
+  readonly readers: ReadonlyArray<{ readonly type: string, readonly id: string }>
+  readonly inboundBytes: number
+  readonly outboundBytes: number
+}
+
+export interface MediaMtxClient {
+  info (): Promise<MediaMtxInfo>
+  listConfiguredPaths (): Promise<ReadonlyArray<{ readonly name: string } & PathConf>>
+  listPaths (): Promise<readonly RuntimePath[]>
+  replacePath (name: string, conf: PathConf): Promise<void>
+  patchPath (name: string, conf: PathConf): Promise<void>
+  /** Deleting what is not there is a success. */
+  deletePath (name: string): Promise<void>
+}
+
+export interface ClientOptions {
+  /** Base URL of the Control API, such as `http://127.0.0.1:9997`. */
+  readonly baseUrl: string
+  /** Bearer token of the controller. */
+  readonly secret: string
+  /** Deadline of one call in milliseconds. A refused login is answered after up to 4 s. @default 10000 */
+  readonly timeoutMs?: number
+}
+
+const PAGE_SIZE = 100
+
+/** MediaMTX's Control API (v3), the part we use. Throws `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` or `..._REJECTED`. */
+export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 10_000 }: ClientOptions): MediaMtxClient {
+  async function call (method: string, path: string, body?: unknown): Promise<{ status: number, json: unknown }> {
+    let response: Response
+    let text: string
+    try {
+      response = await fetch(`${baseUrl}/v3${path}`, {
+        method,
+        signal: AbortSignal.timeout(timeoutMs),
+        headers: { authorization: `Bearer ${secret}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) })
+      })
+      text = await response.text()
+    } catch (error) {
+      throw new MediaMtxUnavailable({ cause: error })
+    }
+    const json = parse(text)
+    if (response.ok) return { status: response.status, json }
+    const reason = typeof (json as { error?: unknown } | null)?.error === 'string' ? (json as { error: string }).error : `status ${response.status}`
+    if (response.status >= 500) throw new MediaMtxUnavailable({ cause: new Error(`${method} ${path}: ${reason}`) })
+    if (response.status === 404 && method === 'DELETE') return { status: 404, json }
+    throw new MediaMtxRejected({ cause: new Error(`${method} ${path}: ${reason}`), data: { status: response.status } })
+  }
+
+  async function all<T> (path: string): Promise<T[]> {
+    const items: T[] = []
+    for (let page = 0, pages = 1; page < pages; page++) {
+      const { json } = await call('GET', `${path}?itemsPerPage=${PAGE_SIZE}&page=${page}`)
+      const list = json as { pageCount?: number, items?: T[] } | null
+      if (!Array.isArray(list?.items)) throw new MediaMtxUnavailable({ cause: new Error(`GET ${path}: no items in the answer`) })
+      items.push(...list.items)
+      pages = list.pageCount ?? 1
+    }
+    return items
+  }
+
+  return {
+    async info () { return (await call('GET', '/info')).json as MediaMtxInfo },
+    listConfiguredPaths: () => all('/config/paths/list'),
+    listPaths: () => all('/paths/list'),
+    async replacePath (name, conf) { await call('POST', `/config/paths/replace/${encodePath(name)}`, conf) },
+    async patchPath (name, conf) { await call('PATCH', `/config/paths/patch/${encodePath(name)}`, conf) },
+    async deletePath (name) { await call('DELETE', `/config/paths/delete/${encodePath(name)}`) }
+  }
+}
+
+function encodePath (name: string): string {
+  return name.split('/').map(encodeURIComponent).join('/')
+}
+
+function parse (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}

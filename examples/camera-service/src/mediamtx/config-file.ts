@@ -1,0 +1,69 @@
+import { writeFile } from 'node:fs/promises'
+
+/** Ports and reach of the media server, as `camera-service.yaml` says. */
+export interface MediaMtxNetwork {
+  /** Address of the ports viewers use; the Control API, metrics and playback stay on loopback whatever it is. */
+  readonly host: string
+  readonly rtspPort: number
+  readonly hlsPort: number
+  readonly webrtcPort: number
+  readonly webrtcUdpPort: number
+  readonly apiPort: number
+  readonly metricsPort: number
+  readonly playbackPort: number
+  /** Host names and addresses under which browsers reach the WebRTC port, besides the interfaces' own. */
+  readonly webrtcHosts: readonly string[]
+  /** Origins of pages that may play HLS and WebRTC. */
+  readonly allowedOrigins: readonly string[]
+}
+
+const LOOPBACK = '127.0.0.1'
+
+/** The configuration MediaMTX starts with. Paths are not in it: the reconciler writes those. JSON is YAML. */
+export function mediaMtxConfig (network: MediaMtxNetwork, authUrl: string): Readonly<Record<string, unknown>> {
+  const at = (port: number): string => `${network.host.includes(':') ? `[${network.host}]` : network.host}:${port}`
+  const local = (port: number): string => `${LOOPBACK}:${port}`
+  const onLoopback = isLoopback(network.host)
+  return {
+    logLevel: 'info',
+    logDestinations: ['stdout'],
+    authMethod: 'http',
+    authHTTPAddress: authUrl,
+    authHTTPExclude: [],
+    api: true,
+    apiAddress: local(network.apiPort),
+    apiAllowOrigins: [],
+    metrics: true,
+    metricsAddress: local(network.metricsPort),
+    metricsAllowOrigins: [],
+    playback: true,
+    playbackAddress: local(network.playbackPort),
+    playbackAllowOrigins: [],
+    rtsp: true,
+    rtspTransports: ['tcp'],
+    rtspAddress: at(network.rtspPort),
+    hls: true,
+    hlsAddress: at(network.hlsPort),
+    hlsAllowOrigins: network.allowedOrigins,
+    webrtc: true,
+    webrtcAddress: at(network.webrtcPort),
+    webrtcLocalUDPAddress: at(network.webrtcUdpPort),
+    webrtcAllowOrigins: network.allowedOrigins,
+    // Interface addresses would be offered to browsers although nothing listens there.
+    webrtcIPsFromInterfaces: !onLoopback,
+    webrtcAdditionalHosts: onLoopback ? [LOOPBACK] : network.webrtcHosts,
+    rtmp: false,
+    srt: false,
+    moq: false,
+    pprof: false,
+    paths: {}
+  }
+}
+
+export async function writeMediaMtxConfig (file: string, config: Readonly<Record<string, unknown>>): Promise<void> {
+  await writeFile(file, JSON.stringify(config, null, 2) + '\n', { mode: 0o600 })
+}
+
+export function isLoopback (host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
+}

@@ -1,0 +1,133 @@
+import { execFile } from 'node:child_process'
+import { access, constants, readFile, rm, writeFile } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+import type { FastifyBaseLogger } from 'fastify'
+import { startChild, type Child } from '../media/child.js'
+
+/** Oldest MediaMTX whose Control API has the fields we read. */
+const MINIMUM = [1, 17] as const
+const BACKOFF_MS = [100, 500, 1000, 2000, 5000, 10_000]
+
+/** A MediaMTX that answered with an acceptable version. */
+export interface MediaMtxBinary { readonly path: string, readonly version: string }
+
+/**
+ * Looks for MediaMTX: the configured path alone, if there is one, otherwise `mediamtx` on the search path, then the
+ * copy that setup has built or fetched. Null, with the reasons, when none answers.
+ */
+export async function findMediaMtx (configured: string, searchPath: string, setupDir: string): Promise<{ binary: MediaMtxBinary | null, tried: readonly string[] }> {
+  const candidates = configured !== ''
+    ? [configured]
+    : [...searchPath.split(delimiter).filter(dir => dir !== '').map(dir => join(dir, 'mediamtx')), join(setupDir, 'mediamtx')]
+  const tried: string[] = []
+  for (const path of candidates) {
+    try {
+      await access(path, constants.X_OK)
+    } catch {
+      if (path === configured) tried.push(`${path} is not there or cannot be run`)
+      continue
+    }
+    try {
+      const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 10_000 })
+      const version = /v?(\d+)\.(\d+)\.(\d+)/.exec(stdout)
+      if (version !== null && (Number(version[1]) > MINIMUM[0] || (Number(version[1]) === MINIMUM[0] && Number(version[2]) >= MINIMUM[1]))) {
+        return { binary: { path, version: version[0] }, tried }
+      }
+      tried.push(`${path} is ${version?.[0] ?? 'of an unknown version'}; at least v${MINIMUM.join('.')}.0 is needed`)
+    } catch {
+      tried.push(`${path} did not answer --version`)
+    }
+  }
+  return { binary: null, tried }
+}
+
+export interface ProcessOptions {
+  readonly binary: MediaMtxBinary
+  readonly configFile: string
+  /** Remembers the process id, so that a start after a crash of this service finds and ends the old one. */
+  readonly pidFile: string
+  readonly log: FastifyBaseLogger
+  /** Called each time a process has been started. */
+  readonly onStarted?: () => void
+}
+
+/** A supervised MediaMTX: started again whenever it ends, until it is stopped. */
+export interface MediaMtxProcess {
+  start (): Promise<void>
+  readonly pid: number | null
+  readonly restarts: number
+  stop (): Promise<void>
+}
+
+export function superviseMediaMtx ({ binary, configFile, pidFile, log, onStarted }: ProcessOptions): MediaMtxProcess {
+  let child: Child | null = null
+  let restarts = 0
+  let quick = 0
+  let stopping = false
+  let timer: NodeJS.Timeout | undefined
+
+  async function launch (): Promise<void> {
+    const startedAt = Date.now()
+    const current = await startChild({ command: binary.path, args: [configFile], onLine: relay })
+    child = current
+    // stop() may have run while the program was being started: nobody would end this one.
+    if (stopping) {
+      await current.stop()
+      return
+    }
+    await writeFile(pidFile, String(current.pid), { mode: 0o600 })
+    log.info({ pid: current.pid, version: binary.version }, 'MediaMTX started')
+    onStarted?.()
+    void current.ended.then(({ code, signal }) => {
+      child = null
+      if (stopping) return
+      quick = Date.now() - startedAt > 30_000 ? 0 : quick + 1
+      const delayMs = BACKOFF_MS[Math.min(quick - 1, BACKOFF_MS.length - 1)] ?? 0
+      restarts++
+      log.error({ code, signal, delayMs }, 'MediaMTX has ended; starting it again')
+      timer = setTimeout(() => { relaunch() }, delayMs)
+    })
+  }
+
+  function relaunch (): void {
+    launch().catch((error: unknown) => {
+      log.error({ err: error }, 'MediaMTX could not be started; trying again')
+      if (!stopping) timer = setTimeout(relaunch, 5000)
+    })
+  }
+
+  /** MediaMTX's own lines, at our levels. */
+  function relay (line: string): void {
+    const [, level, text] = /^\S+ \S+ (DEB|INF|WAR|ERR) (.*)$/.exec(line) ?? [null, 'INF', line]
+    if (level === 'ERR') log.error({ from: 'mediamtx' }, text)
+    else if (level === 'WAR') log.warn({ from: 'mediamtx' }, text)
+    else log.debug({ from: 'mediamtx' }, text)
+  }
+
+  return {
+    start: launch,
+    get pid () { return child?.pid ?? null },
+    get restarts () { return restarts },
+    async stop () {
+      stopping = true
+      clearTimeout(timer)
+      await child?.stop()
+      await rm(pidFile, { force: true })
+    }
+  }
+}
+
+/** Ends a MediaMTX that an earlier, killed run of this service left behind, and nothing else. */
+export async function endLeftover (pidFile: string, binary: string, configFile: string, log: FastifyBaseLogger): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''))
+  if (!Number.isInteger(pid) || pid <= 1) return
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+  if (commandLine !== `${binary}\0${configFile}\0`) return
+  log.warn({ pid }, 'ending a MediaMTX that an earlier run left behind')
+  process.kill(pid, 'SIGKILL')
+  const deadline = Date.now() + 5000
+  while (Date.now() < deadline && await readFile(`/proc/${pid}/cmdline`, 'utf8').then(text => text !== '', () => false)) {
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+}

@@ -1,0 +1,128 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Breaker } from './breaker.js'
+import type { MediaMtxClient, RuntimePath } from './client.js'
+import { MediaMtxUnavailable } from './errors.js'
+import { cameraOf, compare, confOf, recordConfOf, type PathSpec } from './path-spec.js'
+
+export interface ReconcilerOptions {
+  readonly client: MediaMtxClient
+  readonly breaker: Breaker
+  readonly log: FastifyBaseLogger
+  /** What MediaMTX should look like now. Read at every pass: the level counts, not the edge. */
+  readonly desired: () => readonly PathSpec[]
+  /** Time between passes, in milliseconds. @default 2000 */
+  readonly intervalMs?: number
+  /** Called after every pass with what runs, and when the media server is lost (null). */
+  readonly onObserved?: (paths: ReadonlyMap<string, RuntimePath> | null) => void
+  /** Called when MediaMTX has restarted and forgotten every path. */
+  readonly onRestarted?: () => void
+}
+
+/** Drives MediaMTX to the desired state, again and again; the only place that writes path configuration. */
+export interface Reconciler {
+  start (): void
+  /** Asks for a pass now; resolves when one that began after this call has succeeded, rejects when it failed. */
+  poke (): Promise<void>
+  /** What ran at the last pass, by camera id; null while the media server does not answer. */
+  observed (): ReadonlyMap<string, RuntimePath> | null
+  stop (): Promise<void>
+}
+
+/** A listing must miss a path twice before it is believed to be an orphan. */
+const ORPHAN_SIGHTINGS = 2
+
+export function createReconciler (options: ReconcilerOptions): Reconciler {
+  const { client, breaker, log, desired, intervalMs = 2000 } = options
+  let paths: ReadonlyMap<string, RuntimePath> | null = null
+  let started: string | null = null
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> | null = null
+  let queued: Promise<void> | null = null
+  let stopped = false
+  let lastProblem: string | null = null
+  const orphans = new Map<string, number>()
+
+  async function pass (): Promise<void> {
+    const info = await client.info()
+    if (started !== null && info.started !== started) {
+      log.warn({ version: info.version }, 'MediaMTX has restarted; configuring it again')
+      options.onRestarted?.()
+    }
+    started = info.started
+    const actual = new Map((await client.listConfiguredPaths()).map(conf => [conf.name, conf]))
+    for (const spec of desired()) {
+      const change = compare(spec, actual.get(spec.name))
+      if (change === 'none') continue
+      if (change === 'record') await client.patchPath(spec.name, recordConfOf(spec.record))
+      else await client.replacePath(spec.name, confOf(spec))
+      log.info({ path: spec.name, change }, 'media path configured')
+    }
+    await removeOrphans([...actual.keys()])
+    paths = new Map((await client.listPaths()).flatMap(path => {
+      const camera = cameraOf(path.name)
+      return camera === null ? [] : [[camera, path] as const]
+    }))
+  }
+
+  async function removeOrphans (actual: readonly string[]): Promise<void> {
+    const wanted = new Set(desired().map(spec => spec.name))
+    const foreign = actual.filter(name => cameraOf(name) !== null && !wanted.has(name))
+    for (const name of orphans.keys()) if (!foreign.includes(name)) orphans.delete(name)
+    for (const name of foreign) {
+      const sightings = (orphans.get(name) ?? 0) + 1
+      orphans.set(name, sightings)
+      if (sightings < ORPHAN_SIGHTINGS) continue
+      await client.deletePath(name)
+      orphans.delete(name)
+      log.info({ path: name }, 'media path removed')
+    }
+  }
+
+  async function guarded (): Promise<void> {
+    try {
+      await breaker.run(pass)
+      if (lastProblem !== null) log.info('MediaMTX answers again')
+      lastProblem = null
+    } catch (error) {
+      if (error instanceof MediaMtxUnavailable) paths = null
+      const problem = error instanceof Error ? `${error.message}: ${String((error.cause as Error | undefined)?.message ?? '')}` : String(error)
+      if (problem !== lastProblem && !stopped) log.warn({ err: error }, 'MediaMTX could not be reconciled; trying on')
+      lastProblem = problem
+      throw error
+    } finally {
+      if (!stopped) options.onObserved?.(paths)
+    }
+  }
+
+  /** One pass at a time; everybody who asks during a pass shares the next one. */
+  function enqueue (): Promise<void> {
+    if (stopped) return Promise.reject(new MediaMtxUnavailable())
+    if (running === null) {
+      running = guarded().finally(() => { running = null })
+      return running
+    }
+    queued ??= running.catch(() => {}).then(() => {
+      queued = null
+      return enqueue()
+    })
+    return queued
+  }
+
+  return {
+    start () {
+      const tick = (): void => {
+        enqueue().catch(() => {}).finally(() => {
+          if (!stopped) timer = setTimeout(tick, intervalMs * (0.8 + Math.random() * 0.4))
+        })
+      }
+      tick()
+    },
+    poke: enqueue,
+    observed: () => paths,
+    async stop () {
+      stopped = true
+      clearTimeout(timer)
+      await running?.catch(() => {})
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+
+/** What MediaMTX asks before every action (its HTTP authentication request). */
+export interface MediaAuthRequest {
+  readonly ip: string
+  readonly user: string
+  readonly password: string
+  readonly token: string
+  readonly action: 'publish' | 'read' | 'playback' | 'api' | 'metrics' | 'pprof' | (string & {})
+  readonly path: string
+  readonly protocol: string
+  readonly id: string | null
+  readonly query: string
+}
+
+/** A grant to watch one path for a short time. */
+export interface StreamGrant {
+  /** The token to put into a URL; it is not kept, only its hash. */
+  readonly token: string
+  /** Milliseconds since the epoch; a session that started before lives on. */
+  readonly expiresAt: number
+}
+
+/**
+ * Decides whether MediaMTX may let somebody publish, read or control. It keeps hashes in memory and answers
+ * without I/O: MediaMTX waits for the answer while it holds a path, so calling MediaMTX from here would deadlock.
+ */
+export interface StreamAuthority {
+  /** Secret for the Control API and metrics, for this process only. */
+  readonly controllerSecret: string
+  grantRead (path: string, principalId: string, ttlMs: number): StreamGrant
+  /** A key with which one publisher may start publishing on one path. Replaces the path's earlier key. */
+  grantPublish (path: string, ttlMs: number): StreamGrant
+  /** Withdraws every read grant of a principal. Returns how many there were. */
+  revokeReads (principalId: string): number
+  decide (request: MediaAuthRequest): { readonly allowed: boolean, readonly reason: string }
+}
+
+interface Entry { readonly path: string, readonly principalId: string, readonly expiresAt: number }
+
+/** Read grants that may exist at once; the oldest is forgotten beyond. */
+const MAX_GRANTS = 10_000
+
+export function createStreamAuthority (now: () => number = Date.now): StreamAuthority {
+  const controllerSecret = randomBytes(32).toString('base64url')
+  const controllerHash = hash(controllerSecret)
+  const reads = new Map<string, Entry>()
+  const publishers = new Map<string, { readonly hash: string, readonly expiresAt: number }>()
+
+  function sweep (): void {
+    for (const [key, entry] of reads) {
+      if (entry.expiresAt <= now() || reads.size > MAX_GRANTS) reads.delete(key)
+    }
+  }
+
+  function isController (request: MediaAuthRequest): boolean {
+    return timingSafeEqual(Buffer.from(hash(credentialOf(request))), Buffer.from(controllerHash))
+  }
+
+  return {
+    controllerSecret,
+    grantRead (path, principalId, ttlMs) {
+      sweep()
+      const token = randomBytes(32).toString('base64url')
+      const expiresAt = now() + ttlMs
+      reads.set(hash(token), { path, principalId, expiresAt })
+      return { token, expiresAt }
+    },
+    grantPublish (path, ttlMs) {
+      const token = randomBytes(32).toString('base64url')
+      const expiresAt = now() + ttlMs
+      publishers.set(path, { hash: hash(token), expiresAt })
+      return { token, expiresAt }
+    },
+    revokeReads (principalId) {
+      let count = 0
+      for (const [key, entry] of reads) {
+        if (entry.principalId === principalId && reads.delete(key)) count++
+      }
+      return count
+    },
+    decide (request) {
+      const credential = credentialOf(request)
+      if (credential === '') return { allowed: false, reason: 'no credential' }
+      switch (request.action) {
+        case 'api':
+        case 'metrics':
+          return isController(request) ? allowed : { allowed: false, reason: 'not the controller' }
+        case 'publish': {
+          const key = publishers.get(request.path)
+          if (key === undefined || key.hash !== hash(credential)) return { allowed: false, reason: 'not the publisher of this path' }
+          return key.expiresAt > now() ? allowed : { allowed: false, reason: 'publish key expired' }
+        }
+        case 'read': {
+          const entry = reads.get(hash(credential))
+          if (entry === undefined || entry.path !== request.path) return { allowed: false, reason: 'no grant for this path' }
+          return entry.expiresAt > now() ? allowed : { allowed: false, reason: 'stream token expired' }
+        }
+        default:
+          return { allowed: false, reason: 'action is never granted' }
+      }
+    }
+  }
+}
+
+const allowed = Object.freeze({ allowed: true, reason: 'granted' })
+
+/** MediaMTX fills `token` for RTSP only; for HLS and WebRTC the query is ours to read. */
+function credentialOf (request: MediaAuthRequest): string {
+  return request.token || request.password || (new URLSearchParams(request.query).get('token') ?? '')
+}
+
+function hash (secret: string): string {
+  return createHash('sha256').update(secret).digest('hex')
+}

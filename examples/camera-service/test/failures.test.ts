@@ -1,0 +1,141 @@
+import { readFile, writeFile, mkdtemp, chmod } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { eventually, ffprobe, freePorts, processesMentioning, startService, type RunningService } from './running-service.js'
+
+const health = async (service: RunningService, path: string): Promise<{ status: number, text: string }> => {
+  const answer = await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/${path}`)
+  return { status: answer.status, text: await answer.text() }
+}
+
+async function holdPort (port: number): Promise<() => void> {
+  const server = createServer()
+  await new Promise<void>(resolve => { server.listen(port, '127.0.0.1', resolve) })
+  return () => { server.close() }
+}
+
+t.test('a killed MediaMTX is seen, started again, and has the same cameras; a recording under way goes on', async t => {
+  const service = await startService()
+  const client = await service.connect('operator')
+  const status = async (): Promise<{ stream_status: string }> => await client.call('get_camera_status', { device: 'camera0' })
+  const untilReady = (): Promise<void> => eventually(async () => {
+    if ((await status()).stream_status !== 'READY') throw new Error('not ready')
+  }, 60_000)
+  await untilReady()
+  const recording = await client.call('start_recording', { device: 'camera0' })
+  const before = await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8')
+  process.kill(Number(before), 'SIGKILL')
+
+  await eventually(async () => {
+    if ((await health(service, 'mediamtx')).status === 200 && (await status()).stream_status === 'READY') throw new Error('not seen yet')
+  })
+  await untilReady()
+  t.not(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'), before)
+  t.match(service.output(), /MediaMTX has ended; starting it again/)
+  t.match(await client.call('get_camera_list'), { cameras: [{ device: 'camera0', name: 'Test pattern', status: 'CONNECTED' }], total: 1 })
+  const stopped = await client.call('stop_recording', { device: 'camera0' })
+  t.equal(stopped.filename, recording.filename)
+  t.ok(stopped.files.length >= 1, 'what was recorded before the kill is kept')
+  for (const { filename } of stopped.files) t.match(await ffprobe(join(service.dataDir, 'recordings', filename)), { streams: [{ codec_name: 'h264' }] })
+  client.close()
+  await service.stop()
+})
+
+t.test('SIGTERM closes everything in order and leaves no process behind; recordings are finished', async t => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
+  const service = await startService({ dataDir })
+  const client = await service.connect('operator')
+  await eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
+  }, 60_000)
+  await client.call('start_recording', { device: 'camera0' })
+  const closed = new Promise<number>(resolve => client.socket.once('close', resolve))
+  t.ok((await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`)).length > 0, 'ffmpeg runs')
+  await service.stop()
+  t.equal(await closed, 1001)
+  t.same(await processesMentioning(dataDir), [], 'no mediamtx')
+  t.same(await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`), [], 'no ffmpeg')
+
+  const again = await startService({ dataDir })
+  const { files } = await (await again.connect('viewer')).call('list_recordings', {})
+  t.equal(files.length, 1, 'the recording was finished and is remembered')
+  await again.stop()
+})
+
+t.test('after a kill -9 of the service the next start cleans up and finishes the recording', async t => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
+  const ports = await freePorts()
+  const service = await startService({ dataDir, ports })
+  const client = await service.connect('operator')
+  await eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
+  }, 60_000)
+  await client.call('start_recording', { device: 'camera0' })
+  await eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).elapsed_time < 3) throw new Error('too short')
+  })
+  service.process.kill('SIGKILL')
+  await service.exited
+
+  const again = await startService({ dataDir, ports })
+  const viewer = await again.connect('viewer')
+  const { files } = await viewer.call('list_recordings', {})
+  t.equal(files.length, 1)
+  t.ok(files[0].duration > 0)
+  t.match(await viewer.call('get_camera_list'), { cameras: [{ device: 'camera0' }], total: 1 }, 'the same camera under the same id')
+  viewer.close()
+  await again.stop()
+})
+
+t.test('a busy port: which port, which setting, exit 1, nothing left behind', async t => {
+  const ports = await freePorts()
+  const release = [await holdPort(ports.SERVER_PORT), await holdPort(ports.MEDIAMTX_RTSP_PORT)]
+  const service = await startService({ ports, dontWait: true })
+  t.match(await service.exited, { code: 1 })
+  t.match(service.output(), `port ${ports.SERVER_PORT} (server.port) is in use`)
+  t.match(service.output(), `port ${ports.MEDIAMTX_RTSP_PORT} (mediamtx.rtsp_port) is in use`, 'all at once')
+  t.same(await processesMentioning(service.dataDir), [])
+  for (const free of release) free()
+})
+
+t.test('a malformed configuration: every mistake at once with its place, exit 1', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'camera-service-'))
+  const file = join(folder, 'camera-service.yaml')
+  await writeFile(file, [
+    'server:',
+    '  prt: 8002',
+    '  max_connections: many',
+    'cameras:',
+    '  test_pattern: sometimes',
+    'security:',
+    '  jwt:',
+    '    secret_key: ${NOT_SET_ANYWHERE}'
+  ].join('\n'))
+  const service = await startService({ env: { CAMERA_SERVICE_CONFIG: file }, dontWait: true })
+  t.match(await service.exited, { code: 1 })
+  const output = service.output()
+  t.match(output, `${file}:2:3`)
+  t.match(output, /did you mean "?port"?/)
+  for (const line of [3, 5, 8]) t.match(output, `${file}:${line}:`)
+})
+
+t.test('without ffmpeg and MediaMTX the service starts, says what to install, and health says so', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'camera-service-'))
+  const broken = join(folder, 'mediamtx')
+  await writeFile(broken, '#!/bin/sh\nexit 3\n')
+  await chmod(broken, 0o755)
+  const service = await startService({ env: { CAMERA_SERVICE_FFMPEG_FFMPEG: join(folder, 'ffmpeg'), CAMERA_SERVICE_MEDIAMTX_BINARY: broken } })
+  t.match(service.output(), /MediaMTX was not found.*npm run setup/)
+  t.match(service.output(), /apt-get install ffmpeg/)
+  t.equal((await health(service, 'live')).status, 200)
+  t.equal((await health(service, 'ready')).status, 503)
+  t.match((await health(service, 'mediamtx')).text, /unhealthy.*npm run setup/)
+  t.match((await health(service, 'system')).text, /apt-get install ffmpeg/)
+  const client = await service.connect('operator')
+  t.equal((await client.call('get_camera_list')).total, 1)
+  await t.rejects(client.call('take_snapshot', { device: 'camera0' }), { code: -32050 })
+  client.close()
+  await service.stop()
+})

@@ -1,0 +1,135 @@
+import { spawn, execFile, type ChildProcess } from 'node:child_process'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { RpcClient } from './rpc-client.js'
+
+const run = promisify(execFile)
+const dist = resolve(import.meta.dirname, '../dist')
+
+export const PORT_SETTINGS = [
+  'SERVER_PORT', 'HEALTH_PORT', 'MEDIAMTX_AUTH_PORT', 'MEDIAMTX_RTSP_PORT', 'MEDIAMTX_HLS_PORT', 'MEDIAMTX_WEBRTC_PORT',
+  'MEDIAMTX_WEBRTC_UDP_PORT', 'MEDIAMTX_API_PORT', 'MEDIAMTX_METRICS_PORT', 'MEDIAMTX_PLAYBACK_PORT'
+] as const
+
+export type Ports = Record<(typeof PORT_SETTINGS)[number], number>
+
+/** The service as its own process, the way an operator runs it. */
+export interface RunningService {
+  readonly process: ChildProcess
+  readonly dataDir: string
+  readonly ports: Ports
+  readonly env: NodeJS.ProcessEnv
+  /** Everything it has written so far. */
+  readonly output: () => string
+  readonly exited: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
+  token (role: string, ...more: string[]): Promise<string>
+  connect (role?: string): Promise<RpcClient>
+  /** Ends it, and fails if it does not end in order. */
+  stop (): Promise<void>
+}
+
+export interface StartOptions {
+  readonly env?: Record<string, string>
+  readonly dataDir?: string
+  readonly ports?: Ports
+  /** Resolve at once instead of when the service has said where it is. */
+  readonly dontWait?: boolean
+}
+
+export async function startService (options: StartOptions = {}): Promise<RunningService> {
+  const dataDir = options.dataDir ?? await mkdtemp(join(tmpdir(), 'camera-service-'))
+  const ports = options.ports ?? await freePorts()
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    CAMERA_SERVICE_DATA_DIR: dataDir,
+    CAMERA_SERVICE_CAMERAS_V4L2: 'false',
+    ...Object.fromEntries(PORT_SETTINGS.map(name => [`CAMERA_SERVICE_${name}`, String(ports[name])])),
+    ...options.env
+  }
+  const child = spawn(process.execPath, [join(dist, 'server.js')], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let text = ''
+  child.stdout.setEncoding('utf8').on('data', chunk => { text += chunk })
+  child.stderr.setEncoding('utf8').on('data', chunk => { text += chunk })
+  let ended = false
+  const exited = new Promise<{ code: number | null, signal: NodeJS.Signals | null }>(resolve => {
+    child.once('close', (code, signal) => {
+      ended = true
+      resolve({ code, signal })
+    })
+  })
+  const service: RunningService = {
+    process: child,
+    dataDir,
+    ports,
+    env,
+    output: () => text,
+    exited,
+    async token (role, ...more) {
+      const { stdout } = await run(process.execPath, [join(dist, 'token.js'), '--role', role, ...more], { env })
+      return stdout.trim()
+    },
+    async connect (role) {
+      const client = await RpcClient.connect(`ws://127.0.0.1:${ports.SERVER_PORT}/ws`)
+      if (role !== undefined) await client.call('authenticate', { auth_token: await service.token(role) })
+      return client
+    },
+    async stop () {
+      if (!ended) child.kill('SIGTERM')
+      const { code, signal } = await exited
+      if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true })
+      if (code !== 0) throw new Error(`the service ended with ${code ?? signal}:\n${text.slice(-4000)}`)
+    }
+  }
+  if (options.dontWait !== true) {
+    await eventually(async () => {
+      if (ended) throw new Error(`the service has ended:\n${text}`)
+      if (!text.includes('npm run -s token')) throw new Error(`not started:\n${text.slice(-2000)}`)
+    }, 60_000)
+  }
+  return service
+}
+
+/** Tries until it does not throw. The deadline is for a stuck machine: it says nothing about speed. */
+export async function eventually<T> (attempt: () => T | Promise<T>, deadlineMs = 30_000): Promise<T> {
+  const deadline = Date.now() + deadlineMs
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+      await new Promise(resolve => setTimeout(resolve, 50))
+    }
+  }
+}
+
+/** Ports that were all free a moment ago. */
+export async function freePorts (): Promise<Ports> {
+  const held = await Promise.all(PORT_SETTINGS.map(async () => {
+    const server = createServer()
+    await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
+    return server
+  }))
+  const numbers = held.map(server => (server.address() as { port: number }).port)
+  await Promise.all(held.map(server => new Promise(resolve => server.close(resolve))))
+  return Object.fromEntries(PORT_SETTINGS.map((name, index) => [name, numbers[index]])) as Ports
+}
+
+/** Process ids whose command line mentions a text, such as a data folder. */
+export async function processesMentioning (text: string): Promise<number[]> {
+  const found: number[] = []
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue
+    const commandLine = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '')
+    if (commandLine.includes(text)) found.push(Number(entry))
+  }
+  return found
+}
+
+/** ffprobe's view of a file or URL; throws when it cannot be played. */
+export async function ffprobe (target: string, ...options: string[]): Promise<{ format: { duration?: string }, streams: Array<{ codec_name: string, width: number, height: number }> }> {
+  const { stdout } = await run('ffprobe', ['-v', 'error', ...options, '-print_format', 'json', '-show_format', '-show_streams', target], { timeout: 60_000 })
+  return JSON.parse(stdout)
+}

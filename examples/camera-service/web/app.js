@@ -1,0 +1,126 @@
+import { byId } from './element.js'
+import { RpcClient } from './rpc.js'
+import { Session } from './session.js'
+import { toast } from './toasts.js'
+import { Wall } from './wall.js'
+import { inWords, when } from './words.js'
+
+const session = new Session()
+const signInView = byId('sign-in-view', HTMLElement)
+const wallView = byId('wall-view', HTMLElement)
+const banner = byId('banner', HTMLElement)
+const form = byId('sign-in-form', HTMLFormElement)
+const input = byId('token', HTMLInputElement)
+const signInButton = byId('sign-in-button', HTMLButtonElement)
+const signInError = byId('sign-in-error', HTMLElement)
+const who = byId('who', HTMLElement)
+
+/** @type {RpcClient | null} */
+let client = null
+/** @type {Wall | null} */
+let wall = null
+
+form.addEventListener('submit', event => {
+  event.preventDefault()
+  const token = tokenIn(input.value)
+  if (token === '') {
+    showSignIn('Paste a token first.')
+    return
+  }
+  session.use(token)
+  signIn()
+})
+
+byId('sign-out', HTMLButtonElement).addEventListener('click', () => signOut(''))
+
+if (session.exists) signIn()
+else showSignIn('')
+
+function signIn () {
+  client?.close()
+  const connection = new RpcClient(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`)
+  client = connection
+  signInButton.disabled = true
+  signInButton.textContent = 'Signing in…'
+  signInError.hidden = true
+  connection.greet = () => session.authenticate(connection)
+  connection.addEventListener('open', () => {
+    banner.hidden = true
+    if (wall === null) showWall(connection)
+    showAccount()
+    void wall?.refresh()
+  })
+  connection.addEventListener('lost', () => {
+    if (wall === null) showSignIn('The service cannot be reached, or has no room for another connection. Trying again…')
+    else showBanner('The connection to the service is lost. Trying to restore it…')
+  })
+  connection.addEventListener('refused', event => {
+    const again = wall !== null || !form.contains(document.activeElement)
+    signOut(again && input.value === ''
+      ? 'You were signed out: your session has ended. Sign in with a new token.'
+      : wordsForRefusal(/** @type {CustomEvent} */ (event).detail))
+  })
+  connection.open()
+}
+
+/** @param {string} reason shown where to sign in; empty when it was wanted */
+function signOut (reason) {
+  client?.close()
+  client = null
+  wall?.close()
+  wall = null
+  session.clear()
+  banner.hidden = true
+  showSignIn(reason)
+}
+
+/** @param {RpcClient} connection */
+function showWall (connection) {
+  input.value = ''
+  signInView.hidden = true
+  wallView.hidden = false
+  wall = new Wall(connection, session)
+}
+
+function showAccount () {
+  const { account } = session
+  if (account === null) return
+  who.textContent = `Signed in as ${account.role}` + (account.expiresAt === null ? '' : ` until ${when(account.expiresAt)}`)
+}
+
+/** @param {string} reason */
+function showSignIn (reason) {
+  wallView.hidden = true
+  signInView.hidden = false
+  signInButton.disabled = false
+  signInButton.textContent = 'Sign in'
+  signInError.textContent = reason
+  signInError.hidden = reason === ''
+  input.setAttribute('aria-invalid', String(reason !== ''))
+  input.focus()
+  input.select()
+}
+
+/** @param {string} text */
+function showBanner (text) {
+  banner.textContent = text
+  banner.hidden = false
+}
+
+/** @param {unknown} error */
+function wordsForRefusal (error) {
+  if (/** @type {{ code?: number }} */ (error).code === -32001) return 'This token is not valid, or it has expired. Get a new one and paste it here.'
+  return inWords(error, 'sign in')
+}
+
+/**
+ * The token in what was pasted: people bring spaces, line ends and the word Bearer with it.
+ * @param {string} pasted
+ */
+function tokenIn (pasted) {
+  return pasted.trim().replace(/^bearer\s+/i, '').replace(/\s+/g, '')
+}
+
+addEventListener('online', () => client?.retryNow())
+document.addEventListener('visibilitychange', () => { if (!document.hidden) client?.retryNow() })
+addEventListener('unhandledrejection', event => toast(inWords(event.reason), 'error'))

@@ -1,0 +1,130 @@
+import { CameraCard } from './camera-card.js'
+import { byId, element, setText } from './element.js'
+import { Files } from './files.js'
+import { Library } from './library.js'
+import { ConnectionLost } from './rpc.js'
+import { toast } from './toasts.js'
+import { inWords } from './words.js'
+
+/** Notifications tell what changes; this only catches what they missed. A viewer has 60 calls a minute for everything. */
+const POLL_EVERY_MS = 10_000
+
+/** Every camera, and what was made of them: all that is seen while signed in. */
+export class Wall {
+  /** @type {Map<string, CameraCard>} */
+  #cards = new Map()
+  /** @type {Map<string, import('./camera-card.js').Camera>} */
+  #cameras = new Map()
+  #client
+  #session
+  #library
+  #node = byId('wall', HTMLElement)
+  #summary = byId('summary', HTMLElement)
+  #pollTimer
+  #libraryLoaded = false
+  #listeners = new AbortController()
+
+  /**
+   * @param {import('./rpc.js').RpcClient} client
+   * @param {import('./session.js').Session} session
+   */
+  constructor (client, session) {
+    this.#client = client
+    this.#session = session
+    this.#library = new Library(byId('library', HTMLElement), this.#call, new Files(() => session.credential),
+      device => this.#cameras.get(device)?.name ?? device)
+    const { signal } = this.#listeners
+    client.addEventListener('notify:camera_status_update', event => {
+      this.#showCamera(/** @type {CustomEvent} */ (event).detail)
+    }, { signal })
+    client.addEventListener('notify:recording_status_update', event => {
+      this.#showRecording(/** @type {CustomEvent} */ (event).detail)
+    }, { signal })
+    this.#pollTimer = setInterval(() => { if (!document.hidden) void this.#refreshCameras() }, POLL_EVERY_MS)
+  }
+
+  /** Everything anew: on arrival, and after the connection was away. */
+  async refresh () {
+    await this.#refreshCameras()
+    for (const card of this.#cards.values()) card.resume()
+    await Promise.all([this.#library.refreshSnapshots(), this.#library.refreshRecordings()])
+    this.#libraryLoaded = true
+  }
+
+  close () {
+    this.#listeners.abort()
+    clearInterval(this.#pollTimer)
+    for (const card of this.#cards.values()) card.close()
+    this.#library.close()
+    this.#node.replaceChildren()
+    byId('library', HTMLElement).replaceChildren()
+    byId('viewer', HTMLDialogElement).close()
+  }
+
+  /**
+   * @param {string} method
+   * @param {Record<string, unknown>} [params]
+   */
+  #call = (method, params = {}) => this.#client.call(method, params)
+
+  async #refreshCameras () {
+    try {
+      const { cameras } = await this.#call('get_camera_list')
+      const listed = new Set(cameras.map((/** @type {import('./camera-card.js').Camera} */ camera) => camera.device))
+      for (const [device, card] of this.#cards) {
+        if (listed.has(device)) continue
+        card.close()
+        card.node.remove()
+        this.#cards.delete(device)
+        this.#cameras.delete(device)
+      }
+      for (const camera of cameras) this.#showCamera(camera)
+      this.#summarize()
+    } catch (error) {
+      // The banner speaks of a lost connection.
+      if (!(error instanceof ConnectionLost)) toast(inWords(error, 'list the cameras'), 'error')
+    }
+  }
+
+  /** @param {import('./camera-card.js').Camera} camera */
+  #showCamera (camera) {
+    this.#cameras.set(camera.device, camera)
+    const card = this.#cards.get(camera.device)
+    if (card === undefined) this.#addCard(camera)
+    else card.update(camera)
+    this.#summarize()
+  }
+
+  /** @param {import('./camera-card.js').Camera} camera */
+  #addCard (camera) {
+    const card = new CameraCard(camera, {
+      call: this.#call,
+      may: permission => this.#session.may(permission),
+      role: this.#session.account?.role ?? '',
+      onSnapshot: () => { void this.#library.refreshSnapshots() },
+      onRecording: () => { void this.#library.refreshRecordings() }
+    })
+    this.#cards.set(camera.device, card)
+    const order = [...this.#cards.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }))
+    const after = order.slice(order.indexOf(camera.device) + 1).map(device => this.#cards.get(device)?.node).find(node => node?.isConnected === true)
+    this.#node.insertBefore(card.node, after ?? null)
+  }
+
+  /** @param {{ device: string, status: string, filename: string }} update */
+  #showRecording ({ device, status, filename }) {
+    const name = this.#cameras.get(device)?.name ?? device
+    const started = status === 'STARTED'
+    this.#cards.get(device)?.setRecording(started, started ? Date.now() : null)
+    if (status === 'ERROR') toast(`${name}: the recording ended with an error. What was recorded until then is kept.`, 'error')
+    else if (!started) toast(`${name}: ${filename} is recorded.`)
+    if (!started && this.#libraryLoaded) void this.#library.refreshRecordings()
+  }
+
+  #summarize () {
+    const all = [...this.#cameras.values()]
+    const connected = all.filter(camera => camera.status === 'CONNECTED').length
+    setText(this.#summary, all.length === 0 ? '' : `${connected} of ${all.length} connected`)
+    if (all.length > 0) this.#node.querySelector('.empty')?.remove()
+    else if (this.#node.childElementCount === 0) this.#node.append(element('p', { class: 'empty' }, 'No camera is there yet. It appears here by itself.'))
+  }
+}

@@ -1,0 +1,142 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { KEY_ID } from './api-key-format.js'
+import type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
+import { ApiKeyStoreInvalid } from './errors.js'
+
+interface Snapshot {
+  /** Identity of the file it was read from; null for a file that is not there yet. */
+  readonly stamp: string | null
+  readonly records: ReadonlyMap<string, ApiKeyRecord>
+}
+
+/** How old the view of a file that another process may have changed can be. */
+const RECHECK_MS = 500
+
+/**
+ * Keeps API keys in one JSON file, mode 0600. A change replaces the whole file atomically and is on disk when it
+ * settles; writers of one process take turns. Changes by other processes are seen within half a second.
+ * A damaged file is an error (`MARTY_AUTH_KEY_STORE_INVALID`), never an empty store.
+ */
+export function openFileApiKeyStore (file: string): ApiKeyStore {
+  const path = resolve(file)
+  let snapshot = read(path)
+  let checkedAt = Date.now()
+  let turn: Promise<unknown> = Promise.resolve()
+
+  const current = (): ReadonlyMap<string, ApiKeyRecord> => {
+    const now = Date.now()
+    if (now - checkedAt >= RECHECK_MS || now < checkedAt) {
+      if (stampOf(path) !== snapshot.stamp) snapshot = read(path)
+      checkedAt = now
+    }
+    return snapshot.records
+  }
+
+  const change = async (edit: (records: Map<string, ApiKeyRecord>) => boolean): Promise<boolean> => {
+    const mine = turn.then(async () => {
+      const records = new Map(read(path).records)
+      if (!edit(records)) return false
+      await write(path, records)
+      snapshot = read(path)
+      checkedAt = Date.now()
+      return true
+    })
+    turn = mine.catch(() => {})
+    return await mine
+  }
+
+  return {
+    get: keyId => current().get(keyId) ?? null,
+    list: async () => [...current().values()],
+    put: async (record, expectedVersion) => await change(records => {
+      if ((records.get(record.keyId)?.version ?? null) !== expectedVersion) return false
+      records.set(record.keyId, record)
+      return true
+    }),
+    delete: async keyId => await change(records => records.delete(keyId))
+  }
+}
+
+function stampOf (path: string): string | null {
+  const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
+  return stat === undefined ? null : `${stat.ino}:${stat.mtimeNs}:${stat.size}`
+}
+
+function read (path: string): Snapshot {
+  let text: string
+  let stamp: string | null
+  try {
+    // Before reading: a file replaced in between is read again at the next look.
+    stamp = stampOf(path)
+    if (stamp === null) return { stamp, records: new Map() }
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { stamp: null, records: new Map() }
+    throw new ApiKeyStoreInvalid({ message: `The API key file cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause })
+  }
+  let document: { version?: unknown, keys?: unknown }
+  try {
+    document = JSON.parse(text) as typeof document
+  } catch (cause) {
+    // The parser's message quotes the file: it is not kept.
+    throw new ApiKeyStoreInvalid('The API key file is damaged: it is not JSON. Restore it, or remove it to begin with no keys')
+  }
+  if (document?.version !== 1 || !Array.isArray(document.keys)) {
+    throw new ApiKeyStoreInvalid('The API key file is damaged or of another version: expected { "version": 1, "keys": [...] }')
+  }
+  const records = new Map<string, ApiKeyRecord>()
+  for (const [index, record] of document.keys.entries()) {
+    if (!isRecord(record) || records.has(record.keyId)) throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is there twice`)
+    records.set(record.keyId, Object.freeze(record))
+  }
+  return { stamp, records }
+}
+
+async function write (path: string, records: ReadonlyMap<string, ApiKeyRecord>): Promise<void> {
+  const folder = dirname(path)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const temporary = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(6).toString('hex')}.tmp`)
+  try {
+    const file = await open(temporary, 'wx', 0o600)
+    try {
+      await file.writeFile(JSON.stringify({ version: 1, keys: [...records.values()] }, null, 2) + '\n')
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+    // The new name is durable only once its folder is.
+    const directory = await open(folder, 'r')
+    try {
+      await directory.sync()
+    } finally {
+      await directory.close()
+    }
+  } catch (cause) {
+    await rm(temporary, { force: true })
+    throw new ApiKeyStoreInvalid({ message: `The API key file cannot be written (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause })
+  }
+}
+
+function isRecord (value: unknown): value is ApiKeyRecord {
+  if (typeof value !== 'object' || value === null) return false
+  const record = value as Partial<Record<keyof ApiKeyRecord, unknown>>
+  return typeof record.keyId === 'string' && KEY_ID.test(record.keyId) && typeof record.name === 'string' &&
+    isTexts(record.roles) && isTexts(record.scopes) && Number.isSafeInteger(record.createdAt) && Number.isSafeInteger(record.expiresAt) &&
+    (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) && Number.isSafeInteger(record.version) &&
+    Array.isArray(record.secrets) && record.secrets.every(isSecret)
+}
+
+function isSecret (value: unknown): value is ApiKeySecret {
+  if (typeof value !== 'object' || value === null) return false
+  const secret = value as Partial<Record<keyof ApiKeySecret, unknown>>
+  return typeof secret.id === 'string' && secret.algorithm === 'bcrypt' && typeof secret.hash === 'string' && typeof secret.pepperId === 'string' &&
+    Number.isSafeInteger(secret.createdAt) && Number.isSafeInteger(secret.expiresAt)
+}
+
+function isTexts (value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(one => typeof one === 'string')
+}

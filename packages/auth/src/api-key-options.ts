@@ -1,0 +1,46 @@
+import type { ApiKeyStore } from './api-key-store.js'
+import { AuthOptionInvalid } from './errors.js'
+import type { HashGateLimits } from './hash-gate.js'
+import { integerOption } from './token-options.js'
+
+export interface ApiKeyOptions {
+  readonly store: ApiKeyStore
+  /** Begins every key of this service, so that scanners find leaked ones: 2 to 16 of `a-z0-9`, a letter first. */
+  readonly prefix: string
+  /** A key of one environment is no key in another: 1 to 16 of `a-z0-9`, a letter first. */
+  readonly environment: string
+  /** Secret of at least 32 bytes, kept apart from the store. A string counts as its UTF-8 bytes. */
+  readonly pepper: Buffer | string
+  /** From 8 to 14. @default 10 */
+  readonly bcryptCost?: number
+  /** How much hashing may run and wait at once. */
+  readonly hashing?: HashGateLimits
+}
+
+export interface ResolvedApiKeyOptions {
+  readonly store: ApiKeyStore
+  readonly prefix: string
+  readonly environment: string
+  readonly pepper: Buffer
+  readonly bcryptCost: number
+  readonly hashing: HashGateLimits
+}
+
+/** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOptions {
+  const { store, prefix, environment, pepper, hashing = {} } = options ?? {}
+  if (typeof store?.get !== 'function' || typeof store.put !== 'function' || typeof store.list !== 'function' || typeof store.delete !== 'function') {
+    throw new AuthOptionInvalid('auth option "apiKeys.store" must be an ApiKeyStore, for example openFileApiKeyStore(file)')
+  }
+  if (typeof prefix !== 'string' || !/^[a-z][a-z0-9]{1,15}$/.test(prefix) || prefix === 'ses') {
+    throw new AuthOptionInvalid('auth option "apiKeys.prefix" must be 2 to 16 of a-z 0-9, a letter first, and not "ses"')
+  }
+  if (typeof environment !== 'string' || !/^[a-z][a-z0-9]{0,15}$/.test(environment)) {
+    throw new AuthOptionInvalid('auth option "apiKeys.environment" must be 1 to 16 of a-z 0-9, a letter first')
+  }
+  if (typeof pepper !== 'string' && !Buffer.isBuffer(pepper)) throw new AuthOptionInvalid('auth option "apiKeys.pepper" must be a string or a Buffer')
+  const bytes = Buffer.from(pepper as string)
+  if (bytes.length < 32) throw new AuthOptionInvalid(`auth option "apiKeys.pepper" has ${bytes.length} bytes and needs at least 32; make one with: openssl rand -base64 48`)
+  for (const field of ['concurrency', 'queue', 'laneQueue'] as const) integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
+  return Object.freeze({ store, prefix, environment, pepper: bytes, bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10), hashing })
+}

@@ -1,0 +1,14 @@
+import type { ApiKeys } from './api-keys.js'
+import type { Sessions } from './sessions.js'
+import type { Tokens } from './tokens.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Issues and revokes access tokens. */
+    tokens: Tokens
+    /** API keys; null when the plugin was registered without them. */
+    apiKeys: ApiKeys | null
+    /** Sessions of this process; null when they are switched off. */
+    sessions: Sessions | null
+  }
+}

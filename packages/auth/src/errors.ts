@@ -1,0 +1,50 @@
+import { defineError, type MartyErrorConstructor } from '@marty/core'
+
+/** Stops the start: an option is missing, unknown or not valid. The message names the field, never its value when it is secret. */
+export const AuthOptionInvalid: MartyErrorConstructor<'MARTY_AUTH_OPT_INVALID'> = defineError({
+  code: 'MARTY_AUTH_OPT_INVALID',
+  statusCode: 500,
+  message: 'An option of the auth plugin is not valid'
+})
+
+/** What was asked of `tokens.issue`, `apiKeys.create`, `apiKeys.rotate` or `sessions.create` cannot be given. */
+export const CredentialRequestInvalid: MartyErrorConstructor<'MARTY_AUTH_REQUEST_INVALID'> = defineError({
+  code: 'MARTY_AUTH_REQUEST_INVALID',
+  statusCode: 400,
+  message: 'A credential cannot be issued as asked'
+})
+
+/** No API key has this id. */
+export const ApiKeyNotFound: MartyErrorConstructor<'MARTY_AUTH_KEY_NOT_FOUND'> = defineError({
+  code: 'MARTY_AUTH_KEY_NOT_FOUND',
+  statusCode: 404,
+  message: 'There is no API key with this id'
+})
+
+/** The key was changed by somebody else between reading and writing. */
+export const ApiKeyConflict: MartyErrorConstructor<'MARTY_AUTH_KEY_CONFLICT'> = defineError({
+  code: 'MARTY_AUTH_KEY_CONFLICT',
+  statusCode: 409,
+  message: 'The API key was changed meanwhile; try again'
+})
+
+/** The key store cannot be read or is damaged: nobody is let in by an API key until it is repaired. */
+export const ApiKeyStoreInvalid: MartyErrorConstructor<'MARTY_AUTH_KEY_STORE_INVALID'> = defineError({
+  code: 'MARTY_AUTH_KEY_STORE_INVALID',
+  statusCode: 503,
+  message: 'The store of API keys cannot be used'
+})
+
+/** Too many API keys are waiting to be verified. It says nothing of whether the key is valid. */
+export const AuthBusy: MartyErrorConstructor<'MARTY_AUTH_BUSY'> = defineError({
+  code: 'MARTY_AUTH_BUSY',
+  statusCode: 503,
+  message: 'Too many credentials are being verified; try again shortly'
+})
+
+/** No more can be remembered in memory, and forgetting an older one would be unsafe. */
+export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EXCEEDED'> = defineError({
+  code: 'MARTY_AUTH_CAPACITY_EXCEEDED',
+  statusCode: 503,
+  message: 'No more sessions or revocations can be held'
+})

@@ -1,0 +1,92 @@
+import { randomBytes } from 'node:crypto'
+import { CredentialRequestInvalid } from './errors.js'
+import type { TokenClaims } from './jwt-claims.js'
+import { resolveTokenOptions, type TokenOptions } from './token-options.js'
+
+/** For whom a token is, and what it lets them do. */
+export interface TokenRequest {
+  readonly subject: string
+  /** One role, or several with `roles`. */
+  readonly role?: string
+  readonly roles?: readonly string[]
+  /** @default the `accessTokenTtlSeconds` of the options */
+  readonly ttlSeconds?: number
+  readonly scopes?: readonly string[]
+  /** @default 'user' */
+  readonly kind?: 'user' | 'service'
+}
+
+export interface IssuedToken {
+  readonly token: string
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+  readonly jti: string
+}
+
+export interface TokenIssuer {
+  /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field. */
+  issue (request: TokenRequest): IssuedToken
+}
+
+/**
+ * Makes access tokens with the signing key; needs no Fastify.
+ *
+ * @throws `MARTY_AUTH_OPT_INVALID`
+ */
+export function createTokenIssuer (options: TokenOptions): TokenIssuer {
+  const { issuer, audience, keyring, accessTokenTtlSeconds, maxLifetimeSeconds } = resolveTokenOptions(options)
+  const { signing } = keyring
+  const header = encode({ alg: signing.alg, typ: 'at+jwt', kid: signing.kid })
+  return {
+    issue (request) {
+      const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
+      const iat = Math.floor(Date.now() / 1000)
+      const exp = iat + (request.ttlSeconds ?? accessTokenTtlSeconds)
+      const jti = randomBytes(16).toString('base64url')
+      const claims: TokenClaims = {
+        iss: issuer,
+        aud: audience,
+        sub: subject,
+        user_id: subject,
+        ...(roles.length === 0 ? {} : { role: roles[0]!, roles }),
+        ...(request.scopes === undefined || request.scopes.length === 0 ? {} : { scope: request.scopes.join(' ') }),
+        ...(request.kind === undefined || request.kind === 'user' ? {} : { kind: request.kind }),
+        iat,
+        exp,
+        jti
+      }
+      const input = `${header}.${encode(claims)}`
+      return { token: `${input}.${signing.algorithm.sign(signing.key, input).toString('base64url')}`, expiresAt: exp * 1000, jti }
+    }
+  }
+}
+
+/** Makes one access token. For more than one, keep a `createTokenIssuer`. */
+export function issueToken (options: TokenOptions, request: TokenRequest): IssuedToken {
+  return createTokenIssuer(options).issue(request)
+}
+
+function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { subject: string, roles: readonly string[] } {
+  const { subject, role, ttlSeconds, scopes, kind } = request
+  if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
+  if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
+  const roles = request.roles ?? (role === undefined ? [] : [role])
+  if (!Array.isArray(roles) || roles.length > 32 || !roles.every(isText)) throw new CredentialRequestInvalid('"roles" must be at most 32 names of 1 to 256 characters')
+  if (ttlSeconds !== undefined && (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > maxLifetimeSeconds)) {
+    throw new CredentialRequestInvalid(`"ttlSeconds" must be an integer from 1 to ${maxLifetimeSeconds} (maxLifetimeSeconds)`)
+  }
+  // RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
+  if (scopes !== undefined && !(Array.isArray(scopes) && scopes.every(scope => typeof scope === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)))) {
+    throw new CredentialRequestInvalid('"scopes" must be a list of names without spaces')
+  }
+  if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
+  return { subject, roles }
+}
+
+function isText (value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= 256
+}
+
+function encode (value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url')
+}

@@ -1,0 +1,38 @@
+import type { TSchema } from 'typebox'
+import { branchFor, isNullable, memberSchema, shapeOf } from './schema-shape.js'
+
+/**
+ * A copy of a value with the schema's defaults where it has none. Sections that hold only optional settings need not
+ * be written, and may be written empty (`server:` with every line below it commented out).
+ */
+export function withDefaults (value: unknown, schema: TSchema): unknown {
+  const { type, properties, default: standing } = shapeOf(schema)
+  if (value === undefined || (value === null && type === 'object')) {
+    if (standing !== undefined) return withDefaults(structuredClone(standing), schema)
+    return type === 'object' && properties !== undefined ? withDefaults({}, schema) : value === null ? {} : undefined
+  }
+  if (Array.isArray(value)) {
+    const items = memberSchema(schema, 0)
+    return items === undefined ? value : value.map(item => withDefaults(item, items))
+  }
+  if (typeof value !== 'object' || value === null) return value
+  return mapping(value as Readonly<Record<string, unknown>>, type === undefined ? branchFor(schema, value) ?? schema : schema)
+}
+
+function mapping (value: Readonly<Record<string, unknown>>, schema: TSchema): Record<string, unknown> {
+  const { properties = {}, required = [] } = shapeOf(schema)
+  const complete: Record<string, unknown> = {}
+  for (const [key, member] of Object.entries(properties)) {
+    const given = Object.hasOwn(value, key) ? value[key] : undefined
+    const wanted = given !== undefined || required.includes(key) || shapeOf(member).default !== undefined
+    const filled = wanted ? withDefaults(given, member) : undefined
+    if (filled !== undefined) complete[key] = filled
+    else if (given === null && isNullable(member)) complete[key] = null
+  }
+  for (const [key, given] of Object.entries(value)) {
+    if (Object.hasOwn(properties, key)) continue
+    const member = memberSchema(schema, key)
+    complete[key] = member === undefined ? given : withDefaults(given, member)
+  }
+  return complete
+}

@@ -1,0 +1,8 @@
+export { checkSchema, type CheckOptions, type Report } from './check-schema.js'
+export type { DeepReadonly } from './deep-freeze.js'
+export { environment } from './environment.js'
+export { ConfigError } from './errors.js'
+export { loadConfig, type LoadConfigOptions, type LoadedConfig, type Origin } from './load-config.js'
+export { formatProblem, sortProblems, type SourceProblem } from './problem.js'
+export { formatConfig, maskSecrets, showConfig, type ShownSetting } from './show-config.js'
+export { parseYaml, type ParsedYaml, type Path, type SourcePosition, type YamlSource } from './yaml-source.js'

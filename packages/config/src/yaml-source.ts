@@ -1,0 +1,146 @@
+import { load, YAMLException } from 'js-yaml'
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Node, type Pair, type YAMLMap } from 'yaml'
+import type { SourceProblem } from './problem.js'
+
+/** Keys and indexes from the root of a document to one of its nodes. */
+export type Path = readonly (string | number)[]
+
+/** 1-based, as editors count. */
+export interface SourcePosition {
+  readonly line: number
+  readonly column: number
+}
+
+/** A YAML file that was read, and where each of its nodes stands. */
+export interface YamlSource {
+  readonly file: string
+  /** Plain objects, arrays and scalars of the YAML 1.2 core schema; null for an empty file. */
+  readonly value: unknown
+  /** Position of a node or of its key; of the nearest ancestor for a node that is not there. */
+  positionOf (path: Path, part?: 'key' | 'value'): SourcePosition
+}
+
+export type ParsedYaml = { readonly source: YamlSource, readonly problems: readonly [] } |
+  { readonly source: null, readonly problems: readonly SourceProblem[] }
+
+/** Keys that reach into the prototype of plain objects. */
+const RESERVED_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
+
+/**
+ * Reads exactly one YAML 1.2 document. Refused, each with its position: duplicate keys, tabs as indentation, several
+ * documents, aliases (they can grow without bound), custom tags, and keys that reach into prototypes.
+ *
+ * js-yaml decides what the text means. The position-keeping parser runs only when a position is asked for.
+ */
+export function parseYaml (text: string, file: string): ParsedYaml {
+  const positions = lazy(() => readPositions(text))
+  const problem = (offset: SourcePosition, message: string): SourceProblem => ({ source: file, ...offset, message })
+  let value: unknown
+  try {
+    value = isBlank(text) ? null : load(text, { filename: file, maxAliases: 0 })
+  } catch (error) {
+    return { source: null, problems: explainFailure(error, positions).map(({ at, message }) => problem(at, message)) }
+  }
+  const source: YamlSource = { file, value, positionOf: (path, part = 'value') => locate(positions(), path, part) }
+  const reserved = reservedKeys(value, [])
+  if (reserved.length > 0) {
+    return { source: null, problems: reserved.map(path => problem(source.positionOf(path, 'key'), `the key "${path.at(-1)}" is not allowed`)) }
+  }
+  return { source, problems: [] }
+}
+
+interface Positions {
+  readonly document: Document
+  readonly lines: LineCounter
+  readonly pairs: WeakMap<YAMLMap, Map<string, Pair>>
+}
+
+function readPositions (text: string): Positions {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error', strict: true, uniqueKeys: true })
+  return { document, lines, pairs: new WeakMap() }
+}
+
+/** Every mistake the position-keeping parser finds, one per line: what follows on a line is mostly a consequence. */
+function explainFailure (error: unknown, positions: () => Positions): Array<{ at: SourcePosition, message: string }> {
+  const found = new Map<number, { at: SourcePosition, message: string }>()
+  const add = (at: SourcePosition, message: string): void => { if (!found.has(at.line)) found.set(at.line, { at, message }) }
+  try {
+    const { document, lines } = positions()
+    for (const { code, pos, message } of [...document.errors, ...document.warnings]) add(position(lines, pos[0]), WORDS[code] ?? message)
+    visit(document, {
+      Alias: (_, node) => { add(position(lines, node.range?.[0] ?? 0), `the alias *${node.source} is not supported; write the value out`) }
+    })
+  } catch {
+    // Nested too deeply for this parser; js-yaml has said so already.
+  }
+  if (found.size === 0) {
+    const mark = error instanceof YAMLException ? error.mark : undefined
+    const reason = error instanceof YAMLException ? error.reason : 'cannot be read as YAML'
+    add({ line: (mark?.line ?? 0) + 1, column: (mark?.column ?? 0) + 1 }, reason)
+  }
+  return [...found.values()].sort((a, b) => a.at.line - b.at.line)
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: 'this key is written twice in the same mapping',
+  TAB_AS_INDENT: 'a tab is used for indentation; use spaces',
+  MULTIPLE_DOCS: 'a second document begins here; a file holds one',
+  TAG_RESOLVE_FAILED: 'this tag is not supported'
+}
+
+function locate ({ document, lines, pairs }: Positions, path: Path, part: 'key' | 'value'): SourcePosition {
+  let node: unknown = document.contents
+  let offset = (document.contents as Node | null)?.range?.[0] ?? 0
+  let ownerOffset = offset
+  for (const [depth, step] of path.entries()) {
+    let key: unknown = null
+    if (isMap(node)) {
+      const pair = pairsOf(node, pairs).get(String(step))
+      if (pair === undefined) return position(lines, ownerOffset)
+      key = pair.key
+      node = pair.value
+    } else if (isSeq(node)) {
+      node = node.items[Number(step)]
+    } else {
+      return position(lines, ownerOffset)
+    }
+    ownerOffset = (key as Node | null)?.range?.[0] ?? (node as Node | null)?.range?.[0] ?? ownerOffset
+    const target = part === 'key' && depth === path.length - 1 ? key ?? node : node
+    offset = (target as Node | null)?.range?.[0] ?? (key as Node | null)?.range?.[0] ?? offset
+  }
+  return position(lines, offset)
+}
+
+function pairsOf (map: YAMLMap, cache: Positions['pairs']): Map<string, Pair> {
+  let pairs = cache.get(map)
+  if (pairs === undefined) {
+    pairs = new Map(map.items.map(pair => [isScalar(pair.key) && !isAlias(pair.key) ? String(pair.key.value) : '', pair]))
+    cache.set(map, pairs)
+  }
+  return pairs
+}
+
+function position (lines: LineCounter, offset: number): SourcePosition {
+  const { line, col } = lines.linePos(offset)
+  return { line: Math.max(1, line), column: Math.max(1, col) }
+}
+
+function reservedKeys (value: unknown, path: Path): Path[] {
+  if (typeof value !== 'object' || value === null) return []
+  if (Array.isArray(value)) return value.flatMap((item, index) => reservedKeys(item, [...path, index]))
+  return Object.entries(value).flatMap(([key, member]) => [
+    ...(RESERVED_KEYS.has(key) ? [[...path, key]] : []),
+    ...reservedKeys(member, [...path, key])
+  ])
+}
+
+/** A file in which every setting is commented out is as good as an empty one. */
+function isBlank (text: string): boolean {
+  return text.split('\n').every(line => /^\s*(?:#|$)/.test(line))
+}
+
+function lazy<T> (make: () => T): () => T {
+  let made: { value: T } | null = null
+  return () => (made ??= { value: make() }).value
+}

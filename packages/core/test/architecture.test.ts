@@ -1,0 +1,121 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { dirname, join, relative, resolve } from 'node:path'
+import t from 'tap'
+
+// Who may import whom, for the whole repository. The floors are drawn in docs/architecture/overview.md.
+
+const root = findRoot(import.meta.dirname)
+const PLUGINS = ['auth', 'rbac', 'rate-limit', 'headers', 'audit', 'health', 'json-rpc']
+const FLOORS: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  config: ['core'],
+  redis: ['core'],
+  ...Object.fromEntries(PLUGINS.map(name => [name, ['core', 'config', 'redis']])),
+  security: ['core', 'config', 'redis', ...PLUGINS],
+  cli: ['core', 'config', 'redis', ...PLUGINS]
+}
+
+interface Source { readonly file: string, readonly text: string, readonly imports: readonly string[] }
+
+const packages = readdirSync(join(root, 'packages')).filter(name => existsSync(join(root, 'packages', name, 'src')))
+const examples = readdirSync(join(root, 'examples')).filter(name => existsSync(join(root, 'examples', name, 'src')))
+
+t.test('every package stands on a floor', async t => {
+  t.strictSame([...packages].sort(), Object.keys(FLOORS).sort())
+})
+
+t.test('packages import only from floors below, and plugins never each other', async t => {
+  for (const name of packages) {
+    for (const source of sourcesOf(join(root, 'packages', name, 'src'))) {
+      for (const target of martyImports(source)) t.ok(FLOORS[name]?.includes(target), `${source.file} imports @marty/${target}`)
+    }
+  }
+})
+
+t.test('nobody reaches into another package past its public name', async t => {
+  for (const folder of [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name))]) {
+    const home = join(root, folder, 'src')
+    for (const source of sourcesOf(home)) {
+      for (const target of source.imports.filter(target => target.startsWith('.'))) {
+        const reached = relative(home, resolve(dirname(join(root, source.file)), target))
+        t.notOk(reached.startsWith('..'), `${source.file} imports ${target}`)
+      }
+      for (const target of source.imports) t.notMatch(target, /^@marty\/[^/]+\//, source.file)
+    }
+  }
+})
+
+t.test('core imports Fastify and nothing that does I/O', async t => {
+  for (const source of sourcesOf(join(root, 'packages/core/src'))) {
+    for (const target of source.imports.filter(target => !target.startsWith('.'))) {
+      t.ok(['fastify', 'fastify-plugin', '@fastify/error'].includes(target) || source.text.includes(`import type { IncomingHttpHeaders } from '${target}'`) || source.text.includes(`import { STATUS_CODES } from '${target}'`),
+        `${source.file} imports ${target}`)
+    }
+  }
+})
+
+t.test('every dependency is declared where it is used', async t => {
+  for (const folder of [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name)), 'tools/bench', 'tools/security-audit']) {
+    const manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
+    const declared = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })
+    for (const source of sourcesOf(join(root, folder, 'src'))) {
+      for (const target of source.imports.filter(target => !target.startsWith('.') && !isBuiltin(target))) {
+        t.ok(declared.includes(packageOf(target)), `${source.file} imports ${target}`)
+      }
+    }
+    for (const name of Object.keys(manifest.dependencies ?? {})) {
+      t.ok(sourcesOf(join(root, folder, 'src')).some(source => source.imports.some(target => packageOf(target) === name)), `${folder} declares ${name} and uses it`)
+    }
+  }
+})
+
+t.test('the environment is read in packages/config and Redis is opened in packages/redis, nowhere else', async t => {
+  const all = [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name))].flatMap(folder => sourcesOf(join(root, folder, 'src')))
+  for (const source of all) {
+    if (!source.file.startsWith('packages/config/')) t.notMatch(code(source.text), /\bprocess\s*(\.|\[\s*['"])\s*env\b/, source.file)
+    if (!source.file.startsWith('packages/redis/')) t.notOk(source.imports.includes('ioredis'), `${source.file} imports ioredis`)
+  }
+})
+
+t.test('in the camera service the rooms behind the API do not know it, and only app.ts knows every room', async t => {
+  const home = 'examples/camera-service/src'
+  for (const source of sourcesOf(join(root, home))) {
+    const room = relative(home, source.file).split('/')[0]
+    if (room === undefined || !['mediamtx', 'cameras', 'media', 'library'].includes(room)) continue
+    for (const target of source.imports.filter(target => target.startsWith('.'))) {
+      const reached = relative(join(root, home), resolve(dirname(join(root, source.file)), target))
+      t.notMatch(reached, /^(api\/|app\.js|server\.js)/, `${source.file} imports ${target}`)
+    }
+    t.notOk(source.imports.some(target => target === 'fastify' && !/import type \{[^}]*\} from 'fastify'/.test(source.text)), `${source.file} knows Fastify's types at most`)
+  }
+})
+
+function sourcesOf (folder: string): Source[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile() && entry.name.endsWith('.ts'))
+    .map(entry => {
+      const path = join(entry.parentPath, entry.name)
+      const text = readFileSync(path, 'utf8')
+      const imports = [...code(text).matchAll(/(?:^|\n)\s*(?:import|export)\b[^'"`;]*?from\s*['"]([^'"]+)['"]|(?:^|\n)\s*import\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]/g)]
+        .map(match => match[1] ?? match[2] ?? match[3]!)
+      return { file: relative(root, path), text, imports }
+    })
+}
+
+/** A source without its comments, so that examples in documentation do not count. */
+function code (text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '$1')
+}
+
+function martyImports (source: Source): string[] {
+  return source.imports.filter(target => target.startsWith('@marty/')).map(target => packageOf(target).slice('@marty/'.length))
+}
+
+function packageOf (target: string): string {
+  return target.split('/').slice(0, target.startsWith('@') ? 2 : 1).join('/')
+}
+
+function findRoot (from: string): string {
+  return existsSync(join(from, 'package-lock.json')) ? from : findRoot(dirname(from))
+}

@@ -1,0 +1,58 @@
+import { closest, RuleMissing, type Guard } from '@marty/core'
+import { Type, type TObject, type TSchema } from 'typebox'
+import { MethodDuplicate, MethodInvalid, MethodUnknown } from './errors.js'
+import type { CallableMethod, RpcMethodOptions } from './method.js'
+import { compileParams } from './params.js'
+
+export interface MethodRegistry {
+  declare<Params extends TObject, Result extends TSchema> (options: RpcMethodOptions<Params, Result>): void
+  find (name: string): CallableMethod | undefined
+  all (): readonly CallableMethod[]
+  /** The error for a name that is not declared. */
+  unknown (name: string): Error
+}
+
+const NAME = /^(?!rpc\.)[A-Za-z][A-Za-z0-9_.]{0,63}$/
+
+export function createRegistry (guard: Guard): MethodRegistry {
+  const methods = new Map<string, CallableMethod>()
+  return {
+    declare (options) {
+      const { name, security, summary, result, handler } = options
+      if (typeof name !== 'string' || !NAME.test(name)) {
+        throw new MethodInvalid(`method ${JSON.stringify(name)}: a name has up to 64 letters, digits, "_" and ".", starts with a letter, and not with "rpc."`)
+      }
+      if (methods.has(name)) throw new MethodDuplicate(`method ${name} is declared twice`)
+      if (typeof handler !== 'function') throw new MethodInvalid(`method ${name}: handler must be a function`)
+      const operation = guard.operation({ name, transport: 'rpc', rule: security, where: `method ${name}` })
+      if (operation === null) {
+        // A strict guard names it, with everything else that is missing, when the application gets ready.
+        if (guard.strict) return
+        throw new RuleMissing(`method ${name} does not say who may call it; add security: { permission: 'resource:action' }, or { public: true } if anybody may`)
+      }
+      const params = closed(name, options.params)
+      methods.set(name, Object.freeze({
+        name,
+        summary: summary ?? null,
+        security: operation.rule,
+        params,
+        result: result ?? null,
+        operation,
+        readParams: compileParams(params),
+        handler: handler as CallableMethod['handler']
+      }))
+    },
+    find: name => methods.get(name),
+    all: () => [...methods.values()],
+    unknown (name) {
+      const near = closest(name.slice(0, 64), methods.keys())
+      return new MethodUnknown('Method not found' + (near === null ? '' : `; did you mean "${near}"?`))
+    }
+  }
+}
+
+function closed (name: string, schema: TObject | undefined): TObject {
+  if (schema === undefined) return Type.Object({}, { additionalProperties: false })
+  if (schema.type !== 'object' || typeof schema.properties !== 'object') throw new MethodInvalid(`method ${name}: params must be a Type.Object`)
+  return 'additionalProperties' in schema ? schema : Object.assign(Type.Object(schema.properties), { ...schema, additionalProperties: false })
+}

@@ -1,0 +1,27 @@
+import { defineError, type MartyErrorConstructor } from '@marty/core'
+
+export const OptionInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_OPT_INVALID'> = defineError({
+  code: 'MARTY_RATE_LIMIT_OPT_INVALID',
+  statusCode: 500,
+  message: 'An option of the rate limiter is not valid'
+})
+
+/**
+ * The caller has used up a limit. `data.retry_after_ms` is the exact time until the same call fits again,
+ * `data['violated-policies']` names the rules it broke.
+ */
+export const RateLimitExceeded: MartyErrorConstructor<'MARTY_RATE_LIMIT_EXCEEDED'> = defineError({
+  code: 'MARTY_RATE_LIMIT_EXCEEDED',
+  statusCode: 429,
+  rpcCode: -32040,
+  message: 'Too many requests',
+  type: 'https://iana.org/assignments/http-problem-types#quota-exceeded'
+})
+
+/** The store did not answer and the limits are configured to fail closed. */
+export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNAVAILABLE'> = defineError({
+  code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE',
+  statusCode: 503,
+  message: 'Requests cannot be counted at the moment, so they are refused',
+  type: 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
+})

@@ -1,0 +1,108 @@
+import './augment.js'
+import { RuleInvalid, useGuard, type Call, type CheckRun, type Operation } from '@marty/core'
+import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { DenyCache } from './deny-cache.js'
+import { RateLimitExceeded } from './errors.js'
+import { createGuardedStore } from './guarded-store.js'
+import { createLimiter, type LimitDecision } from './limiter.js'
+import { createMemoryStore } from './memory-store.js'
+import { resolveOptions, verifyNames, type RateLimitOptions, type ResolvedOptions } from './options.js'
+import { createRedisStore } from './redis-store.js'
+import { responseHeaders } from './response-headers.js'
+import type { LimitStore } from './store.js'
+
+async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
+  const resolved = resolveOptions(options)
+  const limiter = createLimiter(resolved, createStore(resolved, fastify.log), new DenyCache(resolved.maxKeys))
+  fastify.decorate('limiter', limiter)
+
+  const failureRules = (operation: Operation): readonly string[] =>
+    operation.rule.public === true ? [] : resolved.onAuthenticationFailure
+
+  const guard = useGuard(fastify)
+  guard.addCheck({
+    name: '@marty/rate-limit known offenders',
+    stage: 'admit',
+    keys: ['limits'],
+    compile (operation) {
+      const own = rulesOf(operation, resolved).filter(limiter.isKnowable)
+      const all = union(own, failureRules(operation).filter(limiter.isKnowable))
+      if (all.length === 0) return null
+      return call => {
+        // Whoever has proved already who it is, on a connection that lives on, is guessing nothing: a neighbour's failures are not held against it.
+        const decision = limiter.known(subjectOf(call), call.principal.kind === 'anonymous' ? all : own)
+        if (decision !== null) answer(call, decision)
+      }
+    }
+  })
+  guard.addCheck({
+    name: '@marty/rate-limit',
+    stage: 'throttle',
+    keys: ['limits'],
+    compile: operation => charge(rulesOf(operation, resolved)),
+    // Whoever fails to authenticate pays the operation's address limits too, or failing would be the cheaper way to knock.
+    compileFailure: operation => resolved.onAuthenticationFailure.length === 0
+      ? null
+      : charge(union(rulesOf(operation, resolved).filter(name => resolved.rules.get(name)!.by.startsWith('address')), failureRules(operation)))
+  })
+
+  function charge (names: readonly string[]): CheckRun | null {
+    if (names.length === 0) return null
+    return call => {
+      const decision = limiter.take(subjectOf(call), names)
+      return decision instanceof Promise ? decision.then(decision => { answer(call, decision) }) : answer(call, decision)
+    }
+  }
+}
+
+function createStore ({ store, maxKeys, now }: ResolvedOptions, log: FastifyBaseLogger): LimitStore {
+  if (store === 'memory') return createMemoryStore(now === undefined ? { maxKeys } : { maxKeys, now })
+  const { redis, prefix, ...guarded } = store
+  return createGuardedStore({
+    ...guarded,
+    store: createRedisStore(prefix === undefined ? { redis } : { redis, prefix }),
+    maxKeys,
+    onDegraded: error => { log.warn({ err: error, onFailure: guarded.onFailure ?? 'local' }, 'the limiter cannot reach Redis') }
+  })
+}
+
+/** The rules of one operation: its transport's, then its own. */
+function rulesOf (operation: Operation, options: ResolvedOptions): readonly string[] {
+  const { limits = [] } = operation.rule
+  if (limits === false) return []
+  verifyNames('security.limits', limits, options.rules, (field, message) => new RuleInvalid(`${field} ${message}`))
+  return union(options.apply[operation.transport], limits)
+}
+
+function union (a: readonly string[], b: readonly string[]): readonly string[] {
+  return [...new Set([...a, ...b])]
+}
+
+function subjectOf (call: Call): { address: string | null, principal: Call['principal'], operation: string } {
+  return { address: call.address, principal: call.principal, operation: call.operation.name }
+}
+
+function answer (call: Call, decision: LimitDecision): void {
+  const headers = responseHeaders(decision)
+  call.responseHeaders = { ...call.responseHeaders, ...headers }
+  if (decision.allowed) return
+  throw new RateLimitExceeded({
+    message: `Too many requests; the next one fits in ${decision.retryAfterMs} ms`,
+    // A refusal is true for a moment only, so no cache may keep it.
+    headers: { ...headers, 'cache-control': 'no-store' },
+    data: { retry_after_ms: decision.retryAfterMs, 'violated-policies': decision.violated, ...(decision.degraded ? { degraded: true } : {}) }
+  })
+}
+
+export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name: '@marty/rate-limit', fastify: '5.x' })
+export default rateLimit
+
+export { OptionInvalid, RateLimitExceeded, StoreUnavailable } from './errors.js'
+export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
+export type { LimitDecision, Limiter, Quota } from './limiter.js'
+export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
+export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
+export { createRedisStore, type RedisClient, type RedisStoreOptions } from './redis-store.js'
+export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
+export { normalizeAddress, type LimitBy, type LimitSubject } from './subject.js'

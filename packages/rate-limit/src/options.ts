@@ -1,0 +1,165 @@
+import { closest, type Operation } from '@marty/core'
+import { OptionInvalid } from './errors.js'
+import type { StoreFailureMode } from './guarded-store.js'
+import type { RedisClient } from './redis-store.js'
+import type { LimitBy } from './subject.js'
+
+export interface RateLimitOptions {
+  /** The limits there are, by name. Routes and RPC methods refer to them by these names. */
+  readonly rules: Readonly<Record<string, LimitRule>>
+  /** Names of the rules applied to every operation of a transport that does not say `limits: false`. @default none */
+  readonly apply?: { readonly http?: readonly string[], readonly rpc?: readonly string[] }
+  /**
+   * Names of rules, by address, that are charged when an authentication fails, on every operation that asks who is
+   * calling. Once one is used up the address is refused before its next credential is looked at. @default none
+   */
+  readonly onAuthenticationFailure?: readonly string[]
+  /** Where the counts live: in this process, or in Redis for all processes. @default 'memory' */
+  readonly store?: 'memory' | RedisStoreSettings
+  /** Bound of every in-process table: logs, and addresses known to be over budget. @default 100000 */
+  readonly maxKeys?: number
+  /** Monotonic clock in milliseconds, for tests. @default performance.now */
+  readonly now?: () => number
+}
+
+/** At most `limit` units in every window of `windowMs` milliseconds. */
+export interface LimitRule {
+  /**
+   * A positive integer, or one for each role: a caller has the largest of the roles held, or `default`.
+   * The log keeps one stamp for each unit, so memory grows with the use of the limit; at most 1000000.
+   */
+  readonly limit: number | (Readonly<Record<string, number>> & { readonly default: number })
+  /** Length of the window in milliseconds; a positive integer, at most 366 days. */
+  readonly windowMs: number
+  /** Whose budget. `principal` means the address for callers without an identity. */
+  readonly by: LimitBy
+  /** Units each call takes. @default 1 */
+  readonly cost?: number
+}
+
+export interface RedisStoreSettings {
+  /** A connected client, ioredis or alike. It is never closed here. Its offline queue should be off. */
+  readonly redis: RedisClient
+  /** Begins every key. @default 'marty:limit' */
+  readonly prefix?: string
+  /** Longest wait for Redis, in milliseconds. @default 50 */
+  readonly deadlineMs?: number
+  /** What happens while Redis does not answer. @default 'local' */
+  readonly onFailure?: StoreFailureMode
+  /** How many processes share these limits; with `local`, each takes its part while Redis is gone. @default 1 */
+  readonly instances?: number
+}
+
+export interface ResolvedOptions {
+  readonly rules: ReadonlyMap<string, Required<LimitRule>>
+  readonly apply: Readonly<Record<Operation['transport'], readonly string[]>>
+  readonly onAuthenticationFailure: readonly string[]
+  readonly store: 'memory' | RedisStoreSettings
+  readonly maxKeys: number
+  readonly now: (() => number) | undefined
+}
+
+const MAX_LIMIT = 1_000_000
+const MAX_WINDOW_MS = 366 * 24 * 3600 * 1000
+const BY: readonly LimitBy[] = ['address', 'principal', 'operation', 'principal+operation', 'address+operation', 'global']
+const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
+
+/** Refuses every option that could not be enforced as written, naming the field. */
+export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
+  knownKeys('options', options, ['rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now'])
+  const { apply = {}, onAuthenticationFailure = [], store = 'memory', maxKeys = 100_000, now } = options
+  const rules = new Map(Object.entries(object('rules', options.rules)).map(([name, rule]) => [name, resolveRule(name, rule)]))
+
+  knownKeys('apply', apply, ['http', 'rpc'])
+  const { http = [], rpc = [] } = apply
+  verifyNames('apply.http', http, rules)
+  verifyNames('apply.rpc', rpc, rules)
+  verifyNames('onAuthenticationFailure', onAuthenticationFailure, rules)
+  for (const name of onAuthenticationFailure) {
+    const by = rules.get(name)?.by ?? ''
+    if (!by.startsWith('address')) throw invalid('onAuthenticationFailure', `names "${name}", which counts by ${by}; only rules by address or address+operation can be charged before it is known who is calling`)
+  }
+  positive('maxKeys', maxKeys, 10_000_000)
+  if (now !== undefined && typeof now !== 'function') throw invalid('now', 'must be a function that returns milliseconds')
+  verifyStore(store)
+  return Object.freeze({ rules, apply: { http, rpc }, onAuthenticationFailure, store, maxKeys, now })
+}
+
+/** Throws when a list is not one of known names without repetition; `fail` makes the error. */
+export function verifyNames (field: string, names: unknown, rules: ReadonlyMap<string, unknown>, fail: (field: string, message: string) => Error = invalid): void {
+  if (!Array.isArray(names)) throw fail(field, 'must be a list of rule names')
+  const seen = new Set<unknown>()
+  for (const name of names) {
+    if (typeof name !== 'string' || !rules.has(name)) {
+      const near = closest(String(name), rules.keys())
+      throw fail(field, `names "${String(name)}", which is not one of the rules (${[...rules.keys()].join(', ') || 'there are none'})${near === null ? '' : `; did you mean "${near}"?`}`)
+    }
+    if (seen.has(name)) throw fail(field, `names "${name}" twice`)
+    seen.add(name)
+  }
+}
+
+export function invalid (field: string, message: string): Error {
+  return new OptionInvalid(`rate-limit: ${field} ${message}`)
+}
+
+/** Throws unless the value is an integer from 1 to the maximum. */
+export function positive (field: string, value: unknown, max: number): void {
+  if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > max) {
+    throw invalid(field, `must be an integer from 1 to ${max}, not ${typeof value === 'string' ? `"${value}"` : String(value)}`)
+  }
+}
+
+function resolveRule (name: string, rule: LimitRule): Required<LimitRule> {
+  const field = `rules.${name}`
+  // The name stands in keys and in quoted header fields, so it needs no escaping anywhere.
+  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) throw invalid(field, 'has an unusable name; a letter, then letters, digits, "_", "." or "-", at most 64')
+  knownKeys(field, object(field, rule), ['limit', 'windowMs', 'by', 'cost'])
+  const { limit, windowMs, by, cost = 1 } = rule
+  positive(`${field}.windowMs`, windowMs, MAX_WINDOW_MS)
+  positive(`${field}.cost`, cost, MAX_LIMIT)
+  oneOf(`${field}.by`, by, BY)
+  if (typeof limit === 'object' && limit !== null) {
+    if (limit.default === undefined) throw invalid(`${field}.limit`, 'needs a "default" for callers with none of its roles')
+    for (const [role, units] of Object.entries(limit)) verifyLimit(`${field}.limit.${role}`, units, cost)
+  } else {
+    verifyLimit(`${field}.limit`, limit, cost)
+  }
+  return Object.freeze({ limit, windowMs, by, cost })
+}
+
+function verifyLimit (field: string, limit: number, cost: number): void {
+  positive(field, limit, MAX_LIMIT)
+  if (cost > limit) throw invalid(field, `is ${limit}, less than the cost of one call (${cost}), so nobody could ever call`)
+}
+
+function verifyStore (store: unknown): void {
+  if (store === 'memory') return
+  if (typeof store !== 'object' || store === null) throw invalid('store', 'must be "memory" or { redis: client }')
+  knownKeys('store', store, ['redis', 'prefix', 'deadlineMs', 'onFailure', 'instances'])
+  const { redis, prefix = 'marty:limit', deadlineMs = 50, onFailure = 'local', instances = 1 } = store as RedisStoreSettings
+  if (typeof redis?.evalsha !== 'function' || typeof redis.eval !== 'function') throw invalid('store.redis', 'must be a Redis client with evalsha() and eval(), such as ioredis')
+  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw invalid('store.prefix', 'must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+  positive('store.deadlineMs', deadlineMs, 60_000)
+  oneOf('store.onFailure', onFailure, FAILURE_MODES)
+  positive('store.instances', instances, 100_000)
+}
+
+function oneOf (field: string, value: unknown, allowed: readonly string[]): void {
+  if (typeof value === 'string' && allowed.includes(value)) return
+  const near = closest(String(value), allowed)
+  throw invalid(field, `is "${String(value)}"; it must be one of ${allowed.join(', ')}${near === null ? '' : `; did you mean "${near}"?`}`)
+}
+
+function object<T extends object> (field: string, value: T): T {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(field, 'must be an object')
+  return value
+}
+
+function knownKeys (field: string, value: object, known: readonly string[]): void {
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue
+    const near = closest(key, known)
+    throw invalid(field, `has an unknown member "${key}"${near === null ? '' : `; did you mean "${near}"?`}`)
+  }
+}

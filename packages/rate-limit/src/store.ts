@@ -1,0 +1,41 @@
+/**
+ * What keeps the logs of admitted requests. Every store is exact: in every window of a rule's length
+ * it admits at most the rule's limit.
+ */
+export interface LimitStore {
+  /**
+   * Admits a request by all of its charges or counts it in none. A refused request leaves no trace, so a
+   * client that keeps knocking is not locked out for longer. Answers synchronously when it needs no I/O.
+   */
+  take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer>
+}
+
+/** One rule applied to one subject. */
+export interface Charge {
+  readonly rule: string
+  /** Whose budget: see `subjectOf`. Together with the rule, the identity of one log. */
+  readonly subject: string
+  /** Units admitted in every window; a positive integer. */
+  readonly limit: number
+  readonly windowMs: number
+  /** Units this request takes; a positive integer of at most `limit`. */
+  readonly cost: number
+}
+
+export interface StoreAnswer {
+  readonly allowed: boolean
+  /** Decided without the shared store, from less than the whole truth. */
+  readonly degraded: boolean
+  /** One for each charge, in their order; empty when the request was let through uncounted. */
+  readonly states: readonly ChargeState[]
+}
+
+/** A log after the decision. Times are in microseconds, because two stamps in one millisecond are common. */
+export interface ChargeState {
+  /** Units left; never negative. */
+  readonly remaining: number
+  /** Until the oldest stamp leaves the window; 0 when the log is empty. */
+  readonly resetUs: number
+  /** Until a request of the same cost fits; 0 when one fits now. Above 0 on a refusal marks a violated rule. */
+  readonly retryUs: number
+}

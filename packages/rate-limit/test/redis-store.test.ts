@@ -1,0 +1,149 @@
+import t, { type Test } from 'tap'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { createGuardedStore, createRedisStore, type Charge, type RedisClient, type StoreAnswer } from '@marty/rate-limit'
+import { startRedis } from './redis-server.js'
+import { worstWindow, type Admission } from './window-checker.js'
+
+const redis = await startRedis(t)
+const client = await redis.connect()
+const charge = (subject: string, over: Partial<Charge> = {}): Charge => ({ rule: 'r', subject, limit: 2, windowMs: 60_000, cost: 1, ...over })
+
+/** Counts the commands on their way to the client. */
+function counted (inner: RedisClient): RedisClient & { commands: number } {
+  const outer = {
+    commands: 0,
+    evalsha: (...args: Parameters<RedisClient['evalsha']>) => { outer.commands++; return inner.evalsha(...args) },
+    eval: (...args: Parameters<RedisClient['eval']>) => { outer.commands++; return inner.eval(...args) }
+  }
+  return outer
+}
+
+t.test('any number of rules is one command, and a flushed script is loaded again without counting twice', async t => {
+  const spy = counted(client)
+  const store = createRedisStore({ redis: spy })
+  await client.script('FLUSH')
+  t.match(await store.take([charge('flush')]), { allowed: true, states: [{ remaining: 1 }] })
+  t.equal(spy.commands, 2, 'EVALSHA, then once EVAL')
+  t.match(await store.take([charge('flush'), charge('flush2'), charge('flush3')]), { allowed: true, states: [{ remaining: 0 }, { remaining: 1 }, { remaining: 1 }] })
+  t.equal(spy.commands, 3)
+})
+
+t.test('keys are short, prefixed, in one slot, without the client\'s text, and expire', async t => {
+  await client.flushall()
+  const store = createRedisStore({ redis: client, prefix: 'shop:limit' })
+  await store.take([charge('alice@example.org', { windowMs: 5000 }), charge('x'.repeat(1_000_000), { windowMs: 5000 })])
+  const keys = await client.keys('*')
+  t.equal(keys.length, 2)
+  for (const key of keys) {
+    t.match(key, /^\{shop:limit\}:r:[\w-]{22}$/)
+    const left = await client.pttl(key)
+    t.ok(left > 4000 && left <= 6000, 'the window and one second')
+  }
+})
+
+t.test('stamps keep their microseconds, and a full log stays as long as its limit', async t => {
+  await client.flushall()
+  const store = createRedisStore({ redis: client })
+  for (let i = 0; i < 300; i++) await store.take([charge('precise', { limit: 100, windowMs: 20 })])
+  const [key = ''] = await client.keys('*')
+  const stamps = await client.lrange(key, 0, -1)
+  t.ok(stamps.length <= 100)
+  t.ok(stamps.every(stamp => /^\d{16}$/.test(stamp)), 'sixteen digits, no exponent')
+  t.ok(stamps.some(stamp => !stamp.endsWith('00')), 'no digit was rounded away')
+  t.same(stamps, [...stamps].sort())
+})
+
+t.test('a clock that stepped back admits nothing more', async t => {
+  await client.flushall()
+  const store = createRedisStore({ redis: client })
+  await store.take([charge('clock', { windowMs: 1000 })])
+  const [key = ''] = await client.keys('*')
+  const ahead = String(Date.now() * 1000 + 3_600_000_000)
+  await client.multi().del(key).rpush(key, ahead).exec()
+  const last = await store.take([charge('clock', { windowMs: 1000 })])
+  t.match(last, { allowed: true, states: [{ remaining: 0 }] })
+  t.same(await client.lrange(key, 0, -1), [ahead, ahead], 'the order of stamps holds')
+  const refused = await store.take([charge('clock', { windowMs: 1000 })])
+  t.equal(refused.allowed, false)
+  t.ok(refused.states[0]!.retryUs <= 1_000_000, 'the wait told is never longer than the window')
+})
+
+t.test('four processes on one key never exceed its limit in any window', async t => {
+  const limit = 20
+  const windowMs = 150
+  const worker = fileURLToPath(new URL('./fixtures/hammer.js', import.meta.url))
+  const histories = await Promise.all(Array.from({ length: 4 }, async () => {
+    const child = fork(worker, [redis.path, JSON.stringify(charge('shared', { limit, windowMs })), '250'])
+    t.teardown(() => child.kill('SIGKILL'))
+    const [history] = await once(child, 'message') as [Admission[]]
+    return history
+  }))
+  t.ok(histories.filter(history => history.length > 0).length > 1, 'more than one process was admitted')
+  const all = histories.flat()
+  t.ok(all.length >= limit)
+  t.ok(worstWindow(all, windowMs * 1000) <= limit)
+})
+
+t.test('nonsense from the client is a failure, not a permission', async t => {
+  for (const reply of [null, 'OK', [], [1], [1, 'a', 0, 0], [1, 1, 1, 1, 1]]) {
+    const store = createRedisStore({ redis: { evalsha: async () => reply, eval: async () => reply } })
+    await t.rejects(async () => await store.take([charge('a')]), { name: 'TypeError' }, JSON.stringify(reply))
+  }
+})
+
+t.test('a frozen Redis', async t => {
+  const server = redis.process
+  const frozen = async (t: Test, work: () => Promise<void>): Promise<void> => {
+    t.teardown(async () => { server.kill('SIGCONT'); await client.ping() })
+    server.kill('SIGSTOP')
+    try { await work() } finally { server.kill('SIGCONT') }
+  }
+
+  t.test('local: counts here with this instance\'s part, is not asked each time, told once, and is used again afterwards', async t => {
+    const spy = counted(client)
+    const told: Error[] = []
+    const store = createGuardedStore({ store: createRedisStore({ redis: spy }), deadlineMs: 30, instances: 4, onDegraded: error => { told.push(error) } })
+    const take = async (): Promise<StoreAnswer> => await store.take([charge('frozen', { limit: 8 })])
+    t.match(await take(), { allowed: true, degraded: false })
+    const before = spy.commands
+    await frozen(t, async () => {
+      const answers: StoreAnswer[] = []
+      for (let i = 0; i < 12; i++) answers.push(await take())
+      t.ok(answers.every(answer => answer.degraded))
+      t.equal(answers.filter(answer => answer.allowed).length, 2, 'a quarter of eight')
+      t.ok(spy.commands - before < 6, 'the breaker opened')
+      t.match(told, [{ message: /did not answer within 30 ms/ }])
+    })
+    const deadline = Date.now() + 10_000
+    let answer = await take()
+    while (answer.degraded && Date.now() < deadline) {
+      await new Promise(resolve => setTimeout(resolve, 50))
+      answer = await take()
+    }
+    t.equal(answer.degraded, false)
+  })
+
+  t.test('closed: 503, and open: uncounted', async t => {
+    const closed = createGuardedStore({ store: createRedisStore({ redis: client }), deadlineMs: 20, onFailure: 'closed' })
+    const open = createGuardedStore({ store: createRedisStore({ redis: client }), deadlineMs: 20, onFailure: 'open' })
+    await frozen(t, async () => {
+      await t.rejects(async () => await closed.take([charge('c')]), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE', statusCode: 503, rpcCode: -32050, headers: { 'retry-after': '1' } })
+      for (let i = 0; i < 5; i++) t.same(await open.take([charge('o')]), { allowed: true, degraded: true, states: [] })
+    })
+  })
+})
+
+t.test('a killed Redis is answered for, and nothing is sent twice', async t => {
+  const own = await startRedis(t)
+  const doomed = await own.connect()
+  const spy = counted(doomed)
+  const store = createGuardedStore({ store: createRedisStore({ redis: spy }) })
+  t.match(await store.take([charge('killed')]), { degraded: false })
+  const before = spy.commands
+  own.process.kill('SIGKILL')
+  await once(own.process, 'exit')
+  t.match(await store.take([charge('killed')]), { allowed: true, degraded: true })
+  t.equal(spy.commands, before + 1)
+})

@@ -1,0 +1,55 @@
+import './augment.js'
+import { readFile } from 'node:fs/promises'
+import { useGuard } from '@marty/core'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { accessCheck } from './access-check.js'
+import { OptionInvalid, PolicyInvalid } from './errors.js'
+import { resolveOptions, type RbacOptions } from './options.js'
+import { loadPolicy } from './policy.js'
+import { createRbac, type RoleHolder } from './rbac.js'
+import { didYouMean } from './read-policy.js'
+import type { Permission } from './register.js'
+
+export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid } from './errors.js'
+export type { ExplainedRule, Explanation } from './explain.js'
+export type { RbacOptions } from './options.js'
+export { checkPolicy, loadPolicy, type Policy, type RoleSummary } from './policy.js'
+export { policyJsonSchema } from './policy-schema.js'
+export { testPolicy, type PolicyTestReport } from './test-policy.js'
+export { policyTypes } from './policy-types.js'
+export type { Rbac, RoleHolder } from './rbac.js'
+export type { Permission, PermissionRegister, Resource, Role } from './register.js'
+
+/**
+ * May they? Loads a policy, refuses to start with a faulty one, and adds `permission` and `roles` to the security rule
+ * of routes and RPC methods. Decorates the application with `can` and `rbac`.
+ */
+export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify, given: RbacOptions) => {
+  const options = resolveOptions(given)
+  const file = options.policyFile ?? 'policy'
+  const policy = await loadPolicy(options.policy ?? await readPolicyFile(file), file)
+  const environment = policy.environmentNames.get(options.environment)
+  if (environment === undefined) {
+    const names = [...policy.environmentNames.keys()]
+    throw new OptionInvalid(`option "environment" of @marty/rbac is "${options.environment}", which ${file} does not define` +
+      (didYouMean(options.environment, names) || `; it defines ${names.join(', ')}`))
+  }
+  const access = createRbac(policy, environment)
+  useGuard(fastify).addCheck(accessCheck(access))
+  fastify.decorate('rbac', access)
+  fastify.decorate('can', (principal: RoleHolder, permission: Permission) => access.can(principal, permission))
+  fastify.log.info({ policy: file, sha256: policy.sha256, environment, rules: policy.rules }, 'policy loaded')
+}, { name: '@marty/rbac', fastify: '5.x' })
+
+export default rbac
+
+async function readPolicyFile (file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code ?? 'unknown reason'
+    throw new PolicyInvalid([{ source: file, line: 0, column: 0, message: `cannot be read: ${reason}` }])
+  }
+}

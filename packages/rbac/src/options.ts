@@ -1,0 +1,37 @@
+import { closest } from '@marty/core'
+import { OptionInvalid } from './errors.js'
+
+export interface RbacOptions {
+  /** The policy file. Exactly one of `policyFile` and `policy` is given. */
+  readonly policyFile?: string
+  /** The text of a policy. */
+  readonly policy?: string
+  /** Where the service runs: an environment of the policy, or one of its aliases. There is no default, because a wrong guess could widen access. */
+  readonly environment: string
+}
+
+export interface ResolvedOptions {
+  readonly policyFile: string | null
+  readonly policy: string | null
+  readonly environment: string
+}
+
+const KEYS = ['policyFile', 'policy', 'environment'] as const satisfies ReadonlyArray<keyof RbacOptions>
+
+export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions {
+  for (const key of Object.keys(options)) {
+    if ((KEYS as readonly string[]).includes(key)) continue
+    const near = closest(key, KEYS)
+    throw new OptionInvalid(`@marty/rbac has no option "${key}"` + (near === null ? `; it has ${KEYS.join(', ')}` : `; did you mean "${near}"?`))
+  }
+  for (const key of KEYS) {
+    const value: unknown = options[key]
+    if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
+  }
+  const { policyFile = null, policy = null, environment } = options
+  if ((policyFile === null) === (policy === null)) {
+    throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
+  }
+  if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
+  return Object.freeze({ policyFile, policy, environment })
+}

@@ -1,0 +1,142 @@
+import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { fileURLToPath } from 'node:url'
+import { findMediaMtx } from '../src/mediamtx.mjs'
+import { platformName } from '../src/mediamtx-release.mjs'
+import { readVersions } from '../src/node-version.mjs'
+import { faultyProgram } from './faulty-program.mjs'
+import { temporaryFolder } from './temporary-folder.mjs'
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+const CACHED = `.cache/mediamtx/v${readVersions().mediamtx.version}-${platformName()}/mediamtx`
+// A closed port: the way to the official releases is shut, and fails at once.
+const CLOSED = { MARTY_MEDIAMTX_RELEASES: 'http://127.0.0.1:1' }
+
+t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else is tried', async (t) => {
+  const folder = temporaryFolder(t)
+  const cases = [
+    [path.join(folder, 'nowhere'), /does not answer --version with a version/],
+    [faultyProgram(folder, 'fails', 'echo 1.20.1; exit 3'), /exit code 3/],
+    [faultyProgram(folder, 'talks', 'echo hello'), /exit code 0: hello/],
+    [faultyProgram(folder, 'hangs', 'exec sleep 600'), /within 5 s/],
+    [faultyProgram(folder, 'hangs-with-child', 'sleep 600 & wait'), /within 5 s/],
+    [faultyProgram(folder, 'old', 'echo v1.16.3'), /answers version 1\.16\.3, needed is at least 1\.17\.0/]
+  ]
+  for (const [file, message] of cases) {
+    await t.rejects(findMediaMtx({ root: ROOT, env: { PATH: '', MEDIAMTX_BIN: file } }),
+      { code: 'MARTY_SETUP_MEDIAMTX_UNUSABLE', message, remedy: /unset it/ }, path.basename(file))
+  }
+})
+
+t.test('one on PATH that is too old is passed over, saying so', async (t) => {
+  const folder = temporaryFolder(t)
+  const old = faultyProgram(path.join(folder, 'bin'), 'mediamtx', 'echo v1.16.0')
+  const env = { PATH: path.dirname(old) }
+  await t.rejects(findMediaMtx({ root: folder, env, build: false }), {
+    code: 'MARTY_SETUP_MEDIAMTX_MISSING',
+    output: `${old}: answers version 1.16.0, needed is at least 1.17.0`,
+    remedy: /Install MediaMTX >= 1\.17\.0 .*PATH.*MEDIAMTX_BIN.*Go >= 1\.26\.0/
+  })
+  t.notOk(existsSync(path.join(folder, '.cache')), 'only looking changes nothing')
+
+  const real = await findMediaMtx({ root: ROOT, build: false })
+  place(real.path, path.join(folder, CACHED))
+  const found = await findMediaMtx({ root: folder, env, build: false })
+  t.match(found, { source: 'cache', path: path.join(folder, CACHED), passedOver: [/1\.16\.0/] })
+})
+
+t.test('the order: MEDIAMTX_BIN, PATH, cache', async (t) => {
+  const real = await findMediaMtx({ root: ROOT, build: false })
+  const folder = temporaryFolder(t)
+  const onPath = place(real.path, path.join(folder, 'bin', 'mediamtx'))
+  const named = place(real.path, path.join(folder, 'named', 'anything'))
+  place(real.path, path.join(folder, CACHED))
+  const PATH = path.dirname(onPath)
+
+  t.match(await findMediaMtx({ root: folder, env: { PATH, MEDIAMTX_BIN: named } }), { source: 'MEDIAMTX_BIN', path: named, version: real.version })
+  t.match(await findMediaMtx({ root: folder, env: { PATH, MEDIAMTX_BIN: '' } }), { source: 'PATH', path: onPath })
+  t.notOk(existsSync(path.join(folder, '.cache/mediamtx/bin')), 'one that is not ours gets no second name')
+  t.match(await findMediaMtx({ root: folder, env: { PATH: '' } }), { source: 'cache' })
+  const link = path.join(folder, '.cache/mediamtx/bin/mediamtx')
+  t.equal(realpathSync(link), realpathSync(path.join(folder, CACHED)))
+  t.notOk(path.isAbsolute(readlinkSync(link)), 'the checkout may be moved')
+})
+
+t.test('no network and no Go: every way is named with its reason, and nothing stays behind', async (t) => {
+  const root = temporaryFolder(t)
+  await t.rejects(findMediaMtx({ root, env: { PATH: '', ...CLOSED } }), {
+    code: 'MARTY_SETUP_MEDIAMTX_MISSING',
+    output: /release: http:\/\/127\.0\.0\.1:1\/.* cannot be had: .*\ngo: there is no go on PATH; needed is Go >= 1\.26\.0/
+  })
+  t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
+})
+
+t.test('a Go that is too old, or breaks', async (t) => {
+  const root = temporaryFolder(t)
+  const bin = path.join(root, 'bin')
+  const env = { PATH: bin, ...CLOSED }
+  const cases = [
+    ['printf "go1.20.1\\n\\n"', /go: Go 1\.20\.1 is too old: needed is Go >= 1\.26\.0$/m],
+    ['printf "go1.25.3\\nlocal\\n"', /Go 1\.25\.3 is too old: .*, and GOTOOLCHAIN=local forbids fetching one/],
+    ['echo "go: broken in some way" >&2; exit 2', /does not tell its version\ngo: broken in some way/]
+  ]
+  for (const [script, output] of cases) {
+    faultyProgram(bin, 'go', script)
+    await t.rejects(findMediaMtx({ root, env }), { code: 'MARTY_SETUP_MEDIAMTX_MISSING', output })
+  }
+  t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
+})
+
+t.test('an older Go that may fetch a newer one is let try, and its error is quoted', async (t) => {
+  const real = temporaryFolder(t)
+  const bin = path.join(real, 'bin')
+  faultyProgram(bin, 'go', 'case "$1" in env) printf "go1.24.0\\nauto\\n";; *) echo "go: download go1.26.0: no way" >&2; exit 1;; esac')
+  const root = makeRootWithHls(real)
+  await t.rejects(findMediaMtx({ root, env: { PATH: bin, ...CLOSED } }), {
+    output: /go: go mod vendor failed\ngo: download go1\.26\.0: no way/
+  })
+})
+
+t.test('the build needs exactly the hls.js that the release was made with', async (t) => {
+  const folder = temporaryFolder(t)
+  const bin = path.join(folder, 'bin')
+  faultyProgram(bin, 'go', 'printf "go1.26.0\\nlocal\\n"')
+  await t.rejects(findMediaMtx({ root: folder, env: { PATH: bin, ...CLOSED } }), { output: /the build needs npm's hls\.js 1\.7\.0: / })
+})
+
+t.test('what is pinned in several places is pinned alike', async (t) => {
+  const { mediamtx, go, 'hls.js': hls } = readVersions()
+  const module = readFileSync(new URL('../mediamtx/go.mod', import.meta.url), 'utf8')
+  t.match(module, `\tgithub.com/bluenviron/mediamtx v${mediamtx.version} // indirect\n`)
+  t.match(module, 'tool github.com/bluenviron/mediamtx\n')
+  t.match(module, `\ngo ${go.minimum}\n`)
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  t.equal(manifest.devDependencies['hls.js'], hls.version)
+})
+
+/**
+ * @param {string} file
+ * @param {string} target
+ * @returns {string}
+ */
+function place (file, target) {
+  mkdirSync(path.dirname(target), { recursive: true })
+  try {
+    linkSync(realpathSync(file), target)
+  } catch {
+    copyFileSync(file, target)
+  }
+  return target
+}
+
+/**
+ * @param {string} folder
+ * @returns {string}
+ */
+function makeRootWithHls (folder) {
+  const target = path.join(folder, 'node_modules', 'hls.js')
+  mkdirSync(path.join(target, 'dist'), { recursive: true })
+  for (const name of ['package.json', 'dist/hls.min.js']) copyFileSync(path.join(ROOT, 'node_modules', 'hls.js', name), path.join(target, name))
+  return folder
+}

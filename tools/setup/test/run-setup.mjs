@@ -1,0 +1,25 @@
+import { spawn } from 'node:child_process'
+import path from 'node:path'
+import process from 'node:process'
+import { text } from 'node:stream/consumers'
+
+/**
+ * Runs the setup of a checkout as a user would.
+ *
+ * @param {string} root
+ * @param {readonly string[]} args
+ * @param {{ env?: NodeJS.ProcessEnv, nodeArgs?: readonly string[], asNobody?: boolean }} [options]
+ *   `env` comes on top of ours; `asNobody`: as an ordinary user even where the tests run as root
+ * @returns {Promise<{ code: number | null, stdout: string, stderr: string }>}
+ */
+export async function runSetup (root, args, { env = {}, nodeArgs = [], asNobody = false } = {}) {
+  const identity = asNobody && process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+  // tap loads itself into every child through NODE_OPTIONS, which an ordinary user cannot follow into our tree.
+  const command = ['-u', 'NODE_OPTIONS', process.execPath, ...nodeArgs, path.join(root, 'tools/setup/setup.mjs'), ...args]
+  const child = spawn('/usr/bin/env', command, {
+    cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], ...identity
+  })
+  const ended = new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))
+  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+  return { code: /** @type {number | null} */ (code), stdout, stderr }
+}
