@@ -184,7 +184,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     allowedOrigins: server.allowed_origins,
     sameOrigin: true,
     describePrincipal: principal => {
-      const session = principal.authenticatedBy === 'session' ? null : app.sessions.create(principal)
+      const session = principal.authenticatedBy === 'session' ? null : app.sessions?.create(principal)
       return {
         authenticated: true,
         role: principal.roles[0] ?? null,

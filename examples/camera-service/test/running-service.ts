@@ -37,6 +37,8 @@ export interface StartOptions {
   readonly ports?: Ports
   /** Resolve at once instead of when the service has said where it is. */
   readonly dontWait?: boolean
+  /** @default 60000 */
+  readonly startDeadlineMs?: number
 }
 
 export async function startService (options: StartOptions = {}): Promise<RunningService> {
@@ -87,7 +89,7 @@ export async function startService (options: StartOptions = {}): Promise<Running
     await eventually(async () => {
       if (ended) throw new Error(`the service has ended:\n${text}`)
       if (!text.includes('npm run -s token')) throw new Error(`not started:\n${text.slice(-2000)}`)
-    }, 60_000)
+    }, options.startDeadlineMs ?? 60_000)
   }
   return service
 }

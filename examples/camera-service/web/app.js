@@ -1,9 +1,12 @@
 import { byId } from './element.js'
-import { RpcClient } from './rpc.js'
+import { RpcClient, RpcError } from './rpc.js'
 import { Session } from './session.js'
 import { toast } from './toasts.js'
 import { Wall } from './wall.js'
 import { inWords, when } from './words.js'
+
+const NOT_AUTHENTICATED = -32001
+const SESSION_ENDED = 'Your session has ended. Sign in with a new token.'
 
 const session = new Session()
 const signInView = byId('sign-in-view', HTMLElement)
@@ -33,12 +36,17 @@ form.addEventListener('submit', event => {
 
 byId('sign-out', HTMLButtonElement).addEventListener('click', () => signOut(''))
 
+addEventListener('online', () => client?.retryNow())
+document.addEventListener('visibilitychange', () => { if (!document.hidden) client?.retryNow() })
+addEventListener('unhandledrejection', event => toast(inWords(event.reason), 'error'))
+
 if (session.exists) signIn()
 else showSignIn('')
 
 function signIn () {
   client?.close()
   const connection = new RpcClient(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`)
+  const pasted = input.value !== ''
   client = connection
   signInButton.disabled = true
   signInButton.textContent = 'Signing in…'
@@ -55,12 +63,23 @@ function signIn () {
     else showBanner('The connection to the service is lost. Trying to restore it…')
   })
   connection.addEventListener('refused', event => {
-    const again = wall !== null || !form.contains(document.activeElement)
-    signOut(again && input.value === ''
-      ? 'You were signed out: your session has ended. Sign in with a new token.'
-      : wordsForRefusal(/** @type {CustomEvent} */ (event).detail))
+    const { detail: error } = /** @type {CustomEvent} */ (event)
+    if (error.code !== NOT_AUTHENTICATED) signOut(inWords(error, 'sign in'))
+    else if (pasted && wall === null) signOut('This token is not valid, or it has expired. Get a new one and paste it here.')
+    else signOut(SESSION_ENDED)
   })
   connection.open()
+}
+
+/** The service no longer knows who this is. A session may outlive its token, so it is tried before giving up. */
+async function renew () {
+  if (client === null) return
+  try {
+    await session.authenticate(client)
+    showAccount()
+  } catch (error) {
+    if (error instanceof RpcError && error.code === NOT_AUTHENTICATED) signOut(SESSION_ENDED)
+  }
 }
 
 /** @param {string} reason shown where to sign in; empty when it was wanted */
@@ -79,7 +98,7 @@ function showWall (connection) {
   input.value = ''
   signInView.hidden = true
   wallView.hidden = false
-  wall = new Wall(connection, session)
+  wall = new Wall(connection, session, () => { void renew() })
 }
 
 function showAccount () {
@@ -97,6 +116,8 @@ function showSignIn (reason) {
   signInError.textContent = reason
   signInError.hidden = reason === ''
   input.setAttribute('aria-invalid', String(reason !== ''))
+  // Who is already typing the next token is not disturbed.
+  if (document.activeElement === input) return
   input.focus()
   input.select()
 }
@@ -107,12 +128,6 @@ function showBanner (text) {
   banner.hidden = false
 }
 
-/** @param {unknown} error */
-function wordsForRefusal (error) {
-  if (/** @type {{ code?: number }} */ (error).code === -32001) return 'This token is not valid, or it has expired. Get a new one and paste it here.'
-  return inWords(error, 'sign in')
-}
-
 /**
  * The token in what was pasted: people bring spaces, line ends and the word Bearer with it.
  * @param {string} pasted
@@ -120,7 +135,3 @@ function wordsForRefusal (error) {
 function tokenIn (pasted) {
   return pasted.trim().replace(/^bearer\s+/i, '').replace(/\s+/g, '')
 }
-
-addEventListener('online', () => client?.retryNow())
-document.addEventListener('visibilitychange', () => { if (!document.hidden) client?.retryNow() })
-addEventListener('unhandledrejection', event => toast(inWords(event.reason), 'error'))

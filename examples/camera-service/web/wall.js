@@ -2,7 +2,7 @@ import { CameraCard } from './camera-card.js'
 import { byId, element, setText } from './element.js'
 import { Files } from './files.js'
 import { Library } from './library.js'
-import { ConnectionLost } from './rpc.js'
+import { ConnectionLost, RpcError } from './rpc.js'
 import { toast } from './toasts.js'
 import { inWords } from './words.js'
 
@@ -17,6 +17,7 @@ export class Wall {
   #cameras = new Map()
   #client
   #session
+  #onUnauthenticated
   #library
   #node = byId('wall', HTMLElement)
   #summary = byId('summary', HTMLElement)
@@ -27,10 +28,12 @@ export class Wall {
   /**
    * @param {import('./rpc.js').RpcClient} client
    * @param {import('./session.js').Session} session
+   * @param {() => void} onUnauthenticated a call was refused because the service no longer knows who this is
    */
-  constructor (client, session) {
+  constructor (client, session, onUnauthenticated) {
     this.#client = client
     this.#session = session
+    this.#onUnauthenticated = onUnauthenticated
     this.#library = new Library(byId('library', HTMLElement), this.#call, new Files(() => session.credential),
       device => this.#cameras.get(device)?.name ?? device)
     const { signal } = this.#listeners
@@ -65,7 +68,14 @@ export class Wall {
    * @param {string} method
    * @param {Record<string, unknown>} [params]
    */
-  #call = (method, params = {}) => this.#client.call(method, params)
+  #call = async (method, params = {}) => {
+    try {
+      return await this.#client.call(method, params)
+    } catch (error) {
+      if (error instanceof RpcError && error.code === -32001) this.#onUnauthenticated()
+      throw error
+    }
+  }
 
   async #refreshCameras () {
     try {

@@ -1,3 +1,5 @@
+// Brings the types of fastify.jwt, request.jwtVerify and request.user along.
+import '@fastify/jwt'
 import type { ApiKeys } from './api-keys.js'
 import type { Sessions } from './sessions.js'
 import type { Tokens } from './tokens.js'

@@ -87,7 +87,10 @@ function createContext (id: string, principal: Principal, peer: Peer): RpcContex
     address: peer.address,
     signal: peer.signal,
     // Most calls log nothing, and a child logger is not free.
-    get log () { return log ??= peer.log.child({ request_id: id }) }
+    get log () {
+      log ??= peer.log.child({ request_id: id })
+      return log
+    }
   }
 }
 

@@ -1,10 +1,10 @@
-import { newEnforcer, newModelFromString, type Adapter, type Enforcer, type Model } from 'casbin'
+import { Enforcer, FunctionMap, newModelFromString, type Adapter, type Model } from 'casbin'
 import type { PolicyDefinition } from './definition.js'
-import { parsePermission, scopeMatches, segmentMatches, type Effect } from './permission.js'
+import { parsePermission, scopeMatches, type Effect } from './permission.js'
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
- * One request carries all of a caller's roles, so that a deny by one of them beats an allow by another.
+ * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are checked to be strings beforehand. One request carries all of a caller's roles, so that a deny by one of them beats an allow by another.
  */
 const MODEL = `
 [request_definition]
@@ -16,8 +16,8 @@ g = _, _
 [policy_effect]
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 [matchers]
-m = segment(r.action, p.action) && segment(r.environment, p.environment) && segment(r.resource, p.resource) && \
-scope(r.scope, p.scope, p.eft) && holds(r.roles, p.role, p.eft)
+m = (p.action == '*' || r.action == p.action) && (p.resource == '*' || r.resource == p.resource) && \
+(p.environment == '*' || r.environment == p.environment) && scope(r.scope, p.scope, p.eft) && holds(r.roles, p.role, p.eft)
 `
 
 const POLICY_FIELDS = 6
@@ -38,25 +38,29 @@ export interface CasbinEngine {
 export async function createCasbinEngine (definition: PolicyDefinition): Promise<CasbinEngine> {
   const rows = definition.rules.map(({ role, environment, resource, scope, action, effect }) => [role, environment, resource, scope, action, effect])
   const links = [...definition.roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent]))
-  const enforcer = await newEnforcer(newModelFromString(MODEL), arrayAdapter(rows, links))
+  const enforcer = new OwnFunctionsEnforcer()
+  await enforcer.initWithModelAndAdapter(newModelFromString(MODEL), arrayAdapter(rows, links))
   await addFunctions(enforcer)
   return {
     rows: (await enforcer.getPolicy()).map(verifyRow),
     links: (await enforcer.getGroupingPolicy()).map(verifyLink),
     decide (roles, permission, environment) {
       const parts = parsePermission(permission)
-      if (parts === null) return false
+      if (parts === null || typeof environment !== 'string') return false
       const answer: unknown = enforcer.enforceSync(roles, environment, parts.resource, parts.scope, parts.action)
       return answer === true
     }
   }
 }
 
+/** Without Casbin's own pattern functions: their wildcards match more than one segment, and each costs every decision. */
+class OwnFunctionsEnforcer extends Enforcer {
+  protected override fm: FunctionMap = new FunctionMap()
+}
+
 /** Casbin passes whatever a row holds, `undefined` included: every argument is checked before it is compared. */
 async function addFunctions (enforcer: Enforcer): Promise<void> {
   const texts = (...values: readonly unknown[]): boolean => values.every(value => typeof value === 'string')
-  await enforcer.addFunction('segment', (asked: unknown, pattern: unknown) =>
-    texts(asked, pattern) && segmentMatches(asked as string, pattern as string))
   await enforcer.addFunction('scope', (asked: unknown, pattern: unknown, effect: unknown) =>
     texts(asked, pattern, effect) && scopeMatches(asked as string, pattern as string, effect as Effect))
   const roleManager = enforcer.getRoleManager()

@@ -1,7 +1,7 @@
 import './augment.js'
 import { readFile } from 'node:fs/promises'
 import { useGuard } from '@marty/core'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { accessCheck } from './access-check.js'
 import { OptionInvalid, PolicyInvalid } from './errors.js'
@@ -25,7 +25,7 @@ export type { Permission, PermissionRegister, Resource, Role } from './register.
  * May they? Loads a policy, refuses to start with a faulty one, and adds `permission` and `roles` to the security rule
  * of routes and RPC methods. Decorates the application with `can` and `rbac`.
  */
-export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify, given: RbacOptions) => {
+export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyInstance, given: RbacOptions) => {
   const options = resolveOptions(given)
   const file = options.policyFile ?? 'policy'
   const policy = await loadPolicy(options.policy ?? await readPolicyFile(file), file)

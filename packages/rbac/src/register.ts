@@ -2,7 +2,6 @@
  * Names of the policy in use, for the compiler. The file that `policyTypes` generates adds `permission`, `role` and
  * `resource` unions to it, so that a misspelt name does not compile; without that file every name is a `string`.
  */
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface PermissionRegister {}
 
 /** `resource:action`, or `resource:scope:action`. */

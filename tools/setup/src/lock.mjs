@@ -110,9 +110,9 @@ async function takeAway (file) {
 
 /**
  * @param {number} pid
- * @returns {boolean}
+ * @returns {boolean} whether a process has this number now; it need not be the one that had it once
  */
-function isAlive (pid) {
+export function isAlive (pid) {
   try {
     process.kill(pid, 0)
     return true

@@ -4,6 +4,7 @@ import path from 'node:path'
 import process from 'node:process'
 import { findOnPath, run } from './command.mjs'
 import { SetupError } from './errors.mjs'
+import { isAlive } from './lock.mjs'
 import { downloadRelease, platformName } from './mediamtx-release.mjs'
 import { buildWithGo } from './mediamtx-go.mjs'
 import { readVersions } from './node-version.mjs'
@@ -86,7 +87,7 @@ export async function findMediaMtx ({ root, env = process.env, build = true, say
    */
   async function fetchInto (target, way) {
     await mkdir(cacheFolder, { recursive: true })
-    const folder = await mkdtemp(path.join(cacheFolder, 'unfinished-'))
+    const folder = await mkdtemp(path.join(cacheFolder, `unfinished-${process.pid}-`))
     try {
       const request = { version, folder, binary: BINARY, env, say }
       const file = way === 'release' ? await downloadRelease(request) : await buildWithGo({ ...request, root })
@@ -150,10 +151,12 @@ async function pointTo (cacheFolder, binary) {
  */
 async function removeAbandoned (cacheFolder) {
   const names = await readdir(cacheFolder).catch(() => [])
-  for (const name of names.filter((entry) => entry.startsWith('unfinished-'))) {
+  for (const name of names) {
+    const pid = /^unfinished-(\d+)-/.exec(name)?.[1]
+    if (pid === undefined) continue
     const folder = path.join(cacheFolder, name)
     const age = await stat(folder).then(({ mtimeMs }) => Date.now() - mtimeMs, () => 0)
-    if (age > ABANDONED_MS) await rm(folder, { recursive: true, force: true })
+    if (age > ABANDONED_MS || !isAlive(Number(pid))) await rm(folder, { recursive: true, force: true })
   }
 }
 

@@ -50,7 +50,7 @@ async function runNpmCi (root, env, say) {
   const result = await run(command, [...args, 'ci', '--include=dev'], {
     cwd: root,
     env,
-    onLine: (line) => { if (line.trim() !== '') say(`npm ci: ${line.trim().slice(0, 60)}`) }
+    onLine: (line) => { if (/^(?!npm warn)\S/.test(line)) say(`npm ci: ${line.slice(0, 60)}`) }
   })
   if (result.code === 0) return
   throw new SetupError('MARTY_SETUP_NPM_FAILED', 'npm could not install the dependencies.', {

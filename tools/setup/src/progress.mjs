@@ -44,7 +44,6 @@ export function createProgress (stream, env = process.env) {
     let frame = 0
     let lastLine = 0
     const timer = setInterval(tick, live ? FRAME_MS : HEARTBEAT_MS)
-    timer.unref()
     return { say, end }
 
     /** @param {string} text */

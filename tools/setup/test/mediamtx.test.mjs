@@ -1,5 +1,9 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
+import process from 'node:process'
 import t from 'tap'
 import { fileURLToPath } from 'node:url'
 import { findMediaMtx } from '../src/mediamtx.mjs'
@@ -10,8 +14,8 @@ import { temporaryFolder } from './temporary-folder.mjs'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const CACHED = `.cache/mediamtx/v${readVersions().mediamtx.version}-${platformName()}/mediamtx`
-// A closed port: the way to the official releases is shut, and fails at once.
-const CLOSED = { MARTY_MEDIAMTX_RELEASES: 'http://127.0.0.1:1' }
+// The way to the official releases is shut, and fails at once.
+const CLOSED = { MARTY_MEDIAMTX_RELEASES: await closedAddress() }
 
 t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else is tried', async (t) => {
   const folder = temporaryFolder(t)
@@ -67,9 +71,19 @@ t.test('no network and no Go: every way is named with its reason, and nothing st
   const root = temporaryFolder(t)
   await t.rejects(findMediaMtx({ root, env: { PATH: '', ...CLOSED } }), {
     code: 'MARTY_SETUP_MEDIAMTX_MISSING',
-    output: /release: http:\/\/127\.0\.0\.1:1\/.* cannot be had: .*\ngo: there is no go on PATH; needed is Go >= 1\.26\.0/
+    output: /release: http:\/\/127\.0\.0\.1:\d+\/.* cannot be had: .*ECONNREFUSED.*\ngo: there is no go on PATH; needed is Go >= 1\.26\.0/
   })
   t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
+})
+
+t.test('what a killed setup left behind is removed, what a living one works in is not', async (t) => {
+  const gone = spawn(process.execPath, ['-e', ''])
+  await once(gone, 'exit')
+  const root = temporaryFolder(t)
+  const cache = path.join(root, '.cache/mediamtx')
+  for (const pid of [gone.pid, process.pid]) mkdirSync(path.join(cache, `unfinished-${pid}-abc`, 'vendor'), { recursive: true })
+  await t.rejects(findMediaMtx({ root, env: { PATH: '', ...CLOSED } }), { code: 'MARTY_SETUP_MEDIAMTX_MISSING' })
+  t.same(readdirSync(cache), [`unfinished-${process.pid}-abc`])
 })
 
 t.test('a Go that is too old, or breaks', async (t) => {
@@ -114,6 +128,16 @@ t.test('what is pinned in several places is pinned alike', async (t) => {
   const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
   t.equal(manifest.devDependencies['hls.js'], hls.version)
 })
+
+/** @returns {Promise<string>} the address of a port that was open a moment ago */
+async function closedAddress () {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return `http://127.0.0.1:${port}`
+}
 
 /**
  * @param {string} file

@@ -38,7 +38,8 @@ t.test('on a terminal every word said replaces the line', async (t) => {
     await stream.shown(words)
   }
   line.end('ok', 'done')
-  t.match(stream.text, /\r\u001B\[K {2}\S npm +first [^\n]*\r\u001B\[K {2}\S npm +second [^\n]*\r\u001B\[K[^\n]*npm +done [^\n]*\n$/)
+  const lines = stream.text.split('\r\u001B[K').map((line) => /npm +(\w+) /.exec(line)?.[1])
+  t.same([...new Set(lines)], [undefined, 'first', 'second', 'done'])
   t.equal(stream.text.split('\n').length, 2, 'one line stays')
 })
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import type { FileRecord, Library, OpenRecording } from '../library/index.js'
 import type { Storage } from '../library/storage.js'
@@ -121,13 +121,14 @@ export function createRecorder (options: RecordingOptions): Recorder {
     }
   }
 
-  async function firstFootage (open: OpenRecording): Promise<boolean> {
+  /** When the footage begins, in milliseconds since the epoch; null when none comes. */
+  async function firstFootage (open: OpenRecording): Promise<number | null> {
     const deadline = Date.now() + startTimeoutMs
     while (Date.now() < deadline) {
-      for (const segment of await segments(open.folder)) if ((await stat(segment)).size > 0) return true
-      await pause(100)
+      for (const segment of await segments(open.folder)) if ((await stat(segment)).size > 0) return beginOf(segment) ?? Date.now()
+      await pause(50)
     }
-    return false
+    return null
   }
 
   return {
@@ -146,6 +147,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
       const entry: Active = { recording: open, timer: undefined, finishing: null }
       // Taken before the first wait, so that two calls at once cannot both begin.
       active.set(camera, entry)
+      let footageFrom = startedAt
       try {
         await storage.assertSpace()
         await mkdir(open.folder, { recursive: true, mode: 0o700 })
@@ -158,7 +160,8 @@ export function createRecorder (options: RecordingOptions): Recorder {
           await entry.finishing
           return open
         }
-        if (!began) throw new RecordingFailed()
+        if (began === null) throw new RecordingFailed()
+        footageFrom = began
       } catch (error) {
         if (entry.finishing !== null) throw error
         recording.delete(camera)
@@ -172,7 +175,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
         entry.timer = setTimeout(() => {
           entry.finishing ??= finish(entry)
           entry.finishing.catch((error: unknown) => { log.error({ err: error, camera }, 'a recording could not be finished') })
-        }, durationSeconds * 1000)
+        }, Math.max(0, footageFrom + durationSeconds * 1000 - Date.now()))
       }
       onEvent({ device: camera, status: 'STARTED', filename: `${open.name}.mp4` })
       return open
@@ -201,6 +204,12 @@ export function createRecorder (options: RecordingOptions): Recorder {
 async function segments (folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
   return entries.filter(entry => entry.isFile() && entry.name.endsWith('.mp4')).map(entry => join(entry.parentPath, entry.name)).sort()
+}
+
+/** The media server names a segment after the time of its first picture: `seconds-microseconds.mp4`. */
+function beginOf (segment: string): number | null {
+  const [, seconds, micros] = /^(\d+)-(\d{6})\.mp4$/.exec(basename(segment)) ?? []
+  return seconds === undefined ? null : Number(seconds) * 1000 + Number(micros) / 1000
 }
 
 function pause (ms: number): Promise<void> {

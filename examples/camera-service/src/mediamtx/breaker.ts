@@ -3,7 +3,7 @@ import { MediaMtxUnavailable } from './errors.js'
 export interface BreakerOptions {
   /** Consecutive failures that open the circuit. @default 5 */
   readonly threshold?: number
-  /** How long calls are refused before one is let through to try, in milliseconds. @default 2000 */
+  /** How long calls are refused before one is let through to try, in milliseconds. @default 1000 */
   readonly resetMs?: number
   readonly now?: () => number
 }
@@ -17,7 +17,7 @@ export interface Breaker {
 }
 
 /** Circuit breaker; only `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` counts as a failure, a refusal is an answer. */
-export function createBreaker ({ threshold = 5, resetMs = 2000, now = performance.now.bind(performance) }: BreakerOptions = {}): Breaker {
+export function createBreaker ({ threshold = 5, resetMs = 1000, now = performance.now.bind(performance) }: BreakerOptions = {}): Breaker {
   let failures = 0
   let openedAt = 0
   let trying = false

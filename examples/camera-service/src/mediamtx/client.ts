@@ -76,7 +76,10 @@ export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 10_000 }: C
   }
 
   return {
-    async info () { return (await call('GET', '/info')).json as MediaMtxInfo },
+    async info () {
+      const { version, started } = (await call('GET', '/info')).json as MediaMtxInfo
+      return { version: version.trim(), started }
+    },
     listConfiguredPaths: () => all('/config/paths/list'),
     listPaths: () => all('/paths/list'),
     async replacePath (name, conf) { await call('POST', `/config/paths/replace/${encodePath(name)}`, conf) },

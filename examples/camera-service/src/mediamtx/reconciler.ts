@@ -28,6 +28,11 @@ export interface Reconciler {
   stop (): Promise<void>
 }
 
+/** How often to look while the media server is away, and while a stream is still missing. */
+const AWAY_MS = 250
+const INCOMPLETE_MS = 500
+/** Failures in a row that are worth a warning: right after its start the media server does not answer yet. */
+const FAILURES_TO_WARN = 4
 /** A listing must miss a path twice before it is believed to be an orphan. */
 const ORPHAN_SIGHTINGS = 2
 
@@ -39,7 +44,7 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
   let running: Promise<void> | null = null
   let queued: Promise<void> | null = null
   let stopped = false
-  let lastProblem: string | null = null
+  let failures = 0
   const orphans = new Map<string, number>()
 
   async function pass (): Promise<void> {
@@ -81,17 +86,23 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
   async function guarded (): Promise<void> {
     try {
       await breaker.run(pass)
-      if (lastProblem !== null) log.info('MediaMTX answers again')
-      lastProblem = null
+      if (failures >= FAILURES_TO_WARN) log.info('MediaMTX answers again')
+      failures = 0
     } catch (error) {
       if (error instanceof MediaMtxUnavailable) paths = null
-      const problem = error instanceof Error ? `${error.message}: ${String((error.cause as Error | undefined)?.message ?? '')}` : String(error)
-      if (problem !== lastProblem && !stopped) log.warn({ err: error }, 'MediaMTX could not be reconciled; trying on')
-      lastProblem = problem
+      failures++
+      const rejected = !(error instanceof MediaMtxUnavailable)
+      if (!stopped && (failures === FAILURES_TO_WARN || (rejected && failures === 1))) log.warn({ err: error }, 'MediaMTX could not be reconciled; trying on')
       throw error
     } finally {
       if (!stopped) options.onObserved?.(paths)
     }
+  }
+
+  function pauseMs (): number {
+    if (paths === null) return AWAY_MS
+    const complete = desired().every(spec => paths?.get(cameraOf(spec.name) ?? '')?.online === true)
+    return complete ? intervalMs : Math.min(INCOMPLETE_MS, intervalMs)
   }
 
   /** One pass at a time; everybody who asks during a pass shares the next one. */
@@ -112,7 +123,7 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
     start () {
       const tick = (): void => {
         enqueue().catch(() => {}).finally(() => {
-          if (!stopped) timer = setTimeout(tick, intervalMs * (0.8 + Math.random() * 0.4))
+          if (!stopped) timer = setTimeout(tick, pauseMs() * (0.8 + Math.random() * 0.4))
         })
       }
       tick()

@@ -33,8 +33,8 @@ async function main () {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => stop.abort())
   const document = tapDocument(files, line => console.log(line))
   const { exitStatus, ended, consoleLog, durationMs } = await runInVm(vm, {
-    // A little less, so that the guest itself can say which file hung.
-    script: testScript(files, Math.max(1, deadlineSeconds - 20)),
+    // Less than the whole, so that the guest itself can say which file hung.
+    script: testScript(files, Math.ceil(deadlineSeconds * 0.8)),
     deadlineMs: deadlineSeconds * 1000,
     onOutput: chunk => document.write(chunk),
     environment: guestEnvironment(deadlineSeconds),

@@ -44,7 +44,7 @@ t.test('a camera that another program streams from is found with everything it c
   const ended = once(streamer, 'exit')
   try {
     await eventually('the camera to be busy', secondStreamer, text => text.includes('Device or resource busy'))
-    t.same(await discoverV4l2(), idle)
+    t.equal(JSON.stringify(await discoverV4l2()), JSON.stringify(idle))
   } finally {
     streamer.kill('SIGKILL')
     await ended
@@ -81,7 +81,7 @@ t.test('an unplugged camera is gone and comes back under its key; the watch tell
   await bindVivid()
   await eventually('the watch to tell of the plugging in', () => changes > told)
   const after = await eventually('both cameras', discoverV4l2, ({ cameras }) => cameras.length === 2)
-  t.same(after, before)
+  t.equal(JSON.stringify(after), JSON.stringify(before))
 })
 
 t.test('the key stays when the node gets another number', async t => {
@@ -93,21 +93,28 @@ t.test('the key stays when the node gets another number', async t => {
   t.same(cameras.map(({ node, stableKey }) => [node, stableKey]), [['/dev/video3', second?.stableKey], ['/dev/video7', first?.stableKey]])
 })
 
-t.test('ffmpeg reads the chosen mode, at its size and rate, in every format we know by name', async t => {
+t.test('ffmpeg reads the chosen mode at its size and rate', async t => {
   await loadVivid(webcams)
   const camera = (await discoverV4l2()).cameras[0] as V4l2Camera
   const mode = chooseMode(camera)
   t.match(mode, { width: 640, height: 480, fps: 25 })
-  t.throws(() => ffmpegInputArgs(camera, { ...mode, pixelFormat: 'HSV3' }), /HSV3/)
-  const known = ['NV12', 'YU12', 'YUYV', 'UYVY', '422P', 'BGR3', 'RGB3', 'GREY', 'BA81', 'GBRG', 'GRBG', 'RGGB']
-  for (const pixelFormat of known) {
-    t.ok(sizeOf(camera, pixelFormat, 640, 480), `the camera offers ${pixelFormat}`)
-    const args = ['-hide_banner', '-nostdin', ...ffmpegInputArgs(camera, { ...mode, pixelFormat }), '-frames:v', '1', '-f', 'null', '-']
-    const { status, stderr } = spawnSync('ffmpeg', args, { encoding: 'utf8' })
-    t.equal(status, 0, `ffmpeg reads ${pixelFormat}`)
-    t.match(stderr, /Input #0.*640x480.* 25 fps/s, `${pixelFormat} comes as asked for`)
-    t.notMatch(stderr, /driver changed/i)
-  }
+  const { status, stderr } = ffmpeg([...ffmpegInputArgs(camera, mode), '-frames:v', '2', '-f', 'null', '-'])
+  t.equal(status, 0)
+  t.match(stderr, /Input #0.*640x480.* 25 fps/s)
+  t.notMatch(stderr, /driver changed/i)
+})
+
+t.test('our names of pixel formats are ffmpeg\'s', async t => {
+  await loadVivid(webcams)
+  const camera = (await discoverV4l2()).cameras[0] as V4l2Camera
+  const { stderr } = ffmpeg(['-f', 'v4l2', '-list_formats', 'all', '-i', camera.node])
+  const theirs = [...stderr.matchAll(/\] (?:Raw|Compressed)\s*:\s*(\S+)/g)].map(([, name]) => name)
+  t.equal(theirs.length, camera.formats.length, 'both list the same formats, in the same order')
+  const ours = camera.formats.map(({ pixelFormat }) => ffmpegName(camera, pixelFormat))
+  t.same(ours.filter(name => name !== undefined).sort(), [
+    'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8', 'bayer_rggb8', 'bgr24', 'gray', 'nv12', 'rgb24', 'uyvy422', 'yuv420p', 'yuv422p', 'yuyv422'
+  ])
+  t.same(ours.map((name, at) => name === undefined ? undefined : theirs[at]), ours)
 })
 
 t.test('a scaler\'s range of sizes becomes sizes to choose from', async t => {
@@ -126,6 +133,20 @@ t.test('a camera that only has multi-planar buffers is a problem, since ffmpeg c
 
 function secondStreamer (): string {
   return spawnSync('v4l2-ctl', ['-d', '/dev/video0', '--stream-mmap', '--stream-count=1'], { encoding: 'utf8' }).stderr
+}
+
+function ffmpeg (args: readonly string[]) {
+  return spawnSync('ffmpeg', ['-hide_banner', '-nostdin', ...args], { encoding: 'utf8' })
+}
+
+/** undefined when we offer no way to read the format. */
+function ffmpegName (camera: V4l2Camera, pixelFormat: string): string | undefined {
+  try {
+    return ffmpegInputArgs(camera, { pixelFormat, width: 640, height: 480, fps: 25 })[3]
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
 }
 
 function sizeOf (camera: V4l2Camera | undefined, pixelFormat: string, width: number, height: number) {

@@ -1,0 +1,40 @@
+import { openFileApiKeyStore } from '@marty/auth'
+import type { RedisConnection } from '@marty/redis'
+import type { SecurityOptions } from '@marty/security'
+import { tokenOptions } from './token-options.js'
+import type { Settings } from './project.js'
+import type { Secrets } from './secrets.js'
+
+const MINUTE_MS = 60_000
+
+/** What `camera-service.yaml` means for the plugins. */
+export function securityOptions (settings: Settings, secrets: Secrets, redis: RedisConnection | null): SecurityOptions {
+  const { config } = settings
+  const { requests_per_minute: perMinute, failed_logins_per_5_minutes: failedLogins } = config.security.rate_limiting
+  return {
+    environment: config.environment,
+    auth: {
+      ...tokenOptions(settings, secrets),
+      apiKeys: {
+        store: openFileApiKeyStore(settings.apiKeysFile),
+        prefix: 'cam',
+        environment: config.environment,
+        pepper: secrets.apiKeyPepper
+      },
+      sessions: {},
+      routes: true
+    },
+    rbac: { policyFile: settings.policyFile },
+    limits: {
+      rules: {
+        requests: { limit: perMinute, windowMs: MINUTE_MS, by: 'principal' },
+        'failed-logins': { limit: failedLogins, windowMs: 5 * MINUTE_MS, by: 'address' }
+      },
+      apply: { http: ['requests'], rpc: ['requests'] },
+      onAuthenticationFailure: ['failed-logins'],
+      ...(redis === null ? {} : { store: { redis: redis.client } })
+    },
+    headers: {},
+    audit: { sink: { file: settings.auditFile, mode: 'async' } }
+  }
+}

@@ -1,0 +1,13 @@
+import type { TokenOptions } from '@marty/auth'
+import type { Settings } from './project.js'
+import type { Secrets } from './secrets.js'
+
+/** How the service's tokens are made and checked; the token command and the service must agree. */
+export function tokenOptions ({ config: { security: { jwt } } }: Settings, secrets: Secrets): TokenOptions {
+  return {
+    issuer: jwt.issuer,
+    audience: jwt.audience,
+    keys: { signing: { kid: 'camera-service', algorithm: 'HS256', secret: secrets.jwt } },
+    accessTokenTtlSeconds: jwt.expiry_minutes * 60
+  }
+}

@@ -1,0 +1,13 @@
+import { resolve } from 'node:path'
+import { loadConfig } from '@marty/config'
+import { configSchema } from '@marty/camera-service/config.js'
+import t from 'tap'
+
+t.test('camera-service.yaml says what the schema says', async t => {
+  const file = resolve(import.meta.dirname, '../camera-service.yaml')
+  const written = loadConfig({ schema: configSchema, file, env: {} })
+  const defaults = loadConfig({ schema: configSchema, env: {} })
+  t.strictSame(written.value, defaults.value)
+  const silent = [...written.origins].filter(([, origin]) => origin === 'default').map(([name]) => name)
+  t.strictSame(silent, [], 'every setting is in the file')
+})

@@ -1,0 +1,60 @@
+import { createStreamAuthority, type MediaAuthRequest } from '@marty/camera-service/mediamtx/stream-auth.js'
+import t from 'tap'
+
+const ask = (over: Partial<MediaAuthRequest>): MediaAuthRequest => ({
+  ip: '127.0.0.1', user: '', password: '', token: '', action: 'read', path: 'cs/camera0', protocol: 'rtsp', id: null, query: '', ...over
+})
+
+t.test('nothing is granted without a credential, by a foreign one, or for an unknown action', async t => {
+  const authority = createStreamAuthority()
+  for (const action of ['publish', 'read', 'playback', 'api', 'metrics', 'pprof', '', 'READ']) {
+    t.equal(authority.decide(ask({ action })).allowed, false, action)
+    t.equal(authority.decide(ask({ action, token: 'x'.repeat(43) })).allowed, false, action)
+  }
+  const { controllerSecret } = authority
+  for (const action of ['publish', 'read', 'playback', 'pprof']) {
+    t.equal(authority.decide(ask({ action, token: controllerSecret })).allowed, false, `the controller does not ${action}`)
+  }
+  t.equal(authority.decide(ask({ action: 'api', token: controllerSecret, path: '' })).allowed, true)
+})
+
+t.test('a read token opens its own path, as password, bearer or query, until it expires or is revoked', async t => {
+  let now = 1_000_000
+  const authority = createStreamAuthority(() => now)
+  const { token, expiresAt } = authority.grantRead('cs/camera0', 'alice', 5000)
+  t.equal(expiresAt, now + 5000)
+  t.equal(authority.decide(ask({ password: token })).allowed, true)
+  t.equal(authority.decide(ask({ token })).allowed, true)
+  t.equal(authority.decide(ask({ query: `token=${token}`, protocol: 'hls' })).allowed, true)
+  t.equal(authority.decide(ask({ token, path: 'cs/camera1' })).allowed, false)
+  t.equal(authority.decide(ask({ token, path: 'cs/camera0/' })).allowed, false)
+  t.equal(authority.decide(ask({ token, action: 'publish' })).allowed, false)
+  t.equal(authority.decide(ask({ token: token.slice(0, -1) })).allowed, false)
+  now += 5000
+  t.equal(authority.decide(ask({ token })).allowed, false)
+
+  const other = authority.grantRead('cs/camera0', 'bob', 5000)
+  authority.grantRead('cs/camera1', 'alice', 5000)
+  t.equal(authority.revokeReads('bob'), 1)
+  t.equal(authority.decide(ask({ token: other.token })).allowed, false)
+})
+
+t.test('a publish key is replaced by the next one and does not read', async t => {
+  let now = 0
+  const authority = createStreamAuthority(() => now)
+  const first = authority.grantPublish('cs/camera0', 1000)
+  const second = authority.grantPublish('cs/camera0', 1000)
+  t.equal(authority.decide(ask({ action: 'publish', password: first.token })).allowed, false)
+  t.equal(authority.decide(ask({ action: 'publish', password: second.token })).allowed, true)
+  t.equal(authority.decide(ask({ action: 'publish', password: second.token, path: 'cs/camera1' })).allowed, false)
+  t.equal(authority.decide(ask({ action: 'read', password: second.token })).allowed, false)
+  now = 1000
+  t.equal(authority.decide(ask({ action: 'publish', password: second.token })).allowed, false)
+})
+
+t.test('grants are bounded in number', async t => {
+  const authority = createStreamAuthority()
+  const first = authority.grantRead('cs/camera0', 'alice', 60_000)
+  for (let i = 0; i < 10_001; i++) authority.grantRead('cs/camera0', 'mallory', 60_000)
+  t.equal(authority.decide(ask({ token: first.token })).allowed, false, 'the oldest is forgotten')
+})

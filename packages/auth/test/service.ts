@@ -1,0 +1,42 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { createHmac } from 'node:crypto'
+import { auth, type AuthOptions } from '@marty/auth'
+import { problemErrorHandler, useGuard, type SecurityEvent } from '@marty/core'
+
+export const SECRET = 'a secret of more than thirty-two bytes, for tests'
+export const ISSUER = 'https://issuer.test'
+export const AUDIENCE = 'camera-service'
+export const PEPPER = 'a pepper of more than thirty-two bytes, for tests'
+export const TOKENS: AuthOptions = { issuer: ISSUER, audience: AUDIENCE, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: SECRET } } }
+
+/** A tiny service whose `GET /who` asks who is calling. */
+export async function build (t: Test, options: Partial<AuthOptions> = {}, events: SecurityEvent[] = []): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  useGuard(app, { strict: true }).addSink(event => { events.push(event) })
+  app.setErrorHandler(problemErrorHandler)
+  await app.register(auth, { ...TOKENS, ...options })
+  app.get('/who', { config: { security: { authenticate: true } } }, async request => request.principal)
+  return app
+}
+
+export const bearer = (token: string): { authorization: string } => ({ authorization: `Bearer ${token}` })
+
+export const now = (): number => Math.floor(Date.now() / 1000)
+
+export const validHeader = (): Record<string, unknown> => ({ alg: 'HS256', typ: 'at+jwt', kid: 'k1' })
+
+export const validClaims = (): Record<string, unknown> => ({
+  iss: ISSUER, aud: AUDIENCE, sub: 'alice', user_id: 'alice', role: 'viewer', iat: now(), exp: now() + 60, jti: 'id-1'
+})
+
+/** A token of any header and payload, given as objects or as raw text, really signed. */
+export function forge (header: unknown, payload: unknown, secret = SECRET, hash = 'sha256'): string {
+  const input = `${encode(header)}.${encode(payload)}`
+  return `${input}.${createHmac(hash, secret).update(input).digest('base64url')}`
+}
+
+export function encode (value: unknown): string {
+  return Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
+}

@@ -1,0 +1,14 @@
+import { defineError, type MartyErrorConstructor } from '@marty/core'
+
+export const OptionInvalid: MartyErrorConstructor<'MARTY_HEALTH_OPT_INVALID'> = defineError({
+  code: 'MARTY_HEALTH_OPT_INVALID',
+  statusCode: 500,
+  message: 'An option of the health plugin is not valid'
+})
+
+/** A report was asked for a component that is not configured. */
+export const ComponentUnknown: MartyErrorConstructor<'MARTY_HEALTH_COMPONENT_UNKNOWN'> = defineError({
+  code: 'MARTY_HEALTH_COMPONENT_UNKNOWN',
+  statusCode: 500,
+  message: 'There is no such component'
+})

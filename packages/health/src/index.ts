@@ -1,0 +1,88 @@
+import './augment.js'
+import { useGuard } from '@marty/core'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
+import fp from 'fastify-plugin'
+import { createComponent, type HealthStatus, type ProbeResult } from './component.js'
+import { ComponentUnknown } from './errors.js'
+import { didYouMean, resolveOptions, type HealthOptions } from './options.js'
+
+export interface HealthReport {
+  /** The worst of the components. */
+  readonly status: HealthStatus
+  /** When the report was made, ISO 8601. */
+  readonly timestamp: string
+  readonly components: Readonly<Record<string, ProbeResult>>
+}
+
+export interface Health {
+  /** Measures the named components, or all. Throws `MARTY_HEALTH_COMPONENT_UNKNOWN` for a name that is not configured. */
+  report (names?: readonly string[]): Promise<HealthReport>
+  /** From now on `/ready` answers 503, so that no new work is sent here; happens by itself when the application closes. */
+  drain (): void
+  readonly draining: boolean
+}
+
+async function plugin (fastify: FastifyInstance, options: HealthOptions): Promise<void> {
+  const { components, timeoutMs, cacheMs, ready, groups, prefix, security } = resolveOptions(options)
+  useGuard(fastify)
+
+  const measure = new Map(Object.entries(components).map(([name, probe]) => [name, createComponent({
+    name,
+    probe,
+    timeoutMs,
+    cacheMs,
+    onChange (component, status, cause) {
+      if (status === 'healthy') fastify.log.info({ component, status }, 'component is healthy again')
+      else fastify.log.warn({ component, status, err: cause }, 'component is not healthy')
+    }
+  })]))
+  let draining = false
+
+  const health: Health = {
+    async report (names = [...measure.keys()]) {
+      const results = await Promise.all(names.map(async name => {
+        const ask = measure.get(name)
+        if (ask === undefined) throw new ComponentUnknown(`There is no component "${name}"${didYouMean(name, [...measure.keys()])}`)
+        return [name, await ask()] as const
+      }))
+      return reportOf(Object.fromEntries(results))
+    },
+    drain () { draining = true },
+    get draining () { return draining }
+  }
+  fastify.decorate('health', health)
+  fastify.addHook('preClose', async () => { health.drain() })
+
+  const route = (name: string, report: () => HealthReport | Promise<HealthReport>): void => {
+    fastify.get(`${prefix}/${name}`, { config: { security } }, async (request, reply) => answer(reply, await report()))
+  }
+  // No component takes part: restarting this process heals none of them.
+  route('live', () => reportOf({}))
+  route('ready', async () => {
+    const service: ProbeResult = draining
+      ? { status: 'unhealthy', details: 'Shutting down' }
+      : { status: 'healthy', details: 'Taking requests' }
+    return reportOf({ service, ...(await health.report(ready)).components })
+  })
+  for (const [group, names] of Object.entries(groups)) route(group, async () => await health.report(names))
+}
+
+function answer (reply: FastifyReply, { status, timestamp, components }: HealthReport): FastifyReply {
+  const shown = Object.fromEntries(Object.entries(components).map(([name, { status, details }]) => [name, { status, details }]))
+  return reply.code(status === 'unhealthy' ? 503 : 200).header('cache-control', 'no-store').send({ status, timestamp, components: shown })
+}
+
+const WORST_FIRST: readonly HealthStatus[] = ['unhealthy', 'degraded', 'healthy']
+
+function reportOf (components: Readonly<Record<string, ProbeResult>>): HealthReport {
+  const results = Object.values(components)
+  const status = WORST_FIRST.find(status => results.some(result => result.status === status)) ?? 'healthy'
+  return { status, timestamp: new Date().toISOString(), components }
+}
+
+export const health: FastifyPluginAsync<HealthOptions> = fp(plugin, { name: '@marty/health', fastify: '5.x' })
+export default health
+
+export type { HealthStatus, Probe, ProbeResult } from './component.js'
+export { ComponentUnknown, OptionInvalid } from './errors.js'
+export type { HealthOptions } from './options.js'

@@ -1,0 +1,176 @@
+import type { WebSocket } from '@fastify/websocket'
+import { ANONYMOUS, type Principal } from '@marty/core'
+import type { FastifyBaseLogger } from 'fastify'
+import { effective, type Dispatcher, type Peer } from './dispatcher.js'
+import { readMessage, writeNotification } from './framing.js'
+import type { ResolvedOptions } from './options.js'
+
+/** One WebSocket client, as handlers see it. */
+export interface RpcConnection {
+  readonly id: string
+  /** The peer's address after trusted proxies; null when the transport has none. */
+  readonly address: string | null
+  /** Who has authenticated and is not expired; otherwise `ANONYMOUS`. */
+  readonly principal: Principal
+  /** Aborts when the connection closes: the place to drop subscriptions. */
+  readonly signal: AbortSignal
+  /** Sends a notification. False when the connection is closing, or was closed for reading too slowly. */
+  notify (method: string, params?: object): boolean
+  /** Closes with a code of RFC 6455 section 7.4 or of 4000 to 4999. */
+  close (code: number, reason: string): void
+}
+
+export interface ConnectionSource {
+  readonly id: string
+  readonly address: string | null
+  readonly principal: Principal
+  readonly log: FastifyBaseLogger
+}
+
+/** RFC 6455 section 7.4.1, and 4401 in the range left to applications. */
+export const CLOSE = {
+  goingAway: 1001,
+  unsupportedData: 1003,
+  messageTooBig: 1009,
+  tryAgainLater: 1013,
+  authenticationTimeout: 4401
+} as const
+
+/** A pong or any message since the last ping makes a connection alive; two pings without are too many. */
+const MAX_UNANSWERED_PINGS = 2
+
+/** A connection as the plugin runs it: reads messages, bounds the work, writes answers. */
+export class Connection implements RpcConnection, Peer {
+  readonly id: string
+  readonly address: string | null
+  readonly log: FastifyBaseLogger
+  readonly headers = null
+  readonly #socket: WebSocket
+  readonly #dispatcher: Dispatcher
+  readonly #options: ResolvedOptions
+  readonly #closed = new AbortController()
+  readonly #queue: string[] = []
+  #credential: Principal
+  #running = 0
+  #authenticating = false
+  #draining = false
+  #whenIdle: (() => void) | null = null
+  #unansweredPings = 0
+  #calls = 0
+  #deadline: NodeJS.Timeout | null = null
+
+  constructor (socket: WebSocket, source: ConnectionSource, dispatcher: Dispatcher, options: ResolvedOptions) {
+    this.id = source.id
+    this.address = source.address
+    this.log = source.log
+    this.#credential = source.principal
+    this.#socket = socket
+    this.#dispatcher = dispatcher
+    this.#options = options
+    socket.on('message', (data, isBinary) => { this.#receive(data as Buffer, isBinary) })
+    socket.on('pong', () => { this.#unansweredPings = 0 })
+    socket.once('close', () => { this.#end() })
+    if (options.authenticationTimeoutMs > 0 && this.#credential === ANONYMOUS) {
+      this.#deadline = setTimeout(() => { this.close(CLOSE.authenticationTimeout, 'authentication required') }, options.authenticationTimeoutMs).unref()
+    }
+  }
+
+  get connection (): RpcConnection { return this }
+  get credential (): Principal { return this.#credential }
+  get principal (): Principal { return effective(this.#credential) }
+  get signal (): AbortSignal { return this.#closed.signal }
+
+  nextCallId (): string { return `${this.id}.${++this.#calls}` }
+
+  authenticate (principal: Principal): void {
+    this.#credential = principal
+    if (this.#deadline !== null) clearTimeout(this.#deadline)
+    this.#deadline = null
+  }
+
+  settle (before: Principal, after: Principal): void {
+    // Somebody may have authenticated anew while the check ran.
+    if (after === ANONYMOUS && this.#credential === before) this.#credential = ANONYMOUS
+  }
+
+  notify (method: string, params?: object): boolean {
+    return this.send(writeNotification(method, params))
+  }
+
+  send (text: string): boolean {
+    if (this.#socket.readyState !== this.#socket.OPEN) return false
+    if (this.#socket.bufferedAmount > this.#options.maxBufferedBytes) {
+      this.close(CLOSE.tryAgainLater, 'reading too slowly')
+      return false
+    }
+    this.#socket.send(text)
+    return true
+  }
+
+  close (code: number, reason: string): void {
+    this.#queue.length = 0
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.close(code, reason)
+    // The client's answer to the close frame must be read.
+    this.#socket.resume()
+  }
+
+  terminate (): void { this.#socket.terminate() }
+
+  ping (): void {
+    // While its socket is not read, its pongs are not either.
+    if (this.#socket.isPaused) return
+    if (this.#unansweredPings >= MAX_UNANSWERED_PINGS) {
+      this.log.info('connection does not answer pings')
+      this.terminate()
+    } else if (this.#socket.readyState === this.#socket.OPEN) {
+      this.#unansweredPings++
+      this.#socket.ping()
+    }
+  }
+
+  /** Takes no more messages; settles when the running calls are answered. */
+  async drain (): Promise<void> {
+    this.#draining = true
+    this.#queue.length = 0
+    if (this.#running > 0) await new Promise<void>(resolve => { this.#whenIdle = resolve })
+  }
+
+  #receive (data: Buffer, isBinary: boolean): void {
+    this.#unansweredPings = 0
+    if (this.#draining || this.#socket.readyState !== this.#socket.OPEN) return
+    const most = this.principal === ANONYMOUS ? this.#options.maxAnonymousPayloadBytes : this.#options.maxPayloadBytes
+    if (isBinary) {
+      this.close(CLOSE.unsupportedData, 'messages are text')
+    } else if (data.length > most) {
+      this.close(CLOSE.messageTooBig, 'message too big')
+    } else {
+      this.#queue.push(data.toString('utf8'))
+      this.#work()
+    }
+  }
+
+  #work (): void {
+    while (this.#queue.length > 0 && this.#running < this.#options.maxConcurrent && !this.#authenticating) {
+      const message = readMessage(this.#queue.shift()!, this.#options)
+      // What follows `authenticate` on the wire was sent in the hope that it succeeds.
+      const authenticates = message.elements.some(element => 'method' in element && element.method === this.#options.authenticateMethod)
+      this.#authenticating = authenticates
+      this.#running++
+      void this.#dispatcher.answer(message, this).then(answer => {
+        this.#running--
+        if (authenticates) this.#authenticating = false
+        if (answer !== null) this.send(answer)
+        if (this.#running === 0) this.#whenIdle?.()
+        this.#work()
+      })
+    }
+    if (this.#queue.length > 0) this.#socket.pause()
+    else if (this.#socket.isPaused) this.#socket.resume()
+  }
+
+  #end (): void {
+    if (this.#deadline !== null) clearTimeout(this.#deadline)
+    this.#queue.length = 0
+    this.#closed.abort()
+  }
+}

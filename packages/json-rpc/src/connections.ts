@@ -1,0 +1,119 @@
+import { ANONYMOUS, type Guard } from '@marty/core'
+import type { Socket } from 'node:net'
+import { addressKey } from './address-key.js'
+import { CLOSE, type Connection, type RpcConnection } from './connection.js'
+import { AddressConnectionsExhausted, ConnectionsExhausted } from './errors.js'
+import { writeNotification } from './framing.js'
+import type { ResolvedOptions } from './options.js'
+
+/** Every open connection, and the places that upgrades under way have taken. */
+export interface Connections {
+  /**
+   * Takes a place for an upgrade, before any of it is awaited, and gives it back when the returned function is called.
+   * Throws `MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED` or `MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED`.
+   */
+  reserve (address: string | null): () => void
+  add (connection: Connection): void
+  all (): readonly Connection[]
+  /** Sends to those that `to` picks; returns how many it was sent to. */
+  notify (method: string, params: object | undefined, to: (connection: RpcConnection) => boolean): number
+  /** Lets running calls finish, closes every connection with 1001, and cuts those that do not answer. */
+  shutdown (): Promise<void>
+}
+
+/** When a place gets free is unknown; this keeps refused clients from asking at once. */
+const RETRY_AFTER = { 'retry-after': '5' }
+
+/** How long clients get to answer the close frame. */
+const CLOSE_GRACE_MS = 1_000
+
+export function createConnections (guard: Guard, options: ResolvedOptions): Connections {
+  const open = new Set<Connection>()
+  const placesByAddress = new Map<string, number>()
+  let places = 0
+  let closing = false
+
+  const heartbeat = setInterval(() => {
+    for (const connection of open) {
+      connection.ping()
+      void downgradeIfDead(guard, connection)
+    }
+  }, options.pingIntervalMs).unref()
+
+  return {
+    reserve (address) {
+      if (closing || places >= options.maxConnections) throw new ConnectionsExhausted({ headers: RETRY_AFTER })
+      const key = address === null ? null : addressKey(address)
+      const taken = key === null ? 0 : placesByAddress.get(key) ?? 0
+      if (taken >= options.maxConnectionsPerAddress) throw new AddressConnectionsExhausted({ headers: RETRY_AFTER })
+      places++
+      if (key !== null) placesByAddress.set(key, taken + 1)
+      let held = true
+      return () => {
+        if (!held) return
+        held = false
+        places--
+        if (key === null) return
+        const left = placesByAddress.get(key)! - 1
+        if (left === 0) placesByAddress.delete(key)
+        else placesByAddress.set(key, left)
+      }
+    },
+
+    add (connection) {
+      open.add(connection)
+      connection.signal.addEventListener('abort', () => { open.delete(connection) }, { once: true })
+      if (closing) void end([connection])
+    },
+
+    all: () => [...open],
+
+    notify (method, params, to) {
+      const text = writeNotification(method, params)
+      let sent = 0
+      for (const connection of open) {
+        if (to(connection) && connection.send(text)) sent++
+      }
+      return sent
+    },
+
+    async shutdown () {
+      closing = true
+      clearInterval(heartbeat)
+      await before(Promise.all([...open].map(async connection => { await connection.drain() })), options.shutdownGraceMs)
+      await end([...open])
+    }
+  }
+
+  async function end (connections: readonly Connection[]): Promise<void> {
+    for (const connection of connections) connection.close(CLOSE.goingAway, 'the service is closing')
+    await before(Promise.all(connections.map(async ({ signal }) => {
+      if (!signal.aborted) await new Promise<void>(resolve => { signal.addEventListener('abort', () => { resolve() }, { once: true }) })
+    })), CLOSE_GRACE_MS)
+    for (const connection of connections) connection.terminate()
+  }
+}
+
+/** Gives the place back when the raw socket is gone, however the upgrade ended. */
+export function releaseWithSocket (socket: Socket | undefined, release: () => void): void {
+  if (socket === undefined) return
+  if (socket.destroyed) release()
+  else socket.once('close', release)
+}
+
+/** Notifications ask no check, so a revoked credential must not wait for the next call. Unsure answers are left to that call. */
+async function downgradeIfDead (guard: Guard, connection: Connection): Promise<void> {
+  const { credential } = connection
+  if (credential === ANONYMOUS) return
+  try {
+    if (!await guard.isAlive(credential)) connection.settle(credential, ANONYMOUS)
+  } catch (error) {
+    connection.log.warn({ err: error }, 'could not ask whether the credential of a connection is still valid')
+  }
+}
+
+async function before (work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([work, new Promise<void>(resolve => { timer = setTimeout(resolve, ms) })])
+  clearTimeout(timer)
+}

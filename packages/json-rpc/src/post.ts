@@ -1,0 +1,49 @@
+import { ANONYMOUS, type Principal } from '@marty/core'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Dispatcher, Peer } from './dispatcher.js'
+import { readMessage } from './framing.js'
+import { assertOriginAllowed } from './origin.js'
+import type { ResolvedOptions } from './options.js'
+
+/** Serves the same methods by POST. Each call of a batch finds its credential in the headers of the one request. */
+export async function servePost (fastify: FastifyInstance, path: string, dispatcher: Dispatcher, options: ResolvedOptions): Promise<void> {
+  await fastify.register(async scope => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => { done(null, body) })
+    scope.post<{ Body: string }>(path, {
+      config: { security: { public: true } },
+      bodyLimit: options.maxPayloadBytes,
+      onRequest: async request => { assertOriginAllowed(request, options) }
+    }, async (request, reply) => {
+      const answer = await dispatcher.answer(readMessage(request.body ?? '', options), new PostPeer(request, reply))
+      // Errors of calls are answers too: their place is the body, whatever the transport.
+      return answer === null ? reply.code(204).send() : reply.type('application/json; charset=utf-8').send(answer)
+    })
+  })
+}
+
+class PostPeer implements Peer {
+  readonly connection = null
+  readonly address: string | null
+  readonly headers: IncomingHttpHeaders
+  readonly log: FastifyBaseLogger
+  readonly signal: AbortSignal
+  credential: Principal = ANONYMOUS
+  readonly #id: string
+  #calls = 0
+
+  constructor (request: FastifyRequest, reply: FastifyReply) {
+    this.address = request.ip ?? null
+    this.headers = request.headers
+    this.log = request.log
+    this.#id = request.id
+    const gone = new AbortController()
+    reply.raw.once('close', () => { if (!reply.raw.writableFinished) gone.abort() })
+    this.signal = gone.signal
+  }
+
+  nextCallId (): string { return `${this.#id}.${++this.#calls}` }
+
+  settle (_before: Principal, after: Principal): void { this.credential = after }
+}

@@ -1,0 +1,85 @@
+import websocket from '@fastify/websocket'
+import { ANONYMOUS, type Guard, type Principal } from '@marty/core'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { ConnectionAuthentication } from './authenticate.js'
+import { Connection } from './connection.js'
+import { releaseWithSocket, type Connections } from './connections.js'
+import type { Dispatcher } from './dispatcher.js'
+import { UpgradeRequired, UpgradeUnexpected, WebSocketTaken } from './errors.js'
+import { assertOriginAllowed } from './origin.js'
+import type { ResolvedOptions } from './options.js'
+
+export interface UpgradeParts {
+  readonly guard: Guard
+  readonly connections: Connections
+  readonly dispatcher: Dispatcher
+  readonly authentication: ConnectionAuthentication
+  readonly options: ResolvedOptions
+}
+
+// Many tiny parts cost far more memory than their bytes; no honest client sends 64 KiB in so many.
+const MAX_FRAGMENTS = 64
+const MAX_BUFFERED_CHUNKS = 256
+
+/** How long a client gets to answer our close frame, in milliseconds. */
+const CLOSE_TIMEOUT_MS = 5_000
+
+// The published types of ws do not know this option yet.
+type ServerOptions = NonNullable<websocket.WebsocketPluginOptions['options']> & { readonly closeTimeout: number }
+
+/** Serves WebSocket upgrades; whatever is wrong with one is answered in HTTP, before it happens. */
+export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradeParts): Promise<void> {
+  const { guard, connections, dispatcher, authentication, options } = parts
+  if (fastify.hasDecorator('websocketServer')) throw new WebSocketTaken()
+  const server: ServerOptions = {
+    maxPayload: options.maxPayloadBytes,
+    maxFragments: MAX_FRAGMENTS,
+    maxBufferedChunks: MAX_BUFFERED_CHUNKS,
+    perMessageDeflate: false,
+    clientTracking: false,
+    closeTimeout: CLOSE_TIMEOUT_MS
+  }
+  await fastify.register(websocket, {
+    options: server,
+    // ws closes the connection itself with the right code; terminating it here would swallow that.
+    errorHandler: (error, _socket, request) => { request.log.info({ err: error }, 'connection failed') },
+    preClose: async () => {
+      await connections.shutdown()
+      fastify.websocketServer.close()
+    }
+  })
+
+  refuseElsewhere(fastify)
+  const principals = new WeakMap<FastifyRequest, Principal>()
+  const releases = new WeakMap<FastifyRequest, () => void>()
+
+  fastify.get(options.path, {
+    websocket: true,
+    config: { security: { public: true } },
+    preValidation: async request => {
+      if (!request.ws) throw new UpgradeRequired({ headers: { upgrade: 'websocket' } })
+      assertOriginAllowed(request, options)
+      const address = request.ip ?? null
+      const release = connections.reserve(address)
+      releases.set(request, release)
+      releaseWithSocket(request.raw.socket, release)
+      const identified = (async () => await guard.identify(request.headers, { address, requestId: request.id }))()
+      principals.set(request, await authentication.verify(identified, { id: request.id, address }) ?? ANONYMOUS)
+    }
+  }, (socket, request) => {
+    const source = { id: request.id, address: request.ip ?? null, principal: principals.get(request) ?? ANONYMOUS, log: request.log }
+    socket.once('close', () => { releases.get(request)?.() })
+    connections.add(new Connection(socket, source, dispatcher, options))
+  })
+}
+
+/** An upgrade to any other URL would be accepted and hung up on, past every limit here; it is refused instead. */
+function refuseElsewhere (fastify: FastifyInstance): void {
+  const kUpgrades = Symbol('marty.upgrades')
+  fastify.addHook('onRoute', route => {
+    if (route.websocket === true || route.wsHandler !== undefined) Object.assign(route.config ??= {}, { [kUpgrades]: true })
+  })
+  fastify.addHook('onRequest', async request => {
+    if (request.ws && !request.is404 && !(kUpgrades in request.routeOptions.config)) throw new UpgradeUnexpected()
+  })
+}
