@@ -20,6 +20,19 @@ export function isWildcard (host: string): boolean {
 
 /** Origins under which a browser may have loaded the page. */
 export function pageOrigins (scheme: 'http' | 'https', port: number, bound: string, advertised: string): string[] {
-  const hosts = new Set([advertised, ...(isLoopback(bound) || isWildcard(bound) ? ['127.0.0.1', 'localhost'] : [bound])])
-  return [...hosts].map(host => `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`)
+  return hostsOf(bound, advertised).map(host => `${scheme}://${inUrl(host)}:${port}`)
+}
+
+/** Origins of the media server as the page may have to reach it. */
+export function mediaOrigins (ports: readonly number[], bound: string, advertised: string): string[] {
+  return hostsOf(bound, advertised).flatMap(host => ports.map(port => `http://${inUrl(host)}:${port}`))
+}
+
+/** IPv6 addresses stand in brackets (RFC 3986 section 3.2.2). */
+export function inUrl (host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
+
+function hostsOf (bound: string, advertised: string): string[] {
+  return [...new Set([advertised, ...(isLoopback(bound) || isWildcard(bound) ? ['127.0.0.1', 'localhost'] : [bound])])]
 }

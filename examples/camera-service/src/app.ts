@@ -8,7 +8,7 @@ import { jsonRpc } from '@marty/json-rpc'
 import { openRedis, type RedisConnection } from '@marty/redis'
 import { security } from '@marty/security'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { advertisedHost, isWildcard, localHost, pageOrigins } from './addresses.js'
+import { advertisedHost, localHost, mediaOrigins, pageOrigins } from './addresses.js'
 import { createEvents } from './api/events.js'
 import { cameraMethods } from './api/methods/cameras.js'
 import { libraryMethods } from './api/methods/library.js'
@@ -38,7 +38,7 @@ import { streamUrls } from './mediamtx/stream-urls.js'
 import { useFfmpeg } from './media/ffmpeg.js'
 import { createRecorder } from './media/recording.js'
 import { takeSnapshot } from './media/snapshot.js'
-import { busyPorts } from './ports.js'
+import { busyPorts, portsOf } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
 import { securityOptions } from './security-options.js'
@@ -214,7 +214,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   mediaMethods(app, parts)
   libraryMethods(app, parts)
   fileRoutes(app, library)
-  pageRoutes(app, shipped.web, mediaOrigins(hosts.host, server.host, [mediamtx.webrtc_port, mediamtx.hls_port]))
+  pageRoutes(app, shipped.web, mediaOrigins([mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
   // Health, on a port of its own
   const healthApp = Fastify({ logger: false, requestTimeout: 5000, forceCloseConnections: true })
@@ -259,7 +259,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   try {
     await app.ready()
     if (found.binary !== null) await endLeftover(pidFile, found.binary.path, configFile, log)
-    const busy = await busyPorts(wantedPorts(settings))
+    const busy = await busyPorts(portsOf(config))
     if (busy.length > 0) throw new PortsBusy(busy)
 
     const authPort = portOf(await mediaAuth.listen({ host: '127.0.0.1', port: mediamtx.auth_port }))
@@ -302,33 +302,14 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   }
 }
 
-function wantedPorts ({ config: { server, health, mediamtx } }: Settings) {
-  const media = { host: server.host }
-  const local = { host: '127.0.0.1' }
-  return [
-    { setting: 'server.port', ...media, port: server.port },
-    { setting: 'health.port', ...media, port: health.port },
-    { setting: 'mediamtx.auth_port', ...local, port: mediamtx.auth_port },
-    { setting: 'mediamtx.rtsp_port', ...media, port: mediamtx.rtsp_port },
-    { setting: 'mediamtx.hls_port', ...media, port: mediamtx.hls_port },
-    { setting: 'mediamtx.webrtc_port', ...media, port: mediamtx.webrtc_port },
-    { setting: 'mediamtx.webrtc_udp_port', ...media, port: mediamtx.webrtc_udp_port, protocol: 'udp' as const },
-    { setting: 'mediamtx.api_port', ...local, port: mediamtx.api_port },
-    { setting: 'mediamtx.metrics_port', ...local, port: mediamtx.metrics_port },
-    { setting: 'mediamtx.playback_port', ...local, port: mediamtx.playback_port }
-  ]
-}
-
-function mediaOrigins (advertised: string, bound: string, ports: readonly number[]): string[] {
-  const hosts = isLoopback(bound) || isWildcard(bound) ? new Set([advertised, '127.0.0.1', 'localhost']) : new Set([advertised, bound])
-  return [...hosts].flatMap(host => ports.map(port => `http://${host.includes(':') ? `[${host}]` : host}:${port}`))
-}
-
 function portOf (address: string): number {
   return Number(new URL(address).port)
 }
 
 function once (action: () => Promise<void>): () => Promise<void> {
   let done: Promise<void> | undefined
-  return () => done ??= action()
+  return () => {
+    done ??= action()
+    return done
+  }
 }

@@ -1,5 +1,6 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
+import type { CameraServiceConfig } from './config.js'
 
 /** A port that must be free, and the setting that chooses it. */
 export interface WantedPort { readonly setting: string, readonly host: string, readonly port: number, readonly protocol?: 'tcp' | 'udp' }
@@ -17,6 +18,23 @@ export async function busyPorts (wanted: readonly WantedPort[]): Promise<string[
     if (code !== null) problems.push(explain(code, setting, host, port, protocol))
   }
   return problems
+}
+
+/** Every port a configuration asks for. */
+export function portsOf ({ server: { host, port }, health, mediamtx }: CameraServiceConfig): WantedPort[] {
+  const local = '127.0.0.1'
+  return [
+    { setting: 'server.port', host, port },
+    { setting: 'health.port', host, port: health.port },
+    { setting: 'mediamtx.auth_port', host: local, port: mediamtx.auth_port },
+    { setting: 'mediamtx.rtsp_port', host, port: mediamtx.rtsp_port },
+    { setting: 'mediamtx.hls_port', host, port: mediamtx.hls_port },
+    { setting: 'mediamtx.webrtc_port', host, port: mediamtx.webrtc_port },
+    { setting: 'mediamtx.webrtc_udp_port', host, port: mediamtx.webrtc_udp_port, protocol: 'udp' },
+    { setting: 'mediamtx.api_port', host: local, port: mediamtx.api_port },
+    { setting: 'mediamtx.metrics_port', host: local, port: mediamtx.metrics_port },
+    { setting: 'mediamtx.playback_port', host: local, port: mediamtx.playback_port }
+  ]
 }
 
 function explain (code: string, setting: string, host: string, port: number, protocol: string): string {

@@ -111,7 +111,7 @@ t.test('a malformed configuration: every mistake at once with its place, exit 1'
     '  test_pattern: sometimes',
     'security:',
     '  jwt:',
-    '    secret_key: ${NOT_SET_ANYWHERE}'
+    '    secret_key: $' + '{NOT_SET_ANYWHERE}'
   ].join('\n'))
   const service = await startService({ env: { CAMERA_SERVICE_CONFIG: file }, dontWait: true })
   t.match(await service.exited, { code: 1 })

@@ -41,7 +41,6 @@ export class RpcClient {
     })
   }
 
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- answers are looked at by tests only
   async call (method: string, params?: object): Promise<any> {
     const id = this.#next++
     const answer = new Promise<{ result?: unknown, error?: RpcError }>((resolve, reject) => {

@@ -11,8 +11,8 @@ export interface RevocationList {
   readonly size: number
 }
 
-/** Remembers at most `max` revocations in this process, each until its token has expired anyway. */
-export function createRevocationList (max = 100_000): RevocationList {
+/** Remembers at most `max` revocations in this process, each until its token has expired anyway. `clock` tells the time in milliseconds since the epoch. */
+export function createRevocationList (max: number = 100_000, clock: () => number = Date.now): RevocationList {
   const revoked = new Map<string, number>()
   const dropExpired = (now: number): void => {
     for (const [jti, expiresAt] of revoked) if (expiresAt <= now) revoked.delete(jti)
@@ -20,7 +20,7 @@ export function createRevocationList (max = 100_000): RevocationList {
   let sweptAt = 0
   return {
     revoke (jti, expiresAt) {
-      const now = Date.now()
+      const now = clock()
       if (revoked.size >= max || now - sweptAt > 60_000) {
         dropExpired(now)
         sweptAt = now

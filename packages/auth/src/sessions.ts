@@ -49,8 +49,8 @@ interface Session {
 
 export const SESSION_ID: RegExp = /^ses_[A-Za-z0-9_-]{43}$/
 
-/** Keeps sessions in this process, by the hash of their id. */
-export function createSessionStore (options: SessionOptions = {}): SessionStore {
+/** Keeps sessions in this process, by the hash of their id. `clock` tells the time in milliseconds since the epoch. */
+export function createSessionStore (options: SessionOptions = {}, clock: () => number = Date.now): SessionStore {
   const idleMs = integerOption('sessions.idleSeconds', options.idleSeconds, 1, 86_400 * 365, 1_800) * 1000
   const absoluteMs = integerOption('sessions.absoluteSeconds', options.absoluteSeconds, 1, 86_400 * 365, 43_200) * 1000
   const maxPerPrincipal = integerOption('sessions.maxPerPrincipal', options.maxPerPrincipal, 1, 1_000_000, 16)
@@ -71,7 +71,7 @@ export function createSessionStore (options: SessionOptions = {}): SessionStore 
   const use = (key: string): Session | null => {
     const session = sessions.get(key)
     if (session === undefined) return null
-    const now = Date.now()
+    const now = clock()
     if (session.expiresAt <= now || session.usedAt + idleMs <= now) {
       drop(key)
       return null
@@ -80,13 +80,13 @@ export function createSessionStore (options: SessionOptions = {}): SessionStore 
     return session
   }
   const dropOver = (): void => {
-    const now = Date.now()
+    const now = clock()
     for (const [key, session] of sessions) if (session.expiresAt <= now || session.usedAt + idleMs <= now) drop(key)
   }
 
   return {
     create (principal) {
-      const now = Date.now()
+      const now = clock()
       if (principal.kind === 'anonymous') throw new CredentialRequestInvalid('A session needs a principal that has authenticated')
       if (principal.expiresAt !== null && principal.expiresAt <= now) throw new CredentialRequestInvalid('The credential the session would come from has expired')
       if (sessions.size >= maxSessions) dropOver()

@@ -63,7 +63,7 @@ const refused: Record<string, string> = {
   'header with alg twice': forge(text(validHeader(), ',"alg":"none"'), validClaims()),
   'header with alg twice, escaped': forge(text(validHeader(), ',"\\u0061lg":"HS256"'), validClaims()),
   'payload with sub twice': forge(validHeader(), text(validClaims(), ',"sub":"admin"')),
-  'payload with a key twice, nested': forge(validHeader(), claims({ note: { list: [0] } }) && text(validClaims(), ',"note":[{"a":1,"b":{},"a" : 2}]')),
+  'payload with a key twice, nested': forge(validHeader(), text(validClaims(), ',"note":[{"a":1,"b":{},"a" : 2}]')),
   'payload with __proto__': forge(validHeader(), text(validClaims(), ',"__proto__":{"role":"admin"}')),
   'payload with constructor': forge(validHeader(), text(validClaims(), ',"constructor":{"prototype":{}}')),
   'payload an array': forge(validHeader(), [validClaims()]),

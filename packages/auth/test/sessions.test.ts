@@ -5,14 +5,6 @@ import { bearer, build } from './service.js'
 
 const alice = (expiresAt: number | null = Date.now() + 60_000): Principal => ({ ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['viewer'], session: 'jti', authenticatedBy: 'jwt', expiresAt })
 
-async function until (condition: () => boolean): Promise<void> {
-  const end = Date.now() + 10_000
-  while (!condition()) {
-    if (Date.now() > end) throw new Error('waited too long')
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
-}
-
 t.test('nobody, and an expired principal, get no session', async t => {
   const sessions = createSessionStore()
   t.throws(() => sessions.create(ANONYMOUS), { code: 'MARTY_AUTH_REQUEST_INVALID' })
@@ -68,34 +60,45 @@ t.test('a rule that asks for a session takes no token, and the other way round',
 })
 
 t.test('idle and absolute limits end a session; use postpones only the first', async t => {
-  const sessions = createSessionStore({ idleSeconds: 1, absoluteSeconds: 2 })
-  const idle = sessions.create(alice())
-  const used = sessions.create({ ...alice(), id: 'bob' })
-  const begun = Date.now()
-  t.ok(used.expiresAt <= begun + 2_000)
-  await until(() => {
-    const alive = sessions.get(used.id) !== null
-    if (alive && Date.now() - begun < 1_000) return false
-    return true
-  })
-  await until(() => { sessions.get(used.id); return Date.now() - begun > 1_100 })
-  t.equal(sessions.get(idle.id), null, 'nobody used it')
-  await until(() => sessions.get(used.id) === null)
-  t.ok(Date.now() >= used.expiresAt, 'the other lived until its absolute limit')
+  let now = 1_000_000
+  const sessions = createSessionStore({ idleSeconds: 10, absoluteSeconds: 25 }, () => now)
+  const idle = sessions.create(alice(null))
+  const used = sessions.create({ ...alice(null), id: 'bob' })
+  const short = sessions.create({ ...alice(now + 5_000), id: 'carol' })
+  t.equal(used.expiresAt, now + 25_000)
+  t.equal(short.expiresAt, now + 5_000, 'the credential it came from ends first')
+  now += 4_999
+  t.ok(sessions.get(short.id))
+  now += 1
+  t.equal(sessions.get(short.id), null)
+  now += 4_999
+  t.ok(sessions.get(used.id))
+  now += 1
+  t.equal(sessions.get(idle.id), null, 'nobody used it for ten seconds')
+  now += 9_000
+  t.ok(sessions.get(used.id))
+  now += 5_999
+  t.ok(sessions.get(used.id))
+  now += 1
+  t.equal(sessions.get(used.id), null, 'its absolute limit')
   t.equal(sessions.size, 0)
 })
 
 t.test('sessions are bounded: per principal the least used gives way, in all none is made', async t => {
-  const sessions = createSessionStore({ maxPerPrincipal: 2, maxSessions: 3 })
-  const first = sessions.create(alice())
-  const second = sessions.create(alice())
-  await until(() => Date.now() > 0 && sessions.get(first.id) !== null)
-  const third = sessions.create(alice())
-  t.equal([first, second, third].filter(({ id }) => sessions.get(id) !== null).length, 2)
-  t.ok(sessions.get(third.id))
-  sessions.create({ ...alice(), id: 'bob' })
-  t.throws(() => sessions.create({ ...alice(), id: 'carol' }), { code: 'MARTY_AUTH_CAPACITY_EXCEEDED', statusCode: 503 })
-  t.equal(sessions.size, 3)
+  let now = 1_000_000
+  const sessions = createSessionStore({ maxPerPrincipal: 2, maxSessions: 3, idleSeconds: 10 }, () => now)
+  const first = sessions.create(alice(null))
+  now++
+  const second = sessions.create(alice(null))
+  now++
+  t.ok(sessions.get(first.id))
+  const third = sessions.create(alice(null))
+  t.strictSame([first, second, third].map(({ id }) => sessions.get(id) !== null), [true, false, true])
+  sessions.create({ ...alice(null), id: 'bob' })
+  t.throws(() => sessions.create({ ...alice(null), id: 'carol' }), { code: 'MARTY_AUTH_CAPACITY_EXCEEDED', statusCode: 503 })
+  now += 10_000
+  t.ok(sessions.create({ ...alice(null), id: 'carol' }), 'those that are over make room')
+  t.equal(sessions.size, 1)
 })
 
 t.test('with sessions off there are none', async t => {

@@ -1,6 +1,7 @@
 import websocket from '@fastify/websocket'
 import { ANONYMOUS, type Guard, type Principal } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
 import type { ConnectionAuthentication } from './authenticate.js'
 import { Connection } from './connection.js'
 import { releaseWithSocket, type Connections } from './connections.js'
@@ -50,6 +51,10 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
   })
 
   refuseElsewhere(fastify)
+  // @fastify/websocket hangs up on refused upgrades only when its own hook has seen them; the guard's runs before it.
+  fastify.addHook('onResponse', async ({ raw }: { raw: IncomingMessage & { readonly upgrade?: boolean } }) => {
+    if (raw.upgrade === true) raw.socket.destroySoon()
+  })
   const principals = new WeakMap<FastifyRequest, Principal>()
   const releases = new WeakMap<FastifyRequest, () => void>()
 

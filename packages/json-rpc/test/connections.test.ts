@@ -76,6 +76,7 @@ t.test('other URLs are not upgraded, and this one is nothing else', async t => {
   t.match(await refusal(t, url().replace('/ws', '/plain')), { status: 400, body: { code: 'MARTY_JSON_RPC_UPGRADE_UNEXPECTED' } })
   t.match(await refusal(t, url().replace('/ws', '/closed')), { status: 401 })
   t.match(await refusal(t, url().replace('/ws', '/nowhere')), { status: 404 })
+  t.match(await rawUpgrade(url().replace('/ws', '/closed'), 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='), /^HTTP\/1\.1 401 /, 'and hung up on')
   const answer = await app.inject('/ws')
   t.equal(answer.statusCode, 426)
   t.equal(answer.headers.upgrade, 'websocket')
@@ -227,7 +228,7 @@ t.test('closing never waits for a client that does not answer or a call that doe
   deaf.socket.pause()
   t.equal((await client.call('ping')).result, 'pong')
   await app.close()
-  t.equal(app.rpc.connections().length, 0)
+  await until(() => app.rpc.connections().length === 0)
 })
 
 t.test('sockets without an address work', async t => {
@@ -246,7 +247,7 @@ function portOf (url: string): number { return Number(new URL(url).port) }
 
 async function rawUpgrade (url: string, header: string): Promise<string> {
   const socket = net.connect(portOf(url), '127.0.0.1')
-  socket.write(`GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${header}\r\n\r\n`)
+  socket.write(`GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${header}\r\n\r\n`)
   let text = ''
   for await (const chunk of socket) text += String(chunk)
   return text

@@ -1,7 +1,7 @@
 import t from 'tap'
 import Fastify from 'fastify'
 import { Type } from 'typebox'
-import { problemErrorHandler, type SecurityRule } from '@marty/core'
+import type { SecurityRule } from '@marty/core'
 import { jsonRpc, type JsonRpcOptions } from '@marty/json-rpc'
 import { Client, createService } from './service.js'
 
@@ -107,7 +107,6 @@ t.test('documents see every method with its rule', async t => {
 
 t.test('the same methods by POST', async t => {
   const { app } = await createService(t, { httpPath: '/rpc', maxPayloadBytes: 4096 })
-  app.setErrorHandler(problemErrorHandler)
   const post = async (payload: unknown, headers: Record<string, string> = {}): Promise<Awaited<ReturnType<typeof app.inject>>> =>
     await app.inject({ method: 'POST', url: '/rpc', headers: { 'content-type': 'application/json', ...headers }, payload: typeof payload === 'string' ? payload : JSON.stringify(payload) })
   const call = (method: string): object => ({ jsonrpc: '2.0', id: 1, method })
@@ -116,7 +115,7 @@ t.test('the same methods by POST', async t => {
   t.equal((await post(call('ping'), { origin: 'https://evil.example' })).statusCode, 403)
   t.equal((await post('x'.repeat(5000))).statusCode, 413)
   t.match((await post('{')).json(), { id: null, error: { code: -32700 } })
-  t.match((await post('')).statusCode, 400)
+  t.match((await post('')).json(), { id: null, error: { code: -32700 } })
   t.match((await post(call('view'))).json(), { error: { code: -32001 } })
   t.match((await post(call('view'), { authorization: 'Bearer nobody' })).json(), { error: { code: -32001 } })
   t.match((await post(call('operate'), { authorization: 'Bearer alice:viewer' })).json(), { error: { code: -32002, data: { code: 'TEST_FORBIDDEN' } } })

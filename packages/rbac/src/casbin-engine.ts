@@ -4,7 +4,8 @@ import { parsePermission, scopeMatches, type Effect } from './permission.js'
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
- * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are checked to be strings beforehand. One request carries all of a caller's roles, so that a deny by one of them beats an allow by another.
+ * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are checked to be strings beforehand.
+ * One request carries all of a caller's roles, so that a deny by one of them beats an allow by another.
  */
 const MODEL = `
 [request_definition]

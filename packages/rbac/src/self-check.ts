@@ -3,9 +3,9 @@ import type { CasbinEngine } from './casbin-engine.js'
 import type { PolicyDefinition } from './definition.js'
 import type { PolicyIndex } from './policy-index.js'
 
-/** Casbin looks at every row for every decision; this many looks take about half a second. */
-const MAX_ROW_VISITS = 2_000_000
-const MIN_SAMPLES = 2_000
+/** Casbin looks at every row for every decision; this many looks take about a second. */
+const MAX_ROW_VISITS = 1_000_000
+const MIN_SAMPLES = 100
 const MAX_TOLD = 10
 
 /**

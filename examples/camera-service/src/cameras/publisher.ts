@@ -71,11 +71,9 @@ export function startPublisher (options: PublisherOptions): Publisher {
   }
 
   async function run (): Promise<void> {
-    while (!stopped) {
-      if (!options.ready()) {
-        await pause(200)
-        continue
-      }
+    for (;;) {
+      while (!stopped && !options.ready()) await pause(200)
+      if (stopped) return
       try {
         await once()
       } catch (error) {

@@ -63,8 +63,15 @@ const SCHEMA = `
 `
 
 interface FileRow {
-  name: string, kind: FileKind, camera: string, path: string, size_bytes: number, created_at: number,
-  duration_seconds: number | null, width: number | null, height: number | null
+  name: string,
+  kind: FileKind,
+  camera: string,
+  path: string,
+  size_bytes: number,
+  created_at: number,
+  duration_seconds: number | null,
+  width: number | null,
+  height: number | null
 }
 
 /** Opens or creates the library. `:memory:` keeps nothing. */

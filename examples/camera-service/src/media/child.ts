@@ -35,7 +35,7 @@ export async function startChild ({ command, args, cwd, onLine = () => {} }: Chi
   })
   await Promise.race([
     once(child, 'spawn'),
-    once(child, 'error').then(([error]) => { throw error as Error })
+    once(child, 'error').then(([error]) => Promise.reject(error as Error))
   ])
   child.on('error', () => { /* a failed kill is seen by the process still running */ })
   const pid = child.pid!

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -21,6 +21,7 @@ const bootModules = ['virtio_pci', '9pnet_virtio', '9p', 'overlay']
  */
 export async function prepareKernel (cache, programs, say) {
   await mkdir(cache, { recursive: true })
+  await removeLeftovers(cache)
   const folder = join(cache, 'kernel')
   if (!existsSync(folder)) {
     await inScratch(cache, async scratch => {
@@ -115,6 +116,15 @@ async function copyModule (from, to) {
   if (!from.endsWith('.xz')) return await copyFile(from, to)
   const { stdout } = await run('xz', ['-dc', from], { encoding: 'buffer', maxBuffer: 64 * 1024 * 1024 })
   await writeFile(to, stdout)
+}
+
+/** What a killed run could not remove itself; younger folders may belong to a run beside this one. */
+async function removeLeftovers (cache) {
+  for (const name of await readdir(cache)) {
+    if (!/^(making|share)-/.test(name)) continue
+    const { mtimeMs } = await stat(join(cache, name)).catch(() => ({ mtimeMs: Infinity }))
+    if (mtimeMs < Date.now() - 3600_000) await rm(join(cache, name), { recursive: true, force: true })
+  }
 }
 
 async function inScratch (cache, work) {

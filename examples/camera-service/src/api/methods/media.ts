@@ -32,8 +32,17 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
     handler: async params => {
       const camera = live(params.device)
       const file = await parts.snapshot(camera.id, params.format ?? 'jpg', params.quality ?? 85)
-      const { filename, file_size, modified_time, download_url, format, resolution } = fileView(file)
-      return { device: camera.id, filename, status: 'SUCCESS', timestamp: modified_time, file_size, format, resolution, download_url }
+      const view = fileView(file)
+      return {
+        device: camera.id,
+        filename: view.filename,
+        status: 'SUCCESS',
+        timestamp: view.modified_time,
+        file_size: view.file_size,
+        format: view.format,
+        resolution: view.resolution,
+        download_url: view.download_url
+      }
     }
   })
 

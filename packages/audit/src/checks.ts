@@ -1,0 +1,44 @@
+import { RuleInvalid, type Check, type SecurityEvent } from '@marty/core'
+
+const VALUES = ['all', 'denied', 'none', 'required']
+
+/**
+ * Understands `security.audit`. In the admit stage, because it does not ask who is calling: a public route may be audited.
+ */
+export function auditRuleCheck (canBeAwaited: boolean): Check {
+  return {
+    name: 'audit',
+    stage: 'admit',
+    keys: ['audit'],
+    compile ({ name, rule }) {
+      if (rule.audit !== undefined && !VALUES.includes(rule.audit)) throw new RuleInvalid(`${name}: security.audit must be one of ${VALUES.join(', ')}`)
+      if (rule.audit === 'required' && !canBeAwaited) throw new RuleInvalid(`${name}: security.audit is "required", which needs a sink that can be waited for: a file in mode "sync", "stdout" or your own`)
+      return null
+    }
+  }
+}
+
+/** Writes the attempt of an `audit: 'required'` operation down before it may go on; throws when that fails. */
+export function auditRequiredCheck (record: (event: SecurityEvent) => Promise<void>): Check {
+  return {
+    name: 'audit-required',
+    stage: 'authorize',
+    keys: [],
+    compile ({ name, rule }) {
+      if (rule.audit !== 'required') return null
+      return async call => {
+        const { id, kind, roles } = call.principal
+        await record({
+          type: 'operation',
+          action: name,
+          outcome: 'success',
+          reason: null,
+          principal: { id, kind, roles },
+          address: call.address,
+          requestId: call.id,
+          details: { phase: 'attempt' }
+        })
+      }
+    }
+  }
+}

@@ -1,0 +1,22 @@
+import { defineError, type MartyErrorConstructor } from '@marty/core'
+
+/** Stops the start: an option is missing, unknown or not valid. */
+export const AuditOptionInvalid: MartyErrorConstructor<'MARTY_AUDIT_OPT_INVALID'> = defineError({
+  code: 'MARTY_AUDIT_OPT_INVALID',
+  statusCode: 500,
+  message: 'An option of the audit plugin is not valid'
+})
+
+/** Stops the start: the audit file holds something that is no audit log, and would be made worse by writing to it. */
+export const AuditFileInvalid: MartyErrorConstructor<'MARTY_AUDIT_FILE_INVALID'> = defineError({
+  code: 'MARTY_AUDIT_FILE_INVALID',
+  statusCode: 500,
+  message: 'The audit file cannot be continued'
+})
+
+/** An event could not be written; operations marked `audit: 'required'` are refused meanwhile. */
+export const AuditUnavailable: MartyErrorConstructor<'MARTY_AUDIT_UNAVAILABLE'> = defineError({
+  code: 'MARTY_AUDIT_UNAVAILABLE',
+  statusCode: 503,
+  message: 'The audit log cannot be written, and this operation may not go unrecorded'
+})

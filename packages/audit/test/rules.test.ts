@@ -1,0 +1,129 @@
+import t from 'tap'
+import Fastify from 'fastify'
+import { audit, type AuditOptions } from '@marty/audit'
+import { build, event, linesOf, logFile, PRODUCT } from './service.js'
+
+const authorization = 'Bearer alice'
+
+t.test('bad options stop the start and name the field', async t => {
+  const sink = 'none'
+  const bad: Array<[string, unknown]> = [
+    ['sink', { product: PRODUCT }],
+    ['sink', { sink: 'file', product: PRODUCT }],
+    ['sink.file', { sink: { file: '', mode: 'sync' }, product: PRODUCT }],
+    ['sink.mode', { sink: { file: '/tmp/x' }, product: PRODUCT }],
+    ['sink.write', { sink: { write: 1 }, product: PRODUCT }],
+    ['redact', { sink, redact: 'x', product: PRODUCT }],
+    ['product.name', { sink }],
+    ['product.version', { sink, product: { name: 'a' } }],
+    ['did you mean "redact"', { sink, redcat: [], product: PRODUCT }]
+  ]
+  for (const [field, options] of bad) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    const error = await Promise.resolve(app.register(audit, options as AuditOptions)).then(() => null, (error: unknown) => error as { code: string, message: string })
+    t.equal(error?.code, 'MARTY_AUDIT_OPT_INVALID', field)
+    t.ok(error?.message.includes(field), `${field}: ${error?.message}`)
+  }
+})
+
+t.test('a rule with an unknown value, or required without a sink that can be waited for, stops the start', async t => {
+  const wrong = await build(t, {})
+  wrong.get('/wrong', { config: { security: { public: true, audit: 'al' as 'all' } } }, async () => 'ok')
+  await t.rejects(async () => await wrong.ready(), { code: 'MARTY_CORE_RULE_INVALID', message: /\/wrong.*audit must be one of/ })
+  for (const sink of ['none', { file: logFile(t), mode: 'async' }] as const) {
+    const app = await build(t, { sink })
+    app.get('/required', { config: { security: { public: true, audit: 'required' } } }, async () => 'ok')
+    await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_INVALID', message: /\/required.*needs a sink/ })
+  }
+  const alone = Fastify()
+  t.teardown(() => alone.close())
+  await alone.register(audit, { sink: 'none', product: PRODUCT })
+  alone.get('/x', { config: { security: { audit: 'all' } } }, async () => 'ok')
+  await t.rejects(async () => await alone.ready(), { code: 'MARTY_CORE_RULE_INVALID' }, 'audit alone does not say who may call')
+})
+
+t.test('each rule is remembered as it says', async t => {
+  const file = logFile(t)
+  const app = await build(t, { sink: { file, mode: 'sync' } })
+  app.post('/required', { config: { security: { authenticate: true, audit: 'required' } } }, async () => 'ok')
+  for (const url of ['/all', '/denied', '/default', '/none']) {
+    await app.inject({ url: `${url}?token=hunter2`, headers: { authorization } })
+    await app.inject({ url })
+  }
+  await app.inject('/public')
+  await app.inject({ url: '/fails', headers: { authorization } })
+  await app.inject({ url: '/all', headers: { authorization: 'Bearer forged' } })
+  await app.inject({ method: 'POST', url: '/required', headers: { authorization } })
+  await app.close()
+  const lines = linesOf(file)
+  const seen = lines.map(({ activity_name: activity, status, status_code: code }) => [activity, status, code].join(' '))
+  t.strictSame(seen.sort(), [
+    'GET /all denied MARTY_CORE_CREDENTIAL_INVALID',
+    'GET /all failure MARTY_CORE_UNAUTHENTICATED',
+    'GET /all success ',
+    'GET /default failure MARTY_CORE_UNAUTHENTICATED',
+    'GET /denied failure MARTY_CORE_UNAUTHENTICATED',
+    'GET /fails failure TEST_TEAPOT',
+    'GET /public success ',
+    'POST /required success ',
+    'POST /required success ',
+    'service.start success ',
+    'service.stop success '
+  ].map(line => line.replace('denied MARTY_CORE_CREDENTIAL', 'failure MARTY_CORE_CREDENTIAL')).sort())
+  t.strictSame(lines.filter(line => line.activity_name === 'POST /required').map(line => line['unmapped']), [{ phase: 'attempt' }, { status: 200 }])
+  t.match(lines.find(line => line.activity_name === 'GET /all' && line.status === 'success'), {
+    time: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+    class_name: 'API Activity',
+    actor: { user: { uid: 'alice', type: 'user', roles: ['viewer'] } },
+    src_endpoint: { ip: '127.0.0.1' },
+    resource: { uid: '/all' },
+    metadata: { uid: /^[0-9a-f-]{36}$/, correlation_uid: /^req-/, product: PRODUCT }
+  })
+  t.notMatch(JSON.stringify(lines), /hunter2|forged/)
+})
+
+t.test('what other plugins tell the guard is written; successes of operations only where the rule says so', async t => {
+  const file = logFile(t)
+  const app = await build(t, { sink: { file, mode: 'sync' } })
+  await app.ready()
+  await app.guard.emit(event({ type: 'credential', action: 'token.issue', object: 'jti-1' }))
+  await app.guard.emit(event({ type: 'operation', action: 'GET /denied' }))
+  await app.guard.emit(event({ type: 'operation', action: 'GET /denied', outcome: 'failure' }))
+  await app.guard.emit(event({ type: 'operation', action: 'GET /all' }))
+  await app.guard.emit(event({ type: 'limit', action: 'GET /none', outcome: 'denied' }))
+  t.strictSame(linesOf(file).map(line => `${line.activity_name} ${line.status}`), ['service.start success', 'token.issue success', 'GET /denied failure', 'GET /all success'])
+})
+
+t.test('an operation that must be recorded is refused while the sink fails, and before it runs', async t => {
+  let broken = false
+  let ran = 0
+  const lines: string[] = []
+  const app = await build(t, { sink: { write (text) { if (broken) throw new Error('no space left'); lines.push(text) } } })
+  app.post('/required', { config: { security: { public: true, audit: 'required' } } }, async () => { ran++; return 'ok' })
+  t.equal((await app.inject({ method: 'POST', url: '/required' })).statusCode, 200)
+  broken = true
+  const refused = await app.inject({ method: 'POST', url: '/required' })
+  t.equal(refused.statusCode, 503)
+  t.match(refused.json(), { code: 'MARTY_AUDIT_UNAVAILABLE' })
+  t.notMatch(refused.body, 'no space left')
+  t.equal(ran, 1)
+  t.equal((await app.inject({ url: '/all', headers: { authorization } })).statusCode, 200, 'others go on')
+  await t.rejects(app.audit.record(event()), { code: 'MARTY_AUDIT_UNAVAILABLE' })
+  t.match(app.audit.health(), { status: 'unhealthy', details: { sink: 'custom', lastError: 'no space left' } })
+  const lost = app.audit.health().details.lostEvents
+  t.ok(lost >= 3)
+  broken = false
+  t.equal((await app.inject({ method: 'POST', url: '/required' })).statusCode, 200)
+  t.equal(ran, 2)
+  t.equal(app.audit.health().status, 'healthy')
+  const gap = lines.join('').split('\n').filter(line => line.includes('audit.gap')).map(line => JSON.parse(line) as object)
+  t.match(gap, [{ lost_events: lost, torn_bytes: 0 }], 'the loss is told in the log itself')
+})
+
+t.test('sink none writes nothing and harms nobody', async t => {
+  const app = await build(t, {})
+  t.equal((await app.inject({ url: '/all', headers: { authorization } })).statusCode, 200)
+  await app.audit.record(event())
+  t.match(app.audit.health(), { status: 'healthy', details: { sink: 'none' } })
+})

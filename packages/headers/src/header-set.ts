@@ -1,0 +1,59 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import helmet, { type HelmetOptions } from 'helmet'
+import { API_POLICY, PAGE_POLICY, type ContentSecurityPolicy } from './content-security-policy.js'
+import { invalid, type HeaderOverrides, type ResolvedOptions } from './options.js'
+import { permissionsPolicy } from './permissions.js'
+
+export type HeaderList = ReadonlyArray<readonly [name: string, value: string]>
+
+type Hsts = NonNullable<HelmetOptions['strictTransportSecurity']>
+
+/** The fields of every response, made once: for requests that came over https, and for the others. */
+export interface HeaderSet {
+  readonly plain: HeaderList
+  readonly secure: HeaderList
+}
+
+export function createHeaderSet (where: string, options: ResolvedOptions, overrides: HeaderOverrides = {}): HeaderSet {
+  const policy = { ...(options.api ? API_POLICY : PAGE_POLICY), ...options.csp, ...overrides.csp }
+  const permissions = permissionsPolicy({ ...options.permissions, ...overrides.permissions })
+  const production = options.environment === 'production'
+  // Browsers ignore HSTS over http (RFC 6797 section 8.1), and upgrading there would break a page that has no https.
+  const hsts: Hsts = options.hsts === null || !production
+    ? false
+    : { maxAge: options.hsts.maxAgeSeconds, includeSubDomains: true, preload: options.hsts.preload }
+  const upgraded: ContentSecurityPolicy = production ? { 'upgrade-insecure-requests': [], ...policy } : policy
+  try {
+    return {
+      plain: [...fields(policy, false), ['permissions-policy', permissions]],
+      secure: [...fields(upgraded, hsts), ['permissions-policy', permissions]]
+    }
+  } catch (error) {
+    throw invalid(`${where}csp`, `is refused: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+/** What helmet would send. Its values never depend on the request, so it runs once, against a recorder. */
+function fields (policy: ContentSecurityPolicy, strictTransportSecurity: Hsts): HeaderList {
+  const recorded: Array<readonly [string, string]> = []
+  const recorder = {
+    setHeader (name: string, value: string) { recorded.push([name.toLowerCase(), value]) },
+    removeHeader () {}
+  }
+  const directives = Object.entries(policy).filter((entry): entry is [string, readonly string[]] => Array.isArray(entry[1]))
+  const apply = helmet({
+    contentSecurityPolicy: { useDefaults: false, directives: Object.fromEntries(directives.map(([name, sources]) => [name, [...sources]])) },
+    strictTransportSecurity,
+    xFrameOptions: frameOptions(policy['frame-ancestors']),
+    referrerPolicy: { policy: 'no-referrer' }
+  })
+  apply({} as IncomingMessage, recorder as unknown as ServerResponse, error => { if (error !== undefined) throw error })
+  return recorded
+}
+
+/** The older field for browsers without `frame-ancestors`; left out where it could not say the same. */
+function frameOptions (ancestors: readonly string[] | null | undefined): NonNullable<HelmetOptions['xFrameOptions']> {
+  const only = ancestors?.length === 1 ? ancestors[0] : undefined
+  if (only === "'none'") return { action: 'deny' }
+  return only === "'self'" ? { action: 'sameorigin' } : false
+}

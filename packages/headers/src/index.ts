@@ -1,0 +1,61 @@
+import './augment.js'
+import { useGuard } from '@marty/core'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { registerCors } from './cors.js'
+import { createHeaderSet, type HeaderSet } from './header-set.js'
+import { resolveOptions, verifyOverrides, type HeaderOverrides, type HeadersOptions } from './options.js'
+
+async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promise<void> {
+  const resolved = resolveOptions(options)
+  const standard = createHeaderSet('', resolved)
+  const special = new WeakMap<HeaderOverrides, HeaderSet>()
+
+  const setFor = (overrides: HeaderOverrides | undefined, url: string): HeaderSet => {
+    if (overrides === undefined) return standard
+    let set = special.get(overrides)
+    if (set === undefined) {
+      const where = `config.headers of ${url}: `
+      verifyOverrides(where, overrides)
+      set = createHeaderSet(where, resolved, overrides)
+      special.set(overrides, set)
+    }
+    return set
+  }
+
+  const write = (request: FastifyRequest, reply: FastifyReply): void => {
+    const set = setFor(request.routeOptions.config.headers, request.routeOptions.url ?? '')
+    // On the raw response: a handler that takes the socket over sends them too, and what it sets by itself wins.
+    for (const [name, value] of request.protocol === 'https' ? set.secure : set.plain) reply.raw.setHeader(name, value)
+  }
+
+  fastify.addHook('onRoute', route => { setFor(route.config?.headers, route.url) })
+  fastify.addHook('onRequest', (request, reply, done) => {
+    write(request, reply)
+    done()
+  })
+  useGuard(fastify)
+  const completeCors = resolved.cors === null ? null : await registerCors(fastify, resolved.cors)
+
+  // Whatever a hook before ours refused arrives here as well, and so does every error and unknown URL.
+  fastify.addHook('onSend', (request, reply, payload, done) => {
+    if (!reply.raw.hasHeader('content-security-policy')) write(request, reply)
+    completeCors?.(request, reply)
+    if (isPersonal(request) && !reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
+    done(null, payload)
+  })
+}
+
+/** `principal` is still null when an earlier hook refused the request before the guard had its turn. */
+function isPersonal (request: FastifyRequest): boolean {
+  const principal = request.principal as FastifyRequest['principal'] | null
+  return request.headers.authorization !== undefined || (principal !== null && principal.kind !== 'anonymous')
+}
+
+export const headers: FastifyPluginAsync<HeadersOptions> = fp(plugin, { name: '@marty/headers', fastify: '5.x' })
+export default headers
+
+export type { ContentSecurityPolicy, Directive } from './content-security-policy.js'
+export { OptionInvalid } from './errors.js'
+export type { CorsOptions, Environment, HeaderOverrides, HeadersOptions, HstsOptions } from './options.js'
+export type { Feature, Permissions } from './permissions.js'

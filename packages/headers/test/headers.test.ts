@@ -1,0 +1,161 @@
+import t, { type Test } from 'tap'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { ANONYMOUS, CredentialInvalid, defineError, invalidCredential, problemErrorHandler, useGuard } from '@marty/core'
+import { headers, type HeadersOptions } from '@marty/headers'
+
+const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
+
+/** A strict application whose guard came first, as in a whole service: its refusals happen before the plugin's hooks. */
+async function build (t: Test, options: Partial<HeadersOptions> = {}): Promise<FastifyInstance> {
+  const app = Fastify({ trustProxy: '127.0.0.1' })
+  app.setErrorHandler(problemErrorHandler)
+  const guard = useGuard(app, { strict: true })
+  guard.addAuthenticator({
+    method: 'jwt',
+    find: headers => headers.authorization ?? headers.cookie ?? null,
+    accepts: () => true,
+    authenticate: token => {
+      if (token === 'wrong') throw new CredentialInvalid(invalidCredential)
+      return { ...ANONYMOUS, id: 'alice', kind: 'user', authenticatedBy: 'jwt' }
+    }
+  })
+  guard.addCheck({ name: 'limiter', stage: 'throttle', keys: [], compile: operation => operation.name === 'GET /limited' ? () => { throw new Limited() } : null })
+  await app.register(headers, { environment: 'production', ...options })
+  const anybody = (): { security: { public: true } } => ({ security: { public: true } })
+  app.get('/public', { config: anybody() }, async () => 'ok')
+  app.get('/limited', { config: anybody() }, async () => 'ok')
+  app.get('/broken', { config: anybody() }, async () => { throw new Error('bug') })
+  app.get('/mine', { config: { security: { authenticate: true } } }, async () => 'mine')
+  app.get('/kept', { config: { security: { authenticate: true } } }, async (request, reply) => reply.header('cache-control', 'private, max-age=60').send('kept'))
+  app.post('/echo', { config: anybody() }, async request => request.body)
+  app.get('/raw', { config: anybody() }, (request, reply) => {
+    reply.hijack()
+    reply.raw.end('raw')
+  })
+  t.teardown(() => app.close())
+  return app
+}
+
+const EXPECTED = {
+  'content-security-policy': "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'permissions-policy': /^[a-z-]+=\(\)(, [a-z-]+=\(\))*$/
+}
+
+t.test('the full set on every response: 200, 401, 404, 429, 500, HEAD, a body that is no JSON, a taken-over socket', async t => {
+  const app = await build(t)
+  const cases = [
+    ['GET', '/public', 200], ['HEAD', '/public', 200], ['POST', '/public', 404], ['GET', '/nothing', 404], ['GET', '/limited', 429],
+    ['GET', '/broken', 500], ['GET', '/mine', 401], ['GET', '/raw', 200]
+  ] as const
+  for (const [method, url, status] of cases) {
+    const answer = await app.inject({ method, url })
+    t.equal(answer.statusCode, status, `${method} ${url}`)
+    t.match(answer.headers, EXPECTED, `${method} ${url}`)
+    t.not(answer.headers['x-xss-protection'], '1; mode=block')
+    t.notOk('x-powered-by' in answer.headers)
+  }
+  const malformed = await app.inject({ method: 'POST', url: '/echo', headers: { 'content-type': 'application/json' }, payload: '{' })
+  t.equal(malformed.statusCode, 400)
+  t.match(malformed.headers, EXPECTED)
+})
+
+t.test('over a real socket as well', async t => {
+  const app = await build(t)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  const answer = await new Promise<string>((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let text = ''
+    socket.on('data', chunk => { text += String(chunk) })
+    socket.on('end', () => { resolve(text) })
+    socket.on('error', reject)
+    socket.write('GET /limited HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+  })
+  t.match(answer, /^HTTP\/1\.1 429 /)
+  t.match(answer, /content-security-policy: default-src 'none'/)
+  t.equal(answer.match(/content-security-policy:/g)?.length, 1)
+})
+
+t.test('HSTS: never over http, never outside production; two years with subdomains over https', async t => {
+  const https = { 'x-forwarded-proto': 'https' }
+  for (const environment of ['development', 'testing', 'staging'] as const) {
+    const app = await build(t, { environment })
+    t.notOk('strict-transport-security' in (await app.inject({ url: '/public', headers: https })).headers, environment)
+  }
+  const app = await build(t)
+  for (const url of ['/public', '/limited', '/nothing']) {
+    const plain = (await app.inject(url)).headers
+    t.notOk('strict-transport-security' in plain)
+    t.notMatch(plain['content-security-policy'], /upgrade-insecure-requests/)
+    const secure = (await app.inject({ url, headers: https })).headers
+    t.equal(secure['strict-transport-security'], 'max-age=63072000; includeSubDomains')
+    t.match(secure['content-security-policy'], /upgrade-insecure-requests/)
+  }
+  const untrusted = await app.inject({ url: '/public', headers: https, remoteAddress: '203.0.113.5' })
+  t.notOk('strict-transport-security' in untrusted.headers, 'a client cannot claim https')
+  const preload = await build(t, { hsts: { maxAgeSeconds: 70_000_000, preload: true } })
+  t.equal((await preload.inject({ url: '/public', headers: https })).headers['strict-transport-security'], 'max-age=70000000; includeSubDomains; preload')
+  const off = await build(t, { hsts: false })
+  t.notOk('strict-transport-security' in (await off.inject({ url: '/public', headers: https })).headers)
+})
+
+t.test('answers to an authenticated request are not stored, unless the route says so', async t => {
+  const app = await build(t)
+  const cache = async (url: string, headers: Record<string, string> = {}): Promise<unknown> => (await app.inject({ url, headers })).headers['cache-control']
+  t.equal(await cache('/mine', { authorization: 'alice' }), 'no-store')
+  t.equal(await cache('/mine', { cookie: 'alice' }), 'no-store')
+  t.equal(await cache('/mine', { authorization: 'wrong' }), 'no-store')
+  t.equal(await cache('/kept', { authorization: 'alice' }), 'private, max-age=60')
+  t.equal(await cache('/public'), undefined)
+})
+
+t.test('a page has a policy of its own; the others keep theirs', async t => {
+  const app = await build(t)
+  app.get('/', {
+    config: {
+      security: { public: true },
+      headers: {
+        csp: { 'default-src': ["'self'"], 'media-src': ["'self'", 'blob:'], 'connect-src': ["'self'", 'ws://media.example:8889'], 'frame-ancestors': ["'self'"], 'form-action': null },
+        permissions: { fullscreen: ['self', 'https://a.example'], autoplay: ['self'] }
+      }
+    }
+  }, async () => 'page')
+  for (const method of ['GET', 'HEAD'] as const) {
+    const page = (await app.inject({ method, url: '/' })).headers
+    t.equal(page['content-security-policy'], "default-src 'self';base-uri 'none';frame-ancestors 'self';media-src 'self' blob:;connect-src 'self' ws://media.example:8889")
+    t.match(page['permissions-policy'], 'fullscreen=(self "https://a.example")')
+    t.match(page['permissions-policy'], 'autoplay=(self)')
+    t.match(page['permissions-policy'], 'camera=()')
+    t.equal(page['x-frame-options'], 'SAMEORIGIN')
+  }
+  t.match((await app.inject('/public')).headers, EXPECTED)
+})
+
+t.test('api: false starts from a policy for pages, and the plugin\'s own directives count everywhere', async t => {
+  const app = await build(t, { api: false, csp: { 'img-src': ["'self'", 'blob:'], 'frame-ancestors': ['https://portal.example'] } })
+  const answer = (await app.inject('/nothing')).headers
+  t.equal(answer['content-security-policy'], "default-src 'self';base-uri 'none';form-action 'self';frame-ancestors https://portal.example;img-src 'self' blob:;object-src 'none';script-src-attr 'none'")
+  t.notOk('x-frame-options' in answer, 'the old field could not say the same')
+})
+
+t.test('what a handler sets by itself wins', async t => {
+  const app = await build(t)
+  app.get('/own', { config: { security: { public: true } } }, async (request, reply) => reply.header('referrer-policy', 'same-origin').send('x'))
+  t.equal((await app.inject('/own')).headers['referrer-policy'], 'same-origin')
+})
+
+t.test('used alone, in an application without a rule anywhere', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.get('/before', async () => 'ok')
+  await app.register(headers, { environment: 'development' })
+  app.get('/after', async () => 'ok')
+  for (const url of ['/before', '/after', '/nothing']) t.match((await app.inject(url)).headers, EXPECTED, url)
+})
