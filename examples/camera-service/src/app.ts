@@ -149,7 +149,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
 
   // Which cameras there are
   const others = [
-    ...(config.cameras.v4l2 ? [v4l2Cameras()] : []),
+    ...(config.cameras.v4l2 ? [v4l2Cameras((node, reason) => { log.warn({ node, reason }, 'a video device is left out') })] : []),
     ...(config.cameras.network.length > 0 ? [configuredRtsp(config.cameras.network)] : [])
   ]
   const patternWanted = config.cameras.test_pattern === 'always' || (config.cameras.test_pattern === 'auto' && config.environment === 'development')
@@ -227,13 +227,14 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     storage,
     library,
     ffmpeg: tools,
+    redis,
     mediamtx: { version: found.binary?.version ?? null, missing, restarts: () => supervisor?.restarts ?? 0 },
     connections: () => ({ count: app.rpc.connections().length, max: server.max_connections })
   })
   await healthApp.register(health, {
-    components: redis === null ? probes : { ...probes, redis: async () => redis.health() },
+    components: probes,
     ready: config.health.ready_requires,
-    groups: { system: [...Object.keys(probes), ...(redis === null ? [] : ['redis'])], cameras: ['cameras'], mediamtx: ['mediamtx'] }
+    groups: { system: Object.keys(probes), cameras: ['cameras'], mediamtx: ['mediamtx'] }
   })
 
   // Open the doors: from here on something must be closed again when a later step fails.

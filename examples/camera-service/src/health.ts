@@ -1,3 +1,4 @@
+import type { RedisConnection } from '@marty/redis'
 import type { Library } from './library/index.js'
 import type { Storage } from './library/storage.js'
 import type { CameraRegistry } from './cameras/registry.js'
@@ -14,12 +15,16 @@ export interface HealthSources {
   readonly library: Library
   readonly ffmpeg: Ffmpeg
   readonly mediamtx: { readonly version: string | null, readonly missing: string, readonly restarts: () => number }
+  /** Null when limits are kept in memory. */
+  readonly redis: RedisConnection | null
   readonly connections: () => { readonly count: number, readonly max: number }
 }
 
 /** The components of the health report; each measures when it is asked. */
-export function healthProbes (sources: HealthSources): Record<'mediamtx' | 'cameras' | 'storage' | 'library' | 'ffmpeg' | 'websocket', () => Promise<Measurement>> {
+export function healthProbes (sources: HealthSources): Record<string, () => Promise<Measurement>> {
+  const { redis } = sources
   return {
+    ...(redis === null ? {} : { redis: async () => redisProbe(redis) }),
     async mediamtx () {
       const { version, missing, restarts } = sources.mediamtx
       if (version === null) return { status: 'unhealthy', details: missing }
@@ -61,4 +66,12 @@ export function healthProbes (sources: HealthSources): Record<'mediamtx' | 'came
       return { status: count >= max ? 'degraded' : 'healthy', details: `${count} of ${max} clients` }
     }
   }
+}
+
+/** Without Redis the limits go on in each process, less exactly. */
+function redisProbe (redis: RedisConnection): Measurement {
+  const { status, details } = redis.health()
+  return status === 'healthy'
+    ? { status, details: `Redis ${details.mode}, ${details.reconnects} reconnects` }
+    : { status: 'degraded', details: `Redis is ${details.state}: limits are kept by each instance for itself` }
 }

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { openFileApiKeyStore } from '@marty/auth'
 import type { RedisConnection } from '@marty/redis'
 import type { SecurityOptions } from '@marty/security'
@@ -5,6 +7,7 @@ import { tokenOptions } from './token-options.js'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
+const { version } = JSON.parse(readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
 const MINUTE_MS = 60_000
 
 /** What `camera-service.yaml` means for the plugins. */
@@ -35,6 +38,6 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       ...(redis === null ? {} : { store: { redis: redis.client } })
     },
     headers: {},
-    audit: { sink: { file: settings.auditFile, mode: 'async' } }
+    audit: { sink: { file: settings.auditFile, mode: 'async' }, product: { name: 'camera-service', version } }
   }
 }

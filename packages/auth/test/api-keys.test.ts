@@ -136,6 +136,15 @@ t.test('a verified key is answered at once from then on, until its record change
   t.ok(keys.verify(key) instanceof Promise, 'hashes again')
 })
 
+t.test('a key that is revoked while it is being hashed is refused', async t => {
+  const keys = createApiKeys(options())
+  const { key, keyId } = await keys.create(request)
+  const verifying = Promise.resolve(keys.verify(key))
+  verifying.catch(() => {})
+  await keys.revoke(keyId)
+  t.equal(await codeOf(async () => await verifying), 'MARTY_CORE_CREDENTIAL_INVALID')
+})
+
 t.test('one key at a time: the same key shares one verification', async t => {
   const keys = createApiKeys(options({ hashing: { concurrency: 1, queue: 0, laneQueue: 0 } }))
   const { key } = await keys.create(request)

@@ -11,6 +11,8 @@ export interface Call {
   readonly address: string | null
   /** Headers to look for credentials in; null when the connection is already authenticated. */
   readonly headers: IncomingHttpHeaders | null
+  /** A credential that came without headers, such as the one given to JSON-RPC's `authenticate`; null otherwise. */
+  readonly token: string | null
   /** Anonymous until the authenticate stage has passed. */
   principal: Principal
   /** Response headers that checks ask for; transports without headers ignore them. */
@@ -18,6 +20,6 @@ export interface Call {
 }
 
 /** Makes a call with every member in place, so that all calls share one hidden class. */
-export function createCall (operation: GuardedOperation, id: string, address: string | null, headers: IncomingHttpHeaders | null, principal: Principal): Call {
-  return { operation, id, address, headers, principal, responseHeaders: null }
+export function createCall (operation: GuardedOperation, id: string, address: string | null, headers: IncomingHttpHeaders | null, principal: Principal, token: string | null = null): Call {
+  return { operation, id, address, headers, token, principal, responseHeaders: null }
 }

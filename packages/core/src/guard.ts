@@ -44,8 +44,10 @@ export interface Guard {
   operations (): readonly GuardedOperation[]
   /** The principal of the first credential found in the headers; null when there is none. */
   identify (headers: IncomingHttpHeaders, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
+  /** Whether there is a credential in the headers, right or wrong. */
+  hasCredential (headers: IncomingHttpHeaders): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
-  authenticate (token: string, context: AuthenticationContext): Promise<Principal>
+  authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. */
   isAlive (principal: Principal): boolean | Promise<boolean>
   /** Tells every sink. Settles when they have; never rejects. */
@@ -58,7 +60,6 @@ class CompiledOperation implements GuardedOperation {
   readonly rule: SecurityRule
   checks = 0
   run: GuardedOperation['run'] = () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
-  fail: GuardedOperation['fail'] = async () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
 
   constructor (source: OperationSource, rule: SecurityRule) {
     this.name = source.name
@@ -121,8 +122,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
       return null
     },
 
-    async authenticate (token, context) {
-      const authenticator = authenticators.find(candidate => candidate.accepts(token))
+    hasCredential: headers => authenticators.some(authenticator => authenticator.find(headers) !== null),
+
+    async authenticate (token, context, methods) {
+      const authenticator = authenticators.find(candidate => (methods === undefined || methods.includes(candidate.method)) && candidate.accepts(token))
       if (authenticator === undefined) throw new CredentialInvalid(invalidCredential)
       return await authenticator.authenticate(token, context)
     },
@@ -143,7 +146,6 @@ export function createGuard (options: GuardOptions = {}): Guard {
     try {
       const runs = compilePipeline(guard, operation, checks)
       operation.run = runs.run
-      operation.fail = runs.fail
       operation.checks = runs.checks
     } catch (error) {
       if (error instanceof MartyError) throw new RuleInvalid(`${where}: ${error.message}`)

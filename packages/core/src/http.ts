@@ -10,6 +10,9 @@ import type { SecurityRule } from './rule.js'
 const kOperation = Symbol('marty.operation')
 type RouteConfig = { [kOperation]?: GuardedOperation, security?: SecurityRule }
 
+interface DeclaredGet { readonly security: SecurityRule | undefined, readonly operation: GuardedOperation }
+
+const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
 const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
 
 /**
@@ -70,10 +73,18 @@ export function declareRule (fastify: FastifyInstance, method: string, url: stri
 }
 
 function declareRoute (guard: Guard, route: RouteOptions): void {
-  const config: RouteConfig = route.config ??= {}
-  // HEAD is registered by Fastify with the config of its GET route: the same rule, compiled once.
-  if (config[kOperation] !== undefined) return
+  const config: RouteConfig = route.config ?? {}
   const name = `${[route.method].flat().join(',')} ${route.url}`
-  const operation = guard.operation({ name, transport: 'http', rule: config.security ?? presets.get(guard)?.get(name), where: `route ${name}` })
-  if (operation !== null) config[kOperation] = operation
+  // Fastify registers HEAD beside every GET, with its rule: it is the same operation.
+  const get = route.method === 'HEAD' ? gets.get(guard)?.get(route.url) : undefined
+  const operation = get !== undefined && get.security === config.security
+    ? get.operation
+    : guard.operation({ name, transport: 'http', rule: config.security ?? presets.get(guard)?.get(name), where: `route ${name}` })
+  if (operation === null) return
+  if (route.method === 'GET') {
+    const known = gets.get(guard) ?? new Map<string, DeclaredGet>()
+    gets.set(guard, known.set(route.url, { security: config.security, operation }))
+  }
+  // A config of its own: an application may give one object to several routes, and each is its own operation.
+  route.config = { ...config, [kOperation]: operation } as RouteConfig
 }

@@ -16,11 +16,6 @@ export interface GuardedOperation extends Operation {
    * synchronously; throws or rejects with a coded error when one refuses.
    */
   run (call: Call): void | Promise<void>
-  /**
-   * Ends a call whose credential the transport itself found wrong (the token given to JSON-RPC's `authenticate`):
-   * the failure checks run, so that guessing is limited, the sinks are told, and the error is thrown; theirs if one refuses.
-   */
-  fail (call: Call, error: unknown): Promise<never>
   /** Number of compiled checks; zero for a public operation without limits. */
   readonly checks: number
 }

@@ -2,12 +2,12 @@ import type { Call } from './call.js'
 import { CredentialInvalid, Unauthenticated } from './errors.js'
 import { invalidCredential, type Guard } from './guard.js'
 import { MartyError } from './marty-error.js'
-import type { Check, CheckRun, GuardedOperation, Operation, Stage } from './operation.js'
+import type { Check, CheckRun, Operation, Stage } from './operation.js'
 import { ANONYMOUS } from './principal.js'
 import type { SecurityEventType } from './event.js'
 
 /** Builds the shortest list of functions that decides one operation, and the runner over it. */
-export function compilePipeline (guard: Guard, operation: Operation, checks: readonly Check[]): Pick<GuardedOperation, 'run' | 'fail' | 'checks'> {
+export function compilePipeline (guard: Guard, operation: Operation, checks: readonly Check[]): { run: CheckRun, checks: number } {
   const stage = (name: Stage): CheckRun[] => checks
     .filter(check => check.stage === name)
     .map(check => check.compile(operation))
@@ -17,18 +17,7 @@ export function compilePipeline (guard: Guard, operation: Operation, checks: rea
   const runs = stage('admit')
   if (operation.rule.public !== true) runs.push(authenticate(guard, operation, onFailure))
   runs.push(...stage('throttle'), ...stage('authorize'))
-  return { run: sequence(runs, guard), fail: failure(onFailure, guard), checks: runs.length }
-}
-
-function failure (onFailure: readonly CheckRun[], guard: Guard): GuardedOperation['fail'] {
-  return async (call, error) => {
-    try {
-      for (const run of onFailure) await run(call)
-    } catch (refusal) {
-      refuse(guard, call, refusal)
-    }
-    refuse(guard, call, error)
-  }
+  return { run: sequence(runs, guard), checks: runs.length }
 }
 
 /** Runs checks in order, awaiting only promises, and tells the sinks of a refusal. */
@@ -76,7 +65,10 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly C
       const alive = guard.isAlive(call.principal)
       return isPromise(alive) ? alive.then(answer => assertAlive(call, answer)) : assertAlive(call, alive)
     }
-    const found = call.headers === null ? null : guard.identify(call.headers, { address: call.address, requestId: call.id }, methods)
+    const context = { address: call.address, requestId: call.id }
+    const found = call.token !== null
+      ? guard.authenticate(call.token, context, methods)
+      : call.headers === null ? null : guard.identify(call.headers, context, methods)
     if (found === null) throw unauthenticated()
     if (isPromise(found)) return found.then(principal => { call.principal = principal })
     call.principal = found

@@ -2,7 +2,7 @@ import t from 'tap'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
   ANONYMOUS, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
-  useGuard, type Authenticator, type Check, type MartyError, type Principal, type SecurityEvent, type SecurityRule
+  useGuard, type Authenticator, type Call, type Check, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 
 declare module '@marty/core' {
@@ -124,6 +124,16 @@ t.test('routes of plugins inside other scopes are guarded too', async t => {
   t.equal((await app.inject({ url: '/scope/inner', headers: { authorization: 'Bearer alice.token' } })).statusCode, 403)
 })
 
+t.test('routes that share one config object are operations of their own; HEAD is its GET', async t => {
+  const app = build()
+  const shared = { config: { security: { public: true as const } } }
+  app.get('/one', shared, async () => 'one')
+  app.get('/two', shared, async () => 'two')
+  await app.ready()
+  t.strictSame(app.guard.operations().map(operation => operation.name), ['404', 'GET /one', 'GET /two'])
+  t.equal((await app.inject({ method: 'HEAD', url: '/two' })).statusCode, 200)
+})
+
 t.test('declareRule speaks for routes of third-party plugins', async t => {
   const app = build()
   declareRule(app, 'OPTIONS', '*', { public: true })
@@ -153,10 +163,11 @@ t.test('a failed authentication runs the failure checks in place of the throttle
   t.same(ran, ['throttle', 'failure', 'failure'])
 })
 
-t.test('a credential that the transport found wrong is limited and told like any other', async t => {
+t.test('a credential without headers is judged, limited and told like any other', async t => {
   const guard = createGuard({ strict: true })
   const events: SecurityEvent[] = []
   guard.addSink(event => { events.push(event) })
+  guard.addAuthenticator(bearer)
   let failures = 0
   guard.addCheck({
     name: 'limiter',
@@ -165,17 +176,26 @@ t.test('a credential that the transport found wrong is limited and told like any
     compile: () => null,
     compileFailure: () => () => { if (++failures > 1) throw new Limited() }
   })
-  const operation = guard.operation({ name: 'authenticate', transport: 'rpc', rule: { public: true }, where: 'method authenticate' })
-  if (operation === null) throw new Error('the operation has a rule')
-  const call = createCall(operation, '1', '192.0.2.1', null, ANONYMOUS)
-  await t.rejects(operation.fail(call, new CredentialInvalid()), { code: 'MARTY_CORE_RULE_INVALID' }, 'not before it is ready')
+  const declare = (name: string, rule: SecurityRule): GuardedOperation => {
+    const operation = guard.operation({ name, transport: 'rpc', rule, where: `method ${name}` })
+    if (operation === null) throw new Error('the operation has a rule')
+    return operation
+  }
+  const authenticate = declare('authenticate', { authenticate: true })
   guard.compile()
-  await t.rejects(operation.fail(call, new CredentialInvalid()), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
-  await t.rejects(operation.fail(call, new CredentialInvalid()), { code: 'TEST_LIMITED' })
+  const call = (token: string): Call => createCall(authenticate, '1', '192.0.2.1', null, ANONYMOUS, token)
+  await t.rejects(async () => { await authenticate.run(call('forged.token')) }, { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+  await t.rejects(async () => { await authenticate.run(call('nonsense')) }, { code: 'TEST_LIMITED' })
+  const right = call('alice.token')
+  await authenticate.run(right)
+  t.equal(right.principal, alice)
   t.match(events, [
     { type: 'authentication', action: 'authenticate', outcome: 'failure', reason: 'MARTY_CORE_CREDENTIAL_INVALID', address: '192.0.2.1' },
     { type: 'limit', action: 'authenticate', outcome: 'denied', reason: 'TEST_LIMITED' }
   ])
+  await t.rejects(guard.authenticate('alice.token', { address: null, requestId: '2' }, ['apiKey']), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'only the methods asked for')
+  t.equal(guard.hasCredential({ authorization: 'Bearer forged' }), true)
+  t.equal(guard.hasCredential({ authorization: 'Basic forged' }), false)
 })
 
 t.test('a check that breaks answers 500 and says nothing of why', async t => {

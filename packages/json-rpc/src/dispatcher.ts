@@ -3,7 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { RpcConnection } from './connection.js'
 import { writeError, writeResult, type RpcMessage, type RpcMistake, type RpcRequest } from './framing.js'
-import type { RpcContext } from './method.js'
+import type { CallableMethod, RpcContext } from './method.js'
 import type { MethodRegistry } from './registry.js'
 
 /** Who sends messages: a connection, or one POST. */
@@ -56,20 +56,55 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
   }
 
   async function call (element: RpcRequest | RpcMistake, callId: string, peer: Peer): Promise<unknown> {
-    const method = 'mistake' in element ? undefined : registry.find(element.method)
-    const operation = method?.operation ?? ('mistake' in element ? invalidRequest : unknownMethod)
+    if ('mistake' in element) return await refuse(invalidRequest, element.mistake, callId, peer)
+    const method = registry.find(element.method)
+    if (method === undefined) return await refuse(unknownMethod, registry.unknown(element.method), callId, peer)
+    if (method.credentialOf !== null) return await authenticate(method, method.credentialOf, element, callId, peer)
+
     const before = peer.credential
-    const guarded = createCall(operation, callId, peer.address, peer.headers, before)
+    const guarded = createCall(method.operation, callId, peer.address, peer.headers, before)
     try {
-      const checked = operation.run(guarded)
+      const checked = method.operation.run(guarded)
       if (checked !== undefined) await checked
     } finally {
       peer.settle(before, guarded.principal)
     }
-    if ('mistake' in element) throw element.mistake
-    if (method === undefined) throw registry.unknown(element.method)
-    const params = method.readParams(element.params)
-    return await method.handler(params as never, createContext(callId, effective(guarded.principal), peer))
+    const context = createContext(callId, effective(guarded.principal), peer)
+    try {
+      const result = await method.handler(method.readParams(element.params) as never, context)
+      tell(method, context, null)
+      return result
+    } catch (error) {
+      tell(method, context, error)
+      throw error
+    }
+  }
+
+  /** How calls ended that the guard let pass; of the others it tells itself. */
+  function tell ({ isAudited, name }: CallableMethod, { principal, address, id }: RpcContext, error: unknown): void {
+    if (!isAudited) return
+    const { code, statusCode } = error instanceof MartyError ? error : { code: 'MARTY_CORE_INTERNAL', statusCode: 500 }
+    const reason = error === null ? null : code
+    const outcome = reason === null ? 'success' : statusCode === 401 || statusCode === 403 ? 'denied' : 'failure'
+    void guard.emit({ type: 'operation', action: name, outcome, reason, principal, address, requestId: id })
+  }
+
+  /** Here the params are read first, because the credential is in them. */
+  async function authenticate (method: CallableMethod, credentialOf: (params: never) => string, element: RpcRequest, callId: string, peer: Peer): Promise<unknown> {
+    let params: object
+    try {
+      params = method.readParams(element.params)
+    } catch (mistake) {
+      return await refuse(invalidRequest, mistake, callId, peer)
+    }
+    const guarded = createCall(method.operation, callId, peer.address, null, ANONYMOUS, credentialOf(params as never))
+    await method.operation.run(guarded)
+    return await method.handler(params as never, createContext(callId, guarded.principal, peer))
+  }
+
+  async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {
+    await operation.run(createCall(operation, callId, peer.address, peer.headers, peer.credential))
+    throw mistake
   }
 }
 

@@ -16,7 +16,7 @@ const plugin: FastifyPluginAsync<JsonRpcOptions> = async (fastify, given) => {
   const options = resolveOptions(given)
   const guard = useGuard(fastify)
   const registry = createRegistry(guard)
-  const authentication = declareAuthenticate(guard, registry, options)
+  declareAuthenticate(guard, registry, options)
   const dispatcher = createDispatcher(guard, registry)
   const connections = createConnections(guard, options)
 
@@ -28,7 +28,7 @@ const plugin: FastifyPluginAsync<JsonRpcOptions> = async (fastify, given) => {
   }
   fastify.decorate('rpc', rpc)
 
-  await serveUpgrades(fastify, { guard, connections, dispatcher, authentication, options })
+  await serveUpgrades(fastify, { guard, connections, dispatcher, options })
   if (options.httpPath !== false) await servePost(fastify, options.httpPath, dispatcher, options)
 }
 

@@ -57,4 +57,8 @@ export interface CallableMethod extends RpcMethod {
   readonly operation: GuardedOperation
   readonly readParams: (params: object | undefined) => object
   readonly handler: (params: never, context: RpcContext) => unknown
+  /** Whether every call is told to the sinks, not only refused ones. */
+  readonly isAudited: boolean
+  /** The credential in the params, for the guard to judge; null for methods called with the connection's own. */
+  readonly credentialOf: ((params: never) => string) | null
 }

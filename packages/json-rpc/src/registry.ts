@@ -1,11 +1,12 @@
-import { closest, RuleMissing, type Guard } from '@marty/core'
-import { Type, type TObject, type TSchema } from 'typebox'
+import { closest, RuleMissing, type Guard, type SecurityRule } from '@marty/core'
+import { Type, type Static, type TObject, type TSchema } from 'typebox'
 import { MethodDuplicate, MethodInvalid, MethodUnknown } from './errors.js'
 import type { CallableMethod, RpcMethodOptions } from './method.js'
 import { compileParams } from './params.js'
 
 export interface MethodRegistry {
-  declare<Params extends TObject, Result extends TSchema> (options: RpcMethodOptions<Params, Result>): void
+  /** `credentialOf` finds the credential in the params of a method that authenticates. */
+  declare<Params extends TObject, Result extends TSchema> (options: RpcMethodOptions<Params, Result>, credentialOf?: (params: Static<Params>) => string): void
   find (name: string): CallableMethod | undefined
   all (): readonly CallableMethod[]
   /** The error for a name that is not declared. */
@@ -17,7 +18,7 @@ const NAME = /^(?!rpc\.)[A-Za-z][A-Za-z0-9_.]{0,63}$/
 export function createRegistry (guard: Guard): MethodRegistry {
   const methods = new Map<string, CallableMethod>()
   return {
-    declare (options) {
+    declare (options, credentialOf) {
       const { name, security, summary, result, handler } = options
       if (typeof name !== 'string' || !NAME.test(name)) {
         throw new MethodInvalid(`method ${JSON.stringify(name)}: a name has up to 64 letters, digits, "_" and ".", starts with a letter, and not with "rpc."`)
@@ -39,7 +40,9 @@ export function createRegistry (guard: Guard): MethodRegistry {
         result: result ?? null,
         operation,
         readParams: compileParams(params),
-        handler: handler as CallableMethod['handler']
+        handler: handler as CallableMethod['handler'],
+        isAudited: asksForAudit(operation.rule),
+        credentialOf: credentialOf === undefined ? null : credentialOf as CallableMethod['credentialOf']
       }))
     },
     find: name => methods.get(name),
@@ -49,6 +52,11 @@ export function createRegistry (guard: Guard): MethodRegistry {
       return new MethodUnknown('Method not found' + (near === null ? '' : `; did you mean "${near}"?`))
     }
   }
+}
+
+/** A member that the audit package adds to rules; nobody here depends on that package, and without it no rule has it. */
+function asksForAudit (rule: SecurityRule & { readonly audit?: unknown }): boolean {
+  return rule.audit === 'all' || rule.audit === 'required'
 }
 
 function closed (name: string, schema: TObject | undefined): TObject {

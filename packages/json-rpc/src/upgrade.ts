@@ -1,8 +1,7 @@
 import websocket from '@fastify/websocket'
-import { ANONYMOUS, type Guard, type Principal } from '@marty/core'
+import { ANONYMOUS, createCall, type Guard, type Principal } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
-import type { ConnectionAuthentication } from './authenticate.js'
 import { Connection } from './connection.js'
 import { releaseWithSocket, type Connections } from './connections.js'
 import type { Dispatcher } from './dispatcher.js'
@@ -14,7 +13,6 @@ export interface UpgradeParts {
   readonly guard: Guard
   readonly connections: Connections
   readonly dispatcher: Dispatcher
-  readonly authentication: ConnectionAuthentication
   readonly options: ResolvedOptions
 }
 
@@ -30,7 +28,7 @@ type ServerOptions = NonNullable<websocket.WebsocketPluginOptions['options']> & 
 
 /** Serves WebSocket upgrades; whatever is wrong with one is answered in HTTP, before it happens. */
 export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradeParts): Promise<void> {
-  const { guard, connections, dispatcher, authentication, options } = parts
+  const { guard, connections, dispatcher, options } = parts
   if (fastify.hasDecorator('websocketServer')) throw new WebSocketTaken()
   const server: ServerOptions = {
     maxPayload: options.maxPayloadBytes,
@@ -55,6 +53,7 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
   fastify.addHook('onResponse', async ({ raw }: { raw: IncomingMessage & { readonly upgrade?: boolean } }) => {
     if (raw.upgrade === true) raw.socket.destroySoon()
   })
+  const identify = authenticateUpgrades(guard)
   const principals = new WeakMap<FastifyRequest, Principal>()
   const releases = new WeakMap<FastifyRequest, () => void>()
 
@@ -68,14 +67,25 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
       const release = connections.reserve(address)
       releases.set(request, release)
       releaseWithSocket(request.raw.socket, release)
-      const identified = (async () => await guard.identify(request.headers, { address, requestId: request.id }))()
-      principals.set(request, await authentication.verify(identified, { id: request.id, address }) ?? ANONYMOUS)
+      principals.set(request, await identify(request, address))
     }
   }, (socket, request) => {
     const source = { id: request.id, address: request.ip ?? null, principal: principals.get(request) ?? ANONYMOUS, log: request.log }
     socket.once('close', () => { releases.get(request)?.() })
     connections.add(new Connection(socket, source, dispatcher, options))
   })
+}
+
+/** A client that can set headers is authenticated from the start; a wrong credential is worse than none. */
+function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address: string | null) => Promise<Principal> {
+  const operation = guard.operation({ name: 'connect', transport: 'rpc', rule: { authenticate: true }, where: 'WebSocket upgrades with a credential' })
+  return async (request, address) => {
+    if (operation === null || !guard.hasCredential(request.headers)) return ANONYMOUS
+    const call = createCall(operation, request.id, address, request.headers, ANONYMOUS)
+    await operation.run(call)
+    void guard.emit({ type: 'authentication', action: operation.name, outcome: 'success', reason: null, principal: call.principal, address, requestId: request.id })
+    return call.principal
+  }
 }
 
 /** An upgrade to any other URL would be accepted and hung up on, past every limit here; it is refused instead. */

@@ -49,7 +49,7 @@ t.test('a credential of the upgrade request authenticates from the start, a wron
   t.match(wrong, { status: 401, headers: { 'content-type': /application\/problem\+json/ }, body: { code: 'MARTY_CORE_CREDENTIAL_INVALID' } })
   const client = await Client.connect(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })
   t.equal((await client.call('view')).result, 'alice')
-  t.match(events.filter(({ action }) => action === 'authenticate').map(({ outcome }) => outcome), ['failure', 'success'])
+  t.match(events.filter(({ action }) => action === 'connect').map(({ outcome, principal }) => [outcome, principal.id]), [['failure', 'anonymous'], ['success', 'alice']])
 })
 
 t.test('a credential that expires makes the open connection anonymous', async t => {

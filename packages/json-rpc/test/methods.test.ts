@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import { Type } from 'typebox'
 import type { SecurityRule } from '@marty/core'
 import { jsonRpc, type JsonRpcOptions } from '@marty/json-rpc'
-import { Client, createService } from './service.js'
+import { Busy, Client, createService } from './service.js'
 
 t.test('a method that does not say who may call it stops the start', async t => {
   const { app } = await createService(t)
@@ -96,12 +96,37 @@ t.test('errors of handlers: coded ones are told, others are logged and not told'
   }
 })
 
+t.test('calls of methods that ask for it are told to the sinks, however they end', async t => {
+  const { app, listen, url, events } = await createService(t)
+  const ends = ['well', 'busy', 'broken']
+  app.rpc.method({
+    name: 'told',
+    security: { public: true, audit: 'all' },
+    params: Type.Object({ end: Type.String() }),
+    handler: ({ end }) => {
+      if (end === 'busy') throw new Busy()
+      if (end === 'broken') throw new Error('password=hunter2')
+    }
+  })
+  await listen()
+  const client = await Client.connect(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })
+  for (const end of ends) await client.call('told', { end })
+  await client.call('told')
+  await client.call('ping')
+  t.same(events.filter(({ type }) => type === 'operation').map(({ action, outcome, reason, principal, address }) => [action, outcome, reason, principal.id, address]), [
+    ['told', 'success', null, 'alice', '127.0.0.1'],
+    ['told', 'failure', 'TEST_BUSY', 'alice', '127.0.0.1'],
+    ['told', 'failure', 'MARTY_CORE_INTERNAL', 'alice', '127.0.0.1'],
+    ['told', 'failure', 'MARTY_JSON_RPC_PARAMS_INVALID', 'alice', '127.0.0.1']
+  ])
+})
+
 t.test('documents see every method with its rule', async t => {
   const { app } = await createService(t)
   await app.ready()
   const snapshot = app.rpc.methods().find(({ name }) => name === 'snapshot')
   t.match(snapshot, { summary: 'Takes a picture', security: { public: true }, params: { additionalProperties: false, required: ['device'] }, result: { type: 'object' } })
-  t.match(app.rpc.methods().find(({ name }) => name === 'authenticate'), { security: { public: true }, params: { required: ['auth_token'] } })
+  t.match(app.rpc.methods().find(({ name }) => name === 'authenticate'), { security: { authenticate: true }, params: { required: ['auth_token'] } })
   t.match(app.guard.operations().find(({ name }) => name === 'view'), { transport: 'rpc', rule: { testRole: 'viewer' } })
 })
 

@@ -10,7 +10,10 @@ import {
 import { jsonRpc, type JsonRpcOptions } from '@marty/json-rpc'
 
 declare module '@marty/core' {
-  interface SecurityRule { readonly testRole?: string }
+  interface SecurityRule {
+    readonly testRole?: string
+    readonly audit?: 'all'
+  }
 }
 
 const Forbidden = defineError({ code: 'TEST_FORBIDDEN', statusCode: 403, message: 'The role is missing' })
@@ -75,6 +78,7 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
       if (++failures > maxFailures) throw new Limited({ headers: { 'retry-after': '7' }, data: { retry_after_ms: 7000 } })
     }
   })
+  guard.addCheck({ name: 'test-audit', stage: 'admit', keys: ['audit'], compile: () => null })
   await app.register(jsonRpc, options)
 
   app.rpc.method({ name: 'ping', security: { public: true }, handler: () => 'pong' })

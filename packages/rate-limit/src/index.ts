@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { createGuardedStore } from './guarded-store.js'
-import { createLimiter, type LimitDecision } from './limiter.js'
+import { createLimiter, type LimitDecision, type Policy } from './limiter.js'
 import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, verifyNames, type RateLimitOptions, type ResolvedOptions } from './options.js'
 import { createRedisStore } from './redis-store.js'
@@ -26,13 +26,14 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     stage: 'admit',
     keys: ['limits'],
     compile (operation) {
-      const own = rulesOf(operation, resolved).filter(limiter.isKnowable)
+      const rules = rulesOf(operation, resolved)
+      const own = rules.filter(limiter.isKnowable)
       const all = union(own, failureRules(operation).filter(limiter.isKnowable))
       if (all.length === 0) return null
       return call => {
         // Whoever has proved already who it is, on a connection that lives on, is guessing nothing: a neighbour's failures are not held against it.
         const decision = limiter.known(subjectOf(call), call.principal.kind === 'anonymous' ? all : own)
-        if (decision !== null) answer(call, decision)
+        if (decision !== null) answer(call, decision, limiter.policiesOf(union(rules, decision.violated)))
       }
     }
   })
@@ -83,8 +84,8 @@ function subjectOf (call: Call): { address: string | null, principal: Call['prin
   return { address: call.address, principal: call.principal, operation: call.operation.name }
 }
 
-function answer (call: Call, decision: LimitDecision): void {
-  const headers = responseHeaders(decision)
+function answer (call: Call, decision: LimitDecision, policies: readonly Policy[] = decision.quotas): void {
+  const headers = responseHeaders(decision, policies)
   call.responseHeaders = { ...call.responseHeaders, ...headers }
   if (decision.allowed) return
   throw new RateLimitExceeded({
@@ -100,7 +101,7 @@ export default rateLimit
 
 export { OptionInvalid, RateLimitExceeded, StoreUnavailable } from './errors.js'
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
-export type { LimitDecision, Limiter, Quota } from './limiter.js'
+export type { LimitDecision, Limiter, Policy, Quota } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { createRedisStore, type RedisClient, type RedisStoreOptions } from './redis-store.js'

@@ -30,11 +30,14 @@ export interface LimitDecision {
   readonly quotas: readonly Quota[]
 }
 
-export interface Quota {
+export interface Policy {
   readonly rule: string
   /** The caller's limit, in units. */
   readonly limit: number
   readonly windowMs: number
+}
+
+export interface Quota extends Policy {
   /** Units left; never negative. */
   readonly remaining: number
   /** Milliseconds, rounded up, until there is more quota; 0 when nothing is used. */
@@ -48,6 +51,8 @@ export interface LimiterEngine extends Limiter {
   known (subject: LimitSubject, rules: readonly string[]): LimitDecision | null
   /** Whether `known` can ever answer for this rule. */
   isKnowable (rule: string): boolean
+  /** The policies that are the same for every caller. */
+  policiesOf (rules: readonly string[]): readonly Policy[]
 }
 
 export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache): LimiterEngine {
@@ -112,6 +117,10 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     take,
     known,
     isKnowable,
+    policiesOf: names => names.flatMap(name => {
+      const { limit, windowMs } = rule(name)
+      return typeof limit === 'number' ? [{ rule: name, limit, windowMs }] : []
+    }),
     async check ({ address, principal = ANONYMOUS, operation = '' }, names, cost) {
       verifyNames('limiter.check()', names, options.rules, (where, message) => new RuleInvalid(`${where} ${message}`))
       const subject = { address, principal, operation }

@@ -1,14 +1,15 @@
-import type { LimitDecision, Quota } from './limiter.js'
+import type { LimitDecision, Policy, Quota } from './limiter.js'
 
 /**
  * The fields of draft-ietf-httpapi-ratelimit-headers: the policy of every rule, and the state of the tightest.
  * Rule names are restricted to characters that need no escaping in a structured field's string.
+ *
+ * @param policies every rule of the operation, when the decision speaks of fewer
  */
-export function responseHeaders (decision: LimitDecision): Record<string, string> {
-  const { quotas } = decision
-  if (quotas.length === 0) return {}
+export function responseHeaders (decision: LimitDecision, policies: readonly Policy[] = decision.quotas): Record<string, string> {
+  if (decision.quotas.length === 0) return {}
   const headers: Record<string, string> = {
-    'ratelimit-policy': quotas.map(({ rule, limit, windowMs }) => `"${rule}";q=${limit};w=${toSeconds(windowMs)}`).join(', ')
+    'ratelimit-policy': policies.map(({ rule, limit, windowMs }) => `"${rule}";q=${limit};w=${toSeconds(windowMs)}`).join(', ')
   }
   const { rule, remaining, resetMs } = tightest(decision)
   // On a refusal t must not promise more than Retry-After does.

@@ -26,7 +26,9 @@ t.test('beyond maxKeys the least recently used log is forgotten, not the busiest
 t.test('a thousand strangers, each refused afterwards, leave nothing but their own logs', async t => {
   const store = createMemoryStore({ maxKeys: 1000, now: () => 0 })
   for (let i = 0; i < 1000; i++) store.take([charge(`s${i}`, { limit: 1 })])
-  for (let i = 0; i < 1000; i++) t.equal((store.take([charge(`s${i}`, { limit: 1 }), charge(`other${i}`)]) as { allowed: boolean }).allowed, false)
+  let admitted = 0
+  for (let i = 0; i < 1000; i++) if ((store.take([charge(`s${i}`, { limit: 1 }), charge(`other${i}`)]) as { allowed: boolean }).allowed) admitted++
+  t.equal(admitted, 0)
   t.match(store.take([charge('s0', { limit: 1 })]), { allowed: false }, 'refused requests made no log that pushed another out')
 })
 

@@ -45,7 +45,7 @@ t.test('429: problem document, exact time, fields of the draft; and on success t
   clock.ms += 200
   const refused = await app.inject(from('/public'))
   t.equal(refused.statusCode, 429)
-  t.match(refused.headers, { 'content-type': /problem\+json/, 'retry-after': '1', ratelimit: '"burst";r=0;t=1', 'cache-control': 'no-store' })
+  t.match(refused.headers, { 'ratelimit-policy': '"burst";q=2;w=2, "daily";q=100;w=86400', 'content-type': /problem\+json/, 'retry-after': '1', ratelimit: '"burst";r=0;t=1', 'cache-control': 'no-store' })
   t.match(refused.json(), {
     type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
     code: 'MARTY_RATE_LIMIT_EXCEEDED',

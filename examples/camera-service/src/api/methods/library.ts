@@ -1,3 +1,4 @@
+import type { Permission } from '@marty/rbac'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { FileKind } from '../../library/index.js'
@@ -11,7 +12,7 @@ const page = Type.Object({
 
 /** list_recordings, list_snapshots: newest first. */
 export function libraryMethods (app: FastifyInstance, parts: ApiParts): void {
-  const list = (name: string, kind: FileKind, permission: string): void => {
+  const list = (name: string, kind: FileKind, permission: Permission): void => {
     app.rpc.method({
       name,
       summary: `The ${kind}s kept, newest first.`,

@@ -26,8 +26,8 @@ export interface V4l2WatchOptions {
  */
 export function watchV4l2 (onChange: () => void, { dev = '/dev', settleMs = 250, pollMs = 2000 }: V4l2WatchOptions = {}): V4l2Watch {
   let closed = false
-  let settling: NodeJS.Timeout | undefined
-  let polling: NodeJS.Timeout | undefined
+  let settling: ReturnType<typeof setTimeout> | undefined
+  let polling: ReturnType<typeof setTimeout> | undefined
   let watcher: FSWatcher | undefined
 
   const changed = (): void => {

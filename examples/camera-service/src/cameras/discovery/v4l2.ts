@@ -158,9 +158,9 @@ async function findUsbInterface (device: string, sysfs: string): Promise<UsbInte
 async function whyUnreadable (node: string, timeoutMs: number): Promise<string> {
   const opening = open(node, constants.O_RDWR | constants.O_NONBLOCK).then(
     async file => { await file.close(); return 'opened' },
-    (error: NodeJS.ErrnoException) => error.code ?? error.message
+    (error: Error & { code?: string }) => error.code ?? error.message
   )
-  let timer: NodeJS.Timeout | undefined
+  let timer: ReturnType<typeof setTimeout> | undefined
   const outcome = await Promise.race([opening, new Promise<string>(resolve => { timer = setTimeout(resolve, timeoutMs, 'ETIMEDOUT') })])
   clearTimeout(timer)
   switch (outcome) {

@@ -1,0 +1,7 @@
+import type { Security } from './boot-audit.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    security: Security
+  }
+}

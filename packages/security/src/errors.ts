@@ -1,0 +1,14 @@
+import { defineError, type MartyErrorConstructor } from '@marty/core'
+
+export const SecurityOptionInvalid: MartyErrorConstructor<'MARTY_SECURITY_OPT_INVALID'> = defineError({
+  code: 'MARTY_SECURITY_OPT_INVALID',
+  statusCode: 500,
+  message: 'An option of the security plugin is not valid'
+})
+
+/** Stops the start: what is registered before cannot be guarded. */
+export const GuardNotStrict: MartyErrorConstructor<'MARTY_SECURITY_GUARD_NOT_STRICT'> = defineError({
+  code: 'MARTY_SECURITY_GUARD_NOT_STRICT',
+  statusCode: 500,
+  message: 'Another plugin made the guard before @marty/security could make it strict: register @marty/security first'
+})

@@ -1,0 +1,53 @@
+import { audit } from '@marty/audit'
+import { auth } from '@marty/auth'
+import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
+import { headers } from '@marty/headers'
+import { rateLimit } from '@marty/rate-limit'
+import { rbac } from '@marty/rbac'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import './augment.js'
+import { createSecurity, logBootAudit } from './boot-audit.js'
+import { GuardNotStrict } from './errors.js'
+import { PARTS, verifyOptions, type SecurityOptions } from './options.js'
+
+const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => {
+  verifyOptions(options)
+  const { environment } = options
+  const guard = useGuard(fastify, { strict: true })
+  if (!guard.strict) throw new GuardNotStrict()
+  fastify.setErrorHandler(problemErrorHandler)
+  fastify.setNotFoundHandler(problemNotFoundHandler)
+
+  if (options.headers !== false) await fastify.register(headers, { ...options.headers, environment })
+  if (options.limits !== false) await fastify.register(rateLimit, options.limits)
+  if (options.auth !== false) await fastify.register(auth, options.auth)
+  if (options.rbac !== false) await fastify.register(rbac, { environment, ...options.rbac })
+  // Last, so that what must be written down before it happens has been allowed before it is written down.
+  if (options.audit !== false) await fastify.register(audit, options.audit)
+
+  const security = createSecurity(guard, environment)
+  fastify.decorate('security', security)
+  const without = PARTS.filter(part => options[part] === false)
+  fastify.addHook('onReady', async () => { logBootAudit(fastify.log, security, without) })
+}
+
+/**
+ * Everything at once: the strict guard, problem documents, headers, limits, authentication, permissions and the audit log.
+ * Register it before any route. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
+ */
+export const security: FastifyPluginAsync<SecurityOptions> = fp(plugin, { name: '@marty/security', fastify: '5.x' })
+export default security
+
+export type { Audit, AuditOptions } from '@marty/audit'
+export type { ApiKeys, AuthOptions, Sessions, TokenRequest, Tokens } from '@marty/auth'
+export {
+  ANONYMOUS, declareRule, defineError, MartyError,
+  type Guard, type MartyErrorConstructor, type Operation, type Principal, type SecurityEvent, type SecurityRule
+} from '@marty/core'
+export type { Environment, HeadersOptions } from '@marty/headers'
+export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'
+export type { Permission, Rbac, RbacOptions, Role } from '@marty/rbac'
+export type { Security } from './boot-audit.js'
+export { GuardNotStrict, SecurityOptionInvalid } from './errors.js'
+export type { SecurityOptions } from './options.js'
