@@ -7,7 +7,7 @@ import { health } from '@marty/health'
 import { jsonRpc } from '@marty/json-rpc'
 import { openRedis, type RedisConnection } from '@marty/redis'
 import { security } from '@marty/security'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyInstance } from 'fastify'
 import { advertisedHost, localHost, mediaOrigins, pageOrigins } from './addresses.js'
 import { createEvents } from './api/events.js'
 import { cameraMethods } from './api/methods/cameras.js'
@@ -38,7 +38,7 @@ import { streamUrls } from './mediamtx/stream-urls.js'
 import { useFfmpeg } from './media/ffmpeg.js'
 import { createRecorder } from './media/recording.js'
 import { takeSnapshot } from './media/snapshot.js'
-import { busyPorts, portsOf } from './ports.js'
+import { portsOf, waitForPorts } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
 import { securityOptions } from './security-options.js'
@@ -90,7 +90,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     requestTimeout: 15_000,
     keepAliveTimeout: 5000,
     forceCloseConnections: true,
-    disableRequestLogging: true
+    logController: new LogController({ disableRequestLogging: true })
   }) as unknown as FastifyInstance
   const log = app.log
 
@@ -259,8 +259,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
 
   try {
     await app.ready()
-    if (found.binary !== null) await endLeftover(pidFile, found.binary.path, configFile, log)
-    const busy = await busyPorts(portsOf(config))
+    const leaving = found.binary !== null && await endLeftover(pidFile, found.binary.path, configFile, log)
+    const busy = await waitForPorts(portsOf(config), leaving ? 5000 : 0)
     if (busy.length > 0) throw new PortsBusy(busy)
 
     const authPort = portOf(await mediaAuth.listen({ host: '127.0.0.1', port: mediamtx.auth_port }))

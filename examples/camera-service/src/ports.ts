@@ -5,19 +5,17 @@ import type { CameraServiceConfig } from './config.js'
 /** A port that must be free, and the setting that chooses it. */
 export interface WantedPort { readonly setting: string, readonly host: string, readonly port: number, readonly protocol?: 'tcp' | 'udp' }
 
-/** Sentences about the ports that cannot be had; empty when all are free. Port 0 is always free. */
-export async function busyPorts (wanted: readonly WantedPort[]): Promise<string[]> {
-  const problems: string[] = []
-  const seen = new Map<string, string>()
-  for (const { setting, host, port, protocol = 'tcp' } of wanted) {
-    if (port === 0) continue
-    const other = seen.get(`${protocol} ${port}`)
-    if (other !== undefined) problems.push(`${setting} and ${other} both say ${port}: choose two different ports`)
-    seen.set(`${protocol} ${port}`, setting)
-    const code = await (protocol === 'udp' ? tryUdp(host, port) : tryTcp(host, port))
-    if (code !== null) problems.push(explain(code, setting, host, port, protocol))
+/**
+ * Sentences about the ports that cannot be had; empty when all are free. Port 0 is always free. Tries again for up to `patienceMs`,
+ * for when somebody is just leaving.
+ */
+export async function waitForPorts (wanted: readonly WantedPort[], patienceMs: number): Promise<string[]> {
+  const deadline = performance.now() + patienceMs
+  for (;;) {
+    const problems = await busyPorts(wanted)
+    if (problems.length === 0 || performance.now() >= deadline) return problems
+    await new Promise(resolve => setTimeout(resolve, 50))
   }
-  return problems
 }
 
 /** Every port a configuration asks for. */
@@ -35,6 +33,20 @@ export function portsOf ({ server: { host, port }, health, mediamtx }: CameraSer
     { setting: 'mediamtx.metrics_port', host: local, port: mediamtx.metrics_port },
     { setting: 'mediamtx.playback_port', host: local, port: mediamtx.playback_port }
   ]
+}
+
+async function busyPorts (wanted: readonly WantedPort[]): Promise<string[]> {
+  const problems: string[] = []
+  const seen = new Map<string, string>()
+  for (const { setting, host, port, protocol = 'tcp' } of wanted) {
+    if (port === 0) continue
+    const other = seen.get(`${protocol} ${port}`)
+    if (other !== undefined) problems.push(`${setting} and ${other} both say ${port}: choose two different ports`)
+    seen.set(`${protocol} ${port}`, setting)
+    const code = await (protocol === 'udp' ? tryUdp(host, port) : tryTcp(host, port))
+    if (code !== null) problems.push(explain(code, setting, host, port, protocol))
+  }
+  return problems
 }
 
 function explain (code: string, setting: string, host: string, port: number, protocol: string): string {

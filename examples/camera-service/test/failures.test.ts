@@ -5,6 +5,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { eventually, ffprobe, freePorts, processesMentioning, startService, type RunningService } from './running-service.js'
 
+// For a machine that hangs; nothing here is about speed.
+t.setTimeout(900_000)
+
 const health = async (service: RunningService, path: string): Promise<{ status: number, text: string }> => {
   const answer = await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/${path}`)
   return { status: answer.status, text: await answer.text() }

@@ -4,6 +4,9 @@ import WebSocket from 'ws'
 import { RpcClient, type RpcFailure } from './rpc-client.js'
 import { startService } from './running-service.js'
 
+// For a machine that hangs; nothing here is about speed.
+t.setTimeout(900_000)
+
 const service = await startService({
   env: {
     CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never',
@@ -30,15 +33,14 @@ t.test('a viewer has 60 calls a minute, an operator what the configuration says,
     const first = await service.connect()
     await first.call('authenticate', { auth_token: token })
     const { admitted, refusal } = await exhaust(first, 200)
-    t.equal(admitted, limit, role)
+    t.equal(admitted, limit - 1, `${role}: signing in was the first`)
     t.equal(refusal?.code, -32040)
     const wait = refusal?.data['retry_after_ms'] as number
     t.ok(Number.isInteger(wait) && wait > 0 && wait <= 60_000, `retry in ${wait} ms`)
     first.close()
 
     const second = await service.connect()
-    await second.call('authenticate', { auth_token: token })
-    t.equal((await exhaust(second, 1)).admitted, 0, 'a new connection brings no new budget')
+    await t.rejects(second.call('authenticate', { auth_token: token }), { code: -32040 }, 'a new connection brings no new budget')
     second.close()
 
     const answer = await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/files/snapshots/x`, { headers: { authorization: `Bearer ${token}` } })

@@ -4,6 +4,9 @@ import t from 'tap'
 import { RpcClient, type RpcFailure } from './rpc-client.js'
 import { eventually, ffprobe, startService } from './running-service.js'
 
+// For a machine that hangs; nothing here is about speed.
+t.setTimeout(900_000)
+
 // One service for the whole file: it is started once, as an operator does, and driven through its doors only.
 const service = await startService({ env: { CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_VIEWER: '100000', CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_OPERATOR: '100000', CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_DEFAULT: '100000' } })
 t.teardown(() => service.stop())

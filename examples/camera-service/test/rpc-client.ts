@@ -30,6 +30,7 @@ export class RpcClient {
 
   constructor (socket: WebSocket) {
     this.socket = socket
+    socket.setMaxListeners(0)
     socket.on('message', data => {
       const text = String(data)
       const message = JSON.parse(text)

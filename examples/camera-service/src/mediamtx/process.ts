@@ -118,16 +118,16 @@ export function superviseMediaMtx ({ binary, configFile, pidFile, log, onStarted
   }
 }
 
-/** Ends a MediaMTX that an earlier, killed run of this service left behind, and nothing else. */
-export async function endLeftover (pidFile: string, binary: string, configFile: string, log: FastifyBaseLogger): Promise<void> {
+/**
+ * Ends a MediaMTX that an earlier, killed run of this service left behind, and nothing else. Answers whether there was one:
+ * the kernel closes its ports a moment later.
+ */
+export async function endLeftover (pidFile: string, binary: string, configFile: string, log: FastifyBaseLogger): Promise<boolean> {
   const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''))
-  if (!Number.isInteger(pid) || pid <= 1) return
+  if (!Number.isInteger(pid) || pid <= 1) return false
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-  if (commandLine !== `${binary}\0${configFile}\0`) return
+  if (commandLine !== `${binary}\0${configFile}\0`) return false
   log.warn({ pid }, 'ending a MediaMTX that an earlier run left behind')
   process.kill(pid, 'SIGKILL')
-  const deadline = Date.now() + 5000
-  while (Date.now() < deadline && await readFile(`/proc/${pid}/cmdline`, 'utf8').then(text => text !== '', () => false)) {
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
+  return true
 }

@@ -2,6 +2,9 @@ import t from 'tap'
 import { eventually, ffprobe, startService } from '../running-service.js'
 import { bindVivid, loadVivid, unbindVivid } from './vivid.js'
 
+// For a machine that hangs; nothing here is about speed.
+t.setTimeout(900_000)
+
 // The whole chain on the kernel's own cameras: V4L2, ffmpeg, MediaMTX, the service. The machine is emulated and slow;
 // deadlines here only end what hangs.
 const PATIENCE_MS = 240_000

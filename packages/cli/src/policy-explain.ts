@@ -1,0 +1,48 @@
+import { closest } from '@marty/core'
+import type { Policy } from '@marty/rbac'
+import { EXIT, UsageError, type Command } from './command.js'
+import { readPolicyFile, refuse } from './policy-file.js'
+
+export const policyExplain: Command = {
+  name: 'policy explain',
+  usage: '--file FILE --role ROLE [--role ROLE ...] --permission PERMISSION --environment ENVIRONMENT [--json]',
+  summary: 'Tells whether a caller with these roles is allowed something, and which rule decides it',
+  options: {
+    file: { type: 'string', required: true, help: 'The policy file' },
+    role: { type: 'string', multiple: true, required: true, help: 'A role of the caller; give it again for another' },
+    permission: { type: 'string', required: true, help: 'What the caller wants, such as camera:view' },
+    environment: { type: 'string', required: true, help: 'Where, by name or alias' },
+    json: { type: 'boolean', help: 'Write the result as JSON' }
+  },
+  positionals: [],
+  async run (_positionals, values, output) {
+    const { file, role: roles, permission, environment, json } = values as { file: string, role: string[], permission: string, environment: string, json?: boolean }
+    const { policy, problems } = await readPolicyFile(file)
+    if (policy === null) return refuse(file, problems, json === true, output)
+    verifyNames(policy, roles, permission, environment)
+    const explanation = policy.explain(roles, permission, environment)
+    if (json === true) {
+      output.out(`${JSON.stringify({ file, roles, permission, environment: policy.environmentNames.get(environment), ...explanation }, null, 2)}\n`)
+    } else {
+      const { allowed, reason, rule } = explanation
+      output.out(`${allowed ? 'allowed' : 'denied'}: ${reason}\n${rule === undefined ? '' : `  ${rule.where}\n`}`)
+    }
+    return EXIT.ok
+  }
+}
+
+/** A misspelt name would be explained as a denial. */
+function verifyNames (policy: Policy, roles: readonly string[], permission: string, environment: string): void {
+  const known: ReadonlyArray<readonly [string, readonly string[], readonly string[]]> = [
+    ['role', roles, policy.roles.map(({ name }) => name)],
+    ['permission', [permission], policy.permissions],
+    ['environment', [environment], [...policy.environmentNames.keys()]]
+  ]
+  for (const [what, given, names] of known) {
+    for (const name of given) {
+      if (names.includes(name)) continue
+      const near = closest(name, names)
+      throw new UsageError(`${policy.file} defines no ${what} "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
+    }
+  }
+}

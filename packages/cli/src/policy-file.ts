@@ -1,0 +1,38 @@
+import { formatProblem, type SourceProblem } from '@marty/config'
+import type { Policy } from '@marty/rbac'
+import { readFile } from 'node:fs/promises'
+import { EXIT, UsageError, type ExitCode, type Output } from './command.js'
+
+/** Reads a file that the command line names. */
+export async function readNamedFile (file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new UsageError(`${file} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code ?? 'unknown reason'}`)
+  }
+}
+
+/** The policy, or what is wrong with it. */
+export async function readPolicyFile (file: string): Promise<{ policy: Policy, problems: null } | { policy: null, problems: readonly SourceProblem[] }> {
+  const text = await readNamedFile(file)
+  // Loaded when needed: Casbin alone takes most of the start of the command.
+  const { loadPolicy, PolicyInvalid } = await import('@marty/rbac')
+  try {
+    return { policy: await loadPolicy(text, file), problems: null }
+  } catch (error) {
+    if (error instanceof PolicyInvalid) return { policy: null, problems: error.problems }
+    throw error
+  }
+}
+
+/** Tells every problem, for people on standard error and for programs on standard output. */
+export function refuse (file: string, problems: readonly SourceProblem[], json: boolean, output: Output): ExitCode {
+  if (json) output.out(`${JSON.stringify({ file, valid: false, problems }, null, 2)}\n`)
+  else output.err(`${problems.map(formatProblem).join('\n')}\n${file} is not valid: ${count(problems.length, 'problem')}\n`)
+  return EXIT.invalid
+}
+
+export function count (number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
+}

@@ -1,0 +1,26 @@
+import { formatProblem } from '@marty/config'
+import { EXIT, type Command } from './command.js'
+import { count, readNamedFile, readPolicyFile, refuse } from './policy-file.js'
+
+export const policyTest: Command = {
+  name: 'policy test',
+  usage: 'FILE TESTS [--json]',
+  summary: 'Asks a policy file every question of a test file',
+  options: { json: { type: 'boolean', help: 'Write the result as JSON' } },
+  positionals: ['FILE', 'TESTS'],
+  async run ([file = '', tests = ''], { json = false }, output) {
+    const { policy, problems } = await readPolicyFile(file)
+    if (policy === null) return refuse(file, problems, json === true, output)
+    const { testPolicy } = await import('@marty/rbac')
+    const report = testPolicy(policy, await readNamedFile(tests), tests)
+    if (report.problems.length > 0) return refuse(tests, report.problems, json === true, output)
+    const { passed, failures } = report
+    if (json === true) {
+      output.out(`${JSON.stringify({ file, tests, passed, failed: failures.length, failures }, null, 2)}\n`)
+    } else {
+      for (const failure of failures) output.err(`${formatProblem(failure)}\n`)
+      output.out(`${count(passed + failures.length, 'decision')}: ${passed} as expected, ${failures.length} not\n`)
+    }
+    return failures.length === 0 ? EXIT.ok : EXIT.testFailed
+  }
+}

@@ -1,0 +1,141 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { runCommandLine } from '@marty/cli'
+
+const marty = fileURLToPath(new URL('../dist/marty.js', import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), 'marty-cli-'))
+t.teardown(() => { rmSync(folder, { recursive: true }) })
+
+const policy = file('policy.yaml', `version: 1
+resources:
+  report: { description: Reports, actions: [read, write] }
+roles:
+  reader: { description: Reads, allow: ['report:read'] }
+  writer: { description: Writes, inherits: [reader], allow: ['report:write'] }
+environments:
+  development: { aliases: [dev] }
+  production:
+    deny:
+      - { roles: [writer], permissions: ['report:write'], reason: nobody writes in production }
+`)
+const broken = file('broken.yaml', `version: 1
+resources:
+  report: { description: Reports, actions: [read] }
+roles:
+  reader: { description: Reads, allow: ['report:raed'] }
+  writer: { description: Writes, inherits: [reeder], allow: ['report:read'] }
+environments:
+  development: {}
+`)
+const tests = file('tests.yaml', `version: 1
+principals:
+  reader: { roles: [reader] }
+tests:
+  - { name: readers read and do not write, principals: [reader], only: ['report:read'] }
+`)
+const failing = file('failing.yaml', `version: 1
+principals:
+  reader: { roles: [reader] }
+tests:
+  - { name: readers write, principals: [reader], environments: [dev], allow: ['report:write'] }
+`)
+
+function file (name: string, text: string): string {
+  const path = join(folder, name)
+  writeFileSync(path, text)
+  return path
+}
+
+interface Answer { readonly code: number | null, readonly out: string, readonly err: string }
+
+async function run (...args: string[]): Promise<Answer> {
+  let out = ''
+  let err = ''
+  const code = await runCommandLine(args, { out: text => { out += text }, err: text => { err += text } })
+  return { code, out, err }
+}
+
+async function runAsChild (...args: string[]): Promise<Answer> {
+  const child = spawn(process.execPath, [marty, ...args], { cwd: folder })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', chunk => { out += String(chunk) })
+  child.stderr.on('data', chunk => { err += String(chunk) })
+  return await new Promise(resolve => { child.once('close', code => { resolve({ code, out, err }) }) })
+}
+
+t.test('a wrong command line says what is wrong and ends with 2', async t => {
+  const cases: ReadonlyArray<readonly [string[], RegExp]> = [
+    [[], /^marty COMMAND/],
+    [['polcy', 'check'], /no command "polcy check"; did you mean "marty policy check"\?/],
+    [['policy', 'chekc', policy], /did you mean "marty policy check"\?/],
+    [['policy'], /there are policy check, policy test, policy explain/],
+    [['frobnicate'], /no command "frobnicate"; see marty --help/],
+    [['policy', 'check'], /policy check needs FILE\nusage: marty policy check FILE/],
+    [['policy', 'check', policy, 'more'], /what to do with "more"/],
+    [['policy', 'check', policy, '--jsno'], /no option "--jsno"; did you mean "--json"\?/],
+    [['policy', 'check', 'nowhere.yaml'], /nowhere.yaml cannot be read: there is no such file/],
+    [['policy', 'check', folder], /it is a folder/],
+    [['policy', 'explain', '--role', 'reader'], /needs --file, --permission, --environment/],
+    [['policy', 'explain', '--file', policy, '--role', 'raeder', '--permission', 'report:read', '--environment', 'dev'], /no role "raeder"; did you mean "reader"\?/],
+    [['policy', 'explain', '--file', policy, '--role', 'reader', '--permission', 'report:raed', '--environment', 'dev'], /no permission "report:raed"; did you mean "report:read"\?/],
+    [['policy', 'explain', '--file', policy, '--role', 'reader', '--permission', 'report:read', '--environment', 'prodution'], /no environment "prodution"; did you mean "production"\?/]
+  ]
+  for (const [args, message] of cases) {
+    const { code, out, err } = await run(...args)
+    t.equal(code, 2, args.join(' '))
+    t.match(err, message)
+    t.equal(out, '')
+    t.notMatch(err, /\n {4}at /, 'no stack')
+  }
+  t.match(await runAsChild('policy', 'check', 'nowhere.yaml', '--json'), { code: 2, out: '', err: 'marty: nowhere.yaml cannot be read: there is no such file\n' })
+})
+
+t.test('help', async t => {
+  for (const args of [['--help'], ['-h'], ['help']]) {
+    const { code, out } = await run(...args)
+    t.equal(code, 0)
+    t.match(out, /policy check .*\n.*policy test .*\n.*policy explain /)
+  }
+  const { code, out } = await runAsChild('policy', 'explain', '--help')
+  t.equal(code, 0)
+  t.match(out, /usage: marty policy explain --file FILE[\s\S]*--permission {2}/)
+})
+
+t.test('policy check tells every mistake with its place and ends with 3', async t => {
+  const { code, out, err } = await runAsChild('policy', 'check', 'broken.yaml')
+  t.equal(code, 3)
+  t.equal(out, '')
+  t.match(err, /^broken\.yaml:5:\d+: .*action "raed"/m)
+  t.match(err, /^broken\.yaml:6:\d+: .*reeder/m)
+  t.match(err, /broken\.yaml is not valid: \d problems/)
+
+  const json = await run('policy', 'check', broken, '--json')
+  t.equal(json.code, 3)
+  t.match(JSON.parse(json.out), { file: broken, valid: false, problems: [{ source: broken, line: 5, column: Number, message: String }] })
+})
+
+t.test('policy check of a valid policy', async t => {
+  t.match(await run('policy', 'check', policy), { code: 0, out: /is valid: 2 roles, 2 permissions, \d+ rules, 2 environments\n$/, err: '' })
+  t.match(JSON.parse((await run('policy', 'check', policy, '--json')).out), { valid: true, roles: ['reader', 'writer'], sha256: /^[0-9a-f]{64}$/ })
+})
+
+t.test('policy test', async t => {
+  t.match(await runAsChild('policy', 'test', policy, failing), { code: 4, out: '1 decision: 0 as expected, 1 not\n', err: /failing\.yaml:5:\d+: readers write: reader must be allowed report:write in dev/ })
+  t.match(JSON.parse((await run('policy', 'test', policy, failing, '--json')).out), { passed: 0, failed: 1, failures: [{ line: 5 }] })
+  t.match(await run('policy', 'test', policy, broken), { code: 3, err: /broken\.yaml:/ }, 'a policy is no test file')
+  t.match(await run('policy', 'test', broken, tests), { code: 3, err: /broken\.yaml is not valid/ })
+  t.match(await run('policy', 'test', policy, tests), { code: 0, out: '4 decisions: 4 as expected, 0 not\n', err: '' })
+})
+
+t.test('policy explain names the rule that decides', async t => {
+  const ask = async (environment: string, ...more: string[]): ReturnType<typeof run> =>
+    await run('policy', 'explain', '--file', policy, '--role', 'writer', '--permission', 'report:write', '--environment', environment, ...more)
+  t.match(await ask('dev'), { code: 0, out: /^allowed: writer is allowed report:write\n {2}.*policy\.yaml:6:\d+\n$/ })
+  t.match(await ask('production'), { code: 0, out: /^denied: .*nobody writes in production\n {2}.*policy\.yaml:11:\d+\n$/ })
+  t.match(JSON.parse((await ask('dev', '--role', 'reader', '--json')).out), { allowed: true, environment: 'development', roles: ['writer', 'reader'], rule: { role: 'writer' } })
+})
