@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
 import { health } from '@marty/health'
@@ -41,6 +40,7 @@ import { takeSnapshot } from './media/snapshot.js'
 import { portsOf, waitForPorts } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
+import { readTls } from './tls.js'
 import { securityOptions } from './security-options.js'
 
 /** A running camera service. */
@@ -74,9 +74,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const warnings: string[] = []
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
 
-  const tls = config.security.ssl.enabled
-    ? { cert: readFileSync(config.security.ssl.cert_file), key: readFileSync(config.security.ssl.key_file), minVersion: 'TLSv1.3' as const }
-    : null
+  const tls = readTls(config.security.ssl)
   if (tls === null && !isLoopback(server.host)) {
     warnings.push(`server.host ${server.host} opens every port to the network without TLS: tokens and pictures can be read on the way. Set security.ssl.enabled.`)
   }

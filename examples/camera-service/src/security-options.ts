@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { openFileApiKeyStore } from '@marty/auth'
 import type { RedisConnection } from '@marty/redis'
 import type { SecurityOptions } from '@marty/security'
-import { tokenOptions } from './token-options.js'
+import { apiKeyOptions, tokenOptions } from './credentials.js'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
@@ -18,12 +17,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     environment: config.environment,
     auth: {
       ...tokenOptions(settings, secrets),
-      apiKeys: {
-        store: openFileApiKeyStore(settings.apiKeysFile),
-        prefix: 'cam',
-        environment: config.environment,
-        pepper: secrets.apiKeyPepper
-      },
+      apiKeys: apiKeyOptions(settings, secrets),
       sessions: {},
       routes: true
     },

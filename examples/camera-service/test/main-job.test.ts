@@ -212,6 +212,24 @@ t.test('health says what is measured', async t => {
   t.equal((await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/nothing`)).status, 404)
 })
 
+t.test('an API key made while the service runs opens WebSocket and HTTP, and a revoked one closes both', async t => {
+  const key = await service.apiKey('create', '--name', 'tests', '--role', 'viewer')
+  const keyId = key.split('_')[2]!
+  const client = await service.connect()
+  t.match(await eventually(() => client.call('authenticate', { auth_token: key })), { authenticated: true, role: 'viewer' })
+  t.equal((await client.call('get_camera_list')).total, 1)
+  const get = async (headers: Record<string, string>): Promise<number> => (await fetch(`${http}/auth/me`, { headers })).status
+  t.equal(await get({ 'x-api-key': key }), 200)
+  t.equal(await get({ authorization: `Bearer ${key}` }), 200)
+  t.equal(await get({ 'x-api-key': `${key.slice(0, -1)}${key.endsWith('a') ? 'b' : 'a'}` }), 401)
+  await service.apiKey('revoke', keyId)
+  await eventually(async () => {
+    if (await get({ 'x-api-key': key }) !== 401) throw new Error('still let in over HTTP')
+    if ((await refused(client.call('get_camera_list'))).code !== -32001) throw new Error('still let in over WebSocket')
+  })
+  client.close()
+})
+
 t.test('a session id brings a client back; secrets are private files', async t => {
   const client = await service.connect()
   const { session_id: session, role, permissions, expires_at: expires } = await client.call('authenticate', { auth_token: await service.token('operator') })

@@ -26,6 +26,8 @@ export interface RunningService {
   readonly output: () => string
   readonly exited: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
   token (role: string, ...more: string[]): Promise<string>
+  /** Runs the API key command and answers what it prints. */
+  apiKey (...args: string[]): Promise<string>
   connect (role?: string): Promise<RpcClient>
   /** Ends it, and fails if it does not end in order. */
   stop (): Promise<void>
@@ -72,6 +74,9 @@ export async function startService (options: StartOptions = {}): Promise<Running
     async token (role, ...more) {
       const { stdout } = await run(process.execPath, [join(dist, 'token.js'), '--role', role, ...more], { env })
       return stdout.trim()
+    },
+    async apiKey (...args) {
+      return (await run(process.execPath, [join(dist, 'api-key.js'), ...args], { env })).stdout.trim()
     },
     async connect (role) {
       const client = await RpcClient.connect(`ws://127.0.0.1:${ports.SERVER_PORT}/ws`)

@@ -72,8 +72,11 @@ export function startPublisher (options: PublisherOptions): Publisher {
 
   async function run (): Promise<void> {
     for (;;) {
-      while (!stopped && !options.ready()) await pause(200)
       if (stopped) return
+      if (!options.ready()) {
+        await pause(200)
+        continue
+      }
       try {
         await once()
       } catch (error) {

@@ -35,7 +35,7 @@ export async function startChild ({ command, args, cwd, onLine = () => {} }: Chi
   })
   await Promise.race([
     once(child, 'spawn'),
-    once(child, 'error').then(([error]) => Promise.reject(error as Error))
+    once(child, 'error').then(([error]: Error[]) => { throw error ?? new Error(`${command} could not be started`) })
   ])
   child.on('error', () => { /* a failed kill is seen by the process still running */ })
   const pid = child.pid!

@@ -1,4 +1,4 @@
-import type { TokenOptions } from '@marty/auth'
+import { openFileApiKeyStore, type ApiKeyOptions, type TokenOptions } from '@marty/auth'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
@@ -10,4 +10,9 @@ export function tokenOptions ({ config: { security: { jwt } } }: Settings, secre
     keys: { signing: { kid: 'camera-service', algorithm: 'HS256', secret: secrets.jwt } },
     accessTokenTtlSeconds: jwt.expiry_minutes * 60
   }
+}
+
+/** How its API keys are kept and checked; the key command and the service must agree. */
+export function apiKeyOptions ({ config, apiKeysFile }: Settings, secrets: Secrets): ApiKeyOptions {
+  return { store: openFileApiKeyStore(apiKeysFile), prefix: 'cam', environment: config.environment, pepper: secrets.apiKeyPepper }
 }
