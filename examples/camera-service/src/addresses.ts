@@ -24,8 +24,8 @@ export function pageOrigins (scheme: 'http' | 'https', port: number, bound: stri
 }
 
 /** Origins of the media server as the page may have to reach it. */
-export function mediaOrigins (ports: readonly number[], bound: string, advertised: string): string[] {
-  return hostsOf(bound, advertised).flatMap(host => ports.map(port => `http://${inUrl(host)}:${port}`))
+export function mediaOrigins (scheme: 'http' | 'https', ports: readonly number[], bound: string, advertised: string): string[] {
+  return hostsOf(bound, advertised).flatMap(host => ports.map(port => `${scheme}://${inUrl(host)}:${port}`))
 }
 
 /** IPv6 addresses stand in brackets (RFC 3986 section 3.2.2). */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
 import { health } from '@marty/health'
 import { jsonRpc } from '@marty/json-rpc'
@@ -33,7 +33,7 @@ import { pathOf } from './mediamtx/path-spec.js'
 import { endLeftover, findMediaMtx, superviseMediaMtx } from './mediamtx/process.js'
 import { createReconciler } from './mediamtx/reconciler.js'
 import { createStreamAuthority } from './mediamtx/stream-auth.js'
-import { streamUrls } from './mediamtx/stream-urls.js'
+import { streamUrls, type StreamHosts } from './mediamtx/stream-urls.js'
 import { useFfmpeg } from './media/ffmpeg.js'
 import { createRecorder } from './media/recording.js'
 import { takeSnapshot } from './media/snapshot.js'
@@ -75,6 +75,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
 
   const tls = readTls(config.security.ssl)
+  const scheme = tls === null ? 'http' : 'https'
   if (tls === null && !isLoopback(server.host)) {
     warnings.push(`server.host ${server.host} opens every port to the network without TLS: tokens and pictures can be read on the way. Set security.ssl.enabled.`)
   }
@@ -170,7 +171,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   })
 
   // The API
-  const hosts = { host: advertisedHost(server.host, server.public_host), rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
+  const hosts: StreamHosts = { host: advertisedHost(server.host, server.public_host), scheme, rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
   const viewOf = (camera: Camera) => cameraView(camera, reconciler.observed()?.get(camera.id), streamUrls(hosts, camera.id, null), recorder.current(camera.id) !== null)
 
   await app.register(security, securityOptions(settings, secrets, redis))
@@ -212,7 +213,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   mediaMethods(app, parts)
   libraryMethods(app, parts)
   fileRoutes(app, library)
-  pageRoutes(app, shipped.web, mediaOrigins([mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
+  pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
   // Health, on a port of its own
   const healthApp = Fastify({ logger: false, requestTimeout: 5000, forceCloseConnections: true })
@@ -263,7 +264,6 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
 
     const authPort = portOf(await mediaAuth.listen({ host: '127.0.0.1', port: mediamtx.auth_port }))
     const page = await app.listen({ host: server.host, port: server.port })
-    const scheme = tls === null ? 'http' : 'https'
     const healthUrl = await healthApp.listen({ host: server.host, port: config.health.port })
 
     await recorder.recover()
@@ -278,6 +278,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
         metricsPort: mediamtx.metrics_port,
         playbackPort: mediamtx.playback_port,
         webrtcHosts: [hosts.host],
+        tls: tls === null ? null : { certFile: resolve(config.security.ssl.cert_file), keyFile: resolve(config.security.ssl.key_file) },
         allowedOrigins: [...pageOrigins(scheme, portOf(page), server.host, hosts.host), ...server.allowed_origins]
       }, `http://127.0.0.1:${authPort}${secretPath}`))
       await supervisor.start()

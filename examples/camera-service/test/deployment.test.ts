@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile } from 'node:fs/promises'
+import { request } from 'node:https'
 import { connect as tcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -56,6 +57,17 @@ t.test('with a certificate: https and wss in TLS 1.3 only', async t => {
   const client = await RpcClient.connect(`wss://127.0.0.1:${port}/ws`, { ca })
   await client.call('authenticate', { auth_token: await service.token('viewer') })
   t.equal((await client.call('get_camera_list')).total, 1)
+  await eventually(async () => { if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready') }, 60_000)
+  const { streams } = await client.call('get_stream_url', { device: 'camera0' })
+  const status = (method: string, url: string): Promise<number | undefined> => new Promise((resolve, reject) => {
+    request(url, { ca, method, headers: { 'content-type': 'application/sdp' } }, response => {
+      response.resume()
+      resolve(response.statusCode)
+    }).once('error', reject).end()
+  })
+  t.match(streams, { hls: /^https:/, webrtc: /^https:/ }, 'a page served over https may not reach out over http')
+  t.equal(await status('GET', streams.hls), 302)
+  t.equal(await status('POST', streams.webrtc.split('?')[0]), 401)
   client.close()
   const old = tls({ port, host: '127.0.0.1', ca, maxVersion: 'TLSv1.2' })
   await t.rejects(once(old, 'secureConnect'), 'TLS 1.2 is refused')

@@ -15,6 +15,8 @@ export interface MediaMtxNetwork {
   readonly webrtcHosts: readonly string[]
   /** Origins of pages that may play HLS and WebRTC. */
   readonly allowedOrigins: readonly string[]
+  /** PEM files with which HLS and WebRTC signalling are served over https; null for plain http. */
+  readonly tls: { readonly certFile: string, readonly keyFile: string } | null
 }
 
 const LOOPBACK = '127.0.0.1'
@@ -45,10 +47,12 @@ export function mediaMtxConfig (network: MediaMtxNetwork, authUrl: string): Read
     hls: true,
     hlsAddress: at(network.hlsPort),
     hlsAllowOrigins: network.allowedOrigins,
+    ...encryption('hls', network.tls),
     webrtc: true,
     webrtcAddress: at(network.webrtcPort),
     webrtcLocalUDPAddress: at(network.webrtcUdpPort),
     webrtcAllowOrigins: network.allowedOrigins,
+    ...encryption('webrtc', network.tls),
     // Interface addresses would be offered to browsers although nothing listens there.
     webrtcIPsFromInterfaces: !onLoopback,
     webrtcAdditionalHosts: onLoopback ? [LOOPBACK] : network.webrtcHosts,
@@ -58,6 +62,10 @@ export function mediaMtxConfig (network: MediaMtxNetwork, authUrl: string): Read
     pprof: false,
     paths: {}
   }
+}
+
+function encryption (server: 'hls' | 'webrtc', tls: MediaMtxNetwork['tls']): Readonly<Record<string, unknown>> {
+  return tls === null ? {} : { [`${server}Encryption`]: true, [`${server}ServerCert`]: tls.certFile, [`${server}ServerKey`]: tls.keyFile }
 }
 
 export async function writeMediaMtxConfig (file: string, config: Readonly<Record<string, unknown>>): Promise<void> {

@@ -10,6 +10,8 @@ export interface StreamUrls {
 
 export interface StreamHosts {
   readonly host: string
+  /** How HLS and WebRTC signalling are served. RTSP has no TLS. */
+  readonly scheme: 'http' | 'https'
   readonly rtspPort: number
   readonly hlsPort: number
   readonly webrtcPort: number
@@ -22,7 +24,7 @@ export function streamUrls (hosts: StreamHosts, cameraId: string, token: string 
   const query = token === null ? '' : `?token=${token}`
   return {
     rtsp: `rtsp://${token === null ? '' : `viewer:${token}@`}${host}:${hosts.rtspPort}/${path}`,
-    hls: `http://${host}:${hosts.hlsPort}/${path}/index.m3u8${query}`,
-    webrtc: `http://${host}:${hosts.webrtcPort}/${path}/whep${query}`
+    hls: `${hosts.scheme}://${host}:${hosts.hlsPort}/${path}/index.m3u8${query}`,
+    webrtc: `${hosts.scheme}://${host}:${hosts.webrtcPort}/${path}/whep${query}`
   }
 }
