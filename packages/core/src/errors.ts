@@ -1,11 +1,5 @@
 import { defineError, type MartyErrorConstructor } from './marty-error.js'
 
-export const OptionInvalid: MartyErrorConstructor<'MARTY_CORE_OPT_INVALID'> = defineError({
-  code: 'MARTY_CORE_OPT_INVALID',
-  statusCode: 500,
-  message: 'An option of the guard is not valid'
-})
-
 /** Stops the start: a route or RPC method does not say who may call it. */
 export const RuleMissing: MartyErrorConstructor<'MARTY_CORE_RULE_MISSING'> = defineError({
   code: 'MARTY_CORE_RULE_MISSING',

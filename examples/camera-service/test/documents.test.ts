@@ -1,0 +1,62 @@
+import { execFile, spawn } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { dirname, join, relative, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { eventually, startService } from './running-service.js'
+
+// For a machine that hangs; nothing here is about speed.
+t.setTimeout(900_000)
+
+const root = resolve(import.meta.dirname, '../../..')
+const read = (file: string): string => readFileSync(join(root, file), 'utf8')
+
+t.test('what the documents take from the code is up to date', async t => {
+  await t.resolves(promisify(execFile)(process.execPath, [join(root, 'docs/generate.mjs'), '--check']))
+})
+
+t.test('links between the documents lead somewhere', async t => {
+  for (const file of documents(root)) {
+    for (const [, target] of readFileSync(file, 'utf8').matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)/g)) {
+      t.ok(existsSync(resolve(dirname(file), target!)), `${relative(root, file)} links to ${target}`)
+    }
+  }
+})
+
+t.test('every error is thrown somewhere', async t => {
+  for (const room of [...readdirSync(join(root, 'packages')).map(name => `packages/${name}/src`), ...['cameras', 'library', 'media', 'mediamtx'].map(name => `examples/camera-service/src/${name}`)]) {
+    if (!existsSync(join(root, room, 'errors.ts'))) continue
+    const home = room.startsWith('packages/') ? room : 'examples/camera-service/src'
+    const sources = sourcesOf(join(root, home)).filter(file => !file.endsWith('errors.ts')).map(file => readFileSync(file, 'utf8')).join('\n')
+    for (const [, name] of read(`${room}/errors.ts`).matchAll(/^export (?:const|class) (\w+)/gm)) t.match(sources, new RegExp(`\\bnew ${name}\\(`), `${room}: ${name}`)
+  }
+})
+
+t.test('the program in the README works as printed', async t => {
+  const service = await startService({ env: { CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' } })
+  const [, program] = /```js\n([\s\S]*?)```/.exec(read('README.md')) ?? []
+  const folder = await mkdtemp(join(import.meta.dirname, 'readme-'))
+  const file = join(folder, 'program.mjs')
+  await writeFile(file, program!.replace('127.0.0.1:8002', `127.0.0.1:${service.ports.SERVER_PORT}`))
+  const child = spawn(process.execPath, [file, await service.token('operator')])
+  let output = ''
+  child.stdout.on('data', chunk => { output += chunk })
+  child.stderr.on('data', chunk => { output += chunk })
+  await eventually(() => { if (!output.includes('"authenticated":true')) throw new Error(output) })
+  child.kill()
+  await rm(folder, { recursive: true })
+  await service.stop()
+})
+
+function documents (folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap(entry => {
+    if (['node_modules', 'dist', 'dist-test', '.git', '.cache', 'data'].includes(entry.name)) return []
+    const path = join(folder, entry.name)
+    return entry.isDirectory() ? documents(path) : entry.name.endsWith('.md') ? [path] : []
+  })
+}
+
+function sourcesOf (folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile() && entry.name.endsWith('.ts')).map(entry => join(entry.parentPath, entry.name))
+}
