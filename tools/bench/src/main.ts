@@ -1,0 +1,59 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { closest } from '@marty/core'
+import { guardBench } from './guard.bench.js'
+import { machine, type Plan, type Result, type Samples } from './harness.js'
+
+type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<{ metrics: Record<string, number>, samples: Samples }>
+
+const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: string }>> = {
+  guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' }
+}
+const FULL: Plan = { rounds: 40, sliceMs: 200 }
+const QUICK: Plan = { rounds: 12, sliceMs: 100 }
+
+const HELP = `Measures the shipped code side by side with its peers.
+
+  npm run bench -- NAME [--quick] [--json FILE]
+
+${Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(12)} ${about}`).join('\n')}
+
+  --quick      done within 45 s
+  --json FILE  writes machine, versions, metrics and samples
+  --help       this text
+
+Ratios compare what ran side by side; absolute figures hold for this machine only.
+Exit codes: 0 measured, 1 failed, 2 wrong arguments.`
+
+const out = (text: string): void => { process.stdout.write(text + '\n') }
+
+try {
+  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' } } })
+  if (values.help === true) out(HELP)
+  else await run(name, values.quick === true ? QUICK : FULL, values.json)
+} catch (error) {
+  const usage = error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
+  process.stderr.write((usage ? `${(error as Error).message}\n\n${HELP}` : String((error as Error).stack)) + '\n')
+  process.exitCode = usage ? 2 : 1
+}
+
+async function run (name: string | undefined, plan: Plan, file: string | undefined): Promise<void> {
+  const bench = BENCHES[name ?? '']
+  if (name === undefined || bench === undefined) {
+    const near = name === undefined ? null : closest(name, Object.keys(BENCHES))
+    throw new RangeError(name === undefined ? 'Say which bench.' : `There is no bench "${name}"` + (near === null ? '.' : `; did you mean "${near}"?`))
+  }
+  const progress = (done: number, of: number): void => {
+    if (process.stderr.isTTY) process.stderr.write(`\r${name}: round ${done} of ${of}${done === of ? '\n' : ''}`)
+  }
+  const { metrics, samples } = await bench.run(plan, progress)
+  const result: Result = { name, machine: machine(), versions: versions(), metrics, samples }
+  out(`${name} on ${result.machine.cpu}, ${result.machine.cores} cores, Node ${process.versions.node}`)
+  for (const [key, value] of Object.entries(metrics)) out(`  ${key.padEnd(24)} ${value.toPrecision(3)}`)
+  if (file !== undefined) writeFileSync(file, JSON.stringify(result, null, 2) + '\n')
+}
+
+function versions (): Record<string, string> {
+  const fastify = JSON.parse(readFileSync(new URL(import.meta.resolve('fastify/package.json')), 'utf8')) as { version: string }
+  return { node: process.versions.node, fastify: fastify.version }
+}
