@@ -3,7 +3,7 @@ import { RpcClient, RpcError } from './rpc.js'
 import { Session } from './session.js'
 import { toast } from './toasts.js'
 import { Wall } from './wall.js'
-import { inWords, when } from './words.js'
+import { inWords, until } from './words.js'
 
 const NOT_AUTHENTICATED = -32001
 const SESSION_ENDED = 'Your session has ended. Sign in with a new token.'
@@ -104,7 +104,7 @@ function showWall (connection) {
 function showAccount () {
   const { account } = session
   if (account === null) return
-  who.textContent = `Signed in as ${account.role}` + (account.expiresAt === null ? '' : ` until ${when(account.expiresAt)}`)
+  who.textContent = `Signed in as ${account.role}` + (account.expiresAt === null ? '' : ` until ${until(account.expiresAt)}`)
 }
 
 /** @param {string} reason */

@@ -53,7 +53,7 @@ export class CameraCard {
   #durationSelect = element('select', { class: 'select', 'data-testid': 'record-duration' },
     ...DURATIONS.map(([value, label]) => element('option', { value: value ?? '', selected: value === '60' }, label ?? '')))
 
-  #fullScreenButton = element('button', { type: 'button', class: 'full-screen', title: 'Full screen' }, '⛶')
+  #fullScreenButton = element('button', { type: 'button', class: 'full-screen', title: 'Full screen' })
 
   /**
    * @param {Camera} camera

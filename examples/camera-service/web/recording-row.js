@@ -31,7 +31,8 @@ export class RecordingRow {
   update (file) {
     this.#file = file
     const facts = [when(file.modified_time), file.duration === undefined ? null : duration(file.duration), size(file.file_size)]
-    setText(this.#facts, facts.filter(fact => fact !== null).join(' · '))
+    // Each fact stays in one piece; lines break between them.
+    setText(this.#facts, facts.filter(fact => fact !== null).map(fact => fact.replaceAll(' ', '\u00a0')).join(' · '))
     this.#button.setAttribute('aria-label', `Download the recording of ${this.#what.textContent}, ${when(file.modified_time)}`)
     this.node.title = file.filename
   }

@@ -82,6 +82,16 @@ export function when (moment) {
   return `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`
 }
 
+/**
+ * Hour and minute; with the day when that is not today.
+ * @param {number} moment milliseconds since the epoch
+ */
+export function until (moment) {
+  const date = new Date(moment)
+  const time = date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+  return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`
+}
+
 /** @param {string} text */
 function sentence (text) {
   const trimmed = text.trim()

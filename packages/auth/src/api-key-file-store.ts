@@ -97,9 +97,9 @@ function read (path: string): Snapshot {
 
 async function write (path: string, records: ReadonlyMap<string, ApiKeyRecord>): Promise<void> {
   const folder = dirname(path)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
   const temporary = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(6).toString('hex')}.tmp`)
   try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
     const file = await open(temporary, 'wx', 0o600)
     try {
       await file.writeFile(JSON.stringify({ version: 1, keys: [...records.values()] }, null, 2) + '\n')
@@ -116,7 +116,7 @@ async function write (path: string, records: ReadonlyMap<string, ApiKeyRecord>):
       await directory.close()
     }
   } catch (cause) {
-    await rm(temporary, { force: true })
+    await rm(temporary, { force: true }).catch(() => {})
     throw new ApiKeyStoreInvalid({ message: `The API key file cannot be written (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause })
   }
 }

@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process'
+import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import { text } from 'node:stream/consumers'
@@ -15,11 +17,23 @@ import { text } from 'node:stream/consumers'
 export async function runSetup (root, args, { env = {}, nodeArgs = [], asNobody = false } = {}) {
   const identity = asNobody && process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
   // tap loads itself into every child through NODE_OPTIONS, which an ordinary user cannot follow into our tree.
-  const command = ['-u', 'NODE_OPTIONS', process.execPath, ...nodeArgs, path.join(root, 'tools/setup/setup.mjs'), ...args]
+  const command = ['-u', 'NODE_OPTIONS', 'uid' in identity ? nodeForEverybody() : process.execPath, ...nodeArgs, path.join(root, 'tools/setup/setup.mjs'), ...args]
   const child = spawn('/usr/bin/env', command, {
     cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], ...identity
   })
   const ended = new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
   return { code: /** @type {number | null} */ (code), stdout, stderr }
+}
+
+/** This Node, where an ordinary user can run it: one that root installed below its own home is copied. */
+function nodeForEverybody () {
+  if (!process.execPath.startsWith(homedir() + path.sep)) return process.execPath
+  const folder = mkdtempSync(path.join(tmpdir(), 'node-'))
+  chmodSync(folder, 0o755)
+  process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
+  const copy = path.join(folder, 'node')
+  copyFileSync(process.execPath, copy)
+  chmodSync(copy, 0o755)
+  return copy
 }
