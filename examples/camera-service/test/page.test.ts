@@ -67,9 +67,10 @@ t.test('an operator signs in, sees the picture move, takes a snapshot and record
     client.close()
     if (recording !== true) throw new Error('not recording')
   })
-  if (process.env['PAGE_PICTURE'] !== undefined) await page.screenshot({ path: process.env['PAGE_PICTURE'] })
   await page.getByTestId('record-button').click()
   await page.getByTestId('recording-row').first().waitFor()
+  // The README's picture is made here: PAGE_PICTURE=docs/page.png node examples/camera-service/dist-test/page.test.js
+  if (process.env['PAGE_PICTURE'] !== undefined) await page.screenshot({ path: process.env['PAGE_PICTURE'] })
   await page.close()
 })
 
