@@ -8,7 +8,15 @@ import { eventually, ffprobe, startService } from './running-service.js'
 t.setTimeout(900_000)
 
 // One service for the whole file: it is started once, as an operator does, and driven through its doors only.
-const service = await startService({ env: { CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_VIEWER: '100000', CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_OPERATOR: '100000', CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_DEFAULT: '100000' } })
+const plenty = '100000'
+const service = await startService({
+  env: {
+    CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_DEFAULT: plenty,
+    CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_VIEWER: plenty,
+    CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_OPERATOR: plenty,
+    CAMERA_SERVICE_SECURITY_RATE_LIMITING_FAILED_LOGINS_PER_5_MINUTES: plenty
+  }
+})
 t.teardown(() => service.stop())
 
 const http = `http://127.0.0.1:${service.ports.SERVER_PORT}`
@@ -45,6 +53,20 @@ t.test('tokens that are altered, expired or nonsense are refused alike, and the 
   t.equal(await client.call('ping'), 'pong')
   client.close()
   t.notMatch(service.output(), good.slice(0, 60), 'no token is logged')
+})
+
+t.test('a token that expires while connected: the next call is refused, the connection stays and can sign in again', async t => {
+  const client = await service.connect()
+  const short = await service.token('viewer', '--ttl', '3s')
+  await client.call('authenticate', { auth_token: short })
+  t.equal((await client.call('get_camera_list')).total, 1)
+  const failure = await eventually(async () => await refused(client.call('get_camera_list')))
+  t.equal(failure.code, -32001)
+  t.equal((await refused(client.call('authenticate', { auth_token: short }))).code, -32001)
+  t.equal(await client.call('ping'), 'pong')
+  await client.call('authenticate', { auth_token: await service.token('viewer') })
+  t.equal((await client.call('get_camera_list')).total, 1)
+  client.close()
 })
 
 t.test('malformed messages get the standard errors and the connection is kept', async t => {
@@ -245,4 +267,27 @@ t.test('a session id brings a client back; secrets are private files', async t =
   t.equal(await mode('secrets/jwt.key'), 0o600)
   t.equal(await mode('secrets'), 0o700)
   t.equal(await mode('mediamtx.json'), 0o600)
+})
+
+t.test('nothing that opens anything is in the log or the audit trail', async t => {
+  const client = await service.connect()
+  const token = await service.token('operator')
+  const key = await service.apiKey('create', '--name', 'leak', '--role', 'viewer')
+  const { session_id: session } = await client.call('authenticate', { auth_token: token })
+  const { streams } = await client.call('get_stream_url', { device: 'camera0' })
+  await ffprobe(streams.rtsp, '-rtsp_transport', 'tcp')
+  await fetch(streams.hls)
+  await fetch(`${http}/auth/me?token=${token}`, { headers: { 'x-api-key': key } })
+  await fetch(`${http}/files/snapshots/nothing?token=${token}`, { headers: { authorization: `Bearer ${token}` } })
+  client.close()
+  const audit = await eventually(async () => {
+    const text = await readFile(join(service.dataDir, 'audit.log'), 'utf8')
+    if (!text.includes('take_snapshot')) throw new Error('the audit trail does not tell of the snapshot yet')
+    return text
+  })
+  const secrets = [token, token.split('.')[2]!, key.split('_')[3]!, session, new URL(streams.hls).searchParams.get('token')!, (await readFile(join(service.dataDir, 'secrets/jwt.key'), 'utf8')).trim()]
+  for (const secret of secrets) {
+    t.notOk(service.output().includes(secret), 'not in the log')
+    t.notOk(audit.includes(secret), 'not in the audit trail')
+  }
 })

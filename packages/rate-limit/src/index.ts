@@ -42,11 +42,22 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     stage: 'throttle',
     keys: ['limits'],
     compile: operation => charge(rulesOf(operation, resolved)),
-    // Whoever fails to authenticate pays the operation's address limits too, or failing would be the cheaper way to knock.
-    compileFailure: operation => resolved.onAuthenticationFailure.length === 0
-      ? null
-      : charge(union(rulesOf(operation, resolved).filter(name => resolved.rules.get(name)!.by.startsWith('address')), failureRules(operation)))
+    compileFailure (operation) {
+      const rules = rulesOf(operation, resolved)
+      // Without a credential nothing is guessed: an anonymous call like any other.
+      const anonymous = charge(rules)
+      // A wrong one costs the operation's address limits too, or failing would be the cheaper way to knock.
+      const guess = resolved.onAuthenticationFailure.length === 0
+        ? anonymous
+        : charge(union(rules.filter(name => resolved.rules.get(name)!.by.startsWith('address')), failureRules(operation)))
+      if (anonymous === null && guess === null) return null
+      return call => (isGuess(call) ? guess : anonymous)?.(call)
+    }
   })
+
+  function isGuess (call: Call): boolean {
+    return call.token !== null || (call.headers !== null && guard.hasCredential(call.headers))
+  }
 
   function charge (names: readonly string[]): CheckRun | null {
     if (names.length === 0) return null

@@ -26,7 +26,9 @@ export function readSuppressions (sources: readonly SourceFile[], rules: readonl
   return { suppressions, mistakes }
 }
 
-function commentsOf ({ text, uncommented, language }: SourceFile): { index: number, rule: string, reason: string }[] {
+function commentsOf ({ file, text, uncommented, language }: SourceFile): { index: number, rule: string, reason: string }[] {
+  // JSON has no comments.
+  if (file.endsWith('.json')) return []
   const opening = language === 'markdown' ? '<!--' : language === 'javascript' ? '(?://+|/?\\*+)' : '(?:#+|//+|/\\*+|<!--|;+)'
   const pattern = new RegExp(`${opening}[ \\t]*(marty-security-audit-ignore)\\b([^\\n]*)`, 'g')
   return [...text.matchAll(pattern)].flatMap(match => {
