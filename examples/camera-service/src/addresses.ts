@@ -11,7 +11,7 @@ export function advertisedHost (bound: string, configured: string): string {
 
 /** Where this service itself reaches a port bound on `bound`. */
 export function localHost (bound: string): string {
-  return isWildcard(bound) || isLoopback(bound) ? '127.0.0.1' : bound
+  return isWildcard(bound) || bound === 'localhost' ? '127.0.0.1' : bound
 }
 
 export function isWildcard (host: string): boolean {

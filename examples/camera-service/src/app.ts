@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
 import { health } from '@marty/health'
@@ -64,6 +65,8 @@ export class PortsBusy extends Error {
 
 /** A key to publish must be used at once: ffmpeg connects within a moment of its start. */
 const PUBLISH_KEY_MS = 30_000
+/** Longest silence of a running MediaMTX. */
+const MUTE_MS = 10_000
 /** A key with which this service itself takes a picture. */
 const OWN_READ_MS = 20_000
 
@@ -118,12 +121,14 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
       record: recorder.spec(camera.id)
     })),
     onRestarted: () => { publishers.restartAll() },
-    onObserved: paths => {
+    onObserved: (paths, rejected) => {
       publishers.observe(paths)
+      replaceIfMute(paths !== null)
       for (const camera of cameras.list()) {
         if (camera.source.kind !== 'rtsp') continue
-        const online = paths?.get(camera.id)?.online === true
-        if (paths !== null) cameras.report(camera.id, online ? 'CONNECTED' : 'DISCONNECTED', online ? '' : 'the camera cannot be reached')
+        if (rejected.has(camera.id)) cameras.report(camera.id, 'ERROR', 'the media server refuses the URL of this camera')
+        else if (paths?.get(camera.id)?.available === true) cameras.report(camera.id, 'CONNECTED', '')
+        else if (paths !== null) cameras.report(camera.id, 'DISCONNECTED', 'the camera cannot be reached')
       }
     }
   })
@@ -143,6 +148,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     log,
     target: camera => `rtsp://publisher:${authority.grantPublish(pathOf(camera.id), PUBLISH_KEY_MS).token}@${mtxHost}:${mediamtx.rtsp_port}/${pathOf(camera.id)}`,
     ready: camera => reconciler.observed()?.has(camera.id) === true,
+    onFlowing: camera => { authority.endPublish(pathOf(camera.id)) },
     report: (id, status, detail) => { cameras.report(id, status, detail) }
   })
 
@@ -182,6 +188,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     maxConnectionsPerAddress: server.max_connections_per_address,
     allowedOrigins: server.allowed_origins,
     sameOrigin: true,
+    authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
     describePrincipal: principal => {
       const session = principal.authenticatedBy === 'session' ? null : app.sessions?.create(principal)
       return {
@@ -204,10 +211,17 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     streamTokenMs: mediamtx.stream_token_seconds * 1000,
     maxRecordingSeconds: config.recording.max_duration_seconds,
     observed: () => reconciler.observed(),
-    snapshot: (camera, format, quality) => takeSnapshot(
-      { tools, library, storage, folder: settings.snapshots, timeoutMs: config.snapshots.timeout_seconds * 1000 },
-      { camera, format, quality, streamUrl: streamUrls({ ...hosts, host: mtxHost }, camera, authority.grantRead(pathOf(camera), 'camera-service', OWN_READ_MS).token).rtsp }
-    )
+    snapshot: async (camera, format, quality) => {
+      const { token } = authority.grantRead(pathOf(camera), 'camera-service', OWN_READ_MS)
+      try {
+        return await takeSnapshot(
+          { tools, library, storage, folder: settings.snapshots, timeoutMs: config.snapshots.timeout_seconds * 1000 },
+          { camera, format, quality, streamUrl: streamUrls({ ...hosts, host: mtxHost }, camera, token).rtsp }
+        )
+      } finally {
+        authority.endRead(token)
+      }
+    }
   }
   cameraMethods(app, parts)
   mediaMethods(app, parts)
@@ -243,13 +257,35 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const pidFile = join(dataDir, 'mediamtx.pid')
   const supervisor = found.binary === null
     ? null
-    : superviseMediaMtx({ binary: found.binary, configFile, pidFile, log, onStarted: () => { breaker.reset(); reconciler.poke().catch(() => {}) } })
+    : superviseMediaMtx({ binary: found.binary, configFile, prepare: () => writeMediaMtxConfig(configFile, mediaConfig()), pidFile, log, onStarted: () => { breaker.reset(); reconciler.poke().catch(() => {}) } })
+
+  const mediaConfig = () => mediaMtxConfig({
+    host: server.host,
+    rtspPort: mediamtx.rtsp_port,
+    hlsPort: mediamtx.hls_port,
+    webrtcPort: mediamtx.webrtc_port,
+    webrtcUdpPort: mediamtx.webrtc_udp_port,
+    apiPort: mediamtx.api_port,
+    metricsPort: mediamtx.metrics_port,
+    playbackPort: mediamtx.playback_port,
+    webrtcHosts: [hosts.host],
+    tls: tls === null ? null : { certFile: resolve(config.security.ssl.cert_file), keyFile: resolve(config.security.ssl.key_file) },
+    allowedOrigins: [...pageOrigins(scheme, portOf(app), server.host, hosts.host), ...server.allowed_origins]
+  }, `http://127.0.0.1:${portOf(mediaAuth)}${secretPath}`)
+  let heardAt = performance.now()
+  /** A MediaMTX that is there and says nothing, frozen or stuck, is ended; its supervisor starts another. */
+  function replaceIfMute (heard: boolean): void {
+    const now = performance.now()
+    if (heard || supervisor?.pid == null) heardAt = now
+    if (now - heardAt < MUTE_MS) return
+    heardAt = now
+    supervisor?.replace()
+  }
 
   const close = once(async () => {
     healthApp.health.drain()
     await Promise.allSettled([app.close(), cameras.stop()])
-    await recorder.close()
-    await publishers.stop()
+    await Promise.allSettled([recorder.close(), publishers.stop()])
     await reconciler.stop()
     await supervisor?.stop()
     await Promise.allSettled([mediaAuth.close(), healthApp.close(), redis?.close()])
@@ -262,25 +298,12 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     const busy = await waitForPorts(portsOf(config), leaving ? 5000 : 0)
     if (busy.length > 0) throw new PortsBusy(busy)
 
-    const authPort = portOf(await mediaAuth.listen({ host: '127.0.0.1', port: mediamtx.auth_port }))
-    const page = await app.listen({ host: server.host, port: server.port })
-    const healthUrl = await healthApp.listen({ host: server.host, port: config.health.port })
+    await mediaAuth.listen({ host: '127.0.0.1', port: mediamtx.auth_port })
+    await app.listen({ host: server.host, port: server.port })
+    await healthApp.listen({ host: server.host, port: config.health.port })
 
     await recorder.recover()
     if (supervisor !== null) {
-      await writeMediaMtxConfig(configFile, mediaMtxConfig({
-        host: server.host,
-        rtspPort: mediamtx.rtsp_port,
-        hlsPort: mediamtx.hls_port,
-        webrtcPort: mediamtx.webrtc_port,
-        webrtcUdpPort: mediamtx.webrtc_udp_port,
-        apiPort: mediamtx.api_port,
-        metricsPort: mediamtx.metrics_port,
-        playbackPort: mediamtx.playback_port,
-        webrtcHosts: [hosts.host],
-        tls: tls === null ? null : { certFile: resolve(config.security.ssl.cert_file), keyFile: resolve(config.security.ssl.key_file) },
-        allowedOrigins: [...pageOrigins(scheme, portOf(page), server.host, hosts.host), ...server.allowed_origins]
-      }, `http://127.0.0.1:${authPort}${secretPath}`))
       await supervisor.start()
       reconciler.start()
     }
@@ -290,9 +313,9 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
       app,
       warnings,
       addresses: {
-        page: `${scheme}://${advertised}:${portOf(page)}/`,
-        rpc: `${scheme === 'http' ? 'ws' : 'wss'}://${advertised}:${portOf(page)}${server.websocket_path}`,
-        health: `http://${advertised}:${portOf(healthUrl)}/health/system`
+        page: `${scheme}://${advertised}:${portOf(app)}/`,
+        rpc: `${scheme === 'http' ? 'ws' : 'wss'}://${advertised}:${portOf(app)}${server.websocket_path}`,
+        health: `http://${advertised}:${portOf(healthApp)}/health/system`
       },
       close
     }
@@ -302,8 +325,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   }
 }
 
-function portOf (address: string): number {
-  return Number(new URL(address).port)
+function portOf (app: FastifyInstance): number {
+  return (app.server.address() as AddressInfo).port
 }
 
 function once (action: () => Promise<void>): () => Promise<void> {

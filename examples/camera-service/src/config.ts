@@ -1,5 +1,9 @@
 import { Type, type Static } from 'typebox'
 
+// What MediaMTX takes for an URL (RFC 3986): anything else in a user or password has to be percent-encoded.
+const UNRESERVED = "(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+const RTSP_URL = `^rtsps?://(?:${UNRESERVED}+(?::${UNRESERVED}*)?@)?(?:[A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])(?::(?:[1-9]\\d{0,3}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5]))?(?:/(?:${UNRESERVED}|[:@/?])*)?$`
+
 /** Everything `camera-service.yaml` may say. The defaults are the service's own; the file repeats them with comments. */
 export const configSchema = Type.Object({
   environment: Type.Union([Type.Literal('development'), Type.Literal('staging'), Type.Literal('production')], {
@@ -10,9 +14,10 @@ export const configSchema = Type.Object({
     host: Type.String({ default: '127.0.0.1', minLength: 1, description: 'Address of HTTP, WebSocket, health and media ports. 0.0.0.0 opens them all to the network.' }),
     public_host: Type.String({ default: '', description: 'Host name in the URLs given to clients. Empty: the address they are served from.' }),
     port: Type.Integer({ default: 8002, minimum: 0, maximum: 65535, description: 'HTTP and WebSocket.' }),
-    websocket_path: Type.String({ default: '/ws', pattern: '^/[A-Za-z0-9/_-]*$', description: 'Path of the JSON-RPC WebSocket.' }),
+    websocket_path: Type.String({ default: '/ws', pattern: '^/(?!(rpc|auth/me)$)[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$', description: 'Path of the JSON-RPC WebSocket.' }),
     max_connections: Type.Integer({ default: 100, minimum: 1, maximum: 100000, description: 'WebSocket clients at once.' }),
     max_connections_per_address: Type.Integer({ default: 100, minimum: 1, maximum: 100000, description: 'WebSocket clients at once from one address.' }),
+    authentication_timeout_seconds: Type.Number({ default: 30, minimum: 1, maximum: 3600, description: 'A WebSocket client that has not signed in by then is disconnected.' }),
     allowed_origins: Type.Array(Type.String({ minLength: 1 }), { default: [], description: 'Origins of other pages that may connect; the service\'s own page always may.' }),
     shutdown_timeout_seconds: Type.Number({ default: 10, minimum: 1, maximum: 300, description: 'Longest orderly shutdown.' })
   }, { additionalProperties: false, description: 'Where the service listens.' }),
@@ -74,7 +79,7 @@ export const configSchema = Type.Object({
     }),
     network: Type.Array(Type.Object({
       name: Type.String({ minLength: 1, maxLength: 100, description: 'Name shown to people.' }),
-      url: Type.String({ pattern: '^rtsps?://[^\\s]+$', secret: true, description: 'rtsp:// or rtsps:// URL; it may carry user and password.' })
+      url: Type.String({ pattern: RTSP_URL, secret: true, description: 'rtsp:// or rtsps:// URL; it may carry user and password, percent-encoded where they hold anything but letters, digits and ._~-' })
     }, { additionalProperties: false }), { default: [], description: 'Network cameras.' })
   }, { additionalProperties: false, description: 'Where cameras come from.' }),
   recording: Type.Object({

@@ -30,7 +30,7 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
       if (version === null) return { status: 'unhealthy', details: missing }
       const paths = sources.observed()
       if (paths === null) return { status: 'unhealthy', details: 'MediaMTX does not answer; it is being started again' }
-      const online = [...paths.values()].filter(path => path.online).length
+      const online = [...paths.values()].filter(path => path.available).length
       return { status: 'healthy', details: `MediaMTX ${version}, ${online} of ${paths.size} streams online, ${restarts()} restarts` }
     },
     async cameras () {

@@ -9,10 +9,11 @@ const fail = (text: string): never => {
 }
 
 const settings = load()
-const service = await start(settings)
-announce(service)
-
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { shutDown(signal) })
+const starting = start(settings)
+// Before the first child exists: a signal during the start, or a second one, must not leave any behind.
+let closing = false
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => { shutDown(signal) })
+announce(await starting)
 
 function load (): Settings {
   try {
@@ -33,6 +34,7 @@ async function start (settings: Settings): Promise<CameraService> {
 }
 
 function announce ({ addresses, warnings }: CameraService): void {
+  if (closing) return
   for (const warning of warnings) out(`Warning: ${warning}`)
   out([
     '',
@@ -45,18 +47,13 @@ function announce ({ addresses, warnings }: CameraService): void {
 }
 
 function shutDown (signal: NodeJS.Signals): void {
-  const { app } = service
-  app.log.info({ signal }, 'closing')
+  if (closing) return
+  closing = true
   const seconds = settings.config.server.shutdown_timeout_seconds
-  const deadline = setTimeout(() => {
-    app.log.error(`not closed after ${seconds} s; giving up`)
-    process.exit(1)
-  }, seconds * 1000)
-  service.close().then(() => {
-    clearTimeout(deadline)
+  setTimeout(() => { fail(`Not closed ${seconds} s after ${signal}: ending at once. Recordings under way are finished at the next start.`) }, seconds * 1000).unref()
+  starting.then(async service => {
+    service.app.log.info({ signal }, 'closing')
+    await service.close()
     process.exit(0)
-  }, (error: unknown) => {
-    app.log.error({ err: error }, 'the service could not be closed in order')
-    process.exit(1)
-  })
+  }).catch((error: unknown) => { fail(`The service could not be closed in order: ${String(error)}`) })
 }

@@ -142,3 +142,69 @@ t.test('without ffmpeg and MediaMTX the service starts, says what to install, an
   client.close()
   await service.stop()
 })
+
+t.test('a second service on the same data folder is refused, and the first goes on undisturbed', async t => {
+  const first = await startService()
+  const client = await first.connect('operator')
+  const pid = await eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
+    return await readFile(join(first.dataDir, 'mediamtx.pid'), 'utf8')
+  }, 60_000)
+  for (const ports of [first.ports, await freePorts()]) {
+    const second = await startService({ dataDir: first.dataDir, ports, dontWait: true })
+    t.match(await second.exited, { code: 1 })
+    t.match(second.output(), 'is in use: another camera service runs on the same data_dir')
+  }
+  t.equal(await readFile(join(first.dataDir, 'mediamtx.pid'), 'utf8'), pid)
+  t.equal((await client.call('get_camera_status', { device: 'camera0' })).stream_status, 'READY')
+  client.close()
+  await first.stop()
+})
+
+t.test('signals during the start and in a row leave nothing behind', async t => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
+  const early = await startService({ dataDir, dontWait: true })
+  await eventually(() => { if (!early.output().includes('policy loaded')) throw new Error('not begun') })
+  for (let i = 0; i < 3; i++) early.process.kill('SIGTERM')
+  t.match(await early.exited, { code: 0 })
+  t.same(await processesMentioning(dataDir), [])
+
+  const service = await startService({ dataDir })
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGTERM'] as const) service.process.kill(signal)
+  t.match(await service.exited, { code: 0 })
+  t.same(await processesMentioning(dataDir), [])
+  t.same(await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`), [])
+})
+
+t.test('a frozen MediaMTX is replaced; calls fail at once with -32050, and health says so', async t => {
+  const service = await startService()
+  const client = await service.connect('operator')
+  const untilReady = (): Promise<void> => eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
+  }, 60_000)
+  await untilReady()
+  const pid = Number(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'))
+  process.kill(pid, 'SIGSTOP')
+  await eventually(async () => { if ((await health(service, 'mediamtx')).status !== 503) throw new Error('not seen yet') })
+  await t.rejects(client.call('take_snapshot', { device: 'camera0' }), { code: -32050 })
+  await eventually(async () => {
+    if (Number(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8').catch(() => pid)) === pid) throw new Error('not replaced yet')
+  }, 60_000)
+  await untilReady()
+  client.close()
+  await service.stop()
+})
+
+t.test('the environment does not overrule the media server\'s configuration, and its children do not get our secrets', async t => {
+  const service = await startService({ env: { MTX_AUTHMETHOD: 'internal', MTX_API: 'no', CAMERA_SERVICE_JWT_SECRET: 'a secret nobody else should ever see' } })
+  const client = await service.connect('viewer')
+  await eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
+  }, 60_000)
+  await t.rejects(ffprobe(`rtsp://127.0.0.1:${service.ports.MEDIAMTX_RTSP_PORT}/cs/camera0`, '-rtsp_transport', 'tcp'), /401/)
+  for (const pid of [...await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`), Number(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'))]) {
+    t.notMatch(await readFile(`/proc/${pid}/environ`, 'utf8'), /SECRET|MTX_/)
+  }
+  client.close()
+  await service.stop()
+})

@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import type { Audit } from './audit.js'
 import { auditRequiredCheck, auditRuleCheck } from './checks.js'
 import { recordHttpOutcomes } from './http-success.js'
+import { createLimitSampler } from './limit-sampler.js'
 import { resolveOptions, type AuditOptions } from './options.js'
 import { createRecorder } from './record.js'
 import { createRuleFilter } from './rule-filter.js'
@@ -47,12 +48,16 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
     }
   }
   fastify.decorate('audit', audit)
-  guard.addSink(async event => { if (concerns(event)) await record(event) })
+  const sampler = createLimitSampler(event => { void record(event).catch(() => {}) })
+  guard.addSink(async event => {
+    if (concerns(event) && (event.type !== 'limit' || sampler.isFirst(event))) await record(event)
+  })
   guard.addCheck(auditRequiredCheck(record))
   recordHttpOutcomes(fastify, record)
 
   fastify.addHook('onReady', async () => { await record(lifecycle('service.start')).catch(() => {}) })
   fastify.addHook('onClose', async () => {
+    sampler.close()
     void record(lifecycle('service.stop')).catch(() => {})
     await writer.close().catch((error: unknown) => { fastify.log.error({ err: error }, 'the audit log was not closed properly') })
   })

@@ -31,6 +31,7 @@ export interface ConnectionSource {
 export const CLOSE = {
   goingAway: 1001,
   unsupportedData: 1003,
+  policyViolation: 1008,
   messageTooBig: 1009,
   tryAgainLater: 1013,
   authenticationTimeout: 4401
@@ -57,6 +58,8 @@ export class Connection implements RpcConnection, Peer {
   #whenIdle: (() => void) | null = null
   #unansweredPings = 0
   #calls = 0
+  /** In a row. */
+  #refusals = 0
   #deadline: NodeJS.Timeout | null = null
 
   constructor (socket: WebSocket, source: ConnectionSource, dispatcher: Dispatcher, options: ResolvedOptions) {
@@ -91,6 +94,10 @@ export class Connection implements RpcConnection, Peer {
   settle (before: Principal, after: Principal): void {
     // Somebody may have authenticated anew while the check ran.
     if (after === ANONYMOUS && this.#credential === before) this.#credential = ANONYMOUS
+  }
+
+  countRefusal (limited: boolean): void {
+    this.#refusals = limited ? this.#refusals + 1 : 0
   }
 
   notify (method: string, params?: object): boolean {
@@ -160,12 +167,20 @@ export class Connection implements RpcConnection, Peer {
         this.#running--
         if (authenticates) this.#authenticating = false
         if (answer !== null) this.send(answer)
+        if (this.#refusals >= this.#options.maxRefusals) this.#giveUp()
         if (this.#running === 0) this.#whenIdle?.()
         this.#work()
       })
     }
     if (this.#queue.length > 0) this.#socket.pause()
     else if (this.#socket.isPaused) this.#socket.resume()
+  }
+
+  /** Each refusal costs us work and the client nothing. */
+  #giveUp (): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    this.log.info('connection closed: too many calls refused in a row')
+    this.close(CLOSE.policyViolation, 'too many calls refused in a row')
   }
 
   #end (): void {

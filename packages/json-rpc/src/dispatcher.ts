@@ -19,6 +19,8 @@ export interface Peer {
   nextCallId (): string
   /** Tells what the checks found out about the principal a call started with. */
   settle (before: Principal, after: Principal): void
+  /** Told of each call how it ended: `limited` when a limit refused it. */
+  countRefusal (limited: boolean): void
 }
 
 export interface Dispatcher {
@@ -48,8 +50,10 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     const callId = peer.nextCallId()
     try {
       const result = await call(element, callId, peer)
+      peer.countRefusal(false)
       return element.id === undefined ? null : writeResult(element.id, result)
     } catch (error) {
+      peer.countRefusal(error instanceof MartyError && error.statusCode === 429)
       const answer = writeFailure(element, callId, error, peer.log)
       return element.id === undefined ? null : answer
     }
@@ -133,7 +137,8 @@ function writeFailure (element: RpcRequest | RpcMistake, callId: string, error: 
   const id = element.id ?? null
   const method = 'mistake' in element ? null : element.method.slice(0, 64)
   if (error instanceof MartyError && error.statusCode !== 500) {
-    log.info({ request_id: callId, method, code: error.code }, 'call refused')
+    // Refusals are free for whoever sends the calls, so they may not fill the log; the security ones go to the sinks.
+    log.debug({ request_id: callId, method, code: error.code }, 'call refused')
     try {
       return writeError(id, error.rpcCode, error.message, { ...error.data, code: error.code, request_id: callId })
     } catch (unwritable) {

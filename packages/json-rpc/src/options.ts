@@ -1,4 +1,4 @@
-import { closest, type Principal } from '@marty/core'
+import { closest, type Principal, type SecurityRule } from '@marty/core'
 import { OptionInvalid } from './errors.js'
 
 export interface JsonRpcOptions {
@@ -65,10 +65,26 @@ export interface JsonRpcOptions {
    */
   readonly maxBufferedBytes?: number
   /**
+   * Calls refused by a limit (429) in a row; after so many a connection is closed with 1008.
+   * @default 100
+   */
+  readonly maxRefusals?: number
+  /**
+   * The rule of the two routes that carry messages. It is public, as each call has its own rule; `limits: false` in it
+   * lets an address that has used up its limits connect with a valid credential.
+   * @default { public: true }
+   */
+  readonly transportSecurity?: SecurityRule
+  /**
    * Time between pings in milliseconds. A connection that leaves two unanswered is terminated.
    * @default 30000
    */
   readonly pingIntervalMs?: number
+  /**
+   * Time in milliseconds from an upgrade request until it is accepted or hung up on.
+   * @default 10000
+   */
+  readonly upgradeTimeoutMs?: number
   /**
    * Time in milliseconds within which a connection must authenticate or be closed with 4401; 0 for no such limit.
    * @default 0
@@ -106,7 +122,10 @@ const DEFAULTS: ResolvedOptions = {
   maxDepth: 16,
   maxConcurrent: 16,
   maxBufferedBytes: 1024 * 1024,
+  maxRefusals: 100,
+  transportSecurity: Object.freeze({ public: true }),
   pingIntervalMs: 30_000,
+  upgradeTimeoutMs: 10_000,
   authenticationTimeoutMs: 0,
   shutdownGraceMs: 5_000,
   authenticateMethod: 'authenticate',
@@ -130,7 +149,9 @@ const SMALLEST: Readonly<Record<string, number>> = {
   maxDepth: 1,
   maxConcurrent: 1,
   maxBufferedBytes: 1,
+  maxRefusals: 1,
   pingIntervalMs: 1,
+  upgradeTimeoutMs: 1,
   authenticationTimeoutMs: 0,
   shutdownGraceMs: 0
 }
@@ -158,9 +179,10 @@ export function resolveOptions (given: JsonRpcOptions): ResolvedOptions {
   if (typeof options.sameOrigin !== 'boolean') throw new OptionInvalid('sameOrigin must be true or false')
   if (!Array.isArray(options.allowedOrigins)) throw new OptionInvalid('allowedOrigins must be a list of origins')
   for (const origin of options.allowedOrigins) assertOrigin(origin)
+  assertPublic(options.transportSecurity)
   if (typeof options.authenticateMethod !== 'string') throw new OptionInvalid('authenticateMethod must be the name of a method')
   if (typeof options.describePrincipal !== 'function') throw new OptionInvalid('describePrincipal must be a function')
-  return Object.freeze({ ...options, allowedOrigins: Object.freeze([...options.allowedOrigins]) })
+  return Object.freeze({ ...options, allowedOrigins: Object.freeze([...options.allowedOrigins]), transportSecurity: Object.freeze({ ...options.transportSecurity }) })
 }
 
 function definedOf (given: JsonRpcOptions): JsonRpcOptions {
@@ -170,6 +192,12 @@ function definedOf (given: JsonRpcOptions): JsonRpcOptions {
 function assertPath (name: string, path: unknown): void {
   if (typeof path === 'string' && /^\/[^?#*:\s]*$/.test(path)) return
   throw new OptionInvalid(`${name} must be a plain path such as "/ws", without parameters`)
+}
+
+function assertPublic (rule: SecurityRule | null): void {
+  // Who may call is said by each method; whoever may not connect could not authenticate either.
+  if (typeof rule === 'object' && rule?.public === true) return
+  throw new OptionInvalid('transportSecurity must be a rule with public: true, such as { public: true, limits: false }')
 }
 
 function assertOrigin (origin: unknown): void {

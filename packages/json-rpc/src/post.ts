@@ -12,7 +12,7 @@ export async function servePost (fastify: FastifyInstance, path: string, dispatc
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => { done(null, body) })
     scope.post<{ Body: string }>(path, {
-      config: { security: { public: true } },
+      config: { security: options.transportSecurity },
       bodyLimit: options.maxPayloadBytes,
       onRequest: async request => { assertOriginAllowed(request, options) }
     }, async (request, reply) => {
@@ -46,4 +46,7 @@ class PostPeer implements Peer {
   nextCallId (): string { return `${this.#id}.${++this.#calls}` }
 
   settle (_before: Principal, after: Principal): void { this.credential = after }
+
+  // One request has at most `maxBatch` calls, and the next is another peer.
+  countRefusal (): void {}
 }

@@ -8,6 +8,7 @@ import type { Dispatcher } from './dispatcher.js'
 import { UpgradeRequired, UpgradeUnexpected, WebSocketTaken } from './errors.js'
 import { assertOriginAllowed } from './origin.js'
 import type { ResolvedOptions } from './options.js'
+import { watchUpgrades, type PendingUpgrades } from './pending-upgrades.js'
 
 export interface UpgradeParts {
   readonly guard: Guard
@@ -38,16 +39,19 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
     clientTracking: false,
     closeTimeout: CLOSE_TIMEOUT_MS
   }
+  let pending: PendingUpgrades | null = null
   await fastify.register(websocket, {
     options: server,
     // ws closes the connection itself with the right code; terminating it here would swallow that.
     errorHandler: (error, _socket, request) => { request.log.info({ err: error }, 'connection failed') },
     preClose: async () => {
       await connections.shutdown()
+      pending?.close()
       fastify.websocketServer.close()
     }
   })
 
+  pending = watchUpgrades(fastify, options.upgradeTimeoutMs)
   refuseElsewhere(fastify)
   // @fastify/websocket hangs up on refused upgrades only when its own hook has seen them; the guard's runs before it.
   fastify.addHook('onResponse', async ({ raw }: { raw: IncomingMessage & { readonly upgrade?: boolean } }) => {
@@ -59,7 +63,7 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
 
   fastify.get(options.path, {
     websocket: true,
-    config: { security: { public: true } },
+    config: { security: options.transportSecurity },
     preValidation: async request => {
       if (!request.ws) throw new UpgradeRequired({ headers: { upgrade: 'websocket' } })
       assertOriginAllowed(request, options)

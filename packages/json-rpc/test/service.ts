@@ -12,6 +12,8 @@ import { jsonRpc, type JsonRpcOptions } from '@marty/json-rpc'
 declare module '@marty/core' {
   interface SecurityRule {
     readonly testRole?: string
+    /** The routes of the transport are limited to nothing unless it is false. */
+    readonly testLimit?: false
     readonly audit?: 'all'
   }
 }
@@ -36,10 +38,12 @@ export interface ServiceOptions extends JsonRpcOptions {
   readonly lifetimeMs?: number
   /** Failed authentications after which the answer is 429. */
   readonly maxFailures?: number
+  /** Names of operations that the throttle check refuses with 429. */
+  readonly limited?: readonly string[]
   readonly fastify?: FastifyServerOptions
 }
 
-export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures = Infinity, fastify, ...options }: ServiceOptions = {}): Promise<Service> {
+export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures = Infinity, limited = [], fastify, ...options }: ServiceOptions = {}): Promise<Service> {
   const logs: string[] = []
   const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { logs.push(line) } } }, ...fastify }) as FastifyInstance
   t.teardown(async () => { await app.close() })
@@ -73,10 +77,21 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
     name: 'test-limit',
     stage: 'throttle',
     keys: [],
-    compile: ({ name, transport }) => transport === 'http' ? null : () => { throttled.push(name) },
+    compile: ({ name, transport }) => transport === 'http'
+      ? null
+      : () => {
+          throttled.push(name)
+          if (limited.includes(name)) throw new Limited()
+        },
     compileFailure: () => () => {
       if (++failures > maxFailures) throw new Limited({ headers: { 'retry-after': '7' }, data: { retry_after_ms: 7000 } })
     }
+  })
+  guard.addCheck({
+    name: 'test-transport-limit',
+    stage: 'throttle',
+    keys: ['testLimit'],
+    compile: ({ transport, rule: { testLimit } }) => transport === 'http' && limited.includes('transport') && testLimit !== false ? () => { throw new Limited() } : null
   })
   guard.addCheck({ name: 'test-audit', stage: 'admit', keys: ['audit'], compile: () => null })
   await app.register(jsonRpc, options)

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { startChild, type Child } from '../media/child.js'
-import { redactUrls } from '../media/ffmpeg.js'
+import { redactUrls } from '../media/redact-urls.js'
 import type { Camera } from './camera.js'
 import { encodeArgs } from './encode-args.js'
 
@@ -20,12 +20,14 @@ export interface PublisherOptions {
   /** Whether the media server is there to publish to. */
   readonly ready: () => boolean
   readonly report: (status: 'CONNECTED' | 'ERROR', detail: string) => void
+  /** The stream has begun, so the key in `target` has served. */
+  readonly onFlowing: () => void
   readonly log: FastifyBaseLogger
 }
 
 /** Keeps one ffmpeg sending one local camera to the media server, for as long as the camera is there. */
 export interface Publisher {
-  /** What the media server has received so far; null when the path is not online. */
+  /** What the media server has received so far; null when it receives nothing. */
   observe (inboundBytes: number | null): void
   /** Ends the current ffmpeg so that a new one connects: the media server has restarted. */
   restart (): void
@@ -99,12 +101,16 @@ export function startPublisher (options: PublisherOptions): Publisher {
         lastGrowth = now
         lastBytes = inboundBytes
         if (failures > 0 && child !== null) failures = 0
+        options.onFlowing()
         report('CONNECTED', '')
-      } else if (child !== null && now - lastGrowth > STALL_MS) {
-        log.warn('the stream stands still; starting ffmpeg again')
-        lastGrowth = now
-        void child.stop(1000)
+        return
       }
+      if (now - lastGrowth <= STALL_MS) return
+      report('ERROR', failures >= FAILURES_TO_ERROR ? plainWords(lastWords) : 'no picture arrives')
+      if (child === null || inboundBytes === null) return
+      log.warn('the stream stands still; starting ffmpeg again')
+      lastGrowth = now
+      void child.stop(1000)
     },
     restart () {
       failures = 0

@@ -9,6 +9,8 @@ export interface PublishersOptions {
   readonly target: (camera: Camera) => string
   /** Whether the media server is there and has the camera's path. */
   readonly ready: (camera: Camera) => boolean
+  /** A camera's stream has begun. */
+  readonly onFlowing: (camera: Camera) => void
   readonly report: (id: string, status: 'CONNECTED' | 'ERROR', detail: string) => void
   readonly log: FastifyBaseLogger
 }
@@ -55,6 +57,7 @@ export function createPublishers (options: PublishersOptions): Publishers {
         log: options.log,
         target: () => options.target(camera),
         ready: () => options.ready(camera),
+        onFlowing: () => { options.onFlowing(camera) },
         report: (status, detail) => { options.report(camera.id, status, detail) }
       })
     })
@@ -78,7 +81,7 @@ export function createPublishers (options: PublishersOptions): Publishers {
     observe (paths) {
       for (const [id, { publisher }] of publishers) {
         const path = paths?.get(id)
-        publisher.observe(path?.online === true ? path.inboundBytes : null)
+        publisher.observe(path?.available === true ? path.inboundBytes : null)
       }
     },
     restartAll () { for (const { publisher } of publishers.values()) publisher.restart() },

@@ -9,5 +9,5 @@ export const FileNotFound: MartyErrorConstructor<'MARTY_CAMERA_FILE_NOT_FOUND'> 
 export const StorageFull: MartyErrorConstructor<'MARTY_CAMERA_STORAGE_FULL'> = defineError({
   code: 'MARTY_CAMERA_STORAGE_FULL',
   statusCode: 507,
-  message: 'There is too little free space to store more'
+  message: 'Nothing more can be stored: there is too little free space, or the disk cannot be written'
 })

@@ -76,11 +76,7 @@ interface FileRow {
 
 /** Opens or creates the library. `:memory:` keeps nothing. */
 export function openLibrary (file: string): Library {
-  const db = new Database(file)
-  db.exec('PRAGMA journal_mode = WAL')
-  db.exec('PRAGMA synchronous = FULL')
-  db.exec('PRAGMA busy_timeout = 5000')
-  db.exec(SCHEMA)
+  const db = openAlone(file)
 
   const insertFile = db.prepare('INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
   const addFile = (file: FileRecord): void => {
@@ -123,6 +119,24 @@ export function openLibrary (file: string): Library {
       })()
     },
     close () { db.close() }
+  }
+}
+
+/** One process at a time: the lock is SQLite's, so it ends with its holder however that ends. */
+function openAlone (file: string): Database.Database {
+  const db = new Database(file)
+  try {
+    db.exec('PRAGMA locking_mode = EXCLUSIVE')
+    db.exec('PRAGMA journal_mode = WAL')
+    db.exec('PRAGMA synchronous = FULL')
+    db.exec(SCHEMA)
+    return db
+  } catch (error) {
+    db.close()
+    if (/locked|busy/i.test(String((error as { code?: string }).code) + (error as Error).message)) {
+      throw new Error(`${file} is in use: another camera service runs on the same data_dir. End it, or give this one a data_dir and ports of its own`)
+    }
+    throw error
   }
 }
 

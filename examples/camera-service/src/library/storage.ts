@@ -40,3 +40,9 @@ export function useStorage (folder: string, warnPercent: number, blockPercent: n
     }
   }
 }
+
+/** Errors that mean the disk takes nothing more, told as such; any other as it is. */
+export function asStorageError (error: unknown): unknown {
+  const code = String((error as { code?: unknown } | null)?.code)
+  return ['ENOSPC', 'EDQUOT', 'EROFS'].includes(code) || /^SQLITE_(FULL|READONLY|IOERR)/.test(code) ? new StorageFull({ cause: error }) : error
+}

@@ -1,6 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { childEnvironment } from './child-environment.js'
+
+// Whatever ends this process ends its children: nobody else would.
+const groups = new Set<number>()
+process.on('exit', () => { for (const pid of groups) signalGroup(pid, 'SIGKILL') })
 
 export interface ChildOptions {
   readonly command: string
@@ -22,7 +27,7 @@ export interface Child {
 
 /** Starts a program without a shell. Rejects when it cannot be started at all. */
 export async function startChild ({ command, args, cwd, onLine = () => {} }: ChildOptions): Promise<Child> {
-  const child: ChildProcess = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, ...(cwd === undefined ? {} : { cwd }) })
+  const child: ChildProcess = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: childEnvironment(), ...(cwd === undefined ? {} : { cwd }) })
   for (const stream of [child.stdout, child.stderr]) {
     if (stream !== null) createInterface({ input: stream }).on('line', onLine)
   }
@@ -39,12 +44,8 @@ export async function startChild ({ command, args, cwd, onLine = () => {} }: Chi
   ])
   child.on('error', () => { /* a failed kill is seen by the process still running */ })
   const pid = child.pid!
-
-  const signalGroup = (signal: NodeJS.Signals): void => {
-    try {
-      process.kill(-pid, signal)
-    } catch { /* already gone */ }
-  }
+  groups.add(pid)
+  void ended.then(() => { groups.delete(pid) })
 
   return {
     pid,
@@ -53,12 +54,18 @@ export async function startChild ({ command, args, cwd, onLine = () => {} }: Chi
     async stop (graceMs = 3000) {
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const) {
         if (!running) return
-        signalGroup(signal)
+        signalGroup(pid, signal)
         await Promise.race([ended, delay(graceMs)])
       }
       await ended
     }
   }
+}
+
+function signalGroup (pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal)
+  } catch { /* already gone */ }
 }
 
 function delay (ms: number): Promise<void> {

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
+import { childEnvironment } from './child-environment.js'
 import { FfmpegFailed } from './errors.js'
+import { redactUrls } from './redact-urls.js'
 
 const run = promisify(execFile)
 
@@ -18,7 +20,7 @@ export function useFfmpeg (ffmpeg: string, ffprobe: string): Ffmpeg {
     ffprobe,
     async version () {
       try {
-        const { stdout } = await run(ffmpeg, ['-version'], { timeout: 5000 })
+        const { stdout } = await run(ffmpeg, ['-version'], { timeout: 5000, env: childEnvironment() })
         return /^ffmpeg version (\S+)/.exec(stdout)?.[1] ?? 'unknown'
       } catch {
         return null
@@ -43,13 +45,8 @@ export async function probe (tools: Ffmpeg, file: string): Promise<MediaFacts> {
 /** Runs one of the programs to its end within a deadline; argument lists only, never a shell. */
 export async function bounded (command: string, args: readonly string[], timeoutMs: number): Promise<{ readonly stdout: string }> {
   try {
-    return await run(command, args as string[], { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 << 20 })
+    return await run(command, args as string[], { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 << 20, env: childEnvironment() })
   } catch (error) {
     throw new FfmpegFailed({ cause: new Error(redactUrls(String((error as { stderr?: string }).stderr || (error as Error).message)).slice(-2000)) })
   }
-}
-
-/** Credentials in URLs must not reach a log, which is where ffmpeg's own words go. */
-export function redactUrls (text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/gi, '$1***@').replace(/([?&](?:token|jwt|pass(?:word)?)=)[^&\s]*/gi, '$1***')
 }

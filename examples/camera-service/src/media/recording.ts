@@ -3,7 +3,7 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import type { FileRecord, Library, OpenRecording } from '../library/index.js'
-import type { Storage } from '../library/storage.js'
+import { asStorageError, type Storage } from '../library/storage.js'
 import type { RecordSpec } from '../mediamtx/path-spec.js'
 import { AlreadyRecording, NotRecording, RecordingFailed } from './errors.js'
 import { probe, type Ffmpeg } from './ffmpeg.js'
@@ -49,10 +49,29 @@ export interface Recorder {
 
 interface Active { readonly recording: OpenRecording, timer: NodeJS.Timeout | undefined, finishing: Promise<FinishedRecording> | null }
 
+/** How often the space left is looked at while something is recorded. */
+const SPACE_CHECK_MS = 5000
+
 export function createRecorder (options: RecordingOptions): Recorder {
   const { library, storage, tools, folder, log, apply, onEvent, startTimeoutMs = 10_000 } = options
   const active = new Map<string, Active>()
   const recording = new Set<string>()
+
+  const spaceCheck = setInterval(() => {
+    if (active.size === 0) return
+    storage.assertSpace().catch((error: unknown) => {
+      log.error({ err: error }, 'too little space is left: recordings are finished')
+      finishAll().catch(() => { /* each has told of its own failure */ })
+    })
+  }, SPACE_CHECK_MS)
+  spaceCheck.unref()
+
+  async function finishAll (): Promise<void> {
+    await Promise.allSettled([...active.values()].map(entry => {
+      entry.finishing ??= finish(entry)
+      return entry.finishing
+    }))
+  }
 
   async function finish (entry: Active, interrupted = false): Promise<FinishedRecording> {
     const { recording: open } = entry
@@ -69,6 +88,8 @@ export function createRecorder (options: RecordingOptions): Recorder {
       onEvent({ device: open.camera, status: files.length > 0 ? 'STOPPED' : 'ERROR', filename: files[0]?.name ?? `${open.name}.mp4`, duration })
       log.info({ camera: open.camera, files: files.map(file => file.name), seconds: duration }, 'recording finished')
       return { recording: open, endedAt, files }
+    } catch (error) {
+      throw asStorageError(error)
     } finally {
       release(entry)
     }
@@ -81,7 +102,8 @@ export function createRecorder (options: RecordingOptions): Recorder {
   /** Moves the segments of a recording to their lasting names. Footage that cannot be read is kept, and said so. */
   async function collect (open: OpenRecording): Promise<FileRecord[]> {
     const files: FileRecord[] = []
-    for (const segment of await segments(open.folder)) {
+    // What an earlier, interrupted attempt has moved already comes first.
+    for (const segment of [...await moved(open), ...await segments(open.folder)]) {
       await settled(segment)
       try {
         const facts = await probe(tools, segment)
@@ -109,6 +131,11 @@ export function createRecorder (options: RecordingOptions): Recorder {
     return files
   }
 
+  async function moved (open: OpenRecording): Promise<string[]> {
+    const names = await readdir(folder).catch(() => [])
+    return names.filter(name => name.startsWith(open.name) && name.endsWith('.mp4')).sort().map(name => join(folder, name))
+  }
+
   /** Waits until the media server has closed a segment, or no longer writes to it. */
   async function settled (file: string): Promise<void> {
     const deadline = Date.now() + 3000
@@ -124,7 +151,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
   /** When the footage begins, in milliseconds since the epoch; null when none comes. */
   async function firstFootage (open: OpenRecording): Promise<number | null> {
     const deadline = Date.now() + startTimeoutMs
-    while (Date.now() < deadline) {
+    while (Date.now() < deadline && active.get(open.camera)?.finishing == null) {
       for (const segment of await segments(open.folder)) if ((await stat(segment)).size > 0) return beginOf(segment) ?? Date.now()
       await pause(50)
     }
@@ -135,7 +162,9 @@ export function createRecorder (options: RecordingOptions): Recorder {
     async recover () {
       for (const open of library.openRecordings()) {
         log.warn({ camera: open.camera, recording: open.name }, 'finishing a recording that an earlier run left open')
-        await finish({ recording: open, timer: undefined, finishing: null }, true)
+        await finish({ recording: open, timer: undefined, finishing: null }, true).catch((error: unknown) => {
+          log.error({ err: error, camera: open.camera, recording: open.name }, 'an earlier recording cannot be finished now; its footage is kept and the next start tries again')
+        })
       }
     },
 
@@ -158,11 +187,12 @@ export function createRecorder (options: RecordingOptions): Recorder {
         // Stopped before it had begun: whoever stopped it has its outcome.
         if (entry.finishing !== null) {
           await entry.finishing
-          return open
+          throw new RecordingFailed('The recording was stopped before it began')
         }
         if (began === null) throw new RecordingFailed()
         footageFrom = began
-      } catch (error) {
+      } catch (cause) {
+        const error = asStorageError(cause)
         if (entry.finishing !== null) throw error
         recording.delete(camera)
         release(entry)
@@ -196,7 +226,8 @@ export function createRecorder (options: RecordingOptions): Recorder {
     },
 
     async close () {
-      await Promise.allSettled([...active.values()].map(entry => { entry.finishing ??= finish(entry); return entry.finishing }))
+      clearInterval(spaceCheck)
+      await finishAll()
     }
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FileRecord, Library } from '../library/index.js'
-import type { Storage } from '../library/storage.js'
+import { asStorageError, type Storage } from '../library/storage.js'
 import { bounded, probe, type Ffmpeg } from './ffmpeg.js'
 import { fileName } from './file-name.js'
 
@@ -47,6 +47,8 @@ export async function takeSnapshot ({ tools, library, storage, folder, timeoutMs
     }
     library.addFile(record)
     return record
+  } catch (error) {
+    throw asStorageError(error)
   } finally {
     await rm(part, { force: true })
   }

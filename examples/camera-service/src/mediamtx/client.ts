@@ -1,3 +1,4 @@
+import { redactUrls } from '../media/redact-urls.js'
 import { MediaMtxRejected, MediaMtxUnavailable } from './errors.js'
 
 /** What `/v3/info` answers. A changed `started` means every path has been forgotten. */
@@ -9,8 +10,9 @@ export type PathConf = Readonly<Record<string, string | number | boolean>>
 /** A path as it runs now. */
 export interface RuntimePath {
   readonly name: string
-  readonly online: boolean
-  readonly onlineTime: string | null
+  /** Whether a picture flows. `online` would say yes for every pulled source, reached or not. */
+  readonly available: boolean
+  readonly availableTime: string | null
   readonly source: { readonly type: string, readonly id: string } | null
   readonly tracks2: ReadonlyArray<{ readonly codec: string, readonly codecProps?: { readonly width?: number, readonly height?: number } | null }>
   readonly readers: ReadonlyArray<{ readonly type: string, readonly id: string }>
@@ -33,14 +35,14 @@ export interface ClientOptions {
   readonly baseUrl: string
   /** Bearer token of the controller. */
   readonly secret: string
-  /** Deadline of one call in milliseconds. A refused login is answered after up to 4 s. @default 10000 */
+  /** Deadline of one call in milliseconds. @default 3000 */
   readonly timeoutMs?: number
 }
 
 const PAGE_SIZE = 100
 
 /** MediaMTX's Control API (v3), the part we use. Throws `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` or `..._REJECTED`. */
-export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 10_000 }: ClientOptions): MediaMtxClient {
+export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 3000 }: ClientOptions): MediaMtxClient {
   async function call (method: string, path: string, body?: unknown): Promise<{ status: number, json: unknown }> {
     let response: Response
     let text: string
@@ -58,9 +60,9 @@ export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 10_000 }: C
     const json = parse(text)
     if (response.ok) return { status: response.status, json }
     const reason = typeof (json as { error?: unknown } | null)?.error === 'string' ? (json as { error: string }).error : `status ${response.status}`
-    if (response.status >= 500) throw new MediaMtxUnavailable({ cause: new Error(`${method} ${path}: ${reason}`) })
+    if (response.status >= 500) throw new MediaMtxUnavailable({ cause: new Error(redactUrls(`${method} ${path}: ${reason}`)) })
     if (response.status === 404 && method === 'DELETE') return { status: 404, json }
-    throw new MediaMtxRejected({ cause: new Error(`${method} ${path}: ${reason}`), data: { status: response.status } })
+    throw new MediaMtxRejected({ cause: new Error(redactUrls(`${method} ${path}: ${reason}`)), data: { status: response.status } })
   }
 
   async function all<T> (path: string): Promise<T[]> {

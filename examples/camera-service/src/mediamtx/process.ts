@@ -3,7 +3,9 @@ import { access, constants, readFile, rm, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
+import { childEnvironment } from '../media/child-environment.js'
 import { startChild, type Child } from '../media/child.js'
+import { redactUrls } from '../media/redact-urls.js'
 
 /** Oldest MediaMTX whose Control API has the fields we read. */
 const MINIMUM = [1, 17] as const
@@ -29,7 +31,7 @@ export async function findMediaMtx (configured: string, searchPath: string, setu
       continue
     }
     try {
-      const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 10_000 })
+      const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 10_000, env: childEnvironment() })
       const version = /v?(\d+)\.(\d+)\.(\d+)/.exec(stdout)
       if (version !== null && (Number(version[1]) > MINIMUM[0] || (Number(version[1]) === MINIMUM[0] && Number(version[2]) >= MINIMUM[1]))) {
         return { binary: { path, version: version[0] }, tried }
@@ -45,6 +47,8 @@ export async function findMediaMtx (configured: string, searchPath: string, setu
 export interface ProcessOptions {
   readonly binary: MediaMtxBinary
   readonly configFile: string
+  /** Writes the configuration; called before every start, so that nothing that happened to the file lives on. */
+  readonly prepare: () => Promise<void>
   /** Remembers the process id, so that a start after a crash of this service finds and ends the old one. */
   readonly pidFile: string
   readonly log: FastifyBaseLogger
@@ -57,10 +61,12 @@ export interface MediaMtxProcess {
   start (): Promise<void>
   readonly pid: number | null
   readonly restarts: number
+  /** Ends a process that no longer answers, so that a new one is started. */
+  replace (): void
   stop (): Promise<void>
 }
 
-export function superviseMediaMtx ({ binary, configFile, pidFile, log, onStarted }: ProcessOptions): MediaMtxProcess {
+export function superviseMediaMtx ({ binary, configFile, prepare, pidFile, log, onStarted }: ProcessOptions): MediaMtxProcess {
   let child: Child | null = null
   let restarts = 0
   let quick = 0
@@ -68,6 +74,7 @@ export function superviseMediaMtx ({ binary, configFile, pidFile, log, onStarted
   let timer: NodeJS.Timeout | undefined
 
   async function launch (): Promise<void> {
+    await prepare()
     const startedAt = Date.now()
     const current = await startChild({ command: binary.path, args: [configFile], onLine: relay })
     child = current
@@ -99,7 +106,7 @@ export function superviseMediaMtx ({ binary, configFile, pidFile, log, onStarted
 
   /** MediaMTX's own lines, at our levels. */
   function relay (line: string): void {
-    const [, level, text] = /^\S+ \S+ (DEB|INF|WAR|ERR) (.*)$/.exec(line) ?? [null, 'INF', line]
+    const [, level, text] = /^\S+ \S+ (DEB|INF|WAR|ERR) (.*)$/.exec(redactUrls(line)) ?? [null, 'INF', redactUrls(line)]
     if (level === 'ERR') log.error({ from: 'mediamtx' }, text)
     else if (level === 'WAR') log.warn({ from: 'mediamtx' }, text)
     else log.debug({ from: 'mediamtx' }, text)
@@ -109,10 +116,14 @@ export function superviseMediaMtx ({ binary, configFile, pidFile, log, onStarted
     start: launch,
     get pid () { return child?.pid ?? null },
     get restarts () { return restarts },
+    replace () {
+      log.error({ pid: child?.pid }, 'MediaMTX does not answer any more; ending it')
+      void child?.stop(1)
+    },
     async stop () {
       stopping = true
       clearTimeout(timer)
-      await child?.stop()
+      await child?.stop(1500)
       await rm(pidFile, { force: true })
     }
   }

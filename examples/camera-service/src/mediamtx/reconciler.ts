@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Breaker } from './breaker.js'
 import type { MediaMtxClient, RuntimePath } from './client.js'
-import { MediaMtxUnavailable } from './errors.js'
+import { MediaMtxRejected, MediaMtxUnavailable } from './errors.js'
 import { cameraOf, compare, confOf, recordConfOf, type PathSpec } from './path-spec.js'
 
 export interface ReconcilerOptions {
@@ -12,8 +12,8 @@ export interface ReconcilerOptions {
   readonly desired: () => readonly PathSpec[]
   /** Time between passes, in milliseconds. @default 2000 */
   readonly intervalMs?: number
-  /** Called after every pass with what runs, and when the media server is lost (null). */
-  readonly onObserved?: (paths: ReadonlyMap<string, RuntimePath> | null) => void
+  /** Called after every pass with what runs (null when the media server is lost), and with the cameras whose configuration it refuses. */
+  readonly onObserved?: (paths: ReadonlyMap<string, RuntimePath> | null, rejected: ReadonlySet<string>) => void
   /** Called when MediaMTX has restarted and forgotten every path. */
   readonly onRestarted?: () => void
 }
@@ -45,6 +45,7 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
   let queued: Promise<void> | null = null
   let stopped = false
   let failures = 0
+  const rejected = new Set<string>()
   const orphans = new Map<string, number>()
 
   async function pass (): Promise<void> {
@@ -58,15 +59,28 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
     for (const spec of desired()) {
       const change = compare(spec, actual.get(spec.name))
       if (change === 'none') continue
-      if (change === 'record') await client.patchPath(spec.name, recordConfOf(spec.record))
-      else await client.replacePath(spec.name, confOf(spec))
-      log.info({ path: spec.name, change }, 'media path configured')
+      await configure(spec, change)
     }
     await removeOrphans([...actual.keys()])
     paths = new Map((await client.listPaths()).flatMap(path => {
       const camera = cameraOf(path.name)
       return camera === null ? [] : [[camera, path] as const]
     }))
+  }
+
+  /** One camera that MediaMTX refuses must not keep the others from being configured. */
+  async function configure (spec: PathSpec, change: 'record' | 'replace'): Promise<void> {
+    const camera = cameraOf(spec.name) ?? spec.name
+    try {
+      if (change === 'record') await client.patchPath(spec.name, recordConfOf(spec.record))
+      else await client.replacePath(spec.name, confOf(spec))
+      rejected.delete(camera)
+      log.info({ path: spec.name, change }, 'media path configured')
+    } catch (error) {
+      if (!(error instanceof MediaMtxRejected)) throw error
+      if (!rejected.has(camera)) log.error({ err: error, path: spec.name }, 'MediaMTX refuses the configuration of a camera')
+      rejected.add(camera)
+    }
   }
 
   async function removeOrphans (actual: readonly string[]): Promise<void> {
@@ -95,13 +109,13 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
       if (!stopped && (failures === FAILURES_TO_WARN || (rejected && failures === 1))) log.warn({ err: error }, 'MediaMTX could not be reconciled; trying on')
       throw error
     } finally {
-      if (!stopped) options.onObserved?.(paths)
+      if (!stopped) options.onObserved?.(paths, rejected)
     }
   }
 
   function pauseMs (): number {
     if (paths === null) return AWAY_MS
-    const complete = desired().every(spec => paths?.get(cameraOf(spec.name) ?? '')?.online === true)
+    const complete = desired().every(spec => paths?.get(cameraOf(spec.name) ?? '')?.available === true)
     return complete ? intervalMs : Math.min(INCOMPLETE_MS, intervalMs)
   }
 

@@ -31,6 +31,10 @@ export interface StreamAuthority {
   grantRead (path: string, principalId: string, ttlMs: number): StreamGrant
   /** A key with which one publisher may start publishing on one path. Replaces the path's earlier key. */
   grantPublish (path: string, ttlMs: number): StreamGrant
+  /** Ends the key of a path: its publisher has connected. A session that has begun is not asked again. */
+  endPublish (path: string): void
+  /** Ends one read grant before its time. */
+  endRead (token: string): void
   /** Withdraws every read grant of a principal. Returns how many there were. */
   revokeReads (principalId: string): number
   decide (request: MediaAuthRequest): { readonly allowed: boolean, readonly reason: string }
@@ -72,6 +76,8 @@ export function createStreamAuthority (now: () => number = Date.now): StreamAuth
       publishers.set(path, { hash: hash(token), expiresAt })
       return { token, expiresAt }
     },
+    endPublish (path) { publishers.delete(path) },
+    endRead (token) { reads.delete(hash(token)) },
     revokeReads (principalId) {
       let count = 0
       for (const [key, entry] of reads) {

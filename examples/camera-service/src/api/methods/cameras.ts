@@ -13,7 +13,7 @@ export const device = Type.String({ minLength: 1, maxLength: 64, description: 'C
 export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
   const view = (camera: Camera): CameraView =>
     cameraView(camera, parts.observed()?.get(camera.id), streamUrls(parts.hosts, camera.id, null), parts.recorder.current(camera.id) !== null)
-  const streamStatus = (camera: Camera): 'READY' | 'NOT_READY' => parts.observed()?.get(camera.id)?.online === true ? 'READY' : 'NOT_READY'
+  const streamStatus = (camera: Camera): 'READY' | 'NOT_READY' => parts.observed()?.get(camera.id)?.available === true ? 'READY' : 'NOT_READY'
 
   app.rpc.method({
     name: 'ping',
@@ -47,7 +47,7 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
         metrics: {
           bytes_sent: runtime?.outboundBytes ?? 0,
           readers: runtime?.readers.length ?? 0,
-          uptime: runtime?.onlineTime == null ? null : Math.max(0, Math.round((Date.now() - Date.parse(runtime.onlineTime)) / 1000))
+          uptime: runtime?.availableTime == null ? null : Math.max(0, Math.round((Date.now() - Date.parse(runtime.availableTime)) / 1000))
         },
         capabilities: capabilitiesOf(camera),
         recording_file: recording === null ? null : `${recording.name}.mp4`,
@@ -71,7 +71,7 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
         stream_name: pathOf(camera.id),
         stream_url: streams.rtsp,
         streams,
-        available: runtime?.online ?? false,
+        available: runtime?.available ?? false,
         active_consumers: runtime?.readers.length ?? 0,
         stream_status: streamStatus(camera),
         expires_at: new Date(grant.expiresAt).toISOString()

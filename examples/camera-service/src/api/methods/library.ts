@@ -7,7 +7,7 @@ import { fileView } from '../view.js'
 
 const page = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 50 })),
-  offset: Type.Optional(Type.Integer({ minimum: 0, default: 0 }))
+  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000_000, default: 0 }))
 }, { additionalProperties: false })
 
 /** list_recordings, list_snapshots: newest first. */

@@ -16,7 +16,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
     const paths = parts.observed()
     if (paths === null) throw new MediaMtxUnavailable({ data: { dependency: 'mediamtx' } })
     if (camera.status === 'DISCONNECTED') throw new CameraDisconnected({ data: { device: camera.id, state: camera.status, allowed_states: ['CONNECTED'] } })
-    if (paths.get(camera.id)?.online !== true) throw new StreamNotReady({ data: { device: camera.id, dependency: 'stream' } })
+    if (paths.get(camera.id)?.available !== true) throw new StreamNotReady({ data: { device: camera.id, dependency: 'stream' } })
     return camera
   }
 

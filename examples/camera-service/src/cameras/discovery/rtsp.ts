@@ -3,7 +3,10 @@ import type { Discovery } from '../camera.js'
 
 export interface ConfiguredCamera { readonly name: string, readonly url: string }
 
-/** Network cameras, as the configuration lists them. MediaMTX pulls their streams. */
+/**
+ * Network cameras, as the configuration lists them. MediaMTX pulls their streams.
+ * Throws when two have one address: they could not be told apart.
+ */
 export function configuredRtsp (cameras: readonly ConfiguredCamera[]): Discovery {
   const found = cameras.map(({ name, url }) => ({
     // The address is the identity; a changed password must not make a new camera.
@@ -12,6 +15,10 @@ export function configuredRtsp (cameras: readonly ConfiguredCamera[]): Discovery
     source: { kind: 'rtsp' as const, url },
     mode: null
   }))
+  for (const [index, { stableKey, name }] of found.entries()) {
+    const twin = found.slice(0, index).find(other => other.stableKey === stableKey)
+    if (twin !== undefined) throw new Error(`cameras.network: "${twin.name}" and "${name}" have the same address; list it once`)
+  }
   return { name: 'rtsp', async find () { return found } }
 }
 
