@@ -188,6 +188,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     maxConnectionsPerAddress: server.max_connections_per_address,
     allowedOrigins: server.allowed_origins,
     sameOrigin: true,
+    // Each call inside is limited for itself; who has used up an address's anonymous calls may still come in with a token.
+    transportSecurity: { public: true, limits: false },
     authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
     describePrincipal: principal => {
       const session = principal.authenticatedBy === 'session' ? null : app.sessions?.create(principal)
