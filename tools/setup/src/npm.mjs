@@ -47,7 +47,8 @@ export async function installDependencies ({ root, env = process.env, say = () =
 async function runNpmCi (root, env, say) {
   const { command, args } = findNpm(env)
   // The compiler and the linter are development dependencies: NODE_ENV=production must not leave them out.
-  const result = await run(command, [...args, 'ci', '--include=dev'], {
+  // Under `npm -s` an inner npm would be silent too, and a failure without its reason.
+  const result = await run(command, [...args, 'ci', '--include=dev', '--loglevel=notice'], {
     cwd: root,
     env,
     onLine: (line) => { if (/^(?!npm warn)\S/.test(line)) say(`npm ci: ${line.slice(0, 60)}`) }
