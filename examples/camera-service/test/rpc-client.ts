@@ -43,6 +43,7 @@ export class RpcClient {
   }
 
   async call (method: string, params?: object): Promise<any> {
+    if (this.socket.readyState !== WebSocket.OPEN) throw new Error('the connection is closed')
     const id = this.#next++
     const answer = new Promise<{ result?: unknown, error?: RpcError }>((resolve, reject) => {
       this.#pending.set(id, resolve)

@@ -79,8 +79,10 @@ export async function startService (options: StartOptions = {}): Promise<Running
       return (await run(process.execPath, [join(dist, 'api-key.js'), ...args], { env })).stdout.trim()
     },
     async connect (role) {
+      // The token first: on a slow machine making one takes longer than the service waits for a client to sign in.
+      const token = role === undefined ? null : await service.token(role)
       const client = await RpcClient.connect(`ws://127.0.0.1:${ports.SERVER_PORT}/ws`)
-      if (role !== undefined) await client.call('authenticate', { auth_token: await service.token(role) })
+      if (token !== null) await client.call('authenticate', { auth_token: token })
       return client
     },
     async stop () {
