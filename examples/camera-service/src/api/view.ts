@@ -1,7 +1,6 @@
 import type { Camera } from '../cameras/camera.js'
 import type { FileRecord } from '../library/index.js'
 import type { RuntimePath } from '../mediamtx/client.js'
-import { pathOf } from '../mediamtx/path-spec.js'
 import type { StreamUrls } from '../mediamtx/stream-urls.js'
 
 /** A camera as clients see it. Nothing in it is a path of this machine or a credential. */
@@ -31,10 +30,6 @@ export function cameraView (camera: Camera, runtime: RuntimePath | undefined, ur
     recording,
     detail: camera.detail
   }
-}
-
-export function streamName (camera: Camera): string {
-  return pathOf(camera.id)
 }
 
 /** A stored file as clients see it. */

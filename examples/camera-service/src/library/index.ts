@@ -42,7 +42,6 @@ export interface Library {
   findFile (kind: FileKind, name: string): FileRecord | null
   /** Newest first. */
   listFiles (kind: FileKind, limit: number, offset: number): { readonly files: readonly FileRecord[], readonly total: number }
-  removeFile (kind: FileKind, name: string): void
   openRecording (recording: OpenRecording): void
   openRecordings (): readonly OpenRecording[]
   /** Closes a recording and adds the files it became, in one step. */
@@ -99,7 +98,6 @@ export function openLibrary (file: string): Library {
       const { total } = db.prepare('SELECT count(*) AS total FROM files WHERE kind = ?').get(kind) as { total: number }
       return { files: rows.map(toFile), total }
     },
-    removeFile (kind, name) { db.prepare('DELETE FROM files WHERE kind = ? AND name = ?').run(kind, name) },
     openRecording (recording) {
       db.prepare('INSERT INTO open_recordings VALUES (?, ?, ?, ?, ?, ?, ?)')
         .run(recording.id, recording.camera, recording.folder, recording.name, recording.startedAt, recording.durationSeconds, recording.startedBy)
