@@ -47,6 +47,16 @@ t.test('a node that goes away while it is asked is neither camera nor problem', 
   t.same(await discoverV4l2(machine.options), { cameras: [], problems: [], sharedSerials: [] })
 })
 
+t.test('a camera that goes away, or gives its node to another, right after its answer is not found under a wrong key', async t => {
+  const machine = await makeMachine(t)
+  const answered = `case "$1" in --info) cat '${recorded}/vivid-capture.info.txt' ;; *) cat '${recorded}/vivid-capture.formats.txt'; GONE ;; esac`
+  const device = (name: string): string => join(machine.root, 'sys/devices/platform', name, 'video4linux')
+  await machine.addNode('video0', { device: 'platform/a', name: 'a', script: answered.replace('GONE', `rm -r '${device('a')}'`) })
+  await machine.addNode('video1', { device: 'platform/b', name: 'b', script: answered.replace('GONE', `cp -r '${device('b')}/video1' '${device('b')}/next'; rm -r '${device('b')}/video1'; mv '${device('b')}/next' '${device('b')}/video1'`) })
+  await machine.addNode('video2', { device: 'platform/c', name: 'c', script: answered.replace('GONE', `rm '${device('c')}/video2/name'`) })
+  t.same(await discoverV4l2(machine.options), { cameras: [], problems: [], sharedSerials: [] })
+})
+
 t.test('a camera without formats, or without any that ffmpeg reads, is a problem', async t => {
   const machine = await makeMachine(t)
   await machine.addNode('video0', { device: 'platform/a', name: 'a', info: 'vivid-capture' })

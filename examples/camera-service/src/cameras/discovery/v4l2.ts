@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, open, readFile, readdir, realpath } from 'node:fs/promises'
+import { open, readFile, readdir, realpath, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 import { askV4l2Ctl, isCapture, isMultiplanarOnly, parseFormats, parseInfo } from './v4l2-ctl.js'
@@ -90,10 +90,11 @@ export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise
   const classFolder = join(sysfs, 'class/video4linux')
   const names = await listVideoNodes(classFolder)
   const answers = await inParallel(names, 4, async name => {
-    const node = join(dev, name)
-    const answer = await ask(join(classFolder, name), sysfs, node, v4l2ctl, timeoutMs)
-    // Unplugged while it was asked: not a problem, just no longer there.
-    return 'reason' in answer && !await exists(join(classFolder, name)) ? undefined : answer
+    const entry = join(classFolder, name)
+    const before = await inode(entry)
+    const answer = await ask(entry, sysfs, join(dev, name), v4l2ctl, timeoutMs)
+    // Unplugged while it was asked, or its number given to another: what was read may belong to two devices, or lack half.
+    return before !== undefined && await inode(entry) === before ? answer : undefined
   })
 
   const found = answers.filter(answer => answer !== undefined && 'camera' in answer)
@@ -132,11 +133,15 @@ async function ask (entry: string, sysfs: string, node: string, v4l2ctl: string,
     return { node, reason: `"${card.name}" offers only pixel formats that ffmpeg cannot read: ${formats.map(({ pixelFormat }) => pixelFormat).join(', ')}` }
   }
 
+  const name = await readAttribute(entry, 'name')
+  const index = await readAttribute(entry, 'index')
+  // The kernel gives every node both: one without them is being made or taken away, and the watch will tell.
+  if (name === undefined || index === undefined) return { notACamera: true }
   const device = await realpath(join(entry, 'device')).catch(() => undefined)
   const identity = describeIdentity({
     bus: card.bus,
-    function: await readAttribute(entry, 'name') ?? card.name,
-    index: await readAttribute(entry, 'index') ?? '0',
+    function: name || card.name,
+    index,
     usb: device === undefined ? undefined : await findUsbInterface(device, await realpath(sysfs))
   })
   return { camera: { node, name: card.name, driver: card.driver, bus: card.bus, formats }, identity }
@@ -176,14 +181,14 @@ async function whyUnreadable (node: string, timeoutMs: number): Promise<string> 
   }
 }
 
-/** undefined when the attribute is missing or empty. */
+/** undefined when the attribute is missing. */
 async function readAttribute (folder: string, name: string): Promise<string | undefined> {
-  const text = await readFile(join(folder, name), 'utf8').catch(() => '')
-  return text.trim() || undefined
+  return await readFile(join(folder, name), 'utf8').then(text => text.trim(), () => undefined)
 }
 
-async function exists (path: string): Promise<boolean> {
-  return await access(path).then(() => true, () => false)
+/** Tells one device from the next under the same name; undefined when there is none. */
+async function inode (path: string): Promise<number | undefined> {
+  return await stat(path).then(({ ino }) => ino, () => undefined)
 }
 
 async function inParallel<Item, Result> (items: readonly Item[], limit: number, work: (item: Item) => Promise<Result>): Promise<Result[]> {
