@@ -30,7 +30,7 @@ export async function build (t: Test, options: Partial<AuditOptions>): Promise<F
   const guard = useGuard(app, { strict: true })
   guard.addAuthenticator({
     method: 'jwt',
-    find: ({ authorization }) => authorization ?? null,
+    find: ({ headers: { authorization } }) => authorization ?? null,
     accepts: () => true,
     authenticate (token) {
       if (token !== 'Bearer alice') throw new CredentialInvalid(invalidCredential)

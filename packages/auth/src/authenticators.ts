@@ -24,8 +24,8 @@ export function createAuthenticators (parts: AuthenticatorParts): readonly Authe
   if (sessions !== null) {
     authenticators.push({
       method: 'session',
-      find (headers) {
-        const { bearer } = credentialsOf(headers)
+      find (request) {
+        const { bearer } = credentialsOf(request)
         return bearer !== null && isSession(bearer) ? bearer : null
       },
       accepts: isSession,
@@ -43,8 +43,8 @@ export function createAuthenticators (parts: AuthenticatorParts): readonly Authe
   if (apiKeys !== null) {
     authenticators.push({
       method: 'apiKey',
-      find (headers) {
-        const { bearer, apiKey } = credentialsOf(headers)
+      find (request) {
+        const { bearer, apiKey } = credentialsOf(request)
         if (apiKey !== null) return apiKey
         return bearer !== null && isApiKey(bearer) ? bearer : null
       },
@@ -55,8 +55,8 @@ export function createAuthenticators (parts: AuthenticatorParts): readonly Authe
   }
   authenticators.push({
     method: 'jwt',
-    find (headers) {
-      const { bearer } = credentialsOf(headers)
+    find (request) {
+      const { bearer } = credentialsOf(request)
       return bearer !== null && !isSession(bearer) && !isApiKey(bearer) ? bearer : null
     },
     accepts: () => true,

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 
 /** What the headers offer as a credential. Two at once are none: `''` is refused by every authenticator. */
 export interface OfferedCredentials {
@@ -11,7 +11,7 @@ export interface OfferedCredentials {
 const NOTHING: OfferedCredentials = Object.freeze({ bearer: null, apiKey: null })
 const CONFLICT: OfferedCredentials = Object.freeze({ bearer: '', apiKey: '' })
 
-export function credentialsOf (headers: IncomingHttpHeaders): OfferedCredentials {
+export function credentialsOf ({ headers }: IncomingMessage): OfferedCredentials {
   const { authorization, 'x-api-key': apiKey } = headers
   if (apiKey !== undefined) {
     if (authorization !== undefined || typeof apiKey !== 'string') return CONFLICT

@@ -33,7 +33,7 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
       requiredClaims: ['iss', 'aud', 'sub', 'exp', 'iat', 'jti'],
       cache: false,
       extractToken (request: FastifyRequest) {
-        const { bearer } = credentialsOf(request.headers)
+        const { bearer } = credentialsOf(request.raw)
         if (bearer === null) throw new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } })
         verified.set(request, verify(bearer).kid)
         return bearer

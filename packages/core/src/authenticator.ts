@@ -1,17 +1,21 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { AuthenticationMethod, Principal } from './principal.js'
 
 /** What an authenticator knows of the caller besides the credential. */
 export interface AuthenticationContext {
   readonly address: string | null
   readonly requestId: string
+  /** The HTTP request that brought the credential, with its connection; none for a bare token. */
+  readonly request?: IncomingMessage | null
 }
 
 /** Turns one kind of credential into a principal. The auth package adds these to the guard. */
 export interface Authenticator {
   readonly method: AuthenticationMethod
-  /** The credential of this kind in the headers, or null. Must not throw. */
-  find (headers: IncomingHttpHeaders): string | null
+  /** Used only by operations whose rule names the method: a credential that serves one purpose, such as a refresh token. @default false */
+  readonly explicit?: boolean
+  /** The credential of this kind that the request brings, or null. Must not throw. */
+  find (request: IncomingMessage): string | null
   /** Whether a bare token (JSON-RPC `authenticate`) is of this kind, judged by its form alone. */
   accepts (token: string): boolean
   /** Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever was wrong with the credential. */

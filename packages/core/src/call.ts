@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { GuardedOperation } from './operation.js'
 import type { Principal } from './principal.js'
 
@@ -9,8 +9,8 @@ export interface Call {
   readonly id: string
   /** The peer's address after trusted proxies; null when the transport has none. */
   readonly address: string | null
-  /** Headers to look for credentials in; null when the connection is already authenticated. */
-  readonly headers: IncomingHttpHeaders | null
+  /** The HTTP request to look for credentials in; null when the connection is already authenticated. */
+  readonly request: IncomingMessage | null
   /** A credential that came without headers, such as the one given to JSON-RPC's `authenticate`; null otherwise. */
   readonly token: string | null
   /** Anonymous until the authenticate stage has passed. */
@@ -20,6 +20,6 @@ export interface Call {
 }
 
 /** Makes a call with every member in place, so that all calls share one hidden class. */
-export function createCall (operation: GuardedOperation, id: string, address: string | null, headers: IncomingHttpHeaders | null, principal: Principal, token: string | null = null): Call {
-  return { operation, id, address, headers, token, principal, responseHeaders: null }
+export function createCall (operation: GuardedOperation, id: string, address: string | null, request: IncomingMessage | null, principal: Principal, token: string | null = null): Call {
+  return { operation, id, address, request, token, principal, responseHeaders: null }
 }

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
 import { compilePipeline } from './pipeline.js'
 import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
@@ -42,10 +42,10 @@ export interface Guard {
   compile (): void
   /** Every declared operation, for documents and audits. */
   operations (): readonly GuardedOperation[]
-  /** The principal of the first credential found in the headers; null when there is none. */
-  identify (headers: IncomingHttpHeaders, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
-  /** Whether there is a credential in the headers, right or wrong. */
-  hasCredential (headers: IncomingHttpHeaders): boolean
+  /** The principal of the first credential that the request brings; null when there is none. */
+  identify (request: IncomingMessage, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
+  /** Whether the request brings a credential, right or wrong. */
+  hasCredential (request: IncomingMessage): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
   authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. */
@@ -113,19 +113,19 @@ export function createGuard (options: GuardOptions = {}): Guard {
 
     operations: () => declared.map(({ operation }) => operation),
 
-    identify (headers, context, methods) {
+    identify (request, context, methods) {
       for (const authenticator of authenticators) {
-        if (methods !== undefined && !methods.includes(authenticator.method)) continue
-        const token = authenticator.find(headers)
+        if (!isAsked(authenticator, methods)) continue
+        const token = authenticator.find(request)
         if (token !== null) return authenticator.authenticate(token, context)
       }
       return null
     },
 
-    hasCredential: headers => authenticators.some(authenticator => authenticator.find(headers) !== null),
+    hasCredential: request => authenticators.some(authenticator => authenticator.find(request) !== null),
 
     async authenticate (token, context, methods) {
-      const authenticator = authenticators.find(candidate => (methods === undefined || methods.includes(candidate.method)) && candidate.accepts(token))
+      const authenticator = authenticators.find(candidate => isAsked(candidate, methods) && candidate.accepts(token))
       if (authenticator === undefined) throw new CredentialInvalid(invalidCredential)
       return await authenticator.authenticate(token, context)
     },
@@ -154,6 +154,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
   }
 
   return guard
+}
+
+function isAsked ({ method, explicit = false }: Authenticator, methods: readonly AuthenticationMethod[] | undefined): boolean {
+  return methods === undefined ? !explicit : methods.includes(method)
 }
 
 /** RFC 6750 section 3.1: one answer for every way a credential can be wrong. */

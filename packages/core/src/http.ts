@@ -41,7 +41,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
       done()
       return
     }
-    const call = createCall(operation, request.id, request.ip ?? null, request.headers, ANONYMOUS)
+    const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS)
     const pass = (): void => {
       request.principal = call.principal
       if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)

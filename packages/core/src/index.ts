@@ -1,5 +1,6 @@
 import './augment.js'
 
+export { addressKey } from './address-key.js'
 export type { AuthenticationContext, Authenticator } from './authenticator.js'
 export { createCall, type Call } from './call.js'
 export { closest } from './closest.js'

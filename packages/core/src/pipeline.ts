@@ -65,10 +65,10 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly C
       const alive = guard.isAlive(call.principal)
       return isPromise(alive) ? alive.then(answer => assertAlive(call, answer)) : assertAlive(call, alive)
     }
-    const context = { address: call.address, requestId: call.id }
+    const context = { address: call.address, requestId: call.id, request: call.request }
     const found = call.token !== null
       ? guard.authenticate(call.token, context, methods)
-      : call.headers === null ? null : guard.identify(call.headers, context, methods)
+      : call.request === null ? null : guard.identify(call.request, context, methods)
     if (found === null) throw unauthenticated()
     if (isPromise(found)) return found.then(principal => { call.principal = principal })
     call.principal = found

@@ -1,5 +1,5 @@
-/** How a principal proved who it is. */
-export type AuthenticationMethod = 'jwt' | 'apiKey' | 'session' | 'mtls'
+/** How a principal proved who it is. `refresh` and `assertion` serve one purpose each, and count only where a rule names them. */
+export type AuthenticationMethod = 'jwt' | 'apiKey' | 'session' | 'mtls' | 'refresh' | 'assertion'
 
 /** Who is calling. The same shape for a person, a service, an API key and nobody. */
 export interface Principal {

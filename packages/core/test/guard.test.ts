@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
   ANONYMOUS, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
@@ -13,7 +14,7 @@ const alice: Principal = { ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['rea
 
 const bearer: Authenticator = {
   method: 'jwt',
-  find: headers => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
+  find: ({ headers }) => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
   accepts: token => token.includes('.'),
   authenticate: async token => {
     if (token !== 'alice.token') throw new CredentialInvalid(invalidCredential)
@@ -194,8 +195,21 @@ t.test('a credential without headers is judged, limited and told like any other'
     { type: 'limit', action: 'authenticate', outcome: 'denied', reason: 'TEST_LIMITED' }
   ])
   await t.rejects(guard.authenticate('alice.token', { address: null, requestId: '2' }, ['apiKey']), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'only the methods asked for')
-  t.equal(guard.hasCredential({ authorization: 'Bearer forged' }), true)
-  t.equal(guard.hasCredential({ authorization: 'Basic forged' }), false)
+  t.equal(guard.hasCredential({ headers: { authorization: 'Bearer forged' } } as IncomingMessage), true)
+  t.equal(guard.hasCredential({ headers: { authorization: 'Basic forged' } } as IncomingMessage), false)
+})
+
+t.test('a credential for one purpose counts only where a rule names it', async t => {
+  const app = build()
+  app.guard.addAuthenticator({ ...bearer, method: 'refresh', explicit: true, find: ({ headers }) => headers.authorization ?? null, accepts: token => token === 'once', authenticate: () => ({ ...alice, authenticatedBy: 'refresh' }) })
+  route(app, '/any', { authenticate: true })
+  route(app, '/once', { authenticate: ['refresh'] })
+  await app.ready()
+  const request = (url: string) => app.inject({ url, headers: { authorization: 'once' } })
+  t.equal((await request('/any')).statusCode, 401)
+  t.equal((await request('/once')).statusCode, 200)
+  await t.rejects(app.guard.authenticate('once', { address: null, requestId: '1' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+  t.match(await app.guard.authenticate('once', { address: null, requestId: '1' }, ['refresh']), { authenticatedBy: 'refresh' })
 })
 
 t.test('a check that breaks answers 500 and says nothing of why', async t => {

@@ -14,7 +14,7 @@ async function build (t: Test, options: Partial<HeadersOptions> = {}): Promise<F
   const guard = useGuard(app, { strict: true })
   guard.addAuthenticator({
     method: 'jwt',
-    find: headers => headers.authorization ?? headers.cookie ?? null,
+    find: ({ headers }) => headers.authorization ?? headers.cookie ?? null,
     accepts: () => true,
     authenticate: token => {
       if (token === 'wrong') throw new CredentialInvalid(invalidCredential)

@@ -45,7 +45,7 @@ export class Connection implements RpcConnection, Peer {
   readonly id: string
   readonly address: string | null
   readonly log: FastifyBaseLogger
-  readonly headers = null
+  readonly request = null
   readonly #socket: WebSocket
   readonly #dispatcher: Dispatcher
   readonly #options: ResolvedOptions

@@ -1,6 +1,5 @@
-import { ANONYMOUS, type Guard } from '@marty/core'
+import { addressKey, ANONYMOUS, type Guard } from '@marty/core'
 import type { Socket } from 'node:net'
-import { addressKey } from './address-key.js'
 import { CLOSE, type Connection, type RpcConnection } from './connection.js'
 import { AddressConnectionsExhausted, ConnectionsExhausted } from './errors.js'
 import { writeNotification } from './framing.js'

@@ -1,6 +1,6 @@
 import { ANONYMOUS, createCall, MartyError, type Guard, type GuardedOperation, type Principal } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { RpcConnection } from './connection.js'
 import { writeError, writeResult, type RpcMessage, type RpcMistake, type RpcRequest } from './framing.js'
 import type { CallableMethod, RpcContext } from './method.js'
@@ -10,8 +10,8 @@ import type { MethodRegistry } from './registry.js'
 export interface Peer {
   readonly connection: RpcConnection | null
   readonly address: string | null
-  /** Headers to look for credentials in; null on a connection. */
-  readonly headers: IncomingHttpHeaders | null
+  /** The request to look for credentials in; null on a connection. */
+  readonly request: IncomingMessage | null
   readonly log: FastifyBaseLogger
   readonly signal: AbortSignal
   /** Who authenticated last, which may have expired since. */
@@ -66,7 +66,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     if (method.credentialOf !== null) return await authenticate(method, method.credentialOf, element, callId, peer)
 
     const before = peer.credential
-    const guarded = createCall(method.operation, callId, peer.address, peer.headers, before)
+    const guarded = createCall(method.operation, callId, peer.address, peer.request, before)
     try {
       const checked = method.operation.run(guarded)
       if (checked !== undefined) await checked
@@ -107,7 +107,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
   }
 
   async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {
-    await operation.run(createCall(operation, callId, peer.address, peer.headers, peer.credential))
+    await operation.run(createCall(operation, callId, peer.address, peer.request, peer.credential))
     throw mistake
   }
 }

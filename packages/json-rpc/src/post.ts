@@ -1,6 +1,6 @@
 import { ANONYMOUS, type Principal } from '@marty/core'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Dispatcher, Peer } from './dispatcher.js'
 import { readMessage } from './framing.js'
 import { assertOriginAllowed } from './origin.js'
@@ -26,7 +26,7 @@ export async function servePost (fastify: FastifyInstance, path: string, dispatc
 class PostPeer implements Peer {
   readonly connection = null
   readonly address: string | null
-  readonly headers: IncomingHttpHeaders
+  readonly request: IncomingMessage
   readonly log: FastifyBaseLogger
   readonly signal: AbortSignal
   credential: Principal = ANONYMOUS
@@ -35,7 +35,7 @@ class PostPeer implements Peer {
 
   constructor (request: FastifyRequest, reply: FastifyReply) {
     this.address = request.ip ?? null
-    this.headers = request.headers
+    this.request = request.raw
     this.log = request.log
     this.#id = request.id
     const gone = new AbortController()

@@ -84,8 +84,8 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
 function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address: string | null) => Promise<Principal> {
   const operation = guard.operation({ name: 'connect', transport: 'rpc', rule: { authenticate: true }, where: 'WebSocket upgrades with a credential' })
   return async (request, address) => {
-    if (operation === null || !guard.hasCredential(request.headers)) return ANONYMOUS
-    const call = createCall(operation, request.id, address, request.headers, ANONYMOUS)
+    if (operation === null || !guard.hasCredential(request.raw)) return ANONYMOUS
+    const call = createCall(operation, request.id, address, request.raw, ANONYMOUS)
     await operation.run(call)
     void guard.emit({ type: 'authentication', action: operation.name, outcome: 'success', reason: null, principal: call.principal, address, requestId: request.id })
     return call.principal

@@ -57,7 +57,7 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
   guard.addSink(event => { events.push(event) })
   guard.addAuthenticator({
     method: 'jwt',
-    find: headers => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
+    find: ({ headers }) => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
     accepts: token => token.includes(':'),
     authenticate: async token => {
       const [name = '', role = ''] = token.split(':')

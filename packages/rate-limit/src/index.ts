@@ -56,7 +56,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   })
 
   function isGuess (call: Call): boolean {
-    return call.token !== null || (call.headers !== null && guard.hasCredential(call.headers))
+    return call.token !== null || (call.request !== null && guard.hasCredential(call.request))
   }
 
   function charge (names: readonly string[]): CheckRun | null {
@@ -117,4 +117,4 @@ export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { createRedisStore, type RedisClient, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
-export { normalizeAddress, type LimitBy, type LimitSubject } from './subject.js'
+export type { LimitBy, LimitSubject } from './subject.js'

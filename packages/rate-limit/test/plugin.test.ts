@@ -14,7 +14,7 @@ async function build (t: Test, options: Omit<RateLimitOptions, 'now'>): Promise<
   await app.register(rateLimit, { ...options, now: () => clock.ms })
   useGuard(app).addAuthenticator({
     method: 'jwt',
-    find: headers => headers.authorization ?? null,
+    find: ({ headers }) => headers.authorization ?? null,
     accepts: () => true,
     authenticate: async token => {
       asked.push(token)

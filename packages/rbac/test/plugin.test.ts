@@ -10,7 +10,7 @@ import { POLICY } from './policy-text.js'
 /** `Bearer viewer,suspended` is a caller with these two roles. */
 const byRoles: Authenticator = {
   method: 'jwt',
-  find: headers => headers.authorization?.slice('Bearer '.length) ?? null,
+  find: ({ headers }) => headers.authorization?.slice('Bearer '.length) ?? null,
   accepts: () => true,
   authenticate: token => ({ ...ANONYMOUS, id: 'someone', kind: 'user', roles: token.split(','), authenticatedBy: 'jwt' })
 }

@@ -11,7 +11,7 @@ const principal: Principal = { ...ANONYMOUS, id: 'alice', kind: 'user', roles: [
 
 const authenticator: Authenticator = {
   method: 'jwt',
-  find: headers => headers.authorization?.slice(7) ?? null,
+  find: ({ headers }) => headers.authorization?.slice(7) ?? null,
   accepts: () => true,
   authenticate: () => principal
 }
