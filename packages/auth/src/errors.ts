@@ -48,3 +48,10 @@ export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EX
   statusCode: 503,
   message: 'No more sessions or revocations can be held'
 })
+
+/** What revocations, refresh tokens or sessions are kept in does not answer: nobody is let in on a guess. */
+export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVAILABLE'> = defineError({
+  code: 'MARTY_AUTH_STORE_UNAVAILABLE',
+  statusCode: 503,
+  message: 'The store of credentials does not answer; try again shortly'
+})

@@ -2,6 +2,7 @@ import { closest } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
 import type { SessionOptions } from './sessions.js'
+import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
 
 export interface AuthOptions extends TokenOptions {
@@ -9,6 +10,8 @@ export interface AuthOptions extends TokenOptions {
   readonly apiKeys?: ApiKeyOptions
   /** Limits of the sessions kept in this process; `false` for none. @default { idleSeconds: 1800, absoluteSeconds: 43200 } */
   readonly sessions?: SessionOptions | false
+  /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
+  readonly store?: AuthStore
   /** Register `GET /auth/me`. @default false */
   readonly routes?: boolean
 }
@@ -17,10 +20,11 @@ export interface ResolvedAuthOptions {
   readonly tokens: ResolvedTokenOptions
   readonly apiKeys: ApiKeyOptions | null
   readonly sessions: SessionOptions | null
+  readonly store: ResolvedAuthStore
   readonly routes: boolean
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'routes']
+const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'routes']
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
@@ -34,5 +38,5 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
   if (options.routes !== undefined && typeof options.routes !== 'boolean') throw new AuthOptionInvalid('auth option "routes" must be true or false')
   const { sessions = {} } = options
   if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
-  return Object.freeze({ tokens, apiKeys: options.apiKeys ?? null, sessions: sessions === false ? null : sessions, routes: options.routes ?? false })
+  return Object.freeze({ tokens, apiKeys: options.apiKeys ?? null, sessions: sessions === false ? null : sessions, store: resolveStore(options.store), routes: options.routes ?? false })
 }

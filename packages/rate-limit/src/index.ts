@@ -115,6 +115,6 @@ export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } f
 export type { LimitDecision, Limiter, Policy, Quota } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
-export { createRedisStore, type RedisClient, type RedisStoreOptions } from './redis-store.js'
+export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 export type { LimitBy, LimitSubject } from './subject.js'

@@ -1,7 +1,7 @@
 import { closest, type Operation } from '@marty/core'
 import { OptionInvalid } from './errors.js'
 import type { StoreFailureMode } from './guarded-store.js'
-import type { RedisClient } from './redis-store.js'
+import type { ScriptClient } from '@marty/redis'
 import type { LimitBy } from './subject.js'
 
 export interface RateLimitOptions {
@@ -39,7 +39,7 @@ export interface LimitRule {
 
 export interface RedisStoreSettings {
   /** A connected client, ioredis or alike. It is never closed here. Its offline queue should be off. */
-  readonly redis: RedisClient
+  readonly redis: ScriptClient
   /** Begins every key. @default 'marty:limit' */
   readonly prefix?: string
   /** Longest wait for Redis, in milliseconds. @default 50 */

@@ -1,39 +1,24 @@
 import { hash } from 'node:crypto'
+import { redisScript, type ScriptClient } from '@marty/redis'
 import { TAKE_SCRIPT } from './redis-script.js'
 import type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 
-/** What the limiter needs of a Redis client; an ioredis client, single or cluster, is one. */
-export interface RedisClient {
-  evalsha (sha1: string, numberOfKeys: number, ...args: Array<string | number>): Promise<unknown>
-  eval (script: string, numberOfKeys: number, ...args: Array<string | number>): Promise<unknown>
-}
-
 export interface RedisStoreOptions {
-  readonly redis: RedisClient
+  readonly redis: ScriptClient
   /** Begins every key. @default 'marty:limit' */
   readonly prefix?: string
 }
 
-const SCRIPT_SHA1 = hash('sha1', TAKE_SCRIPT)
+const runTake = redisScript(TAKE_SCRIPT)
 
 /** Keeps the logs in Redis: exact over every process that shares it. Rejects when Redis does; see `createGuardedStore`. */
 export function createRedisStore (options: RedisStoreOptions): LimitStore {
   const { redis, prefix = 'marty:limit' } = options
 
   async function take (charges: readonly Charge[]): Promise<StoreAnswer> {
-    const args: Array<string | number> = charges.map(charge => keyOf(prefix, charge))
-    for (const charge of charges) args.push(charge.limit, charge.windowMs * 1000, charge.cost)
-    return read(await run(charges.length, args), charges.length)
-  }
-
-  async function run (keys: number, args: ReadonlyArray<string | number>): Promise<unknown> {
-    try {
-      return await redis.evalsha(SCRIPT_SHA1, keys, ...args)
-    } catch (error) {
-      // The only failure after which it is certain that nothing was counted, hence the only one that is sent again.
-      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
-      return await redis.eval(TAKE_SCRIPT, keys, ...args)
-    }
+    const keys = charges.map(charge => keyOf(prefix, charge))
+    const args = charges.flatMap(charge => [charge.limit, charge.windowMs * 1000, charge.cost])
+    return read(await runTake(redis, keys, args), charges.length)
   }
 
   return { take }

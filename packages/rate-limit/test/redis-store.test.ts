@@ -2,7 +2,8 @@ import t, { type Test } from 'tap'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { createGuardedStore, createRedisStore, type Charge, type RedisClient, type StoreAnswer } from '@marty/rate-limit'
+import { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
+import type { ScriptClient } from '@marty/redis'
 import { startRedis } from './redis-server.js'
 import { worstWindow, type Admission } from './window-checker.js'
 
@@ -11,11 +12,11 @@ const client = await redis.connect()
 const charge = (subject: string, over: Partial<Charge> = {}): Charge => ({ rule: 'r', subject, limit: 2, windowMs: 60_000, cost: 1, ...over })
 
 /** Counts the commands on their way to the client. */
-function counted (inner: RedisClient): RedisClient & { commands: number } {
+function counted (inner: ScriptClient): ScriptClient & { commands: number } {
   const outer = {
     commands: 0,
-    evalsha: (...args: Parameters<RedisClient['evalsha']>) => { outer.commands++; return inner.evalsha(...args) },
-    eval: (...args: Parameters<RedisClient['eval']>) => { outer.commands++; return inner.eval(...args) }
+    evalsha: (...args: Parameters<ScriptClient['evalsha']>) => { outer.commands++; return inner.evalsha(...args) },
+    eval: (...args: Parameters<ScriptClient['eval']>) => { outer.commands++; return inner.eval(...args) }
   }
   return outer
 }

@@ -1,11 +1,12 @@
 import t from 'tap'
 import { Redis, type Cluster } from 'ioredis'
-import type { LimitRule, RateLimitOptions, RedisClient } from '@marty/rate-limit'
+import type { LimitRule, RateLimitOptions } from '@marty/rate-limit'
+import type { ScriptClient } from '@marty/redis'
 import type { SecurityRule } from '@marty/core'
 
 t.test('types', async t => {
-  const single: RedisClient = new Redis({ lazyConnect: true })
-  const cluster = (client: Cluster): RedisClient => client
+  const single: ScriptClient = new Redis({ lazyConnect: true })
+  const cluster = (client: Cluster): ScriptClient => client
   const off: SecurityRule = { public: true, limits: false }
   // @ts-expect-error true means nothing
   const on: SecurityRule = { public: true, limits: true }
