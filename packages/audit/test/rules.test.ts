@@ -1,9 +1,12 @@
 import t from 'tap'
+import { generateKeyPairSync } from 'node:crypto'
 import Fastify from 'fastify'
 import { audit, type AuditOptions } from '@marty/audit'
 import { build, event, linesOf, logFile, PRODUCT } from './service.js'
 
 const authorization = 'Bearer alice'
+const KEY = generateKeyPairSync('ed25519').privateKey
+const REDIS = { evalsha () {}, eval () {} }
 
 t.test('bad options stop the start and name the field', async t => {
   const sink = 'none'
@@ -12,6 +15,23 @@ t.test('bad options stop the start and name the field', async t => {
     ['sink', { sink: 'file', product: PRODUCT }],
     ['sink.file', { sink: { file: '', mode: 'sync' }, product: PRODUCT }],
     ['sink.mode', { sink: { file: '/tmp/x' }, product: PRODUCT }],
+    ['did you mean "rotate"', { sink: { file: '/tmp/x', mode: 'sync', rotat: {} }, product: PRODUCT }],
+    ['sink.rotate', { sink: { file: '/tmp/x', mode: 'sync', rotate: true }, product: PRODUCT }],
+    ['sink.rotate.maxBytes', { sink: { file: '/tmp/x', mode: 'sync', rotate: { maxBytes: 0 } }, product: PRODUCT }],
+    ['sink.rotate.maxAgeHours', { sink: { file: '/tmp/x', mode: 'sync', rotate: { maxAgeHours: '1' } }, product: PRODUCT }],
+    ['sink.retention.days', { sink: { file: '/tmp/x', mode: 'sync', retention: { days: -1 } }, product: PRODUCT }],
+    ['sink.redis', { sink: { redis: {}, stream: 's' }, product: PRODUCT }],
+    ['sink.stream', { sink: { redis: REDIS, stream: '' }, product: PRODUCT }],
+    ['sink.mode', { sink: { redis: REDIS, stream: 's', mode: 'slow' }, product: PRODUCT }],
+    ['sink.maxLen', { sink: { redis: REDIS, stream: 's', maxLen: Infinity }, product: PRODUCT }],
+    ['heads', { sink: { file: '/tmp/x', mode: 'sync' }, heads: 'x', product: PRODUCT }],
+    ['heads.key', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: 'no key' }, product: PRODUCT }],
+    ['heads.key', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: generateKeyPairSync('x25519').privateKey }, product: PRODUCT }],
+    ['heads.file', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: KEY, file: '' }, product: PRODUCT }],
+    ['heads.file', { sink: 'stdout', heads: { key: KEY, file: '/tmp/x' }, product: PRODUCT }],
+    ['heads.onHead', { sink: 'stdout', heads: { key: KEY, onHead: 1 }, product: PRODUCT }],
+    ['heads.onHead', { sink: 'stdout', heads: { key: KEY }, product: PRODUCT }],
+    ['heads.everyEvents', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: KEY, everyEvents: 0 }, product: PRODUCT }],
     ['sink.write', { sink: { write: 1 }, product: PRODUCT }],
     ['redact', { sink, redact: 'x', product: PRODUCT }],
     ['product.name', { sink }],
@@ -73,7 +93,8 @@ t.test('each rule is remembered as it says', async t => {
   ].map(line => line.replace('denied MARTY_CORE_CREDENTIAL', 'failure MARTY_CORE_CREDENTIAL')).sort())
   t.strictSame(lines.filter(line => line.activity_name === 'POST /required').map(line => line['unmapped']), [{ phase: 'attempt' }, { status: 200 }])
   t.match(lines.find(line => line.activity_name === 'GET /all' && line.status === 'success'), {
-    time: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+    time: Number,
+    time_dt: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
     class_name: 'API Activity',
     actor: { user: { uid: 'alice', type: 'user', roles: ['viewer'] } },
     src_endpoint: { ip: '127.0.0.1' },
