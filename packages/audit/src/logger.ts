@@ -1,15 +1,16 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { redactText, redactUrl, REDACTED } from './redact.js'
 
 /** What a log line tells of a request. */
-export interface SerializedRequest {
+export type SerializedRequest = {
   readonly method: string
   readonly url: string
   readonly host: string
   readonly remoteAddress: string
 }
 
-export interface SerializedError {
+/** What a log line tells of an error. */
+export type SerializedError = {
   readonly type: string
   readonly message: string
   readonly code: string | undefined
@@ -18,10 +19,10 @@ export interface SerializedError {
 }
 
 /** Serializers for pino, as Fastify's logger takes them, that write no secret down. */
-export interface SecretFreeSerializers {
+export type SecretFreeSerializers = {
   /** Without headers and without the values of the query. */
   readonly req: (request: FastifyRequest) => SerializedRequest
-  readonly res: (reply: FastifyReply) => { readonly statusCode: number }
+  readonly res: (reply: { readonly statusCode: number }) => { readonly statusCode: number }
   readonly err: (error: Error & { readonly code?: string, readonly statusCode?: number }) => SerializedError
 }
 
