@@ -31,13 +31,15 @@ export async function * tailAuditLog (file: string, { follow = false, from = 1, 
   let last: number | null = null
 
   for (;;) {
-    const files: readonly LogFile[] = await logFiles(file).catch(() => [])
+    const files = await listed(file)
     const next: readonly LogFile[] = skip ? files.slice(-1) : unread(files, firstSeq, last)
+    let moved = false
     for (const { path, firstSeq: number } of next) {
-      const handle = await open(path, 'r').catch(() => null)
-      // Rotated away between the look at the folder and this one: look again.
-      if (handle === null) break
+      const handle = await open(path, 'r').catch(absent)
       try {
+        // Between the look at the folder and this one, what was to be read may have become another file.
+        moved = handle === null || (number === null && (await listed(file)).length !== files.length)
+        if (handle === null || moved) break
         const position: number = skip ? (await handle.stat()).size : 0
         skip = false
         const more = follow && number === null ? async () => await isStill(path, handle, signal) : null
@@ -46,12 +48,21 @@ export async function * tailAuditLog (file: string, { follow = false, from = 1, 
           if (line.seq >= firstSeq) yield line
         }
       } finally {
-        await handle.close()
+        await handle?.close()
       }
     }
     if (files.length === 0) skip = false
-    if (!follow || !await pause(signal)) return
+    if (!moved && (!follow || !await pause(signal))) return
   }
+}
+
+async function listed (file: string): Promise<readonly LogFile[]> {
+  return await logFiles(file).catch(absent) ?? []
+}
+
+function absent (error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null
+  throw error
 }
 
 /** The files that may hold records from `firstSeq` on, or after `last` when some were read. */

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, type Hash, type KeyObject } from 'node:crypto'
-import { dirname, join, basename } from 'node:path'
+import { stat } from 'node:fs/promises'
 import { follows, GENESIS, mayBeTorn, type ChainHead } from './chain.js'
 import { AuditOptionInvalid } from './errors.js'
 import { findFault, type FaultKind } from './fault.js'
@@ -83,10 +83,29 @@ interface Unreadable {
  * if (!result.ok) console.error(`${result.file}:${result.line}: ${result.kind}: ${result.message}`)
  */
 export async function verifyAuditLog (file: string, options: VerifyOptions = {}): Promise<AuditVerification> {
+  const headsFile = options.headsFile ?? `${file}.heads`
+  for (let attempt = 1; ; attempt++) {
+    const before = await stateOf(file, headsFile)
+    const result = await verifyFiles(file, before.files, headsFile, options).catch((error: unknown) => error as Error)
+    // A log may be written, rotated and pruned while it is read; what was done to it is still there when it is read again.
+    const again = attempt < MAX_ATTEMPTS && (result instanceof Error || !result.ok) && (await stateOf(file, headsFile)).mark !== before.mark
+    if (again) continue
+    if (result instanceof Error) throw result
+    return result
+  }
+}
+
+const MAX_ATTEMPTS = 5
+
+async function stateOf (file: string, headsFile: string): Promise<{ readonly files: readonly string[], readonly mark: string }> {
   const files = (await logFiles(file)).map(({ path }) => path)
+  const sizes = await Promise.all([...files, headsFile].map(async path => (await stat(path).catch(() => null))?.size))
+  return { files, mark: [...files, ...sizes].join('\n') }
+}
+
+async function verifyFiles (file: string, files: readonly string[], headsFile: string, options: VerifyOptions): Promise<AuditVerification> {
   if (files.length === 0) throw Object.assign(new Error(`There is no audit log "${file}"`), { code: 'ENOENT' })
   const keys = keysOf(options.publicKey)
-  const headsFile = options.headsFile ?? join(dirname(file), `${basename(file)}.heads`)
   const checkers = [createHeadChecker(headsIn(headsFile), keys), createHeadChecker(headsOf(options.heads ?? []), keys)]
 
   let head = GENESIS
@@ -148,7 +167,7 @@ export async function verifyAuditLog (file: string, options: VerifyOptions = {})
       fault = await findFault(files, unreadable.first, head)
     }
   }
-  if (fault === null && keys.size > 0 && checkers.every(({ count }) => count() === 0)) {
+  if (fault === null && records > 0 && keys.size > 0 && checkers.every(({ count }) => count() === 0)) {
     fault = { kind: 'head-missing', file: headsFile, line: 0, seq: null, message: 'There is a public key but no signed head to verify the log with: heads were deleted or never signed. Get them from where onHead has put them' }
   }
   for (const checker of checkers) fault ??= checker.end(head, lastEntry ?? { file, line: 0 })

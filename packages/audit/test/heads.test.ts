@@ -141,3 +141,16 @@ t.test('a sink that cannot be made durable gets no head', async t => {
   await app.audit.record(event())
   await until(() => heads.length === 1, 'a head')
 })
+
+t.test('a sink that stops being durable after an event was acknowledged gets no head', async t => {
+  let syncs = 0
+  const heads: SignedHead[] = []
+  const logged: string[] = []
+  const app = await open(t, { write () {}, async sync () { if (++syncs === 2) throw new Error('EIO') } }, { onHead (head) { heads.push(head) } }, { stream: { write (line) { logged.push(line) } } })
+  await app.audit.record(event())
+  await until(() => logged.length > 0, 'the failure to be told')
+  t.strictSame(heads, [])
+  await app.audit.record(event())
+  await until(() => heads.length === 1, 'a head')
+  t.equal(heads[0]!.seq, 2)
+})

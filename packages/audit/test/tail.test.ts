@@ -1,5 +1,5 @@
 import t from 'tap'
-import { appendFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { audit, tailAuditLog, type AuditLine, type TailOptions } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
@@ -102,4 +102,13 @@ t.test('a line is told when it is whole, and an enormous one is passed over', as
   rmSync(file)
   await stop()
   t.strictSame(seen.map(({ seq }) => seq), [1, 2, 2, 1])
+})
+
+t.test('what cannot be read is an error, not an empty log', async t => {
+  const file = logFile(t)
+  mkdirSync(file, { recursive: true })
+  await t.rejects(all(file), { code: 'EISDIR' })
+  const notAFolder = logFile(t)
+  await (await open(t, notAFolder)).close()
+  await t.rejects(all(`${notAFolder}/audit.log`), { code: 'ENOTDIR' })
 })
