@@ -74,7 +74,6 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
 
   /** A file that has just been created or renamed survives a power failure only with its folder. */
   async function syncFolder (): Promise<void> {
-    if (mode === 'async') return
     const folder = await open(dirname(path), 'r')
     try {
       await folder.sync()

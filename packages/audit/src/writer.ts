@@ -69,6 +69,8 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   let lastGood: ChainHead = GENESIS
   /** What the last write brought, in case it fails: some of it may be in the sink nevertheless. */
   let attempt: Attempt = NO_ATTEMPT
+  /** Events of the write that is going on; 0 while it is looked where the chain ends. */
+  let writing = 0
   let resumed = false
   let running: Promise<void> | null = null
   let timer: ReturnType<typeof setTimeout> | null = null
@@ -107,6 +109,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   async function writeBatch (): Promise<void> {
     let lines = ''
     let marker: string | null = null
+    writing = 0
     if (head === null) {
       const point = await resume()
       head = point.end
@@ -128,6 +131,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       chars += json.length
     }
     attempt = { marker: markerEnd, events, told }
+    writing = events.length
     if (lines !== '') {
       head = null
       await sink.write(lines, from, next)
@@ -175,7 +179,8 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       later(RETRY_MS).unref()
       return 'kept'
     }
-    const given = take(attempt.events.length > 0 ? attempt.events.length : queue.length)
+    // When nobody knows where to go on, all who wait now are told at once: one after the other, they would wait long.
+    const given = take(writing > 0 ? writing : queue.length)
     lose(given.length, cause)
     for (const { settle } of given) settle?.(new AuditUnavailable({ cause }))
     return 'given up'

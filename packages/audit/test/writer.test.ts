@@ -87,3 +87,23 @@ t.test('standard output', async t => {
   process.stdout.write = write
   t.match(JSON.parse(lines[0]!), { seq: 1, activity_name: 'test.act' })
 })
+
+t.test('all who wait for a sink that is away are told at once', async t => {
+  let resumes = 0
+  let broken = false
+  const app = await open(t, {
+    write () { if (broken) throw new Error('EIO') },
+    resume () {
+      if (++resumes > 1 && broken) throw new Error('away')
+      return { head: { seq: 0, hash: '0'.repeat(64) }, torn: Buffer.alloc(0) }
+    }
+  })
+  await app.audit.record(event())
+  broken = true
+  resumes = 1
+  await t.rejects(app.audit.record(event()), { code: 'MARTY_AUDIT_UNAVAILABLE' })
+  const outcomes = await Promise.allSettled(Array.from({ length: 500 }, async () => { await app.audit.record(event()) }))
+  t.ok(outcomes.every(({ status }) => status === 'rejected'))
+  t.ok(resumes < 5, `looked ${resumes} times`)
+  t.equal(app.audit.health().details.lostEvents, 501)
+})
