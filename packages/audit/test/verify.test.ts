@@ -256,3 +256,19 @@ t.test('a line without an end does not fill the memory, and is named', async t =
   t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 1 })
   await t.resolves(written(t, file, 1), 'a start does not read more of it than it has to')
 })
+
+t.test('a log that never rests is judged all the same', async t => {
+  const file = logFile(t)
+  const lines = await written(t, file, 5)
+  writeFileSync(file, lines.with(2, lines[2]!.replace('alice', 'mallo')).map(line => `${line}\n`).join(''))
+  let grows = true
+  const grow = (): void => {
+    if (!grows) return
+    appendFileSync(file, `${lines[0]!}\n`)
+    setImmediate(grow)
+  }
+  grow()
+  const result = await verifyAuditLog(file)
+  grows = false
+  t.match(result, { ok: false, kind: 'edited', line: 3 })
+})
