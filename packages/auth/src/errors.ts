@@ -55,3 +55,24 @@ export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVA
   statusCode: 503,
   message: 'The store of credentials does not answer; try again shortly'
 })
+
+/** What was sent to one of the plugin's own routes lacks something, or has it in the wrong form. The message names the parameter. */
+export const AuthRequestMalformed: MartyErrorConstructor<'MARTY_AUTH_BODY_INVALID'> = defineError({
+  code: 'MARTY_AUTH_BODY_INVALID',
+  statusCode: 400,
+  message: 'The request is not complete'
+})
+
+/** The `grant_type` is none that this service is set up for. */
+export const AuthGrantUnsupported: MartyErrorConstructor<'MARTY_AUTH_GRANT_UNSUPPORTED'> = defineError({
+  code: 'MARTY_AUTH_GRANT_UNSUPPORTED',
+  statusCode: 400,
+  message: 'This service does not know the grant_type'
+})
+
+/** More scopes were asked for than the credential has. */
+export const AuthScopeInvalid: MartyErrorConstructor<'MARTY_AUTH_SCOPE_INVALID'> = defineError({
+  code: 'MARTY_AUTH_SCOPE_INVALID',
+  statusCode: 400,
+  message: 'The credential does not have every scope that was asked for'
+})
