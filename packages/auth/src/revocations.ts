@@ -183,8 +183,9 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
       if (log === null) return
       const end = performance.now() + START_MS
       await poll()
-      while (knownAt === null && !isClosed && performance.now() < end) {
+      while (ageMs() === null && performance.now() < end) {
         await delay(50)
+        if (isClosed) return
         await poll()
       }
       pollLater()
