@@ -227,7 +227,8 @@ t.test('a failover that lost the last writes, and got as many new ones before an
 t.test('many replicas give back what was lost, each entry once', async t => {
   const prefix = storeOf(connection).prefix
   const replicas = await Promise.all(Array.from({ length: 4 }, async () => await follow(t, storeOf(await redis.connect(), prefix))))
-  for (let i = 0; i < 40; i++) await insist(async () => { await replicas[i % 4]!.revokeToken(`token ${i}`, Date.now() + HOUR) })
+  const end = Date.now() + HOUR
+  for (let i = 0; i < 40; i++) await insist(async () => { await replicas[i % 4]!.revokeToken(`token ${i}`, end) })
   await until(() => replicas.every(each => each.health().details.entries === 40), 'all to know all')
   await insist(async () => await connection.client.flushall())
   await until(async () => await connection.client.zcard(`{${prefix}}:revoked:log`).catch(() => 0) === 40, 'the log to be whole again')

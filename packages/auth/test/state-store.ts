@@ -10,7 +10,7 @@ export interface TestRedis {
   readonly port: number
   server: RedisServer
   /** Another connection, as another replica would have it. */
-  connect (options?: { readonly username: string, readonly password: string }): Promise<RedisConnection>
+  connect (options?: { readonly username?: string, readonly password?: string, readonly commandTimeoutMs?: number }): Promise<RedisConnection>
   /** Kills the server and starts another in its place, empty unless the arguments say otherwise. */
   restart (args?: readonly string[]): Promise<void>
 }
@@ -22,9 +22,8 @@ export async function testRedis (t: Test, args: readonly string[] = []): Promise
   const redis: TestRedis = {
     port,
     server: await startRedis(port, args),
-    async connect (options = { username: 'default', password: '' }) {
-      const login = options.password === '' ? {} : options
-      const connection = openRedis({ host: '127.0.0.1', port, reconnectMaxDelayMs: 50, ...login })
+    async connect (options = {}) {
+      const connection = openRedis({ host: '127.0.0.1', port, reconnectMaxDelayMs: 50, ...options })
       connections.push(connection)
       await connection.ready(10_000)
       return connection
