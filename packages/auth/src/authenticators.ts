@@ -1,15 +1,15 @@
 import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, type MartyError } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
 import { credentialsOf } from './credentials.js'
-import { principalOfClaims } from './jwt-claims.js'
+import { principalOfClaims, type TokenClaims } from './jwt-claims.js'
 import type { TokenDoor } from './jwt-door.js'
-import type { RevocationList } from './revocation.js'
+import type { Revocations } from './revocations.js'
 import type { SessionStore } from './sessions.js'
 
 export interface AuthenticatorParts {
   readonly guard: Guard
   readonly door: TokenDoor
-  readonly revocations: RevocationList
+  readonly revocations: Revocations
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionStore | null
 }
@@ -62,10 +62,10 @@ export function createAuthenticators (parts: AuthenticatorParts): readonly Authe
     accepts: () => true,
     authenticate (token) {
       const { claims } = door(token)
-      if (revocations.has(claims.jti)) throw refused()
+      if (revocations.isRevoked(claims)) throw refused()
       return principalOfClaims(claims)
     },
-    isAlive: principal => principal.session !== null && !revocations.has(principal.session)
+    isAlive: principal => !revocations.isRevoked(principal.claims as TokenClaims)
   })
   return authenticators
 

@@ -46,7 +46,7 @@ export const AuthBusy: MartyErrorConstructor<'MARTY_AUTH_BUSY'> = defineError({
 export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EXCEEDED'> = defineError({
   code: 'MARTY_AUTH_CAPACITY_EXCEEDED',
   statusCode: 503,
-  message: 'No more sessions or revocations can be held'
+  message: 'No more sessions, refresh tokens or revocations can be held'
 })
 
 /** What revocations, refresh tokens or sessions are kept in does not answer: nobody is let in on a guess. */

@@ -26,9 +26,17 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Told): 
         tell('credential', 'token.issue', issued.jti, { id: request.subject, kind: request.kind ?? 'user', roles: request.roles ?? (request.role === undefined ? [] : [request.role]) })
         return issued
       },
-      revoke (jti, expiresAt) {
-        tokens.revoke(jti, expiresAt)
+      async revoke (jti, expiresAt) {
+        await tokens.revoke(jti, expiresAt)
         tell('credential', 'token.revoke', jti)
+      },
+      async revokeSubject (subject) {
+        await tokens.revokeSubject(subject)
+        tell('credential', 'token.revoke_subject', subject)
+      },
+      async revokeFamily (sid, expiresAt) {
+        await tokens.revokeFamily(sid, expiresAt)
+        tell('credential', 'token.revoke_family', sid)
       }
     },
     apiKeys: apiKeys === null

@@ -9,20 +9,35 @@ import { registerFastifyJwt } from './fastify-jwt.js'
 import { createTokenDoor, type VerifiedToken } from './jwt-door.js'
 import { registerMeRoute } from './me-route.js'
 import { resolveOptions, type AuthOptions } from './options.js'
-import { createRevocationList } from './revocation.js'
+import { createRefreshTokens } from './refresh-tokens.js'
+import { createRevocations } from './revocations.js'
 import { createSessionStore } from './sessions.js'
 import { createTokenIssuer } from './token-issuer.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, routes } = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
   const door = createTokenDoor(tokens)
-  const revocations = createRevocationList()
+  const revocations = createRevocations(store, {
+    maxLifetimeSeconds: tokens.maxLifetimeSeconds,
+    // A refresh token outlives access tokens, and must not outlive the memory of why it ended.
+    subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0),
+    onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
+  })
+  const refresh = refreshOptions === null
+    ? null
+    : createRefreshTokens(store, {
+      ...refreshOptions,
+      revocations,
+      onReuse: (sid, { subject, kind, roles }) => {
+        void guard.emit({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, address: null, requestId: null, object: sid })
+      }
+    })
   const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
   const sessions = sessionOptions === null ? null : createSessionStore(sessionOptions)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
-    if (revocations.has(verified.claims.jti)) throw new CredentialInvalid(invalidCredential)
+    if (revocations.isRevoked(verified.claims)) throw new CredentialInvalid(invalidCredential)
     return verified
   }
 
@@ -34,7 +49,11 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     tokens: {
       issue: createTokenIssuer(options).issue,
       verify: token => verify(token).claims,
-      revoke: revocations.revoke
+      revoke: revocations.revokeToken,
+      revokeSubject: revocations.revokeSubject,
+      async revokeFamily (sid, expiresAt) {
+        await Promise.all([revocations.revokeFamily(sid, expiresAt), refresh?.revokeFamily(sid)])
+      }
     },
     apiKeys,
     sessions
@@ -44,6 +63,8 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('sessions', told.sessions)
   for (const authenticator of createAuthenticators({ guard, door, revocations, apiKeys, sessions })) guard.addAuthenticator(authenticator)
   if (routes) registerMeRoute(fastify)
+  fastify.addHook('onReady', revocations.start)
+  fastify.addHook('onClose', async () => { revocations.close() })
 }
 
 /**
@@ -63,13 +84,15 @@ export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
 export { createApiKeys, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
 export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid } from './errors.js'
-export type { AuthStore, RedisAuthStore } from './store-options.js'
+export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
 export type { JwtAlgorithmName } from './jwt-algorithms.js'
 export type { JwtKeyOptions, JwtKeysOptions } from './jwt-keys.js'
 export type { AuthOptions } from './options.js'
-export { createRevocationList, type RevocationList } from './revocation.js'
+export type { RefreshOptions } from './refresh-options.js'
+export { createRefreshTokens, type IssuedRefreshToken, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RotatedRefreshToken } from './refresh-tokens.js'
+export { createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions } from './revocations.js'
 export { createSessionStore, type IssuedSession, type SessionOptions, type Sessions, type SessionStore } from './sessions.js'
 export { createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type TokenRequest } from './token-issuer.js'
 export type { TokenOptions } from './token-options.js'

@@ -1,6 +1,7 @@
 import { closest } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
+import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './refresh-options.js'
 import type { SessionOptions } from './sessions.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
@@ -12,6 +13,8 @@ export interface AuthOptions extends TokenOptions {
   readonly sessions?: SessionOptions | false
   /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
   readonly store?: AuthStore
+  /** Issue refresh tokens; `false` for none. @default false */
+  readonly refresh?: RefreshOptions | false
   /** Register `GET /auth/me`. @default false */
   readonly routes?: boolean
 }
@@ -21,10 +24,11 @@ export interface ResolvedAuthOptions {
   readonly apiKeys: ApiKeyOptions | null
   readonly sessions: SessionOptions | null
   readonly store: ResolvedAuthStore
+  readonly refresh: ResolvedRefreshOptions | null
   readonly routes: boolean
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'routes']
+const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'refresh', 'routes']
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
@@ -38,5 +42,5 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
   if (options.routes !== undefined && typeof options.routes !== 'boolean') throw new AuthOptionInvalid('auth option "routes" must be true or false')
   const { sessions = {} } = options
   if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
-  return Object.freeze({ tokens, apiKeys: options.apiKeys ?? null, sessions: sessions === false ? null : sessions, store: resolveStore(options.store), routes: options.routes ?? false })
+  return Object.freeze({ tokens, apiKeys: options.apiKeys ?? null, sessions: sessions === false ? null : sessions, store: resolveStore(options.store), refresh: resolveRefreshOptions(options.refresh), routes: options.routes ?? false })
 }

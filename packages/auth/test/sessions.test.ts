@@ -27,7 +27,7 @@ t.test('a session brings its principal back over HTTP, and ends with the token i
   const back = await app.guard.authenticate(session.id, { address: null, requestId: '2' })
   t.equal(await app.guard.isAlive(back), true)
 
-  app.tokens.revoke(token.jti, token.expiresAt)
+  await app.tokens.revoke(token.jti, token.expiresAt)
   t.equal(await app.guard.isAlive(back), false)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 401)
   t.match(events.map(event => event.action), ['token.issue', 'session.create', 'token.revoke'])
