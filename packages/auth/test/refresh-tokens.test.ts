@@ -335,6 +335,15 @@ t.test('the plugin ends a family with its refresh tokens, and warns when the sto
   await app.close()
 })
 
+t.test('redis: who derives other successors gives none for a token that has one', async t => {
+  const { refresh, revocations, store } = await bench(t, 'redis')
+  const first = await refresh.issue(grantOf('alice'))
+  const second = await refresh.rotate(first.token)
+  const changed = createRefreshTokens(store, { secret: Buffer.alloc(32), revocations, idleSeconds: 60, absoluteSeconds: 60, graceSeconds: 10, onReuse: () => {} })
+  await t.rejects(changed.rotate(first.token), REFUSED)
+  await t.rejects(refresh.rotate(second.token), REFUSED, 'never a second lineage')
+})
+
 t.test('redis: at rest there is nothing that could be used, and everything goes', async t => {
   const { refresh } = await bench(t, 'redis')
   const first = await refresh.issue(grantOf('alice'))
