@@ -1,7 +1,10 @@
 import t, { type Test } from 'tap'
+import Fastify from 'fastify'
 import fc from 'fast-check'
-import { createRefreshTokens, createRevocations, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type ResolvedAuthStore, type Revocations } from '@marty/auth'
-import { ANONYMOUS } from '@marty/core'
+import { auth, createRefreshTokens, createRevocations, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RedisAuthStore, type ResolvedAuthStore, type Revocations } from '@marty/auth'
+import { ANONYMOUS, useGuard, type SecurityEvent } from '@marty/core'
+import { until } from '../../redis/dist-test/redis-server.js'
+import { TOKENS } from './service.js'
 import { insist, storeOf, testRedis } from './state-store.js'
 
 const REFUSED = { code: 'MARTY_CORE_CREDENTIAL_INVALID', statusCode: 401 }
@@ -306,6 +309,39 @@ t.test('memory: bounded; families that are over make room, others are not forgot
   await refresh.issue(grantOf('c'))
   t.equal(await refresh.inspect(first.token), null)
   t.ok(await refresh.inspect(second.token))
+})
+
+t.test('the plugin ends a family with its refresh tokens, and warns when the store does not answer', async t => {
+  const { refresh, store } = await bench(t, 'redis')
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })
+  const events: SecurityEvent[] = []
+  useGuard(app).addSink(event => { events.push(event) })
+  await app.register(auth, { ...TOKENS, store: store as RedisAuthStore, refresh: { secret } })
+  t.throws(() => app.tokens.verify(app.tokens.issue({ subject: 'alice' }).token), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' }, 'nobody is let in before revocations are known')
+  await app.ready()
+  const { sid, token } = await refresh.issue(grantOf('alice'))
+  const access = app.jwt.sign({ sub: 'alice', sid })
+  t.match(app.tokens.verify(access), { sid })
+  await app.tokens.revokeFamily(sid, Date.now() + 900_000)
+  t.throws(() => app.tokens.verify(access), REFUSED)
+  await t.rejects(refresh.rotate(token), REFUSED)
+  await app.tokens.revokeSubject('bob')
+  t.match(events.map(({ action, object }) => [action, object]).slice(1), [['token.revoke_family', sid], ['token.revoke_subject', 'bob']])
+  t.notMatch(JSON.stringify(events), token.slice(4, 26))
+  redis.server.child.kill('SIGSTOP')
+  await until(() => lines.some(line => line.includes('revocations of other replicas')), 'a warning', 20_000)
+  redis.server.child.kill('SIGCONT')
+  await app.close()
+})
+
+t.test('redis: who derives other successors gives none for a token that has one', async t => {
+  const { refresh, revocations, store } = await bench(t, 'redis')
+  const first = await refresh.issue(grantOf('alice'))
+  const second = await refresh.rotate(first.token)
+  const changed = createRefreshTokens(store, { secret: Buffer.alloc(32), revocations, idleSeconds: 60, absoluteSeconds: 60, graceSeconds: 10, onReuse: () => {} })
+  await t.rejects(changed.rotate(first.token), REFUSED)
+  await t.rejects(refresh.rotate(second.token), REFUSED, 'never a second lineage')
 })
 
 t.test('redis: at rest there is nothing that could be used, and everything goes', async t => {

@@ -121,7 +121,7 @@ t.test('what one replica revokes the others refuse, also those that start later'
   await until(() => one!.isRevoked({ ...of('x'), sid: 'family' }), 'the family')
   const late = await follow(t, storeOf(connection, prefix))
   t.equal(late.health().details.entries, 3)
-  t.equal(late.isRevoked({ ...of('x'), sub: 'alice' }), true)
+  t.equal(late.isRevoked({ ...of('x'), sub: 'alice', iat: late.earliestIssue('alice') - 1 }), true)
 
   // The later of two ends, and of two epochs, counts for everybody, in whatever order they were told.
   await insist(async () => { await two!.revokeToken('token', now + 2 * HOUR) })
@@ -266,6 +266,22 @@ t.test('frozen: within its deadline a revocation is refused and still in force; 
   await until(() => one.health().status === 'healthy', 'recovery')
   await seen(two, 'a')
   await until(() => two.earliestIssue('alice') > 0, 'the subject')
+})
+
+t.test('Redis has no memory left: it is still followed, and what it did not take it gets when there is room', async t => {
+  const { prefix } = storeOf(connection)
+  const problems: unknown[] = []
+  const one = await follow(t, storeOf(connection, prefix), { onProblem: error => { problems.push(error) } })
+  const two = await follow(t, storeOf(connection, prefix))
+  await insist(async () => { await one.revokeToken('before', Date.now() + HOUR) })
+  await insist(async () => await connection.client.config('SET', 'maxmemory', '1'))
+  await t.rejects(one.revokeToken('after', Date.now() + HOUR), UNAVAILABLE)
+  await until(() => problems.some(error => /OOM/.test(String((error as Error).cause))), 'the problem to be told')
+  t.equal(one.health().status, 'degraded')
+  await seen(two, 'before')
+  t.equal(two.isRevoked(of('after')), false)
+  await insist(async () => await connection.client.config('SET', 'maxmemory', '0'))
+  await seen(two, 'after')
 })
 
 t.test('Redis is away at the start: start settles, and everything is known once it is there', async t => {
