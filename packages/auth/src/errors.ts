@@ -55,3 +55,10 @@ export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVA
   statusCode: 503,
   message: 'The store of credentials does not answer; try again shortly'
 })
+
+/** The session cookie came with a request that changes something and that a page of another site could have caused. */
+export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = defineError({
+  code: 'MARTY_AUTH_CSRF_INVALID',
+  statusCode: 403,
+  message: 'The session cookie does not authorize this request'
+})

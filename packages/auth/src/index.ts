@@ -4,22 +4,29 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
+import { createCsrfCheck } from './csrf.js'
 import { withEvents } from './events.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
 import { createTokenDoor, type VerifiedToken } from './jwt-door.js'
 import { registerMeRoute } from './me-route.js'
 import { resolveOptions, type AuthOptions } from './options.js'
 import { createRevocationList } from './revocation.js'
+import { createSessionCookie } from './session-cookie.js'
+import { registerSessionRoutes } from './session-routes.js'
+import { resolveSessionOptions } from './sessions-options.js'
 import { createSessionStore } from './sessions.js'
 import { createTokenIssuer } from './token-issuer.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, routes } = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
   const door = createTokenDoor(tokens)
   const revocations = createRevocationList()
   const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
-  const sessions = sessionOptions === null ? null : createSessionStore(sessionOptions)
+  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
+  const sessionLimits = resolveSessionOptions(sessionOptions ?? {})
+  const cookie = sessions === null ? null : createSessionCookie(sessionLimits.cookie)
+  const csrf = createCsrfCheck(sessionLimits.trustedOrigins)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
     if (revocations.has(verified.claims.jti)) throw new CredentialInvalid(invalidCredential)
@@ -42,8 +49,14 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('tokens', told.tokens)
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
-  for (const authenticator of createAuthenticators({ guard, door, revocations, apiKeys, sessions })) guard.addAuthenticator(authenticator)
-  if (routes) registerMeRoute(fastify)
+  fastify.decorate('sessionCookie', cookie)
+  const authenticators = createAuthenticators({ door, revocations, apiKeys, sessions: sessions === null ? null : { guard, sessions, cookie: cookie!, csrf } })
+  for (const authenticator of authenticators) guard.addAuthenticator(authenticator)
+  if (!routes) return
+  registerMeRoute(fastify)
+  if (told.sessions !== null) {
+    registerSessionRoutes(fastify, { sessions: told.sessions, cookie: cookie!, csrf, idleMs: sessionLimits.idleMs, methods: authenticators.map(({ method }) => method) })
+  }
 }
 
 /**
@@ -62,7 +75,7 @@ export { createMemoryApiKeyStore } from './api-key-memory-store.js'
 export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
 export { createApiKeys, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
-export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid } from './errors.js'
+export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
@@ -70,7 +83,10 @@ export type { JwtAlgorithmName } from './jwt-algorithms.js'
 export type { JwtKeyOptions, JwtKeysOptions } from './jwt-keys.js'
 export type { AuthOptions } from './options.js'
 export { createRevocationList, type RevocationList } from './revocation.js'
-export { createSessionStore, type IssuedSession, type SessionOptions, type Sessions, type SessionStore } from './sessions.js'
+export type { SessionCookie, SessionCookieOptions } from './session-cookie.js'
+export { createSessionStore, type IssuedSession, type SessionAbout, type SessionInfo, type Sessions, type SessionStore } from './sessions.js'
+export type { SessionOptions } from './sessions-options.js'
+export type { SessionOwner, SessionRecord } from './sessions-records.js'
 export { createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type TokenRequest } from './token-issuer.js'
 export type { TokenOptions } from './token-options.js'
 export type { Tokens } from './tokens.js'

@@ -1,18 +1,18 @@
 import { closest } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
-import type { SessionOptions } from './sessions.js'
+import type { SessionOptions } from './sessions-options.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
 
 export interface AuthOptions extends TokenOptions {
   /** Accept API keys. @default none are accepted */
   readonly apiKeys?: ApiKeyOptions
-  /** Limits of the sessions kept in this process; `false` for none. @default { idleSeconds: 1800, absoluteSeconds: 43200 } */
+  /** Limits of sessions and how browsers carry them; `false` for none. @default { idleSeconds: 1800, absoluteSeconds: 43200 } */
   readonly sessions?: SessionOptions | false
   /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
   readonly store?: AuthStore
-  /** Register `GET /auth/me`. @default false */
+  /** Register `GET /auth/me` and, with sessions, `/auth/session` and `/auth/sessions`. @default false */
   readonly routes?: boolean
 }
 
