@@ -24,9 +24,9 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const revocations = createRevocationList()
   const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
   const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
-  const sessionLimits = resolveSessionOptions(sessionOptions ?? {})
-  const cookie = sessions === null ? null : createSessionCookie(sessionLimits.cookie)
-  const csrf = createCsrfCheck(sessionLimits.trustedOrigins)
+  const { idleMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const cookie = createSessionCookie(cookieOptions)
+  const csrf = createCsrfCheck(trustedOrigins)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
     if (revocations.has(verified.claims.jti)) throw new CredentialInvalid(invalidCredential)
@@ -49,13 +49,13 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('tokens', told.tokens)
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
-  fastify.decorate('sessionCookie', cookie)
-  const authenticators = createAuthenticators({ door, revocations, apiKeys, sessions: sessions === null ? null : { guard, sessions, cookie: cookie!, csrf } })
+  fastify.decorate('sessionCookie', sessions === null ? null : cookie)
+  const authenticators = createAuthenticators({ door, revocations, apiKeys, sessions: sessions === null ? null : { guard, sessions, cookie, csrf } })
   for (const authenticator of authenticators) guard.addAuthenticator(authenticator)
   if (!routes) return
   registerMeRoute(fastify)
   if (told.sessions !== null) {
-    registerSessionRoutes(fastify, { sessions: told.sessions, cookie: cookie!, csrf, idleMs: sessionLimits.idleMs, methods: authenticators.map(({ method }) => method) })
+    registerSessionRoutes(fastify, { sessions: told.sessions, cookie, csrf, idleMs, methods: authenticators.map(({ method }) => method) })
   }
 }
 

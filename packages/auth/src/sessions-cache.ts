@@ -17,8 +17,8 @@ interface Entry {
 
 const MAX_ENTRIES = 10_000
 
-/** Remembers each session for `freshMs`, or less when it ends sooner, so that a busy one is read and its use told once in that time. */
-export function createSessionCache (freshMs: number, read: (key: string, peek: boolean) => Promise<{ readonly record: SessionRecord, readonly leftMs: number } | null>): SessionCache {
+/** Remembers each session for `freshMs`, or less when it ends sooner, and that its use was told for `usedMs`: so often a busy one costs a read. */
+export function createSessionCache (freshMs: number, usedMs: number, read: (key: string, peek: boolean) => Promise<{ readonly record: SessionRecord, readonly leftMs: number } | null>): SessionCache {
   const entries = new Map<string, Entry>()
   const reading = new Map<string, Promise<SessionRecord | null>>()
   let epoch = 0
@@ -27,7 +27,7 @@ export function createSessionCache (freshMs: number, read: (key: string, peek: b
     const [since, asked] = [epoch, performance.now()]
     const found = await read(key, peek)
     if (since !== epoch) return found?.record ?? null
-    const usedUntil = peek ? entries.get(key)?.usedUntil ?? 0 : asked + freshMs
+    const usedUntil = peek ? entries.get(key)?.usedUntil ?? 0 : asked + usedMs
     entries.delete(key)
     if (found === null) return null
     entries.set(key, { record: found.record, until: asked + Math.min(freshMs, found.leftMs), usedUntil })

@@ -9,6 +9,9 @@ import { storeScript, type StoreScript } from './store-script.js'
 /** How long an answer of Redis is taken for true: the most by which another replica's sign-out is late. */
 const FRESH_MS = 1_000
 
+/** The part of the idle limit for which use need not be told again: by so much, at most, it may seem unused too early. */
+const UNTOLD_USE = 1 / 4
+
 /** How many sessions are read in one step, so that a long list never holds up Redis. */
 const PAGE = 100
 
@@ -35,7 +38,7 @@ export function createRedisSessionRecords ({ redis, prefix }: Required<RedisAuth
   const [add, find, use, remove, removeAll] = [script(ADD), script(FIND), script(USE), script(REMOVE), script(REMOVE_ALL)]
   const keysOf = storeScript(redis, 'return redis.call(\'ZRANGE\', KEYS[1], 0, -1)')
 
-  const cache = createSessionCache(FRESH_MS, async (key, peek) => {
+  const cache = createSessionCache(FRESH_MS, Math.min(FRESH_MS, idleMs * UNTOLD_USE), async (key, peek) => {
     const [row] = await (peek ? find : use)([key]) as Array<Row | null>
     return row === null || row === undefined ? null : { record: recordOf(key, row), leftMs: row[4] }
   })

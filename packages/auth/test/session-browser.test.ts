@@ -210,12 +210,19 @@ t.test('what changes something needs a page of ours and its token', async t => {
 
 t.test('whoever asks the guard without the request cannot show its method, and is refused', async t => {
   const app = await service(t)
-  const { cookie, id } = await signIn(app)
+  const { cookie, id, csrf } = await signIn(app)
   const request = { headers: { cookie }, method: 'GET' } as never
   for (const context of [{ address: null, requestId: '1' }, { address: null, requestId: '1', request: null }]) {
     t.throws(() => app.guard.identify(request, context), { code: 'MARTY_AUTH_CSRF_INVALID' })
   }
   t.match(await app.guard.identify(request, { address: null, requestId: '1', request }), { id: 'alice' })
+  const post = (scheme: string, socket: object | undefined) => ({ method: 'POST', headers: { cookie, host: HOST, origin: `${scheme}://${HOST}`, 'x-csrf-token': csrf }, socket }) as never
+  for (const [scheme, socket, fine] of [['https', { encrypted: true }, true], ['http', { encrypted: true }, false], ['http', {}, true], ['http', undefined, true]] as const) {
+    const one = post(scheme, socket)
+    const answer = async () => await app.guard.identify(one, { address: null, requestId: '1', request: one })
+    if (fine) t.match(await answer(), { id: 'alice' }, scheme)
+    else await t.rejects(answer(), { code: 'MARTY_AUTH_CSRF_INVALID' }, 'a page without TLS is not of an origin with it')
+  }
   await t.rejects(app.guard.authenticate(cookie, { address: null, requestId: '1' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'a cookie is no bare token')
   t.match(await app.guard.authenticate(id, { address: null, requestId: '1' }), { id: 'alice' }, 'its id is one')
 })
