@@ -191,8 +191,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     // Each call inside is limited for itself; who has used up an address's anonymous calls may still come in with a token.
     transportSecurity: { public: true, limits: false },
     authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
-    describePrincipal: principal => {
-      const session = principal.authenticatedBy === 'session' ? null : app.sessions?.create(principal)
+    describePrincipal: async principal => {
+      const session = principal.authenticatedBy === 'session' ? null : await app.sessions?.create(principal)
       return {
         authenticated: true,
         role: principal.roles[0] ?? null,

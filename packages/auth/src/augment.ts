@@ -1,6 +1,7 @@
 // Brings the types of fastify.jwt, request.jwtVerify and request.user along.
 import '@fastify/jwt'
 import type { ApiKeys } from './api-keys.js'
+import type { SessionCookie } from './session-cookie.js'
 import type { Sessions } from './sessions.js'
 import type { Tokens } from './tokens.js'
 
@@ -10,7 +11,9 @@ declare module 'fastify' {
     tokens: Tokens
     /** API keys; null when the plugin was registered without them. */
     apiKeys: ApiKeys | null
-    /** Sessions of this process; null when they are switched off. */
+    /** Null when sessions are switched off. */
     sessions: Sessions | null
+    /** How a browser carries its session; null when sessions are switched off. */
+    sessionCookie: SessionCookie | null
   }
 }

@@ -83,3 +83,10 @@ export const AuthLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineErro
   statusCode: 429,
   message: 'Too many failed attempts; wait before the next one'
 })
+
+/** The session cookie came with a request that changes something and that a page of another site could have caused. */
+export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = defineError({
+  code: 'MARTY_AUTH_CSRF_INVALID',
+  statusCode: 403,
+  message: 'The session cookie does not authorize this request'
+})

@@ -1,6 +1,7 @@
 import type { Guard, Principal, SecurityEvent } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
-import type { Sessions } from './sessions.js'
+import { sessionKey } from './session-id.js'
+import type { Sessions, SessionStore } from './sessions.js'
 import type { Tokens } from './tokens.js'
 
 interface Told {
@@ -9,14 +10,23 @@ interface Told {
   readonly sessions: Sessions | null
 }
 
+interface Untold extends Omit<Told, 'sessions'> {
+  readonly sessions: SessionStore | null
+}
+
 /** The service itself, when nobody is known to have asked. */
 const SERVICE: SecurityEvent['principal'] = Object.freeze({ id: 'service', kind: 'service', roles: Object.freeze([]) })
 
 /** The same functions, telling the guard's sinks of every credential that begins or ends. Nothing told can be used as one. */
-export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Told): Told {
-  const tell = (type: 'credential' | 'session', action: string, object: string, principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE): void => {
+export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold): Told {
+  const tell = (type: 'credential' | 'session', action: string, object: string, principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE, address: string | null = null): void => {
     const { id, kind, roles } = principal
-    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address: null, requestId: null, object })
+    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address, requestId: null, object })
+  }
+  const endSession = async (key: string | null): Promise<boolean> => {
+    const principal = await sessions!.end(key)
+    if (principal !== null) tell('session', 'session.revoke', key!, principal)
+    return principal !== null
   }
   return {
     tokens: {
@@ -62,17 +72,23 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Told): 
       ? null
       : {
           get: id => sessions.get(id),
-          get size () { return sessions.size },
-          create (principal) {
-            const issued = sessions.create(principal)
-            tell('session', 'session.create', principal.id, principal)
+          list: async of => await sessions.list(of),
+          async create (principal, about) {
+            const issued = await sessions.create(principal, about)
+            tell('session', 'session.create', sessionKey(issued.id)!, principal, about?.address)
             return issued
           },
-          revoke (id) {
-            const principal = sessions.get(id)
-            const revoked = sessions.revoke(id)
-            if (revoked) tell('session', 'session.revoke', principal?.id ?? 'unknown', principal ?? SERVICE)
-            return revoked
+          async renew (id, principal) {
+            const issued = await sessions.renew(id, principal)
+            tell('session', 'session.renew', sessionKey(issued.id)!, principal)
+            return issued
+          },
+          revoke: async id => await endSession(sessionKey(id)),
+          revokeByKey: async key => await endSession(key),
+          async revokeAll (of) {
+            const ended = await sessions.revokeAll(of)
+            if (ended > 0) tell('session', 'session.revoke_all', of.id, { roles: [], ...of })
+            return ended
           }
         }
   }

@@ -24,6 +24,10 @@ export interface TokenClaims {
   /** OAuth scopes, separated by spaces. */
   readonly scope?: string
   readonly kind?: 'user' | 'service'
+  /** The family of refresh tokens it belongs to; it is revoked with the family. */
+  readonly sid?: string
+  /** The API key it was issued for (RFC 9068 section 2.2); it dies with the key. */
+  readonly client_id?: string
   readonly [claim: string]: unknown
 }
 
@@ -32,7 +36,7 @@ const MAX_ROLES = 32
 
 /** The claims, or the name of the first one that is wrong. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
-  const { iss, aud, sub, exp, iat, nbf, jti, user_id: userId, role, roles, scope, kind } = payload
+  const { iss, aud, sub, exp, iat, nbf, jti, user_id: userId, role, roles, scope, kind, sid, client_id: clientId } = payload
   if (iss !== rules.issuer) return 'iss'
   if (!isAudience(aud, rules.audience)) return 'aud'
   if (!isText(sub)) return 'sub'
@@ -49,6 +53,8 @@ export function readClaims (payload: JsonObject, rules: ClaimRules, now: number)
   if (roles !== undefined && !(Array.isArray(roles) && roles.length <= MAX_ROLES && roles.every(isText))) return 'roles'
   if (role !== undefined && roles !== undefined && !(roles as unknown[]).includes(role)) return 'roles'
   if (scope !== undefined && typeof scope !== 'string') return 'scope'
+  if (sid !== undefined && !isText(sid)) return 'sid'
+  if (clientId !== undefined && !isText(clientId)) return 'client_id'
   if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
   return deepFreeze(payload) as unknown as TokenClaims
 }

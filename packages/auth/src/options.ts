@@ -1,22 +1,31 @@
-import { closest } from '@marty/core'
+import { closest, type SecurityRule } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
+import { resolveLockout, type LockoutOptions, type ResolvedLockout } from './lockout-options.js'
+import type { MtlsOptions } from './mtls.js'
 import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './refresh-options.js'
-import type { SessionOptions } from './sessions.js'
+import type { SessionOptions } from './sessions-options.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
 
 export interface AuthOptions extends TokenOptions {
   /** Accept API keys. @default none are accepted */
   readonly apiKeys?: ApiKeyOptions
-  /** Limits of the sessions kept in this process; `false` for none. @default { idleSeconds: 1800, absoluteSeconds: 43200 } */
+  /** Limits of sessions and how browsers carry them; `false` for none. @default { idleSeconds: 1800, absoluteSeconds: 43200 } */
   readonly sessions?: SessionOptions | false
   /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
   readonly store?: AuthStore
   /** Issue refresh tokens; `false` for none. @default false */
   readonly refresh?: RefreshOptions | false
-  /** Register `GET /auth/me`. @default false */
-  readonly routes?: boolean
+  /** Slow down and lock repeated wrong API keys; `false` for neither. @default 5 failures in 15 minutes lock for 15 minutes */
+  readonly lockout?: LockoutOptions | false
+  /** Let services in by the client certificates of their connections. @default none are let in */
+  readonly mtls?: MtlsOptions
+  /**
+   * Register the routes under `/auth`, see the README. `introspection` says who may ask about tokens.
+   * @default false; with `true`, introspection is for API keys and client certificates
+   */
+  readonly routes?: boolean | { readonly introspection: SecurityRule }
 }
 
 export interface ResolvedAuthOptions {
@@ -25,10 +34,12 @@ export interface ResolvedAuthOptions {
   readonly sessions: SessionOptions | null
   readonly store: ResolvedAuthStore
   readonly refresh: ResolvedRefreshOptions | null
-  readonly routes: boolean
+  readonly lockout: ResolvedLockout | null
+  readonly mtls: MtlsOptions | null
+  readonly routes: { readonly introspection: SecurityRule | null } | null
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'refresh', 'routes']
+const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'refresh', 'lockout', 'mtls', 'routes']
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
@@ -39,8 +50,22 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
     throw new AuthOptionInvalid(`auth option "${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
   }
   const tokens = resolveTokenOptions(options)
-  if (options.routes !== undefined && typeof options.routes !== 'boolean') throw new AuthOptionInvalid('auth option "routes" must be true or false')
   const { sessions = {} } = options
   if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
-  return Object.freeze({ tokens, apiKeys: options.apiKeys ?? null, sessions: sessions === false ? null : sessions, store: resolveStore(options.store), refresh: resolveRefreshOptions(options.refresh), routes: options.routes ?? false })
+  return Object.freeze({
+    tokens,
+    apiKeys: options.apiKeys ?? null,
+    sessions: sessions === false ? null : sessions,
+    store: resolveStore(options.store),
+    refresh: resolveRefreshOptions(options.refresh),
+    lockout: resolveLockout(options.lockout),
+    mtls: options.mtls ?? null,
+    routes: resolveRoutes(options.routes)
+  })
+}
+
+function resolveRoutes (routes: AuthOptions['routes'] = false): ResolvedAuthOptions['routes'] {
+  if (typeof routes === 'boolean') return routes ? { introspection: null } : null
+  if (typeof routes?.introspection !== 'object' || routes.introspection === null) throw new AuthOptionInvalid('auth option "routes" must be true, false or { introspection: rule }')
+  return routes
 }

@@ -14,6 +14,10 @@ export interface TokenRequest {
   readonly scopes?: readonly string[]
   /** @default 'user' */
   readonly kind?: 'user' | 'service'
+  /** `sid`: the family of refresh tokens it belongs to. */
+  readonly sessionId?: string
+  /** `client_id`: the API key it is issued for. */
+  readonly clientId?: string
 }
 
 export interface IssuedToken {
@@ -29,18 +33,20 @@ export interface TokenIssuer {
 }
 
 /**
- * Makes access tokens with the signing key; needs no Fastify.
+ * Makes access tokens with the signing key; needs no Fastify. `earliestIssue` gives the first second, since the epoch, in
+ * which a token of the subject is not revoked already.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
-export function createTokenIssuer (options: TokenOptions): TokenIssuer {
+export function createTokenIssuer (options: TokenOptions, earliestIssue: (subject: string) => number = () => 0): TokenIssuer {
   const { issuer, audience, keyring, accessTokenTtlSeconds, maxLifetimeSeconds } = resolveTokenOptions(options)
   const { signing } = keyring
   const header = encode({ alg: signing.alg, typ: 'at+jwt', kid: signing.kid })
   return {
     issue (request) {
       const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
-      const iat = Math.floor(Date.now() / 1000)
+      // Of a subject whose tokens have just been revoked: within the clock skew that every door grants.
+      const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
       const exp = iat + (request.ttlSeconds ?? accessTokenTtlSeconds)
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
@@ -51,6 +57,8 @@ export function createTokenIssuer (options: TokenOptions): TokenIssuer {
         ...(roles.length === 0 ? {} : { role: roles[0]!, roles }),
         ...(request.scopes === undefined || request.scopes.length === 0 ? {} : { scope: request.scopes.join(' ') }),
         ...(request.kind === undefined || request.kind === 'user' ? {} : { kind: request.kind }),
+        ...(request.sessionId === undefined ? {} : { sid: request.sessionId }),
+        ...(request.clientId === undefined ? {} : { client_id: request.clientId }),
         iat,
         exp,
         jti

@@ -26,8 +26,8 @@ export interface TokenRouteParts {
   /** Ways to prove who one is that this service knows, besides refresh tokens and assertions. */
   readonly methods: readonly AuthenticationMethod[]
   readonly hasForeignIssuers: boolean
-  /** Who may introspect. */
-  readonly introspection: SecurityRule
+  /** Who may introspect; null for services, when there are any. */
+  readonly introspection: SecurityRule | null
 }
 
 /** RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1. */
@@ -35,7 +35,7 @@ const GRANTS = ['client_credentials', 'refresh_token', 'urn:ietf:params:oauth:gr
 
 /** `POST /auth/token`, `/auth/refresh`, `/auth/logout`, `/auth/revoke` (RFC 7009) and `/auth/introspect` (RFC 7662). */
 export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRouteParts): void {
-  const { guard, tokens: { accessTokenTtlSeconds, maxLifetimeSeconds }, issuer, verify, revocations, refresh, apiKeys, sessions, cookie, methods, hasForeignIssuers } = parts
+  const { guard, tokens: { accessTokenTtlSeconds }, issuer, verify, revocations, refresh, apiKeys, sessions, cookie, methods, hasForeignIssuers } = parts
   const only = (...wanted: AuthenticationMethod[]): AuthenticationMethod[] => wanted.filter(method => methods.includes(method))
   const clients = only('apiKey', 'mtls')
   const proveClient = clients.length === 0 ? null : proveBy(guard, 'auth.token', clients)
@@ -146,7 +146,9 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       return await reply.code(200).header('cache-control', 'no-store').send()
     })
 
-    scope.post('/auth/introspect', { config: { security: parts.introspection } }, async (request, reply) => {
+    const introspection = parts.introspection ?? (clients.length === 0 ? null : { authenticate: clients })
+    if (introspection === null) return
+    scope.post('/auth/introspect', { config: { security: introspection } }, async (request, reply) => {
       void reply.header('cache-control', 'no-store')
       return await introspect(requiredParameter(request, 'token'))
     })
@@ -156,7 +158,8 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     await revocations.revokeToken(jti, exp * 1000)
     if (sid === undefined) return
     await refresh?.tokens.revokeFamily(sid)
-    await revocations.revokeFamily(sid, Date.now() + maxLifetimeSeconds * 1000)
+    // Also when its refresh tokens have ended already.
+    await revocations.revokeFamily(sid)
   }
 
   async function end (token: string): Promise<{ object: string, owner: Pick<Principal, 'id' | 'kind' | 'roles'> } | null> {

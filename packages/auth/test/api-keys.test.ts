@@ -196,7 +196,7 @@ t.test('over HTTP: X-API-Key and Bearer, refusals like those of tokens, events w
   }
   t.match(await app.guard.authenticate(key, { address: null, requestId: '1' }), { id: keyId })
   const principal = await app.guard.authenticate(key, { address: null, requestId: '1' })
-  const session = app.sessions!.create(principal)
+  const session = await app.sessions!.create(principal)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 200)
   const rotated = await keys.rotate(keyId)
   await keys.revoke(keyId)

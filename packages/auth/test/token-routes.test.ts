@@ -1,9 +1,8 @@
 import t, { type Test } from 'tap'
-import { generateKeyPairSync } from 'node:crypto'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 import { createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
-import { bearer, build, ISSUER, PEPPER, TOKENS } from './service.js'
+import { bearer, build, ISSUER, PEPPER } from './service.js'
 
 const REFRESH = { secret: 'a refresh secret of more than thirty-two bytes, for tests' }
 const OPTIONS: Partial<AuthOptions> = {
@@ -102,7 +101,7 @@ t.test('a refresh token is used once; using an old one ends the family', async t
   t.equal(stolen.statusCode, 401)
   t.equal((await post(app, '/auth/refresh', { refresh_token: third.json().refresh_token })).statusCode, 401, 'the thief and the owner are out')
   t.equal((await who(app, third.json().access_token)).statusCode, 401, 'and so are the access tokens')
-  t.match(events.filter(({ action }) => action === 'refresh_token.reuse'), [{ type: 'authentication', outcome: 'failure', reason: 'MARTY_AUTH_REFRESH_REUSED' }])
+  t.match(events.filter(({ action }) => action === 'refresh_token.reuse'), [{ type: 'credential', outcome: 'denied' }])
 })
 
 t.test('a wrong refresh token is a wrong credential like any other', async t => {
@@ -190,11 +189,3 @@ t.test('without routes there is none, and without clients no client grant', asyn
   t.strictSame((await post(open, '/auth/introspect', { token: 'x' }, bearer(open.tokens.issue({ subject: 'alice' }).token))).json(), { active: false })
 })
 
-t.test('asymmetric tokens work the same way', async t => {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const app = await service(t, { ...TOKENS, keys: { signing: { kid: 'es', algorithm: 'ES256', privateKey } } })
-  const { key } = await keyOf(app)
-  const { access_token: token } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
-  t.equal((await who(app, token)).statusCode, 200)
-  t.match((await app.inject('/.well-known/jwks.json')).json(), { keys: [{ kid: 'es', kty: 'EC', alg: 'ES256' }] })
-})
