@@ -1,14 +1,16 @@
-import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, type MartyError } from '@marty/core'
+import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, type MartyError, type Principal } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
 import { credentialsOf } from './credentials.js'
-import { principalOfClaims } from './jwt-claims.js'
-import type { TokenDoor } from './jwt-door.js'
+import type { ForeignDoor } from './foreign-issuers.js'
 import type { RevocationList } from './revocation.js'
 import type { SessionStore } from './sessions.js'
 
 export interface AuthenticatorParts {
   readonly guard: Guard
-  readonly door: TokenDoor
+  /** The principal of a token of this service. */
+  readonly admit: (token: string) => Principal
+  /** The door for tokens of other issuers; null when there are none. */
+  readonly foreign: ForeignDoor | null
   readonly revocations: RevocationList
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionStore | null
@@ -16,7 +18,7 @@ export interface AuthenticatorParts {
 
 /** The authenticators in the order the guard asks them. The last one takes every bearer text nobody else knows, and refuses it. */
 export function createAuthenticators (parts: AuthenticatorParts): readonly Authenticator[] {
-  const { guard, door, revocations, apiKeys, sessions } = parts
+  const { guard, admit, foreign, revocations, apiKeys, sessions } = parts
   const isSession = (token: string): boolean => sessions !== null && token.startsWith('ses_')
   const isApiKey = (token: string): boolean => apiKeys !== null && apiKeys.accepts(token)
 
@@ -61,16 +63,20 @@ export function createAuthenticators (parts: AuthenticatorParts): readonly Authe
     },
     accepts: () => true,
     authenticate (token) {
-      const { claims } = door(token)
-      if (revocations.has(claims.jti)) throw refused()
-      return principalOfClaims(claims)
+      if (foreign?.concerns(token) === true) return foreign.verifyAssertion(token).then(unlessRevoked)
+      return unlessRevoked(admit(token))
     },
     isAlive: principal => principal.session !== null && !revocations.has(principal.session)
   })
   return authenticators
 
+  function unlessRevoked (principal: Principal): Principal {
+    if (revocations.has(principal.session!)) throw refused()
+    return principal
+  }
+
   // A session dies with the credential it came from, revoked or expired.
-  function isSourceAlive (principal: Parameters<NonNullable<Authenticator['isAlive']>>[0]): boolean | Promise<boolean> {
+  function isSourceAlive (principal: Principal): boolean | Promise<boolean> {
     const source = sessions?.sourceOf(principal) ?? null
     return source !== null && guard.isAlive(source)
   }

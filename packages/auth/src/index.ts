@@ -6,17 +6,21 @@ import { createApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
 import { withEvents } from './events.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
+import { createForeignDoor } from './foreign-issuers.js'
+import { registerJwksRoute } from './jwks.js'
 import { createTokenDoor, type VerifiedToken } from './jwt-door.js'
 import { registerMeRoute } from './me-route.js'
 import { resolveOptions, type AuthOptions } from './options.js'
 import { createRevocationList } from './revocation.js'
 import { createSessionStore } from './sessions.js'
 import { createTokenIssuer } from './token-issuer.js'
+import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
   const door = createTokenDoor(tokens)
+  const foreign = createForeignDoor(options.issuers, tokens)
   const revocations = createRevocationList()
   const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
   const sessions = sessionOptions === null ? null : createSessionStore(sessionOptions)
@@ -42,8 +46,10 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('tokens', told.tokens)
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
-  for (const authenticator of createAuthenticators({ guard, door, revocations, apiKeys, sessions })) guard.addAuthenticator(authenticator)
+  for (const authenticator of createAuthenticators({ guard, admit: rememberVerified(door, tokens.keyring), foreign, revocations, apiKeys, sessions })) guard.addAuthenticator(authenticator)
   if (routes) registerMeRoute(fastify)
+  if (routes) registerJwksRoute(fastify, tokens.keyring)
+  fastify.addHook('onClose', async () => { foreign?.close() })
 }
 
 /**
@@ -62,12 +68,17 @@ export { createMemoryApiKeyStore } from './api-key-memory-store.js'
 export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
 export { createApiKeys, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
-export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid } from './errors.js'
+export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
-export type { JwtAlgorithmName } from './jwt-algorithms.js'
-export type { JwtKeyOptions, JwtKeysOptions } from './jwt-keys.js'
+export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt-algorithms.js'
+export type { JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey, SigningKeys } from './jwt-keys.js'
+export type { KeyMaterial } from './jwt-key-material.js'
+export type { ForeignDoor, ForeignIssuerOptions } from './foreign-issuers.js'
+export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwks.js'
+export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './signing-keys-file.js'
+export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './signing-keys-rotation.js'
 export type { AuthOptions } from './options.js'
 export { createRevocationList, type RevocationList } from './revocation.js'
 export { createSessionStore, type IssuedSession, type SessionOptions, type Sessions, type SessionStore } from './sessions.js'

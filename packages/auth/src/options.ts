@@ -1,6 +1,7 @@
 import { closest } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
+import type { ForeignIssuerOptions } from './foreign-issuers.js'
 import type { SessionOptions } from './sessions.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
@@ -12,7 +13,9 @@ export interface AuthOptions extends TokenOptions {
   readonly sessions?: SessionOptions | false
   /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
   readonly store?: AuthStore
-  /** Register `GET /auth/me`. @default false */
+  /** Other issuers whose tokens are accepted. @default none */
+  readonly issuers?: readonly ForeignIssuerOptions[]
+  /** Register `GET /auth/me` and, with asymmetric keys, `GET /.well-known/jwks.json`. @default false */
   readonly routes?: boolean
 }
 
@@ -24,7 +27,7 @@ export interface ResolvedAuthOptions {
   readonly routes: boolean
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'routes']
+const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'issuers', 'routes']
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
