@@ -63,7 +63,7 @@ export interface ApiKeys {
    * Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong, `MARTY_AUTH_LOCKED` after too many wrong secrets for the key
    * from the address, and `MARTY_AUTH_BUSY` under a flood.
    */
-  verify (token: string, from?: { readonly address: string | null }): Principal | Promise<Principal>
+  verify (token: string, from?: CallerPlace): Principal | Promise<Principal>
   /** Whether the key and secret a principal came with are still valid. */
   isAlive (principal: Principal): boolean | Promise<boolean>
   /** Whether a key may still be used, by its id. */
@@ -76,12 +76,18 @@ export interface ApiKeys {
   close (): Promise<void>
 }
 
+/** Where a key comes from. */
+export interface CallerPlace {
+  readonly address: string | null
+  readonly requestId?: string
+}
+
 /** Who is told of, and asked about, what happens to keys. */
 export interface ApiKeyHooks {
   /** Slows wrong secrets down, by key id and address. */
   readonly lockout?: Lockout
   /** A secret has been verified, not just remembered. */
-  readonly onVerified?: (principal: Principal, address: string | null) => void
+  readonly onVerified?: (principal: Principal, from: CallerPlace) => void
   /** A secret is used that a rotation has replaced; at most once a minute for each key. */
   readonly onOldSecret?: (keyId: string) => void
   /** Something failed beside the request that caused it. */
@@ -89,6 +95,7 @@ export interface ApiKeyHooks {
 }
 
 const DAY = 86_400
+const NOWHERE: CallerPlace = Object.freeze({ address: null })
 const ALONE: Lockout = { check: async () => {}, fail: async () => {}, succeed: async () => {} }
 
 /**
@@ -132,8 +139,9 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   }
 
   /** The slow way: one hash per active secret, in turn behind the gate. Who is known is spared what strangers cause. */
-  async function check (record: ApiKeyRecord, secret: string, cacheKey: string, address: string | null, isKnown: boolean): Promise<Principal> {
+  async function check (record: ApiKeyRecord, secret: string, cacheKey: string, from: CallerPlace, isKnown: boolean): Promise<Principal> {
     const { keyId } = record
+    const { address } = from
     const isSlow = record.secrets.some(({ algorithm }) => algorithm === 'bcrypt')
     const match = async (): Promise<ApiKeySecret | null> => {
       // Others may have failed while this one waited for its turn.
@@ -154,7 +162,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
     if (!hasher.isCurrent(found)) void hashAnew(now, found, secret)
     const principal = principalOf(now, found)
-    onVerified?.(principal, address)
+    onVerified?.(principal, from)
     return used(principal, now, found)
   }
 
@@ -182,7 +190,8 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return inside(address)
   }
 
-  const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, address: string | null): Principal | Promise<Principal> => {
+  const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, from: CallerPlace): Principal | Promise<Principal> => {
+    const { address } = from
     if (record === null || !isUsable(record) || !mayComeFrom(record, address)) throw refused()
     const cacheKey = createHmac('sha256', processKey).update(token).digest('base64')
     const verified = cache.get(cacheKey, record.version)
@@ -191,7 +200,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const lane = `${cacheKey} ${address}`
     const running = inFlight.get(lane)
     if (running !== undefined) return running
-    const checking = check(record, secret, cacheKey, address, known !== undefined).finally(() => { inFlight.delete(lane) })
+    const checking = check(record, secret, cacheKey, from, known !== undefined).finally(() => { inFlight.delete(lane) })
     inFlight.set(lane, checking)
     return checking
   }
@@ -199,11 +208,11 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   return {
     accepts: token => token.startsWith(format.start),
 
-    verify (token, { address } = { address: null }) {
+    verify (token, from = NOWHERE) {
       const parts = format.parse(token)
       if (parts === null) throw refused()
       const record = store.get(parts.keyId)
-      return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, address)) : verifyRecord(record, parts.secret, token, address)
+      return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, from)) : verifyRecord(record, parts.secret, token, from)
     },
 
     isUsable (keyId) {

@@ -1,22 +1,30 @@
-import type { Authenticator } from '@marty/core'
+import type { AuthenticationContext, Authenticator, Principal } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
 import { credentialsOf } from './credentials.js'
-import { principalOfClaims, type TokenClaims } from './jwt-claims.js'
-import type { TokenDoor } from './jwt-door.js'
+import type { ForeignDoor } from './foreign-issuers.js'
+import type { TokenClaims } from './jwt-claims.js'
+import { mtlsAuthenticator, type MtlsOptions } from './mtls.js'
 import { refused } from './refused.js'
 import type { Revocations } from './revocations.js'
 import { createSessionAuthenticators, type SessionParts } from './sessions-authenticators.js'
 
 export interface AuthenticatorParts {
-  readonly door: TokenDoor
+  /** The principal of a token of this service; the same object for a token that is remembered. */
+  readonly admit: (token: string) => Principal
+  /** The door for tokens of other issuers; null when there are none. */
+  readonly foreign: ForeignDoor | null
   readonly revocations: Revocations
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionParts | null
+  readonly mtls: MtlsOptions | null
+  /** A credential has been verified, not just remembered. */
+  readonly onVerified: (principal: Principal, context: AuthenticationContext) => void
 }
 
 /** The authenticators in the order the guard asks them. The last one takes every bearer text nobody else knows, and refuses it. */
 export function createAuthenticators (parts: AuthenticatorParts): Authenticator[] {
-  const { door, revocations, apiKeys, sessions } = parts
+  const { admit, foreign, revocations, apiKeys, sessions, mtls, onVerified } = parts
+  const remembered = new WeakSet<Principal>()
   const isSession = (token: string): boolean => sessions !== null && token.startsWith('ses_')
   const isApiKey = (token: string): boolean => apiKeys !== null && apiKeys.accepts(token)
 
@@ -31,7 +39,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
         return bearer !== null && isApiKey(bearer) ? bearer : null
       },
       accepts: isApiKey,
-      authenticate: token => apiKeys.verify(token),
+      authenticate: (token, context) => apiKeys.verify(token, context),
       isAlive: principal => apiKeys.isAlive(principal)
     })
   }
@@ -42,12 +50,41 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
       return bearer !== null && !isSession(bearer) && !isApiKey(bearer) ? bearer : null
     },
     accepts: () => true,
-    authenticate (token) {
-      const { claims } = door(token)
-      if (revocations.isRevoked(claims)) throw refused()
-      return principalOfClaims(claims)
+    authenticate (token, context) {
+      if (foreign?.concerns(token) === true) return foreign.verifyAssertion(token).then(principal => unlessRevoked(principal, context))
+      return unlessRevoked(admit(token), context)
     },
-    isAlive: principal => !revocations.isRevoked(principal.claims as TokenClaims)
+    isAlive: isTokenAlive
   })
+  if (mtls !== null) {
+    const certificates = mtlsAuthenticator(mtls)
+    // A certificate is the connection's: what a request brings itself is asked before it.
+    authenticators.push({ ...certificates, authenticate: async (token, context) => verified(await certificates.authenticate(token, context), context) })
+  }
   return authenticators
+
+  function unlessRevoked (principal: Principal, context: AuthenticationContext): Principal | Promise<Principal> {
+    const alive = isTokenAlive(principal)
+    const pass = (answer: boolean): Principal => {
+      if (!answer) throw refused()
+      return verified(principal, context)
+    }
+    return typeof alive === 'boolean' ? pass(alive) : alive.then(pass)
+  }
+
+  /** A token dies when it, its subject or its family is revoked, and with the API key it was issued for. */
+  function isTokenAlive ({ id, claims }: Principal): boolean | Promise<boolean> {
+    const { jti, iat, sid, client_id: clientId } = claims as TokenClaims
+    if (revocations.isRevoked({ jti, sub: id, iat, ...(sid === undefined ? {} : { sid }) })) return false
+    return apiKeys === null || clientId !== id ? true : apiKeys.isUsable(clientId)
+  }
+
+  /** A credential that is remembered has been told of when it was verified. */
+  function verified (principal: Principal, context: AuthenticationContext): Principal {
+    if (!remembered.has(principal)) {
+      remembered.add(principal)
+      onVerified(principal, context)
+    }
+    return principal
+  }
 }

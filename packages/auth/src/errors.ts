@@ -90,3 +90,17 @@ export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = def
   statusCode: 403,
   message: 'The session cookie does not authorize this request'
 })
+
+/** The file of signing keys cannot be read, is damaged or open to others, or holds no key that is active. */
+export const SigningKeysInvalid: MartyErrorConstructor<'MARTY_AUTH_SIGNING_KEYS_INVALID'> = defineError({
+  code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+  statusCode: 500,
+  message: 'The signing keys cannot be used'
+})
+
+/** The keys of another issuer are not known: its tokens can be neither accepted nor refused. */
+export const IssuerUnavailable: MartyErrorConstructor<'MARTY_AUTH_ISSUER_UNAVAILABLE'> = defineError({
+  code: 'MARTY_AUTH_ISSUER_UNAVAILABLE',
+  statusCode: 503,
+  message: 'The keys of the issuer of this token cannot be fetched; try again shortly'
+})

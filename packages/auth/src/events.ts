@@ -1,5 +1,6 @@
 import type { Guard, Principal, SecurityEvent } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
+import type { RefreshGrant } from './refresh-tokens.js'
 import { sessionKey } from './session-id.js'
 import type { Sessions, SessionStore } from './sessions.js'
 import type { Tokens } from './tokens.js'
@@ -91,5 +92,33 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold)
             return ended
           }
         }
+  }
+}
+
+export interface Tellers {
+  readonly verified: (principal: Principal, from: { readonly address: string | null, readonly requestId?: string }) => void
+  readonly oldSecret: (keyId: string) => void
+  readonly reuse: (sid: string, grant: RefreshGrant) => void
+  readonly locked: (account: string, address: string | null) => void
+}
+
+/** What tells the guard's sinks of the things that happen inside authentication. */
+export function createTellers (guard: Guard): Tellers {
+  const tell = (event: Partial<SecurityEvent> & Pick<SecurityEvent, 'type' | 'action' | 'outcome'>): void => {
+    void guard.emit({ reason: null, principal: SERVICE, address: null, requestId: null, ...event })
+  }
+  return {
+    verified ({ id, kind, roles, authenticatedBy }, { address, requestId }) {
+      tell({ type: 'authentication', action: `authenticate.${authenticatedBy}`, outcome: 'success', principal: { id, kind, roles }, address, requestId: requestId ?? null })
+    },
+    oldSecret (keyId) {
+      tell({ type: 'credential', action: 'api_key.old_secret', outcome: 'success', object: keyId })
+    },
+    reuse (sid, { subject, kind, roles }) {
+      tell({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, object: sid })
+    },
+    locked (account, address) {
+      tell({ type: 'limit', action: 'auth.lockout', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', address, object: account })
+    }
   }
 }

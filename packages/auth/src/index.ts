@@ -1,46 +1,57 @@
 import './augment.js'
-import { CredentialInvalid, invalidCredential, useGuard } from '@marty/core'
-import type { FastifyPluginAsync } from 'fastify'
+import { useGuard } from '@marty/core'
+import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { createApiKeys } from './api-keys.js'
+import { createApiKeys, type ApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
 import { createCsrfCheck } from './csrf.js'
-import { withEvents } from './events.js'
+import { createTellers, withEvents } from './events.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
+import { createForeignDoor } from './foreign-issuers.js'
+import { registerJwksRoute } from './jwks.js'
 import { createTokenDoor, type VerifiedToken } from './jwt-door.js'
 import { registerMeRoute } from './me-route.js'
-import { mtlsAuthenticator } from './mtls.js'
+import { createLockout } from './lockout.js'
 import { resolveOptions, type AuthOptions } from './options.js'
 import { createRefreshTokens } from './refresh-tokens.js'
 import { createRevocations } from './revocations.js'
 import { createSessionCookie } from './session-cookie.js'
 import { registerSessionRoutes } from './session-routes.js'
+import { refused } from './refused.js'
 import { resolveSessionOptions } from './sessions-options.js'
 import { createSessionStore } from './sessions.js'
-import { refreshAuthenticator } from './token-grants.js'
+import { assertionAuthenticator, refreshAuthenticator } from './token-grants.js'
 import { createTokenIssuer } from './token-issuer.js'
 import { registerTokenRoutes } from './token-routes.js'
+import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
+  const { verified, oldSecret, reuse, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
+  const foreign = createForeignDoor(options.issuers, tokens)
   const revocations = createRevocations(store, {
     maxLifetimeSeconds: tokens.maxLifetimeSeconds,
     // A refresh token outlives access tokens, and must not outlive the memory of why it ended.
     subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0),
     onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
   })
-  const refresh = refreshOptions === null
+  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse })
+  const lockout = lockoutOptions === null
     ? null
-    : createRefreshTokens(store, {
-      ...refreshOptions,
-      revocations,
-      onReuse: (sid, { subject, kind, roles }) => {
-        void guard.emit({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, address: null, requestId: null, object: sid })
-      }
+    : createLockout(store, lockoutOptions, {
+      onLocked: locked,
+      onProblem: error => { fastify.log.warn({ err: error }, 'failures are counted by each replica for itself until the store answers') }
     })
-  const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
+  const apiKeys = apiKeyOptions === null
+    ? null
+    : createApiKeys(apiKeyOptions, {
+      ...(lockout === null ? {} : { lockout }),
+      onVerified: verified,
+      onOldSecret: oldSecret,
+      onProblem: error => { fastify.log.warn({ err: error }, 'the store of API keys could not be written') }
+    })
   const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
   const { idleMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
   const cookie = createSessionCookie(cookieOptions)
@@ -48,7 +59,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const issuer = createTokenIssuer(options, revocations.earliestIssue)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
-    if (revocations.isRevoked(verified.claims)) throw new CredentialInvalid(invalidCredential)
+    if (revocations.isRevoked(verified.claims)) throw refused()
     return verified
   }
 
@@ -72,18 +83,35 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('tokens', told.tokens)
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
-  fastify.addHook('onReady', revocations.start)
-  fastify.addHook('onClose', async () => { revocations.close() })
   fastify.decorate('sessionCookie', sessions === null ? null : cookie)
-  const authenticators = createAuthenticators({ door, revocations, apiKeys, sessions: sessions === null ? null : { guard, sessions, cookie, csrf } })
-  if (mtls !== null) authenticators.push(mtlsAuthenticator(mtls))
+  fastify.addHook('onReady', async () => {
+    await revocations.start()
+    if (apiKeys !== null) await warnOfPepper(apiKeys, fastify.log)
+  })
+  fastify.addHook('onClose', async () => {
+    revocations.close()
+    foreign?.close()
+    await apiKeys?.close()
+  })
+
+  const authenticators = createAuthenticators({
+    admit: rememberVerified(door, tokens.keyring),
+    foreign,
+    revocations,
+    apiKeys,
+    sessions: sessions === null ? null : { guard, sessions, cookie, csrf },
+    mtls,
+    onVerified: verified
+  })
   for (const authenticator of authenticators) guard.addAuthenticator(authenticator)
   if (routes === null) return
 
   const methods = authenticators.map(({ method }) => method)
   const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh) }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)
+  if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)
+  registerJwksRoute(fastify, tokens.keyring)
   if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, csrf, idleMs, methods })
   registerTokenRoutes(fastify, {
     guard,
@@ -96,9 +124,19 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     sessions,
     cookie: sessions === null ? null : cookie,
     methods,
-    hasForeignIssuers: false,
+    hasForeignIssuers: foreign !== null,
     introspection: routes.introspection
   })
+}
+
+/** A wrong pepper looks like wrong keys to every client: whoever runs the service has to be told. */
+async function warnOfPepper (apiKeys: ApiKeys, log: FastifyBaseLogger): Promise<void> {
+  try {
+    const count = await apiKeys.withUnknownPepper()
+    if (count > 0) log.error({ keys: count }, 'API keys were made with a pepper that is not known here, and are refused: give it as "pepper", or as one of "previousPeppers"')
+  } catch (error) {
+    log.warn({ err: error }, 'the store of API keys could not be read')
+  }
 }
 
 /**
@@ -113,16 +151,22 @@ export const auth: FastifyPluginAsync<AuthOptions> = fp(plugin, { name: '@marty/
 export default auth
 
 export { openFileApiKeyStore } from './api-key-file-store.js'
+export { createRedisApiKeyStore, type RedisApiKeyStoreOptions } from './api-key-redis-store.js'
 export { createMemoryApiKeyStore } from './api-key-memory-store.js'
 export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
-export { createApiKeys, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
-export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthLocked, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid } from './errors.js'
+export { createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
+export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthLocked, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
-export type { JwtAlgorithmName } from './jwt-algorithms.js'
-export type { JwtKeyOptions, JwtKeysOptions } from './jwt-keys.js'
+export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt-algorithms.js'
+export type { JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey, SigningKeys } from './jwt-keys.js'
+export type { KeyMaterial } from './jwt-key-material.js'
+export type { ForeignDoor, ForeignIssuerOptions } from './foreign-issuers.js'
+export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwks.js'
+export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './signing-keys-file.js'
+export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './signing-keys-rotation.js'
 export type { AuthOptions } from './options.js'
 export { createLockout, type Lockout, type LockoutEvents } from './lockout.js'
 export type { LockoutOptions } from './lockout-options.js'

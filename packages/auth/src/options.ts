@@ -1,6 +1,7 @@
 import { closest, type SecurityRule } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
+import type { ForeignIssuerOptions } from './foreign-issuers.js'
 import { resolveLockout, type LockoutOptions, type ResolvedLockout } from './lockout-options.js'
 import type { MtlsOptions } from './mtls.js'
 import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './refresh-options.js'
@@ -15,6 +16,8 @@ export interface AuthOptions extends TokenOptions {
   readonly sessions?: SessionOptions | false
   /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
   readonly store?: AuthStore
+  /** Other issuers whose tokens are accepted, and taken in exchange for ours. @default none */
+  readonly issuers?: readonly ForeignIssuerOptions[]
   /** Issue refresh tokens; `false` for none. @default false */
   readonly refresh?: RefreshOptions | false
   /** Slow down and lock repeated wrong API keys; `false` for neither. @default 5 failures in 15 minutes lock for 15 minutes */
@@ -22,7 +25,8 @@ export interface AuthOptions extends TokenOptions {
   /** Let services in by the client certificates of their connections. @default none are let in */
   readonly mtls?: MtlsOptions
   /**
-   * Register the routes under `/auth`, see the README. `introspection` says who may ask about tokens.
+   * Register the routes under `/auth` and, with asymmetric keys, `GET /.well-known/jwks.json`; see the README.
+   * `introspection` says who may ask about tokens.
    * @default false; with `true`, introspection is for API keys and client certificates
    */
   readonly routes?: boolean | { readonly introspection: SecurityRule }
@@ -39,7 +43,7 @@ export interface ResolvedAuthOptions {
   readonly routes: { readonly introspection: SecurityRule | null } | null
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'refresh', 'lockout', 'mtls', 'routes']
+const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'issuers', 'refresh', 'lockout', 'mtls', 'routes']
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {

@@ -1,6 +1,8 @@
 import { ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal } from '@marty/core'
 import type { FastifyRequest } from 'fastify'
+import type { TokenClaims } from './jwt-claims.js'
 import { refused } from './refused.js'
+import type { Revocations } from './revocations.js'
 import type { RefreshTokens, RotatedRefreshToken } from './refresh-tokens.js'
 
 /** Proves who asks one of the plugin's own routes by a credential that may be in the body. */
@@ -58,12 +60,21 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens): Ref
 }
 
 /** Takes a token of a foreign issuer, to be exchanged for one of ours (RFC 7523 section 2.1). */
-export function assertionAuthenticator (verify: (token: string) => Principal | Promise<Principal>): Authenticator {
+export function assertionAuthenticator (verify: (token: string) => Promise<Principal>, revocations: Revocations): Authenticator {
   return {
     method: 'assertion',
     explicit: true,
     find: () => null,
     accepts: () => true,
-    authenticate: async token => Object.freeze({ ...await verify(token), authenticatedBy: 'assertion' as const })
+    async authenticate (token) {
+      const principal = await verify(token)
+      const { jti, iat } = principal.claims as TokenClaims
+      if (revocations.isRevoked({ jti, sub: principal.id, iat })) throw refused()
+      return Object.freeze({ ...principal, authenticatedBy: 'assertion' as const })
+    },
+    isAlive ({ id, claims }) {
+      const { jti, iat } = claims as TokenClaims
+      return !revocations.isRevoked({ jti, sub: id, iat })
+    }
   }
 }

@@ -38,7 +38,7 @@ t.test('a session brings its principal back over HTTP, and ends with the token i
   await app.tokens.revoke(token.jti, token.expiresAt)
   t.equal(await app.guard.isAlive(back), false)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 401)
-  t.match(events.map(event => event.action), ['token.issue', 'session.create', 'token.revoke'])
+  t.match(events.map(event => event.action), ['token.issue', 'authenticate.jwt', 'session.create', 'token.revoke', 'GET /who'])
 })
 
 t.test('every end of a session is told, and the principal that used it is no longer alive', async t => {

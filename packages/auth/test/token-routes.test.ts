@@ -1,8 +1,9 @@
 import t, { type Test } from 'tap'
+import { generateKeyPairSync } from 'node:crypto'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 import { createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
-import { bearer, build, ISSUER, PEPPER } from './service.js'
+import { bearer, build, ISSUER, PEPPER, TOKENS } from './service.js'
 
 const REFRESH = { secret: 'a refresh secret of more than thirty-two bytes, for tests' }
 const OPTIONS: Partial<AuthOptions> = {
@@ -189,3 +190,11 @@ t.test('without routes there is none, and without clients no client grant', asyn
   t.strictSame((await post(open, '/auth/introspect', { token: 'x' }, bearer(open.tokens.issue({ subject: 'alice' }).token))).json(), { active: false })
 })
 
+t.test('asymmetric tokens work the same way', async t => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const app = await service(t, { ...TOKENS, keys: { signing: { kid: 'es', algorithm: 'ES256', privateKey } } })
+  const { key } = await keyOf(app)
+  const { access_token: token } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
+  t.equal((await who(app, token)).statusCode, 200)
+  t.match((await app.inject('/.well-known/jwks.json')).json(), { keys: [{ kid: 'es', kty: 'EC', alg: 'ES256' }] })
+})
