@@ -33,7 +33,7 @@ const MAX_BYTES = 64 * 1024
 const MAX_KEYS = 64
 const MAX_DEPTH = 8
 
-/** The keys of another issuer. */
+/** The keys of another issuer. Ages are measured by a clock that nobody sets: an old key must not become young. */
 export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
   let keys: ReadonlyMap<string, JwtKey> = new Map()
   let fetchedAt = -Infinity
@@ -43,27 +43,27 @@ export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
 
   /** Single flight; null when it is too early to ask again. Never rejects: what was known stays. */
   const refresh = (): Promise<void> | null => {
-    if (asking !== null || Date.now() - askedAt < SPACING_MS) return asking
-    askedAt = Date.now()
+    if (asking !== null || performance.now() - askedAt < SPACING_MS) return asking
+    askedAt = performance.now()
     const abort = new AbortController()
     stop = () => { abort.abort() }
     asking = fetchKeys(options, abort)
       .then(fetched => {
         keys = fetched
-        fetchedAt = Date.now()
+        fetchedAt = performance.now()
       })
       .catch(() => {})
       .finally(() => { asking = null })
     return asking
   }
   const lookUp = (kid: string): JwtKey | null => {
-    if (Date.now() - fetchedAt > STALE_MS) throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
+    if (performance.now() - fetchedAt > STALE_MS) throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
     return keys.get(kid) ?? null
   }
 
   return {
     find (kid) {
-      const age = Date.now() - fetchedAt
+      const age = performance.now() - fetchedAt
       const isKnown = age <= STALE_MS && keys.has(kid)
       const answer = !isKnown || age > FRESH_MS ? refresh() : null
       return isKnown || answer === null ? lookUp(kid) : answer.then(() => lookUp(kid))

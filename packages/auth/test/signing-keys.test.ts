@@ -246,6 +246,12 @@ t.test('a lock that was left behind is broken; one that was lost is noticed', as
   await t.rejects(lost, { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', message: /ESTALE/ })
   t.equal(records(file).length, 3)
   t.equal(readFileSync(`${file}.lock`, 'utf8'), `${hostname()} 1 another`, 'and leaves the other one its lock')
+  rmSync(`${file}.lock`)
+  rmSync(join(t.testdirName, '.keys.json.tmp'))
+  const removed = rotateSigningKeys(file, { algorithm: 'HS256' })
+  while (!existsSync(join(t.testdirName, '.keys.json.tmp'))) await turn()
+  rmSync(`${file}.lock`)
+  await t.rejects(removed, { message: /ESTALE/ })
 })
 
 t.test('a lock that is never given back is an error', async t => {
