@@ -26,15 +26,16 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
   await fastify.register(fastifyJwt, {
     namespace: NAMESPACE,
     secret: { private: privateText(first), public: publicText(first) },
-    sign: { iss: issuer, aud: audience, expiresIn: accessTokenTtlSeconds, ...signerOf(first) },
+    sign: { iss: issuer, aud: audience, expiresIn: accessTokenTtlSeconds, ...headerOf(first) },
     verify: { algorithms: [first.alg], allowedIss: issuer, allowedAud: audience, cache: false }
   })
-  const inner = (fastify.jwt as unknown as Readonly<Record<string, JWT>>)[NAMESPACE]!
+  const { [NAMESPACE]: inner } = fastify.jwt as unknown as Readonly<Record<typeof NAMESPACE, JWT>>
+  Reflect.deleteProperty(fastify.jwt, NAMESPACE)
 
   const sign = (payload: unknown, settings?: Settings): unknown => {
     const key = keyring.signing()
     const full = withTokenId(payload) as object
-    return settings === undefined && key === first ? inner.sign(full) : inner.sign(full, { ...settings, ...signerOf(key, settings?.['header']) })
+    return settings === undefined && key === first ? inner.sign(full) : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
   }
   const check = (token: string, settings?: Settings): unknown => refusing(() => {
     const { claims, key } = verify(token)
@@ -66,10 +67,9 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
   } as never)
 }
 
-/** Last, so that no caller's option moves a token to another key or algorithm. */
-function signerOf (key: SigningKey, header?: unknown): { key: string | Buffer, algorithm: SigningKey['alg'], kid: string, header: { alg: string, typ: string, kid: string } } {
-  const { alg, kid } = key
-  return { key: privateText(key), algorithm: alg, kid, header: { ...header as object | undefined, alg, typ: 'at+jwt', kid } }
+/** Given last, so that no caller's option moves a token to another key or algorithm. */
+function headerOf ({ alg, kid }: SigningKey, more?: unknown): { algorithm: SigningKey['alg'], kid: string, header: { alg: string, typ: string, kid: string } } {
+  return { algorithm: alg, kid, header: { ...more as object | undefined, alg, typ: 'at+jwt', kid } }
 }
 
 /** Our door wants a `jti` in every token, and fast-jwt cannot make one per token. */

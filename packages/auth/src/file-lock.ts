@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
+import { link, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { basename, dirname, join } from 'node:path'
 
 /** What is done under the lock takes milliseconds: a lock this old was left behind. */
 const STALE_MS = 10_000
@@ -31,12 +32,19 @@ export async function withFileLock<T> (path: string, work: (assertHeld: () => vo
 }
 
 async function create (path: string, holder: string, end: number): Promise<boolean> {
+  // Linked whole: a lock whose holder died before it had written its name would keep everybody waiting.
+  const whole = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)
   try {
-    await writeFile(path, holder, { flag: 'wx', mode: 0o600 })
+    await writeFile(whole, holder, { flag: 'wx', mode: 0o600 })
+    await link(whole, path)
     return true
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || Date.now() > end) throw error
+    const { code } = error as NodeJS.ErrnoException
+    // ENOENT: whoever tidies up took it for a leftover.
+    if ((code !== 'EEXIST' && code !== 'ENOENT') || Date.now() > end) throw error
     return false
+  } finally {
+    await rm(whole, { force: true })
   }
 }
 

@@ -33,8 +33,8 @@ const MAX_BYTES = 64 * 1024
 const MAX_KEYS = 64
 const MAX_DEPTH = 8
 
-/** The keys of another issuer. `clock` tells the time in milliseconds. */
-export function createRemoteJwks (options: RemoteJwksOptions, clock: () => number = Date.now): RemoteJwks {
+/** The keys of another issuer. Ages are measured by a clock that nobody sets: an old key must not become young. */
+export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
   let keys: ReadonlyMap<string, JwtKey> = new Map()
   let fetchedAt = -Infinity
   let askedAt = -Infinity
@@ -43,27 +43,27 @@ export function createRemoteJwks (options: RemoteJwksOptions, clock: () => numbe
 
   /** Single flight; null when it is too early to ask again. Never rejects: what was known stays. */
   const refresh = (): Promise<void> | null => {
-    if (asking !== null || clock() - askedAt < SPACING_MS) return asking
-    askedAt = clock()
+    if (asking !== null || performance.now() - askedAt < SPACING_MS) return asking
+    askedAt = performance.now()
     const abort = new AbortController()
     stop = () => { abort.abort() }
     asking = fetchKeys(options, abort)
       .then(fetched => {
         keys = fetched
-        fetchedAt = clock()
+        fetchedAt = performance.now()
       })
       .catch(() => {})
       .finally(() => { asking = null })
     return asking
   }
   const lookUp = (kid: string): JwtKey | null => {
-    if (clock() - fetchedAt > STALE_MS) throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
+    if (performance.now() - fetchedAt > STALE_MS) throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
     return keys.get(kid) ?? null
   }
 
   return {
     find (kid) {
-      const age = clock() - fetchedAt
+      const age = performance.now() - fetchedAt
       const isKnown = age <= STALE_MS && keys.has(kid)
       const answer = !isKnown || age > FRESH_MS ? refresh() : null
       return isKnown || answer === null ? lookUp(kid) : answer.then(() => lookUp(kid))

@@ -31,9 +31,10 @@ export function jwksOf (keys: JwtKeysOptions | SigningKeys): Jwks {
  * `GET /.well-known/jwks.json`: the keys to verify our tokens with, for anybody, to be kept for five minutes.
  * Registers nothing when the keys are symmetric.
  */
-export function registerJwksRoute (fastify: FastifyInstance, keys: SigningKeys): void {
-  if (keys.kind === 'symmetric') return
+export function registerJwksRoute (fastify: FastifyInstance, keys: JwtKeysOptions | SigningKeys): void {
+  const keyring = resolveKeys(keys)
+  if (keyring.kind === 'symmetric') return
   fastify.get('/.well-known/jwks.json', { config: { security: { public: true } } }, async (_request, reply) => {
-    return await reply.type('application/jwk-set+json').header('cache-control', 'public, max-age=300').send(JSON.stringify(jwksOf(keys)))
+    return await reply.type('application/jwk-set+json').header('cache-control', 'public, max-age=300').send(JSON.stringify(jwksOf(keyring)))
   })
 }

@@ -108,7 +108,7 @@ export function createJwtKey (options: JwtKeyOptions | PublicKeyOptions, refuse:
     return Object.freeze({ kid, alg, signKey: null, verifyKey: publicKey(publicHalf, alg, refuse) })
   }
   const signKey = privateKey(privateHalf, alg, refuse)
-  const verifyKey = createPublicKey(signKey as never)
+  const verifyKey = createPublicKey(signKey)
   // A JWK may carry halves of two keys.
   if (!algorithm.verify(verifyKey, kid, algorithm.sign(signKey, kid))) throw refuse('privateKey', 'does not belong to its own public half')
   return Object.freeze({ kid, alg, signKey, verifyKey })

@@ -36,7 +36,7 @@ interface TimedKey {
 
 /** How old the view of a file that another process may have changed can be. */
 const RECHECK_MS = 500
-const MAX_KEYS = 64
+export const MAX_KEYS = 64
 
 /**
  * Keys in a JSON file that `rotateSigningKeys` writes: the newest active one signs, every one that has not expired

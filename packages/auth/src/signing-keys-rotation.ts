@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { AuthOptionInvalid } from './errors.js'
 import { withFileLock } from './file-lock.js'
 import { JWT_ALGORITHMS, type JwtAlgorithmName } from './jwt-algorithms.js'
-import { invalid, isExpired, readSigningKeyRecords, type SigningKeyRecord } from './signing-keys-file.js'
+import { invalid, isExpired, MAX_KEYS, readSigningKeyRecords, type SigningKeyRecord } from './signing-keys-file.js'
 import { integerOption } from './token-options.js'
 
 export interface SigningKeyRotation {
@@ -62,6 +62,7 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
     const kept = older
       .map(each => ({ ...each, expiresAt: each.expiresAt ?? activatesAt + overlap }))
       .filter(each => !isExpired(each, now))
+    if (kept.length >= MAX_KEYS) throw invalid(path, `holds ${kept.length} keys that have not expired; wait for them, or rotate with a shorter overlap`)
     await replaceFile(path, JSON.stringify({ version: 1, keys: [...kept, record] }, null, 2) + '\n', assertHeld)
     return Object.freeze({ kid: record.kid, algorithm, activatesAt, dropped: older.map(({ kid }) => kid).filter(kid => !kept.some(each => each.kid === kid)) })
   }

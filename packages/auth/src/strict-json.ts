@@ -54,9 +54,7 @@ function membersWritten (text: string): number {
 }
 
 function endOfString (text: string, start: number): number {
-  for (let i = start; ; i++) {
-    const code = text.charCodeAt(i)
-    if (code === QUOTE) return i
-    if (code === BACKSLASH) i++
-  }
+  let i = start
+  while (text.charCodeAt(i) !== QUOTE) i += text.charCodeAt(i) === BACKSLASH ? 2 : 1
+  return i
 }
