@@ -2,7 +2,7 @@ import type { AuthenticationContext, Authenticator, Principal } from '@marty/cor
 import type { ApiKeys } from './api-keys.js'
 import { credentialsOf } from './credentials.js'
 import type { ForeignDoor } from './foreign-issuers.js'
-import type { TokenClaims } from './jwt-claims.js'
+import { revocableOf, type TokenClaims } from './jwt-claims.js'
 import { mtlsAuthenticator, type MtlsOptions } from './mtls.js'
 import { refused } from './refused.js'
 import type { Revocations } from './revocations.js'
@@ -73,10 +73,10 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   }
 
   /** A token dies when it, its subject or its family is revoked, and with the API key it was issued for. */
-  function isTokenAlive ({ id, claims }: Principal): boolean | Promise<boolean> {
-    const { jti, iat, sid, client_id: clientId } = claims as TokenClaims
-    if (revocations.isRevoked({ jti, sub: id, iat, ...(sid === undefined ? {} : { sid }) })) return false
-    return apiKeys === null || clientId !== id ? true : apiKeys.isUsable(clientId)
+  function isTokenAlive (principal: Principal): boolean | Promise<boolean> {
+    if (revocations.isRevoked(revocableOf(principal))) return false
+    const { client_id: clientId } = principal.claims as TokenClaims
+    return apiKeys === null || clientId !== principal.id ? true : apiKeys.isUsable(clientId)
   }
 
   /** A credential that is remembered has been told of when it was verified. */

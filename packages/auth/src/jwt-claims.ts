@@ -128,3 +128,9 @@ function deepFreeze (value: unknown): unknown {
   }
   return value
 }
+
+/** What revocations know a token's principal by. Another issuer's `sid` names nothing here. */
+export function revocableOf ({ id, session, claims }: Principal): { readonly jti: string, readonly sub: string, readonly iat: number, readonly sid?: string } {
+  const { sub, iat, sid } = claims as TokenClaims
+  return { jti: session!, sub: id, iat, ...(sub === id && sid !== undefined ? { sid } : {}) }
+}

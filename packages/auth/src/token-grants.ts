@@ -1,6 +1,6 @@
 import { ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal } from '@marty/core'
 import type { FastifyRequest } from 'fastify'
-import type { TokenClaims } from './jwt-claims.js'
+import { revocableOf } from './jwt-claims.js'
 import { refused } from './refused.js'
 import type { Revocations } from './revocations.js'
 import type { RefreshTokens, RotatedRefreshToken } from './refresh-tokens.js'
@@ -68,13 +68,9 @@ export function assertionAuthenticator (verify: (token: string) => Promise<Princ
     accepts: () => true,
     async authenticate (token) {
       const principal = await verify(token)
-      const { jti, iat } = principal.claims as TokenClaims
-      if (revocations.isRevoked({ jti, sub: principal.id, iat })) throw refused()
+      if (revocations.isRevoked(revocableOf(principal))) throw refused()
       return Object.freeze({ ...principal, authenticatedBy: 'assertion' as const })
     },
-    isAlive ({ id, claims }) {
-      const { jti, iat } = claims as TokenClaims
-      return !revocations.isRevoked({ jti, sub: id, iat })
-    }
+    isAlive: principal => !revocations.isRevoked(revocableOf(principal))
   }
 }

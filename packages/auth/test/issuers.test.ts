@@ -124,10 +124,10 @@ t.test('a token of another issuer is a user of that issuer, with the roles it is
   // The same names mean somebody else here.
   const local = app.tokens.issue({ subject: 'alice' })
   t.match((await ask(app, local.token)).body, { id: 'alice' })
-  app.tokens.revoke(local.jti, local.expiresAt)
+  await app.tokens.revoke(local.jti, local.expiresAt)
   t.equal(await statusOf(app, foreign('ES256', { jti: local.jti })), 200, 'a local revocation is of a local token')
   const principal = await app.guard.authenticate(token, { address: null, requestId: '1' })
-  app.tokens.revoke(principal.session!, principal.expiresAt!)
+  await app.tokens.revoke(principal.session!, principal.expiresAt!)
   t.equal(await statusOf(app, token), 401, 'and one of the session ends the foreign one')
   t.equal(await app.guard.isAlive(principal), false)
 
