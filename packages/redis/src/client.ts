@@ -26,11 +26,7 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     ...(options.tls === undefined ? {} : { tls: options.tls }),
     ...(options.connectionName === undefined ? {} : { connectionName: options.connectionName })
   }
-  if (options.mode === 'cluster') {
-    const cluster = createCluster(options, perNode)
-    cluster.on('+node', conceal)
-    return conceal(cluster)
-  }
+  if (options.mode === 'cluster') return conceal(createCluster(options, perNode))
   const direct: NodeOptions = {
     ...perNode,
     enableOfflineQueue: false,
@@ -40,7 +36,7 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     db: options.db
   }
   if (options.mode === 'sentinel') {
-    return conceal(new Redis({
+    return harden(new Redis({
       ...direct,
       sentinels: options.nodes.map(node => ({ ...node })),
       ...(options.name === undefined ? {} : { name: options.name }),
@@ -52,7 +48,7 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     }))
   }
   const node = options.nodes[0]!
-  return conceal(new Redis({ ...direct, host: node.host, port: node.port }))
+  return harden(new Redis({ ...direct, host: node.host, port: node.port }))
 }
 
 /** A connection that owes an answer for this long is given up. Milliseconds. */
@@ -65,7 +61,18 @@ export function backoffMs (attempt: number, mostMs: number): number {
   return Math.round(Math.min(50 * 2 ** Math.min(attempt - 1, 12), mostMs) * (1 - Math.random() / 2))
 }
 
-/** Logs and `console.log` see which client it is; its options hold the password. */
+/** For every connection, before anybody else listens to it: what it says of itself holds no password, and its socket ends nobody's process. */
+export function harden (redis: Redis): Redis {
+  redis.on('error', (error: Error & { command?: { args?: unknown } }) => {
+    // The handshake's.
+    if (error.command !== undefined) error.command = { ...error.command, args: [] }
+    // A TLS socket that is given up during its handshake may fail twice; ioredis listens once.
+    redis.stream?.on('error', () => {})
+  })
+  return conceal(redis)
+}
+
+/** Logs and `console.log` show which client it is; its options hold the password. */
 function conceal<T extends RedisClient> (client: T): T {
   const shown = (): string => `[redis client: ${client.status}]`
   Object.defineProperties(client, { [inspect.custom]: { value: shown }, toJSON: { value: shown } })

@@ -1,5 +1,5 @@
 import { Cluster, Redis } from 'ioredis'
-import { backoffMs, type NodeOptions } from './client.js'
+import { backoffMs, harden, type NodeOptions } from './client.js'
 import type { ResolvedRedisOptions } from './options.js'
 
 /**
@@ -34,8 +34,9 @@ export function createCluster (options: ResolvedRedisOptions, perNode: NodeOptio
   cluster.on('ready', look)
   cluster.on('-node', look)
   cluster.on('+node', (node: Redis) => {
+    harden(node)
     // Slots are asked for over a connection of their own, for whose set-up the deadline of a command is too short.
-    node.duplicate = override => Redis.prototype.duplicate.call(node, { ...override, commandTimeout: connectTimeoutMs })
+    node.duplicate = override => harden(Redis.prototype.duplicate.call(node, { ...override, commandTimeout: connectTimeoutMs }))
     if (node.options.readOnly !== true) node.connect().catch(() => {})
   })
   return cluster

@@ -54,11 +54,10 @@ export function openRedis (options: RedisOptions): RedisConnection {
   let up = false
   let closing: Promise<void> | null = null
 
-  // The first listeners, so that later ones and logs never see a handshake's arguments, which hold the password.
-  const failed = (error: Error & { command?: { args?: unknown } }, node?: string): void => {
-    if (error.command !== undefined) error.command = { ...error.command, args: [] }
+  const failed = (error: Error & { library?: string, reason?: string }, node?: string): void => {
     if (lastError !== null && CONSEQUENCE.test(error.message)) return
-    lastError = node === undefined ? error.message : `${node}: ${error.message}`
+    // OpenSSL's messages name its source files around their reason.
+    lastError = (node === undefined ? '' : `${node}: `) + (error.library === undefined ? error.message : `TLS: ${error.reason}`)
   }
   const changed = (): void => {
     if (isReady() === up) return
