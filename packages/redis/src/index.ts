@@ -1,4 +1,5 @@
-export { openRedis, type RedisClient, type RedisConnection, type RedisHealth } from './connection.js'
+export type { RedisClient } from './client.js'
+export { openRedis, type RedisConnection, type RedisHealth } from './connection.js'
 export { RedisOptionInvalid, RedisUnavailable } from './errors.js'
 export type {
   RedisClusterOptions, RedisCommonOptions, RedisNode, RedisOptions, RedisSentinelOptions, RedisSingleOptions, RedisTls, RedisUrlOptions
