@@ -1,6 +1,7 @@
 // Brings the types of fastify.jwt, request.jwtVerify and request.user along.
 import '@fastify/jwt'
 import type { ApiKeys } from './api-keys.js'
+import type { Lockout } from './lockout.js'
 import type { Sessions } from './sessions.js'
 import type { Tokens } from './tokens.js'
 
@@ -12,5 +13,7 @@ declare module 'fastify' {
     apiKeys: ApiKeys | null
     /** Sessions of this process; null when they are switched off. */
     sessions: Sessions | null
+    /** Slows down and stops guessing; null when it is switched off. */
+    lockout: Lockout | null
   }
 }

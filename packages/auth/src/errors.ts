@@ -55,3 +55,10 @@ export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVA
   statusCode: 503,
   message: 'The store of credentials does not answer; try again shortly'
 })
+
+/** Too many wrong secrets for this account from this address. `data.retry_after_ms` is when the next try is heard. */
+export const AccountLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineError({
+  code: 'MARTY_AUTH_LOCKED',
+  statusCode: 429,
+  message: 'Too many failed attempts; wait before the next one'
+})

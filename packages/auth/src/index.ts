@@ -1,11 +1,13 @@
 import './augment.js'
-import { CredentialInvalid, invalidCredential, useGuard } from '@marty/core'
+import { ANONYMOUS, CredentialInvalid, invalidCredential, useGuard } from '@marty/core'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
 import { withEvents } from './events.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
+import { createLockout } from './lockout.js'
+import { createMtlsAuthenticator } from './mtls.js'
 import { createTokenDoor, type VerifiedToken } from './jwt-door.js'
 import { registerMeRoute } from './me-route.js'
 import { resolveOptions, type AuthOptions } from './options.js'
@@ -14,10 +16,29 @@ import { createSessionStore } from './sessions.js'
 import { createTokenIssuer } from './token-issuer.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, routes } = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
   const door = createTokenDoor(tokens)
   const revocations = createRevocationList()
+  const lockout = lockoutOptions === null
+    ? null
+    : createLockout(store, {
+      ...lockoutOptions,
+      onLocked (account, address, until) {
+        void guard.emit({
+          type: 'authentication',
+          action: 'account.lock',
+          outcome: 'denied',
+          reason: 'MARTY_AUTH_LOCKED',
+          principal: ANONYMOUS,
+          address,
+          requestId: null,
+          object: account.slice(0, 256),
+          details: { locked_until: until }
+        })
+      },
+      onProblem (error) { fastify.log.warn({ err: error }, 'failed attempts are counted in this process alone until the store answers') }
+    })
   const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
   const sessions = sessionOptions === null ? null : createSessionStore(sessionOptions)
   const verify = (token: string): VerifiedToken => {
@@ -43,6 +64,10 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
   for (const authenticator of createAuthenticators({ guard, door, revocations, apiKeys, sessions })) guard.addAuthenticator(authenticator)
+  // Last: whatever the headers offer is heard before the connection.
+  if (mtls !== null) guard.addAuthenticator(createMtlsAuthenticator(mtls))
+  fastify.decorate('lockout', lockout)
+  fastify.addHook('onClose', async () => { lockout?.close() })
   if (routes) registerMeRoute(fastify)
 }
 
@@ -62,7 +87,7 @@ export { createMemoryApiKeyStore } from './api-key-memory-store.js'
 export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
 export { createApiKeys, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
-export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid } from './errors.js'
+export { AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
@@ -75,3 +100,7 @@ export { createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type
 export type { TokenOptions } from './token-options.js'
 export type { Tokens } from './tokens.js'
 export { createTokenVerifier } from './token-verifier.js'
+export { createLockout, type Lockout, type LockoutSettings } from './lockout.js'
+export type { LockoutOptions } from './lockout-options.js'
+export { createMtlsAuthenticator } from './mtls.js'
+export type { MtlsOptions, MtlsService } from './mtls-options.js'
