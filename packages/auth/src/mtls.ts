@@ -78,11 +78,15 @@ function accept (certificate: X509Certificate, services: ReadonlyMap<string, Mtl
     roles: Object.freeze([...service.roles]),
     scopes: Object.freeze([...service.scopes ?? []]),
     session: fingerprint256,
-    claims: Object.freeze({ subject, issuer, serial_number: serialNumber }),
+    claims: Object.freeze({ subject: oneLine(subject), issuer: oneLine(issuer), serial_number: serialNumber }),
     authenticatedBy: 'mtls',
     expiresAt
   })
   return { principal, validFrom: Date.parse(certificate.validFrom), expiresAt }
+}
+
+function oneLine (name: string): string {
+  return name.replaceAll('\n', ', ')
 }
 
 /** Names are printed as `URI:a, DNS:b`, those that hold a comma in quotes: with a quote in it, the list is not read at all. */

@@ -219,7 +219,7 @@ t.test('as the model says, whatever happens (property)', t => {
       // The clock is looked at between steps, so that each step back is seen for itself.
       let allowed = true
       try { void lockout.check(account, null) } catch { allowed = false }
-      if (allowed !== time >= openAt[account]!) return false
+      if (allowed !== (time >= openAt[account]!)) return false
       if (act === 'succeed') {
         void lockout.succeed(account, null)
         failures[account] = []
