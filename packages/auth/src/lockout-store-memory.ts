@@ -29,11 +29,12 @@ export function createMemoryLockoutStore ({ maxFailures, windowMs, lockMs }: Loc
 
   return {
     wait (pair) {
+      const time = now()
       const until = lockedUntil.get(pair)
-      if (until !== undefined) return Math.max(0, until - now())
+      if (until !== undefined) return Math.max(0, until - time)
       const failures = failing.get(pair)
       if (failures === undefined || failures.length < 2) return 0
-      return Math.max(0, failures.at(-1)! + Math.min(lockMs, 1000 * 2 ** (failures.length - 2)) - now())
+      return Math.max(0, failures.at(-1)! + Math.min(lockMs, 1000 * 2 ** (failures.length - 2)) - time)
     },
 
     fail (pair) {

@@ -69,6 +69,8 @@ for (const [kind, start] of Object.entries(benches)) {
       }
       await lockout.fail('slow', HOME)
       t.equal(await waitOf(lockout, 'slow'), 0, 'after the lock it begins anew')
+      const [, wait] = await Promise.all([lockout.fail('slow', HOME), waitOf(lockout, 'slow')])
+      t.equal(wait, 1)
     })
 
     await t.test('the refusal is a 429 with Retry-After that says nothing of the account', async t => {
@@ -204,7 +206,7 @@ t.test('as the model says, whatever happens (property)', t => {
     account: fc.constantFrom('a', 'b'),
     pass: fc.oneof(fc.integer({ min: 0, max: 3_000 }), fc.integer({ min: -10_000, max: 1_000_000 }))
   })
-  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 7 }), fc.integer({ min: 1, max: 1_200 }), fc.integer({ min: 1, max: 1_200 }), (steps, maxFailures, windowSeconds, lockSeconds) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 7 }), fc.integer({ min: 1, max: 1_200 }), fc.oneof(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 1_200 })), (steps, maxFailures, windowSeconds, lockSeconds) => {
     let clock = 0
     let time = 0
     let locks = 0
@@ -216,7 +218,6 @@ t.test('as the model says, whatever happens (property)', t => {
     for (const { act, account, pass } of steps) {
       clock += pass
       time += Math.max(0, pass)
-      // The clock is looked at between steps, so that each step back is seen for itself.
       let allowed = true
       try { void lockout.check(account, null) } catch { allowed = false }
       if (allowed !== (time >= openAt[account]!)) return false
@@ -239,7 +240,7 @@ t.test('as the model says, whatever happens (property)', t => {
       }
     }
     return locks === expectedLocks
-  }), { numRuns: 500 })
+  }), { numRuns: 2_000 })
   t.end()
 })
 

@@ -100,9 +100,11 @@ t.test('every other certificate gets the one 401', async t => {
     'the URI with a slash more': authority.issue(san(`URI:${RECORDER}/`)),
     'a word of the language': authority.issue(san('URI:__proto__')),
     'the URI as a DNS name': authority.issue(san(`DNS:${RECORDER}`)),
-    'the URI as the end of a DNS name': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `DNS.1 = x\\, URI:${RECORDER}`]),
-    'the URI as an address': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `email.1 = a@b\\, URI:${RECORDER}`]),
-    'the URI in a directory name': authority.issue(['subjectAltName = dirName:names', CLIENT, '[names]', `CN = a\\, URI:${RECORDER}`]),
+    'the URI within a DNS name': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `DNS.1 = x\\, URI:${RECORDER}\\, y`]),
+    'the URI within a mail address': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `email.1 = a@b\\, URI:${RECORDER}\\, y`]),
+    'the URI within a directory name': authority.issue(['subjectAltName = dirName:names', CLIENT, '[names]', `CN = a\\, URI:${RECORDER}\\, y`]),
+    'the URI within a URI': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `URI.1 = x:y\\, URI:${RECORDER}\\, y`]),
+    'the URI in quotes': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `URI.1 = \\"${RECORDER}\\"`]),
     'no alternative name': authority.issue([CLIENT])
   }
   for (const [what, certificate] of Object.entries(refused)) {
@@ -146,6 +148,7 @@ t.test('a credential in the headers is judged alone, right or wrong, wherever a 
     t.strictSame([status, challenge], [401, 'Bearer error="invalid_token"'], JSON.stringify(Object.keys(headers)))
   }
   t.equal((await ask(app, agent, '/services', bearer(token))).status, 401, 'where only certificates count, a token does not, and does not go unheard')
+  t.equal((await ask(app, agent, '/services', { 'x-api-key': key })).status, 401)
   t.equal((await ask(app, agent, '/services')).body, RECORDER)
   t.equal((await ask(app, agent, '/people')).status, 401)
   t.match(JSON.parse((await ask(app, agent, '/who', { authorization: 'Basic YTpi' })).body), { id: RECORDER }, 'another scheme is no credential of ours')
