@@ -85,7 +85,7 @@ export interface CallerPlace {
 /** Who is told of, and asked about, what happens to keys. */
 export interface ApiKeyHooks {
   /** Slows wrong secrets down, by key id and address. */
-  readonly lockout?: Lockout
+  readonly lockout?: Pick<Lockout, 'check' | 'fail' | 'succeed'>
   /** A secret has been verified, not just remembered. */
   readonly onVerified?: (principal: Principal, from: CallerPlace) => void
   /** A secret is used that a rotation has replaced; at most once a minute for each key. */
@@ -96,7 +96,7 @@ export interface ApiKeyHooks {
 
 const DAY = 86_400
 const NOWHERE: CallerPlace = Object.freeze({ address: null })
-const ALONE: Lockout = { check: async () => {}, fail: async () => {}, succeed: async () => {} }
+const ALONE: Pick<Lockout, 'check' | 'fail' | 'succeed'> = { check () {}, fail () {}, succeed () {} }
 
 /**
  * Makes, checks and ends API keys; needs no Fastify.

@@ -1,6 +1,7 @@
 // Brings the types of fastify.jwt, request.jwtVerify and request.user along.
 import '@fastify/jwt'
 import type { ApiKeys } from './api-keys.js'
+import type { Lockout } from './lockout.js'
 import type { SessionCookie } from './session-cookie.js'
 import type { Sessions } from './sessions.js'
 import type { Tokens } from './tokens.js'
@@ -15,5 +16,7 @@ declare module 'fastify' {
     sessions: Sessions | null
     /** How a browser carries its session; null when sessions are switched off. */
     sessionCookie: SessionCookie | null
+    /** Slows down and stops guessing; null when it is switched off. */
+    lockout: Lockout | null
   }
 }

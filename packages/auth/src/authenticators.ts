@@ -3,7 +3,8 @@ import type { ApiKeys } from './api-keys.js'
 import { credentialsOf } from './credentials.js'
 import type { ForeignDoor } from './foreign-issuers.js'
 import { revocableOf, type TokenClaims } from './jwt-claims.js'
-import { mtlsAuthenticator, type MtlsOptions } from './mtls.js'
+import { createMtlsAuthenticator } from './mtls.js'
+import type { MtlsOptions } from './mtls-options.js'
 import { refused } from './refused.js'
 import type { Revocations } from './revocations.js'
 import { createSessionAuthenticators, type SessionParts } from './sessions-authenticators.js'
@@ -57,7 +58,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
     isAlive: isTokenAlive
   })
   if (mtls !== null) {
-    const certificates = mtlsAuthenticator(mtls)
+    const certificates = createMtlsAuthenticator(mtls)
     // A certificate is the connection's: what a request brings itself is asked before it.
     authenticators.push({ ...certificates, authenticate: async (token, context) => verified(await certificates.authenticate(token, context), context) })
   }

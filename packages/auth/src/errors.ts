@@ -77,8 +77,8 @@ export const AuthScopeInvalid: MartyErrorConstructor<'MARTY_AUTH_SCOPE_INVALID'>
   message: 'The credential does not have every scope that was asked for'
 })
 
-/** Too many wrong credentials for one account from one address: with `Retry-After`. It says nothing of whether this one is right. */
-export const AuthLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineError({
+/** Too many wrong secrets for this account from this address. `data.retry_after_ms` is when the next try is heard. */
+export const AccountLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineError({
   code: 'MARTY_AUTH_LOCKED',
   statusCode: 429,
   message: 'Too many failed attempts; wait before the next one'

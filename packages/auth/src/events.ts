@@ -1,4 +1,4 @@
-import type { Guard, Principal, SecurityEvent } from '@marty/core'
+import { ANONYMOUS, type Guard, type Principal, type SecurityEvent } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
 import type { RefreshGrant } from './refresh-tokens.js'
 import { sessionKey } from './session-id.js'
@@ -99,7 +99,7 @@ export interface Tellers {
   readonly verified: (principal: Principal, from: { readonly address: string | null, readonly requestId?: string }) => void
   readonly oldSecret: (keyId: string) => void
   readonly reuse: (sid: string, grant: RefreshGrant) => void
-  readonly locked: (account: string, address: string | null) => void
+  readonly locked: (account: string, address: string | null, until: number) => void
 }
 
 /** What tells the guard's sinks of the things that happen inside authentication. */
@@ -117,8 +117,9 @@ export function createTellers (guard: Guard): Tellers {
     reuse (sid, { subject, kind, roles }) {
       tell({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, object: sid })
     },
-    locked (account, address) {
-      tell({ type: 'limit', action: 'auth.lockout', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', address, object: account })
+    locked (account, address, until) {
+      // Whoever is locked out has proved nothing: the account is the caller's text.
+      tell({ type: 'authentication', action: 'account.lock', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', principal: ANONYMOUS, address, object: account.slice(0, 256), details: { locked_until: until } })
     }
   }
 }

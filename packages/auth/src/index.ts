@@ -40,9 +40,10 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse })
   const lockout = lockoutOptions === null
     ? null
-    : createLockout(store, lockoutOptions, {
+    : createLockout(store, {
+      ...lockoutOptions,
       onLocked: locked,
-      onProblem: error => { fastify.log.warn({ err: error }, 'failures are counted by each replica for itself until the store answers') }
+      onProblem: error => { fastify.log.warn({ err: error }, 'failed attempts are counted in this process alone until the store answers') }
     })
   const apiKeys = apiKeyOptions === null
     ? null
@@ -84,6 +85,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
   fastify.decorate('sessionCookie', sessions === null ? null : cookie)
+  fastify.decorate('lockout', lockout)
   fastify.addHook('onReady', async () => {
     await revocations.start()
     if (apiKeys !== null) await warnOfPepper(apiKeys, fastify.log)
@@ -91,6 +93,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.addHook('onClose', async () => {
     revocations.close()
     foreign?.close()
+    lockout?.close()
     await apiKeys?.close()
   })
 
@@ -156,7 +159,7 @@ export { createMemoryApiKeyStore } from './api-key-memory-store.js'
 export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
 export { createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
-export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthLocked, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
+export { AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
@@ -168,9 +171,10 @@ export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwks.js'
 export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './signing-keys-file.js'
 export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './signing-keys-rotation.js'
 export type { AuthOptions } from './options.js'
-export { createLockout, type Lockout, type LockoutEvents } from './lockout.js'
+export { createLockout, type Lockout, type LockoutSettings } from './lockout.js'
 export type { LockoutOptions } from './lockout-options.js'
-export type { MtlsOptions, MtlsService } from './mtls.js'
+export { createMtlsAuthenticator } from './mtls.js'
+export type { MtlsOptions, MtlsService } from './mtls-options.js'
 export type { RefreshOptions } from './refresh-options.js'
 export { createRefreshTokens, type IssuedRefreshToken, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RotatedRefreshToken } from './refresh-tokens.js'
 export { createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions } from './revocations.js'

@@ -1,24 +1,41 @@
+import { closest } from '@marty/core'
 import { AuthOptionInvalid } from './errors.js'
 import { integerOption } from './token-options.js'
 
 export interface LockoutOptions {
-  /** The failure that locks, within the window. @default 5 */
+  /** The failure that locks: so many within the window. From 1 to 100. @default 5 */
   readonly maxFailures?: number
-  /** Failures are forgotten this long after the first. Seconds. @default 900 */
+  /** How long a failure counts. Seconds. @default 900 */
   readonly windowSeconds?: number
-  /** Seconds. @default 900 */
+  /** How long a lock stands. Seconds. @default 900 */
   readonly lockSeconds?: number
 }
 
-export type ResolvedLockout = Required<LockoutOptions>
+export interface LockoutLimits {
+  readonly maxFailures: number
+  readonly windowMs: number
+  readonly lockMs: number
+}
 
-/** Checks the options and fills in the defaults; null for none. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
-export function resolveLockout (options: LockoutOptions | false = {}): ResolvedLockout | null {
+const FIELDS = ['maxFailures', 'windowSeconds', 'lockSeconds']
+
+/** Checks the option and fills in the defaults; null when it is switched off. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+export function resolveLockout (options: LockoutOptions | false = {}): LockoutOptions | null {
   if (options === false) return null
   if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid('auth option "lockout" must be an object or false')
+  for (const field of Object.keys(options)) {
+    if (FIELDS.includes(field)) continue
+    const near = closest(field, FIELDS)
+    throw new AuthOptionInvalid(`auth option "lockout.${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
+  }
+  limitsOf(options)
+  return options
+}
+
+export function limitsOf ({ maxFailures, windowSeconds, lockSeconds }: LockoutOptions): LockoutLimits {
   return Object.freeze({
-    maxFailures: integerOption('lockout.maxFailures', options.maxFailures, 1, 100, 5),
-    windowSeconds: integerOption('lockout.windowSeconds', options.windowSeconds, 1, 86_400 * 30, 900),
-    lockSeconds: integerOption('lockout.lockSeconds', options.lockSeconds, 1, 86_400 * 30, 900)
+    maxFailures: integerOption('lockout.maxFailures', maxFailures, 1, 100, 5),
+    windowMs: integerOption('lockout.windowSeconds', windowSeconds, 1, 86_400, 900) * 1000,
+    lockMs: integerOption('lockout.lockSeconds', lockSeconds, 1, 86_400, 900) * 1000
   })
 }

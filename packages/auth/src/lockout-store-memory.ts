@@ -1,61 +1,74 @@
-import { delayMs, type LockoutStore } from './lockout.js'
-import type { ResolvedLockout } from './lockout-options.js'
+import type { LockoutLimits } from './lockout-options.js'
 
-interface Pair {
-  failures: number
-  readonly firstAt: number
-  waitUntil: number
+/** Counts failures in this process. Times are milliseconds. */
+export interface MemoryLockoutStore {
+  /** How long the pair has to wait; 0 when it may try. */
+  wait (pair: string): number
+  /** Whether this failure locks. One that comes while a lock stands changes nothing. */
+  fail (pair: string): boolean
+  clear (pair: string): void
+  close (): void
 }
 
-/** How many of the oldest are looked at for one that is not locked. */
-const LOOKED_AT = 16
+/** About 35 MB of failures at the default limits. */
+const MAX_PAIRS = 100_000
+/** Dropped at once: to find its oldest entry, a Map walks over all that were deleted before it. */
+const BATCH = 1_000
 
-/** Counts at most `max` pairs in this process; beyond, old ones that are not locked are forgotten first. */
-export function createMemoryLockoutStore (options: ResolvedLockout, clock: () => number, max = 100_000): LockoutStore {
-  const pairs = new Map<string, Pair>()
-  const windowMs = options.windowSeconds * 1000
+/** Beyond its bound it forgets locks that have ended first, then the pair that failed longest ago, and standing locks last. */
+export function createMemoryLockoutStore ({ maxFailures, windowMs, lockMs }: LockoutLimits, now: () => number): MemoryLockoutStore {
+  // Both in the order of the latest failure. A pair is in one of them.
+  const failing = new Map<string, readonly number[]>()
+  const lockedUntil = new Map<string, number>()
 
-  const find = (name: string): Pair | undefined => {
-    const pair = pairs.get(name)
-    if (pair === undefined) return undefined
-    const now = clock()
-    // A lock that is over gives all tries back.
-    const isOver = pair.failures >= options.maxFailures ? pair.waitUntil <= now : pair.firstAt + windowMs <= now && pair.waitUntil <= now
-    if (!isOver) return pair
-    pairs.delete(name)
-    return undefined
-  }
-
-  const makeRoom = (): void => {
-    if (pairs.size < max) return
-    let looked = 0
-    let victim: string | undefined
-    for (const [name, pair] of pairs) {
-      victim ??= name
-      if (pair.failures < options.maxFailures) {
-        victim = name
-        break
-      }
-      if (++looked === LOOKED_AT) break
-    }
-    pairs.delete(victim!)
+  function makeRoom (time: number): void {
+    if (failing.size + lockedUntil.size < MAX_PAIRS) return
+    const left = dropOldest(lockedUntil, BATCH, until => until <= time)
+    dropOldest(lockedUntil, dropOldest(failing, left))
   }
 
   return {
-    waitMs: async name => Math.max(0, (find(name)?.waitUntil ?? 0) - clock()),
-    async fail (name) {
-      const now = clock()
-      let pair = find(name)
-      if (pair === undefined) {
-        makeRoom()
-        pairs.set(name, pair = { failures: 0, firstAt: now, waitUntil: 0 })
-      }
-      pair.failures++
-      const waitMs = delayMs(pair.failures, options)
-      // Failures that were under way when the lock fell do not lengthen it.
-      if (pair.failures <= options.maxFailures) pair.waitUntil = now + waitMs
-      return { waitMs: pair.waitUntil - now, locked: pair.failures === options.maxFailures }
+    wait (pair) {
+      const time = now()
+      const until = lockedUntil.get(pair)
+      if (until !== undefined) return Math.max(0, until - time)
+      const failures = failing.get(pair)
+      if (failures === undefined || failures.length < 2) return 0
+      return Math.max(0, failures.at(-1)! + Math.min(lockMs, 1000 * 2 ** (failures.length - 2)) - time)
     },
-    async clear (name) { pairs.delete(name) }
+
+    fail (pair) {
+      const time = now()
+      if ((lockedUntil.get(pair) ?? -Infinity) > time) return false
+      const failures = (failing.get(pair) ?? []).filter(at => at > time - windowMs)
+      failures.push(time)
+      failing.delete(pair)
+      lockedUntil.delete(pair)
+      makeRoom(time)
+      const locks = failures.length >= maxFailures
+      if (locks) lockedUntil.set(pair, time + lockMs)
+      else failing.set(pair, failures)
+      return locks
+    },
+
+    clear (pair) {
+      failing.delete(pair)
+      lockedUntil.delete(pair)
+    },
+
+    close () {
+      failing.clear()
+      lockedUntil.clear()
+    }
   }
+}
+
+/** How many of `count` it could not drop. */
+function dropOldest<T> (map: Map<string, T>, count: number, mayDrop: (value: T) => boolean = () => true): number {
+  for (const [pair, value] of map) {
+    if (count === 0 || !mayDrop(value)) break
+    map.delete(pair)
+    count--
+  }
+  return count
 }

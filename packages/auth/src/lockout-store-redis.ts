@@ -1,49 +1,60 @@
-import { delayMs, type LockoutStore } from './lockout.js'
-import type { ResolvedLockout } from './lockout-options.js'
+import { redisScript } from '@marty/redis'
+import type { LockoutLimits } from './lockout-options.js'
 import type { RedisAuthStore } from './store-options.js'
-import { storeScript } from './store-script.js'
 
-const NOW = `
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-`
+/** As {@link MemoryLockoutStore}, exact over every process that shares the server. Rejects when Redis does. */
+export interface RedisLockoutStore {
+  wait (pair: string): Promise<number>
+  fail (pair: string): Promise<boolean>
+  clear (pair: string): Promise<void>
+}
 
-const WAIT = `${NOW}
-local wait = redis.call('HGET', KEYS[1], 'wait')
-return wait and math.max(0, wait - now) or 0
-`
-
-/**
- * ARGV: window in milliseconds, then how long each failure makes wait, the last of which locks. The key goes when the failures are
- * to be forgotten. Failures that were under way when the lock fell do not lengthen it.
- */
-const FAIL = `${NOW}
-local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
-local last = #ARGV - 1
-if failures == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-if failures <= last then
-  local delay = tonumber(ARGV[failures + 1])
-  redis.call('HSET', KEYS[1], 'wait', now + delay)
-  if failures == last or redis.call('PTTL', KEYS[1]) < delay then redis.call('PEXPIRE', KEYS[1], math.max(delay, 1)) end
+// The key holds the times of the failures that count, oldest first, in milliseconds; as many as lock are a lock.
+const readTimes = `
+local limit, window, lock = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local times = {}
+for time in string.gmatch(redis.call('GET', KEYS[1]) or '', '%d+') do times[#times + 1] = tonumber(time) end
+local function keep () redis.call('SET', KEYS[1], table.concat(times, ' '), 'PX', math.max(window, lock)) end
+-- The server's clock was set back: the latest failure was just now.
+local ahead = (times[#times] or now) - now
+if ahead > 0 then
+  for i = 1, #times do times[i] = times[i] - ahead end
+  keep()
 end
-return { math.max(0, redis.call('HGET', KEYS[1], 'wait') - now), failures == last and 1 or 0 }
+local function wait ()
+  local pause = 0
+  if #times >= limit then pause = lock
+  elseif #times >= 2 then pause = math.min(lock, 1000 * 2 ^ (#times - 2)) end
+  return math.max(0, (times[#times] or now) + pause - now)
+end
 `
 
-const CLEAR = 'return redis.call(\'DEL\', KEYS[1])'
+const runWait = redisScript(`${readTimes} return wait()`)
 
-/** Counts pairs in Redis, for all replicas together; each key goes by itself. */
-export function createRedisLockoutStore ({ redis, prefix }: Required<RedisAuthStore>, options: ResolvedLockout): LockoutStore {
-  const wait = storeScript(redis, WAIT)
-  const fail = storeScript(redis, FAIL)
-  const clear = storeScript(redis, CLEAR)
-  const delays = Array.from({ length: options.maxFailures }, (_, index) => delayMs(index + 1, options))
-  const keysOf = (pair: string): readonly string[] => [`${prefix}:lockout:${pair}`]
+const runFail = redisScript(`${readTimes}
+local isLock = #times >= limit
+if isLock and wait() > 0 then return 0 end
+local counted = {}
+for _, time in ipairs(times) do
+  if not isLock and time > now - window then counted[#counted + 1] = time end
+end
+counted[#counted + 1] = now
+times = counted
+keep()
+return #times >= limit and 1 or 0
+`)
+
+const runClear = redisScript("return redis.call('DEL', KEYS[1])")
+
+export function createRedisLockoutStore ({ redis, prefix }: Required<RedisAuthStore>, { maxFailures, windowMs, lockMs }: LockoutLimits): RedisLockoutStore {
+  // One key per call, so each may live in a slot of its own.
+  const keyOf = (pair: string): string => `${prefix}:lockout:${pair}`
+  const limits = [maxFailures, windowMs, lockMs]
   return {
-    waitMs: async pair => await wait(keysOf(pair), []) as number,
-    async fail (pair) {
-      const [waitMs, locked] = await fail(keysOf(pair), [options.windowSeconds * 1000, ...delays]) as [number, number]
-      return { waitMs, locked: locked === 1 }
-    },
-    clear: async pair => { await clear(keysOf(pair), []) }
+    wait: async pair => Number(await runWait(redis, [keyOf(pair)], limits)),
+    fail: async pair => await runFail(redis, [keyOf(pair)], limits) === 1,
+    clear: async pair => { await runClear(redis, [keyOf(pair)], []) }
   }
 }

@@ -1,85 +1,113 @@
 import { addressKey } from '@marty/core'
 import { hash } from 'node:crypto'
-import { AuthLocked } from './errors.js'
+import { performance } from 'node:perf_hooks'
+import { AccountLocked } from './errors.js'
+import { limitsOf, type LockoutOptions } from './lockout-options.js'
 import { createMemoryLockoutStore } from './lockout-store-memory.js'
 import { createRedisLockoutStore } from './lockout-store-redis.js'
-import type { ResolvedLockout } from './lockout-options.js'
-import type { ResolvedAuthStore } from './store-options.js'
+import { resolveStore, type AuthStore } from './store-options.js'
 
 /**
- * Slows repeated failures down, and then locks. What is counted is an account together with an address (IPv6 by /64), so
- * that a stranger can lock nobody out but himself: the account's owner comes from elsewhere. The second failure
- * makes the next try wait a second, each further one twice as long; the last one allowed locks the pair.
+ * Slows down and then stops guessing at one account from one address; other addresses of the account are not touched.
+ * An account is whatever name the secret belongs to, known or not, in one spelling.
  */
 export interface Lockout {
-  /** Rejects with `MARTY_AUTH_LOCKED` while the pair has to wait. */
-  check (account: string, address: string | null): Promise<void>
-  fail (account: string, address: string | null): Promise<void>
-  /** Forgets the failures of the pair. */
-  succeed (account: string, address: string | null): Promise<void>
+  /** Throws `MARTY_AUTH_LOCKED` when this account must wait at this address. Ask before the secret is looked at. */
+  check (account: string, address: string | null): void | Promise<void>
+  /** Counts a wrong secret. Never rejects. */
+  fail (account: string, address: string | null): void | Promise<void>
+  /** Forgets the failures of this account at this address. Never rejects. */
+  succeed (account: string, address: string | null): void | Promise<void>
+  /** Forgets what this process remembers, and tells of no more problems. */
+  close (): void
 }
 
-/** Where failures are counted, by the name of a pair. Times are milliseconds. */
-export interface LockoutStore {
-  /** How long the pair has to wait; 0 when it may try. */
-  waitMs (pair: string): Promise<number>
-  /** Counts a failure; answers how long the pair has to wait now, and whether this one locked it. */
-  fail (pair: string): Promise<{ readonly waitMs: number, readonly locked: boolean }>
-  clear (pair: string): Promise<void>
-}
-
-export interface LockoutEvents {
-  /** Told when a pair is locked. */
-  readonly onLocked?: (account: string, address: string | null, forMs: number) => void
-  /** Told, at most once in ten seconds, that the shared store does not answer and failures are counted here. */
-  readonly onProblem?: (error: unknown) => void
+export interface LockoutSettings extends LockoutOptions {
+  /** Told once for each lock; `until` is in milliseconds since the epoch. The account is the caller's text: as long and as odd as they like. */
+  readonly onLocked?: (account: string, address: string | null, until: number) => void
+  /** Told that Redis fails and this process counts alone, at most once in ten seconds. */
+  readonly onProblem?: (error: Error) => void
+  /** Milliseconds of any origin. A step back counts as no time. @default performance.now */
+  readonly clock?: () => number
 }
 
 const TELL_EVERY_MS = 10_000
 
-/** `clock` tells the time in milliseconds, for the failures that are counted in this process. */
-export function createLockout (store: ResolvedAuthStore, options: ResolvedLockout, { onLocked, onProblem }: LockoutEvents = {}, clock: () => number = Date.now): Lockout {
-  const local = createMemoryLockoutStore(options, clock)
-  const shared = store === 'memory' ? null : createRedisLockoutStore(store, options)
-  let toldAt = -Infinity
+/**
+ * The second failure costs a wait of 1 s, each further one twice that, and the last of `maxFailures` within the
+ * window a lock. What is tried too early is refused and counts as nothing. While Redis is away, each process goes by
+ * the failures that it has seen itself.
+ *
+ * @throws `MARTY_AUTH_OPT_INVALID`
+ * @example
+ * const lockout = createLockout({ redis: openRedis({ url }).client })
+ * await lockout.check(name, request.ip)
+ * if (await isPasswordOf(name, password)) await lockout.succeed(name, request.ip)
+ * else await lockout.fail(name, request.ip)
+ */
+export function createLockout (store: AuthStore, settings: LockoutSettings = {}): Lockout {
+  const { onLocked, onProblem, clock = () => performance.now() } = settings
+  const limits = limitsOf(settings)
+  const resolved = resolveStore(store)
+  const now = forwardOnly(clock)
+  const local = createMemoryLockoutStore(limits, now)
+  const shared = resolved === 'memory' ? null : createRedisLockoutStore(resolved, limits)
+  let tellAfter = -Infinity
 
-  /** While the shared store is gone each replica counts for itself: more tries than intended, never as many as one likes. */
-  async function ask<Answer> (question: (store: LockoutStore) => Promise<Answer>): Promise<Answer> {
-    if (shared === null) return await question(local)
-    try {
-      return await question(shared)
-    } catch (error) {
-      const now = performance.now()
-      if (now - toldAt >= TELL_EVERY_MS) {
-        toldAt = now
-        onProblem?.(error)
-      }
-      return await question(local)
-    }
+  function tell (error: unknown): void {
+    if (now() < tellAfter) return
+    tellAfter = now() + TELL_EVERY_MS
+    onProblem?.(error as Error)
   }
 
   return {
-    async check (account, address) {
-      const waitMs = await ask(async store => await store.waitMs(pairOf(account, address)))
-      if (waitMs > 0) throw new AuthLocked({ headers: { 'retry-after': String(Math.ceil(waitMs / 1000)) }, data: { retry_after_ms: Math.ceil(waitMs) } })
+    check (account, address) {
+      const pair = pairOf(account, address)
+      if (shared === null) return refuse(local.wait(pair))
+      return shared.wait(pair).catch(error => { tell(error); return local.wait(pair) }).then(refuse)
     },
-    async fail (account, address) {
-      const { waitMs, locked } = await ask(async store => await store.fail(pairOf(account, address)))
-      if (locked) onLocked?.(account, address, waitMs)
+
+    fail (account, address) {
+      const pair = pairOf(account, address)
+      const told = (locks: boolean): void => { if (locks) onLocked?.(account, address, Date.now() + limits.lockMs) }
+      // Counted here in any case: an outage must not open what this process has seen locked.
+      const locks = local.fail(pair)
+      if (shared === null) return told(locks)
+      return shared.fail(pair).catch(error => { tell(error); return locks }).then(told)
     },
-    async succeed (account, address) {
-      await ask(async store => { await store.clear(pairOf(account, address)) })
+
+    succeed (account, address) {
+      const pair = pairOf(account, address)
+      local.clear(pair)
+      return shared?.clear(pair).catch(tell)
+    },
+
+    close () {
+      local.close()
+      tellAfter = Infinity
     }
   }
 }
 
-/** How long the n-th failure makes the next try wait, in milliseconds. */
-export function delayMs (failures: number, { maxFailures, lockSeconds }: ResolvedLockout): number {
-  if (failures >= maxFailures) return lockSeconds * 1000
-  return failures < 2 ? 0 : Math.min(2 ** (failures - 2), lockSeconds) * 1000
+/** The unit that is locked, at a fixed length whatever the caller sends. An address key holds no space. */
+function pairOf (account: string, address: string | null): string {
+  return hash('sha256', `${addressKey(address)} ${account}`, 'base64url')
 }
 
-/** Both parts come from strangers: what is kept of them has a fixed length, and they cannot run into each other. */
-function pairOf (account: string, address: string | null): string {
-  return hash('sha256', `${account.length}:${account} ${addressKey(address)}`, 'base64url').slice(0, 22)
+function refuse (waitMs: number): void {
+  if (waitMs <= 0) return
+  const seconds = Math.ceil(waitMs / 1000)
+  throw new AccountLocked({ headers: { 'retry-after': String(seconds) }, data: { retry_after_ms: Math.ceil(waitMs) } })
+}
+
+/** A clock that was set back would prolong every lock by as much. */
+function forwardOnly (clock: () => number): () => number {
+  let seen = clock()
+  let elapsed = 0
+  return () => {
+    const time = clock()
+    elapsed += Math.max(0, time - seen)
+    seen = time
+    return elapsed
+  }
 }

@@ -1,105 +1,87 @@
-import type { Authenticator, Principal } from '@marty/core'
-import { X509Certificate } from 'node:crypto'
+import { CredentialInvalid, invalidCredential, type Authenticator, type Principal } from '@marty/core'
+import type { X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
-import { AuthOptionInvalid } from './errors.js'
-import { refused } from './refused.js'
+import { credentialsOf } from './credentials.js'
+import { servicesOf, type MtlsOptions, type MtlsService } from './mtls-options.js'
 
-/** What a service may do that presents a certificate with a certain name. */
-export interface MtlsService {
-  readonly roles: readonly string[]
-  /** @default [] */
-  readonly scopes?: readonly string[]
-}
+type Accepted = Principal & { readonly expiresAt: number }
 
-export interface MtlsOptions {
-  /**
-   * The services that are let in, each by the one URI in its certificate's subject alternative names, compared as it is
-   * written: `{ 'spiffe://prod/ns/cameras/sa/recorder': { roles: ['operator'] } }`.
-   */
-  readonly allow: Readonly<Record<string, MtlsService>>
-}
-
-/** `id-kp-clientAuth` of RFC 5280 section 4.2.1.12. */
+/** `id-kp-clientAuth` (RFC 5280 section 4.2.1.12). */
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 
 /**
- * Lets services in by the client certificate of their TLS connection, whose chain the server has verified: it needs `ca`
- * and `requestCert` in its TLS options. A certificate is the connection's, not the request's: a credential in a header is
- * asked first, and a certificate without an allowed URI never makes a principal, so a person's certificate in a
- * browser is none.
+ * Services by the client certificate of their own TLS connection, as its one SAN URI names them (SPIFFE X.509-SVID).
+ * A request that offers a credential in its headers is judged by that one: what is said outweighs what is merely there.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
-export function mtlsAuthenticator (options: MtlsOptions): Authenticator {
-  const allowed = resolveAllowed(options)
-  // The same for every request of a connection.
-  const principals = new WeakMap<TLSSocket, Principal | null>()
+export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
+  const services = servicesOf(options)
+  /** The judgement of each connection; null for no certificate. */
+  const judged = new WeakMap<TLSSocket, Accepted | 'refused' | null>()
 
-  const principalOf = (socket: TLSSocket): Principal | null => {
-    let principal = principals.get(socket)
-    if (principal === undefined) {
+  function judge (socket: TLSSocket): Accepted | 'refused' | null {
+    try {
       const certificate = socket.getPeerX509Certificate()
-      principal = certificate === undefined || !socket.authorized ? null : principalOfCertificate(certificate, allowed)
-      principals.set(socket, principal)
+      if (certificate === undefined) return null
+      return (socket.authorized ? accept(certificate, services) : null) ?? 'refused'
+    } catch {
+      return 'refused'
     }
-    return principal
   }
-  const isNow = (principal: Principal): boolean => principal.expiresAt! > Date.now()
+
+  function offered ({ socket }: IncomingMessage): Accepted | 'refused' | null {
+    if (!isTls(socket)) return null
+    let judgement = judged.get(socket)
+    if (judgement === undefined) judged.set(socket, judgement = judge(socket))
+    return judgement
+  }
 
   return {
     method: 'mtls',
-    find: request => certificateSocket(request) === null ? null : 'client certificate',
+    find (request) {
+      const { bearer, apiKey } = credentialsOf(request)
+      return bearer === null && apiKey === null && offered(request) !== null ? 'certificate' : null
+    },
     accepts: () => false,
-    authenticate (_token, { request }) {
-      const principal = principalOf(certificateSocket(request!)!)
-      if (principal === null || !isNow(principal)) throw refused()
+    authenticate (token, { request }) {
+      const principal = request == null ? null : offered(request)
+      // Each time: a connection, or a session that is resumed, can outlive the certificate.
+      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw new CredentialInvalid(invalidCredential)
       return principal
     }
   }
 }
 
-/** The connection of a request that presented any certificate. */
-function certificateSocket ({ socket }: IncomingMessage): TLSSocket | null {
-  const tls = socket as Partial<TLSSocket> | null | undefined
-  return typeof tls?.getPeerX509Certificate === 'function' && tls.getPeerX509Certificate() !== undefined ? tls as TLSSocket : null
+function isTls (socket: unknown): socket is TLSSocket {
+  return typeof (socket as Partial<TLSSocket> | null | undefined)?.getPeerX509Certificate === 'function'
 }
 
-function principalOfCertificate (certificate: X509Certificate, allowed: ReadonlyMap<string, MtlsService>): Principal | null {
-  // A certificate for nothing in particular is none for this.
-  if (!(certificate.keyUsage as readonly string[] | undefined)?.includes(CLIENT_AUTH)) return null
-  const uris = urisOf(certificate.subjectAltName)
-  const service = uris.length === 1 ? allowed.get(uris[0]!) : undefined
-  const notBefore = Date.parse(certificate.validFrom)
-  const expiresAt = Date.parse(certificate.validTo)
-  if (service === undefined || !(notBefore <= Date.now()) || Number.isNaN(expiresAt)) return null
+function accept (certificate: X509Certificate, services: ReadonlyMap<string, MtlsService>): Accepted | null {
+  const { ca, keyUsage, subjectAltName = '', subject, issuer, serialNumber, fingerprint256 } = certificate
+  if (ca || !keyUsage?.includes(CLIENT_AUTH)) return null
+  const uri = onlyUriOf(subjectAltName)
+  const service = uri === null ? undefined : services.get(uri)
+  if (uri === null || service === undefined) return null
   return Object.freeze({
-    id: uris[0]!,
+    id: uri,
     kind: 'service',
-    roles: service.roles,
-    scopes: service.scopes ?? [],
-    session: certificate.fingerprint256,
-    claims: Object.freeze({ subject: certificate.subject, issuer: certificate.issuer, serial_number: certificate.serialNumber }),
+    roles: Object.freeze([...service.roles]),
+    scopes: Object.freeze([...service.scopes ?? []]),
+    session: fingerprint256,
+    claims: Object.freeze({ subject: oneLine(subject), issuer: oneLine(issuer), serial_number: serialNumber }),
     authenticatedBy: 'mtls',
-    expiresAt
+    expiresAt: Date.parse(certificate.validTo)
   })
 }
 
-/** The URIs among the names. Node quotes names with special characters as JSON, so a comma in one makes no second name. */
-function urisOf (names: string | undefined): readonly string[] {
-  return [...(names ?? '').matchAll(/(?:^|, )URI:("(?:[^"\\]|\\.)*"|[^,]*)/g)].map(([, value = '']) => value.startsWith('"') ? JSON.parse(value) as string : value)
+function oneLine (name: string): string {
+  return name.replaceAll('\n', ', ')
 }
 
-function resolveAllowed (options: MtlsOptions): ReadonlyMap<string, MtlsService> {
-  const { allow } = options ?? {}
-  if (typeof allow !== 'object' || allow === null || Array.isArray(allow) || Object.keys(allow).length === 0) {
-    throw new AuthOptionInvalid('auth option "mtls.allow" must be an object of URIs with their roles, with at least one')
-  }
-  const isNames = (value: unknown): boolean => Array.isArray(value) && value.every(name => typeof name === 'string' && name !== '')
-  return new Map(Object.entries(allow).map(([uri, service]) => {
-    if (!/^[a-z][a-z0-9+.-]*:\S+$/i.test(uri)) throw new AuthOptionInvalid(`auth option "mtls.allow" names "${uri}", which is not a URI; patterns are not known`)
-    const { roles, scopes = [] } = service ?? {}
-    if (!isNames(roles) || !isNames(scopes)) throw new AuthOptionInvalid(`auth option "mtls.allow['${uri}']" must be { roles: [...], scopes: [...] }, lists of names`)
-    return [uri, Object.freeze({ roles: Object.freeze([...roles]), scopes: Object.freeze([...scopes]) })]
-  }))
+/** Node prints `URI:a, DNS:b`, and a name that holds a comma in quotes, with the comma escaped: no name can pass for another. */
+function onlyUriOf (subjectAltName: string): string | null {
+  const [uri, second] = subjectAltName.split(', ').filter(name => name.startsWith('URI:'))
+  return uri === undefined || second !== undefined ? null : uri.slice('URI:'.length)
 }

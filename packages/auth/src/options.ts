@@ -2,8 +2,8 @@ import { closest, type SecurityRule } from '@marty/core'
 import type { ApiKeyOptions } from './api-key-options.js'
 import { AuthOptionInvalid } from './errors.js'
 import type { ForeignIssuerOptions } from './foreign-issuers.js'
-import { resolveLockout, type LockoutOptions, type ResolvedLockout } from './lockout-options.js'
-import type { MtlsOptions } from './mtls.js'
+import { resolveLockout, type LockoutOptions } from './lockout-options.js'
+import type { MtlsOptions } from './mtls-options.js'
 import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './refresh-options.js'
 import type { SessionOptions } from './sessions-options.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
@@ -20,9 +20,9 @@ export interface AuthOptions extends TokenOptions {
   readonly issuers?: readonly ForeignIssuerOptions[]
   /** Issue refresh tokens; `false` for none. @default false */
   readonly refresh?: RefreshOptions | false
-  /** Slow down and lock repeated wrong API keys; `false` for neither. @default 5 failures in 15 minutes lock for 15 minutes */
+  /** When guessing is slowed down and locked out; `false` for never. @default { maxFailures: 5, windowSeconds: 900, lockSeconds: 900 } */
   readonly lockout?: LockoutOptions | false
-  /** Let services in by the client certificates of their connections. @default none are let in */
+  /** Accept client certificates of known services. The server must ask for them and verify them: `https: { requestCert: true, ca }`. @default none are accepted */
   readonly mtls?: MtlsOptions
   /**
    * Register the routes under `/auth` and, with asymmetric keys, `GET /.well-known/jwks.json`; see the README.
@@ -38,7 +38,7 @@ export interface ResolvedAuthOptions {
   readonly sessions: SessionOptions | null
   readonly store: ResolvedAuthStore
   readonly refresh: ResolvedRefreshOptions | null
-  readonly lockout: ResolvedLockout | null
+  readonly lockout: LockoutOptions | null
   readonly mtls: MtlsOptions | null
   readonly routes: { readonly introspection: SecurityRule | null } | null
 }
