@@ -156,7 +156,7 @@ t.test('a credential in the headers is judged alone, right or wrong, wherever a 
 
 t.test('one connection: read once, judged each time', async t => {
   const app = await serve(t)
-  const agent = agentOf(t, authority.issue([`subjectAltName = URI:${RECORDER}`, CLIENT], { to: Date.now() + 4_000 }), { keepAlive: true })
+  const agent = agentOf(t, authority.issue([`subjectAltName = URI:${RECORDER}`, CLIENT], { to: Date.now() + 6_000 }), { keepAlive: true })
   const first = await ask(app, agent)
   const second = await ask(app, agent)
   t.strictSame([first.status, second.status, second.body], [200, 200, first.body])
