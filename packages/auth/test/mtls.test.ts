@@ -138,7 +138,7 @@ t.test('a credential in the headers is judged alone, right or wrong, wherever a 
   const app = await serve(t)
   const agent = agentOf(t, good, { keepAlive: true })
   const { token } = app.tokens.issue({ subject: 'alice', role: 'viewer' })
-  const { id: session } = app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
+  const { id: session } = await app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
   const { key, keyId } = await app.apiKeys!.create({ name: 'key', roles: [], expiresInSeconds: 60 })
   t.match(JSON.parse((await ask(app, agent, '/who', bearer(token))).body), { id: 'alice', authenticatedBy: 'jwt' })
   t.match(JSON.parse((await ask(app, agent, '/who', bearer(session))).body), { id: 'alice', authenticatedBy: 'session' })
