@@ -4,7 +4,7 @@ import { rateLimit, type RateLimitOptions } from '@marty/rate-limit'
 import type { SecurityRule } from '@marty/core'
 
 const rule = { limit: 10, windowMs: 1000, by: 'address' } as const
-const redis = { evalsha: async () => [], eval: async () => [] }
+const redis = { evalsha: async () => [], eval: async () => [], callBuffer: async () => [] }
 
 async function refusal (options: unknown): Promise<{ code?: string, message?: string }> {
   const app = Fastify()
