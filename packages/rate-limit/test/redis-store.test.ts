@@ -120,7 +120,7 @@ t.test('four processes on one key never exceed its limit in any window', async t
   const windowMs = 150
   const worker = fileURLToPath(new URL('./fixtures/hammer.js', import.meta.url))
   const histories = await Promise.all(Array.from({ length: 4 }, async () => {
-    const child = fork(worker, [redis.path, JSON.stringify(charge('shared', { limit, windowMs })), '250'])
+    const child = fork(worker, [redis.path, JSON.stringify(charge('shared', { limit, windowMs })), '1500'])
     t.teardown(() => child.kill('SIGKILL'))
     const [history] = await once(child, 'message') as [Admission[]]
     return history
