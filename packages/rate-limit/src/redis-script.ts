@@ -36,7 +36,8 @@ while pos <= #rules do
 end
 
 local values = call('MGET', unpack(KEYS))
-local first, live, stamps, changed, ttls = {}, {}, {}, {}, {}
+local first, live, stamps, oldest, changed = {}, {}, {}, {}, {}
+local packed_now = spack('>I7', now)
 
 local function list_at (key, index) return tonumber(call('LINDEX', key, index)) end
 
@@ -44,11 +45,10 @@ local function open (k, rule)
   local list, window = lists[rule], windows[rule]
   local key, value = KEYS[k], values[k] or ''
   local length = list and call('LLEN', key) or #value / 7
-  local stamp = now
-  local low = 0
+  local stamp, low, head = now, 0, nil
   if length > 0 then
-    local oldest = list and list_at(key, 0) or (sunpack('>I7', value))
-    if oldest + window <= now then
+    head = list and list_at(key, 0) or (sunpack('>I7', value))
+    if head + window <= now then
       local high = length
       low = 1
       while low < high do
@@ -56,55 +56,61 @@ local function open (k, rule)
         local there = list and list_at(key, middle) or (sunpack('>I7', value, middle * 7 + 1))
         if there + window <= now then low = middle + 1 else high = middle end
       end
+      head = low < length and (list and list_at(key, low) or (sunpack('>I7', value, low * 7 + 1))) or nil
     end
-    local newest = list and list_at(key, -1) or (sunpack('>I7', value, length * 7 - 6))
-    stamp = max(now, newest)
+    local newest = length == 1 and (head or 0) or list and list_at(key, -1) or (sunpack('>I7', value, length * 7 - 6))
+    if newest > now then stamp = newest end
   end
-  values[k], first[k], live[k], stamps[k] = value, low, length - low, stamp
+  values[k], first[k], live[k], stamps[k], oldest[k] = value, low, length - low, stamp, head
+  return length - low
 end
 
 local requests = ARGV[2]
-local answer, n = { spack('>I7', now) }, 1
+local answer, n = { packed_now }, 1
+local ks, rs, cs = {}, {}, {}
 pos = 1
 while pos <= #requests do
-  local charges = sunpack('B', requests, pos)
-  local start = pos + 1
-  local allowed = 1
-  pos = start
-  for _ = 1, charges do
+  local charges
+  local allowed = true
+  charges, pos = sunpack('B', requests, pos)
+  for c = 1, charges do
     local k, rule, cost
     k, rule, cost, pos = sunpack('>HHI3', requests, pos)
-    if not live[k] then open(k, rule) end
-    if live[k] + cost > limits[rule] then allowed = 0 end
+    ks[c], rs[c], cs[c] = k, rule, cost
+    if (live[k] or open(k, rule)) + cost > limits[rule] then allowed = false end
   end
   n = n + 1
-  answer[n] = allowed == 1 and '\\1' or '\\0'
-  pos = start
-  for _ = 1, charges do
-    local k, rule, cost
-    k, rule, cost, pos = sunpack('>HHI3', requests, pos)
-    local window, limit, list = windows[rule], limits[rule], lists[rule]
-    if allowed == 1 then
+  answer[n] = allowed and '\\1' or '\\0'
+  for c = 1, charges do
+    local k, rule, cost = ks[c], rs[c], cs[c]
+    local window, list = windows[rule], lists[rule]
+    if allowed then
+      local stamp = stamps[k]
       if list then
         local key = KEYS[k]
         if first[k] > 0 then call('LTRIM', key, first[k], -1) end
-        local stamp = string.format('%.0f', stamps[k])
-        for _ = 1, cost do call('RPUSH', key, stamp) end
+        local text = string.format('%.0f', stamp)
+        for _ = 1, cost do call('RPUSH', key, text) end
         call('PEXPIRE', key, floor(window / 1000) + 1000)
         first[k] = 0
       else
-        local stamp = spack('>I7', stamps[k])
-        values[k] = values[k] .. (cost == 1 and stamp or rep(stamp, cost))
+        local packed = stamp == now and packed_now or spack('>I7', stamp)
+        if cost > 1 then packed = rep(packed, cost) end
+        if first[k] > 0 then
+          values[k] = sub(values[k], first[k] * 7 + 1) .. packed
+          first[k] = 0
+        else
+          values[k] = values[k] .. packed
+        end
         changed[k] = floor(window / 1000) + 1000
       end
+      if live[k] == 0 then oldest[k] = stamp end
       live[k] = live[k] + cost
     end
-    local held = live[k]
-    local reset, retry = 0, 0
+    local held, reset, retry = live[k], 0, 0
     if held > 0 then
-      local oldest = list and list_at(KEYS[k], first[k]) or (sunpack('>I7', values[k], first[k] * 7 + 1))
-      reset = min(oldest + window - now, window)
-      local over = held + cost - limit
+      reset = min(oldest[k] + window - now, window)
+      local over = held + cost - limits[rule]
       if over == 1 then retry = reset
       elseif over > 1 then
         local freed = list and list_at(KEYS[k], first[k] + over - 1) or (sunpack('>I7', values[k], (first[k] + over - 1) * 7 + 1))
@@ -112,15 +118,11 @@ while pos <= #requests do
       end
     end
     n = n + 1
-    answer[n] = spack('>I3I6I6', max(0, limit - held), reset, retry)
+    answer[n] = spack('>I3I6I6', max(0, limits[rule] - held), reset, retry)
   end
 end
 
-for k, ttl in pairs(changed) do
-  local value = values[k]
-  if first[k] > 0 then value = sub(value, first[k] * 7 + 1) end
-  call('SET', KEYS[k], value, 'PX', ttl)
-end
+for k, ttl in pairs(changed) do call('SET', KEYS[k], values[k], 'PX', ttl) end
 return table.concat(answer)
 `
 
