@@ -4,4 +4,4 @@ export { RedisOptionInvalid, RedisUnavailable } from './errors.js'
 export type {
   RedisClusterOptions, RedisCommonOptions, RedisNode, RedisOptions, RedisSentinelOptions, RedisSingleOptions, RedisTls, RedisUrlOptions
 } from './options.js'
-export { redisScript, type RedisScript, type ScriptClient } from './script.js'
+export { redisScript, type RedisScript, type ScriptArgument, type ScriptClient, type ScriptOptions } from './script.js'
