@@ -44,6 +44,9 @@ import { loadSecrets } from './secrets.js'
 import { readTls } from './tls.js'
 import { securityOptions } from './security-options.js'
 
+/** Events of the identity plugin after which a principal's stream grants are withdrawn. */
+const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
+
 /** A running camera service. */
 export interface CameraService {
   readonly app: FastifyInstance
@@ -192,7 +195,10 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     transportSecurity: { public: true, limits: false },
     authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
     describePrincipal: async principal => {
-      const session = principal.authenticatedBy === 'session' ? null : await app.sessions?.create(principal)
+      // Without a session the caller is signed in all the same, and has to bring the credential again after a reload.
+      const session = principal.authenticatedBy === 'session'
+        ? null
+        : await app.sessions?.create(principal).catch((error: unknown) => { log.warn({ err: error }, 'no session could be made'); return null })
       return {
         authenticated: true,
         role: principal.roles[0] ?? null,
@@ -204,6 +210,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     }
   })
   const events = createEvents(app)
+  // Who signs out takes the stream addresses along.
+  app.guard.addSink(event => { if (SIGN_OUTS.has(event.action)) authority.revokeReads(event.principal.id) })
   const parts: ApiParts = {
     cameras,
     library,

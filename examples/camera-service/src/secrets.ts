@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -8,6 +8,8 @@ export interface Secrets {
   readonly jwt: Buffer
   /** Key with which API keys are hashed before they are stored. */
   readonly apiKeyPepper: Buffer
+  /** Key from which refresh tokens are derived. */
+  readonly refresh: Buffer
 }
 
 const BYTES = 48
@@ -22,7 +24,9 @@ export async function loadSecrets (dataDir: string, configuredJwt: string): Prom
   await chmod(folder, 0o700)
   return {
     jwt: configuredJwt !== '' ? Buffer.from(configuredJwt) : await secret(join(folder, 'jwt.key')),
-    apiKeyPepper: await secret(join(folder, 'api-key-pepper.key'))
+    apiKeyPepper: await secret(join(folder, 'api-key-pepper.key')),
+    // Instances that share their tokens share this too.
+    refresh: configuredJwt !== '' ? createHmac('sha256', configuredJwt).update('refresh tokens').digest() : await secret(join(folder, 'refresh.key'))
   }
 }
 
