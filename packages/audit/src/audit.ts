@@ -13,7 +13,7 @@ export interface Audit {
 export interface AuditHealth {
   readonly status: 'healthy' | 'unhealthy'
   readonly details: {
-    readonly sink: 'none' | 'stdout' | 'file' | 'custom'
+    readonly sink: 'none' | 'stdout' | 'file' | 'redis' | 'custom'
     /** Events of this run that could not be written. */
     readonly lostEvents: number
     readonly lastError: string | null

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash as digest } from 'node:crypto'
 
 /** Where a chain has got to. */
 export interface ChainHead {
@@ -13,14 +13,15 @@ export const GENESIS: ChainHead = Object.freeze({ seq: 0, hash: '0'.repeat(64) }
 const SEAL = /,"hash":"([0-9a-f]{64})"\}$/
 
 /**
- * Puts a record at the end of the chain: one line of JSON that carries its number and the hash of the line before,
- * and closes with its own hash over both. The line as written is what is hashed, so there is nothing to canonicalise later.
+ * Puts a record, a JSON object with members, at the end of the chain: one line that carries its number and the hash of
+ * the line before, and closes with its own hash over both. The line as written is what is hashed, so there is nothing to
+ * canonicalise later.
  */
-export function sealRecord (record: object, head: ChainHead): { readonly line: string, readonly head: ChainHead } {
+export function sealRecord (json: string, head: ChainHead): { readonly line: string, readonly head: ChainHead } {
   const seq = head.seq + 1
-  const body = JSON.stringify({ seq, ...record, prev: head.hash })
-  const hash = hashOf(head.hash, body)
-  return { line: `${body.slice(0, -1)},"hash":"${hash}"}`, head: { seq, hash } }
+  const open = `{"seq":${seq},${json.slice(1, -1)},"prev":"${head.hash}"`
+  const hash = hashOf(head.hash, `${open}}`)
+  return { line: `${open},"hash":"${hash}"}`, head: { seq, hash } }
 }
 
 export interface OpenedRecord {
@@ -29,17 +30,28 @@ export interface OpenedRecord {
   readonly record: Readonly<Record<string, unknown>>
 }
 
-/** A line whose hash is right for what it says; null for any other text. Whether it belongs here, its `prev` and `seq` say. */
+/** A line whose hash is right for what it says; null for any other text. Whether it belongs here, `follows` says. */
 export function openRecord (line: string): OpenedRecord | null {
-  const seal = SEAL.exec(line)
+  const seal = SEAL.exec(line.slice(-76))
   if (seal === null) return null
-  const body = `${line.slice(0, seal.index)}}`
+  const body = `${line.slice(0, -75)}}`
   const record = parseObject(body)
   if (record === null) return null
   const { seq, prev } = record
   if (!Number.isSafeInteger(seq) || typeof prev !== 'string') return null
   const hash = seal[1]!
   return hashOf(prev, body) === hash ? { head: { seq: seq as number, hash }, prev, record } : null
+}
+
+/** Whether a record is the next of the chain. */
+export function follows ({ head, prev }: OpenedRecord, before: ChainHead): boolean {
+  return head.seq === before.seq + 1 && prev === before.hash
+}
+
+/** Whether a line, which is no record, may be one that was being written when the process died: the beginning of the record of this number, if it is known, and nothing else. */
+export function mayBeTorn (line: string, seq: number | null): boolean {
+  const start = seq === null ? '{"seq":' : `{"seq":${seq},`
+  return start.startsWith(line.slice(0, start.length)) && parseObject(line) === null && !/,"hash":"[0-9a-f]{64}"\}/.test(line)
 }
 
 /** The line as a JSON object; null when it is none, as a half-written line is. */
@@ -53,5 +65,5 @@ export function parseObject (line: string): Record<string, unknown> | null {
 }
 
 function hashOf (prev: string, body: string): string {
-  return createHash('sha256').update(prev).update('\n').update(body).digest('hex')
+  return digest('sha256', `${prev}\n${body}`)
 }

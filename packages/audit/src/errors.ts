@@ -20,3 +20,10 @@ export const AuditUnavailable: MartyErrorConstructor<'MARTY_AUDIT_UNAVAILABLE'> 
   statusCode: 503,
   message: 'The audit log cannot be written, and this operation may not go unrecorded'
 })
+
+/** Another process has written to the Redis stream of this one; it writes no more, so that the chain stays one. */
+export const AuditStreamTaken: MartyErrorConstructor<'MARTY_AUDIT_STREAM_TAKEN'> = defineError({
+  code: 'MARTY_AUDIT_STREAM_TAKEN',
+  statusCode: 503,
+  message: 'Another process writes to the stream of this audit log'
+})

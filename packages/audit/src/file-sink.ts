@@ -1,75 +1,177 @@
-import { mkdir, open, type FileHandle } from 'node:fs/promises'
+import { access, mkdir, open, rename, stat, type FileHandle } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { GENESIS, openRecord } from './chain.js'
+import { follows, GENESIS, openRecord, type ChainHead, type OpenedRecord } from './chain.js'
 import { AuditFileInvalid } from './errors.js'
+import { endOf, firstRecordOf, lastRecordOf, logFiles, rotatedName } from './log-files.js'
+import { isOrderlyEnd } from './own-records.js'
 import type { AuditSink, ResumePoint } from './sink.js'
+
+/** When a new file is begun. */
+export interface AuditRotation {
+  /** Before a file would become larger. @default 104857600 (100 MiB) */
+  readonly maxBytes?: number
+  /** When the first record of a file is this old. @default 24 */
+  readonly maxAgeHours?: number
+}
+
+export interface AuditRetention {
+  /** Files whose last record is older are deleted. @default 365 */
+  readonly days?: number
+}
 
 export interface FileSinkOptions {
   readonly file: string
   /** `sync`: on disk before a write settles. `async`: handed to the operating system, on disk when closed. */
   readonly mode: 'sync' | 'async'
+  /**
+   * A full or old file is renamed to `<name>-<number of its first record>.<ext>`, and the chain goes on in a new one;
+   * `false` for never.
+   * @default { maxBytes: 104857600, maxAgeHours: 24 }
+   */
+  readonly rotate?: AuditRotation | false
+  /** Deletes whole rotated files, and says so in the log. @default nothing is deleted */
+  readonly retention?: AuditRetention
 }
 
-/** Lines are bounded by the recorder; a last record further from the end than this is not looked for. */
-const MAX_TAIL_BYTES = 1024 * 1024
+export interface FileSinkSettings {
+  readonly file: string
+  readonly mode: 'sync' | 'async'
+  readonly rotate: Required<AuditRotation> | false
+  /** Told when a file is complete, durable and renamed; `head` is its end. */
+  readonly onRotated: (head: ChainHead) => Promise<void>
+  /** Told of a file that could not be renamed; writing goes on in it. */
+  readonly onRotateError: (error: unknown) => void
+}
 
-/** Appends to one file, mode 0600. One process writes to it at a time. */
-export function createFileSink ({ file, mode }: FileSinkOptions): AuditSink {
+interface OpenFile {
+  readonly handle: FileHandle
+  readonly inode: number
+  size: number
+  /** Of the first record; null while there is none. */
+  first: { readonly seq: number, readonly time: number } | null
+}
+
+/** Appends to a file, mode 0600, and begins new ones. One process writes to a log at a time. */
+export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }: FileSinkSettings): AuditSink {
   const path = resolve(file)
-  let handle: FileHandle | null = null
+  let current: OpenFile | null = null
 
-  async function opened (): Promise<FileHandle> {
-    if (handle !== null) return handle
+  async function opened (): Promise<OpenFile> {
+    if (current !== null) return current
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    handle = await open(path, 'a+', 0o600)
-    return handle
+    const handle = await open(path, 'a+', 0o600)
+    const { ino, size } = await handle.stat()
+    current = { handle, inode: ino, size, first: null }
+    if (size === 0) await syncFolder()
+    return current
+  }
+
+  async function dismiss (): Promise<void> {
+    const handle = current?.handle
+    current = null
+    await handle?.close().catch(() => {})
+  }
+
+  /** A file that has just been created or renamed survives a power failure only with its folder. */
+  async function syncFolder (): Promise<void> {
+    const folder = await open(dirname(path), 'r')
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
+  }
+
+  function isFull ({ size, first }: OpenFile, more: number): boolean {
+    if (rotate === false || first === null) return false
+    return size + more > rotate.maxBytes || Date.now() - first.time > rotate.maxAgeHours * 3_600_000
+  }
+
+  async function beginNewFile (full: OpenFile, head: ChainHead): Promise<OpenFile> {
+    const target = rotatedName(path, full.first!.seq)
+    try {
+      if (await exists(target)) throw new AuditFileInvalid(`"${target}" is in the way of the rotation of the audit log; move it away and keep it`)
+      if (mode === 'async') await full.handle.datasync()
+      await rename(path, target)
+    } catch (error) {
+      onRotateError(error)
+      return full
+    }
+    await dismiss()
+    const fresh = await opened()
+    await onRotated(head)
+    return fresh
   }
 
   return {
     async resume () {
       // After a failed write the file may be another one: moved away, or its disk mounted again.
-      await handle?.close().catch(() => {})
-      handle = null
+      await dismiss()
       const target = await opened()
-      const point = await lastRecord(target)
-      const whole = openRecord(point.torn.toString())
-      if (whole === null || whole.prev !== point.head.hash) return point
+      const first = await firstRecordOf(path)
+      if (first !== null) target.first = { seq: first.head.seq, time: timeOf(first) }
+      const { last, torn, whole } = await endOf(target.handle)
+      const before = last ?? await beforeFirst(path)
+      if (last === null && !(whole && isBeginning(torn))) throw new AuditFileInvalid(`The audit file "${path}" has no whole record at its end; move it away and keep it, then start again`)
       // Only its newline was lost: it is a record like the others.
-      await target.appendFile('\n')
-      return { head: whole.head, torn: Buffer.alloc(0) }
+      const unended = openRecord(torn.toString())
+      if (unended !== null && follows(unended, before?.head ?? GENESIS)) {
+        await target.handle.appendFile('\n')
+        target.size++
+        return resumeAt(unended, Buffer.alloc(0))
+      }
+      return resumeAt(before, torn)
     },
-    async write (lines) {
-      const target = await opened()
-      await target.appendFile(lines)
-      if (mode === 'sync') await target.datasync()
+
+    async write (lines, from, to) {
+      const bytes = Buffer.from(lines)
+      let target = await opened()
+      const there = await stat(path).catch(() => null)
+      if (there?.ino !== target.inode || there.size !== target.size) {
+        throw new AuditFileInvalid('The audit file has been moved, deleted or changed by somebody else while it was written')
+      }
+      if (isFull(target, bytes.length)) target = await beginNewFile(target, from)
+      await target.handle.appendFile(bytes)
+      if (mode === 'sync') await target.handle.datasync()
+      target.size += bytes.length
+      if (to.seq > from.seq) target.first ??= { seq: from.seq + 1, time: Date.now() }
     },
+
+    ...(mode === 'async' ? { sync: async () => { await current?.handle.datasync() } } : {}),
+
     async close () {
-      const target = handle
-      handle = null
-      if (target === null) return
+      const handle = current?.handle
+      current = null
+      if (handle === undefined) return
       try {
-        await target.sync()
+        await handle.sync()
       } finally {
-        await target.close()
+        await handle.close()
       }
     }
   }
 }
 
-async function lastRecord (handle: FileHandle): Promise<ResumePoint> {
-  const { size } = await handle.stat()
-  if (size === 0) return { head: GENESIS, torn: Buffer.alloc(0) }
-  const start = Math.max(0, size - MAX_TAIL_BYTES)
-  const tail = Buffer.alloc(size - start)
-  const { bytesRead } = await handle.read(tail, 0, tail.length, start)
-  let end = tail.subarray(0, bytesRead).lastIndexOf(0x0a)
-  while (end !== -1) {
-    const begin = end === 0 ? -1 : tail.lastIndexOf(0x0a, end - 1)
-    const found = openRecord(tail.toString('utf8', begin + 1, end))
-    if (found !== null) return { head: found.head, torn: tail.subarray(end + 1, bytesRead) }
-    end = begin
-  }
-  // Nothing but the first line, half written.
-  if (start === 0 && !tail.includes(0x0a)) return { head: GENESIS, torn: tail.subarray(0, bytesRead) }
-  throw new AuditFileInvalid('The audit file has no whole record at its end; move it away and keep it, then start again')
+/** The last record of the file before the one that is being written, which has none yet. */
+async function beforeFirst (path: string): Promise<OpenedRecord | null> {
+  const rotated = (await logFiles(path)).findLast(({ firstSeq }) => firstSeq !== null)
+  return rotated === undefined ? null : await lastRecordOf(rotated.path)
+}
+
+/** Whether bytes may be what is left of first lines that were being written. */
+function isBeginning (bytes: Buffer): boolean {
+  const start = '{"seq":'
+  return start.startsWith(bytes.toString('latin1', 0, start.length))
+}
+
+function resumeAt (last: OpenedRecord | null, torn: Buffer): ResumePoint {
+  return { head: last?.head ?? GENESIS, torn, orderly: last === null || isOrderlyEnd(last.record) }
+}
+
+function timeOf ({ record }: OpenedRecord): number {
+  return new Date(record['time'] as number).getTime()
+}
+
+async function exists (path: string): Promise<boolean> {
+  return await access(path).then(() => true, () => false)
 }

@@ -6,13 +6,24 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
  * the guard itself, before anything here runs.
  */
 export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: SecurityEvent) => Promise<void>): void {
-  const passed = new WeakSet<FastifyRequest>()
+  /** Requests to tell of, with their addresses, which are gone when the connection is. */
+  const passed = new WeakMap<FastifyRequest, string | null>()
   const failures = new WeakMap<FastifyRequest, string>()
+  const tell = (request: FastifyRequest, status: number | null): void => {
+    const address = passed.get(request)
+    if (address === undefined) return
+    passed.delete(request)
+    void record(outcomeOf(request, address, status)).catch(() => {})
+  }
 
   // The first hook after the guard's.
-  fastify.addHook('preParsing', (request, _reply, _payload, done) => {
+  fastify.addHook('preParsing', (request, reply, _payload, done) => {
     const audit = request.routeOptions.config.security?.audit
-    if (audit === 'all' || audit === 'required') passed.add(request)
+    if (audit === 'all' || audit === 'required') {
+      passed.set(request, request.ip ?? null)
+      // A client that goes away before the answer still did what it did, and Fastify calls no hook then.
+      reply.raw.once('close', () => { tell(request, null) })
+    }
     done()
   })
   fastify.addHook('onError', (request, _reply, error, done) => {
@@ -20,17 +31,13 @@ export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: Se
     done()
   })
   fastify.addHook('onResponse', (request, reply, done) => {
-    if (passed.has(request)) void record(outcomeOf(request, reply.statusCode)).catch(() => {})
-    done()
-  })
-  // A client that goes away before the answer still did what it did.
-  fastify.addHook('onRequestAbort', (request, done) => {
-    if (passed.has(request)) failures.set(request, 'CLIENT_ABORTED')
+    tell(request, reply.statusCode)
     done()
   })
 
-  function outcomeOf (request: FastifyRequest, status: number): SecurityEvent {
-    const reason = failures.get(request) ?? (status < 400 ? null : `HTTP_${status}`)
+  /** `status` is null when nobody was there to get it. */
+  function outcomeOf (request: FastifyRequest, address: string | null, status: number | null): SecurityEvent {
+    const reason = status === null ? 'CLIENT_ABORTED' : failures.get(request) ?? (status < 400 ? null : `HTTP_${status}`)
     const { id, kind, roles } = request.principal
     return {
       type: 'operation',
@@ -38,7 +45,7 @@ export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: Se
       outcome: reason === null ? 'success' : status === 401 || status === 403 ? 'denied' : 'failure',
       reason,
       principal: { id, kind, roles },
-      address: request.ip ?? null,
+      address,
       requestId: request.id,
       object: pathOf(request.url),
       details: { status }

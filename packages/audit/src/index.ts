@@ -6,16 +6,17 @@ import type { Audit } from './audit.js'
 import { auditRequiredCheck, auditRuleCheck } from './checks.js'
 import { recordHttpOutcomes } from './http-success.js'
 import { createLimitSampler } from './limit-sampler.js'
+import { openLog } from './open-log.js'
 import { resolveOptions, type AuditOptions } from './options.js'
 import { createRecorder } from './record.js'
 import { createRuleFilter } from './rule-filter.js'
-import { createAuditWriter } from './writer.js'
 
 const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
-  const { sink, mode, secretNames, product } = resolveOptions(options)
+  const resolved = resolveOptions(options)
   const guard = useGuard(fastify)
-  guard.addCheck(auditRuleCheck(sink !== null && mode === 'sync'))
-  if (sink === null) {
+  guard.addCheck(auditRuleCheck(resolved.sink.name !== 'none' && resolved.mode === 'sync'))
+  const writer = await openLog(resolved, fastify.log)
+  if (writer === null) {
     fastify.decorate('audit', {
       record: async () => {},
       health: () => ({ status: 'healthy', details: { sink: 'none', lostEvents: 0, lastError: null, queued: 0 } })
@@ -23,28 +24,14 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
     return
   }
 
-  let toldAt = -Infinity
-  const writer = createAuditWriter({
-    sink,
-    mode,
-    onError (error, lostEvents) {
-      // A full disk fails every event; its log would be next.
-      if (Date.now() - toldAt < 10_000) return
-      toldAt = Date.now()
-      fastify.log.error({ err: error, lostEvents }, 'audit events cannot be written')
-    }
-  })
-  await writer.open()
-
-  const toRecord = createRecorder(product, secretNames)
+  const toRecord = createRecorder(resolved.product, resolved.secretNames)
   const concerns = createRuleFilter(guard)
   const record = async (event: SecurityEvent): Promise<void> => { await writer.write(toRecord(event)) }
-  const sinkName = options.sink === 'stdout' ? 'stdout' : typeof options.sink === 'object' && 'file' in options.sink ? 'file' : 'custom'
   const audit: Audit = {
     record,
     health () {
       const { healthy, lostEvents, lastError, queued } = writer.state()
-      return { status: healthy ? 'healthy' : 'unhealthy', details: { sink: sinkName, lostEvents, lastError, queued } }
+      return { status: healthy ? 'healthy' : 'unhealthy', details: { sink: resolved.sink.name, lostEvents, lastError, queued } }
     }
   }
   fastify.decorate('audit', audit)
@@ -68,9 +55,9 @@ function lifecycle (action: string): SecurityEvent {
 }
 
 /**
- * Writes security events down, one JSON line each, in a chain of hashes that shows every later change.
+ * Writes security events down, one JSON line each, in a chain of hashes with signed heads that shows every later change.
  *
- * @throws `MARTY_AUDIT_OPT_INVALID`, `MARTY_AUDIT_FILE_INVALID`
+ * @throws `MARTY_AUDIT_OPT_INVALID`, `MARTY_AUDIT_FILE_INVALID`, `MARTY_AUDIT_STREAM_TAKEN`
  * @example
  * await app.register(audit, { sink: { file: 'data/audit.log', mode: 'sync' }, product: { name: 'camera-service', version: '1.0.0' } })
  * app.delete('/cameras/:id', { config: { security: { authenticate: true, audit: 'required' } } }, handler)
@@ -80,9 +67,16 @@ export default audit
 
 export type { Audit, AuditHealth } from './audit.js'
 export type { ChainHead } from './chain.js'
-export { AuditFileInvalid, AuditOptionInvalid, AuditUnavailable } from './errors.js'
-export type { FileSinkOptions } from './file-sink.js'
+export { AuditFileInvalid, AuditOptionInvalid, AuditStreamTaken, AuditUnavailable } from './errors.js'
+export type { AuditRetention, AuditRotation, FileSinkOptions } from './file-sink.js'
+export type { AuditHeads } from './head-log.js'
+export { verifyHead, type SignedHead } from './heads.js'
+export { loggerOptions, secretFreeSerializers, type SecretFreeLoggerOptions, type SecretFreeSerializers, type SerializedError, type SerializedRequest } from './logger.js'
+export { OCSF_VERSION, type Classification } from './ocsf.js'
 export type { AuditOptions } from './options.js'
 export type { AuditProduct, AuditRecord } from './record.js'
+export { redactText } from './redact.js'
+export type { RedisSinkOptions } from './redis-sink.js'
 export type { AuditSink, ResumePoint } from './sink.js'
-export { verifyAuditFile, type AuditBroken, type AuditVerification, type AuditVerified } from './verify.js'
+export { tailAuditLog, type AuditLine, type TailOptions } from './tail.js'
+export { verifyAuditLog, type AuditBroken, type AuditFault, type AuditFaultKind, type AuditPlace, type AuditVerification, type AuditVerified, type VerifyOptions } from './verify.js'

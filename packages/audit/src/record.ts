@@ -1,6 +1,8 @@
-import type { SecurityEvent, SecurityEventType } from '@marty/core'
+import type { SecurityEvent } from '@marty/core'
 import { randomUUID } from 'node:crypto'
-import { isSecretName, neutralize, REDACTED } from './neutralize.js'
+import { neutralize } from './neutralize.js'
+import { classify, OCSF_VERSION, type Classification } from './ocsf.js'
+import { isSecretName, REDACTED } from './redact.js'
 
 /** The name and version of the service, as every record tells it. */
 export interface AuditProduct {
@@ -8,63 +10,109 @@ export interface AuditProduct {
   readonly version: string
 }
 
-/** One event as it is written, before its place in the chain; member names follow OCSF where it has one. */
-export interface AuditRecord {
-  /** UTC with milliseconds, ISO 8601. */
-  readonly time: string
-  readonly class_name: string
-  readonly activity_name: string
-  readonly status: 'success' | 'failure' | 'denied'
+interface User { readonly uid: string, readonly type: string, readonly roles: readonly string[] }
+
+/** One event as it is written; names follow OCSF where it has one. */
+export interface AuditRecord extends Classification {
+  /** UTC, milliseconds since the epoch. */
+  readonly time: number
+  /** The same, ISO 8601. */
+  readonly time_dt: string
+  /** The error's code, or null. */
   readonly status_code: string | null
-  readonly actor: { readonly user: { readonly uid: string, readonly type: string, readonly roles: readonly string[] } }
+  readonly actor: { readonly user: User }
+  /** Whom an event of identity and access is about: authentication, session, authorization and credential. */
+  readonly user?: User
+  /** What was called; API Activity only. */
+  readonly api?: { readonly operation: string }
   readonly src_endpoint: { readonly ip: string | null }
   readonly resource: { readonly uid: string } | null
-  readonly metadata: { readonly uid: string, readonly correlation_uid: string | null, readonly product: AuditProduct }
+  readonly metadata: { readonly version: string, readonly uid: string, readonly correlation_uid: string | null, readonly product: AuditProduct }
   readonly unmapped: Readonly<Record<string, string | number | boolean | null>>
-}
-
-const CLASS_NAMES: Readonly<Record<SecurityEventType, string>> = {
-  authentication: 'Authentication',
-  authorization: 'Authorize Session',
-  limit: 'API Activity: Rate Limit',
-  operation: 'API Activity',
-  credential: 'Account Change',
-  session: 'Session',
-  policy: 'Policy Change',
-  service: 'Application Lifecycle'
 }
 
 const MAX_ROLES = 32
 const MAX_DETAILS = 32
+/** Texts that come again and again (actions, codes, roles, addresses) are made fit once. */
+const MAX_KNOWN = 2048
+const MAX_KNOWN_CHARS = 128
 
-/** Builds records; `secretNames` are names of details that are never written, besides the well-known ones. */
-export function createRecorder (product: AuditProduct, secretNames: ReadonlySet<string>): (event: SecurityEvent) => AuditRecord {
-  const frozen = Object.freeze({ name: neutralize(product.name), version: neutralize(product.version) })
+/**
+ * Makes records, as the JSON text of an `AuditRecord`, so that nothing of the event is held until it is written.
+ * `secretNames` are names of details that are never written, besides the well-known ones.
+ */
+export function createRecorder (product: AuditProduct, secretNames: ReadonlySet<string>): (event: SecurityEvent) => string {
+  const known = new Map<string, string>()
+  const classes = new Map<string, string>()
+  const productJson = JSON.stringify({ name: neutralize(product.name), version: neutralize(product.version) })
+
+  function recurring (value: string | null | undefined): string {
+    if (value === null || value === undefined) return 'null'
+    const text = String(value)
+    const found = known.get(text)
+    if (found !== undefined) return found
+    const neutral = neutralize(text)
+    const json = JSON.stringify(neutral)
+    // What held a secret is not kept.
+    if (text.length <= MAX_KNOWN_CHARS && neutral === text) remember(known, text, json)
+    return json
+  }
+
+  function classOf ({ type, action, outcome }: SecurityEvent): string {
+    const key = `${type}\n${outcome}\n${action}`
+    const found = classes.get(key)
+    if (found !== undefined) return found
+    const name = neutralize(String(action))
+    const classification = classify(type, String(action), outcome, name)
+    const api = classification.category_uid === 6 && type !== 'service' ? { api: { operation: name } } : {}
+    const json = JSON.stringify({ ...classification, ...api }).slice(1, -1)
+    if (name === action && name.length <= MAX_KNOWN_CHARS) remember(classes, key, json)
+    return json
+  }
+
   return event => {
-    const { principal } = event
-    const unmapped: Record<string, string | number | boolean | null> = {}
-    for (const [name, value] of Object.entries(event.details ?? {}).slice(0, MAX_DETAILS)) {
-      unmapped[neutralize(name)] = isSecretName(name, secretNames) ? REDACTED : typeof value === 'string' ? neutralize(value) : scalar(value)
+    const { principal, type } = event
+    const now = Date.now()
+    const user = `{"uid":${recurring(principal.id)},"type":${recurring(principal.kind)},"roles":[${principal.roles.slice(0, MAX_ROLES).map(recurring).join()}]}`
+    return `{"time":${now},"time_dt":"${isoTime(now)}",${classOf(event)},"status_code":${recurring(event.reason)},"actor":{"user":${user}}` +
+      (type === 'operation' || type === 'limit' || type === 'service' || type === 'policy' ? '' : `,"user":${user}`) +
+      `,"src_endpoint":{"ip":${recurring(event.address)}},"resource":${event.object === undefined ? 'null' : `{"uid":${once(event.object)}}`}` +
+      `,"metadata":{"version":"${OCSF_VERSION}","uid":"${randomUUID()}","correlation_uid":${once(event.requestId)},"product":${productJson}}` +
+      `,"unmapped":${event.details === undefined ? '{}' : unmapped(event.details)}}`
+  }
+
+  function unmapped (details: NonNullable<SecurityEvent['details']>): string {
+    const written: string[] = []
+    for (const [name, value] of Object.entries(details).slice(0, MAX_DETAILS)) {
+      const json = isSecretName(name, secretNames) ? `"${REDACTED}"` : typeof value === 'string' ? once(value) : scalar(value)
+      written.push(`${recurring(name)}:${json}`)
     }
-    return {
-      time: new Date().toISOString(),
-      class_name: CLASS_NAMES[event.type] ?? 'Other',
-      activity_name: neutralize(String(event.action)),
-      status: event.outcome === 'success' || event.outcome === 'denied' ? event.outcome : 'failure',
-      status_code: text(event.reason),
-      actor: { user: { uid: neutralize(String(principal.id)), type: neutralize(String(principal.kind)), roles: principal.roles.slice(0, MAX_ROLES).map(neutralize) } },
-      src_endpoint: { ip: text(event.address) },
-      resource: event.object === undefined ? null : { uid: neutralize(event.object) },
-      metadata: { uid: randomUUID(), correlation_uid: text(event.requestId), product: frozen },
-      unmapped
-    }
+    return `{${written.join()}}`
   }
 }
 
-function text (value: string | null | undefined): string | null {
-  return value === null || value === undefined ? null : neutralize(value)
+/** JSON of a text that is not expected again. */
+function once (value: string | null | undefined): string {
+  return value === null || value === undefined ? 'null' : JSON.stringify(neutralize(String(value)))
 }
 
-function scalar (value: unknown): number | boolean | null {
-  return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)) ? value : null
+function scalar (value: unknown): string {
+  return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)) ? String(value) : 'null'
+}
+
+function remember (cache: Map<string, string>, key: string, value: string): void {
+  if (cache.size >= MAX_KNOWN) cache.clear()
+  cache.set(key, value)
+}
+
+let isoFor = NaN
+let iso = ''
+
+/** Events come many to the millisecond. */
+function isoTime (now: number): string {
+  if (now !== isoFor) {
+    isoFor = now
+    iso = new Date(now).toISOString()
+  }
+  return iso
 }

@@ -1,15 +1,21 @@
+import { createHash } from 'node:crypto'
 import { GENESIS, sealRecord, type ChainHead } from './chain.js'
 import { AuditUnavailable } from './errors.js'
-import { gapMarker } from './gap.js'
-import type { AuditRecord } from './record.js'
-import type { AuditSink } from './sink.js'
+import type { HeadLog } from './head-log.js'
+import { gapMarker } from './own-records.js'
+import type { AuditSink, ResumePoint } from './sink.js'
 
 /** Puts records into the chain and the chain into the sink, in the order they came. */
 export interface AuditWriter {
   /** Finds the end of an earlier run's chain. Throws when it cannot be continued. */
   open (): Promise<void>
-  /** `sync`: settles when the record is safe, rejects with `MARTY_AUDIT_UNAVAILABLE`. `async`: settles at once. */
-  write (record: AuditRecord): Promise<void>
+  /**
+   * `wait`: settles when the record is safe, rejects with `MARTY_AUDIT_UNAVAILABLE`. Otherwise settles at once.
+   * `json` is an object with members.
+   */
+  write (json: string, wait?: boolean): Promise<void>
+  /** Signs the end of a file that is complete and durable. */
+  signEnd (head: ChainHead): Promise<void>
   /** Writes what is left and closes the sink. */
   close (): Promise<void>
   state (): WriterState
@@ -25,126 +31,249 @@ export interface WriterState {
 }
 
 interface Waiting {
-  readonly record: AuditRecord
+  readonly json: string
   readonly settle: ((error: Error | null) => void) | null
 }
+
+/** Ends of the chain after the marker and after each event of one write, and the losses that the marker tells. */
+interface Attempt {
+  readonly marker: string | null
+  readonly events: readonly string[]
+  readonly told: number
+}
+
+const NO_ATTEMPT: Attempt = { marker: null, events: [], told: 0 }
 
 export interface WriterOptions {
   readonly sink: AuditSink
   readonly mode: 'sync' | 'async'
+  readonly heads: HeadLog | null
   /** Told of each failed write. */
   readonly onError: (error: unknown, lostEvents: number) => void
 }
 
-/** Beyond, async events are lost (and counted, and told by a gap marker) rather than the process. */
-const MAX_QUEUED = 50_000
+/** Beyond, events are lost (and counted, and told by a gap marker) or refused rather than the process lost. */
+const MAX_QUEUED_CHARS = 32 * 1024 * 1024
 const MAX_BATCH = 1_000
+const MAX_BATCH_CHARS = 1024 * 1024
 /** At most this much of async mode is lost with the process. */
 const FLUSH_MS = 50
+/** Async events wait in the queue while the sink fails; it is tried again after this long. */
+const RETRY_MS = 500
 
-export function createAuditWriter ({ sink, mode, onError }: WriterOptions): AuditWriter {
-  let queue: Waiting[] = []
+export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions): AuditWriter {
+  const queue: Waiting[] = []
+  let queuedChars = 0
   /** Null while nobody knows where the chain in the sink ends. */
   let head: ChainHead | null = null
   let lastGood: ChainHead = GENESIS
+  /** What the last write brought, in case it fails: some of it may be in the sink nevertheless. */
+  let attempt: Attempt = NO_ATTEMPT
+  /** Events of the write that is going on; 0 while it is looked where the chain ends. */
+  let writing = 0
+  let resumed = false
   let running: Promise<void> | null = null
   let timer: ReturnType<typeof setTimeout> | null = null
+  let headTimer: ReturnType<typeof setTimeout> | null = null
   let closed = false
   let healthy = true
   let lastError: string | null = null
   let lostEvents = 0
   let lostUntold = 0
 
-  async function writeBatch (batch: readonly Waiting[]): Promise<void> {
-    let lines = ''
-    let next = head
-    if (next === null) {
-      const point = await sink.resume?.() ?? { head: lastGood, torn: Buffer.alloc(0) }
-      next = point.head
-      // The torn bytes lack their newline, or the marker would be torn with them.
-      const ended = point.torn.length === 0 || point.torn.at(-1) === 0x0a ? point.torn : Buffer.concat([point.torn, Buffer.from('\n')])
-      if (ended.length > point.torn.length) lines += '\n'
-      if (ended.length > 0 || lostUntold > 0) append(gapMarker(ended, lostUntold))
-    } else if (lostUntold > 0) {
-      append(gapMarker(Buffer.alloc(0), lostUntold))
-    }
-    for (const { record } of batch) append(record)
-    head = null
-    if (lines !== '') await sink.write(lines)
-    head = lastGood = next
-    lostUntold = 0
+  /** Where the chain goes on, and what has to be said there first. */
+  async function resume (): Promise<{ readonly end: ChainHead, readonly preface: string, readonly marker: string | null }> {
+    const point: ResumePoint = await sink.resume?.() ?? { head: lastGood, torn: Buffer.alloc(0) }
+    await heads?.resume(point.head)
+    settleAttempt(point.head.hash)
+    // The torn bytes lack their newline, or the marker would be torn with them.
+    const preface = point.torn.length === 0 || point.torn.at(-1) === 0x0a ? '' : '\n'
+    const torn = preface === '' ? point.torn : Buffer.concat([point.torn, Buffer.from(preface)])
+    const died = !resumed && point.orderly === false
+    if (torn.length === 0 && !died && lostUntold === 0) return { end: point.head, preface, marker: null }
+    const tornSha256 = torn.length === 0 ? null : createHash('sha256').update(torn).digest('hex')
+    return { end: point.head, preface, marker: gapMarker({ tornBytes: torn.length, tornSha256, lostEvents: died ? null : lostUntold }) }
+  }
 
-    function append (record: object): void {
-      const sealed = sealRecord(record, next!)
+  /** Of a failed write, what the sink has after all is not written again. */
+  function settleAttempt (end: string): void {
+    const { marker, events, told } = attempt
+    const there = events.indexOf(end)
+    if (there === -1 && end !== marker) return
+    lostUntold -= told
+    if (mode === 'async') take(there + 1)
+    attempt = NO_ATTEMPT
+  }
+
+  /** Writes the first events of the queue, and takes them out of it. Throws when that fails. */
+  async function writeBatch (): Promise<void> {
+    let lines = ''
+    let marker: string | null = null
+    writing = 0
+    if (head === null) {
+      const point = await resume()
+      head = point.end
+      lines = point.preface
+      marker = point.marker
+    } else if (lostUntold > 0) {
+      marker = gapMarker({ tornBytes: 0, tornSha256: null, lostEvents: lostUntold })
+    }
+    const from = head
+    let next = from
+    if (marker !== null) append(marker)
+    const markerEnd = marker === null ? null : next.hash
+    const told = lostUntold
+    const events: string[] = []
+    for (let chars = 0; events.length < queue.length && events.length < MAX_BATCH && chars < MAX_BATCH_CHARS;) {
+      const { json } = queue[events.length]!
+      append(json)
+      events.push(next.hash)
+      chars += json.length
+    }
+    attempt = { marker: markerEnd, events, told }
+    writing = events.length
+    if (lines !== '') {
+      head = null
+      await sink.write(lines, from, next)
+      if (queue.slice(0, events.length).some(({ settle }) => settle !== null)) await sink.sync?.()
+    }
+    head = lastGood = next
+    resumed = true
+    lostUntold -= told
+    attempt = NO_ATTEMPT
+    for (const { settle } of take(events.length)) settle?.(null)
+
+    function append (json: string): void {
+      const sealed = sealRecord(json, next)
       lines += `${sealed.line}\n`
       next = sealed.head
     }
   }
 
+  function take (events: number): Waiting[] {
+    const taken = queue.splice(0, events)
+    for (const { json } of taken) queuedChars -= json.length
+    return taken
+  }
+
   async function drain (): Promise<void> {
-    while (queue.length > 0) {
-      const batch = queue.slice(0, MAX_BATCH)
-      queue = queue.slice(MAX_BATCH)
-      let failure: Error | null = null
+    do {
       try {
-        await writeBatch(batch)
+        await writeBatch()
         healthy = true
         lastError = null
       } catch (cause) {
-        failure = new AuditUnavailable({ cause })
-        lose(batch.length, cause)
+        if (fail(cause) === 'kept') return
       }
-      for (const { settle } of batch) settle?.(failure)
+      if (head !== null && heads?.isDue(head) === true) await signEnd(head)
+    } while (queue.length > 0)
+    watchHead()
+  }
+
+  /** Whoever waits is told; events that nobody waits for stay, and are tried again, as long as there is a process. */
+  function fail (cause: unknown): 'kept' | 'given up' {
+    healthy = false
+    lastError = wordFor(cause)
+    if (mode === 'async' && !closed) {
+      lose(0, cause)
+      later(RETRY_MS).unref()
+      return 'kept'
     }
+    // When nobody knows where to go on, all who wait now are told at once: one after the other, they would wait long.
+    const given = take(writing > 0 ? writing : queue.length)
+    lose(given.length, cause)
+    for (const { settle } of given) settle?.(new AuditUnavailable({ cause }))
+    return 'given up'
   }
 
   function lose (events: number, cause: unknown): void {
-    healthy = false
-    lastError = cause instanceof Error ? ('code' in cause ? String(cause.code) : cause.message) : 'unknown error'
     lostEvents += events
     lostUntold += events
     onError(cause, lostEvents)
   }
 
+  async function signEnd (end: ChainHead): Promise<void> {
+    if (heads?.isBehind(end) !== true) return
+    try {
+      await sink.sync?.()
+      await heads.sign(end)
+    } catch (error) {
+      onError(error, lostEvents)
+    }
+  }
+
+  function watchHead (): void {
+    if (headTimer !== null || closed || head === null || heads?.isBehind(head) !== true) return
+    headTimer = setTimeout(() => { headTimer = null; void start() }, heads.everyMs).unref()
+  }
+
+  function later (ms: number): ReturnType<typeof setTimeout> {
+    timer ??= setTimeout(() => { timer = null; void start() }, ms)
+    return timer
+  }
+
   function start (): Promise<void> {
     running ??= drain().finally(() => {
       running = null
-      if (queue.length > 0) void start()
+      // Came while it ended; when the sink failed, the timer sees to it.
+      if (queue.length > 0 && timer === null) void start()
     })
     return running
   }
 
   return {
     async open () {
-      await writeBatch([])
+      try {
+        await writeBatch()
+      } catch (error) {
+        // A sink that is away may come back; one that cannot be continued will not.
+        if (!(error instanceof AuditUnavailable)) throw error
+        fail(error)
+        return
+      }
+      await start()
     },
 
-    write (record) {
+    write (json, wait = mode === 'sync') {
       if (closed) return Promise.reject(new AuditUnavailable('The audit log has been closed'))
-      if (mode === 'async') {
-        if (queue.length >= MAX_QUEUED) {
-          lose(1, new Error('the audit queue is full'))
-          return Promise.resolve()
+      if (queuedChars + json.length > MAX_QUEUED_CHARS) {
+        const full = new AuditUnavailable('More events are waiting to be written than the audit log can hold')
+        lose(1, full)
+        return wait ? Promise.reject(full) : Promise.resolve()
+      }
+      queuedChars += json.length
+      if (!wait) {
+        queue.push({ json, settle: null })
+        if (running === null) {
+          if (queue.length >= MAX_BATCH && healthy) void start()
+          else later(FLUSH_MS)
         }
-        queue.push({ record, settle: null })
-        if (queue.length >= MAX_BATCH) void start()
-        else if (timer === null && running === null) timer = setTimeout(() => { timer = null; void start() }, FLUSH_MS)
         return Promise.resolve()
       }
       return new Promise((resolve, reject) => {
-        queue.push({ record, settle: error => { if (error === null) resolve(); else reject(error) } })
+        queue.push({ json, settle: error => { if (error === null) resolve(); else reject(error) } })
         void start()
       })
     },
+
+    signEnd,
 
     async close () {
       if (closed) return
       closed = true
       if (timer !== null) clearTimeout(timer)
+      if (headTimer !== null) clearTimeout(headTimer)
+      timer = headTimer = null
       while (queue.length > 0 || running !== null) await start()
+      if (head !== null) await signEnd(head)
       await sink.close?.()
     },
 
     state: () => ({ healthy, lostEvents, lastError, queued: queue.length })
   }
+}
+
+function wordFor (cause: unknown): string {
+  if (!(cause instanceof Error)) return 'unknown error'
+  return 'code' in cause ? String(cause.code) : cause.message
 }

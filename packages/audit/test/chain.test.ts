@@ -1,7 +1,6 @@
 import t from 'tap'
-import fc from 'fast-check'
 import { appendFileSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
-import { audit, verifyAuditFile } from '@marty/audit'
+import { audit, verifyAuditLog } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { event, linesOf, logFile, PRODUCT, until } from './service.js'
@@ -21,53 +20,13 @@ async function written (t: Test, file: string, events: number): Promise<string[]
   return readFileSync(file, 'utf8').split('\n').slice(0, -1)
 }
 
-t.test('edits, deletions, insertions, duplicates and swaps are found, and the first bad line is named', async t => {
-  const file = logFile(t)
-  const lines = await written(t, file, 8)
-  t.match(await verifyAuditFile(file), { ok: true, records: lines.length, gaps: [] })
-  const foreign = (await written(t, logFile(t), 8))
-  const cases: Array<[string, string[], object]> = [
-    ['edit', lines.with(3, lines[3]!.replace('alice', 'mallo')), { line: 4, seq: 4, reason: 'altered' }],
-    ['edit of the last', lines.with(-1, lines.at(-1)!.replace('success', 'failure')), { line: lines.length, reason: 'altered' }],
-    ['a hash replaced', lines.with(3, lines[3]!.replace(/"hash":"./, '"hash":"x')), { line: 4, reason: 'altered' }],
-    ['white space', lines.with(2, lines[2]!.replace('{', '{ ')), { line: 3, reason: 'altered' }],
-    ['a line made unreadable', lines.with(4, '#'.repeat(lines[4]!.length)), { line: 5, seq: null, reason: 'altered' }],
-    ['delete the first', lines.slice(1), { line: 1, seq: 2, reason: 'sequence' }],
-    ['delete one', lines.toSpliced(4, 1), { line: 5, seq: 6, reason: 'sequence' }],
-    ['duplicate', lines.toSpliced(4, 0, lines[3]!), { line: 5, seq: 4, reason: 'sequence' }],
-    ['insert a valid line of another log', lines.toSpliced(4, 0, foreign[4]!), { line: 5, seq: 5, reason: 'sequence' }],
-    ['replace by a valid line of another log', lines.with(4, foreign[4]!), { line: 5, seq: 5, reason: 'sequence' }],
-    ['swap', lines.with(2, lines[5]!).with(5, lines[2]!), { line: 3, seq: 6, reason: 'sequence' }],
-    ['an empty line', lines.toSpliced(4, 0, ''), { line: 5, reason: 'altered' }]
-  ]
-  for (const [what, changed, expected] of cases) {
-    writeFileSync(file, changed.join('\n') + '\n')
-    t.match(await verifyAuditFile(file), { ok: false, ...expected }, what)
-  }
-  writeFileSync(file, lines.slice(0, -3).join('\n') + '\n')
-  t.match(await verifyAuditFile(file), { ok: true, records: lines.length - 3 }, 'truncation leaves a shorter valid chain; only its head tells')
-  await t.rejects(verifyAuditFile(`${file}.missing`), { code: 'ENOENT' })
-})
-
-t.test('any change of any byte is found', async t => {
-  const file = logFile(t)
-  await written(t, file, 5)
-  const bytes = readFileSync(file)
-  await fc.assert(fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
-    const changed = Buffer.from(bytes)
-    changed[at] = changed[at]! ^ change
-    writeFileSync(file, changed)
-    return !(await verifyAuditFile(file)).ok
-  }), { numRuns: 500 })
-})
-
 t.test('the chain goes on after a restart', async t => {
   const file = logFile(t)
   const first = await written(t, file, 3)
   const second = await written(t, file, 3)
   t.equal(statSync(file).mode & 0o777, 0o600)
   t.strictSame(second.slice(0, first.length), first)
-  t.match(await verifyAuditFile(file), { ok: true, records: second.length, gaps: [] })
+  t.match(await verifyAuditLog(file), { ok: true, records: second.length, gaps: [] })
   t.strictSame(linesOf(file).map(line => line.seq), linesOf(file).map((_, index) => index + 1))
 })
 
@@ -80,19 +39,19 @@ t.test('a torn last line is marked by the next start, wherever it was torn', asy
     const file = logFile(t)
     await written(t, file, 0)
     writeFileSync(file, whole.subarray(0, whole.length - cut))
-    t.match(await verifyAuditFile(file), { ok: false, reason: 'torn', line: lines.length }, `cut ${cut}`)
+    t.match(await verifyAuditLog(file), { ok: true, records: cut === 1 ? lines.length : lines.length - 1, warnings: cut === 1 ? [] : [{ kind: 'torn', line: lines.length }] }, `cut ${cut}`)
     await written(t, file, 1)
-    const verified = await verifyAuditFile(file)
+    const verified = await verifyAuditLog(file)
     const torn = last - cut
     if (cut === 1) {
       t.match(verified, { ok: true, gaps: [] }, 'only the newline was missing: nothing is lost')
     } else {
-      t.match(verified, { ok: true, gaps: [lines.length + 1] }, `cut ${cut}`)
-      t.ok(readFileSync(file, 'utf8').includes(`"activity_name":"audit.gap","torn_bytes":${torn + 1},`))
+      t.match(verified, { ok: true, gaps: [{ line: lines.length + 1 }] }, `cut ${cut}`)
+      t.ok(readFileSync(file, 'utf8').includes(`"torn_bytes":${torn + 1},`))
     }
     const text = readFileSync(file, 'utf8')
     writeFileSync(file, text.replace(lines.at(-1)!.slice(0, Math.min(20, torn)), character => 'x'.repeat(character.length)))
-    t.match(await verifyAuditFile(file), { ok: false }, 'the torn bytes themselves are covered')
+    t.match(await verifyAuditLog(file), { ok: false }, 'the torn bytes themselves are covered')
   }
 })
 
@@ -101,12 +60,22 @@ t.test('a file torn in its first line, and one torn twice, go on', async t => {
   await written(t, file, 1)
   truncateSync(file, 30)
   await written(t, file, 1)
-  t.match(await verifyAuditFile(file), { ok: true, gaps: [2] })
-  appendFileSync(file, '{"seq":99,"time')
+  t.match(await verifyAuditLog(file), { ok: true, gaps: [{ line: 2 }], head: { seq: 3 } })
+  appendFileSync(file, '{"seq":4,"time')
   await written(t, file, 1)
   appendFileSync(file, '{"se\n{"seq"')
   await written(t, file, 1)
-  t.match(await verifyAuditFile(file), { ok: true, gaps: { length: 3 } })
+  t.match(await verifyAuditLog(file), { ok: true, gaps: { length: 3 } })
+})
+
+t.test('what is no torn record is marked, but not excused', async t => {
+  for (const foreign of ['dear diary', '{"seq":99,"time', '{"seq":1}']) {
+    const file = logFile(t)
+    await written(t, file, 1)
+    appendFileSync(file, foreign)
+    await written(t, file, 1)
+    t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 3 }, foreign)
+  }
 })
 
 t.test('an altered last record is not laundered by a restart', async t => {
@@ -114,7 +83,7 @@ t.test('an altered last record is not laundered by a restart', async t => {
   const lines = await written(t, file, 2)
   writeFileSync(file, [...lines.slice(0, -1), lines.at(-1)!.replace('success', 'failure')].join('\n') + '\n')
   await written(t, file, 1)
-  t.match(await verifyAuditFile(file), { ok: false, line: lines.length, reason: 'altered' })
+  t.match(await verifyAuditLog(file), { ok: false, line: lines.length, kind: 'edited' })
 })
 
 t.test('a file that is no audit log is refused and left alone', async t => {
@@ -140,7 +109,7 @@ t.test('sync: order is kept under concurrency, and what settled is in the file',
   }))
   t.strictSame(order, Array.from({ length: 2_500 }, (_, index) => index))
   t.strictSame(linesOf(file).filter(line => line.activity_name.startsWith('act.')).map(line => line.activity_name), order.map(index => `act.${index}`))
-  t.match(await verifyAuditFile(file), { ok: true, gaps: [] })
+  t.match(await verifyAuditLog(file), { ok: true, gaps: [] })
   await app.close()
   await t.rejects(app.audit.record(event()), { code: 'MARTY_AUDIT_UNAVAILABLE', message: /closed/ })
 })
@@ -153,7 +122,7 @@ t.test('async: events are written in batches, and all of them when closed', asyn
   await Promise.all(Array.from({ length: 3_000 }, async (_, index) => { await app.audit.record(event({ action: `act.${index}` })) }))
   await app.close()
   t.equal(linesOf(file).filter(line => line.activity_name.startsWith('act.')).length, 3_001)
-  t.match(await verifyAuditFile(file), { ok: true, gaps: [] })
+  t.match(await verifyAuditLog(file), { ok: true, gaps: [] })
 })
 
 t.test('a full disk loses events loudly, and the chain goes on when there is room again', async t => {
@@ -172,5 +141,5 @@ t.test('a full disk loses events loudly, and the chain goes on when there is roo
   await app.audit.record(event({ action: 'act.after' }))
   t.match(app.audit.health(), { status: 'healthy', details: { lostEvents: 2 } })
   t.match(linesOf(file), [{ activity_name: 'audit.gap', lost_events: 2 }, { activity_name: 'act.after' }])
-  t.match(await verifyAuditFile(file), { ok: true, gaps: [1] })
+  t.match(await verifyAuditLog(file), { ok: true, gaps: [{ line: 1 }] })
 })

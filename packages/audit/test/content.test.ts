@@ -1,5 +1,6 @@
 import t from 'tap'
 import fc from 'fast-check'
+import { OCSF_VERSION } from '@marty/audit'
 import type { SecurityEvent } from '@marty/core'
 import { build, event } from './service.js'
 
@@ -51,6 +52,23 @@ t.test('secrets are never written, wherever they are', async t => {
     [jwt, /eyJ|c2lnbmF0/],
     [`token ${jwt} here`, /eyJ|c2lnbmF0/],
     ['Authorization: Bearer hunter2-token', /hunter2/],
+    ['Authorization: ApiKey id hunter2', /hunter2/],
+    ['authorization=hunter2 and hunter2', /hunter2/],
+    ['Bearer%20hunter2', /hunter2/],
+    ['["authorization","hunter2 hunter2"]', /hunter2/],
+    [`ref_${'hunter2'.repeat(9)}`, /hunter2/],
+    [`my-app_prod-eu_0123456789ab_${'hunter2'.repeat(6)}x_000000`, /hunter2/],
+    [`x-api-key: x_cam_dev_0123456789ab_${'hunter2'.repeat(6)}x_000000`, /hunter2/],
+    ['rtsp://admin:hunt/hunter2@hunter2@192.0.2.7/stream', /hunter2/],
+    [`rtsp://admin:${'hunter2'.repeat(700)}@192.0.2.7/stream`, /hunter2/],
+    ['{\\"password\\":\\"hunter2 x\\"}', /hunter2/],
+    ['passphrase: hunter2 correct horse hunter2', /hunter2/],
+    ['/cb?code=hunter2&state=hunter2#sig=hunter2', /hunter2/],
+    ['/cb?refresh_token%3Dhunter2', /hunter2/],
+    ['client_secret=hunter2', /hunter2/],
+    ['session_id=hunter2', /hunter2/],
+    ['Set-Cookie: __Host-s=hunter2; Path=/; hunter2', /hunter2/],
+    ['DPoP hunter2', /hunter2/],
     ['basic aHVudGVyMg==', /aHVudGVyMg/],
     [`ses_${'hunter2'.repeat(6)}x`, /hunter2/],
     [`cam_prod_0123456789ab_${'hunter2'.repeat(6)}x_000000`, /hunter2/],
@@ -72,4 +90,51 @@ t.test('secrets are never written, wherever they are', async t => {
     t.strictSame(written.unmapped, { [name]: '[redacted]', other: 'kept' }, name)
   }
   t.match((await record(event({ details: { count: 3, on: true, none: null, bad: NaN as number } }))).record['unmapped'], { count: 3, on: true, none: null, bad: null })
+})
+
+t.test('records have the names and numbers of OCSF', async t => {
+  const record = await recorder(t)
+  const cases: Array<[Partial<SecurityEvent>, object]> = [
+    [{ type: 'authentication', action: 'authenticate.jwt' }, { category_uid: 3, class_uid: 3002, class_name: 'Authentication', activity_id: 1, type_uid: 300201, severity_id: 1, status_id: 1, status: 'success', user: { uid: 'alice' } }],
+    [{ type: 'authentication', action: 'GET /x', outcome: 'failure', reason: 'MARTY_CORE_UNAUTHENTICATED' }, { class_uid: 3002, severity_id: 3, status_id: 2, status: 'failure', status_code: 'MARTY_CORE_UNAUTHENTICATED' }],
+    [{ type: 'session', action: 'session.create' }, { class_uid: 3002, activity_id: 1 }],
+    [{ type: 'session', action: 'session.revoke' }, { class_uid: 3002, activity_id: 2, type_uid: 300202 }],
+    [{ type: 'authorization', action: 'GET /x', outcome: 'denied' }, { class_uid: 3003, class_name: 'Authorize Session', activity_id: 99, status: 'denied', status_id: 2 }],
+    [{ type: 'credential', action: 'token.issue' }, { class_uid: 3001, class_name: 'Account Change', activity_id: 1, user: { uid: 'alice' } }],
+    [{ type: 'credential', action: 'api_key.revoke' }, { class_uid: 3001, activity_id: 6 }],
+    [{ type: 'credential', action: 'api_key.rotate' }, { class_uid: 3001, activity_id: 99 }],
+    [{ type: 'policy', action: 'policy.reload' }, { category_uid: 3, class_uid: 3004, class_name: 'Entity Management', activity_id: 3 }],
+    [{ type: 'operation', action: 'DELETE /cameras/:id', object: '/cameras/7' }, { category_uid: 6, class_uid: 6003, class_name: 'API Activity', activity_id: 4, api: { operation: 'DELETE /cameras/:id' }, resource: { uid: '/cameras/7' } }],
+    [{ type: 'limit', action: 'GET /x', outcome: 'denied' }, { class_uid: 6003, activity_id: 99, api: { operation: 'GET /x' } }],
+    [{ type: 'service', action: 'service.start' }, { class_uid: 6002, class_name: 'Application Lifecycle', activity_id: 3 }],
+    [{ type: 'other' as 'service', outcome: 'odd' as 'failure' }, { class_uid: 0, class_name: 'Base Event', status: 'failure' }]
+  ]
+  const uids = new Set<unknown>()
+  for (const [changes, expected] of cases) {
+    const before = Date.now()
+    const { record: written } = await record(event(changes))
+    t.match(written, { activity_name: changes.action ?? 'test.act', metadata: { version: OCSF_VERSION, correlation_uid: 'r-1' }, actor: { user: { uid: 'alice', type: 'user', roles: ['viewer'] } }, ...expected }, `${changes.type} ${changes.action}`)
+    t.ok(written['time'] as number >= before && written['time'] as number <= Date.now())
+    t.equal(new Date(written['time'] as number).toISOString(), written['time_dt'])
+    uids.add((written['metadata'] as { uid: string }).uid)
+  }
+  t.equal(uids.size, cases.length)
+})
+
+t.test('what comes again and again is written right each time, also when there is too much of it to keep', async t => {
+  const record = await recorder(t)
+  for (let i = 0; i < 5_000; i++) {
+    const id = `user-${i % 3_000}`
+    const { record: written } = await record(event({ principal: { id, kind: 'user', roles: [] }, action: `act.${i % 2_500}` }))
+    if (JSON.stringify(written['actor']) !== JSON.stringify({ user: { uid: id, type: 'user', roles: [] } }) || written['activity_name'] !== `act.${i % 2_500}`) t.fail(id)
+  }
+  t.pass('all of them')
+})
+
+t.test('a cut never halves a character', async t => {
+  const record = await recorder(t)
+  for (let i = 250; i < 260; i++) {
+    const { record: written } = await record(event({ object: `${'x'.repeat(i)}\u{1f600}${'y'.repeat(20)}` }))
+    t.notMatch((written['resource'] as { uid: string }).uid, /[\ud800-\udbff](?![\udc00-\udfff])/)
+  }
 })

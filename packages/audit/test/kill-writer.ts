@@ -1,20 +1,26 @@
 import { writeSync } from 'node:fs'
+import { join } from 'node:path'
 import Fastify from 'fastify'
 import { audit } from '@marty/audit'
 import { event, PRODUCT } from './service.js'
 
-// Records events for ever, and prints each one's action when it has been acknowledged.
-const [file = '', run = '', stop] = process.argv.slice(2)
-const app = Fastify()
-await app.register(audit, { sink: { file, mode: 'sync' }, product: PRODUCT })
-await app.ready()
-if (stop === undefined) {
-  for (let i = 0; ; i += 4) {
-    await Promise.all([0, 1, 2, 3].map(async offset => {
-      const action = `act.${run}.${i + offset}`
+// Writes to several logs at once, for ever unless it is told how many, and prints each event's log, action and time when it has been acknowledged.
+const [folder = '', logs = '1', run = '', mode = 'sync', events] = process.argv.slice(2)
+const last = events === undefined ? Infinity : Number(events)
+
+async function write (log: number): Promise<void> {
+  const app = Fastify()
+  await app.register(audit, { sink: { file: join(folder, String(log), 'audit.log'), mode: mode as 'sync' | 'async', rotate: { maxBytes: 20_000 } }, product: PRODUCT })
+  await app.ready()
+  for (let i = 0; i < last; i += 2) {
+    await Promise.all([i, i + 1].map(async number => {
+      const action = `act.${run}.${number}`
       await app.audit.record(event({ action }))
-      writeSync(1, `${action}\n`)
+      writeSync(1, `${log} ${action} ${Date.now()}\n`)
     }))
+    if (mode === 'async') await new Promise(resolve => setTimeout(resolve, 2))
   }
+  await app.close()
 }
-await app.close()
+
+await Promise.all(Array.from({ length: Number(logs) }, async (_, log) => { await write(log) }))

@@ -1,9 +1,13 @@
 import t from 'tap'
+import { generateKeyPairSync } from 'node:crypto'
+import { connect, type AddressInfo, type Socket } from 'node:net'
 import Fastify from 'fastify'
 import { audit, type AuditOptions } from '@marty/audit'
-import { build, event, linesOf, logFile, PRODUCT } from './service.js'
+import { build, event, linesOf, logFile, PRODUCT, until, type Line } from './service.js'
 
 const authorization = 'Bearer alice'
+const KEY = generateKeyPairSync('ed25519').privateKey
+const REDIS = { evalsha () {}, eval () {} }
 
 t.test('bad options stop the start and name the field', async t => {
   const sink = 'none'
@@ -12,6 +16,23 @@ t.test('bad options stop the start and name the field', async t => {
     ['sink', { sink: 'file', product: PRODUCT }],
     ['sink.file', { sink: { file: '', mode: 'sync' }, product: PRODUCT }],
     ['sink.mode', { sink: { file: '/tmp/x' }, product: PRODUCT }],
+    ['did you mean "rotate"', { sink: { file: '/tmp/x', mode: 'sync', rotat: {} }, product: PRODUCT }],
+    ['sink.rotate', { sink: { file: '/tmp/x', mode: 'sync', rotate: true }, product: PRODUCT }],
+    ['sink.rotate.maxBytes', { sink: { file: '/tmp/x', mode: 'sync', rotate: { maxBytes: 0 } }, product: PRODUCT }],
+    ['sink.rotate.maxAgeHours', { sink: { file: '/tmp/x', mode: 'sync', rotate: { maxAgeHours: '1' } }, product: PRODUCT }],
+    ['sink.retention.days', { sink: { file: '/tmp/x', mode: 'sync', retention: { days: -1 } }, product: PRODUCT }],
+    ['sink.redis', { sink: { redis: {}, stream: 's' }, product: PRODUCT }],
+    ['sink.stream', { sink: { redis: REDIS, stream: '' }, product: PRODUCT }],
+    ['sink.mode', { sink: { redis: REDIS, stream: 's', mode: 'slow' }, product: PRODUCT }],
+    ['sink.maxLen', { sink: { redis: REDIS, stream: 's', maxLen: Infinity }, product: PRODUCT }],
+    ['heads', { sink: { file: '/tmp/x', mode: 'sync' }, heads: 'x', product: PRODUCT }],
+    ['heads.key', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: 'no key' }, product: PRODUCT }],
+    ['heads.key', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: generateKeyPairSync('x25519').privateKey }, product: PRODUCT }],
+    ['heads.file', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: KEY, file: '' }, product: PRODUCT }],
+    ['heads.file', { sink: 'stdout', heads: { key: KEY, file: '/tmp/x' }, product: PRODUCT }],
+    ['heads.onHead', { sink: 'stdout', heads: { key: KEY, onHead: 1 }, product: PRODUCT }],
+    ['heads.onHead', { sink: 'stdout', heads: { key: KEY }, product: PRODUCT }],
+    ['heads.everyEvents', { sink: { file: '/tmp/x', mode: 'sync' }, heads: { key: KEY, everyEvents: 0 }, product: PRODUCT }],
     ['sink.write', { sink: { write: 1 }, product: PRODUCT }],
     ['redact', { sink, redact: 'x', product: PRODUCT }],
     ['product.name', { sink }],
@@ -73,7 +94,8 @@ t.test('each rule is remembered as it says', async t => {
   ].map(line => line.replace('denied MARTY_CORE_CREDENTIAL', 'failure MARTY_CORE_CREDENTIAL')).sort())
   t.strictSame(lines.filter(line => line.activity_name === 'POST /required').map(line => line['unmapped']), [{ phase: 'attempt' }, { status: 200 }])
   t.match(lines.find(line => line.activity_name === 'GET /all' && line.status === 'success'), {
-    time: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+    time: Number,
+    time_dt: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
     class_name: 'API Activity',
     actor: { user: { uid: 'alice', type: 'user', roles: ['viewer'] } },
     src_endpoint: { ip: '127.0.0.1' },
@@ -126,4 +148,40 @@ t.test('sink none writes nothing and harms nobody', async t => {
   t.equal((await app.inject({ url: '/all', headers: { authorization } })).statusCode, 200)
   await app.audit.record(event())
   t.match(app.audit.health(), { status: 'healthy', details: { sink: 'none' } })
+})
+
+t.test('a client that goes away before the answer is remembered, once', async t => {
+  const file = logFile(t)
+  const app = await build(t, { sink: { file, mode: 'sync' } })
+  let started = 0
+  let finish = (): void => {}
+  app.post('/slow', { config: { security: { public: true, audit: 'all' } } }, async () => {
+    started++
+    await new Promise<void>(resolve => { finish = resolve })
+    return 'ok'
+  })
+  app.get('/odd', { config: { security: { public: true, audit: 'all' } } }, async (_request, reply) => await reply.code(403).send('no'))
+  app.get('/throws', { config: { security: { public: true, audit: 'all' } } }, async () => { throw new Error('no code') })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  const post = (length: number): Socket => {
+    const socket = connect(port, '127.0.0.1')
+    socket.write(`POST /slow HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n{}`)
+    return socket
+  }
+  const aborted = (): Line[] => linesOf(file).filter(line => line['status_code'] === 'CLIENT_ABORTED')
+  const half = post(100)
+  app.server.once('request', () => { setImmediate(() => half.destroy()) })
+  await until(() => aborted().length === 1, 'the record of half a body')
+  const whole = post(2)
+  await until(() => started === 1, 'the handler')
+  whole.destroy()
+  await until(() => aborted().length === 2, 'the record of an answer that nobody waits for')
+  finish()
+  await app.inject('/odd')
+  await app.inject('/throws')
+  t.match(aborted()[1], { activity_name: 'POST /slow', src_endpoint: { ip: '127.0.0.1' }, status: 'failure', class_uid: 6003, activity_id: 1, unmapped: { status: null } })
+  await app.close()
+  t.match(linesOf(file).slice(-3), [{ activity_name: 'GET /odd', status: 'denied', status_code: 'HTTP_403' }, { activity_name: 'GET /throws', status: 'failure', status_code: 'ERROR' }])
+  t.equal(aborted().length, 2)
 })

@@ -8,7 +8,7 @@ import type { SecurityEvent } from '@marty/core'
 const trip = (changes: Partial<SecurityEvent> = {}): SecurityEvent =>
   event({ type: 'limit', action: 'ping', outcome: 'denied', reason: 'MARTY_RATE_LIMIT_EXCEEDED', ...changes })
 
-const trips = (lines: readonly Line[]): Line[] => lines.filter(line => line['class_name'] === 'API Activity: Rate Limit')
+const trips = (lines: readonly Line[]): Line[] => lines.filter(line => line['class_uid'] === 6003 && String(line['status_code'] ?? 'MARTY_RATE_LIMIT').match(/RATE_LIMIT|OTHER/) !== null && line['status'] === 'denied')
 const counts = (lines: readonly Line[]): unknown[] => trips(lines).map(({ unmapped }) => (unmapped as { count?: number }).count ?? 'at once')
 
 t.test('a flood of limiter trips is two records, the second with the number of the others', async t => {

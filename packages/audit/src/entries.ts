@@ -1,0 +1,21 @@
+import { openRecord, type OpenedRecord } from './chain.js'
+import { linesOf, type Line } from './log-files.js'
+
+/** One line of a log, read. */
+export interface Entry extends Line {
+  readonly file: string
+  /** From 1. */
+  readonly line: number
+  /** Null when it is no record, or was one and has been changed. */
+  readonly opened: OpenedRecord | null
+}
+
+export async function * entriesOf (files: readonly string[]): AsyncGenerator<Entry> {
+  for (const file of files) {
+    let line = 0
+    for await (const { bytes, ended } of linesOf(file)) {
+      line++
+      yield { file, line, bytes, ended, opened: openRecord(bytes.toString('utf8')) }
+    }
+  }
+}

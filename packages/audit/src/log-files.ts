@@ -1,0 +1,110 @@
+import { createReadStream } from 'node:fs'
+import { open, readdir, type FileHandle } from 'node:fs/promises'
+import { basename, dirname, extname, join } from 'node:path'
+import { openRecord, type OpenedRecord } from './chain.js'
+
+/** One file of a log. */
+export interface LogFile {
+  readonly path: string
+  /** The number of its first record, as its name says; null for the file that is being written. */
+  readonly firstSeq: number | null
+}
+
+/** A line is bounded by the recorder; one that is longer is read in pieces, none of which is a record. */
+export const MAX_LINE_BYTES: number = 1024 * 1024
+
+const NEWLINE = 0x0a
+/** Digits of the largest safe integer, so that names sort as their numbers do. */
+const DIGITS = 16
+
+/** `audit.log` from record 7 on, when it is full: `audit-0000000000000007.log`. */
+export function rotatedName (path: string, firstSeq: number): string {
+  const extension = extname(path)
+  return join(dirname(path), `${basename(path, extension)}-${String(firstSeq).padStart(DIGITS, '0')}${extension}`)
+}
+
+/** The files of a log in the order of its chain: rotated ones, then the one that is being written, if it is there. */
+export async function logFiles (path: string): Promise<LogFile[]> {
+  const name = basename(path)
+  const extension = extname(path)
+  const start = `${basename(path, extension)}-`
+  const files: LogFile[] = []
+  let current = false
+  for (const entry of (await readdir(dirname(path))).sort()) {
+    if (entry === name) current = true
+    const digits = entry.slice(start.length, start.length + DIGITS)
+    if (/^\d{16}$/.test(digits) && entry === `${start}${digits}${extension}`) files.push({ path: join(dirname(path), entry), firstSeq: Number(digits) })
+  }
+  return current ? [...files, { path, firstSeq: null }] : files
+}
+
+export interface Line {
+  readonly bytes: Buffer
+  /** Whether its newline, which is no part of `bytes`, was there. */
+  readonly ended: boolean
+}
+
+/** The lines of a file, in constant memory. */
+export async function * linesOf (path: string): AsyncGenerator<Line> {
+  let rest: Buffer = Buffer.alloc(0)
+  for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+    let begin = 0
+    for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, begin)) {
+      yield { bytes: bytes.subarray(begin, end), ended: true }
+      begin = end + 1
+    }
+    rest = bytes.subarray(begin)
+    if (rest.length > MAX_LINE_BYTES) {
+      yield { bytes: rest, ended: false }
+      rest = Buffer.alloc(0)
+    }
+  }
+  if (rest.length > 0) yield { bytes: rest, ended: false }
+}
+
+/** The first whole record of a file; null when it has none near its beginning. */
+export async function firstRecordOf (path: string): Promise<OpenedRecord | null> {
+  let read = 0
+  for await (const { bytes } of linesOf(path)) {
+    const opened = openRecord(bytes.toString())
+    if (opened !== null) return opened
+    read += bytes.length
+    if (read > MAX_LINE_BYTES) break
+  }
+  return null
+}
+
+export interface FileEnd {
+  readonly last: OpenedRecord | null
+  /** What follows the last record's newline; without one, everything that was looked at. */
+  readonly torn: Buffer
+  /** Whether what was looked at is the whole file. */
+  readonly whole: boolean
+}
+
+/** The last whole record of a file, and what is behind it. */
+export async function endOf (handle: FileHandle): Promise<FileEnd> {
+  const { size } = await handle.stat()
+  const start = Math.max(0, size - MAX_LINE_BYTES)
+  const tail = Buffer.alloc(size - start)
+  const { bytesRead } = await handle.read(tail, 0, tail.length, start)
+  let end = tail.subarray(0, bytesRead).lastIndexOf(NEWLINE)
+  while (end !== -1) {
+    const begin = end === 0 ? -1 : tail.lastIndexOf(NEWLINE, end - 1)
+    const last = openRecord(tail.toString('utf8', begin + 1, end))
+    if (last !== null) return { last, torn: tail.subarray(end + 1, bytesRead), whole: start === 0 }
+    end = begin
+  }
+  return { last: null, torn: tail.subarray(0, bytesRead), whole: start === 0 }
+}
+
+/** The last whole record of a file; null when there is none. */
+export async function lastRecordOf (path: string): Promise<OpenedRecord | null> {
+  const handle = await open(path, 'r')
+  try {
+    return (await endOf(handle)).last
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,77 @@
+import { redisScript, type ScriptClient } from '@marty/redis'
+import { GENESIS, openRecord, type ChainHead } from './chain.js'
+import { AuditFileInvalid, AuditStreamTaken, AuditUnavailable } from './errors.js'
+import { isOrderlyEnd } from './own-records.js'
+import type { AuditSink } from './sink.js'
+
+export interface RedisSinkOptions {
+  /** A connected client, ioredis or alike, with bounded waits. It is never closed here. */
+  readonly redis: ScriptClient
+  /** Key of the stream. A chain has one writer: give each replica a stream of its own. */
+  readonly stream: string
+  /** `sync`: in Redis before an event is acknowledged. `async`: batched. @default 'sync' */
+  readonly mode?: 'sync' | 'async'
+  /** About how many records the stream keeps; older ones are dropped. @default 100000 */
+  readonly maxLen?: number
+  /** The stream goes when nothing has been written to it for so long. @default 365 */
+  readonly ttlDays?: number
+}
+
+/** Ends of writes that got no answer, one after the other. */
+const MAX_IN_DOUBT = 100
+
+/** The last line of the stream, or nothing. */
+const LAST = redisScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+return last[1] and last[1][2][2]
+`)
+
+/** Appends lines if the stream still ends with the hash that they follow; 0 when it does not. A line ends with its hash, a quote and a brace. */
+const APPEND = redisScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local hash = last[1] and string.sub(last[1][2][2], -66, -3) or ARGV[2]
+if hash ~= ARGV[1] then return 0 end
+for i = 5, #ARGV do redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+`)
+
+/** Appends to a Redis stream, one entry with the member `record` for each line. */
+export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<RedisSinkOptions>): AuditSink {
+  const ttlMs = ttlDays * 86_400_000
+  /**
+   * Where the stream may end if nobody else has written to it since it was first read; empty before. A command that got
+   * no answer may still be carried out, even after later ones.
+   */
+  let ours: string[] = []
+
+  return {
+    async resume () {
+      const line = await asked(LAST(redis, [stream], []))
+      const last = typeof line === 'string' ? openRecord(line) : null
+      if (last === null && line !== null) throw new AuditFileInvalid(`The Redis stream "${stream}" does not end with an audit record; give the audit log a stream of its own`)
+      const head = last?.head ?? GENESIS
+      if (ours.length > 0 && !ours.includes(head.hash)) throw new AuditStreamTaken(taken(stream))
+      ours = [...ours.slice(-MAX_IN_DOUBT), head.hash]
+      return { head, torn: Buffer.alloc(0), orderly: last === null || isOrderlyEnd(last.record) }
+    },
+    async write (lines, from: ChainHead, to: ChainHead) {
+      ours = [...ours.slice(-MAX_IN_DOUBT), to.hash]
+      const written = await asked(APPEND(redis, [stream], [from.hash, GENESIS.hash, maxLen, ttlMs, ...lines.slice(0, -1).split('\n')]))
+      if (written !== 1) throw new AuditStreamTaken(taken(stream))
+      ours = [to.hash]
+    }
+  }
+}
+
+async function asked (answer: Promise<unknown>): Promise<unknown> {
+  try {
+    return await answer
+  } catch (cause) {
+    throw new AuditUnavailable({ message: 'Redis does not take the audit log', cause })
+  }
+}
+
+function taken (stream: string): string {
+  return `Another process writes to the Redis stream "${stream}": a chain has one writer. Give each replica a stream of its own; this one writes no more until it is started again`
+}

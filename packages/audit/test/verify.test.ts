@@ -1,0 +1,258 @@
+import t from 'tap'
+import fc from 'fast-check'
+import { createHash, generateKeyPairSync } from 'node:crypto'
+import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { audit, verifyAuditLog, verifyHead, type AuditHeads, type SignedHead } from '@marty/audit'
+import Fastify from 'fastify'
+import type { Test } from 'tap'
+import { event, logFile, PRODUCT, until } from './service.js'
+
+const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+const other = generateKeyPairSync('ed25519')
+
+/** A log of so many events, closed, in files of about four records when `rotated`. */
+async function written (t: Test, file: string, events: number, { rotated = false, heads }: { rotated?: boolean, heads?: Partial<AuditHeads> } = {}): Promise<string[]> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(audit, {
+    sink: { file, mode: 'sync', rotate: rotated ? { maxBytes: 3_200 } : false },
+    product: PRODUCT,
+    ...(heads === undefined ? {} : { heads: { key: privateKey, everyEvents: 3, ...heads } })
+  })
+  for (let i = 1; i <= events; i++) await app.audit.record(event({ action: `act.${i}` }))
+  await app.close()
+  return readFileSync(file, 'utf8').split('\n').slice(0, -1)
+}
+
+const headsOf = (file: string): SignedHead[] => readFileSync(`${file}.heads`, 'utf8').split('\n').slice(0, -1).map(line => JSON.parse(line) as SignedHead)
+
+/** A line with another content and a hash that is right for it, as somebody without a key can make it. */
+function resealed (line: string, change: (body: string) => string): string {
+  const body = change(line.replace(/,"hash":"[0-9a-f]{64}"\}$/, '}'))
+  const { prev } = JSON.parse(body) as { prev: string }
+  return `${body.slice(0, -1)},"hash":"${createHash('sha256').update(`${prev}\n${body}`).digest('hex')}"}`
+}
+
+t.test('what was done to a log is told, and where', async t => {
+  const file = logFile(t)
+  const lines = await written(t, file, 8)
+  t.match(await verifyAuditLog(file), { ok: true, records: 9, gaps: [], warnings: [], signedSeq: null, files: [file] })
+  const foreign = await written(t, logFile(t), 8)
+  const forged = resealed(lines[3]!, body => body.replace('alice', 'mallory'))
+  const cases: Array<[string, string[], object]> = [
+    ['edit', lines.with(3, lines[3]!.replace('alice', 'mallo')), { kind: 'edited', line: 4, seq: 4 }],
+    ['edit of the last', lines.with(-1, lines.at(-1)!.replace('success', 'failure')), { kind: 'edited', line: 9 }],
+    ['a hash replaced', lines.with(3, lines[3]!.replace(/"hash":"./, '"hash":"x')), { kind: 'edited', line: 4 }],
+    ['white space', lines.with(2, lines[2]!.replace('{', '{ ')), { kind: 'edited', line: 3 }],
+    ['a line made unreadable', lines.with(4, '#'.repeat(lines[4]!.length)), { kind: 'edited', line: 5, seq: null }],
+    ['edit with a new hash', lines.with(3, forged), { kind: 'edited', line: 4, seq: 4 }],
+    ['edit of the first', lines.with(0, lines[0]!.replace('alice', 'mallo')), { kind: 'edited', line: 1 }],
+    ['delete the first', lines.slice(1), { kind: 'deleted', line: 1, seq: 2 }],
+    ['delete one', lines.toSpliced(4, 1), { kind: 'deleted', line: 5, seq: 6 }],
+    ['delete the one before the last', lines.toSpliced(-2, 1), { kind: 'deleted', line: 8, seq: 9 }],
+    ['delete several', lines.toSpliced(2, 3), { kind: 'deleted', line: 3, seq: 6 }],
+    ['duplicate', lines.toSpliced(4, 0, lines[3]!), { kind: 'duplicated', line: 5, seq: 4 }],
+    ['duplicate further down', lines.toSpliced(7, 0, lines[1]!), { kind: 'duplicated', line: 8, seq: 2 }],
+    ['duplicate further up', lines.toSpliced(2, 0, lines[6]!), { kind: 'duplicated', line: 3, seq: 7 }],
+    ['duplicate at the top', lines.toSpliced(0, 0, lines[6]!), { kind: 'duplicated', line: 1, seq: 7 }],
+    ['insert a valid line of another log', lines.toSpliced(4, 0, foreign[4]!), { kind: 'inserted', line: 5, seq: 5 }],
+    ['insert one of another log at the top', lines.toSpliced(0, 0, foreign[0]!), { kind: 'inserted', line: 1, seq: 1 }],
+    ['insert one of a lower number', lines.toSpliced(4, 0, foreign[1]!), { kind: 'inserted', line: 5, seq: 2 }],
+    ['insert one made to fit', lines.toSpliced(3, 0, forged), { kind: 'inserted', line: 4, seq: 4 }],
+    ['insert one made to fit, after its place', lines.toSpliced(5, 0, forged), { kind: 'inserted', line: 6, seq: 4 }],
+    ['insert text', lines.toSpliced(4, 0, 'dear diary'), { kind: 'inserted', line: 5, seq: null }],
+    ['an empty line', lines.toSpliced(4, 0, ''), { kind: 'inserted', line: 5 }],
+    ['an empty line at the end', [...lines, ''], { kind: 'edited', line: 10 }],
+    ['replace by a valid line of another log', lines.with(4, foreign[4]!), { kind: 'edited', line: 5, seq: 5 }],
+    ['replace by one of a higher number', lines.with(4, foreign[6]!), { kind: 'edited', line: 5, seq: 7 }],
+    ['swap', lines.with(2, lines[5]!).with(5, lines[2]!), { kind: 'reordered', line: 3, seq: 6 }],
+    ['swap the first', lines.with(0, lines[1]!).with(1, lines[0]!), { kind: 'reordered', line: 1, seq: 2 }],
+    ['move to the end', [...lines.toSpliced(3, 1), lines[3]!], { kind: 'reordered', line: 4, seq: 5 }]
+  ]
+  for (const [what, changed, expected] of cases) {
+    writeFileSync(file, changed.join('\n') + '\n')
+    t.match(await verifyAuditLog(file), { ok: false, file, message: /Keep the log/, ...expected }, what)
+  }
+  writeFileSync(file, lines.slice(0, -3).join('\n') + '\n')
+  t.match(await verifyAuditLog(file), { ok: true, records: 6 }, 'a log cut off at the end is a shorter valid chain; only heads tell')
+  writeFileSync(file, lines.join('\n'))
+  t.match(await verifyAuditLog(file), { ok: true, records: 9, warnings: [] }, 'a record whose newline was lost is whole')
+  writeFileSync(file, `${lines.join('\n')}x`)
+  t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 9 }, 'a whole line with something behind it is no half-written one')
+  writeFileSync(file, `${lines.join('\n')}\ndear diary`)
+  t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 10 }, 'nor is something else')
+  await t.rejects(verifyAuditLog(join(dirname(file), 'missing.log')), { code: 'ENOENT' })
+})
+
+t.test('any change of any byte is found', async t => {
+  const file = logFile(t)
+  await written(t, file, 4)
+  const bytes = readFileSync(file)
+  await fc.assert(fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+    const changed = Buffer.from(bytes)
+    changed[at] = changed[at]! ^ change
+    writeFileSync(file, changed)
+    const line = bytes.subarray(0, at).filter(byte => byte === 0x0a).length + 1
+    const result = await verifyAuditLog(file)
+    return !result.ok && result.line === line && result.kind === 'edited'
+  }), { numRuns: 400 })
+})
+
+type Change = 'edit' | 'delete' | 'insert' | 'swap' | 'duplicate' | 'truncate'
+
+t.test('any single change of a log of several files is found, and the first bad record is the right one', async t => {
+  const file = logFile(t)
+  await written(t, file, 20, { rotated: true, heads: {} })
+  const foreign = await written(t, logFile(t), 20)
+  const folder = dirname(file)
+  const names = readdirSync(folder).filter(name => name.endsWith('.log')).sort((a, b) => a.length === b.length ? a.localeCompare(b) : b.length - a.length)
+  t.ok(names.length >= 4, names.join())
+  const whole = new Map(names.map(name => [name, readFileSync(join(folder, name), 'utf8')]))
+  const places = names.flatMap(name => whole.get(name)!.split('\n').slice(0, -1).map((text, index) => ({ name, line: index + 1, text })))
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, records: places.length, signedSeq: places.length, gaps: [] })
+
+  const kinds: Record<Change, string> = { edit: 'edited', delete: 'deleted', insert: 'inserted', swap: 'reordered', duplicate: 'duplicated', truncate: 'truncated' }
+  const run = async (change: Change, one: number, two: number): Promise<string | null> => {
+    const texts = places.map(({ text }) => text)
+    const [low, high] = one < two ? [one, two] : [two, one]
+    let bad = low
+    switch (change) {
+      case 'edit': texts[low] = texts[low]!.replace(/.(.{2})$/, 'z$1'); break
+      case 'delete': texts.splice(low, 1, ''); break
+      case 'insert': texts[low] = `${foreign[high]!}\n${texts[low]!}`; break
+      case 'swap': if (low === high) return null; [texts[low], texts[high]] = [texts[high]!, texts[low]!]; break
+      case 'duplicate': texts[high] = `${texts[high]!}\n${texts[low]!}`; bad = high; break
+      case 'truncate': texts.splice(low, texts.length, ...texts.slice(low).map(() => '')); break
+    }
+    for (const name of names) {
+      const text = places.flatMap((place, index) => place.name === name && texts[index] !== '' ? [`${texts[index]!}\n`] : []).join('')
+      if (text === '') rmSync(join(folder, name), { force: true })
+      else writeFileSync(join(folder, name), text)
+    }
+    if (change === 'truncate' && low === 0) return null
+    const result = await verifyAuditLog(file, { publicKey })
+    if (result.ok) return `${change} ${low} ${high} was not found`
+    // A record that is gone shows in the one after it, on its line.
+    const after = change === 'delete' && (low === places.length - 1 || places[low + 1]!.name !== places[low]!.name) ? places[low + 1] : places[bad]
+    const line = change === 'duplicate' ? after!.line + 1 : after?.line
+    const kind = change === 'delete' && low === places.length - 1 ? 'truncated' : kinds[change]
+    const place = change === 'truncate' || kind === 'truncated' ? result.seq === low + 1 : result.file === join(folder, after!.name) && result.line === line
+    // A record put before the first one, which is signed, contradicts the head before it breaks the chain.
+    const named = result.kind === kind || (change === 'insert' && low === 0 && result.kind === 'head-mismatch')
+    return named && place ? null : `${change} ${low} ${high}: ${JSON.stringify(result)}`
+  }
+  const change = fc.constantFrom<Change>('edit', 'delete', 'insert', 'swap', 'duplicate', 'truncate')
+  await fc.assert(fc.asyncProperty(change, fc.nat(places.length - 1), fc.nat(places.length - 1), async (what, one, two) => {
+    const problem = await run(what, one, two)
+    if (problem !== null) throw new Error(problem)
+  }), { numRuns: 300 })
+  for (const [name, text] of whole) writeFileSync(join(folder, name), text)
+  for (const name of names.slice(0, -1)) {
+    rmSync(join(folder, name))
+    t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'deleted', line: 1 }, `${name} deleted`)
+    writeFileSync(join(folder, name), whole.get(name)!)
+  }
+})
+
+t.test('a log cut off, set back or written anew contradicts its heads', async t => {
+  const kept: SignedHead[] = []
+  const file = logFile(t)
+  const lines = await written(t, file, 10, { heads: { onHead (head) { kept.push(head) } } })
+  const heads = headsOf(file)
+  t.strictSame(kept, heads, 'what is handed on is what is in the file')
+  t.strictSame(heads.map(({ seq }) => seq), [1, 4, 7, 10, 11], 'the first record at once, then every third, and the last')
+  t.ok(heads.every(head => verifyHead(head, publicKey)))
+  t.notOk(heads.some(head => verifyHead(head, other.publicKey)))
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 })
+  t.match(await verifyAuditLog(file, { publicKey: [other.publicKey, publicKey.export({ type: 'spki', format: 'pem' }) as string], heads: kept }), { ok: true, signedSeq: 11 })
+  t.match(await verifyAuditLog(file, { publicKey: privateKey }), { ok: true, signedSeq: 11 })
+  t.match(await verifyAuditLog(file), { ok: true, signedSeq: null }, 'without a key, nothing is proven')
+  await t.rejects(verifyAuditLog(file, { publicKey: generateKeyPairSync('x25519').publicKey }), { code: 'MARTY_AUDIT_OPT_INVALID' })
+
+  const cut = async (records: number): Promise<void> => { writeFileSync(file, lines.slice(0, records).map(line => `${line}\n`).join('')) }
+  for (const records of [1, 5, 10]) {
+    await cut(records)
+    t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'truncated', line: records + 1, seq: records + 1, records })
+    t.match(await verifyAuditLog(file), { ok: false, kind: 'truncated' }, 'heads count without a key too')
+  }
+  truncateSync(file, 100)
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'truncated', seq: 1 })
+  await cut(11)
+  rmSync(`${file}.heads`)
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'head-missing', file: `${file}.heads` })
+  t.match(await verifyAuditLog(file, { publicKey, heads: kept }), { ok: true, signedSeq: 11 }, 'heads that were kept elsewhere will do')
+  await cut(6)
+  t.match(await verifyAuditLog(file, { publicKey, heads: kept.toReversed() }), { ok: false, kind: 'truncated', seq: 7 })
+
+  const anew = logFile(t)
+  await written(t, anew, 10)
+  t.match(await verifyAuditLog(anew, { publicKey, headsFile: join(dirname(file), 'none'), heads: kept }), { ok: false, kind: 'head-mismatch', line: 1, seq: 1 })
+  t.match(await verifyAuditLog(anew, { publicKey, heads: kept.slice(2, 3) }), { ok: false, kind: 'head-mismatch', line: 7, seq: 7, message: /after record 0/ })
+})
+
+t.test('heads that the key did not sign are told', async t => {
+  const file = logFile(t)
+  await written(t, file, 10, { heads: {} })
+  const text = readFileSync(`${file}.heads`, 'utf8')
+  const heads = headsOf(file)
+  const of = (changed: Array<SignedHead | string>): string => changed.map(head => typeof head === 'string' ? head : JSON.stringify(head)).join('\n') + '\n'
+  const [first, second, third] = heads as [SignedHead, SignedHead, SignedHead]
+  const cases: Array<[string, string, object]> = [
+    ['another record', of([first, { ...second, seq: 5 }]), { kind: 'head-forged', line: 2, seq: 5 }],
+    ['another hash', of([first, { ...second, hash: first.hash }]), { kind: 'head-forged', line: 2 }],
+    ['another time', of([{ ...first, time: '2020-01-01T00:00:00.000Z' }]), { kind: 'head-forged', line: 1 }],
+    ['a key nobody knows', of([{ ...first, key_id: 'x' }]), { kind: 'head-forged', line: 1 }],
+    ['no signature', of([{ ...first, signature: '' }]), { kind: 'head-forged', line: 1 }],
+    ['no head', of([first, 'dear diary', third]), { kind: 'head-forged', line: 2, seq: null }],
+    ['no members', of([first, '{"seq":"1"}', third]), { kind: 'head-forged', line: 2, seq: null }],
+    ['an older one again', of([first, third, second]), { kind: 'head-mismatch', line: 3, seq: 4 }]
+  ]
+  for (const [what, changed, expected] of cases) {
+    writeFileSync(`${file}.heads`, changed)
+    t.match(await verifyAuditLog(file, { publicKey }), { ok: false, file: `${file}.heads`, ...expected }, what)
+  }
+  writeFileSync(`${file}.heads`, `${text}{"seq":12,"ha`)
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 }, 'a head that was being written is no head yet')
+  writeFileSync(`${file}.heads`, text)
+  t.match(await verifyAuditLog(file, { publicKey: other.publicKey }), { ok: false, kind: 'head-forged', line: 1 })
+  rmSync(`${file}.heads`)
+  appendFileSync(`${file}.heads`, '')
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'head-missing' })
+  rmSync(`${file}.heads`)
+  t.notOk(existsSync(`${file}.heads`))
+  await t.rejects(verifyAuditLog(file, { publicKey, headsFile: dirname(file) }), { code: 'EISDIR' })
+})
+
+t.test('a log is verified while it is written, rotated and pruned', async t => {
+  const file = logFile(t)
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(audit, { sink: { file, mode: 'async', rotate: { maxBytes: 30_000 } }, product: PRODUCT, heads: { key: privateKey, everyEvents: 10 } })
+  const controller = new AbortController()
+  const writing = (async () => {
+    while (!controller.signal.aborted) {
+      for (let i = 0; i < 3; i++) await app.audit.record(event())
+      await new Promise(resolve => setTimeout(resolve, 2))
+    }
+  })()
+  await until(() => existsSync(`${file}.heads`), 'the first head')
+  const results = []
+  for (let i = 0; i < 10; i++) results.push(await verifyAuditLog(file, { publicKey }))
+  controller.abort()
+  await writing
+  await app.close()
+  t.strictSame(results.filter(result => !result.ok), [])
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: true })
+})
+
+t.test('a line without an end does not fill the memory, and is named', async t => {
+  const file = logFile(t)
+  const lines = await written(t, file, 3)
+  const huge = 'x'.repeat(5_000_000)
+  writeFileSync(file, `${lines[0]!}\n${lines[1]!}\n${huge}`)
+  t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 3 })
+  writeFileSync(file, `${huge}\n${lines[1]!}\n`)
+  t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 1 })
+  await t.resolves(written(t, file, 1), 'a start does not read more of it than it has to')
+})
