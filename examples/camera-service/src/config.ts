@@ -59,7 +59,8 @@ export const configSchema = Type.Object({
       key_file: Type.String({ default: '', description: 'Private key, PEM.' })
     }, { additionalProperties: false, description: 'TLS of the HTTP and WebSocket port.' }),
     audit: Type.Object({
-      file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' })
+      file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' }),
+      keep_days: Type.Integer({ default: 365, minimum: 1, maximum: 36_500, description: 'Older files of the log are removed.' })
     }, { additionalProperties: false, description: 'Audit log.' })
   }, { additionalProperties: false, description: 'Who may do what, how often.' }),
   redis: Type.Object({

@@ -36,6 +36,10 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       ...(redis === null ? {} : { store: { redis: redis.client } })
     },
     headers: {},
-    audit: { sink: { file: settings.auditFile, mode: 'async' }, product: { name: 'camera-service', version } }
+    audit: {
+      sink: { file: settings.auditFile, mode: 'async', retention: { days: config.security.audit.keep_days } },
+      heads: { key: secrets.auditKey },
+      product: { name: 'camera-service', version }
+    }
   }
 }
