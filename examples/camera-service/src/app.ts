@@ -44,6 +44,9 @@ import { loadSecrets } from './secrets.js'
 import { readTls } from './tls.js'
 import { securityOptions } from './security-options.js'
 
+/** Events of the identity plugin after which a principal's stream grants are withdrawn. */
+const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
+
 /** A running camera service. */
 export interface CameraService {
   readonly app: FastifyInstance
@@ -191,8 +194,11 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     // Each call inside is limited for itself; who has used up an address's anonymous calls may still come in with a token.
     transportSecurity: { public: true, limits: false },
     authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
-    describePrincipal: principal => {
-      const session = principal.authenticatedBy === 'session' ? null : app.sessions?.create(principal)
+    describePrincipal: async principal => {
+      // Without a session the caller is signed in all the same, and has to bring the credential again after a reload.
+      const session = principal.authenticatedBy === 'session'
+        ? null
+        : await app.sessions?.create(principal).catch((error: unknown) => { log.warn({ err: error }, 'no session could be made'); return null })
       return {
         authenticated: true,
         role: principal.roles[0] ?? null,
@@ -204,6 +210,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     }
   })
   const events = createEvents(app)
+  // Who signs out takes the stream addresses along.
+  app.guard.addSink(event => { if (SIGN_OUTS.has(event.action)) authority.revokeReads(event.principal.id) })
   const parts: ApiParts = {
     cameras,
     library,

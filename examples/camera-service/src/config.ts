@@ -33,11 +33,17 @@ export const configSchema = Type.Object({
       issuer: Type.String({ default: 'camera-service', minLength: 1, description: 'iss of the tokens.' }),
       audience: Type.String({ default: 'camera-service', minLength: 1, description: 'aud of the tokens.' }),
       secret_key: Type.String({ default: '', secret: true, description: 'HS256 key, at least 32 bytes. Empty: made on the first start and kept in data_dir.' }),
-      expiry_minutes: Type.Integer({ default: 15, minimum: 1, maximum: 1440, description: 'Lifetime of a token unless its maker asks for another.' })
+      signing_keys_file: Type.String({ default: '', description: 'Signing keys that rotate, made by "marty keys rotate-signing". Empty: secret_key signs.' }),
+      expiry_minutes: Type.Integer({ default: 15, minimum: 1, maximum: 1440, description: 'Lifetime of a token unless its maker asks for another.' }),
+      refresh_days: Type.Integer({ default: 7, minimum: 0, maximum: 90, description: 'How long a refresh token lives unused; 0 for none.' })
     }, { additionalProperties: false, description: 'JSON Web Tokens.' }),
     api_keys: Type.Object({
       storage_file: Type.String({ default: '', description: 'API keys. Empty: api-keys.json in data_dir.' })
     }, { additionalProperties: false, description: 'API keys.' }),
+    sessions: Type.Object({
+      idle_minutes: Type.Integer({ default: 30, minimum: 1, maximum: 43_200, description: 'A session nobody uses ends after this.' }),
+      max_hours: Type.Integer({ default: 12, minimum: 1, maximum: 8_760, description: 'A session ends after this, however busy.' })
+    }, { additionalProperties: false, description: 'Sessions of the page and of other browsers.' }),
     rate_limiting: Type.Object({
       requests_per_minute: Type.Object({
         default: Type.Integer({ default: 60, minimum: 1, description: 'Callers without a role named here, by address.' }),
@@ -53,11 +59,12 @@ export const configSchema = Type.Object({
       key_file: Type.String({ default: '', description: 'Private key, PEM.' })
     }, { additionalProperties: false, description: 'TLS of the HTTP and WebSocket port.' }),
     audit: Type.Object({
-      file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' })
+      file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' }),
+      keep_days: Type.Integer({ default: 365, minimum: 1, maximum: 36_500, description: 'Older files of the log are removed.' })
     }, { additionalProperties: false, description: 'Audit log.' })
   }, { additionalProperties: false, description: 'Who may do what, how often.' }),
   redis: Type.Object({
-    url: Type.String({ default: '', secret: true, description: 'redis:// or rediss:// URL. Empty: limits are kept in memory.' })
+    url: Type.String({ default: '', secret: true, description: 'redis:// or rediss:// URL, for several instances. Empty: limits, sessions and revocations are kept in memory.' })
   }, { additionalProperties: false, description: 'Shared state of several instances.' }),
   mediamtx: Type.Object({
     binary: Type.String({ default: '', description: 'The MediaMTX program. Empty: MEDIAMTX_BIN, then the search path, then the one setup got.' }),

@@ -1,13 +1,13 @@
-import { openFileApiKeyStore, type ApiKeyOptions, type TokenOptions } from '@marty/auth'
+import { openFileApiKeyStore, openSigningKeys, type ApiKeyOptions, type TokenOptions } from '@marty/auth'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
 /** How the service's tokens are made and checked; the token command and the service must agree. */
-export function tokenOptions ({ config: { security: { jwt } } }: Settings, secrets: Secrets): TokenOptions {
+export function tokenOptions ({ config: { security: { jwt } }, signingKeysFile }: Settings, secrets: Secrets): TokenOptions {
   return {
     issuer: jwt.issuer,
     audience: jwt.audience,
-    keys: { signing: { kid: 'camera-service', algorithm: 'HS256', secret: secrets.jwt } },
+    keys: signingKeysFile === null ? { signing: { kid: 'camera-service', algorithm: 'HS256', secret: secrets.jwt } } : openSigningKeys(signingKeysFile),
     accessTokenTtlSeconds: jwt.expiry_minutes * 60
   }
 }

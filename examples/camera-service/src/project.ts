@@ -24,6 +24,8 @@ export interface Settings {
   readonly snapshots: string
   readonly policyFile: string
   readonly apiKeysFile: string
+  /** Null when `secret_key` signs. */
+  readonly signingKeysFile: string | null
   readonly auditFile: string
   /** Where programs are looked for: the configured MediaMTX and the search path. */
   readonly mediamtxBinary: string
@@ -46,6 +48,7 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
     snapshots: inData(config.snapshots.folder, 'snapshots'),
     policyFile: config.security.policy_file === '' ? shipped.policy : resolve(projectRoot, config.security.policy_file),
     apiKeysFile: inData(config.security.api_keys.storage_file, 'api-keys.json'),
+    signingKeysFile: config.security.jwt.signing_keys_file === '' ? null : resolve(projectRoot, config.security.jwt.signing_keys_file),
     auditFile: inData(config.security.audit.file, 'audit.log'),
     mediamtxBinary: config.mediamtx.binary !== '' ? config.mediamtx.binary : environment('MEDIAMTX_BIN') ?? '',
     searchPath: environment('PATH') ?? ''

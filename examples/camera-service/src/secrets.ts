@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
 import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -8,6 +8,10 @@ export interface Secrets {
   readonly jwt: Buffer
   /** Key with which API keys are hashed before they are stored. */
   readonly apiKeyPepper: Buffer
+  /** Key from which refresh tokens are derived. */
+  readonly refresh: Buffer
+  /** Signs how far the audit log has got (Ed25519). Its public half lies beside it, for `marty audit verify`. */
+  readonly auditKey: KeyObject
 }
 
 const BYTES = 48
@@ -21,17 +25,34 @@ export async function loadSecrets (dataDir: string, configuredJwt: string): Prom
   await mkdir(folder, { recursive: true, mode: 0o700 })
   await chmod(folder, 0o700)
   return {
+    auditKey: await auditKey(folder),
     jwt: configuredJwt !== '' ? Buffer.from(configuredJwt) : await secret(join(folder, 'jwt.key')),
-    apiKeyPepper: await secret(join(folder, 'api-key-pepper.key'))
+    apiKeyPepper: await secret(join(folder, 'api-key-pepper.key')),
+    // Instances that share their tokens share this too.
+    refresh: configuredJwt !== '' ? createHmac('sha256', configuredJwt).update('refresh tokens').digest() : await secret(join(folder, 'refresh.key'))
   }
 }
 
+async function auditKey (folder: string): Promise<KeyObject> {
+  const pem = await kept(join(folder, 'audit-heads.key.pem'), () => generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)
+  const key = createPrivateKey(pem)
+  await kept(join(folder, 'audit-heads.pub.pem'), () => createPublicKey(key).export({ type: 'spki', format: 'pem' }) as string)
+  return key
+}
+
 async function secret (file: string): Promise<Buffer> {
+  const bytes = Buffer.from((await kept(file, () => randomBytes(BYTES).toString('base64url') + '\n')).trim(), 'base64url')
+  if (bytes.length < 32) throw new Error(`${file} is damaged: remove it to have a new secret made; tokens made with the old one end`)
+  return bytes
+}
+
+/** The text of a file, which is made when there is none. */
+async function kept (file: string, make: () => string): Promise<string> {
   const existing = await read(file)
   if (existing !== null) return existing
   const fresh = `${file}.${randomBytes(6).toString('hex')}`
   try {
-    await writeFile(fresh, randomBytes(BYTES).toString('base64url') + '\n', { mode: 0o600, flag: 'wx', flush: true })
+    await writeFile(fresh, make(), { mode: 0o600, flag: 'wx', flush: true })
     // link, unlike rename, does not replace what another process has put there in the meantime.
     await link(fresh, file).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') throw error })
   } finally {
@@ -42,15 +63,11 @@ async function secret (file: string): Promise<Buffer> {
   return made
 }
 
-async function read (file: string): Promise<Buffer | null> {
-  let text: string
+async function read (file: string): Promise<string | null> {
   try {
-    text = await readFile(file, 'utf8')
+    return await readFile(file, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
-  const bytes = Buffer.from(text.trim(), 'base64url')
-  if (bytes.length < 32) throw new Error(`${file} is damaged: remove it to have a new secret made; tokens made with the old one end`)
-  return bytes
 }

@@ -8,17 +8,21 @@ import type { Secrets } from './secrets.js'
 
 const { version } = JSON.parse(readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
 const MINUTE_MS = 60_000
+const DAY_SECONDS = 86_400
 
 /** What `camera-service.yaml` means for the plugins. */
 export function securityOptions (settings: Settings, secrets: Secrets, redis: RedisConnection | null): SecurityOptions {
   const { config } = settings
+  const { jwt, sessions } = config.security
   const { requests_per_minute: perMinute, failed_logins_per_5_minutes: failedLogins } = config.security.rate_limiting
   return {
     environment: config.environment,
     auth: {
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
-      sessions: {},
+      sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600 },
+      refresh: jwt.refresh_days === 0 ? false : { secret: secrets.refresh, idleSeconds: jwt.refresh_days * DAY_SECONDS, absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS },
+      ...(redis === null ? {} : { store: { redis: redis.client } }),
       routes: true
     },
     rbac: { policyFile: settings.policyFile },
@@ -32,6 +36,10 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       ...(redis === null ? {} : { store: { redis: redis.client } })
     },
     headers: {},
-    audit: { sink: { file: settings.auditFile, mode: 'async' }, product: { name: 'camera-service', version } }
+    audit: {
+      sink: { file: settings.auditFile, mode: 'async', retention: { days: config.security.audit.keep_days } },
+      heads: { key: secrets.auditKey },
+      product: { name: 'camera-service', version }
+    }
   }
 }

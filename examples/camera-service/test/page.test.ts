@@ -76,7 +76,8 @@ t.test('an operator signs in, sees the picture move, takes a snapshot and record
 
 t.test('a viewer sees the picture and is offered nothing that would be refused', async t => {
   const page = await open()
-  await signIn(page, await service.token('viewer'))
+  const token = await service.token('viewer')
+  await signIn(page, token)
   await page.getByTestId('camera-card').waitFor()
   for (const button of ['snapshot-button', 'record-button']) {
     const found = page.getByTestId(button)
@@ -85,6 +86,10 @@ t.test('a viewer sees the picture and is offered nothing that would be refused',
   await page.getByTestId('sign-out').click()
   await page.getByTestId('token-input').waitFor()
   t.equal(await page.getByTestId('camera-card').count(), 0)
+  await eventually(async () => {
+    const { status } = await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/auth/me`, { headers: { authorization: `Bearer ${token}` } })
+    if (status !== 401) throw new Error('the token still works after signing out')
+  })
   await page.close()
 })
 

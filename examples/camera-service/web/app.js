@@ -84,6 +84,7 @@ async function renew () {
 
 /** @param {string} reason shown where to sign in; empty when it was wanted */
 function signOut (reason) {
+  if (reason === '') void session.end()
   client?.close()
   client = null
   wall?.close()

@@ -67,6 +67,12 @@ export class Session {
     return this.account?.permissions.includes(permission) ?? false
   }
 
+  /** Ends the session and the token on the server too: whoever copied one has nothing. An API key is not ended by that. */
+  async end () {
+    const credentials = [this.#sessionId, this.#token].filter(credential => credential !== null)
+    await Promise.allSettled(credentials.map(credential => fetch('/auth/logout', { method: 'POST', headers: { authorization: `Bearer ${credential}` }, keepalive: true })))
+  }
+
   clear () {
     this.#token = null
     this.account = null

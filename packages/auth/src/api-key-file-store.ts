@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { KEY_ID } from './api-key-format.js'
 import type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
 import { ApiKeyStoreInvalid } from './errors.js'
+import { withFileLock } from './file-lock.js'
 
 interface Snapshot {
   /** Identity of the file it was read from; null for a file that is not there yet. */
@@ -17,8 +18,9 @@ const RECHECK_MS = 500
 
 /**
  * Keeps API keys in one JSON file, mode 0600. A change replaces the whole file atomically and is on disk when it
- * settles; writers of one process take turns. Changes by other processes are seen within half a second.
- * A damaged file is an error (`MARTY_AUTH_KEY_STORE_INVALID`), never an empty store.
+ * settles; writers take turns, of this process and of others. Changes by other processes are seen within half a second.
+ * A damaged file, or one that others than its owner and group may read, is an error (`MARTY_AUTH_KEY_STORE_INVALID`), never
+ * an empty store. When keys were last used stands in a file beside it, `.used`, which may be lost without harm.
  */
 export function openFileApiKeyStore (file: string): ApiKeyStore {
   const path = resolve(file)
@@ -36,14 +38,14 @@ export function openFileApiKeyStore (file: string): ApiKeyStore {
   }
 
   const change = async (edit: (records: Map<string, ApiKeyRecord>) => boolean): Promise<boolean> => {
-    const mine = turn.then(async () => {
+    const mine = turn.then(async () => await locked(path, async assertHeld => {
       const records = new Map(read(path).records)
       if (!edit(records)) return false
-      await write(path, records)
+      await write(path, { version: 1, keys: [...records.values()] }, assertHeld)
       snapshot = read(path)
       checkedAt = Date.now()
       return true
-    })
+    }))
     turn = mine.catch(() => {})
     return await mine
   }
@@ -56,7 +58,19 @@ export function openFileApiKeyStore (file: string): ApiKeyStore {
       records.set(record.keyId, record)
       return true
     }),
-    delete: async keyId => await change(records => records.delete(keyId))
+    delete: async keyId => await change(records => records.delete(keyId)),
+    async touch (used) {
+      const mine = turn.then(async () => {
+        await locked(path, async assertHeld => {
+          const known = current()
+          const times = new Map([...await readUsed(path), ...used])
+          await write(`${path}.used`, Object.fromEntries([...times].filter(([keyId]) => known.has(keyId))), assertHeld)
+        })
+      })
+      turn = mine.catch(() => {})
+      await mine
+    },
+    lastUsed: async () => await readUsed(path)
   }
 }
 
@@ -72,8 +86,10 @@ function read (path: string): Snapshot {
     // Before reading: a file replaced in between is read again at the next look.
     stamp = stampOf(path)
     if (stamp === null) return { stamp, records: new Map() }
+    if ((statSync(path).mode & 0o027) !== 0) throw new ApiKeyStoreInvalid('The API key file may be read by others, or written by its group: chmod 600 it, and think of its keys as known')
     text = readFileSync(path, 'utf8')
   } catch (cause) {
+    if (cause instanceof ApiKeyStoreInvalid) throw cause
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { stamp: null, records: new Map() }
     throw new ApiKeyStoreInvalid({ message: `The API key file cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause })
   }
@@ -95,18 +111,33 @@ function read (path: string): Snapshot {
   return { stamp, records }
 }
 
-async function write (path: string, records: ReadonlyMap<string, ApiKeyRecord>): Promise<void> {
-  const folder = dirname(path)
-  const temporary = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(6).toString('hex')}.tmp`)
+/** One writer at a time, of whichever process. */
+async function locked<T> (path: string, work: (assertHeld: () => void) => Promise<T>): Promise<T> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    return await withFileLock(`${path}.lock`, work)
+  } catch (cause) {
+    if (cause instanceof ApiKeyStoreInvalid) throw cause
+    const { code } = cause as NodeJS.ErrnoException
+    throw new ApiKeyStoreInvalid({ message: `The API key file cannot be written (${code === 'EEXIST' ? 'another process holds its lock' : code ?? 'unknown error'})`, cause })
+  }
+}
+
+async function write (path: string, document: object, assertHeld: () => void): Promise<void> {
+  const folder = dirname(path)
+  const begin = `.${basename(path)}.`
+  // Whoever was killed while writing left this behind; nobody else writes now.
+  for (const name of await readdir(folder)) if (name.startsWith(begin) && name.endsWith('.tmp')) await rm(join(folder, name), { force: true })
+  const temporary = join(folder, `${begin}${randomBytes(6).toString('hex')}.tmp`)
+  try {
     const file = await open(temporary, 'wx', 0o600)
     try {
-      await file.writeFile(JSON.stringify({ version: 1, keys: [...records.values()] }, null, 2) + '\n')
+      await file.writeFile(JSON.stringify(document, null, 2) + '\n')
       await file.sync()
     } finally {
       await file.close()
     }
+    assertHeld()
     await rename(temporary, path)
     // The new name is durable only once its folder is.
     const directory = await open(folder, 'r')
@@ -117,7 +148,17 @@ async function write (path: string, records: ReadonlyMap<string, ApiKeyRecord>):
     }
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {})
-    throw new ApiKeyStoreInvalid({ message: `The API key file cannot be written (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause })
+    throw cause
+  }
+}
+
+/** What cannot be read is not known: nothing depends on it. */
+async function readUsed (path: string): Promise<ReadonlyMap<string, number>> {
+  try {
+    const document = JSON.parse(await readFile(`${path}.used`, 'utf8')) as Record<string, unknown>
+    return new Map(Object.entries(document).filter((pair): pair is [string, number] => KEY_ID.test(pair[0]) && Number.isSafeInteger(pair[1])))
+  } catch {
+    return new Map()
   }
 }
 
@@ -125,7 +166,7 @@ function isRecord (value: unknown): value is ApiKeyRecord {
   if (typeof value !== 'object' || value === null) return false
   const record = value as Partial<Record<keyof ApiKeyRecord, unknown>>
   return typeof record.keyId === 'string' && KEY_ID.test(record.keyId) && typeof record.name === 'string' &&
-    isTexts(record.roles) && isTexts(record.scopes) && Number.isSafeInteger(record.createdAt) && Number.isSafeInteger(record.expiresAt) &&
+    isTexts(record.roles) && isTexts(record.scopes) && (record.cidrs === undefined || isTexts(record.cidrs)) && Number.isSafeInteger(record.createdAt) && Number.isSafeInteger(record.expiresAt) &&
     (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) && Number.isSafeInteger(record.version) &&
     Array.isArray(record.secrets) && record.secrets.every(isSecret)
 }
@@ -133,7 +174,7 @@ function isRecord (value: unknown): value is ApiKeyRecord {
 function isSecret (value: unknown): value is ApiKeySecret {
   if (typeof value !== 'object' || value === null) return false
   const secret = value as Partial<Record<keyof ApiKeySecret, unknown>>
-  return typeof secret.id === 'string' && secret.algorithm === 'bcrypt' && typeof secret.hash === 'string' && typeof secret.pepperId === 'string' &&
+  return typeof secret.id === 'string' && (secret.algorithm === 'bcrypt' || secret.algorithm === 'hmac-sha256') && typeof secret.hash === 'string' && typeof secret.pepperId === 'string' &&
     Number.isSafeInteger(secret.createdAt) && Number.isSafeInteger(secret.expiresAt)
 }
 

@@ -3,6 +3,7 @@ import type { ApiKeyRecord, ApiKeyStore } from './api-key-store.js'
 /** Keeps API keys in this process, for tests and throw-away services. */
 export function createMemoryApiKeyStore (): ApiKeyStore {
   const records = new Map<string, ApiKeyRecord>()
+  const usedAt = new Map<string, number>()
   return {
     get: keyId => records.get(keyId) ?? null,
     list: async () => [...records.values()],
@@ -11,6 +12,11 @@ export function createMemoryApiKeyStore (): ApiKeyStore {
       records.set(record.keyId, Object.freeze(structuredClone(record)))
       return true
     },
-    delete: async keyId => records.delete(keyId)
+    async delete (keyId) {
+      usedAt.delete(keyId)
+      return records.delete(keyId)
+    },
+    async touch (used) { for (const [keyId, time] of used) if (records.has(keyId)) usedAt.set(keyId, time) },
+    lastUsed: async () => usedAt
   }
 }

@@ -11,6 +11,10 @@ export interface ApiKeyOptions {
   readonly environment: string
   /** Secret of at least 32 bytes, kept apart from the store. A string counts as its UTF-8 bytes. */
   readonly pepper: Buffer | string
+  /** Peppers that keys were made with earlier; a key that is used is hashed anew with `pepper`. @default [] */
+  readonly previousPeppers?: ReadonlyArray<Buffer | string>
+  /** How new secrets are kept. A slow hash adds nothing to 256 random bits but the name. @default 'bcrypt' */
+  readonly hash?: 'bcrypt' | 'hmac-sha256'
   /** From 8 to 14. @default 10 */
   readonly bcryptCost?: number
   /** How much hashing may run and wait at once. */
@@ -21,15 +25,16 @@ export interface ResolvedApiKeyOptions {
   readonly store: ApiKeyStore
   readonly prefix: string
   readonly environment: string
-  readonly pepper: Buffer
+  readonly peppers: readonly Buffer[]
+  readonly hash: 'bcrypt' | 'hmac-sha256'
   readonly bcryptCost: number
   readonly hashing: HashGateLimits
 }
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOptions {
-  const { store, prefix, environment, pepper, hashing = {} } = options ?? {}
-  if (typeof store?.get !== 'function' || typeof store.put !== 'function' || typeof store.list !== 'function' || typeof store.delete !== 'function') {
+  const { store, prefix, environment, pepper, previousPeppers = [], hash = 'bcrypt', hashing = {} } = options ?? {}
+  if ((['get', 'put', 'list', 'delete', 'touch', 'lastUsed'] as const).some(name => typeof store?.[name] !== 'function')) {
     throw new AuthOptionInvalid('auth option "apiKeys.store" must be an ApiKeyStore, for example openFileApiKeyStore(file)')
   }
   if (typeof prefix !== 'string' || !/^[a-z][a-z0-9]{1,15}$/.test(prefix) || prefix === 'ses') {
@@ -38,9 +43,16 @@ export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOpt
   if (typeof environment !== 'string' || !/^[a-z][a-z0-9]{0,15}$/.test(environment)) {
     throw new AuthOptionInvalid('auth option "apiKeys.environment" must be 1 to 16 of a-z 0-9, a letter first')
   }
-  if (typeof pepper !== 'string' && !Buffer.isBuffer(pepper)) throw new AuthOptionInvalid('auth option "apiKeys.pepper" must be a string or a Buffer')
-  const bytes = Buffer.from(pepper as string)
-  if (bytes.length < 32) throw new AuthOptionInvalid(`auth option "apiKeys.pepper" has ${bytes.length} bytes and needs at least 32; make one with: openssl rand -base64 48`)
+  if (!Array.isArray(previousPeppers)) throw new AuthOptionInvalid('auth option "apiKeys.previousPeppers" must be a list')
+  const peppers = [pepperOption('pepper', pepper), ...previousPeppers.map((one, index) => pepperOption(`previousPeppers[${index}]`, one))]
+  if (hash !== 'bcrypt' && hash !== 'hmac-sha256') throw new AuthOptionInvalid('auth option "apiKeys.hash" must be "bcrypt" or "hmac-sha256"')
   for (const field of ['concurrency', 'queue', 'laneQueue'] as const) integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
-  return Object.freeze({ store, prefix, environment, pepper: bytes, bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10), hashing })
+  return Object.freeze({ store, prefix, environment, peppers, hash, bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10), hashing })
+}
+
+function pepperOption (field: string, pepper: unknown): Buffer {
+  if (typeof pepper !== 'string' && !Buffer.isBuffer(pepper)) throw new AuthOptionInvalid(`auth option "apiKeys.${field}" must be a string or a Buffer`)
+  const bytes = Buffer.from(pepper as string)
+  if (bytes.length < 32) throw new AuthOptionInvalid(`auth option "apiKeys.${field}" has ${bytes.length} bytes and needs at least 32; make one with: openssl rand -base64 48`)
+  return bytes
 }

@@ -1,7 +1,7 @@
 /** One secret of a key. A key has two while it is being rotated. */
 export interface ApiKeySecret {
   readonly id: string
-  readonly algorithm: 'bcrypt'
+  readonly algorithm: 'bcrypt' | 'hmac-sha256'
   readonly hash: string
   /** Which pepper the hash was made with. */
   readonly pepperId: string
@@ -16,6 +16,8 @@ export interface ApiKeyRecord {
   readonly name: string
   readonly roles: readonly string[]
   readonly scopes: readonly string[]
+  /** Networks the key may be used from; from anywhere when there is none. */
+  readonly cidrs?: readonly string[]
   readonly createdAt: number
   readonly expiresAt: number
   readonly revokedAt: number | null
@@ -37,4 +39,8 @@ export interface ApiKeyStore {
   put (record: ApiKeyRecord, expectedVersion: number | null): Promise<boolean>
   /** False when there was none. */
   delete (keyId: string): Promise<boolean>
+  /** Remembers when keys were last used, apart from the records: it is no change of a key. */
+  touch (used: ReadonlyMap<string, number>): Promise<void>
+  /** When keys were last used, as far as that is remembered. */
+  lastUsed (): Promise<ReadonlyMap<string, number>>
 }

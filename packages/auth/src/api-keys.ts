@@ -1,11 +1,15 @@
-import { CredentialInvalid, invalidCredential, type MartyError, type Principal } from '@marty/core'
+import type { Principal } from '@marty/core'
 import { createHmac, randomBytes } from 'node:crypto'
 import { createApiKeyFormat } from './api-key-format.js'
 import { createApiKeyHasher } from './api-key-hash.js'
 import { resolveApiKeyOptions, type ApiKeyOptions } from './api-key-options.js'
+import { readNetworks, type Networks } from './api-key-networks.js'
 import type { ApiKeyRecord, ApiKeySecret } from './api-key-store.js'
 import { ApiKeyConflict, ApiKeyNotFound, CredentialRequestInvalid } from './errors.js'
 import { createHashGate } from './hash-gate.js'
+import type { Lockout } from './lockout.js'
+import { refused } from './refused.js'
+import { createUses } from './api-key-uses.js'
 import { randomBase62 } from './base62.js'
 import { createVerifiedCache } from './verified-cache.js'
 
@@ -15,6 +19,8 @@ export interface ApiKeyRequest {
   readonly roles: readonly string[]
   /** @default [] */
   readonly scopes?: readonly string[]
+  /** Networks the key may be used from, such as `192.0.2.0/24` or `2001:db8::/32`. @default [], from anywhere */
+  readonly cidrs?: readonly string[]
   /** Every key ends: from 1 second to 365 days. Seconds. */
   readonly expiresInSeconds: number
 }
@@ -27,7 +33,10 @@ export interface ApiKeyInfo {
   readonly scopes: readonly string[]
   readonly createdAt: number
   readonly expiresAt: number
+  readonly cidrs: readonly string[]
   readonly revokedAt: number | null
+  /** To the minute; null for never, as far as that is remembered. */
+  readonly lastUsedAt: number | null
   /** Secrets that are valid now: two during a rotation. */
   readonly activeSecrets: number
 }
@@ -48,37 +57,69 @@ export interface ApiKeys {
   rotate (keyId: string, options?: { readonly overlapSeconds?: number }): Promise<IssuedApiKey>
   /** Refuses the key from now on. Revoking twice is fine. Throws `MARTY_AUTH_KEY_NOT_FOUND`. */
   revoke (keyId: string): Promise<void>
-  /** Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong, and `MARTY_AUTH_BUSY` under a flood. */
-  verify (token: string): Principal | Promise<Principal>
+  /** Removes keys that were revoked or had expired this long ago, and tells which. Seconds. @default { olderThanSeconds: 0 } */
+  prune (options?: { readonly olderThanSeconds?: number }): Promise<readonly ApiKeyInfo[]>
+  /**
+   * Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong, `MARTY_AUTH_LOCKED` after too many wrong secrets for the key
+   * from the address, and `MARTY_AUTH_BUSY` under a flood.
+   */
+  verify (token: string, from?: CallerPlace): Principal | Promise<Principal>
   /** Whether the key and secret a principal came with are still valid. */
   isAlive (principal: Principal): boolean | Promise<boolean>
+  /** Whether a key may still be used, by its id. */
+  isUsable (keyId: string): boolean | Promise<boolean>
   /** Whether a token looks like a key of this service, by its beginning alone. */
   accepts (token: string): boolean
+  /** How many keys were made with a pepper that is not known: they are refused until it is given again. */
+  withUnknownPepper (): Promise<number>
+  /** Writes down when keys were last used. */
+  close (): Promise<void>
+}
+
+/** Where a key comes from. */
+export interface CallerPlace {
+  readonly address: string | null
+  readonly requestId?: string
+}
+
+/** Who is told of, and asked about, what happens to keys. */
+export interface ApiKeyHooks {
+  /** Slows wrong secrets down, by key id and address. */
+  readonly lockout?: Pick<Lockout, 'check' | 'fail' | 'succeed'>
+  /** A secret has been verified, not just remembered. */
+  readonly onVerified?: (principal: Principal, from: CallerPlace) => void
+  /** A secret is used that a rotation has replaced; at most once a minute for each key. */
+  readonly onOldSecret?: (keyId: string) => void
+  /** Something failed beside the request that caused it. */
+  readonly onProblem?: (error: unknown) => void
 }
 
 const DAY = 86_400
+const NOWHERE: CallerPlace = Object.freeze({ address: null })
+const ALONE: Pick<Lockout, 'check' | 'fail' | 'succeed'> = { check () {}, fail () {}, succeed () {} }
 
 /**
  * Makes, checks and ends API keys; needs no Fastify.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
-export function createApiKeys (options: ApiKeyOptions): ApiKeys {
-  const { store, prefix, environment, pepper, bcryptCost, hashing } = resolveApiKeyOptions(options)
+export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}): ApiKeys {
+  const { store, prefix, environment, peppers, hash, bcryptCost, hashing } = resolveApiKeyOptions(options)
+  const { lockout = ALONE, onVerified, onOldSecret, onProblem } = hooks
   const format = createApiKeyFormat(prefix, environment)
-  const hasher = createApiKeyHasher(pepper, bcryptCost)
+  const hasher = createApiKeyHasher(peppers, hash, bcryptCost)
   const gate = createHashGate(hashing)
   const cache = createVerifiedCache({ maxEntries: 10_000, ttlMs: 60_000 })
   const inFlight = new Map<string, Promise<Principal>>()
   const processKey = randomBytes(32)
+  const uses = createUses(store, onProblem)
+  const networks = new WeakMap<ApiKeyRecord, Networks>()
 
   async function newSecret (expiresAt: number, keyId?: string): Promise<{ token: string, keyId: string, secret: ApiKeySecret }> {
     const generated = format.generate(keyId)
     const secret: ApiKeySecret = {
       id: randomBase62(8),
-      algorithm: 'bcrypt',
-      hash: await hasher.hash(generated.secret),
-      pepperId: hasher.pepperId,
+      ...await hasher.hash(generated.secret),
       createdAt: Date.now(),
       expiresAt
     }
@@ -97,43 +138,86 @@ export function createApiKeys (options: ApiKeyOptions): ApiKeys {
     return next
   }
 
-  /** The slow way: one bcrypt per active secret, in turn behind the gate. */
-  async function check (record: ApiKeyRecord, secret: string, cacheKey: string): Promise<Principal> {
-    const found = await gate.run(record.keyId, async () => {
-      for (const candidate of activeSecrets(record)) {
-        if (candidate.pepperId === hasher.pepperId && await hasher.matches(secret, candidate.hash)) return candidate
-      }
+  /** The slow way: one hash per active secret, in turn behind the gate. Who is known is spared what strangers cause. */
+  async function check (record: ApiKeyRecord, secret: string, cacheKey: string, from: CallerPlace, isKnown: boolean): Promise<Principal> {
+    const { keyId } = record
+    const { address } = from
+    const isSlow = record.secrets.some(({ algorithm }) => algorithm === 'bcrypt')
+    const match = async (): Promise<ApiKeySecret | null> => {
+      // Others may have failed while this one waited for its turn.
+      if (!isKnown) await lockout.check(keyId, address)
+      for (const candidate of activeSecrets(record)) if (await hasher.matches(secret, candidate)) return candidate
       return null
-    })
-    if (found === null) throw refused()
+    }
+    if (!isKnown && isSlow) await lockout.check(keyId, address)
+    const found = isSlow ? await gate.run(isKnown ? `${keyId} known` : keyId, match, isKnown) : await match()
+    if (found === null) {
+      await lockout.fail(keyId, address)
+      throw refused()
+    }
+    if (!isKnown) await lockout.succeed(keyId, address)
     // Revoked or rotated away while it was hashed.
-    const now = await store.get(record.keyId)
+    const now = await store.get(keyId)
     if (now === null || !isActive(now, found.id)) throw refused()
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
-    return principalOf(now, found)
+    if (!hasher.isCurrent(found)) void hashAnew(now, found, secret)
+    const principal = principalOf(now, found)
+    onVerified?.(principal, from)
+    return used(principal, now, found)
   }
 
-  const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string): Principal | Promise<Principal> => {
-    if (record === null || !isUsable(record)) throw refused()
+  /** After a change of pepper or algorithm. Whoever changed the key meanwhile goes first; the next use tries again. */
+  async function hashAnew (record: ApiKeyRecord, old: ApiKeySecret, secret: string): Promise<void> {
+    try {
+      const hashed = await hasher.hash(secret)
+      await store.put({ ...record, version: record.version + 1, secrets: record.secrets.map(one => one.id === old.id ? { ...one, ...hashed } : one) }, record.version)
+    } catch (error) {
+      onProblem?.(error)
+    }
+  }
+
+  function used (principal: Principal, record: ApiKeyRecord, secret: ApiKeySecret): Principal {
+    const isFirst = uses.note(record.keyId)
+    if (isFirst && secret.id !== record.secrets[0]!.id) onOldSecret?.(record.keyId)
+    return principal
+  }
+
+  function mayComeFrom (record: ApiKeyRecord, address: string | null): boolean {
+    if (record.cidrs === undefined || record.cidrs.length === 0) return true
+    let inside = networks.get(record)
+    // A list that cannot be read lets nobody in.
+    if (inside === undefined) networks.set(record, inside = readNetworks(record.cidrs) ?? (() => false))
+    return inside(address)
+  }
+
+  const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, from: CallerPlace): Principal | Promise<Principal> => {
+    const { address } = from
+    if (record === null || !isUsable(record) || !mayComeFrom(record, address)) throw refused()
     const cacheKey = createHmac('sha256', processKey).update(token).digest('base64')
-    const cached = cache.get(cacheKey, record.version)
-    const known = cached === null ? undefined : activeSecrets(record).find(one => one.id === cached)
-    if (known !== undefined) return principalOf(record, known)
-    const running = inFlight.get(cacheKey)
+    const verified = cache.get(cacheKey, record.version)
+    const known = verified === null ? undefined : activeSecrets(record).find(one => one.id === verified.secretId)
+    if (known !== undefined && verified!.isFresh) return used(principalOf(record, known), record, known)
+    const lane = `${cacheKey} ${address}`
+    const running = inFlight.get(lane)
     if (running !== undefined) return running
-    const checking = check(record, secret, cacheKey).finally(() => { inFlight.delete(cacheKey) })
-    inFlight.set(cacheKey, checking)
+    const checking = check(record, secret, cacheKey, from, known !== undefined).finally(() => { inFlight.delete(lane) })
+    inFlight.set(lane, checking)
     return checking
   }
 
   return {
     accepts: token => token.startsWith(format.start),
 
-    verify (token) {
+    verify (token, from = NOWHERE) {
       const parts = format.parse(token)
       if (parts === null) throw refused()
       const record = store.get(parts.keyId)
-      return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token)) : verifyRecord(record, parts.secret, token)
+      return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, from)) : verifyRecord(record, parts.secret, token, from)
+    },
+
+    isUsable (keyId) {
+      const record = store.get(keyId)
+      return record instanceof Promise ? record.then(found => found !== null && isUsable(found)) : record !== null && isUsable(record)
     },
 
     isAlive (principal) {
@@ -152,6 +236,7 @@ export function createApiKeys (options: ApiKeyOptions): ApiKeys {
         name: request.name,
         roles: [...request.roles],
         scopes: [...request.scopes ?? []],
+        cidrs: [...request.cidrs ?? []],
         createdAt: now,
         expiresAt,
         revokedAt: null,
@@ -159,10 +244,13 @@ export function createApiKeys (options: ApiKeyOptions): ApiKeys {
         secrets: [secret]
       }
       if (!await store.put(record, null)) throw new ApiKeyConflict()
-      return { ...infoOf(record), key: token }
+      return { ...infoOf(record, null), key: token }
     },
 
-    list: async () => (await store.list()).map(infoOf),
+    async list () {
+      const lastUsed = await uses.all()
+      return (await store.list()).map(record => infoOf(record, lastUsed.get(record.keyId) ?? null))
+    },
 
     async rotate (keyId, { overlapSeconds = DAY } = {}) {
       if (!Number.isSafeInteger(overlapSeconds) || overlapSeconds < 0 || overlapSeconds > 7 * DAY) {
@@ -175,23 +263,45 @@ export function createApiKeys (options: ApiKeyOptions): ApiKeys {
       // The newest of the old ones only: a third secret would keep a leaked first one alive.
       const old = activeSecrets(record).slice(0, 1).map(one => ({ ...one, expiresAt: Math.min(one.expiresAt, ends) }))
       const next = await replace(record, { secrets: [secret, ...old] })
-      return { ...infoOf(next), key: token }
+      return { ...infoOf(next, (await uses.all()).get(keyId) ?? null), key: token }
     },
 
     async revoke (keyId) {
       const record = await recordOf(keyId)
       if (record.revokedAt === null) await replace(record, { revokedAt: Date.now() })
-    }
+    },
+
+    async prune ({ olderThanSeconds = 0 } = {}) {
+      if (!Number.isSafeInteger(olderThanSeconds) || olderThanSeconds < 0) throw new CredentialRequestInvalid('"olderThanSeconds" must be an integer from 0')
+      const before = Date.now() - olderThanSeconds * 1000
+      const lastUsed = await uses.all()
+      const gone: ApiKeyInfo[] = []
+      for (const record of await store.list()) {
+        if (Math.min(record.revokedAt ?? Infinity, record.expiresAt) <= before && await store.delete(record.keyId)) gone.push(infoOf(record, lastUsed.get(record.keyId) ?? null))
+      }
+      return gone
+    },
+
+    withUnknownPepper: async () => (await store.list()).filter(record => {
+      const secrets = activeSecrets(record)
+      return secrets.length > 0 && !secrets.some(hasher.knowsPepperOf)
+    }).length,
+
+    close: uses.close
   }
 }
 
 function checkRequest (request: ApiKeyRequest): void {
-  const { name, roles, scopes, expiresInSeconds } = request
+  const { name, roles, scopes, cidrs = [], expiresInSeconds } = request
   if (typeof name !== 'string' || name === '' || name.length > 100) throw new CredentialRequestInvalid('"name" must be a text of 1 to 100 characters')
   for (const [field, value] of [['roles', roles], ['scopes', scopes ?? []]] as const) {
     if (!Array.isArray(value) || value.length > 32 || !value.every(one => typeof one === 'string' && one !== '' && one.length <= 256)) {
       throw new CredentialRequestInvalid(`"${field}" must be at most 32 names of 1 to 256 characters`)
     }
+  }
+  if (!Array.isArray(cidrs) || cidrs.length > 64) throw new CredentialRequestInvalid('"cidrs" must be a list of at most 64 networks')
+  for (const cidr of cidrs as unknown[]) {
+    if (typeof cidr !== 'string' || readNetworks([cidr]) === null) throw new CredentialRequestInvalid(`"cidrs" holds "${String(cidr).slice(0, 60)}", which is not a network such as 192.0.2.0/24 or 2001:db8::/32`)
   }
   if (!Number.isSafeInteger(expiresInSeconds) || expiresInSeconds < 1 || expiresInSeconds > 365 * DAY) {
     throw new CredentialRequestInvalid('"expiresInSeconds" is required: an integer from 1 to 31536000 (365 days)')
@@ -224,11 +334,7 @@ function principalOf (record: ApiKeyRecord, secret: ApiKeySecret): Principal {
   })
 }
 
-function infoOf (record: ApiKeyRecord): ApiKeyInfo {
-  const { keyId, name, roles, scopes, createdAt, expiresAt, revokedAt } = record
-  return { keyId, name, roles, scopes, createdAt, expiresAt, revokedAt, activeSecrets: activeSecrets(record).length }
-}
-
-function refused (): MartyError {
-  return new CredentialInvalid(invalidCredential)
+function infoOf (record: ApiKeyRecord, lastUsedAt: number | null): ApiKeyInfo {
+  const { keyId, name, roles, scopes, cidrs = [], createdAt, expiresAt, revokedAt } = record
+  return { keyId, name, roles, scopes, cidrs, createdAt, expiresAt, revokedAt, lastUsedAt, activeSecrets: activeSecrets(record).length }
 }

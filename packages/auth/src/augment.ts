@@ -1,6 +1,8 @@
 // Brings the types of fastify.jwt, request.jwtVerify and request.user along.
 import '@fastify/jwt'
 import type { ApiKeys } from './api-keys.js'
+import type { Lockout } from './lockout.js'
+import type { SessionCookie } from './session-cookie.js'
 import type { Sessions } from './sessions.js'
 import type { Tokens } from './tokens.js'
 
@@ -10,7 +12,11 @@ declare module 'fastify' {
     tokens: Tokens
     /** API keys; null when the plugin was registered without them. */
     apiKeys: ApiKeys | null
-    /** Sessions of this process; null when they are switched off. */
+    /** Null when sessions are switched off. */
     sessions: Sessions | null
+    /** How a browser carries its session; null when sessions are switched off. */
+    sessionCookie: SessionCookie | null
+    /** Slows down and stops guessing; null when it is switched off. */
+    lockout: Lockout | null
   }
 }

@@ -46,7 +46,7 @@ export const AuthBusy: MartyErrorConstructor<'MARTY_AUTH_BUSY'> = defineError({
 export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EXCEEDED'> = defineError({
   code: 'MARTY_AUTH_CAPACITY_EXCEEDED',
   statusCode: 503,
-  message: 'No more sessions or revocations can be held'
+  message: 'No more sessions, refresh tokens or revocations can be held'
 })
 
 /** What revocations, refresh tokens or sessions are kept in does not answer: nobody is let in on a guess. */
@@ -54,4 +54,53 @@ export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVA
   code: 'MARTY_AUTH_STORE_UNAVAILABLE',
   statusCode: 503,
   message: 'The store of credentials does not answer; try again shortly'
+})
+
+/** What was sent to one of the plugin's own routes lacks something, or has it in the wrong form. The message names the parameter. */
+export const AuthRequestMalformed: MartyErrorConstructor<'MARTY_AUTH_BODY_INVALID'> = defineError({
+  code: 'MARTY_AUTH_BODY_INVALID',
+  statusCode: 400,
+  message: 'The request is not complete'
+})
+
+/** The `grant_type` is none that this service is set up for. */
+export const AuthGrantUnsupported: MartyErrorConstructor<'MARTY_AUTH_GRANT_UNSUPPORTED'> = defineError({
+  code: 'MARTY_AUTH_GRANT_UNSUPPORTED',
+  statusCode: 400,
+  message: 'This service does not know the grant_type'
+})
+
+/** More scopes were asked for than the credential has. */
+export const AuthScopeInvalid: MartyErrorConstructor<'MARTY_AUTH_SCOPE_INVALID'> = defineError({
+  code: 'MARTY_AUTH_SCOPE_INVALID',
+  statusCode: 400,
+  message: 'The credential does not have every scope that was asked for'
+})
+
+/** Too many wrong secrets for this account from this address. `data.retry_after_ms` is when the next try is heard. */
+export const AccountLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineError({
+  code: 'MARTY_AUTH_LOCKED',
+  statusCode: 429,
+  message: 'Too many failed attempts; wait before the next one'
+})
+
+/** The session cookie came with a request that changes something and that a page of another site could have caused. */
+export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = defineError({
+  code: 'MARTY_AUTH_CSRF_INVALID',
+  statusCode: 403,
+  message: 'The session cookie does not authorize this request'
+})
+
+/** The file of signing keys cannot be read, is damaged or open to others, or holds no key that is active. */
+export const SigningKeysInvalid: MartyErrorConstructor<'MARTY_AUTH_SIGNING_KEYS_INVALID'> = defineError({
+  code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+  statusCode: 500,
+  message: 'The signing keys cannot be used'
+})
+
+/** The keys of another issuer are not known: its tokens can be neither accepted nor refused. */
+export const IssuerUnavailable: MartyErrorConstructor<'MARTY_AUTH_ISSUER_UNAVAILABLE'> = defineError({
+  code: 'MARTY_AUTH_ISSUER_UNAVAILABLE',
+  statusCode: 503,
+  message: 'The keys of the issuer of this token cannot be fetched; try again shortly'
 })

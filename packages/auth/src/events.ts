@@ -1,6 +1,8 @@
-import type { Guard, Principal, SecurityEvent } from '@marty/core'
+import { ANONYMOUS, type Guard, type Principal, type SecurityEvent } from '@marty/core'
 import type { ApiKeys } from './api-keys.js'
-import type { Sessions } from './sessions.js'
+import type { RefreshGrant } from './refresh-tokens.js'
+import { sessionKey } from './session-id.js'
+import type { Sessions, SessionStore } from './sessions.js'
 import type { Tokens } from './tokens.js'
 
 interface Told {
@@ -9,14 +11,23 @@ interface Told {
   readonly sessions: Sessions | null
 }
 
+interface Untold extends Omit<Told, 'sessions'> {
+  readonly sessions: SessionStore | null
+}
+
 /** The service itself, when nobody is known to have asked. */
 const SERVICE: SecurityEvent['principal'] = Object.freeze({ id: 'service', kind: 'service', roles: Object.freeze([]) })
 
 /** The same functions, telling the guard's sinks of every credential that begins or ends. Nothing told can be used as one. */
-export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Told): Told {
-  const tell = (type: 'credential' | 'session', action: string, object: string, principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE): void => {
+export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold): Told {
+  const tell = (type: 'credential' | 'session', action: string, object: string, principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE, address: string | null = null): void => {
     const { id, kind, roles } = principal
-    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address: null, requestId: null, object })
+    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address, requestId: null, object })
+  }
+  const endSession = async (key: string | null): Promise<boolean> => {
+    const principal = await sessions!.end(key)
+    if (principal !== null) tell('session', 'session.revoke', key!, principal)
+    return principal !== null
   }
   return {
     tokens: {
@@ -26,9 +37,17 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Told): 
         tell('credential', 'token.issue', issued.jti, { id: request.subject, kind: request.kind ?? 'user', roles: request.roles ?? (request.role === undefined ? [] : [request.role]) })
         return issued
       },
-      revoke (jti, expiresAt) {
-        tokens.revoke(jti, expiresAt)
+      async revoke (jti, expiresAt) {
+        await tokens.revoke(jti, expiresAt)
         tell('credential', 'token.revoke', jti)
+      },
+      async revokeSubject (subject) {
+        await tokens.revokeSubject(subject)
+        tell('credential', 'token.revoke_subject', subject)
+      },
+      async revokeFamily (sid, expiresAt) {
+        await tokens.revokeFamily(sid, expiresAt)
+        tell('credential', 'token.revoke_family', sid)
       }
     },
     apiKeys: apiKeys === null
@@ -54,18 +73,53 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Told): 
       ? null
       : {
           get: id => sessions.get(id),
-          get size () { return sessions.size },
-          create (principal) {
-            const issued = sessions.create(principal)
-            tell('session', 'session.create', principal.id, principal)
+          list: async of => await sessions.list(of),
+          async create (principal, about) {
+            const issued = await sessions.create(principal, about)
+            tell('session', 'session.create', sessionKey(issued.id)!, principal, about?.address)
             return issued
           },
-          revoke (id) {
-            const principal = sessions.get(id)
-            const revoked = sessions.revoke(id)
-            if (revoked) tell('session', 'session.revoke', principal?.id ?? 'unknown', principal ?? SERVICE)
-            return revoked
+          async renew (id, principal) {
+            const issued = await sessions.renew(id, principal)
+            tell('session', 'session.renew', sessionKey(issued.id)!, principal)
+            return issued
+          },
+          revoke: async id => await endSession(sessionKey(id)),
+          revokeByKey: async key => await endSession(key),
+          async revokeAll (of) {
+            const ended = await sessions.revokeAll(of)
+            if (ended > 0) tell('session', 'session.revoke_all', of.id, { roles: [], ...of })
+            return ended
           }
         }
+  }
+}
+
+export interface Tellers {
+  readonly verified: (principal: Principal, from: { readonly address: string | null, readonly requestId?: string }) => void
+  readonly oldSecret: (keyId: string) => void
+  readonly reuse: (sid: string, grant: RefreshGrant) => void
+  readonly locked: (account: string, address: string | null, until: number) => void
+}
+
+/** What tells the guard's sinks of the things that happen inside authentication. */
+export function createTellers (guard: Guard): Tellers {
+  const tell = (event: Partial<SecurityEvent> & Pick<SecurityEvent, 'type' | 'action' | 'outcome'>): void => {
+    void guard.emit({ reason: null, principal: SERVICE, address: null, requestId: null, ...event })
+  }
+  return {
+    verified ({ id, kind, roles, authenticatedBy }, { address, requestId }) {
+      tell({ type: 'authentication', action: `authenticate.${authenticatedBy}`, outcome: 'success', principal: { id, kind, roles }, address, requestId: requestId ?? null })
+    },
+    oldSecret (keyId) {
+      tell({ type: 'credential', action: 'api_key.old_secret', outcome: 'success', object: keyId })
+    },
+    reuse (sid, { subject, kind, roles }) {
+      tell({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, object: sid })
+    },
+    locked (account, address, until) {
+      // Whoever is locked out has proved nothing: the account is the caller's text.
+      tell({ type: 'authentication', action: 'account.lock', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', principal: ANONYMOUS, address, object: account.slice(0, 256), details: { locked_until: until } })
+    }
   }
 }

@@ -1,60 +1,137 @@
 import fastifyJwt, { type JWT } from '@fastify/jwt'
-import { Unauthenticated } from '@marty/core'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { CredentialInvalid, invalidCredential, MartyError, Unauthenticated } from '@marty/core'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import { credentialsOf } from './credentials.js'
-import type { ResolvedTokenOptions } from './token-options.js'
 import type { VerifiedToken } from './jwt-door.js'
+import type { JwtKey, SigningKey } from './jwt-keys.js'
+import type { ResolvedTokenOptions } from './token-options.js'
+
+/** Options that @fastify/jwt's users give, flat or as `{ sign }`, `{ verify }`, `{ decode }`. */
+type Settings = Readonly<Record<string, unknown>>
+type Callback = (error: unknown, value?: unknown) => void
+
+/** Where @fastify/jwt puts what it makes; what its users call is ours, under the usual names. */
+const NAMESPACE = 'unguarded'
 
 /**
- * Registers @fastify/jwt with our keys, issuer and audience, so that `fastify.jwt`, `request.jwtVerify()` and
- * `request.user` work as its users know them, with every token passing our door first.
+ * Registers @fastify/jwt with our issuer and audience, so that `fastify.jwt`, `request.jwtVerify()`, `reply.jwtSign()`
+ * and `request.user` work as its users know them, with the key that signs at the moment, and every token passing our
+ * door before it. Options of a call can ask for more than the door, never for less. Whatever is wrong with a token,
+ * the error is `MARTY_CORE_CREDENTIAL_INVALID`.
  */
 export async function registerFastifyJwt (fastify: FastifyInstance, options: ResolvedTokenOptions, verify: (token: string) => VerifiedToken): Promise<void> {
   const { issuer, audience, keyring, accessTokenTtlSeconds } = options
-  const secretOf = (kid: string): Buffer => keyring.byId.get(kid)!.key.export()
-  const verified = new WeakMap<FastifyRequest, string>()
-
+  const first = keyring.signing()
   await fastify.register(fastifyJwt, {
-    secret: {
-      private: keyring.signing.key.export(),
-      // The door ran just before, in extractToken, and knows which key signed.
-      public: (request: FastifyRequest, _token: unknown, done: (error: Error | null, secret: Buffer | undefined) => void) => {
-        const kid = verified.get(request)
-        if (kid === undefined) done(new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } }), undefined)
-        else done(null, secretOf(kid))
-      }
-    },
-    sign: { algorithm: keyring.signing.alg, iss: issuer, aud: audience, expiresIn: accessTokenTtlSeconds, kid: keyring.signing.kid, header: { alg: keyring.signing.alg, typ: 'at+jwt', kid: keyring.signing.kid } },
-    verify: {
-      algorithms: [keyring.signing.alg],
-      allowedIss: issuer,
-      allowedAud: audience,
-      requiredClaims: ['iss', 'aud', 'sub', 'exp', 'iat', 'jti'],
-      cache: false,
-      extractToken (request: FastifyRequest) {
-        const { bearer } = credentialsOf(request.raw)
-        if (bearer === null) throw new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } })
-        verified.set(request, verify(bearer).kid)
-        return bearer
-      }
-    }
+    namespace: NAMESPACE,
+    secret: { private: privateText(first), public: publicText(first) },
+    sign: { iss: issuer, aud: audience, expiresIn: accessTokenTtlSeconds, ...headerOf(first) },
+    verify: { algorithms: [first.alg], allowedIss: issuer, allowedAud: audience, cache: false }
   })
+  const { [NAMESPACE]: inner } = fastify.jwt as unknown as Readonly<Record<typeof NAMESPACE, JWT>>
+  Reflect.deleteProperty(fastify.jwt, NAMESPACE)
 
-  const { sign } = fastify.jwt
-  const guarded: Pick<JWT, 'sign' | 'verify'> = {
-    // Our door wants a `jti` in every token, and fast-jwt cannot make one per token.
-    sign: ((payload: unknown, ...rest: unknown[]) => (sign as (...args: unknown[]) => unknown)(withTokenId(payload), ...rest)) as JWT['sign'],
-    verify: ((token: string, ...rest: unknown[]) => {
-      const { claims } = verify(token)
-      const callback = rest.findLast(argument => typeof argument === 'function') as ((error: null, claims: unknown) => void) | undefined
-      return callback === undefined ? claims : callback(null, claims)
-    }) as JWT['verify']
+  const sign = (payload: unknown, settings?: Settings): unknown => {
+    const key = keyring.signing()
+    const full = withTokenId(payload) as object
+    return settings === undefined && key === first ? inner.sign(full) : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
   }
-  Object.assign(fastify.jwt, guarded)
+  const check = (token: string, settings?: Settings): unknown => refusing(() => {
+    const { claims, key } = verify(token)
+    // A copy: callers of @fastify/jwt may add to what is theirs.
+    return settings === undefined ? { ...claims } : inner.verify(token, { ...settings, key: publicText(key), algorithms: [key.alg] })
+  })
+  const decode = (token: string, settings?: Settings): unknown => refusing(() => inner.decode(token, settings))
+
+  Object.assign(fastify.jwt, {
+    options: inner.options,
+    lookupToken: tokenOf,
+    decode,
+    sign: (payload: unknown, ...rest: unknown[]) => settle(rest, settings => sign(payload, settings)),
+    verify: (token: string, ...rest: unknown[]) => settle(rest, settings => check(token, settings))
+  })
+  fastify.decorateRequest('jwtVerify', function (this: FastifyRequest, ...rest: unknown[]) {
+    return promised(rest, settings => {
+      const wanted = partOf(settings, 'verify')
+      const user = check(tokenOf(this, wanted), wanted)
+      this.user = user as typeof this.user
+      return user
+    })
+  } as never)
+  fastify.decorateRequest('jwtDecode', function (this: FastifyRequest, ...rest: unknown[]) {
+    return promised(rest, settings => decode(tokenOf(this, settings?.['verify'] as Settings | undefined), settings?.['decode'] as Settings | undefined))
+  } as never)
+  fastify.decorateReply('jwtSign', function (this: FastifyReply, payload: unknown, ...rest: unknown[]) {
+    return promised(rest, settings => sign(payload, partOf(settings, 'sign')))
+  } as never)
 }
 
+/** Given last, so that no caller's option moves a token to another key or algorithm. */
+function headerOf ({ alg, kid }: SigningKey, more?: unknown): { algorithm: SigningKey['alg'], kid: string, header: { alg: string, typ: string, kid: string } } {
+  return { algorithm: alg, kid, header: { ...more as object | undefined, alg, typ: 'at+jwt', kid } }
+}
+
+/** Our door wants a `jti` in every token, and fast-jwt cannot make one per token. */
 function withTokenId (payload: unknown): unknown {
   if (typeof payload !== 'object' || payload === null || 'jti' in payload) return payload
   return { ...payload, jti: randomBytes(16).toString('base64url') }
+}
+
+function tokenOf (request: FastifyRequest, settings?: Settings): string {
+  const extract = settings?.['extractToken'] as ((request: FastifyRequest) => string | undefined) | undefined
+  const token = extract === undefined ? credentialsOf(request.raw).bearer : extract(request) ?? null
+  if (token === null) throw new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } })
+  return token
+}
+
+function refusing<T> (work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    throw cause instanceof MartyError ? cause : new CredentialInvalid({ ...invalidCredential, cause })
+  }
+}
+
+/** Options come flat, or under the name of what they are for. */
+function partOf (settings: Settings | undefined, name: 'sign' | 'verify'): Settings | undefined {
+  return settings !== undefined && ('decode' in settings || name in settings) ? settings[name] as Settings | undefined : settings
+}
+
+/** The value; or the callback's, when the last argument is one. */
+function settle (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): unknown {
+  const callback = rest.findLast(argument => typeof argument === 'function') as Callback | undefined
+  const settings = typeof rest[0] === 'object' && rest[0] !== null ? rest[0] as Settings : undefined
+  if (callback === undefined) return produce(settings)
+  let value: unknown
+  try {
+    value = produce(settings)
+  } catch (error) {
+    callback(error)
+    return
+  }
+  callback(null, value)
+}
+
+function promised (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): Promise<unknown> | void {
+  if (rest.some(argument => typeof argument === 'function')) settle(rest, produce)
+  else return (async () => settle(rest, produce))()
+}
+
+// PEM or bytes, as fast-jwt reads them; written out once per key.
+const privateTexts = new WeakMap<JwtKey, string | Buffer>()
+const publicTexts = new WeakMap<JwtKey, string | Buffer>()
+
+function privateText (key: SigningKey): string | Buffer {
+  return remembered(privateTexts, key, () => key.signKey.type === 'secret' ? key.signKey.export() : key.signKey.export({ type: 'pkcs8', format: 'pem' }))
+}
+
+function publicText (key: JwtKey): string | Buffer {
+  return remembered(publicTexts, key, () => key.verifyKey.type === 'secret' ? key.verifyKey.export() : key.verifyKey.export({ type: 'spki', format: 'pem' }))
+}
+
+function remembered (texts: WeakMap<JwtKey, string | Buffer>, key: JwtKey, make: () => string | Buffer): string | Buffer {
+  const text = texts.get(key) ?? make()
+  texts.set(key, text)
+  return text
 }

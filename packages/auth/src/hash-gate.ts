@@ -3,8 +3,11 @@ import { AuthBusy } from './errors.js'
 
 /** Lets only as much slow hashing happen at once as leaves the process alive. */
 export interface HashGate {
-  /** Runs the work when it is its turn. Throws `MARTY_AUTH_BUSY` when too many wait already. */
-  run<T> (lane: string, work: () => Promise<T>): Promise<T>
+  /**
+   * Runs the work when it is its turn; `first` is for those who are known, and goes before all that wait. Throws
+   * `MARTY_AUTH_BUSY` when too many wait already.
+   */
+  run<T> (lane: string, work: () => Promise<T>, first?: boolean): Promise<T>
 }
 
 export interface HashGateLimits {
@@ -41,10 +44,13 @@ export function createHashGate (limits: HashGateLimits = {}): HashGate {
   }
 
   return {
-    async run (lane, work) {
+    async run (lane, work, first = false) {
       if (running.size >= concurrency || running.has(lane)) {
-        if (waiting.length >= queue || waiting.filter(one => one.lane === lane).length >= laneQueue) throw new AuthBusy({ headers: { 'retry-after': '1' } })
-        await new Promise<void>(resolve => { waiting.push({ lane, start: resolve }) })
+        if (!first && (waiting.length >= queue || waiting.filter(one => one.lane === lane).length >= laneQueue)) throw new AuthBusy({ headers: { 'retry-after': '1' } })
+        await new Promise<void>(resolve => {
+          if (first) waiting.unshift({ lane, start: resolve })
+          else waiting.push({ lane, start: resolve })
+        })
       } else {
         running.add(lane)
       }

@@ -1,28 +1,66 @@
 import './augment.js'
-import { CredentialInvalid, invalidCredential, useGuard } from '@marty/core'
-import type { FastifyPluginAsync } from 'fastify'
+import { useGuard } from '@marty/core'
+import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { createApiKeys } from './api-keys.js'
+import { createApiKeys, type ApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
-import { withEvents } from './events.js'
+import { createCsrfCheck } from './csrf.js'
+import { createTellers, withEvents } from './events.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
+import { createForeignDoor } from './foreign-issuers.js'
+import { registerJwksRoute } from './jwks.js'
 import { createTokenDoor, type VerifiedToken } from './jwt-door.js'
 import { registerMeRoute } from './me-route.js'
+import { createLockout } from './lockout.js'
 import { resolveOptions, type AuthOptions } from './options.js'
-import { createRevocationList } from './revocation.js'
+import { createRefreshTokens } from './refresh-tokens.js'
+import { createRevocations } from './revocations.js'
+import { createSessionCookie } from './session-cookie.js'
+import { registerSessionRoutes } from './session-routes.js'
+import { refused } from './refused.js'
+import { resolveSessionOptions } from './sessions-options.js'
 import { createSessionStore } from './sessions.js'
+import { assertionAuthenticator, refreshAuthenticator } from './token-grants.js'
 import { createTokenIssuer } from './token-issuer.js'
+import { registerTokenRoutes } from './token-routes.js'
+import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, routes } = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
+  const { verified, oldSecret, reuse, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
-  const revocations = createRevocationList()
-  const apiKeys = apiKeyOptions === null ? null : createApiKeys(apiKeyOptions)
-  const sessions = sessionOptions === null ? null : createSessionStore(sessionOptions)
+  const foreign = createForeignDoor(options.issuers, tokens)
+  const revocations = createRevocations(store, {
+    maxLifetimeSeconds: tokens.maxLifetimeSeconds,
+    // A refresh token outlives access tokens, and must not outlive the memory of why it ended.
+    subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0),
+    onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
+  })
+  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse })
+  const lockout = lockoutOptions === null
+    ? null
+    : createLockout(store, {
+      ...lockoutOptions,
+      onLocked: locked,
+      onProblem: error => { fastify.log.warn({ err: error }, 'failed attempts are counted in this process alone until the store answers') }
+    })
+  const apiKeys = apiKeyOptions === null
+    ? null
+    : createApiKeys(apiKeyOptions, {
+      ...(lockout === null ? {} : { lockout }),
+      onVerified: verified,
+      onOldSecret: oldSecret,
+      onProblem: error => { fastify.log.warn({ err: error }, 'the store of API keys could not be written') }
+    })
+  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
+  const { idleMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const cookie = createSessionCookie(cookieOptions)
+  const csrf = createCsrfCheck(trustedOrigins)
+  const issuer = createTokenIssuer(options, revocations.earliestIssue)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
-    if (revocations.has(verified.claims.jti)) throw new CredentialInvalid(invalidCredential)
+    if (revocations.isRevoked(verified.claims)) throw refused()
     return verified
   }
 
@@ -32,9 +70,13 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   await registerFastifyJwt(fastify, tokens, verify)
   const told = withEvents(guard, {
     tokens: {
-      issue: createTokenIssuer(options).issue,
+      issue: issuer.issue,
       verify: token => verify(token).claims,
-      revoke: revocations.revoke
+      revoke: revocations.revokeToken,
+      revokeSubject: revocations.revokeSubject,
+      async revokeFamily (sid, expiresAt) {
+        await Promise.all([revocations.revokeFamily(sid, expiresAt), refresh?.revokeFamily(sid)])
+      }
     },
     apiKeys,
     sessions
@@ -42,8 +84,62 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   fastify.decorate('tokens', told.tokens)
   fastify.decorate('apiKeys', told.apiKeys)
   fastify.decorate('sessions', told.sessions)
-  for (const authenticator of createAuthenticators({ guard, door, revocations, apiKeys, sessions })) guard.addAuthenticator(authenticator)
-  if (routes) registerMeRoute(fastify)
+  fastify.decorate('sessionCookie', sessions === null ? null : cookie)
+  fastify.decorate('lockout', lockout)
+  fastify.addHook('onReady', async () => {
+    await revocations.start()
+    if (apiKeys !== null) await warnOfPepper(apiKeys, fastify.log)
+  })
+  fastify.addHook('onClose', async () => {
+    revocations.close()
+    foreign?.close()
+    lockout?.close()
+    await apiKeys?.close()
+  })
+
+  const authenticators = createAuthenticators({
+    admit: rememberVerified(door, tokens.keyring),
+    foreign,
+    revocations,
+    apiKeys,
+    sessions: sessions === null ? null : { guard, sessions, cookie, csrf },
+    mtls,
+    onVerified: verified
+  })
+  for (const authenticator of authenticators) guard.addAuthenticator(authenticator)
+  if (routes === null) return
+
+  const methods = authenticators.map(({ method }) => method)
+  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh) }
+  if (grants !== null) guard.addAuthenticator(grants.authenticator)
+  if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
+  registerMeRoute(fastify)
+  registerJwksRoute(fastify, tokens.keyring)
+  if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, csrf, idleMs, methods })
+  registerTokenRoutes(fastify, {
+    guard,
+    tokens,
+    issuer,
+    verify: token => verify(token).claims,
+    revocations,
+    refresh: grants,
+    apiKeys,
+    sessions,
+    cookie: sessions === null ? null : cookie,
+    methods,
+    hasForeignIssuers: foreign !== null,
+    introspection: routes.introspection
+  })
+}
+
+/** A wrong pepper looks like wrong keys to every client: whoever runs the service has to be told. */
+async function warnOfPepper (apiKeys: ApiKeys, log: FastifyBaseLogger): Promise<void> {
+  try {
+    const count = await apiKeys.withUnknownPepper()
+    if (count > 0) log.error({ keys: count }, 'API keys were made with a pepper that is not known here, and are refused: give it as "pepper", or as one of "previousPeppers"')
+  } catch (error) {
+    log.warn({ err: error }, 'the store of API keys could not be read')
+  }
 }
 
 /**
@@ -58,19 +154,34 @@ export const auth: FastifyPluginAsync<AuthOptions> = fp(plugin, { name: '@marty/
 export default auth
 
 export { openFileApiKeyStore } from './api-key-file-store.js'
+export { createRedisApiKeyStore, type RedisApiKeyStoreOptions } from './api-key-redis-store.js'
 export { createMemoryApiKeyStore } from './api-key-memory-store.js'
 export type { ApiKeyOptions } from './api-key-options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
-export { createApiKeys, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
-export { ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthOptionInvalid, AuthStoreUnavailable, CredentialRequestInvalid } from './errors.js'
-export type { AuthStore, RedisAuthStore } from './store-options.js'
+export { createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys.js'
+export { AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
+export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
 export type { TokenClaims } from './jwt-claims.js'
-export type { JwtAlgorithmName } from './jwt-algorithms.js'
-export type { JwtKeyOptions, JwtKeysOptions } from './jwt-keys.js'
+export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt-algorithms.js'
+export type { JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey, SigningKeys } from './jwt-keys.js'
+export type { KeyMaterial } from './jwt-key-material.js'
+export type { ForeignDoor, ForeignIssuerOptions } from './foreign-issuers.js'
+export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwks.js'
+export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './signing-keys-file.js'
+export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './signing-keys-rotation.js'
 export type { AuthOptions } from './options.js'
-export { createRevocationList, type RevocationList } from './revocation.js'
-export { createSessionStore, type IssuedSession, type SessionOptions, type Sessions, type SessionStore } from './sessions.js'
+export { createLockout, type Lockout, type LockoutSettings } from './lockout.js'
+export type { LockoutOptions } from './lockout-options.js'
+export { createMtlsAuthenticator } from './mtls.js'
+export type { MtlsOptions, MtlsService } from './mtls-options.js'
+export type { RefreshOptions } from './refresh-options.js'
+export { createRefreshTokens, type IssuedRefreshToken, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RotatedRefreshToken } from './refresh-tokens.js'
+export { createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions } from './revocations.js'
+export type { SessionCookie, SessionCookieOptions } from './session-cookie.js'
+export { createSessionStore, type IssuedSession, type SessionAbout, type SessionInfo, type Sessions, type SessionStore } from './sessions.js'
+export type { SessionOptions } from './sessions-options.js'
+export type { SessionOwner, SessionRecord } from './sessions-records.js'
 export { createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type TokenRequest } from './token-issuer.js'
 export type { TokenOptions } from './token-options.js'
 export type { Tokens } from './tokens.js'

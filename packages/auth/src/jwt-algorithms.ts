@@ -1,15 +1,18 @@
-import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto'
-import { AuthOptionInvalid } from './errors.js'
+import { constants, createHmac, sign, timingSafeEqual, verify, type KeyObject } from 'node:crypto'
+import { hasFactorableModulus } from './roca.js'
+
+/** Algorithms of keys with a public half (RFC 7518 section 3, RFC 8037). */
+export type AsymmetricAlgorithmName = 'ES256' | 'EdDSA' | 'RS256' | 'PS256'
 
 /** Algorithms a key can be bound to. */
-export type JwtAlgorithmName = 'HS256'
+export type JwtAlgorithmName = 'HS256' | AsymmetricAlgorithmName
 
-/** What it takes to make a key for one algorithm, and to use it. The algorithm is never read from a token or a key's text. */
+/** How one algorithm uses its keys. The algorithm is never read from a token or a key's text. */
 export interface JwtAlgorithm {
   /** Symmetric and asymmetric keys never meet in one verifier. */
   readonly kind: 'symmetric' | 'asymmetric'
-  /** Throws `MARTY_AUTH_OPT_INVALID` for material that is too weak; `field` names it. */
-  createKey (field: string, material: Buffer): KeyObject
+  /** Why the key, private or public, is not one of this algorithm; null when it is. */
+  flawOf (key: KeyObject): string | null
   sign (key: KeyObject, input: string): Buffer
   verify (key: KeyObject, input: string, signature: Buffer): boolean
 }
@@ -17,22 +20,73 @@ export interface JwtAlgorithm {
 /** By name, without a prototype: a lookup by a stranger's text finds nothing it should not. */
 export const JWT_ALGORITHMS: Readonly<Record<JwtAlgorithmName, JwtAlgorithm>> = Object.freeze({
   __proto__: null as never,
-  HS256: hmac('sha256', 32)
-})
-
-function hmac (hash: string, sizeBytes: number): JwtAlgorithm {
-  const sign = (key: KeyObject, input: string): Buffer => createHmac(hash, key).update(input, 'ascii').digest()
-  return {
+  HS256: {
     kind: 'symmetric',
-    createKey (field, material) {
-      // RFC 7518 section 3.2: a key at least as long as the hash.
-      if (material.length < sizeBytes) throw new AuthOptionInvalid(`auth option "${field}" has ${material.length} bytes and needs at least ${sizeBytes}; make one with: openssl rand -base64 48`)
-      return createSecretKey(material)
-    },
-    sign,
+    // RFC 7518 section 3.2: a key at least as long as the hash.
+    flawOf: ({ symmetricKeySize: bytes = 0 }) => bytes >= 32 ? null : `has ${bytes} bytes and needs at least 32; make one with: openssl rand -base64 48`,
+    sign: hmacSha256,
     verify (key, input, signature) {
-      const expected = sign(key, input)
+      const expected = hmacSha256(key, input)
       return expected.length === signature.length && timingSafeEqual(expected, signature)
     }
+  },
+  ES256: asymmetric({
+    digest: 'sha256',
+    // RFC 7518 section 3.4: R and S side by side, not DER.
+    parameters: { dsaEncoding: 'ieee-p1363' },
+    signatureBytes: () => 64,
+    flawOf: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) => type === 'ec' && details?.namedCurve === 'prime256v1' ? null : 'must be an EC key on the curve P-256'
+  }),
+  EdDSA: asymmetric({
+    digest: null,
+    parameters: {},
+    signatureBytes: () => 64,
+    flawOf: ({ asymmetricKeyType: type }) => type === 'ed25519' ? null : 'must be an Ed25519 key'
+  }),
+  RS256: asymmetric({
+    digest: 'sha256',
+    parameters: { padding: constants.RSA_PKCS1_PADDING },
+    signatureBytes: modulusBytes,
+    flawOf: rsaFlaw
+  }),
+  PS256: asymmetric({
+    digest: 'sha256',
+    // RFC 7518 section 3.5: the salt is as long as the hash.
+    parameters: { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 },
+    signatureBytes: modulusBytes,
+    flawOf: rsaFlaw
+  })
+})
+
+interface Asymmetric {
+  readonly digest: string | null
+  readonly parameters: { readonly dsaEncoding?: 'ieee-p1363', readonly padding?: number, readonly saltLength?: number }
+  readonly signatureBytes: (key: KeyObject) => number
+  readonly flawOf: (key: KeyObject) => string | null
+}
+
+function asymmetric ({ digest, parameters, signatureBytes, flawOf }: Asymmetric): JwtAlgorithm {
+  return {
+    kind: 'asymmetric',
+    flawOf,
+    sign: (key, input) => sign(digest, Buffer.from(input, 'latin1'), { key, ...parameters }),
+    verify: (key, input, signature) => signature.length === signatureBytes(key) && verify(digest, Buffer.from(input, 'latin1'), { key, ...parameters }, signature)
   }
+}
+
+function hmacSha256 (key: KeyObject, input: string): Buffer {
+  return createHmac('sha256', key).update(input, 'latin1').digest()
+}
+
+function modulusBytes (key: KeyObject): number {
+  return Math.ceil(key.asymmetricKeyDetails!.modulusLength! / 8)
+}
+
+function rsaFlaw (key: KeyObject): string | null {
+  const { asymmetricKeyType: type, asymmetricKeyDetails: { modulusLength = 0, publicExponent = 0n } = {} } = key
+  if (type !== 'rsa') return 'must be an RSA key'
+  // Above, one verification takes long enough for a stranger's key set to stall the service.
+  if (modulusLength < 2048 || modulusLength > 8192) return `has a modulus of ${modulusLength} bits; 2048 to 8192 are accepted, 3072 advised`
+  if (publicExponent < 3n || publicExponent % 2n === 0n) return 'has a public exponent that is even or below 3'
+  return hasFactorableModulus(key) ? 'comes from a generator whose keys can be factored (ROCA, CVE-2017-15361); make another' : null
 }

@@ -24,15 +24,39 @@ export interface TokenClaims {
   /** OAuth scopes, separated by spaces. */
   readonly scope?: string
   readonly kind?: 'user' | 'service'
+  /** The session, or family of refresh tokens, the token belongs to (OpenID Connect Back-Channel Logout 1.0 section 2.1). */
+  readonly sid?: string
+  /** The client that asked for the token (RFC 9068 section 2.2). */
+  readonly client_id?: string
   readonly [claim: string]: unknown
 }
 
 const MAX_TEXT = 256
 const MAX_ROLES = 32
 
-/** The claims, or the name of the first one that is wrong. */
+/** The claims of a token of this service, or the name of the first one that is wrong. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
-  const { iss, aud, sub, exp, iat, nbf, jti, user_id: userId, role, roles, scope, kind } = payload
+  const { sub, user_id: userId, role, roles, scope, kind, sid, client_id: clientId } = payload
+  const wrong = wrongRegisteredClaim(payload, rules, now)
+  if (wrong !== null) return wrong
+  if (userId !== undefined && userId !== sub) return 'user_id'
+  if (role !== undefined && !isText(role)) return 'role'
+  if (roles !== undefined && !isRoles(roles)) return 'roles'
+  if (role !== undefined && roles !== undefined && !roles.includes(role)) return 'roles'
+  if (scope !== undefined && typeof scope !== 'string') return 'scope'
+  if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
+  if (sid !== undefined && !isText(sid)) return 'sid'
+  if (clientId !== undefined && !isText(clientId)) return 'client_id'
+  return deepFreeze(payload) as unknown as TokenClaims
+}
+
+/** The same of another issuer's token, whose private claims mean nothing here. */
+export function readForeignClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
+  return wrongRegisteredClaim(payload, rules, now) ?? deepFreeze(payload) as unknown as TokenClaims
+}
+
+/** RFC 7519 section 4.1. */
+function wrongRegisteredClaim ({ iss, aud, sub, jti, exp, iat, nbf }: JsonObject, rules: ClaimRules, now: number): string | null {
   if (iss !== rules.issuer) return 'iss'
   if (!isAudience(aud, rules.audience)) return 'aud'
   if (!isText(sub)) return 'sub'
@@ -43,28 +67,45 @@ export function readClaims (payload: JsonObject, rules: ClaimRules, now: number)
   if (exp <= now) return 'exp'
   if (iat > now + rules.clockSkewSeconds) return 'iat'
   if (exp <= iat || exp - iat > rules.maxLifetimeSeconds) return 'lifetime'
-  if (nbf !== undefined && (!isTime(nbf) || nbf > now + rules.clockSkewSeconds)) return 'nbf'
-  if (userId !== undefined && userId !== sub) return 'user_id'
-  if (role !== undefined && !isText(role)) return 'role'
-  if (roles !== undefined && !(Array.isArray(roles) && roles.length <= MAX_ROLES && roles.every(isText))) return 'roles'
-  if (role !== undefined && roles !== undefined && !(roles as unknown[]).includes(role)) return 'roles'
-  if (scope !== undefined && typeof scope !== 'string') return 'scope'
-  if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
-  return deepFreeze(payload) as unknown as TokenClaims
+  return nbf === undefined || (isTime(nbf) && nbf <= now + rules.clockSkewSeconds) ? null : 'nbf'
 }
 
-/** The principal a token stands for. */
+// Principals are shared between requests: nothing in them may change.
+const NONE: readonly string[] = Object.freeze([])
+
+/** The principal a token of this service stands for. */
 export function principalOfClaims (claims: TokenClaims): Principal {
   return Object.freeze({
     id: claims.sub,
     kind: claims.kind ?? 'user',
-    roles: claims.roles ?? (claims.role === undefined ? [] : Object.freeze([claims.role])),
-    scopes: Object.freeze(claims.scope?.split(' ').filter(scope => scope !== '') ?? []),
+    roles: claims.roles ?? (claims.role === undefined ? NONE : Object.freeze([claims.role])),
+    scopes: claims.scope === undefined ? NONE : Object.freeze(claims.scope.split(' ').filter(scope => scope !== '')),
     session: claims.jti,
     claims,
     authenticatedBy: 'jwt',
     expiresAt: claims.exp * 1000
   })
+}
+
+/**
+ * The principal another issuer's token stands for. Its id and session carry the issuer, so that they never meet local
+ * ones; it has no scopes, and no roles but those the configuration maps.
+ */
+export function principalOfForeignClaims (claims: TokenClaims, roles: readonly string[]): Principal {
+  return Object.freeze({
+    id: `${claims.iss}|${claims.sub}`,
+    kind: 'user',
+    roles: Object.freeze([...roles]),
+    scopes: NONE,
+    session: `${claims.iss}|${claims.jti}`,
+    claims,
+    authenticatedBy: 'jwt',
+    expiresAt: claims.exp * 1000
+  })
+}
+
+export function isRoles (value: unknown): value is unknown[] {
+  return Array.isArray(value) && value.length <= MAX_ROLES && value.every(isText)
 }
 
 function isAudience (aud: unknown, audience: string): boolean {
@@ -82,8 +123,14 @@ function isTime (value: unknown): value is number {
 
 function deepFreeze (value: unknown): unknown {
   if (typeof value === 'object' && value !== null) {
-    for (const member of Object.values(value)) deepFreeze(member)
     Object.freeze(value)
+    for (const key of Object.keys(value)) deepFreeze((value as JsonObject)[key])
   }
   return value
+}
+
+/** What revocations know a token's principal by. Another issuer's `sid` names nothing here. */
+export function revocableOf ({ id, session, claims }: Principal): { readonly jti: string, readonly sub: string, readonly iat: number, readonly sid?: string } {
+  const { sub, iat, sid } = claims as TokenClaims
+  return { jti: session!, sub: id, iat, ...(sub === id && sid !== undefined ? { sid } : {}) }
 }

@@ -1,65 +1,106 @@
 import { CredentialInvalid, invalidCredential, type MartyError } from '@marty/core'
 import { decodeBase64url } from './base64url.js'
+import { JWT_ALGORITHMS } from './jwt-algorithms.js'
 import { readClaims, type ClaimRules, type TokenClaims } from './jwt-claims.js'
-import { KID, type Keyring } from './jwt-keys.js'
-import { parseStrictJson } from './strict-json.js'
+import { KID, type JwtKey, type SigningKeys } from './jwt-keys.js'
+import { parseStrictJson, type JsonObject } from './strict-json.js'
 
 export interface DoorOptions extends ClaimRules {
-  readonly keyring: Keyring
+  readonly keyring: SigningKeys
 }
 
 /** A token that passed: its claims, read-only, and the key that signed it. */
 export interface VerifiedToken {
   readonly claims: TokenClaims
-  readonly kid: string
+  readonly key: JwtKey
 }
 
 export type TokenDoor = (token: string, nowMs?: number) => VerifiedToken
 
+/** What a token says of itself before anything is proved. */
+export interface TokenHeader {
+  readonly alg: unknown
+  readonly typ: unknown
+  readonly kid: string
+}
+
+/** A token taken apart, in strict base64url; nothing in it is proved. */
+export interface TokenParts {
+  readonly headerText: string
+  /** What the signature is of: header and payload as they came. */
+  readonly input: string
+  readonly payload: Buffer
+  readonly signature: Buffer
+}
+
 const MAX_TOKEN_CHARS = 8 * 1024
 const MAX_HEADER_CHARS = 1024
 const MAX_DEPTH = 8
+const MAX_KNOWN_HEADERS = 32
 /** Header members that move the key, the encoding or the meaning of the signature elsewhere (RFC 7515 section 4.1, RFC 7797). */
 const REFUSED_HEADERS = ['crit', 'zip', 'jku', 'x5u', 'jwk', 'x5c', 'b64'] as const
 
 /**
- * The only way in for a JWT. Whatever is wrong with a token, and whatever text it is, the door throws the one
- * `MARTY_CORE_CREDENTIAL_INVALID`; its `cause` names the failed check, for tools and logs, never for the caller.
+ * The only way in for a JWT of this service. Whatever is wrong with a token, and whatever text it is, the door throws
+ * the one `MARTY_CORE_CREDENTIAL_INVALID`; its `cause` names the failed check, for tools and logs, never for the caller.
  */
 export function createTokenDoor (options: DoorOptions): TokenDoor {
   const { keyring } = options
+  // Tokens of one key share their header: its text is read once, and remembered when a signature has covered it.
+  const known = new Map<string, TokenHeader>()
   return (token, nowMs = Date.now()) => {
-    if (typeof token !== 'string' || token.length > MAX_TOKEN_CHARS) throw refused('size')
-    const first = token.indexOf('.')
-    const second = token.indexOf('.', first + 1)
-    if (first < 1 || second === -1 || token.indexOf('.', second + 1) !== -1) throw refused('segments')
-    if (first > MAX_HEADER_CHARS) throw refused('size')
-
-    const headerBytes = decodeBase64url(token.slice(0, first))
-    const payloadBytes = decodeBase64url(token.slice(first + 1, second))
-    const signature = decodeBase64url(token.slice(second + 1))
-    if (headerBytes === null || payloadBytes === null || signature === null) throw refused('base64url')
-
-    const header = parseStrictJson(headerBytes, MAX_DEPTH)
-    if (header === null) throw refused('header')
-    for (const name of REFUSED_HEADERS) if (Object.hasOwn(header, name)) throw refused(name)
-    const { alg, typ, kid } = header
-    if (typ !== 'at+jwt') throw refused('typ')
-    if (typeof kid !== 'string' || !KID.test(kid)) throw refused('kid')
-    const key = keyring.byId.get(kid)
-    if (key === undefined) throw refused('kid')
-    if (alg !== key.alg) throw refused('alg')
-    if (!key.algorithm.verify(key.key, token.slice(0, second), signature)) throw refused('signature')
-
-    // Only what a holder of the key wrote is parsed any further.
-    const payload = parseStrictJson(payloadBytes, MAX_DEPTH)
-    if (payload === null) throw refused('payload')
+    const parts = takeApart(token)
+    const header = known.get(parts.headerText) ?? readHeader(parts)
+    if (header.typ !== 'at+jwt') throw refusedToken('typ')
+    const key = keyring.find(header.kid)
+    if (key === undefined) throw refusedToken('kid')
+    const payload = prove(parts, header, key)
+    if (!known.has(parts.headerText)) {
+      if (known.size >= MAX_KNOWN_HEADERS) known.clear()
+      known.set(parts.headerText, header)
+    }
     const claims = readClaims(payload, options, Math.floor(nowMs / 1000))
-    if (typeof claims === 'string') throw refused(claims)
-    return { claims, kid }
+    if (typeof claims === 'string') throw refusedToken(claims)
+    return { claims, key }
   }
 }
 
-function refused (check: string): MartyError {
+export function takeApart (token: unknown): TokenParts {
+  if (typeof token !== 'string' || token.length > MAX_TOKEN_CHARS) throw refusedToken('size')
+  const first = token.indexOf('.')
+  const second = token.indexOf('.', first + 1)
+  if (first < 1 || second === -1 || token.indexOf('.', second + 1) !== -1) throw refusedToken('segments')
+  if (first > MAX_HEADER_CHARS) throw refusedToken('size')
+  const payload = decodeBase64url(token.slice(first + 1, second))
+  const signature = decodeBase64url(token.slice(second + 1))
+  if (payload === null || signature === null) throw refusedToken('base64url')
+  return { headerText: token.slice(0, first), input: token.slice(0, second), payload, signature }
+}
+
+export function readHeader ({ headerText }: TokenParts): TokenHeader {
+  const bytes = decodeBase64url(headerText)
+  if (bytes === null) throw refusedToken('base64url')
+  const header = parseStrictJson(bytes, MAX_DEPTH)
+  if (header === null) throw refusedToken('header')
+  for (const name of REFUSED_HEADERS) if (Object.hasOwn(header, name)) throw refusedToken(name)
+  const { alg, typ, kid } = header
+  if (typeof kid !== 'string' || !KID.test(kid)) throw refusedToken('kid')
+  return { alg, typ, kid }
+}
+
+/** The payload, parsed only when the key's owner wrote it. */
+export function prove ({ input, payload, signature }: TokenParts, { alg }: TokenHeader, key: JwtKey): JsonObject {
+  if (alg !== key.alg) throw refusedToken('alg')
+  if (!JWT_ALGORITHMS[key.alg].verify(key.verifyKey, input, signature)) throw refusedToken('signature')
+  return readPayload(payload)
+}
+
+export function readPayload (payload: Buffer): JsonObject {
+  const parsed = parseStrictJson(payload, MAX_DEPTH)
+  if (parsed === null) throw refusedToken('payload')
+  return parsed
+}
+
+export function refusedToken (check: string): MartyError {
   return new CredentialInvalid({ ...invalidCredential, cause: `token check failed: ${check}` })
 }

@@ -1,57 +1,60 @@
+import { isUtf8 } from 'node:buffer'
+
 export type JsonObject = Record<string, unknown>
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
 /**
- * Parses one JSON object. Null for anything else: invalid UTF-8 or JSON, arrays and scalars, nesting beyond
- * `maxDepth`, a key that occurs twice in one object (parsers disagree on which one counts), and keys that
- * reach an object's prototype.
+ * Parses one JSON object. Null for anything else: invalid UTF-8 or JSON, a byte order mark, arrays and scalars,
+ * nesting beyond `maxDepth`, a key that occurs twice in one object (parsers disagree on which one counts), and keys
+ * that reach an object's prototype.
  */
-export function parseStrictJson (bytes: Uint8Array, maxDepth: number): JsonObject | null {
+export function parseStrictJson (bytes: Buffer, maxDepth: number): JsonObject | null {
+  if (!isUtf8(bytes)) return null
+  const text = bytes.toString()
   let value: unknown
-  let text: string
   try {
-    text = utf8.decode(bytes)
     value = JSON.parse(text)
   } catch {
     return null
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
-  return hasPlainKeys(text, maxDepth) ? value as JsonObject : null
+  // The parser keeps the last of two equal keys: then the text has more members than the value.
+  return membersOf(value, maxDepth) === membersWritten(text) ? value as JsonObject : null
 }
 
-/** Walks text that is known to be valid JSON. */
-function hasPlainKeys (text: string, maxDepth: number): boolean {
-  const open: Array<Set<string> | null> = []
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i]
-    if (character === '{' || character === '[') {
-      if (open.push(character === '{' ? new Set() : null) > maxDepth) return false
-    } else if (character === '}' || character === ']') {
-      open.pop()
-    } else if (character === '"') {
-      const end = endOfString(text, i)
-      const keys = open.at(-1)
-      if (keys !== null && keys !== undefined && isKey(text, end)) {
-        const key = JSON.parse(text.slice(i, end + 1)) as string
-        if (keys.has(key) || key === '__proto__' || key === 'constructor') return false
-        keys.add(key)
-      }
-      i = end
-    }
+/** Members of the value and all in it; NaN, which equals nothing, when one is not plain or nested too deep. */
+function membersOf (value: object, depth: number): number {
+  if (depth === 0) return NaN
+  let count = 0
+  if (Array.isArray(value)) {
+    for (const item of value as unknown[]) if (typeof item === 'object' && item !== null) count += membersOf(item, depth - 1)
+    return count
   }
-  return true
+  for (const key of Object.keys(value)) {
+    if (key === '__proto__' || key === 'constructor') return NaN
+    const member = (value as JsonObject)[key]
+    count++
+    if (typeof member === 'object' && member !== null) count += membersOf(member, depth - 1)
+  }
+  return count
+}
+
+const QUOTE = 0x22
+const COLON = 0x3a
+const BACKSLASH = 0x5c
+
+/** Members as written in text that is known to be valid JSON: each has one colon outside of strings. */
+function membersWritten (text: string): number {
+  let count = 0
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === COLON) count++
+    else if (code === QUOTE) i = endOfString(text, i + 1)
+  }
+  return count
 }
 
 function endOfString (text: string, start: number): number {
-  for (let i = start + 1; ; i++) {
-    if (text[i] === '\\') i++
-    else if (text[i] === '"') return i
-  }
-}
-
-function isKey (text: string, end: number): boolean {
-  let i = end + 1
-  while (text[i] === ' ' || text[i] === '\t' || text[i] === '\n' || text[i] === '\r') i++
-  return text[i] === ':'
+  let i = start
+  while (text.charCodeAt(i) !== QUOTE) i += text.charCodeAt(i) === BACKSLASH ? 2 : 1
+  return i
 }

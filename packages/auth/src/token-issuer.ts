@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { CredentialRequestInvalid } from './errors.js'
+import { JWT_ALGORITHMS } from './jwt-algorithms.js'
 import type { TokenClaims } from './jwt-claims.js'
 import { resolveTokenOptions, type TokenOptions } from './token-options.js'
 
@@ -14,6 +15,10 @@ export interface TokenRequest {
   readonly scopes?: readonly string[]
   /** @default 'user' */
   readonly kind?: 'user' | 'service'
+  /** Claim `sid`: the session, or family of refresh tokens, the token belongs to and ends with. */
+  readonly sessionId?: string
+  /** Claim `client_id` (RFC 9068): who asked for the token on behalf of the subject. */
+  readonly clientId?: string
 }
 
 export interface IssuedToken {
@@ -29,18 +34,18 @@ export interface TokenIssuer {
 }
 
 /**
- * Makes access tokens with the signing key; needs no Fastify.
+ * Makes access tokens with the signing key; needs no Fastify. `earliestIssue` tells the earliest `iat` (seconds since
+ * the epoch) a subject's new token may have, so that one issued in the second of a revocation is not revoked with it.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
-export function createTokenIssuer (options: TokenOptions): TokenIssuer {
+export function createTokenIssuer (options: TokenOptions, earliestIssue: (subject: string) => number = () => 0): TokenIssuer {
   const { issuer, audience, keyring, accessTokenTtlSeconds, maxLifetimeSeconds } = resolveTokenOptions(options)
-  const { signing } = keyring
-  const header = encode({ alg: signing.alg, typ: 'at+jwt', kid: signing.kid })
   return {
     issue (request) {
       const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
-      const iat = Math.floor(Date.now() / 1000)
+      const { scopes = [], kind = 'user', sessionId, clientId } = request
+      const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
       const exp = iat + (request.ttlSeconds ?? accessTokenTtlSeconds)
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
@@ -49,14 +54,17 @@ export function createTokenIssuer (options: TokenOptions): TokenIssuer {
         sub: subject,
         user_id: subject,
         ...(roles.length === 0 ? {} : { role: roles[0]!, roles }),
-        ...(request.scopes === undefined || request.scopes.length === 0 ? {} : { scope: request.scopes.join(' ') }),
-        ...(request.kind === undefined || request.kind === 'user' ? {} : { kind: request.kind }),
+        ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
+        ...(kind === 'user' ? {} : { kind }),
+        ...(sessionId === undefined ? {} : { sid: sessionId }),
+        ...(clientId === undefined ? {} : { client_id: clientId }),
         iat,
         exp,
         jti
       }
-      const input = `${header}.${encode(claims)}`
-      return { token: `${input}.${signing.algorithm.sign(signing.key, input).toString('base64url')}`, expiresAt: exp * 1000, jti }
+      const { kid, alg, signKey } = keyring.signing()
+      const input = `${encode({ alg, typ: 'at+jwt', kid })}.${encode(claims)}`
+      return { token: `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`, expiresAt: exp * 1000, jti }
     }
   }
 }
@@ -67,7 +75,7 @@ export function issueToken (options: TokenOptions, request: TokenRequest): Issue
 }
 
 function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { subject: string, roles: readonly string[] } {
-  const { subject, role, ttlSeconds, scopes, kind } = request
+  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId } = request
   if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
   if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
   const roles = request.roles ?? (role === undefined ? [] : [role])
@@ -80,6 +88,8 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
     throw new CredentialRequestInvalid('"scopes" must be a list of names without spaces')
   }
   if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
+  if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
+  if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
   return { subject, roles }
 }
 

@@ -1,5 +1,5 @@
 import { AuthOptionInvalid } from './errors.js'
-import { createKeyring, type JwtKeysOptions, type Keyring } from './jwt-keys.js'
+import { resolveKeys, type JwtKeysOptions, type SigningKeys } from './jwt-keys.js'
 
 /** What issuing and verifying access tokens have in common. */
 export interface TokenOptions {
@@ -7,7 +7,8 @@ export interface TokenOptions {
   readonly issuer: string
   /** `aud` of every token: which service they are for. */
   readonly audience: string
-  readonly keys: JwtKeysOptions
+  /** Keys given here, or a file of keys that rotate: `openSigningKeys(file)`. */
+  readonly keys: JwtKeysOptions | SigningKeys
   /** How long a token lives when nobody says otherwise. More than an hour is logged as a warning. Seconds. @default 900 */
   readonly accessTokenTtlSeconds?: number
   /** Tokens meant to live longer are neither issued nor accepted. Seconds. @default 86400 */
@@ -19,7 +20,7 @@ export interface TokenOptions {
 export interface ResolvedTokenOptions {
   readonly issuer: string
   readonly audience: string
-  readonly keyring: Keyring
+  readonly keyring: SigningKeys
   readonly accessTokenTtlSeconds: number
   readonly maxLifetimeSeconds: number
   readonly clockSkewSeconds: number
@@ -34,7 +35,7 @@ export function resolveTokenOptions (options: TokenOptions): ResolvedTokenOption
   return Object.freeze({
     issuer: textOption('issuer', options.issuer),
     audience: textOption('audience', options.audience),
-    keyring: createKeyring(options.keys),
+    keyring: resolveKeys(options.keys),
     maxLifetimeSeconds,
     accessTokenTtlSeconds: integerOption('accessTokenTtlSeconds', options.accessTokenTtlSeconds, 1, maxLifetimeSeconds, Math.min(900, maxLifetimeSeconds)),
     clockSkewSeconds: integerOption('clockSkewSeconds', options.clockSkewSeconds, 0, 30, 30)

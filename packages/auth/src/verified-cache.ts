@@ -1,8 +1,14 @@
-/** Keys that were verified a moment ago, so that the next request need not hash again. */
+/** Keys that were verified earlier, so that the next request need not hash again. */
 export interface VerifiedCache {
-  /** The secret that was verified, if the record has not changed since and it is recent. */
-  get (key: string, version: number): string | null
+  /** What was verified, if the record has not changed since. */
+  get (key: string, version: number): Verified | null
   add (key: string, verified: { readonly version: number, readonly secretId: string }): void
+}
+
+export interface Verified {
+  readonly secretId: string
+  /** Whether it was verified recently enough to count. If not, it is hashed again, but before strangers' keys. */
+  readonly isFresh: boolean
 }
 
 interface Entry {
@@ -17,11 +23,11 @@ export function createVerifiedCache ({ maxEntries, ttlMs }: { readonly maxEntrie
     get (key, version) {
       const entry = entries.get(key)
       if (entry === undefined) return null
-      if (entry.version !== version || entry.until <= Date.now()) {
+      if (entry.version !== version) {
         entries.delete(key)
         return null
       }
-      return entry.secretId
+      return { secretId: entry.secretId, isFresh: entry.until > Date.now() }
     },
     add (key, { version, secretId }) {
       entries.delete(key)

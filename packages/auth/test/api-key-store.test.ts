@@ -1,8 +1,13 @@
 import t, { type Test } from 'tap'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createMemoryApiKeyStore, openFileApiKeyStore, type ApiKeyRecord, type ApiKeyStore } from '@marty/auth'
+import { fileURLToPath } from 'node:url'
+import { createMemoryApiKeyStore, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyRecord, type ApiKeyStore } from '@marty/auth'
+import { openRedis } from '@marty/redis'
+import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
 
 const record = (keyId: string, changes: Partial<ApiKeyRecord> = {}): ApiKeyRecord => ({
   keyId,
@@ -16,6 +21,12 @@ const record = (keyId: string, changes: Partial<ApiKeyRecord> = {}): ApiKeyRecor
   secrets: [{ id: 's', algorithm: 'bcrypt', hash: '$2b$', pepperId: 'p', createdAt: 1, expiresAt: 2 }],
   ...changes
 })
+let serial = 0
+const server = await startRedis(await freePort())
+const redis = openRedis({ port: server.port, commandTimeoutMs: 2_000 })
+t.teardown(async () => { await redis.close(); await server.stop() })
+await redis.ready(5_000)
+
 const A = 'aaaaaaaaaaaa'
 const B = 'bbbbbbbbbbbb'
 
@@ -27,7 +38,8 @@ function folder (t: Test): string {
 
 const stores: Array<[string, (t: Test) => ApiKeyStore]> = [
   ['memory', () => createMemoryApiKeyStore()],
-  ['file', t => openFileApiKeyStore(join(folder(t), 'sub', 'keys.json'))]
+  ['file', t => openFileApiKeyStore(join(folder(t), 'sub', 'keys.json'))],
+  ['redis', () => createRedisApiKeyStore({ redis: redis.client, prefix: `test-${serial++}` })]
 ]
 
 for (const [name, open] of stores) {
@@ -53,6 +65,10 @@ for (const [name, open] of stores) {
     t.strictSame((await store.list()).map(({ keyId }) => keyId), [B, ...ids])
     const won = await Promise.all(ids.map(async (_, index) => await store.put(record(B, { version: 2, name: String(index) }), 1)))
     t.equal(won.filter(Boolean).length, 1, 'of many changes to one version one wins')
+
+    await store.touch(new Map([[B, 5], ['gone00000000', 6]]))
+    t.strictSame([...await store.lastUsed()], [[B, 5]], 'only of keys that are there')
+    t.match(await store.get(B), { version: 2 }, 'and the key is as it was')
 
     const given = { ...record('cccccccccccc'), roles: ['viewer'] }
     await store.put(given, null)
@@ -115,4 +131,69 @@ t.test('a path that cannot be read or written is an error', async t => {
   writeFileSync(join(path, 'plain'), '')
   chmodSync(join(path, 'plain'), 0o600)
   await t.rejects(async () => await openFileApiKeyStore(join(path, 'plain', 'keys.json')).put(record(A), null), { code: 'MARTY_AUTH_KEY_STORE_INVALID' })
+})
+
+t.test('Redis: another replica sees a change within a second; an outage is bridged for what was read, and then answered with 503', async t => {
+  const own = await startRedis(await freePort())
+  const first = openRedis({ port: own.port, commandTimeoutMs: 200, reconnectMaxDelayMs: 50 })
+  const second = openRedis({ port: own.port, commandTimeoutMs: 200, reconnectMaxDelayMs: 50 })
+  t.teardown(async () => { await Promise.all([first.close(), second.close()]); await own.stop() })
+  await Promise.all([first.ready(5_000), second.ready(5_000)])
+  const one = createRedisApiKeyStore({ redis: first.client })
+  const two = createRedisApiKeyStore({ redis: second.client })
+  const alive = record(A, { expiresAt: Date.now() + 60_000 })
+  await one.put(alive, null)
+  t.match(await two.get(A), { revokedAt: null })
+  await one.put({ ...alive, version: 2, revokedAt: 7 }, 1)
+  await until(async () => (await two.get(A))?.revokedAt === 7, 'the other replica to see it')
+  t.equal(await two.get(B), null)
+  for (const key of await first.client.keys('*')) t.ok(await first.client.pttl(key) > 0, `${key} goes by itself`)
+
+  own.child.kill('SIGSTOP')
+  t.match(await two.get(A), { revokedAt: 7 }, 'frozen: what was read serves')
+  await t.rejects(async () => await two.get('unknown00000'), { code: 'MARTY_AUTH_STORE_UNAVAILABLE', statusCode: 503 })
+  await t.rejects(two.list(), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' })
+  await t.rejects(two.put(record(B), null), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' })
+  own.child.kill('SIGCONT')
+  await until(async () => await two.list().then(() => true, () => false), 'Redis to answer again')
+  for (const options of [{}, { redis: redis.client, prefix: 'a b' }]) t.throws(() => createRedisApiKeyStore(options as never), { code: 'MARTY_AUTH_OPT_INVALID' })
+})
+
+t.test('several processes may write one file at once, and nothing is lost', async t => {
+  const file = join(folder(t), 'keys.json')
+  const writers = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('./api-key-writer.js', import.meta.url)), [file, '10']))
+  const acknowledged = await Promise.all(writers.map(async writer => {
+    const ids: string[] = []
+    writer.on('message', id => { ids.push(String(id)) })
+    await once(writer, 'exit')
+    return ids
+  }))
+  t.equal(acknowledged.flat().length, 40)
+  t.strictSame(new Set((await openFileApiKeyStore(file).list()).map(({ keyId }) => keyId)), new Set(acknowledged.flat()))
+})
+
+t.setTimeout(180_000)
+
+t.test('killed at 200 random moments: the file is whole, holds every acknowledged key, and the next writer goes on', async t => {
+  const file = join(folder(t), 'keys.json')
+  const acknowledged: string[] = []
+  for (let killed = 0; killed < 200;) {
+    // Several at once, so that they are killed while they wait for each other, too.
+    const writers = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('./api-key-writer.js', import.meta.url)), [file, '1000']))
+    await Promise.all(writers.map(async writer => {
+      const ids: string[] = []
+      writer.on('message', id => { ids.push(String(id)) })
+      await once(writer, 'message')
+      await new Promise(resolve => setTimeout(resolve, Math.random() * 15))
+      writer.kill('SIGKILL')
+      await once(writer, 'exit')
+      killed++
+      acknowledged.push(...ids)
+    }))
+  }
+  const kept = new Set((await openFileApiKeyStore(file).list()).map(({ keyId }) => keyId))
+  t.strictSame(acknowledged.filter(id => !kept.has(id)), [])
+  t.ok(acknowledged.length >= 200, `${acknowledged.length} keys were acknowledged`)
+  t.equal(await openFileApiKeyStore(file).put(record(A), null), true)
+  t.strictSame(readdirSync(join(file, '..')).filter(name => name.endsWith('.tmp')), [], 'and what they left behind is gone')
 })

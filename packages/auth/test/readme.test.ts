@@ -16,3 +16,19 @@ t.test('the quick start of the README runs and prints what it says', async t => 
   const { stdout } = await promisify(execFile)(process.execPath, [file])
   t.equal(stdout.trim(), prints)
 })
+
+t.test('the rotation of the README runs', async t => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const code = /## Rotating keys[\s\S]*?```js\n([\s\S]*?)```/.exec(readme)?.[1]
+  if (code === undefined) throw new Error('the README has no rotation')
+  const file = fileURLToPath(new URL(`readme-rotation-${process.pid}.mjs`, import.meta.url))
+  t.teardown(() => { rmSync(file, { force: true }) })
+  writeFileSync(file, `import Fastify from 'fastify'
+import { auth } from '@marty/auth'
+const app = Fastify()
+const [issuer, audience] = ['https://cameras.example', 'camera-service']
+${code.replaceAll('/var/lib/app', t.testdir())}
+console.log(app.tokens.verify(app.tokens.issue({ subject: 'alice' }).token).sub)
+`)
+  t.equal((await promisify(execFile)(process.execPath, [file])).stdout.trim(), 'alice')
+})

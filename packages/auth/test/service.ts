@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { createHmac } from 'node:crypto'
 import { auth, type AuthOptions } from '@marty/auth'
-import { problemErrorHandler, useGuard, type SecurityEvent } from '@marty/core'
+import { ANONYMOUS, problemErrorHandler, useGuard, type Principal, type SecurityEvent } from '@marty/core'
 
 export const SECRET = 'a secret of more than thirty-two bytes, for tests'
 export const ISSUER = 'https://issuer.test'
@@ -20,6 +20,11 @@ export async function build (t: Test, options: Partial<AuthOptions> = {}, events
   app.get('/who', { config: { security: { authenticate: true } } }, async request => request.principal)
   return app
 }
+
+/** Somebody who signed in with a token that lives for an hour. */
+export const principal = (id: string, changes: Partial<Principal> = {}): Principal => ({
+  ...ANONYMOUS, id, kind: 'user', roles: ['viewer'], session: `jti of ${id}`, authenticatedBy: 'jwt', expiresAt: Date.now() + 3_600_000, ...changes
+})
 
 export const bearer = (token: string): { authorization: string } => ({ authorization: `Bearer ${token}` })
 

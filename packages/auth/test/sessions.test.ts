@@ -1,49 +1,83 @@
 import t from 'tap'
-import { createSessionStore } from '@marty/auth'
-import { ANONYMOUS, type Principal, type SecurityEvent } from '@marty/core'
-import { bearer, build } from './service.js'
+import { createSessionStore, type SessionOptions } from '@marty/auth'
+import type { SecurityEvent } from '@marty/core'
+import { bearer, build, principal } from './service.js'
 
-const alice = (expiresAt: number | null = Date.now() + 60_000): Principal => ({ ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['viewer'], session: 'jti', authenticatedBy: 'jwt', expiresAt })
-
-t.test('nobody, and an expired principal, get no session', async t => {
-  const sessions = createSessionStore()
-  t.throws(() => sessions.create(ANONYMOUS), { code: 'MARTY_AUTH_REQUEST_INVALID' })
-  t.throws(() => sessions.create(alice(Date.now() - 1)), { code: 'MARTY_AUTH_REQUEST_INVALID' })
-  t.equal(sessions.get('ses_x'), null)
-  t.equal(sessions.revoke('ses_x'), false)
+t.test('a bad option is refused by name', async t => {
+  for (const [field, options] of [
+    ['sessions.maxPerPrincipal', { maxPerPrincipal: 1_001 }],
+    ['sessions.cookie.name', { cookie: { name: 'session' } }],
+    ['sessions.cookie.name', { cookie: { name: '__Host-' } }],
+    ['sessions.cookie.name', { cookie: { name: '__Host-a;b' } }],
+    ['sessions.cookie.name', { cookie: { name: 1 } }],
+    ['sessions.cookie.sameSite', { cookie: { sameSite: 'None' } }],
+    ['sessions.trustedOrigins', { trustedOrigins: 'https://a.test' }],
+    ['sessions.trustedOrigins', { trustedOrigins: ['https://a.test/'] }],
+    ['sessions.trustedOrigins', { trustedOrigins: ['null'] }],
+    ['sessions.trustedOrigins', { trustedOrigins: [1] }],
+    ['did you mean "idleSeconds"', { idleSecond: 1 }],
+    ['known are idleSeconds', { x: 1 }]
+  ] as Array<[string, unknown]>) {
+    t.throws(() => createSessionStore('memory', options as SessionOptions), { code: 'MARTY_AUTH_OPT_INVALID', message: new RegExp(field.replaceAll('.', '\\.')) }, field)
+  }
 })
 
 t.test('a session brings its principal back over HTTP, and ends with the token it came from', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, {}, events)
   const token = app.tokens.issue({ subject: 'alice', role: 'operator', ttlSeconds: 600 })
-  const principal = await app.guard.authenticate(token.token, { address: null, requestId: '1' })
-  const session = app.sessions?.create(principal)
-  if (session === undefined) throw new Error('sessions are on')
+  const source = await app.guard.authenticate(token.token, { address: null, requestId: '1' })
+  const session = await app.sessions!.create(source)
   t.match(session.id, /^ses_[A-Za-z0-9_-]{43}$/)
   t.equal(session.expiresAt, token.expiresAt, 'never outlives the token')
   t.match((await app.inject({ url: '/who', headers: bearer(session.id) })).json(), { id: 'alice', roles: ['operator'], authenticatedBy: 'session', expiresAt: token.expiresAt })
-  t.notMatch(JSON.stringify([app.sessions?.get(session.id), events]), session.id, 'the id is kept and told nowhere')
+  t.notMatch(JSON.stringify([await app.sessions!.get(session.id), await app.sessions!.list(), events]), session.id, 'the id is kept and told nowhere')
   const back = await app.guard.authenticate(session.id, { address: null, requestId: '2' })
   t.equal(await app.guard.isAlive(back), true)
 
-  app.tokens.revoke(token.jti, token.expiresAt)
+  await app.tokens.revoke(token.jti, token.expiresAt)
   t.equal(await app.guard.isAlive(back), false)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 401)
-  t.match(events.map(event => event.action), ['token.issue', 'session.create', 'token.revoke'])
+  t.match(events.map(event => event.action), ['token.issue', 'authenticate.jwt', 'session.create', 'token.revoke', 'GET /who'])
 })
 
-t.test('a revoked session is refused, and the principal that used it is no longer alive', async t => {
+t.test('every end of a session is told, and the principal that used it is no longer alive', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, {}, events)
-  const principal = await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
-  const { id } = app.sessions!.create(principal)
+  const sessions = app.sessions!
+  const source = await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
+  const ids = await Promise.all([1, 2, 3, 4].map(async () => (await sessions.create(source, { address: '192.0.2.1' })).id))
+  const [first, second, third] = await Promise.all(ids.map(async id => await app.guard.authenticate(id, { address: null, requestId: '2' })))
+  events.length = 0
+
+  t.equal(await sessions.revoke(ids[0]!), true)
+  t.equal(await sessions.revoke(ids[0]!), false)
+  t.equal(await sessions.revokeByKey(second!.session!), true)
+  t.equal(await sessions.revokeByKey('all'), false)
+  t.equal(await sessions.revokeAll({ kind: 'user', id: 'alice' }), 2)
+  t.equal(await sessions.revokeAll({ kind: 'user', id: 'alice' }), 0)
+  for (const one of [first, second, third]) t.equal(await app.guard.isAlive(one!), false)
+  for (const id of ids) t.equal((await app.inject({ url: '/who', headers: bearer(id) })).statusCode, 401)
+  t.match(events.filter(({ type }) => type === 'session'), [
+    { action: 'session.revoke', object: first!.session!, principal: { id: 'alice' } },
+    { action: 'session.revoke', object: second!.session! },
+    { action: 'session.revoke_all', object: 'alice', principal: { id: 'alice', kind: 'user' } }
+  ])
+})
+
+t.test('a new id is told, and a peek of a live connection keeps no session alive', async t => {
+  const events: SecurityEvent[] = []
+  const app = await build(t, {}, events)
+  const source = await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
+  const { id } = await app.sessions!.create(source)
   const back = await app.guard.authenticate(id, { address: null, requestId: '2' })
-  t.equal(app.sessions!.revoke(id), true)
-  t.equal(app.sessions!.revoke(id), false)
+  const [before] = await app.sessions!.list()
+  t.equal(await app.guard.isAlive(back, true), true)
+  t.strictSame(await app.sessions!.list(), [before])
+  const renewed = await app.sessions!.renew(id, { ...back, roles: ['admin'] })
+  t.match(events.at(-1), { action: 'session.renew', principal: { id: 'alice', roles: ['admin'] } })
   t.equal(await app.guard.isAlive(back), false)
-  t.equal((await app.inject({ url: '/who', headers: bearer(id) })).statusCode, 401)
-  t.ok(events.some(event => event.action === 'session.revoke' && event.principal.id === 'alice'))
+  t.match((await app.inject({ url: '/who', headers: bearer(renewed.id) })).json(), { roles: ['admin'], authenticatedBy: 'session' })
 })
 
 t.test('a rule that asks for a session takes no token, and the other way round', async t => {
@@ -51,7 +85,7 @@ t.test('a rule that asks for a session takes no token, and the other way round',
   app.get('/session', { config: { security: { authenticate: ['session'] } } }, async () => 'ok')
   app.get('/jwt', { config: { security: { authenticate: ['jwt'] } } }, async () => 'ok')
   const { token } = app.tokens.issue({ subject: 'alice' })
-  const { id } = app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
+  const { id } = await app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
   const status = async (url: string, credential: string): Promise<number> => (await app.inject({ url, headers: bearer(credential) })).statusCode
   t.equal(await status('/session', id), 200)
   t.equal(await status('/session', token), 401)
@@ -61,10 +95,13 @@ t.test('a rule that asks for a session takes no token, and the other way round',
 
 t.test('idle and absolute limits end a session; use postpones only the first', async t => {
   let now = 1_000_000
-  const sessions = createSessionStore({ idleSeconds: 10, absoluteSeconds: 25 }, () => now)
-  const idle = sessions.create(alice(null))
-  const used = sessions.create({ ...alice(null), id: 'bob' })
-  const short = sessions.create({ ...alice(now + 5_000), id: 'carol' })
+  const sessions = createSessionStore('memory', { idleSeconds: 10, absoluteSeconds: 25 }, () => now)
+  const forever = { expiresAt: null }
+  const idle = await sessions.create(principal('alice', forever))
+  const used = await sessions.create(principal('bob', forever))
+  const short = await sessions.create(principal('carol', { expiresAt: now + 5_000 }))
+  const seen = await sessions.create(principal('dave', forever))
+  const seenKey = (await sessions.list({ kind: 'user', id: 'dave' }))[0]!.key
   t.equal(used.expiresAt, now + 25_000)
   t.equal(short.expiresAt, now + 5_000, 'the credential it came from ends first')
   now += 4_999
@@ -73,36 +110,37 @@ t.test('idle and absolute limits end a session; use postpones only the first', a
   t.equal(sessions.get(short.id), null)
   now += 4_999
   t.ok(sessions.get(used.id))
+  t.ok(sessions.find(seenKey, true))
   now += 1
   t.equal(sessions.get(idle.id), null, 'nobody used it for ten seconds')
+  t.equal(sessions.get(seen.id), null, 'looking at it is no use')
   now += 9_000
   t.ok(sessions.get(used.id))
   now += 5_999
   t.ok(sessions.get(used.id))
   now += 1
   t.equal(sessions.get(used.id), null, 'its absolute limit')
-  t.equal(sessions.size, 0)
+  t.strictSame(await sessions.list(), [])
 })
 
-t.test('sessions are bounded: per principal the least used gives way, in all none is made', async t => {
+t.test('memory is bounded: when full, only sessions that are over make room', async t => {
   let now = 1_000_000
-  const sessions = createSessionStore({ maxPerPrincipal: 2, maxSessions: 3, idleSeconds: 10 }, () => now)
-  const first = sessions.create(alice(null))
-  now++
-  const second = sessions.create(alice(null))
-  now++
-  t.ok(sessions.get(first.id))
-  const third = sessions.create(alice(null))
-  t.strictSame([first, second, third].map(({ id }) => sessions.get(id) !== null), [true, false, true])
-  sessions.create({ ...alice(null), id: 'bob' })
-  t.throws(() => sessions.create({ ...alice(null), id: 'carol' }), { code: 'MARTY_AUTH_CAPACITY_EXCEEDED', statusCode: 503 })
+  const sessions = createSessionStore('memory', { maxSessions: 2, idleSeconds: 10 }, () => now)
+  const first = await sessions.create(principal('alice'))
+  await sessions.create(principal('bob'))
+  await t.rejects(sessions.create(principal('carol')), { code: 'MARTY_AUTH_CAPACITY_EXCEEDED', statusCode: 503 })
+  t.ok(await sessions.renew(first.id, principal('alice')), 'a new id takes the place of the old one')
   now += 10_000
-  t.ok(sessions.create({ ...alice(null), id: 'carol' }), 'those that are over make room')
-  t.equal(sessions.size, 1)
+  await sessions.create(principal('carol'))
+  t.equal((await sessions.list()).length, 1)
 })
 
 t.test('with sessions off there are none', async t => {
-  const app = await build(t, { sessions: false })
+  const app = await build(t, { sessions: false, routes: true })
+  const id = `ses_${'A'.repeat(43)}`
   t.equal(app.sessions, null)
-  t.equal((await app.inject({ url: '/who', headers: bearer(`ses_${'A'.repeat(43)}`) })).statusCode, 401)
+  t.equal(app.sessionCookie, null)
+  t.equal((await app.inject({ url: '/who', headers: bearer(id) })).statusCode, 401)
+  t.equal((await app.inject({ url: '/who', headers: { cookie: `__Host-session=${id}` } })).headers['set-cookie'], undefined)
+  t.equal((await app.inject({ method: 'POST', url: '/auth/session' })).statusCode, 404)
 })

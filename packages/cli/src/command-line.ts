@@ -1,11 +1,21 @@
-import { closest } from '@marty/core'
+import { closest, MartyError } from '@marty/core'
 import { parseArgs } from 'node:util'
 import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values } from './command.js'
 import { policyCheck } from './policy-check.js'
 import { policyExplain } from './policy-explain.js'
 import { policyTest } from './policy-test.js'
+import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
+import { auditTail, auditVerify } from './audit.js'
+import { sessionsList, sessionsRevoke } from './sessions.js'
+import { tokenInspect, tokenIssue } from './token.js'
 
-const COMMANDS: readonly Command[] = [policyCheck, policyTest, policyExplain]
+const COMMANDS: readonly Command[] = [
+  tokenIssue, tokenInspect,
+  keysCreate, keysList, keysRotate, keysRevoke, keysPrune, keysRotateSigning,
+  sessionsList, sessionsRevoke,
+  auditVerify, auditTail,
+  policyCheck, policyTest, policyExplain
+]
 
 /** Runs `marty` with these arguments. Never throws. */
 export async function runCommandLine (args: readonly string[], output: Output): Promise<ExitCode> {
@@ -25,6 +35,10 @@ export async function runCommandLine (args: readonly string[], output: Output): 
     if (error instanceof UsageError) {
       output.err(`marty: ${error.message}\n`)
       return EXIT.usage
+    }
+    if (error instanceof MartyError) {
+      output.err(`marty: ${error.message} (${error.code})\n`)
+      return error.statusCode === 404 ? EXIT.notFound : error.statusCode === 503 ? EXIT.unavailable : EXIT.invalid
     }
     output.err(`marty: ${error instanceof Error ? error.stack ?? error.message : String(error)}\n`)
     return EXIT.unexpected
@@ -75,7 +89,7 @@ function overview (): string {
   return 'marty COMMAND\n\n' +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line, 3 not valid, 4 a test failed, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line, 3 not valid, 4 a test failed, 5 not there, 6 not reachable, 1 anything else.\n'
 }
 
 function helpOf (command: Command): string {

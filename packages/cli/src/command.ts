@@ -8,7 +8,11 @@ export const EXIT = {
   /** What was examined is not valid. */
   invalid: 3,
   /** A test of what was examined failed. */
-  testFailed: 4
+  testFailed: 4,
+  /** What was named is not there. */
+  notFound: 5,
+  /** What is needed, such as Redis, does not answer. */
+  unavailable: 6
 } as const
 
 export type ExitCode = typeof EXIT[keyof typeof EXIT]

@@ -20,6 +20,9 @@ export interface Authenticator {
   accepts (token: string): boolean
   /** Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever was wrong with the credential. */
   authenticate (token: string, context: AuthenticationContext): Principal | Promise<Principal>
-  /** Whether a principal authenticated earlier, on a connection that lives on, is still valid. */
-  isAlive? (principal: Principal): boolean | Promise<boolean>
+  /**
+   * Whether a principal authenticated earlier, on a connection that lives on, is still valid. A `peek` is not a use of
+   * the credential: it must not keep alive what ends by disuse.
+   */
+  isAlive? (principal: Principal, peek: boolean): boolean | Promise<boolean>
 }

@@ -48,8 +48,8 @@ export interface Guard {
   hasCredential (request: IncomingMessage): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
   authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
-  /** Whether a principal that was authenticated earlier may still act. */
-  isAlive (principal: Principal): boolean | Promise<boolean>
+  /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
+  isAlive (principal: Principal, peek?: boolean): boolean | Promise<boolean>
   /** Tells every sink. Settles when they have; never rejects. */
   emit (event: SecurityEvent): Promise<void>
 }
@@ -130,10 +130,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
       return await authenticator.authenticate(token, context)
     },
 
-    isAlive (principal) {
+    isAlive (principal, peek = false) {
       if (principal.expiresAt !== null && principal.expiresAt <= Date.now()) return false
       const authenticator = authenticators.find(candidate => candidate.method === principal.authenticatedBy)
-      return authenticator?.isAlive?.(principal) ?? true
+      return authenticator?.isAlive?.(principal, peek) ?? true
     },
 
     async emit (event) {

@@ -23,6 +23,9 @@ export interface Connections {
 /** When a place gets free is unknown; this keeps refused clients from asking at once. */
 const RETRY_AFTER = { 'retry-after': '5' }
 
+/** A revoked credential receives notifications for at most this long after the guard knows. */
+const REVALIDATION_MS = 500
+
 /** How long clients get to answer the close frame. */
 const CLOSE_GRACE_MS = 1_000
 
@@ -33,11 +36,11 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
   let closing = false
 
   const heartbeat = setInterval(() => {
-    for (const connection of open) {
-      connection.ping()
-      void downgradeIfDead(guard, connection)
-    }
+    for (const connection of open) connection.ping()
   }, options.pingIntervalMs).unref()
+  const revalidation = setInterval(() => {
+    for (const connection of open) void downgradeIfDead(guard, connection)
+  }, REVALIDATION_MS).unref()
 
   return {
     reserve (address) {
@@ -79,6 +82,7 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
     async shutdown () {
       closing = true
       clearInterval(heartbeat)
+      clearInterval(revalidation)
       await before(Promise.all([...open].map(async connection => { await connection.drain() })), options.shutdownGraceMs)
       await end([...open])
     }
@@ -105,7 +109,7 @@ async function downgradeIfDead (guard: Guard, connection: Connection): Promise<v
   const { credential } = connection
   if (credential === ANONYMOUS) return
   try {
-    if (!await guard.isAlive(credential)) connection.settle(credential, ANONYMOUS)
+    if (!await guard.isAlive(credential, true)) connection.settle(credential, ANONYMOUS)
   } catch (error) {
     connection.log.warn({ err: error }, 'could not ask whether the credential of a connection is still valid')
   }

@@ -66,8 +66,8 @@ t.test('a credential that expires makes the open connection anonymous', async t 
   t.equal((await client.call('view')).result, 'bob')
 })
 
-t.test('a credential that is revoked stops notifications at the next heartbeat', async t => {
-  const { app, listen, url, revoked } = await createService(t, { pingIntervalMs: 20 })
+t.test('a credential that is revoked stops notifications without a call or a ping', async t => {
+  const { app, listen, url, revoked } = await createService(t)
   await listen()
   const client = await Client.connect(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })
   t.equal(app.rpc.notify('news', {}), 1)

@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks'
+import { createBatches } from './batches.js'
 import { StoreUnavailable } from './errors.js'
 import { createMemoryStore } from './memory-store.js'
-import type { Charge, LimitStore, StoreAnswer } from './store.js'
+import type { BatchStore, Charge, LimitStore, StoreAnswer } from './store.js'
 
 /**
  * What happens while the shared store does not answer: `local` counts in this process with the limit divided by
@@ -10,7 +11,7 @@ import type { Charge, LimitStore, StoreAnswer } from './store.js'
 export type StoreFailureMode = 'local' | 'closed' | 'open'
 
 export interface GuardedStoreOptions {
-  readonly store: LimitStore
+  readonly store: BatchStore
   /** Longest wait for one answer, in milliseconds. @default 50 */
   readonly deadlineMs?: number
   /** @default 'local' */
@@ -27,34 +28,39 @@ const FAILURES_TO_OPEN = 3
 const OPEN_FOR_MS = 1000
 const TELL_EVERY_MS = 10_000
 
-/** Puts a deadline and a breaker before a store that may be slow, frozen or gone, and answers in its place. */
+/** Puts batches, a deadline and a breaker before a store that may be slow, frozen or gone, and answers in its place. */
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   const { store, deadlineMs = 50, onFailure = 'local', instances = 1, onDegraded } = options
   const local = createMemoryStore(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys })
+  /** Calls in a row, not requests: one lost call of many requests says no more than one of few. */
   let failures = 0
   let closedAt = 0
   let toldAt = -Infinity
 
-  async function take (charges: readonly Charge[]): Promise<StoreAnswer> {
-    const now = performance.now()
-    if (failures >= FAILURES_TO_OPEN) {
-      if (now < closedAt) return fallback(charges)
-      // This one is the probe; the others keep away until it has answered or its time is up.
-      closedAt = now + OPEN_FOR_MS
-    }
+  const ask = createBatches(async requests => {
     try {
-      const answer = await within(deadlineMs, store.take(charges))
+      const answers = await within(deadlineMs, store.takeAll(requests))
       failures = 0
-      return answer
+      return answers
     } catch (error) {
       failures++
       closedAt = performance.now() + OPEN_FOR_MS
       tell(error instanceof Error ? error : new Error(String(error)))
-      return fallback(charges)
+      throw error
     }
+  })
+
+  function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
+    if (failures >= FAILURES_TO_OPEN) {
+      const now = performance.now()
+      if (now < closedAt) return fallback(charges)
+      // This one is the probe; the others keep away until it has answered or its time is up.
+      closedAt = now + OPEN_FOR_MS
+    }
+    return ask(charges).catch(() => fallback(charges))
   }
 
-  function fallback (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
+  function fallback (charges: readonly Charge[]): StoreAnswer {
     if (onFailure === 'closed') throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
     if (onFailure === 'open') return { allowed: true, degraded: true, states: [] }
     const answer = local.take(charges.map(charge => ({ ...charge, limit: partOf(charge) }))) as StoreAnswer
@@ -77,7 +83,7 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
 }
 
 /** The command is not withdrawn: if the store still counts it, the caller loses one unit and nobody gains one. */
-async function within<T> (deadlineMs: number, work: T | Promise<T>): Promise<T> {
+async function within<T> (deadlineMs: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const expired = new Promise<never>((resolve, reject) => {
     timer = setTimeout(() => { reject(new Error(`the store did not answer within ${deadlineMs} ms`)) }, deadlineMs)

@@ -138,7 +138,7 @@ function verifyStore (store: unknown): void {
   if (typeof store !== 'object' || store === null) throw invalid('store', 'must be "memory" or { redis: client }')
   knownKeys('store', store, ['redis', 'prefix', 'deadlineMs', 'onFailure', 'instances'])
   const { redis, prefix = 'marty:limit', deadlineMs = 50, onFailure = 'local', instances = 1 } = store as RedisStoreSettings
-  if (typeof redis?.evalsha !== 'function' || typeof redis.eval !== 'function') throw invalid('store.redis', 'must be a Redis client with evalsha() and eval(), such as ioredis')
+  if (typeof redis?.callBuffer !== 'function') throw invalid('store.redis', 'must be a Redis client of ioredis')
   if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw invalid('store.prefix', 'must be 1 to 64 letters, digits, "_", ":", "." or "-"')
   positive('store.deadlineMs', deadlineMs, 60_000)
   oneOf('store.onFailure', onFailure, FAILURE_MODES)

@@ -1,45 +1,137 @@
 import { hash } from 'node:crypto'
 import { redisScript, type ScriptClient } from '@marty/redis'
-import { TAKE_SCRIPT } from './redis-script.js'
-import type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
+import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
+import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
+import type { BatchStore, Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 
 export interface RedisStoreOptions {
-  readonly redis: ScriptClient
+  /** An ioredis client, single or cluster. */
+  readonly redis: ScriptClient & { readonly isCluster?: boolean }
   /** Begins every key. @default 'marty:limit' */
   readonly prefix?: string
 }
 
-const runTake = redisScript(TAKE_SCRIPT)
+/** The part of one request that one call decides. */
+interface Part {
+  readonly entries: readonly Entry[]
+  answer: TakeAnswer | null
+}
+
+const runTake = redisScript(TAKE_SCRIPT, { answer: 'buffer' })
+const runRefund = redisScript(REFUND_SCRIPT)
+
+/** Slots of a cluster that a prefix's logs are spread over. */
+const GROUPS = 64
+const MAX_REMEMBERED = 100_000
 
 /** Keeps the logs in Redis: exact over every process that shares it. Rejects when Redis does; see `createGuardedStore`. */
-export function createRedisStore (options: RedisStoreOptions): LimitStore {
+export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
   const { redis, prefix = 'marty:limit' } = options
+  const isCluster = redis.isCluster === true
+  const entryOf = createLogs(prefix, isCluster ? GROUPS : 1)
 
-  async function take (charges: readonly Charge[]): Promise<StoreAnswer> {
-    const keys = charges.map(charge => keyOf(prefix, charge))
-    const args = charges.flatMap(charge => [charge.limit, charge.windowMs * 1000, charge.cost])
-    return read(await runTake(redis, keys, args), charges.length)
+  async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<StoreAnswer[]> {
+    const entries = requests.map(charges => charges.map(entryOf))
+    return isCluster ? await takeInGroups(entries) : (await take(entries)).map(({ allowed, states }) => ({ allowed, degraded: false, states }))
   }
 
-  return { take }
+  /** One call, for requests whose logs are all in one slot. */
+  async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<TakeAnswer[]> {
+    const { keys, rules, charges } = packRequests(requests)
+    return readAnswers(await runTake(redis, keys, [rules, charges]), requests)
+  }
+
+  /**
+   * In a cluster the logs of one request may live in several slots, which no script can decide together: every slot is asked
+   * at once, and those that admitted what another refused are told to take it back. Meanwhile they hold too much,
+   * so others may be refused a moment early; never is anybody admitted above a limit.
+   */
+  async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<StoreAnswer[]> {
+    const groups = new Map<number, Part[]>()
+    const partsOf = requests.map(entries => {
+      const parts = new Map<number, Entry[]>()
+      for (const entry of entries) {
+        const part = parts.get(entry.log.group)
+        if (part === undefined) parts.set(entry.log.group, [entry])
+        else part.push(entry)
+      }
+      return [...parts].map(([group, mine]) => {
+        const part: Part = { entries: mine, answer: null }
+        const others = groups.get(group)
+        if (others === undefined) groups.set(group, [part])
+        else others.push(part)
+        return part
+      })
+    })
+    const outcomes = await Promise.allSettled([...groups.values()].map(async parts => {
+      const answers = await take(parts.map(part => part.entries))
+      for (const [i, part] of parts.entries()) part.answer = answers[i]!
+    }))
+    const refunds = partsOf.flatMap(parts => parts.every(part => part.answer?.allowed === true) ? [] : parts.filter(part => part.answer?.allowed === true))
+    // A refund whose outcome is unknown is not repeated: its units leave with the window.
+    await Promise.allSettled(refunds.map(refund))
+    const failed = outcomes.find(outcome => outcome.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+    return requests.map((entries, i) => {
+      const parts = partsOf[i]!
+      const allowed = parts.every(part => part.answer!.allowed)
+      const stateOf = new Map(parts.flatMap(part => part.entries.map((entry, at) => [entry, refunded(part, at, allowed)] as const)))
+      return { allowed, degraded: false, states: entries.map(entry => stateOf.get(entry)!) }
+    })
+  }
+
+  async function refund ({ entries, answer }: Part): Promise<void> {
+    await runRefund(redis, entries.map(({ log }) => log.key), [answer!.atUs, ...entries.flatMap(({ charge, log }) => [charge.cost, log.isList ? 1 : 0])])
+  }
+
+  return {
+    take: async charges => (await takeAll([charges]))[0]!,
+    takeAll
+  }
+}
+
+/** What a log is like once its admission has been taken back: it did not refuse, so it says no time to wait. */
+function refunded ({ entries, answer }: Part, at: number, allowed: boolean): ChargeState {
+  const state = answer!.states[at]!
+  if (allowed || !answer!.allowed) return state
+  const { cost, limit } = entries[at]!.charge
+  return { remaining: Math.min(limit, state.remaining + cost), resetUs: state.resetUs, retryUs: 0 }
 }
 
 /**
- * One hash tag for every key: all logs of a decision must live in one slot for one call to decide them together,
- * and an address's log must be found whoever the principal is. What clients supply enters hashed, at a fixed length.
+ * The logs of charges. What clients supply enters keys hashed, at a fixed length; the logs last used are remembered, because
+ * hashing is the dearest part of a decision. The form is part of the name, so that a rule whose limit grows
+ * past the packed form begins anew instead of failing on what it finds.
  */
-function keyOf (prefix: string, charge: Charge): string {
-  return `{${prefix}}:${charge.rule}:${hash('sha256', charge.subject, 'base64url').slice(0, 22)}`
-}
+function createLogs (prefix: string, groups: number): (charge: Charge) => Entry {
+  const remembered = new Map<string, Map<string, Log>>()
+  let size = 0
 
-function read (reply: unknown, charges: number): StoreAnswer {
-  if (!Array.isArray(reply) || reply.length !== 1 + 3 * charges || !reply.every(item => Number.isInteger(item))) {
-    throw new TypeError('Redis answered the limiter with something else than a decision')
+  const make = (rule: string, subject: string, isList: boolean): Log => {
+    const digest = hash('sha256', subject, 'base64url')
+    const group = groups === 1 ? 0 : parseInt(hash('sha256', digest, 'hex').slice(0, 4), 16) % groups
+    const tag = groups === 1 ? `{${prefix}}` : `{${prefix}:${group}}`
+    return { key: `${tag}:${rule}${isList ? ':l' : ''}:${digest.slice(0, 22)}`, group, isList, index: 0, call: 0 }
   }
-  const numbers = reply as number[]
-  const states: ChargeState[] = []
-  for (let i = 1; i < numbers.length; i += 3) {
-    states.push({ remaining: numbers[i]!, resetUs: numbers[i + 1]!, retryUs: numbers[i + 2]! })
+
+  return charge => {
+    const { rule, subject } = charge
+    const isList = (charge.capacity ?? charge.limit) > PACKED_LIMIT
+    let logs = remembered.get(rule)
+    if (logs === undefined) remembered.set(rule, logs = new Map())
+    const known = logs.get(subject)
+    if (known !== undefined && known.isList === isList) return { log: known, charge }
+    const log = make(rule, subject, isList)
+    // Megabytes of text are hashed each time rather than kept.
+    if (subject.length <= 256) {
+      if (size >= MAX_REMEMBERED) {
+        remembered.clear()
+        remembered.set(rule, logs = new Map())
+        size = 0
+      }
+      logs.set(subject, log)
+      size++
+    }
+    return { log, charge }
   }
-  return { allowed: numbers[0] === 1, degraded: false, states }
 }

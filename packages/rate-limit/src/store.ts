@@ -20,6 +20,13 @@ export interface Charge {
   readonly windowMs: number
   /** Units this request takes; a positive integer of at most `limit`. */
   readonly cost: number
+  /** The largest limit that any subject of the rule has: decides on the form of the log. @default `limit` */
+  readonly capacity?: number
+}
+
+/** A store that decides several requests at once, each as `take` would, in their order. */
+export interface BatchStore {
+  takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<readonly StoreAnswer[]>
 }
 
 export interface StoreAnswer {

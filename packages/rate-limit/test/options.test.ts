@@ -4,7 +4,7 @@ import { rateLimit, type RateLimitOptions } from '@marty/rate-limit'
 import type { SecurityRule } from '@marty/core'
 
 const rule = { limit: 10, windowMs: 1000, by: 'address' } as const
-const redis = { evalsha: async () => [], eval: async () => [] }
+const redis = { evalsha: async () => [], eval: async () => [], callBuffer: async () => [] }
 
 async function refusal (options: unknown): Promise<{ code?: string, message?: string }> {
   const app = Fastify()
@@ -47,7 +47,7 @@ t.test('options that could not be enforced as written are refused by name', asyn
     [{ rules: { r: rule }, maxKeys: 0 }, /maxKeys .*not 0/],
     [{ rules: { r: rule }, now: 5 }, /now must be a function/],
     [{ rules: { r: rule }, store: 'redis' }, /store must be "memory" or/],
-    [{ rules: { r: rule }, store: {} }, /store\.redis must be a Redis client/],
+    [{ rules: { r: rule }, store: {} }, /store\.redis must be a Redis client of ioredis/],
     [{ rules: { r: rule }, store: { redis, prefix: '{x}' } }, /store\.prefix/],
     [{ rules: { r: rule }, store: { redis, deadlineMs: 0 } }, /store\.deadlineMs .*not 0/],
     [{ rules: { r: rule }, store: { redis, onFailure: 'lokal' } }, /store\.onFailure is "lokal".*did you mean "local"/],

@@ -187,7 +187,7 @@ t.test('limiter.check answers instead of throwing, and refuses what it cannot me
 
 t.test('a store that fails closed answers 503', async t => {
   const dead = async (): Promise<never> => { throw new Error('connection refused') }
-  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 1000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha: dead, eval: dead }, onFailure: 'closed' } })
+  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 1000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha: dead, eval: dead, callBuffer: dead }, onFailure: 'closed' } })
   const answer = await app.inject(from('/public'))
   t.equal(answer.statusCode, 503)
   t.match(answer.json(), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE', type: /temporary-reduced-capacity/ })
@@ -198,9 +198,11 @@ t.test('a degraded refusal says so and is forgotten when the store is back', asy
   let alive = false
   const evalsha = async (): Promise<unknown> => {
     if (!alive) throw new Error('gone')
-    return [1, 5, 1000, 0]
+    const reply = Buffer.alloc(7 + 1 + 15)
+    reply[7] = 1
+    return reply
   }
-  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 60_000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha, eval: evalsha } } })
+  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 60_000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha, eval: evalsha, callBuffer: evalsha } } })
   t.equal((await app.inject(from('/public'))).statusCode, 200)
   t.match((await app.inject(from('/public'))).json(), { status: 429, degraded: true })
   alive = true

@@ -16,7 +16,8 @@ function counted (inner: ScriptClient): ScriptClient & { commands: number } {
   const outer = {
     commands: 0,
     evalsha: (...args: Parameters<ScriptClient['evalsha']>) => { outer.commands++; return inner.evalsha(...args) },
-    eval: (...args: Parameters<ScriptClient['eval']>) => { outer.commands++; return inner.eval(...args) }
+    eval: (...args: Parameters<ScriptClient['eval']>) => { outer.commands++; return inner.eval(...args) },
+    callBuffer: (...args: Parameters<ScriptClient['callBuffer']>) => { outer.commands++; return inner.callBuffer(...args) }
   }
   return outer
 }
@@ -47,28 +48,71 @@ t.test('keys are short, prefixed, in one slot, without the client\'s text, and e
 t.test('stamps keep their microseconds, and a full log stays as long as its limit', async t => {
   await client.flushall()
   const store = createRedisStore({ redis: client })
-  for (let i = 0; i < 300; i++) await store.take([charge('precise', { limit: 100, windowMs: 20 })])
-  const [key = ''] = await client.keys('*')
-  const stamps = await client.lrange(key, 0, -1)
-  t.ok(stamps.length <= 100)
-  t.ok(stamps.every(stamp => /^\d{16}$/.test(stamp)), 'sixteen digits, no exponent')
-  t.ok(stamps.some(stamp => !stamp.endsWith('00')), 'no digit was rounded away')
-  t.same(stamps, [...stamps].sort())
+  for (const [limit, stampsOf] of [[100, packedStamps], [200, async (key: string) => (await client.lrange(key, 0, -1)).map(Number)]] as const) {
+    await client.flushall()
+    for (let i = 0; i < 500; i++) await store.take([charge('precise', { limit, windowMs: 20 })])
+    const [key = ''] = await client.keys('*')
+    const stamps = await stampsOf(key)
+    t.ok(stamps.length > 0 && stamps.length <= limit)
+    t.ok(stamps.every(stamp => String(stamp).length === 16), 'sixteen digits, no exponent')
+    t.ok(stamps.some(stamp => stamp % 100 !== 0), 'no digit was rounded away')
+    t.same(stamps, [...stamps].sort((a, b) => a - b))
+  }
 })
 
+/** Seven bytes each, the largest first. */
+async function packedStamps (key: string): Promise<number[]> {
+  const packed = await client.getBuffer(key) ?? Buffer.alloc(0)
+  return Array.from({ length: packed.length / 7 }, (_, i) => packed[i * 7]! * 2 ** 48 + packed.readUIntBE(i * 7 + 1, 6))
+}
+
+const packStamp = (stamp: number): Buffer => {
+  const packed = Buffer.alloc(7)
+  packed[0] = Math.floor(stamp / 2 ** 48)
+  packed.writeUIntBE(stamp % 2 ** 48, 1, 6)
+  return packed
+}
+
 t.test('a clock that stepped back admits nothing more', async t => {
-  await client.flushall()
-  const store = createRedisStore({ redis: client })
-  await store.take([charge('clock', { windowMs: 1000 })])
-  const [key = ''] = await client.keys('*')
-  const ahead = String(Date.now() * 1000 + 3_600_000_000)
-  await client.multi().del(key).rpush(key, ahead).exec()
-  const last = await store.take([charge('clock', { windowMs: 1000 })])
-  t.match(last, { allowed: true, states: [{ remaining: 0 }] })
-  t.same(await client.lrange(key, 0, -1), [ahead, ahead], 'the order of stamps holds')
-  const refused = await store.take([charge('clock', { windowMs: 1000 })])
-  t.equal(refused.allowed, false)
-  t.ok(refused.states[0]!.retryUs <= 1_000_000, 'the wait told is never longer than the window')
+  for (const limit of [2, 200]) {
+    await client.flushall()
+    const store = createRedisStore({ redis: client })
+    const take = async (cost: number): Promise<StoreAnswer> => await store.take([charge('clock', { windowMs: 1000, limit, cost })])
+    await take(1)
+    const [key = ''] = await client.keys('*')
+    const ahead = Date.now() * 1000 + 3_600_000_000
+    if (limit === 2) await client.set(key, packStamp(ahead))
+    else await client.multi().del(key).rpush(key, String(ahead)).exec()
+    t.match(await take(limit - 1), { allowed: true, states: [{ remaining: 0 }] })
+    const stamps = limit === 2 ? await packedStamps(key) : (await client.lrange(key, 0, -1)).map(Number)
+    t.same(new Set(stamps), new Set([ahead]), 'the order of stamps holds')
+    const refused = await take(1)
+    t.equal(refused.allowed, false)
+    t.ok(refused.states[0]!.retryUs <= 1_000_000, 'the wait told is never longer than the window')
+  }
+})
+
+t.test('requests of one turn share a call, see each other, and are refused one by one', async t => {
+  const spy = counted(client)
+  const store = createGuardedStore({ store: createRedisStore({ redis: spy }) })
+  await store.take([charge('warm')])
+  const before = spy.commands
+  const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => store.take([charge('batch', { limit: 10 }), charge(`own-${i % 4}`, { limit: 5 })])))
+  t.ok(spy.commands - before <= 4, `${spy.commands - before} calls for 40 requests`)
+  t.equal(answers.filter(answer => answer.allowed).length, 10)
+  t.same(answers.slice(0, 10).map(answer => answer.states[0]!.remaining), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+})
+
+t.test('a frozen call makes nobody else wait for longer than his own deadline', async t => {
+  const hanging = { takeAll: async () => await new Promise<never>(() => {}) }
+  let calls = 0
+  const store = createGuardedStore({ store: { takeAll: async () => { calls++; return await hanging.takeAll() } }, deadlineMs: 40, onFailure: 'open' })
+  const first = store.take([charge('a')])
+  await new Promise(resolve => setTimeout(resolve, 10))
+  const second = store.take([charge('b')])
+  await first
+  t.equal(calls, 2, 'the second was sent while the first was still waited for')
+  t.same(await second, { allowed: true, degraded: true, states: [] })
 })
 
 t.test('four processes on one key never exceed its limit in any window', async t => {
@@ -76,7 +120,7 @@ t.test('four processes on one key never exceed its limit in any window', async t
   const windowMs = 150
   const worker = fileURLToPath(new URL('./fixtures/hammer.js', import.meta.url))
   const histories = await Promise.all(Array.from({ length: 4 }, async () => {
-    const child = fork(worker, [redis.path, JSON.stringify(charge('shared', { limit, windowMs })), '250'])
+    const child = fork(worker, [redis.path, JSON.stringify(charge('shared', { limit, windowMs })), '1500'])
     t.teardown(() => child.kill('SIGKILL'))
     const [history] = await once(child, 'message') as [Admission[]]
     return history
@@ -88,8 +132,9 @@ t.test('four processes on one key never exceed its limit in any window', async t
 })
 
 t.test('nonsense from the client is a failure, not a permission', async t => {
-  for (const reply of [null, 'OK', [], [1], [1, 'a', 0, 0], [1, 1, 1, 1, 1]]) {
-    const store = createRedisStore({ redis: { evalsha: async () => reply, eval: async () => reply } })
+  for (const reply of [null, 'OK', [], [1, 1, 1, 1, 1], Buffer.alloc(0), Buffer.alloc(22), Buffer.alloc(24)]) {
+    const answer = async (): Promise<unknown> => reply
+    const store = createRedisStore({ redis: { evalsha: answer, eval: answer, callBuffer: answer } })
     await t.rejects(async () => await store.take([charge('a')]), { name: 'TypeError' }, JSON.stringify(reply))
   }
 })

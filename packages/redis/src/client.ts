@@ -1,12 +1,16 @@
-import { Cluster, Redis, type RedisOptions as IoRedisOptions } from 'ioredis'
+import { inspect } from 'node:util'
+import { Redis, type Cluster, type RedisOptions as IoRedisOptions } from 'ioredis'
+import { createCluster } from './cluster.js'
 import type { ResolvedRedisOptions } from './options.js'
 
-type ClientOptions = Omit<IoRedisOptions, 'replyMapping'>
+export type RedisClient = Redis | Cluster
+
+/** What every connection is opened with, also those that a cluster client opens to its nodes. */
+export type NodeOptions = Omit<IoRedisOptions, 'replyMapping'>
 
 /** The ioredis client for the resolved options, tuned so that no request ever waits on a Redis that is away. */
-export function createClient (options: ResolvedRedisOptions): Redis | Cluster {
-  const backoff = (attempt: number): number => Math.min(50 * 2 ** Math.min(attempt - 1, 12), options.reconnectMaxDelayMs)
-  const perNode: ClientOptions = {
+export function createClient (options: ResolvedRedisOptions): RedisClient {
+  const perNode: NodeOptions = {
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     commandTimeout: options.commandTimeoutMs,
@@ -14,38 +18,63 @@ export function createClient (options: ResolvedRedisOptions): Redis | Cluster {
     disconnectTimeout: options.commandTimeoutMs,
     // Commands that timed out stay queued in ioredis until their connection goes: a server that has stopped
     // answering must lose it, or the queue grows for as long as it stays frozen.
-    socketTimeout: Math.max(1_000, options.commandTimeoutMs * 4),
+    socketTimeout: silenceLimitMs(options),
+    // Redis below 7.2 does not know the command it saves, and an ACL user with few rights may not run it.
+    disableClientInfo: true,
     ...(options.username === undefined ? {} : { username: options.username }),
     ...(options.password === undefined ? {} : { password: options.password }),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
     ...(options.connectionName === undefined ? {} : { connectionName: options.connectionName })
   }
-
-  if (options.mode === 'cluster') {
-    return new Cluster(options.nodes.map(node => ({ ...node })), {
-      enableOfflineQueue: false,
-      // A command that is redirected is still bound by its deadline, which starts when it is first sent.
-      maxRedirections: 4,
-      retryDelayOnFailover: Math.min(20, options.commandTimeoutMs),
-      retryDelayOnClusterDown: Math.min(20, options.commandTimeoutMs),
-      slotsRefreshTimeout: options.connectTimeoutMs,
-      clusterRetryStrategy: backoff,
-      redisOptions: perNode
-    })
+  if (options.mode === 'cluster') return conceal(createCluster(options, perNode))
+  const direct: NodeOptions = {
+    ...perNode,
+    enableOfflineQueue: false,
+    retryStrategy: attempt => backoffMs(attempt, options.reconnectMaxDelayMs),
+    // A master that has become a replica under a connection that lives on: the next one leads to the new master.
+    reconnectOnError: error => error.message.startsWith('READONLY'),
+    db: options.db
   }
-  const direct: ClientOptions = { ...perNode, enableOfflineQueue: false, retryStrategy: backoff, db: options.db }
   if (options.mode === 'sentinel') {
-    return new Redis({
+    return harden(new Redis({
       ...direct,
       sentinels: options.nodes.map(node => ({ ...node })),
       ...(options.name === undefined ? {} : { name: options.name }),
-      sentinelRetryStrategy: backoff,
+      sentinelRetryStrategy: attempt => backoffMs(attempt, options.reconnectMaxDelayMs),
       sentinelCommandTimeout: options.connectTimeoutMs,
       ...(options.sentinelUsername === undefined ? {} : { sentinelUsername: options.sentinelUsername }),
       ...(options.sentinelPassword === undefined ? {} : { sentinelPassword: options.sentinelPassword }),
       ...(options.tls === undefined ? {} : { sentinelTLS: options.tls, enableTLSForSentinelMode: true })
-    })
+    }))
   }
   const node = options.nodes[0]!
-  return new Redis({ ...direct, host: node.host, port: node.port })
+  return harden(new Redis({ ...direct, host: node.host, port: node.port }))
+}
+
+/** A connection that owes an answer for this long is given up. Milliseconds. */
+export function silenceLimitMs ({ commandTimeoutMs }: ResolvedRedisOptions): number {
+  return Math.max(1_000, commandTimeoutMs * 4)
+}
+
+/** Doubles from 50 ms; up to half of it is left to chance, so that many clients do not come back at one moment. */
+export function backoffMs (attempt: number, mostMs: number): number {
+  return Math.round(Math.min(50 * 2 ** Math.min(attempt - 1, 12), mostMs) * (1 - Math.random() / 2))
+}
+
+/** For every connection, before anybody else listens to it: what it says of itself holds no password, and its socket ends nobody's process. */
+export function harden (redis: Redis): Redis {
+  redis.on('error', (error: Error & { command?: { args?: unknown } }) => {
+    // The handshake's.
+    if (error.command !== undefined) error.command = { ...error.command, args: [] }
+    // A TLS socket that is given up during its handshake may fail twice; ioredis listens once.
+    redis.stream?.on('error', () => {})
+  })
+  return conceal(redis)
+}
+
+/** Logs and `console.log` show which client it is; its options hold the password. */
+function conceal<T extends RedisClient> (client: T): T {
+  const shown = (): string => `[redis client: ${client.status}]`
+  Object.defineProperties(client, { [inspect.custom]: { value: shown }, toJSON: { value: shown } })
+  return client
 }

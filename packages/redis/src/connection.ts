@@ -1,10 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Cluster, Redis } from 'ioredis'
-import { createClient } from './client.js'
+import { Cluster } from 'ioredis'
+import { createClient, silenceLimitMs, type RedisClient } from './client.js'
+import { isWhole } from './cluster.js'
 import { RedisUnavailable } from './errors.js'
 import { resolveOptions, type RedisOptions } from './options.js'
-
-export type RedisClient = Redis | Cluster
 
 export interface RedisHealth {
   readonly status: 'healthy' | 'unhealthy'
@@ -12,7 +11,7 @@ export interface RedisHealth {
     readonly mode: 'single' | 'sentinel' | 'cluster'
     /** `host:port` of the configured nodes, without credentials. */
     readonly nodes: readonly string[]
-    /** ioredis's own word for it (`connecting`, `ready`, `reconnecting`...), or `closed`. */
+    /** ioredis's own word for it (`connecting`, `ready`, `reconnecting`...), `closed`, or `partial`: a cluster that lacks a master. */
     readonly state: string
     /** What went wrong last, since the connection was last ready. */
     readonly lastError: string | null
@@ -26,7 +25,7 @@ export interface RedisConnection {
   readonly client: RedisClient
   /** Settles when commands are accepted; rejects with `MARTY_REDIS_UNAVAILABLE` after `timeoutMs` or when closed. */
   ready (timeoutMs: number): Promise<void>
-  /** What is known of the connection, without asking Redis. */
+  /** What is known of the connection, without asking Redis. A silent loss is known within two seconds by default, idle or not. */
   health (): RedisHealth
   /** Calls back each time the connection is ready again after it was lost. Returns how to stop. */
   onReconnect (callback: () => void): () => void
@@ -46,53 +45,65 @@ export interface RedisConnection {
 export function openRedis (options: RedisOptions): RedisConnection {
   const resolved = resolveOptions(options)
   const client = createClient(resolved)
+  const where = resolved.nodes.map(node => `${node.host}:${node.port}`)
   const listeners = new Set<() => void>()
-  const waiting = new Set<(error: Error) => void>()
+  const waiting = new Set<(error?: Error) => void>()
+  const isReady = (): boolean => client instanceof Cluster ? isWhole(client) : client.status === 'ready'
   let lastError: string | null = null
   let readyCount = 0
+  let up = false
   let closing: Promise<void> | null = null
 
-  // First listener, so that later ones and logs never see the handshake's arguments, which hold the password.
-  client.on('error', (error: Error & { command?: { args?: unknown } }) => {
-    if (error.command !== undefined) error.command = { ...error.command, args: [] }
-    lastError = error.message
-  })
-  client.on('ready', () => {
+  const failed = (error: Error & { library?: string, reason?: string }, node?: string): void => {
+    if (lastError !== null && CONSEQUENCE.test(error.message)) return
+    // OpenSSL's messages name its source files around their reason.
+    lastError = (node === undefined ? '' : `${node}: `) + (error.library === undefined ? error.message : `TLS: ${error.reason}`)
+  }
+  const changed = (): void => {
+    if (isReady() === up) return
+    up = !up
+    if (!up) return
     lastError = null
-    if (++readyCount === 1) return
-    for (const listener of listeners) listener()
-  })
+    for (const settle of waiting) settle()
+    if (++readyCount > 1) for (const listener of listeners) listener()
+  }
+  for (const event of ['error', 'sentinelError', 'node error']) client.on(event, failed)
+  for (const event of ['ready', 'close', 'refresh', '-node']) client.on(event, changed)
+  client.on('+node', node => { node.on('ready', changed) })
+
+  // A peer that went away without a word owes no answer until it is asked: the socket's own timeout does the rest.
+  const heartbeat = setInterval(() => {
+    for (const node of client instanceof Cluster ? client.nodes() : [client]) if (node.status === 'ready') node.ping().catch(() => {})
+  }, silenceLimitMs(resolved)).unref()
 
   return Object.freeze({
     client,
 
     ready (timeoutMs: number): Promise<void> {
       if (closing !== null) return Promise.reject(closed())
-      if (client.status === 'ready') return Promise.resolve()
+      if (isReady()) return Promise.resolve()
       return new Promise((resolve, reject) => {
         const settle = (error?: Error): void => {
           clearTimeout(timer)
-          client.off('ready', settle)
           waiting.delete(settle)
           if (error === undefined) resolve()
           else reject(error)
         }
-        const where = resolved.nodes.map(node => `${node.host}:${node.port}`).join(', ')
         const timer = setTimeout(() => {
-          settle(new RedisUnavailable(`Redis at ${where} was not ready within ${timeoutMs} ms` + (lastError === null ? '' : `; last error: ${lastError}`)))
+          settle(new RedisUnavailable(`Redis at ${where.join(', ')} was not ready within ${timeoutMs} ms` + (lastError === null ? '' : `; last error: ${lastError}`)))
         }, timeoutMs)
-        client.once('ready', settle)
         waiting.add(settle)
       })
     },
 
     health (): RedisHealth {
+      const healthy = closing === null && isReady()
       return {
-        status: client.status === 'ready' && closing === null ? 'healthy' : 'unhealthy',
+        status: healthy ? 'healthy' : 'unhealthy',
         details: {
           mode: resolved.mode,
-          nodes: resolved.nodes.map(node => `${node.host}:${node.port}`),
-          state: closing === null ? client.status : 'closed',
+          nodes: where,
+          state: closing !== null ? 'closed' : client.status === 'ready' && !healthy ? 'partial' : client.status,
           lastError,
           reconnects: Math.max(0, readyCount - 1)
         }
@@ -106,6 +117,7 @@ export function openRedis (options: RedisOptions): RedisConnection {
 
     close (): Promise<void> {
       if (closing === null) {
+        clearInterval(heartbeat)
         closing = closeClient(client, resolved.commandTimeoutMs)
         for (const settle of waiting) settle(closed())
       }
@@ -113,6 +125,9 @@ export function openRedis (options: RedisOptions): RedisConnection {
     }
   })
 }
+
+/** What ioredis says when something else went wrong before; it must not hide what that was. */
+const CONSEQUENCE = /^(Connection is closed|All sentinels are unreachable|Failed to refresh slots cache)/
 
 function closed (): RedisUnavailable {
   return new RedisUnavailable('The connection to Redis has been closed')

@@ -1,4 +1,4 @@
-import type { ConnectionOptions } from 'node:tls'
+import { createSecureContext, type ConnectionOptions } from 'node:tls'
 import { RedisOptionInvalid } from './errors.js'
 
 /** `true` verifies against the system's authorities; an object is passed to `tls.connect`. */
@@ -21,7 +21,7 @@ export interface RedisCommonOptions {
   readonly commandTimeoutMs?: number
   /** A connection attempt is given up after this. Milliseconds. @default 2000 */
   readonly connectTimeoutMs?: number
-  /** Longest pause between two attempts to reconnect; they never end until `close()`. Milliseconds. @default 2000 */
+  /** Longest pause between two attempts to reconnect; they never end until `close()`. Milliseconds. @default 500 */
   readonly reconnectMaxDelayMs?: number
 }
 
@@ -96,6 +96,7 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   if (tls !== undefined && tls !== true && (typeof tls !== 'object' || tls === null || Array.isArray(tls))) {
     throw new RedisOptionInvalid('tls', 'must be true or the options of tls.connect; leave it out for plain TCP')
   }
+  if (typeof tls === 'object') assertUsable(tls)
   return Object.freeze({
     mode: form === 'url' ? 'single' : form,
     nodes: form === 'sentinel'
@@ -113,8 +114,17 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
     connectionName: text('connectionName', given['connectionName']),
     commandTimeoutMs: integer('commandTimeoutMs', given['commandTimeoutMs'], 1, 60_000) ?? 50,
     connectTimeoutMs: integer('connectTimeoutMs', given['connectTimeoutMs'], 1, 60_000) ?? 2_000,
-    reconnectMaxDelayMs: integer('reconnectMaxDelayMs', given['reconnectMaxDelayMs'], 10, 60_000) ?? 2_000
+    reconnectMaxDelayMs: integer('reconnectMaxDelayMs', given['reconnectMaxDelayMs'], 10, 60_000) ?? 500
   })
+}
+
+/** ioredis would never try again after certificates that OpenSSL cannot read. */
+function assertUsable (tls: ConnectionOptions): void {
+  try {
+    createSecureContext(tls)
+  } catch (error) {
+    throw new RedisOptionInvalid('tls', `cannot be used: ${(error as Error).message}`)
+  }
 }
 
 function parseUrl (value: unknown): Record<string, unknown> {

@@ -3,6 +3,8 @@ import { execFile } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { openRedis, redisScript, type RedisConnection, type RedisOptions } from '@marty/redis'
+import { createAuthority } from './certificates.js'
 import { freePort, startRedis } from './redis-server.js'
 
 t.test('the quick start of the README runs and prints what it says', async t => {
@@ -18,4 +20,26 @@ t.test('the quick start of the README runs and prints what it says', async t => 
   writeFileSync(file, code.replace('6379', String(redis.port)))
   const { stdout } = await promisify(execFile)(process.execPath, [file])
   t.equal(stdout.trim(), prints)
+})
+
+t.test('the other examples of the README are accepted, and the script among them runs', async t => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const [, ...examples] = [...readme.matchAll(/```js\n([\s\S]*?)```/g)].map(match => match[1]!)
+  t.equal(examples.length, 3)
+  const server = await startRedis(await freePort())
+  t.teardown(() => server.stop())
+  const redis = openRedis({ port: server.port })
+  t.teardown(() => redis.close())
+  await redis.ready(5_000)
+  const [authority, client] = [createAuthority(t), createAuthority(t)]
+  const files: Record<string, Buffer> = { 'ca.pem': authority.cert, 'client.pem': client.cert, 'client.key': client.key }
+  const opened: RedisConnection[] = []
+  const open = (options: RedisOptions): void => { opened.push(openRedis(options)) }
+  for (const example of examples) {
+    // eslint-disable-next-line no-new-func
+    await new Function('openRedis', 'redisScript', 'redis', 'password', 'readFileSync', `return (async () => { ${example} })()`)(open, redisScript, redis, 'secret', (name: string) => files[name])
+  }
+  await Promise.all(opened.map(one => one.close()))
+  t.strictSame(opened.map(one => one.health().details.mode), ['sentinel', 'cluster', 'single'])
+  t.equal(await redis.client.get('{camera-1}budget'), '-1')
 })

@@ -1,6 +1,6 @@
 import { ANONYMOUS, createCall, createGuard, useGuard, type Authenticator, type Check, type GuardedOperation, type Principal } from '@marty/core'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { measure, ratio, type Case, type Plan, type Samples } from './harness.js'
+import { measure, ratio, type Case, type Measured, type Plan } from './harness.js'
 import { median } from './statistics.js'
 
 declare module '@marty/core' {
@@ -24,7 +24,7 @@ const roleCheck: Check = {
 }
 
 /** What the guard itself costs: the pipeline with checks that cost nothing, over HTTP and as a bare function. */
-export async function guardBench (plan: Plan, progress: (done: number, of: number) => void): Promise<{ metrics: Record<string, number>, samples: Samples }> {
+export async function guardBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const [bare, open, guarded] = await Promise.all([plain(), secured({ public: true }), secured({ benchRole: 'reader' })])
   const samples = await measure([
     http('bare', bare), http('public', open), http('guarded', guarded), decision()

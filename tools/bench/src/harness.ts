@@ -5,6 +5,8 @@ import { median, shuffled } from './statistics.js'
 export interface Case {
   readonly name: string
   run (iterations: number): void | Promise<void>
+  /** Gets ready for as many iterations, outside the time that is taken. */
+  prepare? (iterations: number): void | Promise<void>
 }
 
 export interface Plan {
@@ -12,10 +14,22 @@ export interface Plan {
   readonly rounds: number
   /** Length of one slice in milliseconds; a case's number of iterations is fitted to it. */
   readonly sliceMs: number
+  /** How long a bench that withstands a flood lets it last. */
+  readonly floodSeconds: number
 }
 
 /** Nanoseconds per iteration of every case, one sample a round; samples of one round were taken side by side. */
 export type Samples = Readonly<Record<string, readonly number[]>>
+
+/** What a bench found out. */
+export interface Measured {
+  readonly metrics: Readonly<Record<string, number>>
+  /** What a metric should reach, printed beside it. */
+  readonly goals?: Readonly<Record<string, string>>
+  /** How it was measured, and what else is worth knowing. */
+  readonly notes?: readonly string[]
+  readonly samples: Samples
+}
 
 /** What a bench prints and writes. Metrics are medians and ratios; samples are what they were made of. */
 export interface Result {
@@ -27,7 +41,7 @@ export interface Result {
 }
 
 /** Measures cases side by side, in slices of shuffled order, so that noise of the machine falls on all of them alike. */
-export async function measure (cases: readonly Case[], { rounds, sliceMs }: Plan, progress: (done: number, of: number) => void = () => {}): Promise<Samples> {
+export async function measure (cases: readonly Case[], { rounds, sliceMs }: Pick<Plan, 'rounds' | 'sliceMs'>, progress: (done: number, of: number) => void = () => {}): Promise<Samples> {
   const samples: Record<string, number[]> = Object.fromEntries(cases.map(({ name }) => [name, []]))
   const iterations = new Map<Case, number>()
   for (const one of cases) iterations.set(one, await fit(one, sliceMs))
@@ -58,6 +72,7 @@ async function fit (one: Case, sliceMs: number): Promise<number> {
 }
 
 async function time (one: Case, iterations: number): Promise<number> {
+  await one.prepare?.(iterations)
   const started = process.hrtime.bigint()
   await one.run(iterations)
   return Number(process.hrtime.bigint() - started) / iterations

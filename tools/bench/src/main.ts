@@ -1,16 +1,19 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { closest } from '@marty/core'
+import { authBench } from './auth.bench.js'
 import { guardBench } from './guard.bench.js'
-import { machine, type Plan, type Result, type Samples } from './harness.js'
+import { machine, type Measured, type Plan, type Result } from './harness.js'
 
-type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<{ metrics: Record<string, number>, samples: Samples }>
+type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<Measured>
 
 const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: string }>> = {
+  auth: { run: authBench, about: 'what authentication and audit cost, and withstand' },
   guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' }
 }
-const FULL: Plan = { rounds: 40, sliceMs: 200 }
-const QUICK: Plan = { rounds: 12, sliceMs: 100 }
+/** The full flood outlasts the minute for which a verified API key is remembered. */
+const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70 }
+const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10 }
 
 const HELP = `Measures the shipped code side by side with its peers.
 
@@ -46,14 +49,15 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
   const progress = (done: number, of: number): void => {
     if (process.stderr.isTTY) process.stderr.write(`\r${name}: round ${done} of ${of}${done === of ? '\n' : ''}`)
   }
-  const { metrics, samples } = await bench.run(plan, progress)
+  const { metrics, goals = {}, notes = [], samples } = await bench.run(plan, progress)
   const result: Result = { name, machine: machine(), versions: versions(), metrics, samples }
   out(`${name} on ${result.machine.cpu}, ${result.machine.cores} cores, Node ${process.versions.node}`)
-  for (const [key, value] of Object.entries(metrics)) out(`  ${key.padEnd(24)} ${value.toPrecision(3)}`)
+  for (const [key, value] of Object.entries(metrics)) out(`  ${key.padEnd(26)} ${value.toPrecision(3).padEnd(10)} ${goals[key] === undefined ? '' : `goal ${goals[key]}`}`.trimEnd())
+  for (const note of notes) out(`  ${note}`)
   if (file !== undefined) writeFileSync(file, JSON.stringify(result, null, 2) + '\n')
 }
 
 function versions (): Record<string, string> {
-  const fastify = JSON.parse(readFileSync(new URL(import.meta.resolve('fastify/package.json')), 'utf8')) as { version: string }
-  return { node: process.versions.node, fastify: fastify.version }
+  const versionOf = (name: string): string => (JSON.parse(readFileSync(new URL(import.meta.resolve(`${name}/package.json`)), 'utf8')) as { version: string }).version
+  return { node: process.versions.node, fastify: versionOf('fastify'), '@fastify/jwt': versionOf('@fastify/jwt') }
 }

@@ -5,6 +5,12 @@ export function median (values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
+/** The smallest value that at least this share of the values does not exceed. NaN for none. */
+export function percentile (values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? NaN
+}
+
 /** A copy in random order (Fisher-Yates). */
 export function shuffled<T> (values: readonly T[], random: () => number = Math.random): T[] {
   const result = [...values]

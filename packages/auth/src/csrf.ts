@@ -1,0 +1,51 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { TLSSocket } from 'node:tls'
+import { CsrfInvalid } from './errors.js'
+import { csrfTokenOf } from './session-id.js'
+
+/** Refuses what a page of another site may have made the browser send. Both throw `MARTY_AUTH_CSRF_INVALID`. */
+export interface CsrfCheck {
+  /** For a request whose credential is the session cookie. Safe methods (RFC 9110 section 9.2.1) pass: they change nothing. */
+  check (request: IncomingMessage | null | undefined, sessionId: string): void
+  /** The half that needs no session: does the request come from a page of ours, or from no page at all? */
+  checkOrigin (request: IncomingMessage): void
+}
+
+const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
+const OWN_SITES = [undefined, 'same-origin', 'none']
+
+export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
+  const checkOrigin = (request: IncomingMessage): void => {
+    const { origin, 'sec-fetch-site': site } = request.headers
+    if (!OWN_SITES.includes(site as string | undefined)) throw refused('it comes from a page of another origin (Sec-Fetch-Site)')
+    if (origin !== undefined && !isOwnOrigin(request, origin) && !trustedOrigins.includes(origin)) throw refused('it comes from a page of another origin (Origin)')
+  }
+  return {
+    checkOrigin,
+    // A WebSocket upgrade is a GET: the transport that accepts it checks its Origin, as @marty/json-rpc does.
+    check (request, sessionId) {
+      if (request === null || request === undefined) throw refused('its method is unknown')
+      if (SAFE_METHODS.includes(request.method ?? '')) return
+      checkOrigin(request)
+      if (!isEqual(request.headers['x-csrf-token'], csrfTokenOf(sessionId))) throw refused('it lacks the session\'s token')
+    }
+  }
+}
+
+/** Behind a proxy that ends TLS the scheme is not known here; a connection that is TLS leaves no doubt. */
+function isOwnOrigin ({ headers: { host }, socket }: IncomingMessage, origin: string): boolean {
+  if (host === undefined || host === '') return false
+  const own = host.toLowerCase()
+  return origin === `https://${own}` || (origin === `http://${own}` && (socket as Partial<TLSSocket> | undefined)?.encrypted !== true)
+}
+
+function isEqual (given: string | string[] | undefined, expected: string): boolean {
+  const bytes = Buffer.from(String(given))
+  return bytes.length === expected.length && timingSafeEqual(bytes, Buffer.from(expected))
+}
+
+function refused (why: string): InstanceType<typeof CsrfInvalid> {
+  return new CsrfInvalid(`The session cookie does not authorize this request, because ${why}: ` +
+    'send it from a page of this service, with the csrf_token of GET /auth/session in the header X-CSRF-Token')
+}

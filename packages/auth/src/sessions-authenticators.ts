@@ -1,0 +1,71 @@
+import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, type Principal } from '@marty/core'
+import type { CsrfCheck } from './csrf.js'
+import { credentialsOf } from './credentials.js'
+import { refused } from './refused.js'
+import type { SessionCookie } from './session-cookie.js'
+import { sessionKey } from './session-id.js'
+import type { SessionStore } from './sessions.js'
+
+export interface SessionParts {
+  readonly guard: Guard
+  readonly sessions: SessionStore
+  readonly cookie: SessionCookie
+  readonly csrf: CsrfCheck
+}
+
+/** Sessions by `Authorization: Bearer ses_...` and by cookie. */
+export function createSessionAuthenticators ({ guard, sessions, cookie, csrf }: SessionParts): readonly Authenticator[] {
+  const isSession = (token: string): boolean => token.startsWith('ses_')
+
+  /** Null when the session, or the credential it came from, is over. */
+  const find = (key: string | null, peek: boolean): Principal | null | Promise<Principal | null> => {
+    const found = key === null ? null : sessions.find(key, peek)
+    return then(found, record => record === null
+      ? null
+      : then(guard.isAlive(record.source, peek), alive => alive ? record.principal : null))
+  }
+  const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> => then(find(principal.session, peek), found => found !== null)
+  const orRefuse = (found: Principal | null): Principal => {
+    if (found === null) throw refused()
+    return found
+  }
+  // The browser would send a dead cookie with every request until somebody takes it away.
+  const orClear = (found: Principal | null): Principal => {
+    if (found === null) throw new CredentialInvalid({ headers: { ...invalidCredential.headers, 'set-cookie': cookie.cleared } })
+    return found
+  }
+
+  return [
+    {
+      method: 'session',
+      find (request) {
+        const { bearer } = credentialsOf(request)
+        return bearer !== null && isSession(bearer) ? bearer : null
+      },
+      accepts: isSession,
+      authenticate: token => then(find(sessionKey(token), false), orRefuse),
+      isAlive
+    },
+    {
+      method: 'session',
+      // A header was put there by whoever wrote the request, a cookie by the browser by itself: the header alone counts,
+      // also when it is wrong, so that a request has one identity and a refused one does not fall back to another.
+      find (request) {
+        const { bearer, apiKey } = credentialsOf(request)
+        return bearer === null && apiKey === null ? cookie.read(request) : null
+      },
+      accepts: () => false,
+      authenticate (id, { request }) {
+        if (id === '') return orClear(null)
+        csrf.check(request, id)
+        return then(find(sessionKey(id), false), orClear)
+      },
+      isAlive
+    }
+  ]
+}
+
+/** Goes on at once with what is there, and later with what is not. */
+function then<T, R> (value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
+  return value instanceof Promise ? value.then(next) : next(value)
+}

@@ -1,0 +1,209 @@
+import type { AuthenticationMethod, Guard, MartyError, Principal, SecurityEvent, SecurityRule } from '@marty/core'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { ApiKeys } from './api-keys.js'
+import { AuthGrantUnsupported, AuthRequestMalformed, AuthScopeInvalid } from './errors.js'
+import type { TokenClaims } from './jwt-claims.js'
+import type { RefreshTokens } from './refresh-tokens.js'
+import type { Revocations } from './revocations.js'
+import { acceptForms, optionalParameter, requiredParameter } from './route-body.js'
+import type { SessionCookie } from './session-cookie.js'
+import type { SessionStore } from './sessions.js'
+import { proveBy, type RefreshGrantAuthenticator } from './token-grants.js'
+import type { TokenIssuer } from './token-issuer.js'
+import type { ResolvedTokenOptions } from './token-options.js'
+
+export interface TokenRouteParts {
+  readonly guard: Guard
+  readonly tokens: ResolvedTokenOptions
+  readonly issuer: TokenIssuer
+  /** Claims of a token of ours that is good now. Throws `MARTY_CORE_CREDENTIAL_INVALID` for any other text. */
+  readonly verify: (token: string) => TokenClaims
+  readonly revocations: Revocations
+  readonly refresh: { readonly tokens: RefreshTokens, readonly authenticator: RefreshGrantAuthenticator } | null
+  readonly apiKeys: ApiKeys | null
+  readonly sessions: SessionStore | null
+  readonly cookie: SessionCookie | null
+  /** Ways to prove who one is that this service knows, besides refresh tokens and assertions. */
+  readonly methods: readonly AuthenticationMethod[]
+  readonly hasForeignIssuers: boolean
+  /** Who may introspect; null for services, when there are any. */
+  readonly introspection: SecurityRule | null
+}
+
+/** RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1. */
+const GRANTS = ['client_credentials', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer'] as const
+
+/** `POST /auth/token`, `/auth/refresh`, `/auth/logout`, `/auth/revoke` (RFC 7009) and `/auth/introspect` (RFC 7662). */
+export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRouteParts): void {
+  const { guard, tokens: { accessTokenTtlSeconds }, issuer, verify, revocations, refresh, apiKeys, sessions, cookie, methods, hasForeignIssuers } = parts
+  const only = (...wanted: AuthenticationMethod[]): AuthenticationMethod[] => wanted.filter(method => methods.includes(method))
+  const clients = only('apiKey', 'mtls')
+  const proveClient = clients.length === 0 ? null : proveBy(guard, 'auth.token', clients)
+  const proveAssertion = hasForeignIssuers ? proveBy(guard, 'auth.assertion', ['assertion']) : null
+  const proveRefresh = refresh === null ? null : proveBy(guard, 'auth.refresh', ['refresh'])
+  const known = GRANTS.filter((_, index) => [proveClient, proveRefresh, proveAssertion][index] !== null)
+
+  const tell = (request: FastifyRequest, type: SecurityEvent['type'], action: string, object: string, { id, kind, roles }: Principal): void => {
+    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address: request.ip ?? null, requestId: request.id, object })
+  }
+
+  /** An access token of what the principal may do, that does not outlive what the principal came with. */
+  const accessToken = (principal: Principal, scopes: readonly string[], sessionId: string | null, clientId: string | null) => {
+    const left = principal.expiresAt === null ? Infinity : Math.floor((principal.expiresAt - Date.now()) / 1000)
+    const ttlSeconds = Math.max(1, Math.min(accessTokenTtlSeconds, left))
+    const issued = issuer.issue({
+      subject: principal.id,
+      roles: principal.roles,
+      scopes,
+      ttlSeconds,
+      kind: principal.kind === 'user' ? 'user' : 'service',
+      ...(sessionId === null ? {} : { sessionId }),
+      ...(clientId === null ? {} : { clientId })
+    })
+    return { ...issued, ttlSeconds }
+  }
+
+  /** RFC 6749 section 5.1. */
+  const answer = (reply: FastifyReply, { token, ttlSeconds }: { token: string, ttlSeconds: number }, scopes: readonly string[], refreshToken: { token: string, expiresAt: number } | null): object => {
+    void reply.header('cache-control', 'no-store')
+    return {
+      access_token: token,
+      token_type: 'Bearer',
+      expires_in: ttlSeconds,
+      ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
+      ...(refreshToken === null ? {} : { refresh_token: refreshToken.token, refresh_expires_in: Math.max(0, Math.floor((refreshToken.expiresAt - Date.now()) / 1000)) })
+    }
+  }
+
+  async function signIn (request: FastifyRequest, reply: FastifyReply, principal: Principal): Promise<object> {
+    const scopes = narrowed(principal.scopes, optionalParameter(request, 'scope'))
+    const clientId = principal.kind === 'key' ? principal.id : null
+    const family = refresh === null
+      ? null
+      : await refresh.tokens.issue({
+        subject: principal.id,
+        kind: principal.kind === 'user' ? 'user' : 'service',
+        roles: principal.roles,
+        scopes,
+        ...(clientId === null ? {} : { clientId }),
+        source: principal
+      })
+    const issued = accessToken(principal, scopes, family?.sid ?? null, clientId)
+    tell(request, 'credential', 'token.issue', issued.jti, principal)
+    return answer(reply, issued, scopes, family)
+  }
+
+  async function refreshed (request: FastifyRequest, reply: FastifyReply): Promise<object> {
+    const token = requiredParameter(request, 'refresh_token')
+    const principal = await proveRefresh!(request, token)
+    const rotated = refresh!.authenticator.rotationOf(principal)
+    const scopes = narrowed(principal.scopes, optionalParameter(request, 'scope'))
+    const issued = accessToken(principal, scopes, rotated.sid, rotated.grant.clientId ?? null)
+    tell(request, 'credential', 'token.refresh', issued.jti, principal)
+    return answer(reply, issued, scopes, rotated)
+  }
+
+  void fastify.register(async scope => {
+    acceptForms(scope)
+    // Public, because the credential may be in the body: it is proved inside, by the same pipeline.
+    const open = { config: { security: { public: true } } } as const
+
+    scope.post('/auth/token', open, async (request, reply) => {
+      const assertion = optionalParameter(request, 'assertion')
+      const grant = optionalParameter(request, 'grant_type') ?? (assertion === null ? GRANTS[0] : GRANTS[2])
+      if (!(known as readonly string[]).includes(grant)) throw new AuthGrantUnsupported(`This service does not know the grant_type; it knows ${known.join(', ') || 'none'}`)
+      if (grant === GRANTS[1]) return await refreshed(request, reply)
+      return await signIn(request, reply, grant === GRANTS[2]
+        ? await proveAssertion!(request, requiredParameter(request, 'assertion'))
+        : await proveClient!(request, null))
+    })
+
+    if (refresh !== null) scope.post('/auth/refresh', open, refreshed)
+
+    scope.post('/auth/logout', { config: { security: { authenticate: only('jwt', 'session') } } }, async (request, reply) => {
+      const { principal } = request
+      const body = request.body as { everywhere?: unknown } | null | undefined
+      const everywhere = body?.everywhere === true || body?.everywhere === 'true'
+      const refreshToken = optionalParameter(request, 'refresh_token')
+      if (principal.authenticatedBy === 'jwt') await endToken(principal.claims as TokenClaims)
+      else if (principal.session !== null) await sessions?.revokeByKey(principal.session)
+      if (refreshToken !== null && (await refresh?.tokens.inspect(refreshToken))?.grant.subject === principal.id) await refresh?.tokens.revoke(refreshToken)
+      if (everywhere) {
+        await revocations.revokeSubject(principal.id)
+        await sessions?.revokeAll(principal)
+      }
+      tell(request, 'session', everywhere ? 'session.revoke_all' : 'session.revoke', principal.session ?? principal.id, principal)
+      if (cookie !== null && principal.authenticatedBy === 'session') void reply.header('set-cookie', cookie.cleared)
+      return await reply.code(204).send()
+    })
+
+    // Whoever holds a token may end it (RFC 7009 section 2.1, public clients). The answer tells nothing of other texts.
+    scope.post('/auth/revoke', open, async (request, reply) => {
+      const token = requiredParameter(request, 'token')
+      if (apiKeys?.accepts(token) === true) throw new AuthRequestMalformed('API keys are not revoked here; use the key administration of the service')
+      const ended = await end(token)
+      if (ended !== null) tell(request, 'credential', 'token.revoke', ended.object, { ...request.principal, ...ended.owner })
+      return await reply.code(200).header('cache-control', 'no-store').send()
+    })
+
+    const introspection = parts.introspection ?? (clients.length === 0 ? null : { authenticate: clients })
+    if (introspection === null) return
+    scope.post('/auth/introspect', { config: { security: introspection } }, async (request, reply) => {
+      void reply.header('cache-control', 'no-store')
+      return await introspect(requiredParameter(request, 'token'))
+    })
+  })
+
+  async function endToken ({ jti, exp, sid }: TokenClaims): Promise<void> {
+    await revocations.revokeToken(jti, exp * 1000)
+    if (sid === undefined) return
+    await refresh?.tokens.revokeFamily(sid)
+    // Also when its refresh tokens have ended already.
+    await revocations.revokeFamily(sid)
+  }
+
+  async function end (token: string): Promise<{ object: string, owner: Pick<Principal, 'id' | 'kind' | 'roles'> } | null> {
+    if (token.startsWith('ses_')) {
+      const principal = await sessions?.get(token) ?? null
+      return principal !== null && await sessions!.revoke(token) ? { object: principal.session!, owner: principal } : null
+    }
+    if (token.startsWith('ref_')) {
+      const family = await refresh?.tokens.revoke(token) ?? null
+      return family === null ? null : { object: family.sid, owner: { id: family.grant.subject, kind: family.grant.kind, roles: family.grant.roles } }
+    }
+    const claims = goodClaims(token)
+    if (claims === null) return null
+    await revocations.revokeToken(claims.jti, claims.exp * 1000)
+    return { object: claims.jti, owner: { id: claims.sub, kind: claims.kind ?? 'user', roles: claims.roles ?? [] } }
+  }
+
+  async function introspect (token: string): Promise<object> {
+    if (token.startsWith('ref_')) {
+      const family = await refresh?.tokens.inspect(token) ?? null
+      if (family === null || !await guard.isAlive(family.grant.source)) return { active: false }
+      const { grant: { subject, scopes, clientId, roles }, sid, expiresAt } = family
+      return { active: true, token_type: 'refresh_token', sub: subject, roles, exp: Math.floor(expiresAt / 1000), sid, ...(clientId === undefined ? {} : { client_id: clientId }), ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }) }
+    }
+    const claims = goodClaims(token)
+    return claims === null ? { active: false } : { active: true, token_type: 'access_token', ...claims }
+  }
+
+  /** Null for a token that is not good. A store that does not answer is no answer: that error goes on. */
+  function goodClaims (token: string): TokenClaims | null {
+    try {
+      return verify(token)
+    } catch (error) {
+      if ((error as MartyError).statusCode === 401) return null
+      throw error
+    }
+  }
+}
+
+/** RFC 6749 section 3.3: less than what was granted may be asked for, never more. */
+function narrowed (granted: readonly string[], asked: string | null): readonly string[] {
+  if (asked === null) return granted
+  const scopes = [...new Set(asked.split(' ').filter(scope => scope !== ''))]
+  const beyond = scopes.find(scope => !granted.includes(scope))
+  if (beyond !== undefined) throw new AuthScopeInvalid()
+  return scopes
+}

@@ -1,0 +1,161 @@
+import { createApiKeys, createRedisApiKeyStore, openFileApiKeyStore, rotateSigningKeys, type ApiKeyInfo, type ApiKeys } from '@marty/auth'
+import { openRedis } from '@marty/redis'
+import { EXIT, UsageError, type Command, type Values } from './command.js'
+import { day, flag, json, oneOf, redisUrl, seconds, secretFile, table, text, texts } from './values.js'
+
+const STORE = {
+  file: { type: 'string', help: 'The key file' },
+  redis: { type: 'string', help: 'Or the Redis that holds the keys (default: the variable MARTY_REDIS_URL)' },
+  'redis-prefix': { type: 'string', help: 'What their names in Redis begin with (default: marty:keys)' }
+} as const
+const FORMAT = {
+  'pepper-file': { type: 'string', help: 'File with the pepper, at least 32 bytes', required: true },
+  prefix: { type: 'string', help: 'What every key of the service begins with', required: true },
+  environment: { type: 'string', help: 'The environment the keys are for', required: true }
+} as const
+const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' } } as const
+
+/** Listing, revoking and pruning neither make nor check a secret. */
+const NO_SECRETS = { pepper: 'not used: no secret is made or checked', prefix: 'none', environment: 'none' } as const
+
+async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promise<Result>): Promise<Result> {
+  const format = values['pepper-file'] === undefined
+    ? NO_SECRETS
+    : { pepper: await secretFile(values, 'pepper-file'), prefix: text(values, 'prefix')!, environment: text(values, 'environment')! }
+  const file = text(values, 'file')
+  if (file !== undefined && values['redis'] !== undefined) throw new UsageError('give either --file or --redis')
+  if (file !== undefined) {
+    const keys = createApiKeys({ store: openFileApiKeyStore(file), ...format })
+    try { return await work(keys) } finally { await keys.close() }
+  }
+  const redis = openRedis({ url: redisUrl(values), commandTimeoutMs: 2_000 })
+  try {
+    await redis.ready(5_000)
+    const prefix = text(values, 'redis-prefix')
+    const keys = createApiKeys({ store: createRedisApiKeyStore({ redis: redis.client, ...(prefix === undefined ? {} : { prefix }) }), ...format })
+    try { return await work(keys) } finally { await keys.close() }
+  } finally {
+    await redis.close()
+  }
+}
+
+export const keysCreate: Command = {
+  name: 'keys create',
+  usage: '(--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E --name NAME [--role R]... --expires TIME',
+  summary: 'Makes an API key and prints it, this once',
+  options: {
+    ...STORE,
+    ...FORMAT,
+    name: { type: 'string', help: 'What the key is for', required: true },
+    role: { type: 'string', multiple: true, help: 'A role; may be given several times' },
+    scope: { type: 'string', multiple: true, help: 'A scope; may be given several times' },
+    cidr: { type: 'string', multiple: true, help: 'A network the key may be used from; may be given several times' },
+    expires: { type: 'string', help: 'How long it is valid: 12h, 90d; at most 365d', required: true },
+    ...JSON_OPTION
+  },
+  positionals: [],
+  async run (_, values, output) {
+    const issued = await withKeys(values, async keys => await keys.create({
+      name: text(values, 'name')!,
+      roles: texts(values, 'role'),
+      scopes: texts(values, 'scope'),
+      cidrs: texts(values, 'cidr'),
+      expiresInSeconds: seconds(values, 'expires')!
+    }))
+    output.out(flag(values, 'json') ? json(issued) : `${issued.key}\n`)
+    return EXIT.ok
+  }
+}
+
+export const keysList: Command = {
+  name: 'keys list',
+  usage: '(--file FILE | --redis URL) [--json]',
+  summary: 'Lists the API keys; never their secrets',
+  options: { ...STORE, ...JSON_OPTION },
+  positionals: [],
+  async run (_, values, output) {
+    const list = await withKeys(values, async keys => await keys.list())
+    output.out(flag(values, 'json') ? json(list) : listing(list))
+    return EXIT.ok
+  }
+}
+
+export const keysRotate: Command = {
+  name: 'keys rotate',
+  usage: 'KEYID (--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E [--overlap TIME]',
+  summary: 'Gives a key a new secret and prints it, this once; the old one goes on for the overlap',
+  options: { ...STORE, ...FORMAT, overlap: { type: 'string', help: 'How long the old secret still works: 0, 1h, at most 7d (default: 24h)' }, ...JSON_OPTION },
+  positionals: ['KEYID'],
+  async run ([keyId = ''], values, output) {
+    const overlapSeconds = seconds(values, 'overlap')
+    const issued = await withKeys(values, async keys => await keys.rotate(keyId, overlapSeconds === undefined ? {} : { overlapSeconds }))
+    output.out(flag(values, 'json') ? json(issued) : `${issued.key}\n`)
+    return EXIT.ok
+  }
+}
+
+export const keysRevoke: Command = {
+  name: 'keys revoke',
+  usage: 'KEYID (--file FILE | --redis URL) [--json]',
+  summary: 'Refuses a key from now on',
+  options: { ...STORE, ...JSON_OPTION },
+  positionals: ['KEYID'],
+  async run ([keyId = ''], values, output) {
+    await withKeys(values, async keys => { await keys.revoke(keyId) })
+    output.out(flag(values, 'json') ? json({ keyId, revoked: true }) : `${keyId} is revoked\n`)
+    return EXIT.ok
+  }
+}
+
+export const keysPrune: Command = {
+  name: 'keys prune',
+  usage: '(--file FILE | --redis URL) [--older-than TIME] [--json]',
+  summary: 'Removes keys that are revoked or have expired',
+  options: { ...STORE, 'older-than': { type: 'string', help: 'Only those that ended this long ago: 30d (default: all)' }, ...JSON_OPTION },
+  positionals: [],
+  async run (_, values, output) {
+    const olderThanSeconds = seconds(values, 'older-than')
+    const gone = await withKeys(values, async keys => await keys.prune(olderThanSeconds === undefined ? {} : { olderThanSeconds }))
+    output.out(flag(values, 'json') ? json(gone) : gone.length === 0 ? 'There was nothing to remove.\n' : listing(gone))
+    return EXIT.ok
+  }
+}
+
+export const keysRotateSigning: Command = {
+  name: 'keys rotate-signing',
+  usage: 'FILE --algorithm ALG [--activate-in TIME] [--overlap TIME] [--json]',
+  summary: 'Adds a signing key to a key file, making the file when there is none; older keys go on verifying for the overlap',
+  options: {
+    algorithm: { type: 'string', help: 'HS256, ES256, EdDSA, RS256 or PS256', required: true },
+    'activate-in': { type: 'string', help: 'When it begins to sign, so that everybody knows it by then (default: 60s; the first key at once)' },
+    overlap: { type: 'string', help: 'How long older keys still verify after that (default: 24h)' },
+    ...JSON_OPTION
+  },
+  positionals: ['FILE'],
+  async run ([file = ''], values, output) {
+    const algorithm = oneOf('algorithm', text(values, 'algorithm')!, ['HS256', 'ES256', 'EdDSA', 'RS256', 'PS256'])
+    const activatesInSeconds = seconds(values, 'activate-in')
+    const overlapSeconds = seconds(values, 'overlap')
+    const key = await rotateSigningKeys(file, {
+      algorithm,
+      ...(activatesInSeconds === undefined ? {} : { activatesInSeconds }),
+      ...(overlapSeconds === undefined ? {} : { overlapSeconds })
+    })
+    output.out(flag(values, 'json')
+      ? json({ kid: key.kid, algorithm, activates_at: new Date(key.activatesAt).toISOString() })
+      : `${key.kid} signs from ${new Date(key.activatesAt).toISOString()}\n`)
+    return EXIT.ok
+  }
+}
+
+function listing (keys: readonly ApiKeyInfo[]): string {
+  if (keys.length === 0) return 'There are no keys.\n'
+  const now = Date.now()
+  return table(['KEY ID', 'NAME', 'ROLES', 'STATE', 'LAST USED'], keys.map(({ keyId, name, roles, revokedAt, expiresAt, lastUsedAt }) => [
+    keyId,
+    name,
+    roles.join(',') || '-',
+    revokedAt !== null ? `revoked ${day(revokedAt)}` : expiresAt <= now ? `expired ${day(expiresAt)}` : `until ${day(expiresAt)}`,
+    lastUsedAt === null ? 'never' : day(lastUsedAt)
+  ]))
+}

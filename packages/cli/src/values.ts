@@ -1,0 +1,61 @@
+import { closest } from '@marty/core'
+import { environment } from '@marty/config'
+import { UsageError, type Values } from './command.js'
+import { readNamedFile } from './policy-file.js'
+
+/** Options as `parseArgs` gave them, each in the type its command declared. */
+export function text (values: Values, name: string): string | undefined {
+  return values[name] as string | undefined
+}
+
+export function texts (values: Values, name: string): readonly string[] {
+  return (values[name] ?? []) as readonly string[]
+}
+
+export function flag (values: Values, name: string): boolean {
+  return values[name] === true
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 }
+
+/** Seconds of `90s`, `15m`, `8h` or `1d`; `0` is none at all. */
+export function seconds (values: Values, name: string): number | undefined {
+  const value = text(values, name)
+  if (value === undefined) return undefined
+  if (value === '0') return 0
+  const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(value) ?? []
+  if (amount === undefined) throw new UsageError(`--${name} "${value}" is not a time such as 90s, 15m, 8h or 1d`)
+  return Number(amount) * UNITS[unit!]!
+}
+
+export function oneOf<Word extends string> (name: string, value: string, known: readonly Word[]): Word {
+  if ((known as readonly string[]).includes(value)) return value as Word
+  const near = closest(value, known)
+  throw new UsageError(`--${name} "${value}" is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean "${near}"?`))
+}
+
+/** A secret out of a file, because command lines are seen by every process. A newline at its end is an editor's. */
+export async function secretFile (values: Values, name: string): Promise<string> {
+  return (await readNamedFile(text(values, name)!)).replace(/\r?\n$/, '')
+}
+
+/** `--redis`, or the variable that keeps a password out of the process list. */
+export function redisUrl (values: Values): string {
+  const url = text(values, 'redis') ?? environment('MARTY_REDIS_URL')
+  if (url === undefined) throw new UsageError('say which Redis: --redis redis://HOST:PORT, or the variable MARTY_REDIS_URL')
+  return url
+}
+
+/** A table with a column for each heading; wide as needed. */
+export function table (headings: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
+  const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map(row => row[column]!.length)))
+  return [headings, ...rows].map(row => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd() + '\n').join('')
+}
+
+export function day (time: number): string {
+  return new Date(time).toISOString().slice(0, 10)
+}
+
+export function json (value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`
+}
