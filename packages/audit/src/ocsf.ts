@@ -10,7 +10,7 @@ interface EventClass {
   readonly activities: ReadonlyArray<readonly [RegExp, number]>
 }
 
-const AUTHENTICATION: EventClass = { uid: 3002, name: 'Authentication', activities: [[/\.(revoke|logout|delete|end|expire)/, 2], [/./, 1]] }
+const AUTHENTICATION: EventClass = { uid: 3002, name: 'Authentication', activities: [[/\.(revoke|logout|delete|end|expire)/, 2], [/\.renew/, 99], [/./, 1]] }
 
 const CLASSES: Readonly<Record<SecurityEventType, EventClass>> = {
   authentication: AUTHENTICATION,

@@ -99,6 +99,8 @@ t.test('records have the names and numbers of OCSF', async t => {
     [{ type: 'authentication', action: 'GET /x', outcome: 'failure', reason: 'MARTY_CORE_UNAUTHENTICATED' }, { class_uid: 3002, severity_id: 3, status_id: 2, status: 'failure', status_code: 'MARTY_CORE_UNAUTHENTICATED' }],
     [{ type: 'session', action: 'session.create' }, { class_uid: 3002, activity_id: 1 }],
     [{ type: 'session', action: 'session.revoke' }, { class_uid: 3002, activity_id: 2, type_uid: 300202 }],
+    [{ type: 'session', action: 'session.renew' }, { class_uid: 3002, activity_id: 99 }],
+    [{ type: 'credential', action: 'account.lock' }, { class_uid: 3001, activity_id: 9 }],
     [{ type: 'authorization', action: 'GET /x', outcome: 'denied' }, { class_uid: 3003, class_name: 'Authorize Session', activity_id: 99, status: 'denied', status_id: 2 }],
     [{ type: 'credential', action: 'token.issue' }, { class_uid: 3001, class_name: 'Account Change', activity_id: 1, user: { uid: 'alice' } }],
     [{ type: 'credential', action: 'api_key.revoke' }, { class_uid: 3001, activity_id: 6 }],
