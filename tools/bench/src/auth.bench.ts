@@ -1,5 +1,5 @@
 import fastifyJwt from '@fastify/jwt'
-import { audit, verifyAuditFile } from '@marty/audit'
+import { audit, verifyAuditLog } from '@marty/audit'
 import { auth, createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -202,7 +202,7 @@ async function auditEvents ({ rounds }: Plan): Promise<number[]> {
       for (let i = 0; i < count; i += 500) await Promise.all(Array.from({ length: 500 }, () => app.audit.record(event)))
       await app.close()
       rates.push(count / (performance.now() - started) * 1000)
-      const verified = await verifyAuditFile(file)
+      const verified = await verifyAuditLog(file)
       if (!verified.ok || verified.records < count) throw new Error(`the audit log is not whole: ${JSON.stringify(verified)}`)
     }
   } finally {
