@@ -1,5 +1,4 @@
-import { createApiKeys, createRedisApiKeyStore, openFileApiKeyStore, rotateSigningKeys, type ApiKeyInfo, type ApiKeys } from '@marty/auth'
-import { openRedis } from '@marty/redis'
+import type { ApiKeyInfo, ApiKeys } from '@marty/auth'
 import { EXIT, UsageError, type Command, type Values } from './command.js'
 import { day, flag, json, oneOf, redisUrl, seconds, secretFile, table, text, texts } from './values.js'
 
@@ -22,12 +21,14 @@ async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promis
   const format = values['pepper-file'] === undefined
     ? NO_SECRETS
     : { pepper: await secretFile(values, 'pepper-file'), prefix: text(values, 'prefix')!, environment: text(values, 'environment')! }
+  const { createApiKeys, createRedisApiKeyStore, openFileApiKeyStore } = await import('@marty/auth')
   const file = text(values, 'file')
   if (file !== undefined && values['redis'] !== undefined) throw new UsageError('give either --file or --redis')
   if (file !== undefined) {
     const keys = createApiKeys({ store: openFileApiKeyStore(file), ...format })
     try { return await work(keys) } finally { await keys.close() }
   }
+  const { openRedis } = await import('@marty/redis')
   const redis = openRedis({ url: redisUrl(values), commandTimeoutMs: 2_000 })
   try {
     await redis.ready(5_000)
@@ -136,6 +137,7 @@ export const keysRotateSigning: Command = {
     const algorithm = oneOf('algorithm', text(values, 'algorithm')!, ['HS256', 'ES256', 'EdDSA', 'RS256', 'PS256'])
     const activatesInSeconds = seconds(values, 'activate-in')
     const overlapSeconds = seconds(values, 'overlap')
+    const { rotateSigningKeys } = await import('@marty/auth')
     const key = await rotateSigningKeys(file, {
       algorithm,
       ...(activatesInSeconds === undefined ? {} : { activatesInSeconds }),

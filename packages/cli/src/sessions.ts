@@ -1,5 +1,4 @@
-import { createSessionStore, type SessionStore } from '@marty/auth'
-import { openRedis } from '@marty/redis'
+import type { SessionStore } from '@marty/auth'
 import { EXIT, UsageError, type Command, type Values } from './command.js'
 import { flag, json, oneOf, redisUrl, table, text } from './values.js'
 
@@ -10,6 +9,7 @@ const STORE = {
 } as const
 
 async function withSessions<Result> (values: Values, work: (sessions: SessionStore) => Promise<Result>): Promise<Result> {
+  const [{ createSessionStore }, { openRedis }] = await Promise.all([import('@marty/auth'), import('@marty/redis')])
   const redis = openRedis({ url: redisUrl(values), commandTimeoutMs: 2_000 })
   try {
     await redis.ready(5_000)
@@ -33,8 +33,9 @@ export const sessionsList: Command = {
   options: { ...STORE, principal: { type: 'string', help: 'Only those of one principal, such as user:alice' } },
   positionals: [],
   async run (_, values, output) {
-    const principal = text(values, 'principal')
-    const list = await withSessions(values, async sessions => await sessions.list(principal === undefined ? undefined : principalOf(principal)))
+    const given = text(values, 'principal')
+    const principal = given === undefined ? undefined : principalOf(given)
+    const list = await withSessions(values, async sessions => await sessions.list(principal))
     output.out(flag(values, 'json')
       ? json(list)
       : list.length === 0
@@ -53,10 +54,9 @@ export const sessionsRevoke: Command = {
   options: STORE,
   positionals: ['SESSION'],
   async run ([given = ''], values, output) {
-    const ended = await withSessions(values, async sessions => given.includes(':')
-      ? await sessions.revokeAll(principalOf(given))
-      : Number(await sessions.revokeByKey(given)))
+    const principal = given.includes(':') ? principalOf(given) : null
+    const ended = await withSessions(values, async sessions => principal === null ? Number(await sessions.revokeByKey(given)) : await sessions.revokeAll(principal))
     output.out(flag(values, 'json') ? json({ ended }) : `${ended === 1 ? '1 session is' : `${ended} sessions are`} over\n`)
-    return ended === 0 && !given.includes(':') ? EXIT.notFound : EXIT.ok
+    return ended === 0 && principal === null ? EXIT.notFound : EXIT.ok
   }
 }
