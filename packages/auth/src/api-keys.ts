@@ -147,12 +147,14 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       // Others may have failed while this one waited for its turn.
       if (!isKnown) await lockout.check(keyId, address)
       for (const candidate of activeSecrets(record)) if (await hasher.matches(secret, candidate)) return candidate
+      // Counted before the next one has its turn.
+      await lockout.fail(keyId, address)
       return null
     }
     if (!isKnown && isSlow) await lockout.check(keyId, address)
     const found = isSlow ? await gate.run(isKnown ? `${keyId} known` : keyId, match, isKnown) : await match()
     if (found === null) {
-      await lockout.fail(keyId, address)
+      cache.drop(cacheKey)
       throw refused()
     }
     if (!isKnown) await lockout.succeed(keyId, address)
@@ -166,10 +168,20 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return used(principal, now, found)
   }
 
+  /** A key that is known is checked once for all addresses; one that is not, once for each, because its failures are counted so. */
+  function checkOnce (record: ApiKeyRecord, secret: string, cacheKey: string, from: CallerPlace, isKnown: boolean): Promise<Principal> {
+    const id = isKnown ? cacheKey : `${cacheKey} ${from.address}`
+    const running = inFlight.get(id)
+    if (running !== undefined) return running
+    const checking = check(record, secret, cacheKey, from, isKnown).finally(() => { inFlight.delete(id) })
+    inFlight.set(id, checking)
+    return checking
+  }
+
   /** After a change of pepper or algorithm. Whoever changed the key meanwhile goes first; the next use tries again. */
   async function hashAnew (record: ApiKeyRecord, old: ApiKeySecret, secret: string): Promise<void> {
     try {
-      const hashed = await hasher.hash(secret)
+      const hashed = await gate.run(`${record.keyId} known`, async () => await hasher.hash(secret), true)
       await store.put({ ...record, version: record.version + 1, secrets: record.secrets.map(one => one.id === old.id ? { ...one, ...hashed } : one) }, record.version)
     } catch (error) {
       onProblem?.(error)
@@ -196,13 +208,10 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const cacheKey = createHmac('sha256', processKey).update(token).digest('base64')
     const verified = cache.get(cacheKey, record.version)
     const known = verified === null ? undefined : activeSecrets(record).find(one => one.id === verified.secretId)
-    if (known !== undefined && verified!.isFresh) return used(principalOf(record, known), record, known)
-    const lane = `${cacheKey} ${address}`
-    const running = inFlight.get(lane)
-    if (running !== undefined) return running
-    const checking = check(record, secret, cacheKey, from, known !== undefined).finally(() => { inFlight.delete(lane) })
-    inFlight.set(lane, checking)
-    return checking
+    if (known === undefined || !verified!.isFresh) return checkOnce(record, secret, cacheKey, from, known !== undefined)
+    // Nobody waits for this one, and who comes next is told what it found.
+    if (verified!.isAging) checkOnce(record, secret, cacheKey, from, true).catch(() => {})
+    return used(principalOf(record, known), record, known)
   }
 
   return {

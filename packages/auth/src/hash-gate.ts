@@ -21,6 +21,7 @@ export interface HashGateLimits {
 
 interface Waiting {
   readonly lane: string
+  readonly first: boolean
   start (): void
 }
 
@@ -47,10 +48,8 @@ export function createHashGate (limits: HashGateLimits = {}): HashGate {
     async run (lane, work, first = false) {
       if (running.size >= concurrency || running.has(lane)) {
         if (!first && (waiting.length >= queue || waiting.filter(one => one.lane === lane).length >= laneQueue)) throw new AuthBusy({ headers: { 'retry-after': '1' } })
-        await new Promise<void>(resolve => {
-          if (first) waiting.unshift({ lane, start: resolve })
-          else waiting.push({ lane, start: resolve })
-        })
+        const place = first ? waiting.findIndex(one => !one.first) : -1
+        await new Promise<void>(resolve => { waiting.splice(place === -1 ? waiting.length : place, 0, { lane, first, start: resolve }) })
       } else {
         running.add(lane)
       }
