@@ -159,9 +159,12 @@ t.test('Redis: another replica sees a change within a second; an outage is bridg
   for (const options of [{}, { redis: redis.client, prefix: 'a b' }]) t.throws(() => createRedisApiKeyStore(options as never), { code: 'MARTY_AUTH_OPT_INVALID' })
 })
 
+/** Without what watches this process: a child that is killed at once has nothing to tell. */
+const BARE = { execArgv: [], env: { PATH: process.env['PATH'] } }
+
 t.test('several processes may write one file at once, and nothing is lost', async t => {
   const file = join(folder(t), 'keys.json')
-  const writers = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('./api-key-writer.js', import.meta.url)), [file, '10']))
+  const writers = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('./api-key-writer.js', import.meta.url)), [file, '10'], BARE))
   const acknowledged = await Promise.all(writers.map(async writer => {
     const ids: string[] = []
     writer.on('message', id => { ids.push(String(id)) })
@@ -179,7 +182,7 @@ t.test('killed at 200 random moments: the file is whole, holds every acknowledge
   const acknowledged: string[] = []
   for (let killed = 0; killed < 200;) {
     // Several at once, so that they are killed while they wait for each other, too.
-    const writers = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('./api-key-writer.js', import.meta.url)), [file, '1000']))
+    const writers = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('./api-key-writer.js', import.meta.url)), [file, '1000'], BARE))
     await Promise.all(writers.map(async writer => {
       const ids: string[] = []
       writer.on('message', id => { ids.push(String(id)) })
