@@ -1,5 +1,5 @@
 import { generateKeyPair, randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { AuthOptionInvalid } from './errors.js'
@@ -86,10 +86,11 @@ async function generate (algorithm: JwtAlgorithmName): Promise<Pick<SigningKeyRe
   }
 }
 
-/** Under the lock: the one temporary file may be a dead process's, and is replaced. */
+/** Under the lock. */
 async function replaceFile (path: string, text: string, assertHeld: () => void): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.tmp`)
-  await rm(temporary, { force: true })
+  // Whoever was killed left this behind, its own name for the lock included.
+  for (const name of await readdir(dirname(path))) if (name.startsWith(`.${basename(path)}.`) && name.endsWith('.tmp')) await rm(join(dirname(path), name), { force: true })
   const file = await open(temporary, 'wx', 0o600)
   try {
     await file.writeFile(text)

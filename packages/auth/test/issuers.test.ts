@@ -363,3 +363,21 @@ t.test('foreign tokens without other issuers are strangers; what an issuer of th
   const impostor = createTokenIssuer({ ...TOKENS, issuer: FOREIGN }).issue({ subject: 'alice', role: 'admin' }).token
   t.equal(await statusOf(both, impostor), 401, 'the local key signs nothing of another issuer')
 })
+
+t.test('a foreign token is exchanged for one of ours, while it is good', async t => {
+  const provider = await provide(t, { rolesOf: () => ['viewer'] })
+  const app = await build(t, { routes: true, issuers: [provider.options] })
+  const exchange = async (assertion: string) => await app.inject({ method: 'POST', url: '/auth/token', payload: { assertion } })
+  for (const wrong of ['x', foreign('ES256', { exp: now() - 600 }), app.tokens.issue({ subject: 'alice' }).token]) t.equal((await exchange(wrong)).statusCode, 401)
+  const theirs = foreign('ES256', { jti: 'exchanged' })
+  const answer = await exchange(theirs)
+  t.equal(answer.statusCode, 200)
+  t.match((await ask(app, answer.json<{ access_token: string }>().access_token)).body, { id: `${FOREIGN}|alice`, kind: 'user', roles: ['viewer'], authenticatedBy: 'jwt' })
+  t.ok(answer.json<{ expires_in: number }>().expires_in <= 300, 'and ends with it')
+  const principal = await app.guard.authenticate(theirs, { address: null, requestId: '1' })
+  const exchanged = { ...principal, authenticatedBy: 'assertion' as const }
+  t.equal(await app.guard.isAlive(exchanged), true)
+  await app.tokens.revoke(principal.session!, principal.expiresAt!)
+  t.equal(await app.guard.isAlive(exchanged), false)
+  t.equal((await exchange(theirs)).statusCode, 401, 'revoked')
+})

@@ -3,6 +3,8 @@ import { generateKeyPairSync } from 'node:crypto'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 import { createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
+import { openRedis } from '@marty/redis'
+import { freePort } from '../../redis/dist-test/redis-server.js'
 import { bearer, build, ISSUER, PEPPER, TOKENS } from './service.js'
 
 const REFRESH = { secret: 'a refresh secret of more than thirty-two bytes, for tests' }
@@ -197,4 +199,25 @@ t.test('asymmetric tokens work the same way', async t => {
   const { access_token: token } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
   t.equal((await who(app, token)).statusCode, 200)
   t.match((await app.inject('/.well-known/jwks.json')).json(), { keys: [{ kid: 'es', kty: 'EC', alg: 'ES256' }] })
+})
+
+t.test('a session signs itself out', async t => {
+  const app = await service(t)
+  const { id } = await app.sessions!.create(await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' }))
+  t.equal((await who(app, id)).statusCode, 200)
+  t.equal((await post(app, '/auth/logout', undefined, bearer(id))).statusCode, 204)
+  t.equal((await who(app, id)).statusCode, 401)
+})
+
+t.test('without the store nobody is told that a token is good, or bad', async t => {
+  const connection = openRedis({ port: await freePort() })
+  t.teardown(async () => { await connection.close() })
+  const app = await service(t, { store: { redis: connection.client } })
+  const { key } = await keyOf(app)
+  const { token } = app.tokens.issue({ subject: 'alice' })
+  for (const [url, headers] of [['/auth/introspect', { 'x-api-key': key }], ['/auth/revoke', {}]] as const) {
+    const answer = await post(app, url, { token }, headers)
+    t.match(answer.json(), { status: 503, code: 'MARTY_AUTH_STORE_UNAVAILABLE' }, url)
+    t.equal(answer.headers['retry-after'], '1')
+  }
 })
