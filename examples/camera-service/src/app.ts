@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
+import { loggerOptions } from '@marty/audit'
 import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
 import { health } from '@marty/health'
 import { jsonRpc } from '@marty/json-rpc'
@@ -89,7 +90,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
 
   const app = Fastify({
-    logger: { level: config.logging.level },
+    logger: { level: config.logging.level, ...loggerOptions() },
     ...(tls === null ? {} : { https: tls }),
     bodyLimit: 64 * 1024,
     requestTimeout: 15_000,
