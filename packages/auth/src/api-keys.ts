@@ -9,7 +9,7 @@ import { ApiKeyConflict, ApiKeyNotFound, CredentialRequestInvalid } from './erro
 import { createHashGate } from './hash-gate.js'
 import type { Lockout } from './lockout.js'
 import { refused } from './refused.js'
-import { createUses } from './api-key-uses.js'
+import { createUses, onceAMinute } from './api-key-uses.js'
 import { randomBase62 } from './base62.js'
 import { createVerifiedCache } from './verified-cache.js'
 
@@ -113,6 +113,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   const inFlight = new Map<string, Promise<Principal>>()
   const processKey = randomBytes(32)
   const uses = createUses(store, onProblem)
+  const isOldSecretNews = onceAMinute()
   const networks = new WeakMap<ApiKeyRecord, Networks>()
 
   async function newSecret (expiresAt: number, keyId?: string): Promise<{ token: string, keyId: string, secret: ApiKeySecret }> {
@@ -162,7 +163,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const now = await store.get(keyId)
     if (now === null || !isActive(now, found.id)) throw refused()
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
-    if (!hasher.isCurrent(found)) void hashAnew(now, found, secret)
+    if (!hasher.isCurrent(found)) void hashAnew(now, found, secret, cacheKey)
     const principal = principalOf(now, found)
     onVerified?.(principal, from)
     return used(principal, now, found)
@@ -179,18 +180,21 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   }
 
   /** After a change of pepper or algorithm. Whoever changed the key meanwhile goes first; the next use tries again. */
-  async function hashAnew (record: ApiKeyRecord, old: ApiKeySecret, secret: string): Promise<void> {
+  async function hashAnew (record: ApiKeyRecord, old: ApiKeySecret, secret: string, cacheKey: string): Promise<void> {
     try {
       const hashed = await gate.run(`${record.keyId} known`, async () => await hasher.hash(secret), true)
-      await store.put({ ...record, version: record.version + 1, secrets: record.secrets.map(one => one.id === old.id ? { ...one, ...hashed } : one) }, record.version)
+      const version = record.version + 1
+      const secrets = record.secrets.map(one => one.id === old.id ? { ...one, ...hashed } : one)
+      // It stays known: its owner is no stranger to the new record.
+      if (await store.put({ ...record, version, secrets }, record.version)) cache.add(cacheKey, { version, secretId: old.id })
     } catch (error) {
       onProblem?.(error)
     }
   }
 
   function used (principal: Principal, record: ApiKeyRecord, secret: ApiKeySecret): Principal {
-    const isFirst = uses.note(record.keyId)
-    if (isFirst && secret.id !== record.secrets[0]!.id) onOldSecret?.(record.keyId)
+    uses.note(record.keyId)
+    if (secret.id !== record.secrets[0]!.id && isOldSecretNews(record.keyId)) onOldSecret?.(record.keyId)
     return principal
   }
 

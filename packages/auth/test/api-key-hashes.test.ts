@@ -44,7 +44,8 @@ for (const [from, to] of [['bcrypt', 'hmac-sha256'], ['hmac-sha256', 'bcrypt']] 
     const first = await old.create(request)
     const { keyId } = first
     const second = await old.rotate(keyId)
-    const keys = createApiKeys(keyOptions({ store, hash: to }))
+    let verified = 0
+    const keys = createApiKeys(keyOptions({ store, hash: to }), { onVerified: () => { verified++ } })
     const [wrong = ''] = await wrongKeys(store, keyId, 1)
     t.equal(await codeOf(() => keys.verify(wrong)), REFUSED)
     t.equal((await secretOf(store, keyId)).algorithm, from, 'a wrong secret changes nothing')
@@ -54,6 +55,8 @@ for (const [from, to] of [['bcrypt', 'hmac-sha256'], ['hmac-sha256', 'bcrypt']] 
     t.strictSame((await store.get(keyId) as ApiKeyRecord).secrets.map(({ algorithm }) => algorithm), [to, from])
     t.match(await secretOf(store, keyId), { id: principal.session!.split('.')[1]!, expiresAt: second.expiresAt })
     t.equal(await keys.isAlive(principal), true, 'what was made with it goes on')
+    await keys.verify(second.key)
+    t.equal(verified, 1, 'and it stays known')
     t.equal(await codeOf(() => keys.verify(first.key)), 'none')
     await until(async () => await versionOf(store, keyId) === 4, 'the new hash of the old secret')
     for (const { key } of [first, second]) t.equal(await codeOf(() => keys.verify(key)), 'none')
@@ -126,4 +129,8 @@ t.test('use of a secret that was replaced is told of once a minute at most', asy
   advance(60_000)
   t.equal(await use(old.key), 200)
   t.equal(told().length, 2)
+  advance(60_000)
+  t.equal(await use(key), 200)
+  t.equal(await use(old.key), 200)
+  t.equal(told().length, 3, 'also when the new one is in use as well')
 })

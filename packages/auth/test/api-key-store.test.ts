@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
@@ -104,8 +104,8 @@ t.test('a damaged file is an error that names what is wrong and quotes nothing',
   for (const text of ['', '{"version":1,"keys":[{"hash":"hunter2"', '[]', 'null', '{"version":2,"keys":[]}', JSON.stringify({ version: 1, keys: [{ keyId: 'hunter2' }] }),
     JSON.stringify({ version: 1, keys: [record(A), record(A)] }), JSON.stringify({ version: 1, keys: [record(A, { secrets: [{ hash: 'hunter2' }] as never })] }), JSON.stringify({ version: 1, keys: [null] }),
     JSON.stringify({ version: 1, keys: [record(A, { secrets: [null] as never })] })]) {
-    writeFileSync(file, text)
-    t.throws(() => openFileApiKeyStore(file), { code: 'MARTY_AUTH_KEY_STORE_INVALID' }, text)
+    writeFileSync(file, text, { mode: 0o600 })
+    t.throws(() => openFileApiKeyStore(file), { code: 'MARTY_AUTH_KEY_STORE_INVALID', message: /is damaged/ }, text)
     try { openFileApiKeyStore(file) } catch (error) { t.notMatch(String(error), 'hunter2') }
   }
 })
@@ -131,6 +131,17 @@ t.test('a path that cannot be read or written is an error', async t => {
   writeFileSync(join(path, 'plain'), '')
   chmodSync(join(path, 'plain'), 0o600)
   await t.rejects(async () => await openFileApiKeyStore(join(path, 'plain', 'keys.json')).put(record(A), null), { code: 'MARTY_AUTH_KEY_STORE_INVALID' })
+})
+
+t.test('times of use that cannot be written leave the keys, and no file, behind', async t => {
+  const path = folder(t)
+  const store = openFileApiKeyStore(join(path, 'keys.json'))
+  await store.put(record(A), null)
+  mkdirSync(join(path, 'keys.json.used'))
+  await t.rejects(store.touch(new Map([[A, 5]])), { code: 'MARTY_AUTH_KEY_STORE_INVALID', message: /cannot be written/ })
+  t.strictSame(readdirSync(path).sort(), ['keys.json', 'keys.json.used'])
+  t.equal((await store.lastUsed()).size, 0)
+  t.equal(await store.put(record(A, { version: 2 }), 1), true)
 })
 
 t.test('Redis: another replica sees a change within a second; an outage is bridged for what was read, and then answered with 503', async t => {
