@@ -1,7 +1,7 @@
 import { RuleInvalid, type Call, type Check, type CheckRun, type Operation } from '@marty/core'
 import { Denied } from './errors.js'
 import { parsePermission } from './permission.js'
-import { didYouMean } from './read-policy.js'
+import { didYouMean } from './did-you-mean.js'
 import type { Rbac } from './rbac.js'
 
 /** What the guard asks before every operation whose rule names a permission or roles. With both, both must hold. */

@@ -1,30 +1,37 @@
 import { Enforcer, FunctionMap, newModelFromString, type Adapter, type Model } from 'casbin'
-import type { PolicyDefinition } from './definition.js'
+import { applies, type Condition, type Question } from './condition.js'
+import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from './definition.js'
 import { parsePermission, scopeMatches, type Effect } from './permission.js'
+import { append } from './role-graph.js'
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
  * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are checked to be strings beforehand.
- * One request carries all of a caller's roles, so that a deny by one of them beats an allow by another.
+ * One request carries all of a caller's roles, so that a deny by one of them beats an allow by another. A row names
+ * its condition by number; the text of a condition never reaches Casbin.
  */
 const MODEL = `
 [request_definition]
-r = roles, environment, resource, scope, action
+r = roles, environment, resource, scope, action, conditions
 [policy_definition]
-p = role, environment, resource, scope, action, eft
+p = subject, environment, resource, scope, action, eft, condition
 [role_definition]
 g = _, _
 [policy_effect]
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 [matchers]
 m = (p.action == '*' || r.action == p.action) && (p.resource == '*' || r.resource == p.resource) && \
-(p.environment == '*' || r.environment == p.environment) && scope(r.scope, p.scope, p.eft) && holds(r.roles, p.role, p.eft)
+(p.environment == '*' || r.environment == p.environment) && scope(r.scope, p.scope, p.eft) && \
+speaksOf(r.roles, p.subject, p.eft) && holds(r.conditions, p.condition, p.eft)
 `
 
-const POLICY_FIELDS = 6
+const POLICY_FIELDS = 7
 const EFFECTS: readonly string[] = ['allow', 'deny'] satisfies Effect[]
 
-export type PolicyRow = readonly [role: string, environment: string, resource: string, scope: string, action: string, effect: Effect]
+/** What a row's condition is when it has none. */
+export const UNCONDITIONAL = ''
+
+export type PolicyRow = readonly [subject: string, environment: string, resource: string, scope: string, action: string, effect: Effect, condition: string]
 export type RoleLink = readonly [child: string, parent: string]
 
 /** Casbin, loaded with a policy. It decides slowly; it is what the compiled index is made from and compared with. */
@@ -32,26 +39,58 @@ export interface CasbinEngine {
   /** Casbin's own rows, read back after loading. */
   readonly rows: readonly PolicyRow[]
   readonly links: readonly RoleLink[]
-  decide (roles: readonly string[], permission: string, environment: string): boolean
+  decide (permission: string, question: Question): boolean
+  /** The same, shown only the rows that name this permission or a wildcard: to compare many decisions of a large policy. */
+  decideAmongCandidates (permission: string, question: Question, conditions: Conditions): boolean
+  /** How many rows that is. */
+  candidates (permission: string): number
 }
+
+/** What conditions come to, by their number; a stand-in lets the self-check try what they could come to. */
+export type Conditions = ReadonlyArray<Pick<Condition, 'evaluate'>>
 
 /** Gives a policy to Casbin and reads back what it holds. */
 export async function createCasbinEngine (definition: PolicyDefinition): Promise<CasbinEngine> {
-  const rows = definition.rules.map(({ role, environment, resource, scope, action, effect }) => [role, environment, resource, scope, action, effect])
-  const links = [...definition.roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent]))
+  const loaded = definition.rules.map(({ subject, environment, resource, scope, action, effect, condition }) =>
+    [subjectName(subject), environment, resource, scope, action, effect, condition === null ? UNCONDITIONAL : String(condition)])
+  const roleLinks = [...definition.roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent]))
   const enforcer = new OwnFunctionsEnforcer()
-  await enforcer.initWithModelAndAdapter(newModelFromString(MODEL), arrayAdapter(rows, links))
-  await addFunctions(enforcer)
-  return {
-    rows: (await enforcer.getPolicy()).map(verifyRow),
-    links: (await enforcer.getGroupingPolicy()).map(verifyLink),
-    decide (roles, permission, environment) {
-      const parts = parsePermission(permission)
-      if (parts === null || typeof environment !== 'string') return false
-      const answer: unknown = enforcer.enforceSync(roles, environment, parts.resource, parts.scope, parts.action)
-      return answer === true
-    }
+  await enforcer.initWithModelAndAdapter(newModelFromString(MODEL), arrayAdapter(loaded, roleLinks))
+  await addFunctions(enforcer, definition)
+  const rows = (await enforcer.getPolicy()).map(verifyRow)
+  const links = (await enforcer.getGroupingPolicy()).map(verifyLink)
+  const policy = enforcer.getModel().model.get('p')!.get('p')!
+  const all = policy.policy
+  const candidatesOf = candidateRows(all)
+
+  const ask = (permission: string, { roles, environment, attributes }: Question, conditions: unknown): boolean => {
+    const parts = parsePermission(permission)
+    if (parts === null || typeof environment !== 'string') return false
+    const answer: unknown = enforcer.enforceSync(callerOf(roles, attributes, definition), environment, parts.resource, parts.scope, parts.action, conditions)
+    return answer === true
   }
+  return {
+    rows,
+    links,
+    decide: (permission, question) => ask(permission, question, { question, conditions: definition.conditions }),
+    decideAmongCandidates (permission, question, conditions) {
+      policy.policy = candidatesOf(permission)
+      try {
+        return ask(permission, question, { question, conditions })
+      } finally {
+        policy.policy = all
+      }
+    },
+    candidates: permission => candidatesOf(permission).length
+  }
+}
+
+/** The subjects a caller is, for Casbin: the policy's roles among the given ones, and the service. Other names are nobody's to bring. */
+function callerOf (roles: readonly string[], { principal, service }: Question['attributes'], definition: PolicyDefinition): readonly string[] {
+  const held = roles.filter(role => typeof role === 'string' && definition.roles.has(role))
+  return principal?.kind === 'service' && typeof principal.id === 'string' && typeof service === 'string'
+    ? [...held, serviceSubject(principal.id, service)]
+    : held
 }
 
 /** Without Casbin's own pattern functions: their wildcards match more than one segment, and each costs every decision. */
@@ -60,16 +99,33 @@ class OwnFunctionsEnforcer extends Enforcer {
 }
 
 /** Casbin passes whatever a row holds, `undefined` included: every argument is checked before it is compared. */
-async function addFunctions (enforcer: Enforcer): Promise<void> {
+async function addFunctions (enforcer: Enforcer, { separations, requirements }: PolicyDefinition): Promise<void> {
   const texts = (...values: readonly unknown[]): boolean => values.every(value => typeof value === 'string')
+  const roleManager = enforcer.getRoleManager()
+  const inherits = (roles: readonly string[], role: string): boolean => roles.some(held => roleManager.syncedHasLink!(held, role))
+
   await enforcer.addFunction('scope', (asked: unknown, pattern: unknown, effect: unknown) =>
     texts(asked, pattern, effect) && scopeMatches(asked as string, pattern as string, effect as Effect))
-  const roleManager = enforcer.getRoleManager()
-  await enforcer.addFunction('holds', (roles: unknown, role: unknown, effect: unknown) => {
-    if (!Array.isArray(roles) || !texts(role, effect)) return false
+
+  const special = new Map<string, (roles: readonly string[]) => boolean>([[ANYONE, () => true]])
+  for (const [separation, { roles: apart }] of separations.entries()) {
+    special.set(subjectName({ kind: 'separated', separation }), roles => apart.filter(role => inherits(roles, role)).length >= 2)
+  }
+  for (const [requirement, needed] of requirements.entries()) {
+    special.set(subjectName({ kind: 'lacking', requirement }), roles => !needed.some(role => inherits(roles, role)))
+  }
+  await enforcer.addFunction('speaksOf', (roles: unknown, subject: unknown, effect: unknown) => {
+    if (!Array.isArray(roles) || !texts(subject, effect)) return false
+    const isIt = special.get(subject as string)
+    if (isIt !== undefined) return isIt(roles as string[])
     // An inherited deny would take from a role what it was given on purpose: denies reach directly assigned roles only.
-    if (effect === 'deny') return roles.includes(role)
-    return roles.some(held => roleManager.syncedHasLink?.(held as string, role as string) === true)
+    return effect === 'deny' ? roles.includes(subject) : inherits(roles as string[], subject as string)
+  })
+
+  await enforcer.addFunction('holds', (given: unknown, number: unknown, effect: unknown) => {
+    if (number === UNCONDITIONAL) return true
+    const { question, conditions } = given as { readonly question: Question, readonly conditions: Conditions }
+    return applies(effect as Effect, conditions[Number(number)]!.evaluate(question))
   })
 }
 
@@ -78,8 +134,8 @@ function arrayAdapter (rows: string[][], links: string[][]): Adapter {
   const readOnly = async (): Promise<never> => { throw new Error('The policy is changed in its file') }
   return {
     async loadPolicy (model: Model) {
-      model.model.get('p')?.get('p')?.policy.push(...rows)
-      model.model.get('g')?.get('g')?.policy.push(...links)
+      model.model.get('p')!.get('p')!.policy = rows
+      model.model.get('g')!.get('g')!.policy = links
     },
     savePolicy: readOnly,
     addPolicy: readOnly,
@@ -88,16 +144,26 @@ function arrayAdapter (rows: string[][], links: string[][]): Adapter {
   }
 }
 
+/** Rows by what they name, so that those that can matter to a permission are found without looking at all. */
+function candidateRows (rows: string[][]): (permission: string) => string[][] {
+  const byName = new Map<string, string[][]>()
+  for (const row of rows) append(byName, `${row[2]}:${row[4]}`, row)
+  return permission => {
+    const { resource, action } = parsePermission(permission)!
+    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].flatMap(name => byName.get(name) ?? [])
+  }
+}
+
 function verifyRow (row: readonly unknown[]): PolicyRow {
   if (row.length !== POLICY_FIELDS || !row.every(field => typeof field === 'string') || !EFFECTS.includes(row[5] as string)) {
     throw new Error(`Casbin holds a row that is no rule: ${JSON.stringify(row)}`)
   }
-  return Object.freeze([...row]) as unknown as PolicyRow
+  return row as unknown as PolicyRow
 }
 
 function verifyLink (link: readonly unknown[]): RoleLink {
   if (link.length !== 2 || !link.every(field => typeof field === 'string')) {
     throw new Error(`Casbin holds a role link that is none: ${JSON.stringify(link)}`)
   }
-  return Object.freeze([...link]) as unknown as RoleLink
+  return link as unknown as RoleLink
 }

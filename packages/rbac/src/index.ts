@@ -8,7 +8,7 @@ import { OptionInvalid, PolicyInvalid } from './errors.js'
 import { resolveOptions, type RbacOptions } from './options.js'
 import { loadPolicy } from './policy.js'
 import { createRbac, type RoleHolder } from './rbac.js'
-import { didYouMean } from './read-policy.js'
+import { didYouMean } from './did-you-mean.js'
 import type { Permission } from './register.js'
 
 export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid } from './errors.js'

@@ -2,7 +2,7 @@ import { checkSchema, parseYaml, sortProblems, type Path, type SourceProblem } f
 import { Type, type TSchema } from 'typebox'
 import { parsePermission, speaksOf } from './permission.js'
 import type { Policy } from './policy.js'
-import { didYouMean } from './read-policy.js'
+import { didYouMean } from './did-you-mean.js'
 
 /** What came out of a policy's tests. */
 export interface PolicyTestReport {
