@@ -61,7 +61,7 @@ export async function createCasbinEngine (definition: PolicyDefinition): Promise
   const links = (await enforcer.getGroupingPolicy()).map(verifyLink)
   const policy = enforcer.getModel().model.get('p')!.get('p')!
   const all = policy.policy
-  const candidatesOf = candidateRows(all)
+  const candidates = candidateRows(all)
 
   const ask = (permission: string, { roles, environment, attributes }: Question, conditions: unknown): boolean => {
     const parts = parsePermission(permission)
@@ -74,14 +74,14 @@ export async function createCasbinEngine (definition: PolicyDefinition): Promise
     links,
     decide: (permission, question) => ask(permission, question, { question, conditions: definition.conditions }),
     decideAmongCandidates (permission, question, conditions) {
-      policy.policy = candidatesOf(permission)
+      policy.policy = candidates(permission).flat()
       try {
         return ask(permission, question, { question, conditions })
       } finally {
         policy.policy = all
       }
     },
-    candidates: permission => candidatesOf(permission).length
+    candidates: permission => candidates(permission).reduce((sum, rows) => sum + rows.length, 0)
   }
 }
 
@@ -145,12 +145,12 @@ function arrayAdapter (rows: string[][], links: string[][]): Adapter {
 }
 
 /** Rows by what they name, so that those that can matter to a permission are found without looking at all. */
-function candidateRows (rows: string[][]): (permission: string) => string[][] {
+function candidateRows (rows: string[][]): (permission: string) => string[][][] {
   const byName = new Map<string, string[][]>()
   for (const row of rows) append(byName, `${row[2]}:${row[4]}`, row)
   return permission => {
     const { resource, action } = parsePermission(permission)!
-    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].flatMap(name => byName.get(name) ?? [])
+    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].map(name => byName.get(name) ?? [])
   }
 }
 

@@ -13,13 +13,18 @@ import { append, roleClosures } from './role-graph.js'
 export interface PolicyIndex {
   readonly subjects: ReadonlyMap<string, number>
   readonly sizeBytes: number
-  /** Ors the planes of the caller's subjects: a deny denies. `UNKNOWN` when it hangs on conditions. Ids that do not exist are denied. */
-  decide (subjects: readonly number[], permissionId: number, environmentId: number): Truth
+  /** Where the rows of these subjects begin, in every environment: what a caller is, for {@link PolicyIndex.decide}. */
+  rowsOf (subjects: readonly number[]): Rows
+  /** Ors the planes of the caller's rows: a deny denies. `UNKNOWN` when it hangs on conditions. Ids that do not exist are denied. */
+  decide (rows: Rows, permissionId: number, environmentId: number): Truth
   /** The answer where {@link PolicyIndex.decide} has none. */
-  decideConditions (subjects: readonly number[], permissionId: number, environmentId: number, conditions: Conditions, question: Question): boolean
+  decideConditions (rows: Rows, permissionId: number, environmentId: number, conditions: Conditions, question: Question): boolean
   /** Numbers of the conditions that somebody's decision about a permission may hang on. */
   conditionsOf (permissionId: number, environmentId: number): readonly number[]
 }
+
+/** A typed array, because a decision is little more than reading from it. Not to be written to. */
+export type Rows = Uint32Array
 
 /** Names by id. An id stays with its name for ever; names that are no longer there keep theirs, and are denied. */
 export interface Ids {
@@ -94,7 +99,7 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
       rowOf[id * environments + at] = here
     }
   }
-  return createIndex(subjects, ids, { rowOf, pageOf: rowBlocks.words(), words: pages.words(), lists: lists.all })
+  return new CompiledIndex(subjects, ids, { rowOf, pageOf: rowBlocks.words(), words: pages.words(), lists: lists.all })
 }
 
 interface Tables {
@@ -106,57 +111,88 @@ interface Tables {
   readonly lists: ReadonlyArray<readonly Conditional[]>
 }
 
-function createIndex (subjects: ReadonlyMap<string, number>, ids: Ids, { rowOf, pageOf, words, lists }: Tables): PolicyIndex {
-  const permissions = ids.permissions.length
-  const environments = ids.environments.length
-  const groupAt = (subject: number, permission: number, environment: number): number =>
-    pageOf[rowOf[subject * environments + environment]! + (permission >> PAGE_SHIFT)]! + (((permission >> 5) & (GROUPS_A_PAGE - 1)) * GROUP)
+/** A class, because its methods stay one and the same across generations: closures of several would be slower to call. */
+class CompiledIndex implements PolicyIndex {
+  readonly subjects: ReadonlyMap<string, number>
+  readonly #permissions: number
+  readonly #environments: number
+  readonly #tables: Tables
 
-  return Object.freeze({
-    subjects,
-    sizeBytes: rowOf.byteLength + pageOf.byteLength + words.byteLength,
-    decide (held: readonly number[], permission: number, environment: number): Truth {
-      // An id beyond the table would read another subject's row.
-      if (!(permission >= 0 && permission < permissions && environment >= 0 && environment < environments)) return FALSE
-      let allow = 0
-      let deny = 0
-      let conditional = 0
-      for (let i = 0; i < held.length; i++) {
-        const group = groupAt(held[i]!, permission, environment)
-        allow |= words[group + ALLOW]!
-        deny |= words[group + DENY]!
-        conditional |= words[group + CONDITIONAL]!
-      }
-      const bit = 1 << (permission & 31)
-      if ((deny & bit) !== 0) return FALSE
-      if ((conditional & bit) !== 0) return UNKNOWN
-      return (allow & bit) !== 0 ? TRUE : FALSE
-    },
-    decideConditions (held: readonly number[], permission: number, environment: number, conditions: Conditions, question: Question) {
-      const bit = 1 << (permission & 31)
-      let allowed = false
-      for (let i = 0; i < held.length; i++) {
-        const group = groupAt(held[i]!, permission, environment)
-        if ((words[group + ALLOW]! & bit) !== 0) allowed = true
-        if ((words[group + CONDITIONAL]! & bit) === 0) continue
-        for (const { mask, effect, condition } of lists[words[group + RULES]!]!) {
-          if ((mask & bit) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
-          if (effect === 'deny') return false
-          allowed = true
-        }
-      }
-      return allowed
-    },
-    conditionsOf (permission: number, environment: number) {
-      const bit = 1 << (permission & 31)
-      const found = new Set<number>()
-      for (const subject of subjects.values()) {
-        const rules = lists[words[groupAt(subject, permission, environment) + RULES]!]!
-        for (const { mask, condition } of rules) if ((mask & bit) !== 0) found.add(condition)
-      }
-      return [...found]
+  constructor (subjects: ReadonlyMap<string, number>, { permissions, environments }: Ids, tables: Tables) {
+    this.subjects = subjects
+    this.#permissions = permissions.length
+    this.#environments = environments.length
+    this.#tables = tables
+  }
+
+  get sizeBytes (): number {
+    const { rowOf, pageOf, words } = this.#tables
+    return rowOf.byteLength + pageOf.byteLength + words.byteLength
+  }
+
+  rowsOf (held: readonly number[]): Rows {
+    const environments = this.#environments
+    const { rowOf } = this.#tables
+    const rows = new Uint32Array(held.length * environments)
+    for (let i = 0; i < held.length; i++) {
+      for (let at = 0; at < environments; at++) rows[i * environments + at] = rowOf[held[i]! * environments + at]!
     }
-  })
+    return rows
+  }
+
+  decide (rows: Rows, permission: number, environment: number): Truth {
+    const environments = this.#environments
+    // An id beyond the table would read another row.
+    if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) return FALSE
+    const { pageOf, words } = this.#tables
+    const page = permission >> PAGE_SHIFT
+    const inPage = groupInPage(permission)
+    let allow = 0
+    let deny = 0
+    let conditional = 0
+    for (let at = environment; at < rows.length; at += environments) {
+      const group = pageOf[rows[at]! + page]! + inPage
+      allow |= words[group + ALLOW]!
+      deny |= words[group + DENY]!
+      conditional |= words[group + CONDITIONAL]!
+    }
+    const bit = permission & 31
+    if ((deny >>> bit & 1) !== 0) return FALSE
+    if ((conditional >>> bit & 1) !== 0) return UNKNOWN
+    return (allow >>> bit & 1) !== 0 ? TRUE : FALSE
+  }
+
+  decideConditions (rows: Rows, permission: number, environment: number, conditions: Conditions, question: Question): boolean {
+    const { pageOf, words, lists } = this.#tables
+    const bit = 1 << (permission & 31)
+    let allowed = false
+    for (let at = environment; at < rows.length; at += this.#environments) {
+      const group = pageOf[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      if ((words[group + ALLOW]! & bit) !== 0) allowed = true
+      if ((words[group + CONDITIONAL]! & bit) === 0) continue
+      for (const { mask, effect, condition } of lists[words[group + RULES]!]!) {
+        if ((mask & bit) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
+        if (effect === 'deny') return false
+        allowed = true
+      }
+    }
+    return allowed
+  }
+
+  conditionsOf (permission: number, environment: number): readonly number[] {
+    const { rowOf, pageOf, words, lists } = this.#tables
+    const bit = 1 << (permission & 31)
+    const found = new Set<number>()
+    for (const subject of this.subjects.values()) {
+      const group = pageOf[rowOf[subject * this.#environments + environment]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      for (const { mask, condition } of lists[words[group + RULES]!]!) if ((mask & bit) !== 0) found.add(condition)
+    }
+    return [...found]
+  }
+}
+
+function groupInPage (permission: number): number {
+  return ((permission >> 5) & (GROUPS_A_PAGE - 1)) * GROUP
 }
 
 interface Row {

@@ -152,10 +152,10 @@ function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, ge
   }
   const questionOf = (roles: readonly string[], environment: string, attributes: Attributes): Question => ({ attributes, roles, environment, clock })
   const decideId = (given: RoleSet, permission: number, environment: number, attributes: Attributes = NOTHING): boolean => {
-    const { subjects } = given.index === index ? given : sets.renew(given)
-    const truth = index.decide(subjects, permission, environment)
+    const { rows } = given.index === index ? given : sets.renew(given)
+    const truth = index.decide(rows, permission, environment)
     if (truth !== UNKNOWN) return truth === TRUE
-    return index.decideConditions(subjects, permission, environment, conditions, questionOf(given.roles, ids.environments[environment]!, attributes))
+    return index.decideConditions(rows, permission, environment, conditions, questionOf(given.roles, ids.environments[environment]!, attributes))
   }
 
   return Object.freeze({

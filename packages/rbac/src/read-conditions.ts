@@ -69,9 +69,8 @@ export class ConditionReader {
 /** The attributes that resources of these names declare; `*` is all of them. What they declare differently is unknown. */
 function attributesOf (names: ReadonlySet<string>, resources: ReadonlyMap<string, ResourceDefinition>): ReadonlyMap<string, AttributeType> {
   const found = new Map<string, AttributeType>()
-  for (const [name, { attributes }] of resources) {
-    if (!names.has('*') && !names.has(name)) continue
-    for (const [attribute, declared] of attributes) {
+  for (const name of names.has('*') ? resources.keys() : names) {
+    for (const [attribute, declared] of resources.get(name)?.attributes ?? []) {
       const known = found.get(attribute)
       if (known === undefined) found.set(attribute, declared)
       else if (known.type !== declared.type) found.set(attribute, { type: 'unknown' })

@@ -1,6 +1,6 @@
 import type { Attributes } from './condition.js'
 import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from './definition.js'
-import type { PolicyIndex } from './policy-index.js'
+import type { PolicyIndex, Rows } from './policy-index.js'
 import { roleClosures } from './role-graph.js'
 
 /**
@@ -12,7 +12,7 @@ export interface RoleSet {
   /** What the caller is as a service calling this one, such as `svc:recorder>storage`; null when it is none. */
   readonly service: string | null
   /** Rows of the index; of no use with another one. */
-  readonly subjects: readonly number[]
+  readonly rows: Rows
   readonly index: PolicyIndex
 }
 
@@ -33,15 +33,21 @@ export function createRoleSets (definition: PolicyDefinition, index: PolicyIndex
   const cache = new WeakMap<readonly string[], RoleSet>()
 
   const resolve = (roles: readonly string[], service: string | null): RoleSet => {
-    // Only a policy's roles count: nobody can be given the name of a service or of another kind of subject.
-    const held = [...new Set(roles)].filter(role => known.has(role))
+    const held: string[] = []
+    const subjects: number[] = []
+    const add = (subject: number | undefined): void => { if (subject !== undefined) subjects.push(subject) }
+    for (const role of roles.length < 2 ? roles : new Set(roles)) {
+      // Only a policy's roles count: nobody can be given the name of a service or of another kind of subject.
+      if (!known.has(role)) continue
+      held.push(role)
+      add(index.subjects.get(role))
+    }
     const holds = (role: string): boolean => held.some(own => closures.get(own)!.has(role))
-    const subjects = held.map(role => index.subjects.get(role))
-    if (service !== null) subjects.push(index.subjects.get(service))
-    subjects.push(anyone)
-    for (const { roles: apart, subject } of separated) if (apart.filter(holds).length >= 2) subjects.push(subject)
-    for (const { roles: needed, subject } of lacking) if (!needed.some(holds)) subjects.push(subject)
-    return Object.freeze({ roles, service, subjects: Object.freeze(subjects.filter(subject => subject !== undefined)), index })
+    if (service !== null) add(index.subjects.get(service))
+    add(anyone)
+    for (const { roles: apart, subject } of separated) if (apart.filter(holds).length >= 2) add(subject)
+    for (const { roles: needed, subject } of lacking) if (!needed.some(holds)) add(subject)
+    return Object.freeze({ roles, service, rows: index.rowsOf(subjects), index })
   }
 
   return {

@@ -26,6 +26,7 @@ interface Caller {
  */
 export function selfCheck (definition: PolicyDefinition, engine: CasbinEngine, index: PolicyIndex, sets: RoleSets, ids: Ids): SourceProblem[] {
   const { permissions, environments, file } = definition
+  const permissionIds = new Map(ids.permissions.map((name, id) => [name, id]))
   const random = createRandom(SEED)
   const callers = callersOf(definition, random)
   const truths = truthsOf(definition.conditions.length, random)
@@ -48,10 +49,10 @@ export function selfCheck (definition: PolicyDefinition, engine: CasbinEngine, i
     const conditions = pick(truths)
     const { roles, attributes, name } = pick(callers)
     const question: Question = { roles, environment, attributes, clock: Date.now }
-    const { subjects } = sets.of(roles, attributes)
-    const at = [ids.permissions.indexOf(permission), ids.environments.indexOf(environment)] as const
-    const truth = index.decide(subjects, ...at)
-    const decided = truth === UNKNOWN ? index.decideConditions(subjects, ...at, conditions, question) : truth === TRUE
+    const { rows } = sets.of(roles, attributes)
+    const at = [permissionIds.get(permission)!, ids.environments.indexOf(environment)] as const
+    const truth = index.decide(rows, ...at)
+    const decided = truth === UNKNOWN ? index.decideConditions(rows, ...at, conditions, question) : truth === TRUE
     visited += engine.candidates(permission)
     if (decided === engine.decideAmongCandidates(permission, question, conditions)) continue
     problems.push({ source: file, line: 0, column: 0, message: `the compiled policy and Casbin disagree on ${permission} for ${name} in ${environment}` })
