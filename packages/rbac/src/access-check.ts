@@ -21,14 +21,15 @@ export function accessCheck (rbac: Rbac): Check {
 function permissionRun (rbac: Rbac, { rule }: Operation): CheckRun | null {
   const { permission } = rule
   if (permission === undefined) return null
-  const { policy, environment } = rbac
+  const { policy, environment, service } = rbac
   if (typeof permission !== 'string') throw new RuleInvalid('security.permission must be a text such as "resource:action"')
   if (parsePermission(permission) === null) throw new RuleInvalid(`security.permission "${permission}" must be "resource:action" or "resource:scope:action"`)
   if (permission.split(':').includes('*')) throw new RuleInvalid(`security.permission "${permission}" must name one permission, without *`)
   const decide = policy.decider(permission, environment)
   if (decide === null) throw new RuleInvalid(`security.permission names "${permission}", which ${policy.file} does not define${didYouMean(permission, policy.permissions)}`)
   return (call: Call) => {
-    if (!decide(call.principal.roles)) throw new Denied({ data: { permission } })
+    const { principal } = call
+    if (!decide(principal.roles, { principal, service })) throw new Denied({ data: { permission } })
   }
 }
 
