@@ -11,7 +11,8 @@ export function positionInScalar (text: string, start: SourcePosition, value: st
   const style = text[at]!
   if (style === '"' || style === "'") at++
   else if (style === '|' || style === '>') at = text.indexOf('\n', at) + 1
-  const skipSpace = (): void => { while (at < text.length && isSpace(text[at]!)) at++ }
+  // In double quotes, a \ at the end of a line hides the break.
+  const skipSpace = (): void => { while (at < text.length && (isSpace(text[at]!) || (style === '"' && text[at] === '\\' && isSpace(text[at + 1]!)))) at++ }
   for (let i = 0; i < offset; i++) {
     if (isSpace(value[i]!)) continue
     skipSpace()

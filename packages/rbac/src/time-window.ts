@@ -70,14 +70,23 @@ function readDays (text: string): readonly boolean[] | string {
 }
 
 function readZone (zone: string): ((now: number) => WallTime) | string {
-  const zones = Intl.supportedValuesOf('timeZone')
-  if (zone !== 'UTC' && !zones.includes(zone)) {
-    const near = closest(zone, zones)
+  const format = formatIn(zone)
+  if (format === null) {
+    const near = closest(zone, Intl.supportedValuesOf('timeZone'))
     return `there is no time zone "${zone}"${near === null ? '; zones are such as UTC and Europe/Berlin' : `; did you mean "${near}"?`}`
   }
-  const format = new Intl.DateTimeFormat('en-US', { timeZone: zone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
   return now => {
     const parts = Object.fromEntries(format.formatToParts(now).map(({ type, value }) => [type, value]))
     return { day: DAYS.indexOf(parts.weekday!), minute: Number(parts.hour) * 60 + Number(parts.minute) }
+  }
+}
+
+/** Null for what is no zone of the IANA database; an abbreviation such as EST would not follow summer time. */
+function formatIn (zone: string): Intl.DateTimeFormat | null {
+  if (zone !== 'UTC' && !zone.includes('/')) return null
+  try {
+    return new Intl.DateTimeFormat('en-US', { timeZone: zone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+  } catch {
+    return null
   }
 }
