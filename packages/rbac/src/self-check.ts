@@ -1,7 +1,7 @@
 import type { SourceProblem } from '@marty/config'
 import type { CasbinEngine, Conditions } from './casbin-engine.js'
 import { FALSE, TRUE, UNKNOWN, type Attributes, type Question, type Truth } from './condition.js'
-import type { PolicyDefinition } from './definition.js'
+import { subjectName, type PolicyDefinition } from './definition.js'
 import type { Ids, PolicyIndex } from './policy-index.js'
 import type { RoleSets } from './role-sets.js'
 
@@ -61,7 +61,7 @@ export function selfCheck (definition: PolicyDefinition, engine: CasbinEngine, i
   return problems
 }
 
-/** Each role, all of them, none, some together, and each service calling each. */
+/** Each role, all of them, none, some together, names that are nobody's to hold, each service calling each, and persons of its name. */
 function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): readonly Caller[] {
   const names = [...roles.keys()]
   const some = Array.from({ length: 16 }, () => names.filter(() => random() < 2.5 / names.length))
@@ -69,9 +69,11 @@ function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): r
   for (const { subject } of rules) {
     if (subject.kind !== 'service') continue
     const name = `${subject.caller} calling ${subject.callee}`
-    services.set(name, { name, roles: [], attributes: { principal: { kind: 'service', id: subject.caller }, service: subject.callee } })
+    for (const kind of ['service', 'user'] as const) {
+      services.set(`${kind} ${name}`, { name: `the ${kind} ${name}`, roles: [], attributes: { principal: { kind, id: subject.caller }, service: subject.callee } })
+    }
   }
-  const people = [...names.map(name => [name]), names, [], ...some].map(held => ({ name: held.join('+') || 'nobody', roles: Object.freeze(held), attributes: {} }))
+  const people = [...names.map(name => [name]), names, [], rules.map(({ subject }) => subjectName(subject)).filter(name => !roles.has(name)), ...some].map(held => ({ name: held.join('+') || 'nobody', roles: Object.freeze(held), attributes: {} }))
   return [...people, ...services.values()]
 }
 

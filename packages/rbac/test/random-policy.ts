@@ -8,6 +8,11 @@ export const ROLES = Array.from({ length: 12 }, (_, index) => `role${index}`)
 export const ENVIRONMENTS = ['development', 'production']
 export const SERVICES = ['one', 'two', 'three']
 
+/** Enough permissions that the others lie in several words, and on two pages of the index. */
+const PADDING = Array.from({ length: 115 }, (_, index) => `p${index}`)
+
+export const PERMISSIONS = RESOURCES.flatMap(resource => ['', ...SCOPES.map(scope => `${scope}:`)].flatMap(scope => ACTIONS.map(action => `${resource}:${scope}${action}`)))
+
 /** A condition as text, and what it comes to, worked out apart from the product: true, false or null for unknown. */
 export interface RandomCondition { readonly text: string, readonly truth: (attributes: Attributes, roles: readonly string[], environment: string) => boolean | null }
 
@@ -99,7 +104,7 @@ export function write ({ roles, denies, requires, calls, separation }: RandomPol
   const written = ({ permission, when: condition }: Entry): unknown => condition === null ? permission : { permission, when: condition.text }
   return JSON.stringify({
     version: 1,
-    resources: Object.fromEntries(RESOURCES.map(name => [name, { actions: ACTIONS, scopes: SCOPES, attributes: { owner: 'text', size: 'number' } }])),
+    resources: Object.fromEntries(['a', 'padding', 'b', 'c'].map(name => [name, name === 'padding' ? { actions: PADDING } : { actions: ACTIONS, scopes: SCOPES, attributes: { owner: 'text', size: 'number' } }])),
     roles: Object.fromEntries(roles.map((role, index) => [ROLES[index], {
       ...filled('inherits', role.inherits.map(parent => ROLES[parent])), ...filled('allow', role.allow.map(written)), ...filled('deny', role.deny.map(written))
     }])),
