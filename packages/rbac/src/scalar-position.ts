@@ -12,14 +12,15 @@ export function positionInScalar (text: string, start: SourcePosition, value: st
   if (style === '"' || style === "'") at++
   else if (style === '|' || style === '>') at = text.indexOf('\n', at) + 1
   // In double quotes, a \ at the end of a line hides the break.
-  const skipSpace = (): void => { while (at < text.length && (isSpace(text[at]!) || (style === '"' && text[at] === '\\' && isSpace(text[at + 1]!)))) at++ }
+  const isHidden = (): boolean => style === '"' && text[at] === '\\' && isSpace(text[at + 1])
+  const skipSpace = (): void => { while (isSpace(text[at]) || isHidden()) at++ }
   for (let i = 0; i < offset; i++) {
-    if (isSpace(value[i]!)) continue
+    if (isSpace(value[i])) continue
     skipSpace()
     if ((style === '"' && text[at] === '\\') || (style === "'" && text[at] === "'")) at++
     at++
   }
-  if (offset < value.length && !isSpace(value[offset]!)) skipSpace()
+  if (offset < value.length && !isSpace(value[offset])) skipSpace()
   const before = text.slice(0, at)
   return { line: before.split('\n').length, column: at - before.lastIndexOf('\n') }
 }
@@ -30,6 +31,6 @@ function lineStart (text: string, line: number): number {
   return start
 }
 
-function isSpace (character: string): boolean {
+function isSpace (character: string | undefined): boolean {
   return character === ' ' || character === '\t' || character === '\r' || character === '\n'
 }

@@ -8,6 +8,8 @@ import { decideNaively, PERMISSIONS, randomPolicy, randomQuestion, write } from 
 const WANTED = Number(process.env.MARTY_EQUIVALENCE_DECISIONS ?? 60_000)
 const QUESTIONS = 40
 
+t.setTimeout(120_000 + WANTED)
+
 t.test(`index, Casbin, explanation and definition agree on ${WANTED} random decisions`, async t => {
   let decisions = 0
   let allowed = 0

@@ -150,8 +150,8 @@ t.test('roles that could never be used are refused', async t => {
 t.test('mistakes of the newer sections are told', async t => {
   t.match(mistakes('call: storage', 'call: storag'), ['31:17 there is no service "storag"; did you mean "storage"?'])
   t.match(mistakes("'log:read'] }\n      - { call: index", "'log:raed'] }\n      - { call: index"), [/"log" does not have the action "raed"/])
-  t.match(mistakes("roles: [chief], reason", "roles: [cheif], reason"), [/there is no role "cheif"/])
-  t.match(mistakes("roles: [chief], reason", 'reason'), [/this requires nothing; add roles or when/])
+  t.match(mistakes('roles: [chief], reason', 'roles: [cheif], reason'), [/there is no role "cheif"/])
+  t.match(mistakes('roles: [chief], reason', 'reason'), [/this requires nothing; add roles or when/])
   t.match(mistakes("permissions: ['log:read'], when: principal.kind", "permissions: ['log:view'], when: principal.kind"), [/does not have the action "view"/])
   t.match(mistakes('principal.kind == "user"', 'principal.kind == "usr"'), ['26:62 principal.kind is never "usr"; did you mean "user"?'])
   t.match(mistakes('owner: text', 'owner: txt'), [/attributes\.owner must be text, number, boolean, list/])

@@ -71,7 +71,7 @@ export const randomPolicy: fc.Arbitrary<RandomPolicy> = fc.record({
     allow: entries(3),
     deny: entries(1)
   }))),
-  denies: fc.array(fc.record({ environment: fc.constantFrom(...ENVIRONMENTS), role: fc.nat(11), permission: pattern, when: maybe }), { maxLength: 3 }),
+  denies: fc.array(fc.record({ environment: fc.constantFrom(...ENVIRONMENTS), role: fc.nat(11), permission: pattern, when: maybe }), { maxLength: 8 }),
   requires: fc.array(fc.record({ environment: fc.constantFrom(...ENVIRONMENTS), permission: pattern, roles: fc.uniqueArray(fc.nat(11), { maxLength: 2 }), when: maybe })
     .filter(({ roles, when }) => roles.length > 0 || when !== null), { maxLength: 2 }),
   calls: fc.array(fc.record({ caller: fc.constantFrom(...SERVICES), callee: fc.constantFrom(...SERVICES), permission: pattern, when: maybe }), { maxLength: 4 }),
