@@ -12,8 +12,9 @@ export function createBlocks (length: number): Blocks {
   const byHash = new Map<number, number[]>()
 
   const isAt = (offset: number, source: Uint32Array, at: number): boolean => {
-    for (let i = 0; i < length; i++) if (store[offset + i] !== source[at + i]) return false
-    return true
+    let i = 0
+    while (i < length && store[offset + i] === source[at + i]) i++
+    return i === length
   }
   const blocks: Blocks = {
     intern (source, at) {

@@ -6,7 +6,8 @@ import { append } from './role-graph.js'
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
- * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are checked to be strings beforehand.
+ * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are known to be strings: rows are verified
+ * when they are read back, and a request is made of names that the policy defines.
  * One request carries all of a caller's roles, so that a deny by one of them beats an allow by another. A row names
  * its condition by number; the text of a condition never reaches Casbin.
  */
@@ -49,6 +50,12 @@ export interface CasbinEngine {
 /** What conditions come to, by their number; a stand-in lets the self-check try what they could come to. */
 export type Conditions = ReadonlyArray<Pick<Condition, 'evaluate'>>
 
+/** What a request brings for the conditions of rows. */
+interface Asked {
+  readonly question: Question
+  readonly conditions: Conditions
+}
+
 /** Gives a policy to Casbin and reads back what it holds. */
 export async function createCasbinEngine (definition: PolicyDefinition): Promise<CasbinEngine> {
   const loaded = definition.rules.map(({ subject, environment, resource, scope, action, effect, condition }) =>
@@ -63,20 +70,20 @@ export async function createCasbinEngine (definition: PolicyDefinition): Promise
   const all = policy.policy
   const candidates = candidateRows(all)
 
-  const ask = (permission: string, { roles, environment, attributes }: Question, conditions: unknown): boolean => {
-    const parts = parsePermission(permission)
-    if (parts === null || typeof environment !== 'string') return false
-    const answer: unknown = enforcer.enforceSync(callerOf(roles, attributes, definition), environment, parts.resource, parts.scope, parts.action, conditions)
+  const ask = (permission: string, question: Question, conditions: Conditions): boolean => {
+    const { roles, environment, attributes } = question
+    const { resource, scope, action } = parsePermission(permission)!
+    const answer: unknown = enforcer.enforceSync(callerOf(roles, attributes, definition), environment, resource, scope, action, { question, conditions } satisfies Asked)
     return answer === true
   }
   return {
     rows,
     links,
-    decide: (permission, question) => ask(permission, question, { question, conditions: definition.conditions }),
+    decide: (permission, question) => ask(permission, question, definition.conditions),
     decideAmongCandidates (permission, question, conditions) {
       policy.policy = candidates(permission).flat()
       try {
-        return ask(permission, question, { question, conditions })
+        return ask(permission, question, conditions)
       } finally {
         policy.policy = all
       }
@@ -98,14 +105,12 @@ class OwnFunctionsEnforcer extends Enforcer {
   protected override fm: FunctionMap = new FunctionMap()
 }
 
-/** Casbin passes whatever a row holds, `undefined` included: every argument is checked before it is compared. */
+/** All of them answer at once: Casbin takes a promise for an allow. */
 async function addFunctions (enforcer: Enforcer, { separations, requirements }: PolicyDefinition): Promise<void> {
-  const texts = (...values: readonly unknown[]): boolean => values.every(value => typeof value === 'string')
   const roleManager = enforcer.getRoleManager()
   const inherits = (roles: readonly string[], role: string): boolean => roles.some(held => roleManager.syncedHasLink!(held, role))
 
-  await enforcer.addFunction('scope', (asked: unknown, pattern: unknown, effect: unknown) =>
-    texts(asked, pattern, effect) && scopeMatches(asked as string, pattern as string, effect as Effect))
+  await enforcer.addFunction('scope', (asked: string, pattern: string, effect: Effect) => scopeMatches(asked, pattern, effect))
 
   const special = new Map<string, (roles: readonly string[]) => boolean>([[ANYONE, () => true]])
   for (const [separation, { roles: apart }] of separations.entries()) {
@@ -114,34 +119,26 @@ async function addFunctions (enforcer: Enforcer, { separations, requirements }: 
   for (const [requirement, needed] of requirements.entries()) {
     special.set(subjectName({ kind: 'lacking', requirement }), roles => !needed.some(role => inherits(roles, role)))
   }
-  await enforcer.addFunction('speaksOf', (roles: unknown, subject: unknown, effect: unknown) => {
-    if (!Array.isArray(roles) || !texts(subject, effect)) return false
-    const isIt = special.get(subject as string)
-    if (isIt !== undefined) return isIt(roles as string[])
+  await enforcer.addFunction('speaksOf', (roles: readonly string[], subject: string, effect: Effect) => {
+    const isIt = special.get(subject)
+    if (isIt !== undefined) return isIt(roles)
     // An inherited deny would take from a role what it was given on purpose: denies reach directly assigned roles only.
-    return effect === 'deny' ? roles.includes(subject) : inherits(roles as string[], subject as string)
+    return effect === 'deny' ? roles.includes(subject) : inherits(roles, subject)
   })
 
-  await enforcer.addFunction('holds', (given: unknown, number: unknown, effect: unknown) => {
-    if (number === UNCONDITIONAL) return true
-    const { question, conditions } = given as { readonly question: Question, readonly conditions: Conditions }
-    return applies(effect as Effect, conditions[Number(number)]!.evaluate(question))
-  })
+  await enforcer.addFunction('holds', (asked: Asked, condition: string, effect: Effect) =>
+    condition === UNCONDITIONAL || applies(effect, asked.conditions[Number(condition)]!.evaluate(asked.question)))
 }
 
 /** Rows as arrays: nothing is spliced into lines of text, so no name can forge a second row. */
 function arrayAdapter (rows: string[][], links: string[][]): Adapter {
-  const readOnly = async (): Promise<never> => { throw new Error('The policy is changed in its file') }
+  // Nothing is ever saved or changed through Casbin, so it needs no more of an adapter.
   return {
     async loadPolicy (model: Model) {
       model.model.get('p')!.get('p')!.policy = rows
       model.model.get('g')!.get('g')!.policy = links
-    },
-    savePolicy: readOnly,
-    addPolicy: readOnly,
-    removePolicy: readOnly,
-    removeFilteredPolicy: readOnly
-  }
+    }
+  } as Adapter
 }
 
 /** Rows by what they name, so that those that can matter to a permission are found without looking at all. */

@@ -1,6 +1,6 @@
 import type { Path } from '@marty/config'
 import { compileCondition, type Condition } from './condition.js'
-import { ConditionMistake, parseCondition, type Expression } from './condition-syntax.js'
+import { parseCondition, type ConditionMistake, type Expression } from './condition-syntax.js'
 import { conditionMistakes, type AttributeType } from './condition-types.js'
 import type { ResourceDefinition } from './definition.js'
 import { parsePermission } from './permission.js'
@@ -56,8 +56,7 @@ export class ConditionReader {
       expression = parseCondition(text)
       mistakes = conditionMistakes(expression, { roles, environments: [...aliases.keys()], resource: attributesOf(names, resources) })
     } catch (error) {
-      if (!(error instanceof ConditionMistake)) throw error
-      mistakes = [error]
+      mistakes = [error as ConditionMistake]
     }
     for (const { offset, message } of mistakes) this.#report(path, text, offset, message)
     const sound = mistakes.length === 0 ? expression : null

@@ -117,6 +117,18 @@ t.test('a deny that only stands when its condition is known to hold is found out
   t.not(await firstDifference(await mutate('weak deny', ['condition', 'truth !== FALSE', 'truth === TRUE'])), null)
 })
 
+t.test('Casbin holding what is no rule is told', async t => {
+  const row = 'condition === null ? UNCONDITIONAL : String(condition)]'
+  for (const [replacement, message] of [[']', /holds a row that is no rule/], ['undefined]', /holds a row that is no rule/]] as const) {
+    const { loadPolicy } = await mutate(`row ${replacement.length}`, ['casbin-engine', row, replacement])
+    await t.rejects(loadPolicy(made[1]!.text, 'p'), { message })
+  }
+  const { loadPolicy } = await mutate('effect', ['casbin-engine', 'action, effect, condition === null', "action, effect.replace('d', 'D'), condition === null"])
+  await t.rejects(loadPolicy(made[1]!.text, 'p'), { message: /holds a row that is no rule: .*"Deny"/ })
+  const links = await mutate('links', ['casbin-engine', '[child, parent]', '[child, parent, parent]'])
+  await t.rejects(links.loadPolicy(made[1]!.text, 'p'), { message: /holds a role link that is none/ })
+})
+
 t.test('an index that disagrees is told, ten times at most', async t => {
   const { loadPolicy } = await mutate('told', ['policy-index', 'return UNKNOWN;', 'return TRUE;'], ['policy-index', '(allow >>> bit & 1) !== 0 ?', 'true ?'])
   const error = await loadPolicy(made[1]!.text, 'p').catch((error: unknown) => error as Rbac.PolicyInvalid) as Rbac.PolicyInvalid
