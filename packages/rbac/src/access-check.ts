@@ -44,7 +44,9 @@ function rolesRun ({ policy }: Rbac, { rule }: Operation): CheckRun | null {
   }
   const sufficient = policy.rolesThatHold(roles)
   return (call: Call) => {
-    for (const role of call.principal.roles) if (sufficient.has(role)) return
+    const { principal } = call
+    // Who holds roles that are kept apart passes for neither.
+    if (!policy.roleSet(principal.roles).separated) for (const role of principal.roles) if (sufficient.has(role)) return
     throw new Denied()
   }
 }

@@ -11,6 +11,8 @@ export interface RoleSet {
   readonly roles: readonly string[]
   /** What the caller is as a service calling this one, such as `svc:recorder>storage`; null when it is none. */
   readonly service: string | null
+  /** Whether two of the roles must not be held together, so that none of what they give counts. */
+  readonly separated: boolean
   /** Rows of the index; of no use with another one. */
   readonly rows: Rows
   readonly index: PolicyIndex
@@ -45,9 +47,10 @@ export function createRoleSets (definition: PolicyDefinition, index: PolicyIndex
     const holds = (role: string): boolean => held.some(own => closures.get(own)!.has(role))
     if (service !== null) add(index.subjects.get(service))
     add(anyone)
-    for (const { roles: apart, subject } of separated) if (apart.filter(holds).length >= 2) add(subject)
+    const violated = separated.filter(({ roles: apart }) => apart.filter(holds).length >= 2)
+    for (const { subject } of violated) add(subject)
     for (const { roles: needed, subject } of lacking) if (!needed.some(holds)) add(subject)
-    return Object.freeze({ roles, service, rows: index.rowsOf(subjects), index })
+    return Object.freeze({ roles, service, separated: violated.length > 0, rows: index.rowsOf(subjects), index })
   }
 
   return {

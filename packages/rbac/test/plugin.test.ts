@@ -164,6 +164,14 @@ t.test('a service that is called asks by its own name', async t => {
   await t.rejects(start({ service: 'storge' }), { code: 'MARTY_RBAC_OPT_INVALID', message: /"storge", which policy does not define; did you mean "storage"/ })
 })
 
+t.test('who holds roles that are kept apart passes for none of them', async t => {
+  const app = await build({ policy: `${POLICY}separation: [{ roles: [owner, operator] }]\n` })
+  route(app, '/operators', { roles: ['operator', 'owner'] })
+  for (const [roles, status] of [['operator', 200], ['owner', 200], ['owner,viewer', 200], ['owner,operator', 403], ['owner,admin', 403]] as const) {
+    t.equal((await app.inject(as(roles, '/operators'))).statusCode, status, roles)
+  }
+})
+
 t.test('a handler asks about what it has loaded', async t => {
   const app = await build({
     policy: `version: 1
