@@ -10,6 +10,7 @@ declare module '@marty/rbac' {
       | 'service_account'
       | 'auditor'
       | 'monitor'
+      | 'service_manager'
       | 'admin'
     resource:
       | 'services'

@@ -1,33 +1,53 @@
 import { closest } from '@marty/core'
-import type { Policy } from '@marty/rbac'
+import type { Attributes, ExplainedRule, Policy } from '@marty/rbac'
 import { EXIT, UsageError, type Command } from './command.js'
 import { readPolicyFile, refuse } from './policy-file.js'
 
 export const policyExplain: Command = {
   name: 'policy explain',
-  usage: '--file FILE --role ROLE [--role ROLE ...] --permission PERMISSION --environment ENVIRONMENT [--json]',
+  usage: '--file FILE [--role ROLE ...] --permission PERMISSION --environment ENVIRONMENT [--attributes JSON] [--json]',
   summary: 'Tells whether a caller with these roles is allowed something, and which rule decides it',
   options: {
     file: { type: 'string', required: true, help: 'The policy file' },
-    role: { type: 'string', multiple: true, required: true, help: 'A role of the caller; give it again for another' },
+    role: { type: 'string', multiple: true, help: 'A role of the caller; give it again for another' },
     permission: { type: 'string', required: true, help: 'What the caller wants, such as camera:view' },
     environment: { type: 'string', required: true, help: 'Where, by name or alias' },
+    attributes: { type: 'string', help: 'What conditions ask about: {"principal":{"id":"ada"},"resource":{"owner":"ada"},"service":"storage","time":"2025-01-31T08:00Z"}' },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
   positionals: [],
   async run (_positionals, values, output) {
-    const { file, role: roles, permission, environment, json } = values as { file: string, role: string[], permission: string, environment: string, json?: boolean }
+    const { file, role: roles = [], permission, environment, json } = values as { file: string, role?: string[], permission: string, environment: string, json?: boolean }
+    const attributes = readAttributes(values.attributes as string | undefined)
     const { policy, problems } = await readPolicyFile(file)
     if (policy === null) return refuse(file, problems, json === true, output)
     verifyNames(policy, roles, permission, environment)
-    const explanation = policy.explain(roles, permission, environment)
+    const explanation = policy.explain(roles, permission, environment, attributes)
     if (json === true) {
       output.out(`${JSON.stringify({ file, roles, permission, environment: policy.environmentNames.get(environment), ...explanation }, null, 2)}\n`)
     } else {
-      const { allowed, reason, rule } = explanation
-      output.out(`${allowed ? 'allowed' : 'denied'}: ${reason}\n${rule === undefined ? '' : `  ${rule.where}\n`}`)
+      const { allowed, reason, rule, others } = explanation
+      output.out(`${allowed ? 'allowed' : 'denied'}: ${reason}\n${rule === undefined ? '' : tellRule(rule)}` +
+        others.map(other => `not deciding: ${other.role} ${other.effect} ${other.permission}\n${tellRule(other)}`).join(''))
     }
     return EXIT.ok
+  }
+}
+
+/** Where a rule stands, and what its condition saw. */
+function tellRule ({ where, condition }: ExplainedRule): string {
+  if (condition === undefined) return `  ${where}\n`
+  const values = Object.entries(condition.values).map(([name, value]) => `${name} is ${value === undefined ? 'missing' : JSON.stringify(value)}`)
+  return `  ${where}\n  if ${condition.text}: ${condition.result} (${values.join(', ')})\n`
+}
+
+function readAttributes (text: string | undefined): Attributes {
+  if (text === undefined) return {}
+  try {
+    const { time, ...attributes } = JSON.parse(text) as Attributes & { readonly time?: string | number }
+    return time === undefined ? attributes : { ...attributes, time: new Date(time).getTime() }
+  } catch {
+    throw new UsageError('--attributes must be a JSON object, such as {"resource":{"owner":"ada"}}')
   }
 }
 

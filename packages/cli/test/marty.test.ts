@@ -132,10 +132,33 @@ t.test('policy test', async t => {
   t.match(await run('policy', 'test', policy, tests), { code: 0, out: '4 decisions: 4 as expected, 0 not\n', err: '' })
 })
 
+t.test('policy test tells what it does not cover, and fails for it when asked to', async t => {
+  t.match(await run('policy', 'test', policy, tests), { code: 0, out: /2 rules not covered, see --coverage\n$/ })
+  t.match(await run('policy', 'test', policy, tests, '--coverage'), { code: 4, out: /2 rules not covered\n$/, err: /policy\.yaml:6:\d+: no test sees this rule apply/ })
+  t.match(JSON.parse((await run('policy', 'test', policy, tests, '--json')).out), { uncovered: [{ line: 6 }, { line: 11 }] })
+})
+
+t.test('policy explain shows what conditions saw', async t => {
+  const conditional = file('conditional.yaml', `version: 1
+resources:
+  report: { actions: [read], attributes: { owner: text } }
+roles:
+  reader: { allow: [{ permission: 'report:read', when: resource.owner == principal.id or time in "Mon 08:00-09:00 UTC" }] }
+environments: { development: {} }
+`)
+  const ask = async (attributes: string): ReturnType<typeof run> =>
+    await run('policy', 'explain', '--file', conditional, '--role', 'reader', '--permission', 'report:read', '--environment', 'development', '--attributes', attributes)
+  t.match(await ask('{"principal":{"id":"ada"},"resource":{"owner":"ada"}}'), { code: 0, out: /^allowed: .*\n {2}.*conditional\.yaml:5:\d+\n {2}if .*: true \(resource\.owner is "ada", principal\.id is "ada", time is \d+\)\n$/ })
+  t.match(await ask('{"principal":{"id":"ada"},"time":"2025-01-07T08:00Z"}'), { code: 0, out: /^denied: .*\nnot deciding: reader allow report:read\n.*\n.*: unknown \(resource\.owner is missing/ })
+  t.match(await ask('{"time":"2025-01-06T08:59:59Z"}'), { code: 0, out: /^allowed/ })
+  t.match(await ask('[oops'), { code: 2, err: /--attributes must be a JSON object/ })
+  t.match(await ask('null'), { code: 2, err: /--attributes must be a JSON object/ })
+})
+
 t.test('policy explain names the rule that decides', async t => {
   const ask = async (environment: string, ...more: string[]): ReturnType<typeof run> =>
     await run('policy', 'explain', '--file', policy, '--role', 'writer', '--permission', 'report:write', '--environment', environment, ...more)
   t.match(await ask('dev'), { code: 0, out: /^allowed: writer is allowed report:write\n {2}.*policy\.yaml:6:\d+\n$/ })
-  t.match(await ask('production'), { code: 0, out: /^denied: .*nobody writes in production\n {2}.*policy\.yaml:11:\d+\n$/ })
+  t.match(await ask('production'), { code: 0, out: /^denied: .*nobody writes in production\n {2}.*policy\.yaml:11:\d+\nnot deciding: writer allow report:write\n {2}.*policy\.yaml:6:\d+\n$/ })
   t.match(JSON.parse((await ask('dev', '--role', 'reader', '--json')).out), { allowed: true, environment: 'development', roles: ['writer', 'reader'], rule: { role: 'writer' } })
 })

@@ -1,7 +1,7 @@
 import { RuleInvalid, type Call, type Check, type CheckRun, type Operation } from '@marty/core'
 import { Denied } from './errors.js'
 import { parsePermission } from './permission.js'
-import { didYouMean } from './read-policy.js'
+import { didYouMean } from './did-you-mean.js'
 import type { Rbac } from './rbac.js'
 
 /** What the guard asks before every operation whose rule names a permission or roles. With both, both must hold. */
@@ -21,14 +21,15 @@ export function accessCheck (rbac: Rbac): Check {
 function permissionRun (rbac: Rbac, { rule }: Operation): CheckRun | null {
   const { permission } = rule
   if (permission === undefined) return null
-  const { policy, environment } = rbac
+  const { policy, environment, service } = rbac
   if (typeof permission !== 'string') throw new RuleInvalid('security.permission must be a text such as "resource:action"')
   if (parsePermission(permission) === null) throw new RuleInvalid(`security.permission "${permission}" must be "resource:action" or "resource:scope:action"`)
   if (permission.split(':').includes('*')) throw new RuleInvalid(`security.permission "${permission}" must name one permission, without *`)
   const decide = policy.decider(permission, environment)
   if (decide === null) throw new RuleInvalid(`security.permission names "${permission}", which ${policy.file} does not define${didYouMean(permission, policy.permissions)}`)
   return (call: Call) => {
-    if (!decide(call.principal.roles)) throw new Denied({ data: { permission } })
+    const { principal } = call
+    if (!decide(principal.roles, { principal, service })) throw new Denied({ data: { permission } })
   }
 }
 
@@ -43,7 +44,9 @@ function rolesRun ({ policy }: Rbac, { rule }: Operation): CheckRun | null {
   }
   const sufficient = policy.rolesThatHold(roles)
   return (call: Call) => {
-    for (const role of call.principal.roles) if (sufficient.has(role)) return
+    const { principal } = call
+    // Who holds roles that are kept apart passes for neither.
+    if (!policy.roleSet(principal.roles).separated) for (const role of principal.roles) if (sufficient.has(role)) return
     throw new Denied()
   }
 }

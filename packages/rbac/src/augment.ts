@@ -1,5 +1,5 @@
-import type { Principal } from '@marty/core'
-import type { Rbac } from './rbac.js'
+import type { Attributes } from './condition.js'
+import type { Rbac, RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 
 declare module '@marty/core' {
@@ -14,7 +14,7 @@ declare module '@marty/core' {
 declare module 'fastify' {
   interface FastifyInstance {
     rbac: Rbac
-    /** Whether the policy allows this caller this permission, here and now. */
-    can (principal: Pick<Principal, 'roles'>, permission: Permission): boolean
+    /** Whether the policy allows this caller this permission, here and now. `resource` is what its conditions may ask about. */
+    can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
   }
 }

@@ -4,21 +4,24 @@ import { useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { accessCheck } from './access-check.js'
+import type { Attributes } from './condition.js'
+import { didYouMean } from './did-you-mean.js'
 import { OptionInvalid, PolicyInvalid } from './errors.js'
 import { resolveOptions, type RbacOptions } from './options.js'
 import { loadPolicy } from './policy.js'
 import { createRbac, type RoleHolder } from './rbac.js'
-import { didYouMean } from './read-policy.js'
 import type { Permission } from './register.js'
 
+export type { Attributes } from './condition.js'
 export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid } from './errors.js'
-export type { ExplainedRule, Explanation } from './explain.js'
+export type { ExplainedCondition, ExplainedRule, Explanation } from './explain.js'
 export type { RbacOptions } from './options.js'
-export { checkPolicy, loadPolicy, type Policy, type RoleSummary } from './policy.js'
+export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './policy.js'
 export { policyJsonSchema } from './policy-schema.js'
 export { testPolicy, type PolicyTestReport } from './test-policy.js'
 export { policyTypes } from './policy-types.js'
 export type { Rbac, RoleHolder } from './rbac.js'
+export type { RoleSet } from './role-sets.js'
 export type { Permission, PermissionRegister, Resource, Role } from './register.js'
 
 /**
@@ -35,10 +38,14 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     throw new OptionInvalid(`option "environment" of @marty/rbac is "${options.environment}", which ${file} does not define` +
       (didYouMean(options.environment, names) || `; it defines ${names.join(', ')}`))
   }
-  const access = createRbac(policy, environment)
+  const { service } = options
+  if (service !== undefined && !policy.services.includes(service)) {
+    throw new OptionInvalid(`option "service" of @marty/rbac is "${service}", which ${file} does not define${didYouMean(service, policy.services)}`)
+  }
+  const access = createRbac(policy, environment, service)
   useGuard(fastify).addCheck(accessCheck(access))
   fastify.decorate('rbac', access)
-  fastify.decorate('can', (principal: RoleHolder, permission: Permission) => access.can(principal, permission))
+  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.can(principal, permission, resource))
   fastify.log.info({ policy: file, sha256: policy.sha256, environment, rules: policy.rules }, 'policy loaded')
 }, { name: '@marty/rbac', fastify: '5.x' })
 

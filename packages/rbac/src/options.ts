@@ -8,15 +8,18 @@ export interface RbacOptions {
   readonly policy?: string
   /** Where the service runs: an environment of the policy, or one of its aliases. There is no default, because a wrong guess could widen access. */
   readonly environment: string
+  /** Which service of the policy this is; the rules for calls of it count only then. @default none */
+  readonly service?: string
 }
 
 export interface ResolvedOptions {
   readonly policyFile: string | null
   readonly policy: string | null
   readonly environment: string
+  readonly service: string | undefined
 }
 
-const KEYS = ['policyFile', 'policy', 'environment'] as const satisfies ReadonlyArray<keyof RbacOptions>
+const KEYS = ['policyFile', 'policy', 'environment', 'service'] as const satisfies ReadonlyArray<keyof RbacOptions>
 
 export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions {
   for (const key of Object.keys(options)) {
@@ -28,10 +31,10 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
     const value: unknown = options[key]
     if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
   }
-  const { policyFile = null, policy = null, environment } = options
+  const { policyFile = null, policy = null, environment, service } = options
   if ((policyFile === null) === (policy === null)) {
     throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
   }
   if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
-  return Object.freeze({ policyFile, policy, environment })
+  return Object.freeze({ policyFile, policy, environment, service })
 }

@@ -1,86 +1,257 @@
-import type { PolicyRow, RoleLink } from './casbin-engine.js'
-import { parsePermission, segmentMatches, speaksOf } from './permission.js'
-import { roleClosures } from './role-graph.js'
-
-const ALLOW = 1
-const DENY = 2
+import { createBlocks } from './blocks.js'
+import { UNCONDITIONAL, type Conditions, type PolicyRow, type RoleLink } from './casbin-engine.js'
+import { applies, FALSE, TRUE, UNKNOWN, type Question, type Truth } from './condition.js'
+import { parsePermission, segmentMatches, speaksOf, type Effect, type PermissionParts } from './permission.js'
+import { append, roleClosures } from './role-graph.js'
 
 /**
- * Every decision of a policy, worked out beforehand: for each environment a table of roles by permissions. A cell says
- * whether the role, with all it inherits, is allowed the permission, and whether the role itself is denied it.
+ * Every decision of a policy, worked out beforehand. For each subject and environment there is a row of permissions,
+ * 32 to a word, in three bit planes: what is allowed, what is denied, and what hangs on conditions. The planes of a
+ * word stand side by side, and with them the number of the word's conditional rules. Rows are cut into pages, and
+ * each different page and row is kept once, so that a large policy costs no more than what is different in it.
  */
 export interface PolicyIndex {
-  roleId (name: string): number | undefined
-  permissionId (name: string): number | undefined
-  environmentId (name: string): number | undefined
-  /** Ors the cells of the caller's roles: allowed when one allows and none denies. Unknown roles count for nothing. */
-  decide (roles: readonly string[], permissionId: number, environmentId: number): boolean
-  /** The role and every role it inherits from. */
-  closureOf (role: string): ReadonlySet<string>
+  readonly subjects: ReadonlyMap<string, number>
+  readonly sizeBytes: number
+  /** Where the rows of these subjects begin, in every environment: what a caller is, for {@link PolicyIndex.decide}. */
+  rowsOf (subjects: readonly number[]): Rows
+  /** Ors the planes of the caller's rows: a deny denies. `UNKNOWN` when it hangs on conditions. Ids that do not exist are denied. */
+  decide (rows: Rows, permissionId: number, environmentId: number): Truth
+  /** The answer where {@link PolicyIndex.decide} has none. */
+  decideConditions (rows: Rows, permissionId: number, environmentId: number, conditions: Conditions, question: Question): boolean
+  /** Numbers of the conditions that somebody's decision about a permission may hang on. */
+  conditionsOf (permissionId: number, environmentId: number): readonly number[]
 }
 
-/** Compiles Casbin's rows. Names are interned in the order given. */
-export function compileIndex (
-  rows: readonly PolicyRow[], links: readonly RoleLink[],
-  roles: readonly string[], permissions: readonly string[], environments: readonly string[]
-): PolicyIndex {
-  const roleIds = intern(roles)
-  const permissionIds = intern(permissions)
-  const environmentIds = intern(environments)
-  const closures = roleClosures(roles, links)
-  const heirs = heirsOf(closures, roleIds)
-  const parsed = permissions.map(permission => parsePermission(permission)!)
-  const byResource = groupByResource(parsed)
-  const width = permissions.length
-  const tables = environments.map(() => new Uint8Array(roles.length * width))
+/** A typed array, because a decision is little more than reading from it. Not to be written to. */
+export type Rows = Uint32Array
 
-  for (const [role, environment, resource, scope, action, effect] of rows) {
-    const roleId = roleIds.get(role)
-    if (roleId === undefined) throw new Error(`Casbin holds a rule for the unknown role ${role}`)
-    // An allow reaches every role that inherits it; a deny stays where it was written.
-    const reached = effect === 'allow' ? heirs.get(role)! : [roleId]
-    const bit = effect === 'allow' ? ALLOW : DENY
-    const candidates = resource === '*' ? parsed.keys() : byResource.get(resource) ?? []
-    for (const id of candidates) {
-      if (!speaksOf({ resource, scope, action }, parsed[id]!, effect)) continue
-      for (const [at, name] of environments.entries()) {
-        if (!segmentMatches(name, environment)) continue
-        const table = tables[at]!
-        for (const heir of reached) table[heir * width + id]! |= bit
+/** Names by id. An id stays with its name for ever; names that are no longer there keep theirs, and are denied. */
+export interface Ids {
+  readonly permissions: readonly string[]
+  readonly environments: readonly string[]
+}
+
+/** A conditional rule, as it concerns one word of permissions. */
+interface Conditional {
+  readonly mask: number
+  readonly effect: Effect
+  readonly condition: number
+}
+
+// Offsets in a word's group of four.
+const ALLOW = 0
+const DENY = 1
+const CONDITIONAL = 2
+const RULES = 3
+
+const GROUP = 4
+const GROUPS_A_PAGE = 4
+const PAGE = GROUP * GROUPS_A_PAGE
+/** A page holds 128 permissions in 64 bytes, a cache line. */
+const PAGE_SHIFT = 7
+
+/** Compiles Casbin's rows. `live` says which of the names in `ids` the policy still defines. */
+export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLink[], roles: readonly string[], ids: Ids, live: Ids): PolicyIndex {
+  const subjects = intern([...roles, ...rows.map(([subject]) => subject)])
+  const closures = roleClosures(roles, links)
+  const spread = wordsOf(ids, live)
+  const rulesOf = new Map<string, Row[]>()
+  for (const row of rows) append(rulesOf, row[0], readRow(row, spread))
+
+  const environments = ids.environments.length
+  const pagesARow = Math.max(1, Math.ceil(ids.permissions.length / (1 << PAGE_SHIFT)))
+  const pages = createBlocks(PAGE)
+  const rowBlocks = createBlocks(pagesARow)
+  const lists = createLists()
+  const rowOf = new Uint32Array(subjects.size * environments)
+  const scratch = new Uint32Array(pagesARow * PAGE)
+  const pageOf = new Uint32Array(pagesARow)
+
+  const compileRow = (reached: readonly Row[]): number => {
+    scratch.fill(0)
+    const conditionals = new Map<number, Conditional[]>()
+    for (const { effect, condition, words } of reached) {
+      for (const [group, mask] of words) {
+        if (condition === null) {
+          scratch[group + (effect === 'allow' ? ALLOW : DENY)]! |= mask
+        } else {
+          scratch[group + CONDITIONAL]! |= mask
+          append(conditionals, group, { mask, effect, condition })
+        }
       }
     }
+    for (const [group, list] of conditionals) scratch[group + RULES] = lists.intern(list)
+    for (let page = 0; page < pagesARow; page++) pageOf[page] = pages.intern(scratch, page * PAGE)
+    return rowBlocks.intern(pageOf, 0)
   }
 
-  return Object.freeze({
-    roleId: (name: string) => roleIds.get(name),
-    permissionId: (name: string) => permissionIds.get(name),
-    environmentId: (name: string) => environmentIds.get(name),
-    decide (held: readonly string[], permissionId: number, environmentId: number) {
-      const table = tables[environmentId]!
-      let bits = 0
-      for (let i = 0; i < held.length; i++) {
-        const roleId = roleIds.get(held[i]!)
-        if (roleId !== undefined) bits |= table[roleId * width + permissionId]!
+  for (const [subject, id] of subjects) {
+    // An allow reaches every role that inherits it; a deny stays where it was written.
+    const reached = [...closures.get(subject) ?? [subject]].flatMap(member =>
+      (rulesOf.get(member) ?? []).filter(({ effect }) => effect === 'allow' || member === subject))
+    const everywhere = compileRow(reached.filter(({ environment }) => environment === '*'))
+    for (const [at, name] of ids.environments.entries()) {
+      if (!live.environments.includes(name)) continue
+      const here = reached.some(({ environment }) => environment === name)
+        ? compileRow(reached.filter(({ environment }) => segmentMatches(name, environment)))
+        : everywhere
+      rowOf[id * environments + at] = here
+    }
+  }
+  return new CompiledIndex(subjects, ids, { rowOf, pageOf: rowBlocks.words(), words: pages.words(), lists: lists.all })
+}
+
+interface Tables {
+  /** By subject and environment: where the row begins in `pageOf`. */
+  readonly rowOf: Uint32Array
+  /** By row and page: where the page begins in `words`. */
+  readonly pageOf: Uint32Array
+  readonly words: Uint32Array
+  readonly lists: ReadonlyArray<readonly Conditional[]>
+}
+
+/** A class, because its methods stay one and the same across generations: closures of several would be slower to call. */
+class CompiledIndex implements PolicyIndex {
+  readonly subjects: ReadonlyMap<string, number>
+  readonly #permissions: number
+  readonly #environments: number
+  readonly #tables: Tables
+
+  constructor (subjects: ReadonlyMap<string, number>, { permissions, environments }: Ids, tables: Tables) {
+    this.subjects = subjects
+    this.#permissions = permissions.length
+    this.#environments = environments.length
+    this.#tables = tables
+  }
+
+  get sizeBytes (): number {
+    const { rowOf, pageOf, words } = this.#tables
+    return rowOf.byteLength + pageOf.byteLength + words.byteLength
+  }
+
+  rowsOf (held: readonly number[]): Rows {
+    const environments = this.#environments
+    const { rowOf } = this.#tables
+    const rows = new Uint32Array(held.length * environments)
+    for (let i = 0; i < held.length; i++) {
+      for (let at = 0; at < environments; at++) rows[i * environments + at] = rowOf[held[i]! * environments + at]!
+    }
+    return rows
+  }
+
+  decide (rows: Rows, permission: number, environment: number): Truth {
+    const environments = this.#environments
+    // An id beyond the table would read another row.
+    if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) return FALSE
+    const { pageOf, words } = this.#tables
+    const page = permission >> PAGE_SHIFT
+    const inPage = groupInPage(permission)
+    let allow = 0
+    let deny = 0
+    let conditional = 0
+    for (let at = environment; at < rows.length; at += environments) {
+      const group = pageOf[rows[at]! + page]! + inPage
+      allow |= words[group + ALLOW]!
+      deny |= words[group + DENY]!
+      conditional |= words[group + CONDITIONAL]!
+    }
+    const bit = permission & 31
+    if ((deny >>> bit & 1) !== 0) return FALSE
+    if ((conditional >>> bit & 1) !== 0) return UNKNOWN
+    return (allow >>> bit & 1) !== 0 ? TRUE : FALSE
+  }
+
+  decideConditions (rows: Rows, permission: number, environment: number, conditions: Conditions, question: Question): boolean {
+    const { pageOf, words, lists } = this.#tables
+    const bit = 1 << (permission & 31)
+    let allowed = false
+    for (let at = environment; at < rows.length; at += this.#environments) {
+      const group = pageOf[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      if ((words[group + ALLOW]! & bit) !== 0) allowed = true
+      if ((words[group + CONDITIONAL]! & bit) === 0) continue
+      for (const { mask, effect, condition } of lists[words[group + RULES]!]!) {
+        if ((mask & bit) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
+        if (effect === 'deny') return false
+        allowed = true
       }
-      return bits === ALLOW
-    },
-    closureOf: (role: string) => closures.get(role) ?? new Set([role])
-  })
+    }
+    return allowed
+  }
+
+  conditionsOf (permission: number, environment: number): readonly number[] {
+    const { rowOf, pageOf, words, lists } = this.#tables
+    const bit = 1 << (permission & 31)
+    const found = new Set<number>()
+    for (const subject of this.subjects.values()) {
+      const group = pageOf[rowOf[subject * this.#environments + environment]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      for (const { mask, condition } of lists[words[group + RULES]!]!) if ((mask & bit) !== 0) found.add(condition)
+    }
+    return [...found]
+  }
+}
+
+function groupInPage (permission: number): number {
+  return ((permission >> 5) & (GROUPS_A_PAGE - 1)) * GROUP
+}
+
+interface Row {
+  readonly environment: string
+  readonly effect: Effect
+  readonly condition: number | null
+  readonly words: Words
+}
+
+/** Where the permissions are that a pattern speaks of: the group of a word, and which of its bits. */
+type Words = ReadonlyArray<readonly [group: number, mask: number]>
+
+function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: (pattern: PermissionParts, effect: Effect) => Words): Row {
+  return { environment, effect, condition: condition === UNCONDITIONAL ? null : Number(condition), words: spread({ resource, scope, action }, effect) }
+}
+
+/** Spreads patterns over the permissions; each pattern once. */
+function wordsOf ({ permissions }: Ids, live: Ids): (pattern: PermissionParts, effect: Effect) => Words {
+  const idOf = intern(permissions)
+  const byResource = new Map<string, Array<{ readonly id: number, readonly parts: PermissionParts }>>()
+  for (const name of live.permissions) {
+    const parts = parsePermission(name)!
+    append(byResource, parts.resource, { id: idOf.get(name)!, parts })
+  }
+  const all = [...byResource.values()].flat()
+  const known = new Map<string, Words>()
+  return (pattern, effect) => {
+    const key = `${pattern.resource}:${pattern.scope}:${pattern.action}:${effect}`
+    let words = known.get(key)
+    if (words === undefined) {
+      const masks = new Map<number, number>()
+      for (const { id, parts } of pattern.resource === '*' ? all : byResource.get(pattern.resource) ?? []) {
+        if (!speaksOf(pattern, parts, effect)) continue
+        const group = (id >> 5) * GROUP
+        masks.set(group, (masks.get(group) ?? 0) | (1 << (id & 31)))
+      }
+      known.set(key, words = [...masks])
+    }
+    return words
+  }
+}
+
+/** Lists of conditional rules, each different one kept once; list 0 is empty. */
+function createLists (): { readonly all: Conditional[][], intern (list: Conditional[]): number } {
+  const all: Conditional[][] = [[]]
+  const numbers = new Map<string, number>()
+  return {
+    all,
+    intern (list) {
+      const key = list.map(({ mask, effect, condition }) => `${mask} ${effect} ${condition}`).join()
+      let number = numbers.get(key)
+      if (number === undefined) numbers.set(key, number = all.push(list) - 1)
+      return number
+    }
+  }
 }
 
 function intern (names: readonly string[]): ReadonlyMap<string, number> {
-  return new Map(names.map((name, id) => [name, id]))
-}
-
-function groupByResource (permissions: ReadonlyArray<{ readonly resource: string }>): Map<string, number[]> {
-  const groups = new Map<string, number[]>()
-  for (const [id, { resource }] of permissions.entries()) groups.set(resource, [...groups.get(resource) ?? [], id])
-  return groups
-}
-
-/** For every role, the ids of the roles that inherit it, itself included. */
-function heirsOf (closures: ReadonlyMap<string, ReadonlySet<string>>, ids: ReadonlyMap<string, number>): ReadonlyMap<string, readonly number[]> {
-  const heirs = new Map<string, number[]>([...ids.keys()].map(role => [role, []]))
-  for (const [role, closure] of closures) for (const member of closure) heirs.get(member)?.push(ids.get(role)!)
-  return heirs
+  const ids = new Map<string, number>()
+  for (const name of names) if (!ids.has(name)) ids.set(name, ids.size)
+  return ids
 }

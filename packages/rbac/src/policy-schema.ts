@@ -2,29 +2,45 @@ import { Type, type TSchema } from 'typebox'
 
 // Names that reach into prototypes are refused although every lookup is a Map: the generated types and documents are objects.
 const NAME = '^(?!constructor$|prototype$)[a-z][a-z0-9_-]*$'
+const ATTRIBUTE = '^(?!constructor$|prototype$)[A-Za-z][A-Za-z0-9_-]*$'
 const NAME_WORDS = 'a name of small letters, digits, _ and -'
 const PATTERN = '^(\\*|[a-z][a-z0-9_-]*)(:(\\*|[a-z][a-z0-9_-]*)){1,2}$'
 
+const PATTERN_WORDS = '"resource:action" or "resource:scope:action", where * stands for a whole segment'
+
+const closed = { additionalProperties: false } as const
 const Name = Type.String({ pattern: NAME, expected: NAME_WORDS })
 const Names = (description: string, minItems: number): TSchema => Type.Array(Name, { description, minItems, uniqueItems: true })
-const Patterns = (description: string, minItems: number): TSchema => Type.Array(Type.String({
-  pattern: PATTERN,
-  expected: '"resource:action" or "resource:scope:action", where * stands for a whole segment'
-}), { description, minItems, uniqueItems: true })
+const Pattern = Type.String({ pattern: PATTERN, expected: PATTERN_WORDS })
+const Patterns = (description: string, minItems: number): TSchema => Type.Array(Pattern, { description, minItems, uniqueItems: true })
 const Description = Type.String({ description: 'For people; shown in documents and explanations' })
-const closed = { additionalProperties: false } as const
+const Reason = Type.String({ description: 'Shown in explanations' })
+const When = (description: string): TSchema => Type.String({ description: `${description}: a condition such as resource.owner == principal.id`, minLength: 1, maxLength: 1000 })
+
+const Entries = (description: string): TSchema => Type.Array(Type.Union([
+  Pattern,
+  Type.Object({
+    permission: Pattern,
+    when: Type.Optional(When('The entry applies only when this holds')),
+    reason: Type.Optional(Reason)
+  }, closed)
+]), { description, minItems: 1, uniqueItems: true })
 
 const resource = Type.Object({
   description: Type.Optional(Description),
   actions: Names('What can be done with the resource', 1),
-  scopes: Type.Optional(Names('Parts of the resource that can be granted apart', 1))
+  scopes: Type.Optional(Names('Parts of the resource that can be granted apart', 1)),
+  attributes: Type.Optional(Type.Record(Type.String({ pattern: ATTRIBUTE }), Type.Union([
+    Type.String({ pattern: '^(text|number|boolean|list)$', expected: 'text, number, boolean, list (of texts), or a list of the only texts it can be' }),
+    Type.Array(Type.String(), { minItems: 1, uniqueItems: true })
+  ]), { description: 'What conditions may ask about one of the resource, as resource.NAME', minProperties: 1, ...closed }))
 }, closed)
 
 const role = Type.Object({
   description: Type.Optional(Description),
   inherits: Type.Optional(Names('Roles whose grants this role has too. Denies are not inherited', 1)),
-  allow: Type.Optional(Patterns('What the role may do, in every environment', 1)),
-  deny: Type.Optional(Patterns('What nobody may do to whom this role is directly assigned, whatever another role allows', 1))
+  allow: Type.Optional(Entries('What the role may do, in every environment')),
+  deny: Type.Optional(Entries('What nobody may do to whom this role is directly assigned, whatever another role allows'))
 }, closed)
 
 const environment = Type.Object({
@@ -33,8 +49,30 @@ const environment = Type.Object({
   deny: Type.Optional(Type.Array(Type.Object({
     roles: Names('Directly assigned roles that are denied', 1),
     permissions: Patterns('What they are denied here', 1),
-    reason: Type.Optional(Type.String({ description: 'Shown in explanations' }))
-  }, closed), { description: 'What this environment takes away', minItems: 1 }))
+    when: Type.Optional(When('They are denied it unless this is known not to hold')),
+    reason: Type.Optional(Reason)
+  }, closed), { description: 'What this environment takes away', minItems: 1 })),
+  require: Type.Optional(Type.Array(Type.Object({
+    permissions: Patterns('What asks for more than a grant here', 1),
+    roles: Type.Optional(Names('The caller must hold one of these roles, itself or through inheritance', 1)),
+    when: Type.Optional(When('This must hold')),
+    reason: Type.Optional(Reason)
+  }, closed), { description: 'What this environment asks for besides a grant; each member that is given must hold', minItems: 1 }))
+}, closed)
+
+const service = Type.Object({
+  description: Type.Optional(Description),
+  may: Type.Optional(Type.Array(Type.Object({
+    call: Name,
+    permissions: Patterns('What it may do there', 1),
+    when: Type.Optional(When('It may only when this holds')),
+    reason: Type.Optional(Reason)
+  }, closed), { description: 'Which services it may call, and for what', minItems: 1 }))
+}, closed)
+
+const separation = Type.Object({
+  roles: Names('Roles of which nobody may hold two', 2),
+  reason: Type.Optional(Reason)
 }, closed)
 
 const record = <Schema extends TSchema>(schema: Schema, description: string): TSchema =>
@@ -45,7 +83,9 @@ export const policySchema: TSchema = Type.Object({
   version: Type.Literal(1, { description: 'Version of this format' }),
   resources: record(resource, 'What is protected, and what can be done with it'),
   roles: record(role, 'Who may do what'),
-  environments: record(environment, 'Where the policy applies; an environment can only narrow what roles allow')
+  environments: record(environment, 'Where the policy applies; an environment can only narrow what roles allow'),
+  services: Type.Optional(record(service, 'Who calls whom: what a service may do while it calls another')),
+  separation: Type.Optional(Type.Array(separation, { description: 'Separation of duty: who holds two of the roles is denied all that they give', minItems: 1 }))
 }, closed)
 
 /** A policy file that matches {@link policySchema}. */
@@ -54,25 +94,36 @@ export interface PolicyDocument {
   readonly resources: Readonly<Record<string, ResourceDocument>>
   readonly roles: Readonly<Record<string, RoleDocument>>
   readonly environments: Readonly<Record<string, EnvironmentDocument>>
+  readonly services?: Readonly<Record<string, ServiceDocument>>
+  readonly separation?: ReadonlyArray<{ readonly roles: readonly string[], readonly reason?: string }>
 }
 
 export interface ResourceDocument {
   readonly description?: string
   readonly actions: readonly string[]
   readonly scopes?: readonly string[]
+  readonly attributes?: Readonly<Record<string, 'text' | 'number' | 'boolean' | 'list' | readonly string[]>>
 }
+
+export type EntryDocument = string | { readonly permission: string, readonly when?: string, readonly reason?: string }
 
 export interface RoleDocument {
   readonly description?: string
   readonly inherits?: readonly string[]
-  readonly allow?: readonly string[]
-  readonly deny?: readonly string[]
+  readonly allow?: readonly EntryDocument[]
+  readonly deny?: readonly EntryDocument[]
 }
 
 export interface EnvironmentDocument {
   readonly description?: string
   readonly aliases?: readonly string[]
-  readonly deny?: ReadonlyArray<{ readonly roles: readonly string[], readonly permissions: readonly string[], readonly reason?: string }>
+  readonly deny?: ReadonlyArray<{ readonly roles: readonly string[], readonly permissions: readonly string[], readonly when?: string, readonly reason?: string }>
+  readonly require?: ReadonlyArray<{ readonly permissions: readonly string[], readonly roles?: readonly string[], readonly when?: string, readonly reason?: string }>
+}
+
+export interface ServiceDocument {
+  readonly description?: string
+  readonly may?: ReadonlyArray<{ readonly call: string, readonly permissions: readonly string[], readonly when?: string, readonly reason?: string }>
 }
 
 /** The JSON Schema of policy files, for editors. */

@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto'
 import type { SourceProblem } from '@marty/config'
 import { createCasbinEngine, type CasbinEngine } from './casbin-engine.js'
+import { TRUE, UNKNOWN, type Attributes, type Question } from './condition.js'
 import type { PolicyDefinition } from './definition.js'
+import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown, PolicyInvalid } from './errors.js'
 import { explain, type Explanation } from './explain.js'
-import { compileIndex, type PolicyIndex } from './policy-index.js'
-import { didYouMean, readPolicy } from './read-policy.js'
+import { compileIndex, type Ids, type PolicyIndex } from './policy-index.js'
+import { readPolicy } from './read-policy.js'
+import { roleClosures } from './role-graph.js'
+import { createRoleSets, type RoleSet, type RoleSets } from './role-sets.js'
 import { selfCheck } from './self-check.js'
 
 /** A role as people ask about it. */
@@ -15,11 +19,20 @@ export interface RoleSummary {
   readonly inherits: readonly string[]
 }
 
-/** One loaded, compiled and checked policy. Never changes; a new text makes a new one. */
+export interface LoadPolicyOptions {
+  /** The generation this one follows: ids of its permissions and environments stay what they are. */
+  readonly previous?: Policy
+  /** Milliseconds since the epoch, for conditions on the time. @default Date.now */
+  readonly clock?: () => number
+}
+
+/** One loaded, compiled and checked policy: a generation. Never changes; a new text makes a new one. */
 export interface Policy {
   readonly file: string
   /** Of the text, in hexadecimal: tells two policies apart. */
   readonly sha256: string
+  /** Counts from 1 along `previous`. */
+  readonly generation: number
   readonly roles: readonly RoleSummary[]
   /** Every permission that can be asked for, as `resource:action` or `resource:scope:action`. */
   readonly permissions: readonly string[]
@@ -27,34 +40,72 @@ export interface Policy {
   readonly environments: readonly string[]
   /** Names and aliases of environments, to the environment's name. */
   readonly environmentNames: ReadonlyMap<string, string>
+  readonly services: readonly string[]
   /** Number of rules the policy was compiled from. */
   readonly rules: number
-  /** Whether a caller with these roles is allowed. Default deny; a deny beats every allow. Throws for unknown names of permissions and environments. */
-  decide (roles: readonly string[], permission: string, environment: string): boolean
+  /** Size of the compiled tables. */
+  readonly sizeBytes: number
+
+  /** Stays the same in every later generation; undefined when the policy defines no such permission. */
+  permissionId (name: string): number | undefined
+  /** The same for an environment, by name or alias. */
+  environmentId (name: string): number | undefined
+  /** The caller, looked up once for many decisions; cached for frozen arrays. `attributes` says who it is when services have rules. */
+  roleSet (roles: readonly string[], attributes?: Attributes): RoleSet
+  /** The fastest way to ask. Ids this generation does not define are denied; a role set of another generation is looked up again. */
+  decideId (roleSet: RoleSet, permissionId: number, environmentId: number, attributes?: Attributes): boolean
+
+  /**
+   * Whether a caller with these roles is allowed. Default deny; a deny beats every allow. What conditions ask about
+   * and `attributes` do not tell never widens. Throws for unknown names of permissions and environments.
+   */
+  decide (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
   /** The same decision with the names looked up beforehand; null when the policy defines no such permission. */
-  decider (permission: string, environment: string): ((roles: readonly string[]) => boolean) | null
+  decider (permission: string, environment: string): ((roles: readonly string[], attributes?: Attributes) => boolean) | null
   /** The same question answered by Casbin itself: slow, for comparison. */
-  decideByCasbin (roles: readonly string[], permission: string, environment: string): boolean
+  decideByCasbin (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
   /** Why. */
-  explain (roles: readonly string[], permission: string, environment: string): Explanation
+  explain (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): Explanation
+  /** Attributes of the resource that a decision may hang on, such as `owner`: what a route has to load before it asks. */
+  attributesOf (permission: string, environment: string): readonly string[]
   /** What a caller with these roles is allowed, in the file's order. */
-  permissionsOf (roles: readonly string[], environment: string): readonly string[]
+  permissionsOf (roles: readonly string[], environment: string, attributes?: Attributes): readonly string[]
   /** Names of the roles that are one of these or inherit one of them. */
   rolesThatHold (roles: readonly string[]): ReadonlySet<string>
+}
+
+/** What a policy was made of, for the tools of this package. */
+export interface PolicyParts {
+  readonly definition: PolicyDefinition
+  readonly index: PolicyIndex
+  readonly ids: Ids
+}
+
+const parts = new WeakMap<Policy, PolicyParts>()
+
+export function partsOf (policy: Policy): PolicyParts {
+  const found = parts.get(policy)
+  if (found === undefined) throw new TypeError('This is no policy that loadPolicy made')
+  return found
 }
 
 /**
  * Reads, compiles and checks a policy. Throws {@link PolicyInvalid} with every mistake of the text, and when the
  * compiled index does not decide as Casbin does.
  */
-export async function loadPolicy (text: string, file: string): Promise<Policy> {
+export async function loadPolicy (text: string, file: string, { previous, clock = Date.now }: LoadPolicyOptions = {}): Promise<Policy> {
   const { definition, problems } = readPolicy(text, file)
   if (definition === null) throw new PolicyInvalid(problems)
   const engine = await createCasbinEngine(definition)
-  const index = compileIndex(engine.rows, engine.links, [...definition.roles.keys()], definition.permissions, definition.environments)
-  const differences = selfCheck(definition, engine, index)
+  const ids = idsAfter(previous === undefined ? { permissions: [], environments: [] } : partsOf(previous).ids, definition)
+  const index = compileIndex(engine.rows, engine.links, [...definition.roles.keys()], ids, definition)
+  const sets = createRoleSets(definition, index)
+  const differences = selfCheck(definition, engine, index, sets, ids)
   if (differences.length > 0) throw new PolicyInvalid(differences)
-  return createPolicy(definition, engine, index, createHash('sha256').update(text).digest('hex'))
+  const sha256 = createHash('sha256').update(text).digest('hex')
+  const policy = createPolicy({ definition, engine, index, sets, ids, clock, sha256, generation: (previous?.generation ?? 0) + 1 })
+  parts.set(policy, { definition, index, ids })
+  return policy
 }
 
 /** Every mistake of a policy file, for tools. Throws nothing. */
@@ -62,50 +113,94 @@ export function checkPolicy (text: string, file: string): { readonly problems: r
   return { problems: readPolicy(text, file).problems }
 }
 
-function createPolicy (definition: PolicyDefinition, engine: CasbinEngine, index: PolicyIndex, sha256: string): Policy {
-  const { file, permissions, environments, aliases } = definition
+/** Ids only grow: whoever keeps one across a reload can never be answered about another permission. */
+function idsAfter (before: Ids, { permissions, environments }: PolicyDefinition): Ids {
+  return {
+    permissions: Object.freeze([...new Set([...before.permissions, ...permissions])]),
+    environments: Object.freeze([...new Set([...before.environments, ...environments])])
+  }
+}
+
+interface Made extends PolicyParts {
+  readonly engine: CasbinEngine
+  readonly sets: RoleSets
+  readonly clock: () => number
+  readonly sha256: string
+  readonly generation: number
+}
+
+const NOTHING: Attributes = Object.freeze({})
+
+function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, generation }: Made): Policy {
+  const { file, roles, permissions, environments, aliases, conditions } = definition
+  const idOf = (all: readonly string[], names: Iterable<readonly [string, string]>): ReadonlyMap<string, number> => {
+    const positions = new Map(all.map((name, id) => [name, id]))
+    return new Map([...names].map(([name, target]) => [name, positions.get(target)!]))
+  }
+  const permissionIds = idOf(ids.permissions, permissions.map(name => [name, name]))
+  const environmentIds = idOf(ids.environments, aliases)
+
   const permissionId = (name: string): number => {
-    const id = index.permissionId(name)
+    const id = permissionIds.get(name)
     if (id === undefined) throw new PermissionUnknown(`The policy defines no permission "${name}"${didYouMean(name, permissions)}`)
     return id
   }
-  const environmentName = (name: string): string => {
-    const found = aliases.get(name)
-    if (found === undefined) throw new RangeError(`The policy defines no environment "${name}"${didYouMean(name, aliases.keys())}`)
-    return found
+  const environmentId = (name: string): number => {
+    const id = environmentIds.get(name)
+    if (id === undefined) throw new RangeError(`The policy defines no environment "${name}"${didYouMean(name, aliases.keys())}`)
+    return id
   }
-  const environmentId = (name: string): number => index.environmentId(environmentName(name))!
+  const questionOf = (roles: readonly string[], environment: string, attributes: Attributes): Question => ({ attributes, roles, environment, clock })
+  const decideId = (given: RoleSet, permission: number, environment: number, attributes: Attributes = NOTHING): boolean => {
+    const { rows } = given.index === index ? given : sets.renew(given)
+    const truth = index.decide(rows, permission, environment)
+    if (truth !== UNKNOWN) return truth === TRUE
+    return index.decideConditions(rows, permission, environment, conditions, questionOf(given.roles, ids.environments[environment]!, attributes))
+  }
 
   return Object.freeze({
     file,
     sha256,
-    roles: Object.freeze([...definition.roles].map(([name, role]) => Object.freeze({ name, ...role }))),
+    generation,
+    roles: Object.freeze([...roles].map(([name, role]) => Object.freeze({ name, ...role }))),
     permissions,
     resources: Object.freeze([...definition.resources.keys()]),
     environments,
     environmentNames: aliases,
+    services: definition.services,
     rules: definition.rules.length,
-    decide: (roles: readonly string[], permission: string, environment: string) =>
-      index.decide(roles, permissionId(permission), environmentId(environment)),
+    sizeBytes: index.sizeBytes,
+    permissionId: (name: string) => permissionIds.get(name),
+    environmentId: (name: string) => environmentIds.get(name),
+    roleSet: (roles: readonly string[], attributes: Attributes = NOTHING) => sets.of(roles, attributes),
+    decideId,
+    decide: (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) =>
+      decideId(sets.of(roles, attributes), permissionId(permission), environmentId(environment), attributes),
     decider (permission: string, environment: string) {
-      const id = index.permissionId(permission)
+      const id = permissionIds.get(permission)
       const at = environmentId(environment)
-      return id === undefined ? null : (roles: readonly string[]) => index.decide(roles, id, at)
+      return id === undefined ? null : (roles: readonly string[], attributes: Attributes = NOTHING) => decideId(sets.of(roles, attributes), id, at, attributes)
     },
-    decideByCasbin (roles: readonly string[], permission: string, environment: string) {
+    decideByCasbin (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
       permissionId(permission)
-      return engine.decide(roles, permission, environmentName(environment))
+      return engine.decide(permission, questionOf(roles, ids.environments[environmentId(environment)]!, attributes))
     },
-    explain (roles: readonly string[], permission: string, environment: string) {
-      const allowed = index.decide(roles, permissionId(permission), environmentId(environment))
-      return explain(definition, allowed, roles, permission, environmentName(environment))
+    explain (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
+      permissionId(permission)
+      return explain(definition, permission, questionOf(roles, ids.environments[environmentId(environment)]!, { ...attributes, time: attributes.time ?? clock() }))
     },
-    permissionsOf (roles: readonly string[], environment: string) {
+    attributesOf (permission: string, environment: string) {
+      const read = index.conditionsOf(permissionId(permission), environmentId(environment)).flatMap(number => conditions[number]!.reads)
+      return [...new Set(read.filter(name => name.startsWith('resource.')).map(name => name.slice('resource.'.length)))]
+    },
+    permissionsOf (roles: readonly string[], environment: string, attributes: Attributes = NOTHING) {
+      const set = sets.of(roles, attributes)
       const at = environmentId(environment)
-      return permissions.filter((_, id) => index.decide(roles, id, at))
+      return permissions.filter(name => decideId(set, permissionIds.get(name)!, at, attributes))
     },
-    rolesThatHold (roles: readonly string[]) {
-      return new Set([...definition.roles.keys()].filter(role => roles.some(wanted => index.closureOf(role).has(wanted))))
+    rolesThatHold (wanted: readonly string[]) {
+      const closures = roleClosures([...roles.keys()], engine.links)
+      return new Set([...closures].filter(([, closure]) => wanted.some(role => closure.has(role))).map(([role]) => role))
     }
   })
 }

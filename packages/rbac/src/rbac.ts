@@ -1,33 +1,42 @@
 import type { Principal } from '@marty/core'
+import type { Attributes } from './condition.js'
 import type { Explanation } from './explain.js'
 import type { Policy, RoleSummary } from './policy.js'
 import type { Permission } from './register.js'
 
-/** Anything that holds roles; a principal does. */
-export type RoleHolder = Pick<Principal, 'roles'>
+/** Anything that holds roles; a principal does. Conditions may ask about its other members too. */
+export type RoleHolder = Pick<Principal, 'roles'> & Partial<Principal>
 
 /** The policy in use, asked about callers: `fastify.rbac`. */
 export interface Rbac {
   /** The environment the service runs in, by its name in the policy. */
   readonly environment: string
+  /** Which service of the policy this is. */
+  readonly service: string | undefined
   readonly policy: Policy
-  /** Whether a caller is allowed. Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define. */
-  can (principal: RoleHolder, permission: Permission): boolean
-  /** Everything a caller is allowed. */
+  /**
+   * Whether a caller is allowed. `resource` is what conditions may ask about; what it does not tell never widens.
+   * Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define.
+   */
+  can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
+  /** Everything a caller is allowed, whatever the resource. */
   permissionsOf (principal: RoleHolder): readonly string[]
   /** Every role of the policy. */
   roles (): readonly RoleSummary[]
   /** Why a caller is allowed or not. Tells of the policy: not for the caller, but for those who may know it. */
-  explain (principal: RoleHolder, permission: Permission): Explanation
+  explain (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): Explanation
 }
 
-export function createRbac (policy: Policy, environment: string): Rbac {
+export function createRbac (policy: Policy, environment: string, service: string | undefined): Rbac {
   return Object.freeze({
     environment,
+    service,
     policy,
-    can: ({ roles }: RoleHolder, permission: Permission) => policy.decide(roles, permission, environment),
-    permissionsOf: ({ roles }: RoleHolder) => policy.permissionsOf(roles, environment),
+    can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
+      policy.decide(principal.roles, permission, environment, { principal, service, resource }),
+    permissionsOf: (principal: RoleHolder) => policy.permissionsOf(principal.roles, environment, { principal, service }),
     roles: () => policy.roles,
-    explain: ({ roles }: RoleHolder, permission: Permission) => policy.explain(roles, permission, environment)
+    explain: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
+      policy.explain(principal.roles, permission, environment, { principal, service, resource })
   })
 }

@@ -56,12 +56,19 @@ export function inheritanceProblems (roles: ReadonlyMap<string, RoleDefinition>)
 /** Every role with itself and the roles it inherits from. */
 export function roleClosures (roles: readonly string[], links: ReadonlyArray<readonly [string, string]>): ReadonlyMap<string, ReadonlySet<string>> {
   const parents = new Map<string, string[]>()
-  for (const [child, parent] of links) parents.set(child, [...parents.get(child) ?? [], parent])
+  for (const [child, parent] of links) append(parents, child, parent)
   return new Map(roles.map(role => {
     const closure = new Set([role])
     for (const member of closure) for (const parent of parents.get(member) ?? []) closure.add(parent)
     return [role, closure]
   }))
+}
+
+/** Adds an item to the list under a key. */
+export function append<Key, Item> (lists: Map<Key, Item[]>, key: Key, item: Item): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [item])
+  else list.push(item)
 }
 
 /** The shortest way from a role to one it inherits from, both included; null when there is none. */

@@ -29,9 +29,9 @@ conditions: []
     '6:20 roles.admin.allow[0] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the text "camera"',
     '6:30 roles.admin.allow[1] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the text "camera:v*"',
     '6:43 roles.admin.allow[2] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the text "a:b:c:d"',
-    '6:54 roles.admin.allow[3] must be a text; found the number 5; write it in quotes',
+    '6:54 roles.admin.allow[3] must be a text or a mapping; found the number 5',
     '7:15 environments must hold at least one entry',
-    '8:1 unknown key "conditions"; known here: version, resources, roles, environments'
+    '8:1 unknown key "conditions"; known here: version, resources, roles, environments, services, separation'
   ])
 })
 

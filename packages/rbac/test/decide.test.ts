@@ -78,17 +78,24 @@ t.test('a policy says what it holds, and cannot be changed', async t => {
 })
 
 t.test('explanations name the rule, its place and the way to it', async t => {
-  t.same(policy.explain(['admin'], 'recording:view', 'prod'), {
+  const told = (...question: Parameters<typeof policy.explain>): unknown => {
+    const { decisionId, others, ...rest } = policy.explain(...question)
+    t.match(decisionId, /^[0-9a-f-]{36}$/)
+    return { ...rest, others: others.map(({ where }) => where) }
+  }
+  t.same(told(['admin'], 'recording:view', 'prod'), {
     allowed: true,
     reason: 'viewer is allowed recording:view, which admin inherits',
-    rule: { effect: 'allow', role: 'viewer', permission: 'recording:view', environment: '*', path: ['admin', 'operator', 'viewer'], where: 'p.yaml:8:28' }
+    rule: { effect: 'allow', role: 'viewer', permission: 'recording:view', environment: '*', path: ['admin', 'operator', 'viewer'], where: 'p.yaml:8:28' },
+    others: ['p.yaml:21:13']
   })
-  t.same(policy.explain(['admin', 'owner'], 'services:own:update', 'prod'), {
+  t.same(told(['admin', 'owner'], 'services:own:update', 'prod'), {
     allowed: false,
     reason: 'owner is denied services:own:update in production: frozen',
-    rule: { effect: 'deny', role: 'owner', permission: 'services:own:update', environment: 'production', path: ['owner'], where: 'p.yaml:28:23' }
+    rule: { effect: 'deny', role: 'owner', permission: 'services:own:update', environment: 'production', path: ['owner'], where: 'p.yaml:28:23', reason: 'frozen' },
+    others: ['p.yaml:18:13', 'p.yaml:21:13']
   })
-  t.same(policy.explain(['viewer'], 'recording:control', 'dev'), { allowed: false, reason: 'no role of the caller (viewer) is allowed recording:control' })
-  t.same(policy.explain(['ghost'], 'camera:view', 'dev'), { allowed: false, reason: 'the policy knows none of the caller\'s roles (ghost)' })
-  t.same(policy.explain([], 'camera:view', 'dev'), { allowed: false, reason: 'the caller has no role' })
+  t.same(told(['viewer'], 'recording:control', 'dev'), { allowed: false, reason: 'no role of the caller (viewer) is allowed recording:control', others: [] })
+  t.same(told(['ghost'], 'camera:view', 'dev'), { allowed: false, reason: 'the policy knows none of the caller\'s roles (ghost)', others: [] })
+  t.same(told([], 'camera:view', 'dev'), { allowed: false, reason: 'the caller has no role', others: [] })
 })

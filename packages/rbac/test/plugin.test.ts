@@ -145,6 +145,51 @@ t.test('the application can be asked', async t => {
   t.match(app.rbac.explain({ roles: ['owner'] }, 'services:own:update'), { allowed: false, rule: { where: 'policy:28:23' } })
 })
 
+t.test('a service that is called asks by its own name', async t => {
+  const text = `${POLICY}services: { recorder: { may: [{ call: storage, permissions: ['recording:view'] }] }, storage: {} }\n`
+  const start = async (options: Partial<RbacOptions>): Promise<FastifyInstance> => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    useGuard(app, { strict: true }).addAuthenticator({ ...byRoles, authenticate: token => ({ ...ANONYMOUS, id: token, kind: 'service', authenticatedBy: 'jwt' }) })
+    await app.register(rbac, { policy: text, environment: 'dev', ...options })
+    route(app, '/recordings', { permission: 'recording:view' })
+    return app
+  }
+  const storage = await start({ service: 'storage' })
+  t.equal((await storage.inject(as('recorder', '/recordings'))).statusCode, 200)
+  t.equal((await storage.inject(as('storage', '/recordings'))).statusCode, 403)
+  t.equal(storage.rbac.service, 'storage')
+  t.same(storage.rbac.permissionsOf({ roles: [], kind: 'service', id: 'recorder' }), ['recording:view'])
+  for (const options of [{}, { service: 'recorder' }]) t.equal((await (await start(options)).inject(as('recorder', '/recordings'))).statusCode, 403)
+  await t.rejects(start({ service: 'storge' }), { code: 'MARTY_RBAC_OPT_INVALID', message: /"storge", which policy does not define; did you mean "storage"/ })
+})
+
+t.test('who holds roles that are kept apart passes for none of them', async t => {
+  const app = await build({ policy: `${POLICY}separation: [{ roles: [owner, operator] }]\n` })
+  route(app, '/operators', { roles: ['operator', 'owner'] })
+  for (const [roles, status] of [['operator', 200], ['owner', 200], ['owner,viewer', 200], ['owner,operator', 403], ['owner,admin', 403]] as const) {
+    t.equal((await app.inject(as(roles, '/operators'))).statusCode, status, roles)
+  }
+})
+
+t.test('a handler asks about what it has loaded', async t => {
+  const app = await build({
+    policy: `version: 1
+resources: { doc: { actions: [edit], attributes: { owner: text } } }
+roles: { author: { allow: [{ permission: 'doc:edit', when: resource.owner == principal.id }] } }
+environments: { production: {} }
+`
+  })
+  const ada = { roles: ['author'], id: 'ada' }
+  t.ok(app.can(ada, 'doc:edit', { owner: 'ada' }))
+  t.notOk(app.can(ada, 'doc:edit', { owner: 'bob' }))
+  t.notOk(app.can(ada, 'doc:edit'))
+  t.notOk(app.can({ roles: ['author'] }, 'doc:edit', { owner: 'ada' }))
+  t.match(app.rbac.explain(ada, 'doc:edit', { owner: 'bob' }), { allowed: false, others: [{ condition: { result: false } }] })
+  route(app, '/edit', { permission: 'doc:edit' })
+  t.equal((await app.inject(as('author', '/edit'))).statusCode, 403, 'a route that tells nothing of the resource opens nothing')
+})
+
 t.test('usable alone: routes without a rule are left alone', async t => {
   const app = Fastify()
   t.teardown(() => app.close())

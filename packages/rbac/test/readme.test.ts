@@ -14,6 +14,17 @@ t.test('the quick start runs as printed', async t => {
   t.same(output.trimEnd().split('\n'), ['401', 'true', 'no role of the caller (viewer) is allowed snapshot:take'])
 })
 
+t.test('decisions by id are as printed', async t => {
+  const file = fileURLToPath(new URL('readme-by-id.mjs', import.meta.url))
+  writeFileSync(file, `import { loadPolicy } from '@marty/rbac'
+const policy = await loadPolicy(${JSON.stringify(block('yaml'))}, 'README.md')
+const principal = { id: 'ada', roles: Object.freeze(['viewer']) }
+const resource = { owner: 'ada' }
+${block('ts').replace('policy.decideId', 'console.log(policy.decideId').trimEnd()})
+`)
+  t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(), 'true')
+})
+
 t.test('the policy in it is sound', async t => {
   t.same(checkPolicy(block('yaml'), 'README.md').problems, [])
 })

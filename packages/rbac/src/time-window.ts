@@ -1,0 +1,92 @@
+import { closest } from '@marty/core'
+
+const DAYS: readonly string[] = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun']
+const MINUTES_A_DAY = 24 * 60
+const SHAPE = 'a window is such as "Mon-Fri 08:00-18:00 Europe/Berlin": days, hours or both, and a time zone'
+
+/** Whether a moment, in milliseconds since the epoch, lies in the window. */
+export type TimeWindow = (now: number) => boolean
+
+/**
+ * Reads a time window: `[days] [from-to] zone`. Days are `Mon-Fri` or `Mon,Wed,Sun`; hours are wall-clock time of an
+ * IANA zone, the first minute inside and the last one outside. A window that ends before it begins runs past midnight,
+ * and belongs to the day it begins on. Returns what is wrong as a text.
+ */
+export function readTimeWindow (text: string): TimeWindow | string {
+  const words = text.split(' ')
+  const zone = words.pop()!
+  const hours = /^\d/.test(words.at(-1) ?? '') ? readHours(words.pop()!) : { from: 0, to: MINUTES_A_DAY }
+  const days = words.length > 0 ? readDays(words.pop()!) : DAYS.map(() => true)
+  if (words.length > 0 || text === zone) return SHAPE
+  if (typeof hours === 'string') return hours
+  if (typeof days === 'string') return days
+  const clock = readZone(zone)
+  if (typeof clock === 'string') return clock
+
+  const holds = ({ day, minute }: WallTime): boolean => {
+    if (hours.from < hours.to) return days[day]! && minute >= hours.from && minute < hours.to
+    return (days[day]! && minute >= hours.from) || (days[(day + 6) % 7]! && minute < hours.to)
+  }
+  // Offsets of zones are whole minutes, so an answer is good for the minute it was found in.
+  let known = NaN
+  let answer = false
+  return now => {
+    const minute = Math.floor(now / 60_000)
+    if (minute !== known) {
+      answer = holds(clock(now))
+      known = minute
+    }
+    return answer
+  }
+}
+
+interface WallTime {
+  /** 0 is Monday. */
+  readonly day: number
+  readonly minute: number
+}
+
+function readHours (text: string): { readonly from: number, readonly to: number } | string {
+  const match = /^(\d\d):(\d\d)-(\d\d):(\d\d)$/.exec(text)
+  if (match === null) return `"${text}" is no span of hours, such as 08:00-18:00`
+  const [h1, m1, h2, m2] = match.slice(1).map(Number) as [number, number, number, number]
+  const from = h1 * 60 + m1
+  const to = h2 * 60 + m2
+  if (m1 > 59 || m2 > 59 || from >= MINUTES_A_DAY || to > MINUTES_A_DAY) return `"${text}" names a time that no day has`
+  return from === to ? `"${text}" begins when it ends` : { from, to }
+}
+
+function readDays (text: string): readonly boolean[] | string {
+  const days = DAYS.map(() => false)
+  for (const part of text.split(',')) {
+    const [first, last, ...rest] = part.split('-').map(name => DAYS.indexOf(name))
+    if (first === -1 || last === -1 || rest.length > 0) return `"${part}" is no day or span of days; days are ${DAYS.join(', ')}`
+    for (let day = first!; ; day = (day + 1) % 7) {
+      days[day] = true
+      if (day === (last ?? first)) break
+    }
+  }
+  return days
+}
+
+function readZone (zone: string): ((now: number) => WallTime) | string {
+  const format = formatIn(zone)
+  if (format === null) {
+    const near = closest(zone, Intl.supportedValuesOf('timeZone'))
+    return `there is no time zone "${zone}"${near === null ? '; zones are such as UTC and Europe/Berlin' : `; did you mean "${near}"?`}`
+  }
+  return now => {
+    const parts = Object.fromEntries(format.formatToParts(now).map(({ type, value }) => [type, value]))
+    return { day: DAYS.indexOf(parts.weekday!), minute: Number(parts.hour) * 60 + Number(parts.minute) }
+  }
+}
+
+/** Null for what is no zone of the IANA database; an abbreviation such as EST would not follow summer time. */
+function formatIn (zone: string): Intl.DateTimeFormat | null {
+  if (zone !== 'UTC' && !zone.includes('/')) return null
+  try {
+    return new Intl.DateTimeFormat('en-US', { timeZone: zone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+  } catch {
+    return null
+  }
+}

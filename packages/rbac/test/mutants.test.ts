@@ -1,0 +1,137 @@
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
+import t from 'tap'
+import type * as Rbac from '@marty/rbac'
+import { decideNaively, PERMISSIONS, randomPolicy, randomQuestion, ROLES, write, type RandomCondition, type RandomPolicy, type RandomQuestion } from './random-policy.js'
+
+// A compiler with a fault put into it must not pass: neither the comparison with the naive reading, nor the check that
+// every policy goes through when it is loaded. Faults are put into a copy of the compiled package.
+
+const dist = fileURLToPath(new URL('../dist/', import.meta.url))
+const folder = fileURLToPath(new URL('./mutants/', import.meta.url))
+t.setTimeout(120_000)
+t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+
+const MUTANTS: ReadonlyArray<readonly [name: string, file: string, piece: string, replacement: string]> = [
+  ['drops every deny', 'policy-index', "(effect === 'allow' ? ALLOW : DENY)] |= mask", "(effect === 'allow' ? ALLOW : DENY)] |= effect === 'allow' ? mask : 0"],
+  ['inherits denies', 'policy-index', "effect === 'allow' || member === subject", 'true'],
+  ['inherits nothing', 'policy-index', "effect === 'allow' || member === subject", 'member === subject'],
+  ['ignores environments', 'policy-index', 'reached.filter(({ environment }) => segmentMatches(name, environment))', 'reached'],
+  ['forgets rules of environments', 'policy-index', 'reached.some(({ environment }) => environment === name)', 'false'],
+  ['applies rules of an environment everywhere', 'policy-index', "reached.filter(({ environment }) => environment === '*')", 'reached'],
+  ['swaps environments', 'policy-index', 'rowOf[id * environments + at] = here', 'rowOf[id * environments + environments - 1 - at] = here'],
+  ['allows what is conditional', 'policy-index', 'return UNKNOWN;', 'return TRUE;'],
+  ['denies what is conditional', 'policy-index', 'return UNKNOWN;', 'return FALSE;'],
+  ['ignores what is conditional', 'policy-index', '(conditional >>> bit & 1) !== 0', 'false'],
+  ['lets an allow beat a deny', 'policy-index', '(deny >>> bit & 1) !== 0', '(deny & ~allow) >>> bit & 1'],
+  ['goes on after a conditional deny', 'policy-index', "if (effect === 'deny')\n                    return false;", "if (effect === 'deny')\n                    continue;"],
+  ['forgets allows beside conditions', 'policy-index', 'if ((words[group + ALLOW] & bit) !== 0)\n                allowed = true;', ''],
+  ['takes the next permission', 'policy-index', 'const bit = permission & 31;', 'const bit = (permission + 1) & 31;'],
+  ['takes the wrong word', 'policy-index', '((permission >> 5) & (GROUPS_A_PAGE - 1))', '((permission >> 6) & (GROUPS_A_PAGE - 1))'],
+  ['takes the first page', 'policy-index', 'const page = permission >> PAGE_SHIFT;', 'const page = 0;'],
+  ['asks one role', 'policy-index', 'at < rows.length; at += environments', 'at < environments; at += environments'],
+  ['keeps a word of the row before', 'policy-index', 'scratch.fill(0);', ''],
+  ['keeps one bit of a word', 'policy-index', '(masks.get(group) ?? 0) |', ''],
+  ['confuses lists of conditions', 'policy-index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, effect }, condition) =>'],
+  ['confuses effects of conditions', 'policy-index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, condition }, effect) =>'],
+  ['looks at all conditions of a word', 'policy-index', '(mask & bit) === 0 || ', ''],
+  ['denies only the very scope', 'policy-index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'allow')"],
+  ['allows the whole for a part', 'policy-index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'deny')"],
+  ['takes persons for services', 'role-sets', "principal?.kind === 'service'", 'principal !== undefined'],
+  ['lets roles name services', 'role-sets', 'if (!known.has(role))\n                continue;\n            held.push(role);', 'if (known.has(role))\n                held.push(role);'],
+  ['separates holders of one role', 'role-sets', '>= 2', '>= 1'],
+  ['separates nobody', 'role-sets', '>= 2', '>= 3'],
+  ['requires the opposite', 'role-sets', '!needed.some(holds)', 'needed.some(holds)'],
+  ['requires roles directly', 'role-sets', 'closures.get(own).has(role)', 'own === role'],
+  ['forgets rules for anyone', 'role-sets', 'add(anyone);', '']
+]
+
+/** A copy of the package with pieces of its text replaced; each must be there exactly once. */
+async function mutate (name: string, ...changes: ReadonlyArray<readonly [file: string, piece: string, replacement: string]>): Promise<typeof Rbac> {
+  const copy = `${folder}${name.replaceAll(' ', '-')}/`
+  cpSync(dist, copy, { recursive: true })
+  for (const [file, piece, replacement] of changes) {
+    const text = readFileSync(`${copy}${file}.js`, 'utf8')
+    if (text.split(piece).length !== 2) throw new Error(`${file}.js holds ${text.split(piece).length - 1} times: ${piece}`)
+    writeFileSync(`${copy}${file}.js`, text.replace(piece, () => replacement))
+  }
+  return await import(`${copy}index.js`) as typeof Rbac
+}
+
+/** What chance rarely makes: one condition, on one permission, in an allow and in a deny. */
+const when: RandomCondition = { text: 'resource.size < 5', truth: () => true }
+const twins: RandomPolicy = {
+  roles: ROLES.map((_, role) => ({ inherits: [], allow: role === 0 ? [{ permission: 'a:r', when }] : [], deny: role === 1 ? [{ permission: 'a:r', when }] : [] })),
+  denies: [],
+  requires: [],
+  calls: [],
+  separation: []
+}
+const ofTwins: RandomQuestion[] = ['role0', 'role1'].map(role => ({ roles: [role], environment: 'production', attributes: { resource: { size: 1 } } }))
+
+const made = [{ policy: twins, text: write(twins), questions: ofTwins }, ...fc.sample(randomPolicy, { numRuns: 20, seed: 1 }).map((policy, index) =>
+  ({ policy, text: write(policy), questions: fc.sample(randomQuestion, { numRuns: 25, seed: index + 1 }) }))]
+const withoutSelfCheck = ['policy', 'if (differences.length > 0)', 'if (false)'] as const
+
+/** The number of the first random policy that gives the fault away; null when none does. */
+async function firstDifference ({ loadPolicy }: typeof Rbac): Promise<number | null> {
+  for (const [number, { policy, text, questions }] of made.entries()) {
+    const compiled = await loadPolicy(text, 'p')
+    for (const question of questions) {
+      for (const permission of PERMISSIONS) {
+        if (compiled.decide(question.roles, permission, question.environment, question.attributes) !== decideNaively(policy, question, permission)) return number
+      }
+    }
+  }
+  return null
+}
+
+async function firstRefusal ({ loadPolicy }: typeof Rbac): Promise<number | null> {
+  for (const [number, { text }] of made.entries()) {
+    const error = await loadPolicy(text, 'p').then(() => null, (error: unknown) => error as Error)
+    if (error === null) continue
+    // A fault that only breaks the compiler proves nothing.
+    if (!error.message.includes('Casbin disagree')) throw error
+    return number
+  }
+  return null
+}
+
+t.test('the compiler as it is passes', async t => {
+  t.equal(await firstDifference(await mutate('none', withoutSelfCheck)), null)
+  t.equal(await firstRefusal(await mutate('none at all')), null)
+})
+
+for (const [name, ...change] of MUTANTS) {
+  t.test(`a compiler that ${name} is found out`, async t => {
+    const compared = await firstDifference(await mutate(`${name} unchecked`, withoutSelfCheck, change))
+    t.not(compared, null, 'by comparing')
+    const refused = await firstRefusal(await mutate(name, change))
+    t.not(refused, null, 'when a policy is loaded')
+    t.comment(`after ${compared} and ${refused} policies`)
+  })
+}
+
+t.test('a deny that only stands when its condition is known to hold is found out', async t => {
+  t.not(await firstDifference(await mutate('weak deny', ['condition', 'truth !== FALSE', 'truth === TRUE'])), null)
+})
+
+t.test('Casbin holding what is no rule is told', async t => {
+  const row = 'condition === null ? UNCONDITIONAL : String(condition)]'
+  for (const [replacement, message] of [[']', /holds a row that is no rule/], ['undefined]', /holds a row that is no rule/]] as const) {
+    const { loadPolicy } = await mutate(`row ${replacement.length}`, ['casbin-engine', row, replacement])
+    await t.rejects(loadPolicy(made[1]!.text, 'p'), { message })
+  }
+  const { loadPolicy } = await mutate('effect', ['casbin-engine', 'action, effect, condition === null', "action, effect.replace('d', 'D'), condition === null"])
+  await t.rejects(loadPolicy(made[1]!.text, 'p'), { message: /holds a row that is no rule: .*"Deny"/ })
+  const links = await mutate('links', ['casbin-engine', '[child, parent]', '[child, parent, parent]'])
+  await t.rejects(links.loadPolicy(made[1]!.text, 'p'), { message: /holds a role link that is none/ })
+})
+
+t.test('an index that disagrees is told, ten times at most', async t => {
+  const { loadPolicy } = await mutate('told', ['policy-index', 'return UNKNOWN;', 'return TRUE;'], ['policy-index', '(allow >>> bit & 1) !== 0 ?', 'true ?'])
+  const error = await loadPolicy(made[1]!.text, 'p').catch((error: unknown) => error as Rbac.PolicyInvalid) as Rbac.PolicyInvalid
+  t.equal(error.problems.length, 10)
+  t.match(error.problems[0], { source: 'p', line: 0, message: /^the compiled policy and Casbin disagree on \w+:\S+ for .+ in (development|production)$/ })
+})
