@@ -1,4 +1,4 @@
-import { createTokenIssuer, createTokenVerifier, openSigningKeys, type TokenOptions } from '@marty/auth'
+import type { TokenOptions } from '@marty/auth'
 import { text as readAll } from 'node:stream/consumers'
 import { EXIT, UsageError, type Command, type Values } from './command.js'
 import { flag, json, secretFile, seconds, text, texts } from './values.js'
@@ -15,7 +15,10 @@ async function tokenOptions (values: Values): Promise<TokenOptions> {
   for (const name of ['issuer', 'audience']) if (values[name] === undefined) throw new UsageError(`--${name} is missing`)
   const common = { issuer: text(values, 'issuer')!, audience: text(values, 'audience')!, maxLifetimeSeconds: 365 * 86_400 }
   const file = text(values, 'signing-keys')
-  if (file !== undefined) return { ...common, keys: openSigningKeys(file) }
+  if (file !== undefined) {
+    const { openSigningKeys } = await import('@marty/auth')
+    return { ...common, keys: openSigningKeys(file) }
+  }
   const kid = text(values, 'kid')
   if (values['secret-file'] === undefined || kid === undefined) throw new UsageError('say with which key: --signing-keys FILE, or --secret-file FILE and --kid NAME')
   return { ...common, keys: { signing: { kid, algorithm: 'HS256', secret: await secretFile(values, 'secret-file') } } }
@@ -36,7 +39,9 @@ export const tokenIssue: Command = {
   },
   positionals: [],
   async run (_, values, output) {
-    const issuer = createTokenIssuer(await tokenOptions(values))
+    const options = await tokenOptions(values)
+    const { createTokenIssuer } = await import('@marty/auth')
+    const issuer = createTokenIssuer(options)
     const ttlSeconds = seconds(values, 'ttl')
     const { token, jti, expiresAt } = issuer.issue({
       subject: text(values, 'subject')!,
@@ -60,7 +65,7 @@ export const tokenInspect: Command = {
     const token = given === '-' ? (await readAll(process.stdin)).trim() : given
     const [header, claims] = token.split('.', 2).map(decode)
     const checks = ['issuer', 'audience', 'signing-keys', 'secret-file'].some(name => values[name] !== undefined)
-    const problem = checks ? whatIsWrong(token, await tokenOptions(values)) : null
+    const problem = checks ? await whatIsWrong(token, await tokenOptions(values)) : null
     const decodable = header !== null && header !== undefined && claims !== null && claims !== undefined
     const verdict = !decodable ? 'not a token' : !checks ? 'not checked: give the key to know whether it is good' : problem ?? 'good'
     if (flag(values, 'json')) output.out(json({ valid: checks ? decodable && problem === null : null, problem: decodable ? problem : 'not a token', header: header ?? null, claims: claims ?? null }))
@@ -76,9 +81,11 @@ export const tokenInspect: Command = {
   }
 }
 
-function whatIsWrong (token: string, options: TokenOptions): string | null {
+async function whatIsWrong (token: string, options: TokenOptions): Promise<string | null> {
+  const { createTokenVerifier } = await import('@marty/auth')
+  const verify = createTokenVerifier(options)
   try {
-    createTokenVerifier(options)(token)
+    verify(token)
     return null
   } catch (error) {
     // Whoever holds the key may know what a stranger may not.
