@@ -124,6 +124,6 @@ function lineOf (record: AuditLine): string {
     readonly resource?: { readonly uid?: unknown } | null
   }
   const user = actor?.user
-  const who = user?.uid === undefined ? null : `${String(user.type ?? 'unknown')}:${String(user.uid)}`
+  const who = user?.uid === user?.type ? user?.uid : `${String(user?.type)}:${String(user?.uid)}`
   return [seq, time, status, action, who, from?.ip, resource?.uid, code].filter(part => part !== null && part !== undefined).map(String).join(' ')
 }

@@ -41,7 +41,7 @@ export async function runCommandLine (args: readonly string[], to: Output): Prom
       output.err(`marty: ${error.message} (${error.code})\n`)
       return exitCodeOf(error)
     }
-    output.err(`marty: ${error instanceof Error ? error.stack ?? error.message : String(error)}\n`)
+    output.err(`marty: ${error instanceof Error ? error.stack : String(error)}\n`)
     return EXIT.unexpected
   }
 }
@@ -105,7 +105,7 @@ function overview (): string {
   return 'marty COMMAND\n\n' +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line, 3 not valid, 4 a test failed, 5 not there, 6 not reachable, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, 5 not there, 6 not reachable, 1 anything else.\n'
 }
 
 function helpOf (command: Command): string {

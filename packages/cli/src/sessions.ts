@@ -55,7 +55,7 @@ export const sessionsRevoke: Command = {
     if (flag(values, 'json')) output.out(json({ ended }))
     // Of a principal, none to end is what was wished for.
     if (ended === 0 && owner === null) {
-      output.err(`marty: there is no such session; name one as "marty sessions list" does\n`)
+      output.err('marty: there is no such session; name one as "marty sessions list" does\n')
       return EXIT.notFound
     }
     if (!flag(values, 'json')) output.out(`${ended === 1 ? '1 session is' : `${ended} sessions are`} over\n`)

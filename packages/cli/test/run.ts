@@ -15,8 +15,8 @@ export async function run (...args: string[]): Promise<Answer> {
 }
 
 /** As from a shell. */
-export async function runAsChild (args: readonly string[], { input = '', env = {} }: { readonly input?: string, readonly env?: Readonly<Record<string, string>> } = {}): Promise<Answer> {
-  const child = spawn(process.execPath, [marty, ...args], { env: { ...process.env, ...env } })
+export async function runAsChild (args: readonly string[], { input = '', env = {}, cwd }: { readonly input?: string, readonly env?: Readonly<Record<string, string>>, readonly cwd?: string } = {}): Promise<Answer> {
+  const child = spawn(process.execPath, [marty, ...args], { cwd, env: { ...process.env, ...env } })
   let out = ''
   let err = ''
   child.stdout.on('data', chunk => { out += String(chunk) })

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { run, runAsChild } from './run.js'
 
 const SECRET = 'a secret of more than thirty-two bytes, for tests'
-const folder = t.testdir({ 'secret': `${SECRET}\n`, 'short': 'too short', 'bytes': Buffer.from([0xff, 0xfe, 0x00]), 'damaged.json': '{' })
+const folder = t.testdir({ secret: `${SECRET}\n`, short: 'too short', bytes: Buffer.from([0xff, 0xfe, 0x00]), 'damaged.json': '{' })
 const at = (name: string): string => join(folder, name)
 chmodSync(at('damaged.json'), 0o600)
 
@@ -117,7 +117,7 @@ t.test('an error that nobody thought of is told in full and ends with 1', async 
   t.equal(await runCommandLine(['--help'], { out () { throw new Error('the pen is dry') }, err: text => { err += text } }), 1)
   t.match(err, /^marty: Error: the pen is dry\n {4}at /)
   err = ''
-  // eslint-disable-next-line @typescript-eslint/only-throw-error
+  // eslint-disable-next-line no-throw-literal
   t.equal(await runCommandLine(['--help'], { out () { throw 'dry' }, err: text => { err += text } }), 1)
   t.equal(err, 'marty: dry\n')
 })
