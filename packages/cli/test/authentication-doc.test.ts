@@ -15,7 +15,10 @@ const page = readFileSync(new URL('../../../docs/security/authentication.md', im
 const [service = ''] = page.split('\n## The camera service')
 const codeOf = (heading: string): string => new RegExp(`\\n#+ ${heading}\\n[\\s\\S]*?\`\`\`js\\n([\\s\\S]*?)\`\`\``).exec(service)![1]!
 /** Shell blocks, each with what it prints. */
-const blocks = [...service.matchAll(/```sh\n([\s\S]*?)```(?:\n```text\n([\s\S]*?)```)?/g)].map(([, code, prints]) => ({ code: code!, prints: prints ?? '' }))
+const blocks = [...service.matchAll(/```sh\n([\s\S]*?)```/g)].map(([, block]) => {
+  const lines = block!.split('\n')
+  return { code: lines.filter(line => !line.startsWith('# ')).join('\n'), prints: lines.filter(line => line.startsWith('# ')).map(line => `${line.slice(2)}\n`).join('') }
+})
 
 // Beside the compiled tests, so that packages are found as from anywhere in the repository.
 const folder = mkdtempSync(fileURLToPath(new URL('authentication-', import.meta.url)))
@@ -67,11 +70,11 @@ t.test('the page works from beginning to end', async t => {
 
   const sessionCookie = await signInAsPage(base, await tokenOf('alice'))
   const key = (await run('echo "$KEY"')).split('\n')[0]!
-  const token = await tokenOf('carol')
+  const [token, dave] = [await tokenOf('carol'), await tokenOf('dave')]
   const refresh = (await (await fetch(`${base}/auth/token`, { method: 'POST', headers: { 'x-api-key': key } })).json() as { refresh_token: string }).refresh_token
   const unseen = (await run('marty keys create --pepper-file pepper --prefix cam --environment production --name unseen --expires 1h')).split('\n')[0]!
   const status = async (url: string, headers: Record<string, string>, body?: Record<string, string>): Promise<number> =>
-    (await fetch(base + url, { headers, ...(body === undefined ? {} : { method: 'POST', body: new URLSearchParams(body) }) })).status
+    (await fetch(base + url, { method: body === undefined ? 'GET' : 'POST', headers, ...(Object.keys(body ?? {}).length === 0 ? {} : { body: new URLSearchParams(body) }) })).status
   const bearer = { authorization: `Bearer ${token}` }
   t.equal(await status('/hello', { 'x-api-key': key }), 200)
   t.equal(await status('/hello', { cookie: sessionCookie }), 200)
@@ -84,8 +87,9 @@ t.test('the page works from beginning to end', async t => {
   t.equal(await status('/hello', { 'x-api-key': unseen }), 503, 'any other key')
   await until(async () => await status('/hello', { cookie: sessionCookie }) === 503, 'a session')
   t.equal(await status('/auth/session', bearer, {}), 503, 'signing in')
+  t.equal(await status('/auth/logout', { authorization: `Bearer ${dave}` }, {}), 503, 'logging out')
   t.equal(await status('/auth/revoke', {}, { token }), 503, 'revoking')
-  t.equal(await status('/hello', bearer), 401, 'counts here at once')
+  for (const ended of [token, dave]) t.equal(await status('/hello', { authorization: `Bearer ${ended}` }), 401, 'counts here at once')
 
   async function tokenOf (subject: string): Promise<string> {
     return (await run(`marty token issue --issuer https://cameras.example --audience cameras --subject ${subject} --role viewer --signing-keys signing-keys.json`)).split('\n')[0]!
