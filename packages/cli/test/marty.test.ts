@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -127,4 +127,15 @@ t.test('policy explain names the rule that decides', async t => {
   t.match(await ask('dev'), { code: 0, out: /^allowed: writer is allowed report:write\n {2}.*policy\.yaml:6:\d+\n$/ })
   t.match(await ask('production'), { code: 0, out: /^denied: .*nobody writes in production\n {2}.*policy\.yaml:11:\d+\n$/ })
   t.match(JSON.parse((await ask('dev', '--role', 'reader', '--json')).out), { allowed: true, environment: 'development', roles: ['writer', 'reader'], rule: { role: 'writer' } })
+})
+
+t.test('the README shows every command, with options that there are', async t => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const shown = [...readme.matchAll(/^marty (\w+ [\w-]+)(.*)$/gm)].map(([, name, rest]) => ({ name: name!, options: rest!.match(/--[\w-]+/g) ?? [] }))
+  for (const { name, options } of shown) {
+    const { out } = await run(...name.split(' '), '--help')
+    for (const option of options) t.match(out, new RegExp(`^ {2}${option} `, 'm'), `${name} ${option}`)
+  }
+  const { out } = await run('--help')
+  t.same([...new Set(shown.map(({ name }) => name))].toSorted(), [...out.matchAll(/^ {2}(\w+ [\w-]+) {2}/gm)].map(([, name]) => name).toSorted())
 })
