@@ -1,78 +1,129 @@
-import type { AuditLine } from '@marty/audit'
+import type { AuditLine, SignedHead } from '@marty/audit'
 import { EXIT, UsageError, type Command } from './command.js'
-import { count, readNamedFile } from './policy-file.js'
+import { cannotBeRead, count, readNamedFile } from './policy-file.js'
 import { flag, json, text } from './values.js'
+
+const JSON_OPTION = { type: 'boolean', help: 'Write the result as JSON' } as const
 
 export const auditVerify: Command = {
   name: 'audit verify',
   usage: 'FILE [--public-key FILE] [--heads FILE] [--json]',
-  summary: 'Tells whether an audit log is whole, and if not, the first bad record',
+  summary: 'Finds out whether an audit log was changed, and names the first bad record',
   options: {
-    'public-key': { type: 'string', help: 'Public key of the signed heads, PEM; without it a log written anew from its start looks whole' },
-    heads: { type: 'string', help: 'The signed heads (default: FILE.heads)' },
-    json: { type: 'boolean', help: 'Write the result as JSON' }
+    'public-key': { type: 'string', help: 'Ed25519 public key, as PEM, of what signed the heads' },
+    heads: { type: 'string', help: 'Signed heads that were kept elsewhere, one JSON object a line; those beside the log (FILE.heads) count as well' },
+    json: JSON_OPTION
   },
   positionals: ['FILE'],
   async run ([file = ''], values, output) {
-    const keyFile = text(values, 'public-key')
-    const headsFile = text(values, 'heads')
+    const publicKey = text(values, 'public-key')
+    const heads = text(values, 'heads')
+    const options = {
+      ...(publicKey === undefined ? {} : { publicKey: await publicKeyIn(publicKey) }),
+      ...(heads === undefined ? {} : { heads: headsIn(heads, await readNamedFile(heads)) })
+    }
     const { verifyAuditLog } = await import('@marty/audit')
-    const result = await verifyAuditLog(file, {
-      ...(keyFile === undefined ? {} : { publicKey: await readNamedFile(keyFile) }),
-      ...(headsFile === undefined ? {} : { headsFile })
-    }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') throw new UsageError(`${file} cannot be read: there is no such file`)
-      throw error
-    })
-    if (flag(values, 'json')) output.out(json(result))
-    else if (result.ok) {
-      for (const warning of result.warnings) output.err(`${placeOf(warning)}: ${warning.kind}: ${warning.message}\n`)
-      for (const gap of result.gaps) output.err(`${placeOf(gap)}: a marker says that events were lost here\n`)
-      output.out(`${file} is whole: ${count(result.records, 'record')} in ${count(result.files.length, 'file')}, ` +
-        (result.signedSeq === null ? 'no signed head was checked\n' : `signed up to record ${result.signedSeq}\n`))
-    } else output.err(`${placeOf(result)}: ${result.kind}: ${result.message}\n`)
+    const result = await verifyAuditLog(file, options).catch((error: unknown) => { throw cannotBeRead(file, error) })
+    if (flag(values, 'json')) {
+      output.out(json(result))
+    } else if (!result.ok) {
+      const place = `${result.file === 'heads' ? heads! : result.file}:${result.line}`
+      output.err(`${place}: ${result.kind}${result.seq === null ? '' : ` at record ${result.seq}`}: ${result.message}\n`)
+    } else {
+      for (const { file, line, kind, message } of result.warnings) output.err(`${file}:${line}: warning: ${kind}: ${message}\n`)
+      for (const { file, line, seq } of result.gaps) output.err(`${file}:${line}: warning: gap at record ${seq ?? '?'}: the log itself says that events were lost before it\n`)
+      const { records, files, signedSeq, head } = result
+      const proof = signedSeq === null
+        ? publicKey === undefined ? 'signatures not checked: give --public-key' : 'no record is covered by a signature'
+        : signedSeq === head.seq ? 'signed to the end' : `signed up to record ${signedSeq} of ${head.seq}`
+      output.out(`${file} is intact: ${count(records, 'record')} in ${count(files.length, 'file')}, ${proof}\n`)
+    }
     return result.ok ? EXIT.ok : EXIT.invalid
   }
 }
 
 export const auditTail: Command = {
   name: 'audit tail',
-  usage: 'FILE [--follow] [--from SEQ] [--json]',
-  summary: 'Shows the records of an audit log, through its rotated files; does not verify them',
+  usage: 'FILE [--follow] [--from SEQ|end] [--json]',
+  summary: 'Shows the records of an audit log, a line each, through rotated files; it does not verify',
   options: {
-    follow: { type: 'boolean', help: 'Wait for further records, until interrupted' },
-    from: { type: 'string', help: 'Number of the first record, or "end" for those written from now on (default: 1)' },
-    json: { type: 'boolean', help: 'One record as JSON on each line' }
+    follow: { type: 'boolean', help: 'Wait for further records, and for the log if it is not there yet' },
+    from: { type: 'string', help: 'The number of the first record, or "end" for new ones only (default: 1)' },
+    json: { type: 'boolean', help: 'Write each record as one line of JSON' }
   },
   positionals: ['FILE'],
   async run ([file = ''], values, output) {
-    const given = text(values, 'from') ?? '1'
-    if (given !== 'end' && !/^[1-9]\d{0,14}$/.test(given)) throw new UsageError(`--from "${given}" is neither the number of a record nor "end"`)
-    await readable(file)
+    const from = firstRecord(text(values, 'from') ?? '1')
+    const follow = flag(values, 'follow')
+    const show = flag(values, 'json') ? (record: AuditLine) => JSON.stringify(record) : lineOf
+    // A log may consist of rotated files only, so what cannot be opened is told when there was nothing to show.
     const { tailAuditLog } = await import('@marty/audit')
-    for await (const record of tailAuditLog(file, { follow: flag(values, 'follow'), from: given === 'end' ? 'end' : Number(given) })) {
-      output.out(flag(values, 'json') ? `${JSON.stringify(record)}\n` : lineOf(record))
+    let shown = 0
+    try {
+      for await (const record of tailAuditLog(file, { follow, from })) {
+        output.out(`${show(record)}\n`)
+        shown++
+      }
+    } catch (error) {
+      throw cannotBeRead(file, error)
     }
+    if (shown === 0) await readable(file)
     return EXIT.ok
   }
 }
 
 async function readable (file: string): Promise<void> {
-  const { stat } = await import('node:fs/promises')
-  const found = await stat(file).catch(() => null)
-  if (found === null || !found.isFile()) throw new UsageError(`${file} cannot be read: ${found === null ? 'there is no such file' : 'it is no file'}`)
+  const { access } = await import('node:fs/promises')
+  await access(file).catch((error: unknown) => { throw cannotBeRead(file, error) })
 }
 
-function placeOf ({ file, line, seq }: { readonly file: string, readonly line: number, readonly seq: number | null }): string {
-  return `${file}${line === 0 ? '' : `:${line}`}${seq === null ? '' : ` (record ${seq})`}`
+function firstRecord (given: string): number | 'end' {
+  if (given === 'end') return given
+  if (!/^[1-9]\d{0,14}$/.test(given)) throw new UsageError(`--from "${given}" is neither the number of a record, from 1, nor "end"`)
+  return Number(given)
 }
 
-/** Time, outcome, who, what, on what, from where. Texts were made fit to be shown when they were written. */
-function lineOf (record: AuditLine): string {
-  const of = (...path: string[]): string => {
-    let value: unknown = record
-    for (const name of path) value = (value as Record<string, unknown> | null | undefined)?.[name]
-    return value === undefined || value === null || value === '' ? '-' : String(value)
+async function publicKeyIn (file: string): Promise<string> {
+  const pem = await readNamedFile(file)
+  const { createPublicKey } = await import('node:crypto')
+  try {
+    createPublicKey(pem)
+  } catch {
+    throw new UsageError(`${file} holds no public key; expected PEM, as "openssl pkey -pubout" writes it`)
   }
-  return [String(record.seq), of('time_dt'), of('status'), of('activity_name'), of('actor', 'user', 'uid'), of('resource', 'uid'), of('src_endpoint', 'ip'), of('status_code')].join('  ') + '\n'
+  return pem
+}
+
+function headsIn (file: string, lines: string): SignedHead[] {
+  const heads: SignedHead[] = []
+  for (const [index, line] of lines.split('\n').entries()) {
+    if (line.trim() === '') continue
+    const head = parsed(line) as Partial<Record<keyof SignedHead, unknown>> | null
+    const { hash, time, key_id: keyId, signature } = head ?? {}
+    if (!Number.isSafeInteger(head?.seq) || ![hash, time, keyId, signature].every(value => typeof value === 'string')) {
+      throw new UsageError(`${file}:${index + 1} is no signed head; expected one JSON object a line, as the log writes them`)
+    }
+    heads.push(head as SignedHead)
+  }
+  return heads
+}
+
+function parsed (line: string): unknown {
+  try {
+    return JSON.parse(line)
+  } catch {
+    return null
+  }
+}
+
+/** `12 2026-01-02T03:04:05.678Z denied camera.delete user:alice 192.0.2.1 camera-7 MARTY_RBAC_DENIED`; what is not known is left out. */
+function lineOf (record: AuditLine): string {
+  const { seq, time_dt: time, status, activity_name: action, actor, src_endpoint: from, resource, status_code: code } = record as AuditLine & {
+    readonly actor?: { readonly user?: { readonly uid?: unknown, readonly type?: unknown } } | null
+    readonly src_endpoint?: { readonly ip?: unknown } | null
+    readonly resource?: { readonly uid?: unknown } | null
+  }
+  const user = actor?.user
+  const who = user?.uid === user?.type ? user?.uid : `${String(user?.type)}:${String(user?.uid)}`
+  return [seq, time, status, action, who, from?.ip, resource?.uid, code].filter(part => part !== null && part !== undefined).map(String).join(' ')
 }

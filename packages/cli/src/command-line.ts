@@ -18,7 +18,8 @@ const COMMANDS: readonly Command[] = [
 ]
 
 /** Runs `marty` with these arguments. Never throws. */
-export async function runCommandLine (args: readonly string[], output: Output): Promise<ExitCode> {
+export async function runCommandLine (args: readonly string[], to: Output): Promise<ExitCode> {
+  const output: Output = { out: text => { to.out(visible(text)) }, err: text => { to.err(visible(text)) } }
   try {
     if (args.length === 0 || args[0] === '--help' || args[0] === '-h' || args[0] === 'help') {
       (args.length === 0 ? output.err : output.out)(overview())
@@ -38,11 +39,26 @@ export async function runCommandLine (args: readonly string[], output: Output): 
     }
     if (error instanceof MartyError) {
       output.err(`marty: ${error.message} (${error.code})\n`)
-      return error.statusCode === 404 ? EXIT.notFound : error.statusCode === 503 ? EXIT.unavailable : EXIT.invalid
+      return exitCodeOf(error)
     }
-    output.err(`marty: ${error instanceof Error ? error.stack ?? error.message : String(error)}\n`)
+    output.err(`marty: ${error instanceof Error ? error.stack : String(error)}\n`)
     return EXIT.unexpected
   }
+}
+
+function exitCodeOf ({ code, statusCode }: MartyError): ExitCode {
+  if (code.endsWith('_UNAVAILABLE')) return EXIT.unavailable
+  if (statusCode === 404) return EXIT.notFound
+  return statusCode === 400 || code.endsWith('_OPT_INVALID') ? EXIT.usage : EXIT.invalid
+}
+
+/**
+ * What others wrote, such as a token or a log, may hold characters that steer a terminal or turn text around. In JSON
+ * the escape means the same character.
+ */
+function visible (text: string): string {
+  return text.replaceAll(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, character =>
+    character.split('').map(unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''))
 }
 
 function findCommand (args: readonly string[]): { command: Command, rest: readonly string[] } {
@@ -89,7 +105,7 @@ function overview (): string {
   return 'marty COMMAND\n\n' +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line, 3 not valid, 4 a test failed, 5 not there, 6 not reachable, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, 5 not there, 6 not reachable, 1 anything else.\n'
 }
 
 function helpOf (command: Command): string {

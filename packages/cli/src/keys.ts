@@ -1,6 +1,8 @@
 import type { ApiKeyInfo, ApiKeys } from '@marty/auth'
 import { EXIT, UsageError, type Command, type Values } from './command.js'
-import { day, flag, json, oneOf, redisUrl, seconds, secretFile, table, text, texts } from './values.js'
+import { readNamedFile } from './policy-file.js'
+import { withRedis } from './with-redis.js'
+import { day, flag, json, oneOf, seconds, secretFile, table, text, texts } from './values.js'
 
 const STORE = {
   file: { type: 'string', help: 'The key file' },
@@ -17,27 +19,21 @@ const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' 
 /** Listing, revoking and pruning neither make nor check a secret. */
 const NO_SECRETS = { pepper: 'not used: no secret is made or checked', prefix: 'none', environment: 'none' } as const
 
-async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promise<Result>): Promise<Result> {
+/** `mayMake` is for the one command that begins a key file; for the others, a file that is not there is a mistake. */
+async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promise<Result>, mayMake = false): Promise<Result> {
   const format = values['pepper-file'] === undefined
     ? NO_SECRETS
     : { pepper: await secretFile(values, 'pepper-file'), prefix: text(values, 'prefix')!, environment: text(values, 'environment')! }
-  const { createApiKeys, createRedisApiKeyStore, openFileApiKeyStore } = await import('@marty/auth')
   const file = text(values, 'file')
   if (file !== undefined && values['redis'] !== undefined) throw new UsageError('give either --file or --redis')
+  const { createApiKeys, createRedisApiKeyStore, openFileApiKeyStore } = await import('@marty/auth')
   if (file !== undefined) {
-    const keys = createApiKeys({ store: openFileApiKeyStore(file), ...format })
-    try { return await work(keys) } finally { await keys.close() }
+    if (!mayMake) await readNamedFile(file)
+    return await work(createApiKeys({ store: openFileApiKeyStore(file), ...format }))
   }
-  const { openRedis } = await import('@marty/redis')
-  const redis = openRedis({ url: redisUrl(values), commandTimeoutMs: 2_000 })
-  try {
-    await redis.ready(5_000)
-    const prefix = text(values, 'redis-prefix')
-    const keys = createApiKeys({ store: createRedisApiKeyStore({ redis: redis.client, ...(prefix === undefined ? {} : { prefix }) }), ...format })
-    try { return await work(keys) } finally { await keys.close() }
-  } finally {
-    await redis.close()
-  }
+  const prefix = text(values, 'redis-prefix')
+  return await withRedis(values, async redis =>
+    await work(createApiKeys({ store: createRedisApiKeyStore({ redis, ...(prefix === undefined ? {} : { prefix }) }), ...format })))
 }
 
 export const keysCreate: Command = {
@@ -62,7 +58,7 @@ export const keysCreate: Command = {
       scopes: texts(values, 'scope'),
       cidrs: texts(values, 'cidr'),
       expiresInSeconds: seconds(values, 'expires')!
-    }))
+    }), true)
     output.out(flag(values, 'json') ? json(issued) : `${issued.key}\n`)
     return EXIT.ok
   }
@@ -134,7 +130,7 @@ export const keysRotateSigning: Command = {
   },
   positionals: ['FILE'],
   async run ([file = ''], values, output) {
-    const algorithm = oneOf('algorithm', text(values, 'algorithm')!, ['HS256', 'ES256', 'EdDSA', 'RS256', 'PS256'])
+    const algorithm = oneOf('--algorithm', text(values, 'algorithm')!, ['HS256', 'ES256', 'EdDSA', 'RS256', 'PS256'])
     const activatesInSeconds = seconds(values, 'activate-in')
     const overlapSeconds = seconds(values, 'overlap')
     const { rotateSigningKeys } = await import('@marty/auth')

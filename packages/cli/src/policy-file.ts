@@ -8,9 +8,15 @@ export async function readNamedFile (file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new UsageError(`${file} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code ?? 'unknown reason'}`)
+    throw cannotBeRead(file, error)
   }
+}
+
+/** The file system's refusal in words; any other error stays what it is. */
+export function cannotBeRead (file: string, error: unknown): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException
+  if (code !== 'ENOENT' && syscall === undefined) return error
+  return new UsageError(`${file} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code}`)
 }
 
 /** The policy, or what is wrong with it. */

@@ -1,6 +1,7 @@
 import type { SessionStore } from '@marty/auth'
 import { EXIT, UsageError, type Command, type Values } from './command.js'
-import { flag, json, oneOf, redisUrl, table, text } from './values.js'
+import { flag, json, oneOf, table, text } from './values.js'
+import { withRedis } from './with-redis.js'
 
 const STORE = {
   redis: { type: 'string', help: 'The Redis that holds the sessions (default: the variable MARTY_REDIS_URL)' },
@@ -9,21 +10,16 @@ const STORE = {
 } as const
 
 async function withSessions<Result> (values: Values, work: (sessions: SessionStore) => Promise<Result>): Promise<Result> {
-  const [{ createSessionStore }, { openRedis }] = await Promise.all([import('@marty/auth'), import('@marty/redis')])
-  const redis = openRedis({ url: redisUrl(values), commandTimeoutMs: 2_000 })
-  try {
-    await redis.ready(5_000)
-    return await work(createSessionStore({ redis: redis.client, prefix: text(values, 'redis-prefix') ?? 'marty:auth' }))
-  } finally {
-    await redis.close()
-  }
+  const prefix = text(values, 'redis-prefix')
+  const { createSessionStore } = await import('@marty/auth')
+  return await withRedis(values, async redis => await work(createSessionStore({ redis, ...(prefix === undefined ? {} : { prefix }) })))
 }
 
 /** `user:alice`. */
-function principalOf (given: string): { readonly kind: 'user' | 'service' | 'key', readonly id: string } {
+function principalOf (option: string, given: string): { readonly kind: 'user' | 'service' | 'key', readonly id: string } {
   const colon = given.indexOf(':')
-  if (colon < 1 || colon === given.length - 1) throw new UsageError(`--principal "${given}" must be KIND:ID, such as user:alice`)
-  return { kind: oneOf('principal', given.slice(0, colon), ['user', 'service', 'key']), id: given.slice(colon + 1) }
+  if (colon < 1 || colon === given.length - 1) throw new UsageError(`${option}"${given}" must be KIND:ID, such as user:alice`)
+  return { kind: oneOf(`${option}kind`, given.slice(0, colon), ['user', 'service', 'key']), id: given.slice(colon + 1) }
 }
 
 export const sessionsList: Command = {
@@ -33,9 +29,9 @@ export const sessionsList: Command = {
   options: { ...STORE, principal: { type: 'string', help: 'Only those of one principal, such as user:alice' } },
   positionals: [],
   async run (_, values, output) {
-    const given = text(values, 'principal')
-    const principal = given === undefined ? undefined : principalOf(given)
-    const list = await withSessions(values, async sessions => await sessions.list(principal))
+    const principal = text(values, 'principal')
+    const owner = principal === undefined ? undefined : principalOf('--principal ', principal)
+    const list = await withSessions(values, async sessions => await sessions.list(owner))
     output.out(flag(values, 'json')
       ? json(list)
       : list.length === 0
@@ -54,9 +50,15 @@ export const sessionsRevoke: Command = {
   options: STORE,
   positionals: ['SESSION'],
   async run ([given = ''], values, output) {
-    const principal = given.includes(':') ? principalOf(given) : null
-    const ended = await withSessions(values, async sessions => principal === null ? Number(await sessions.revokeByKey(given)) : await sessions.revokeAll(principal))
-    output.out(flag(values, 'json') ? json({ ended }) : `${ended === 1 ? '1 session is' : `${ended} sessions are`} over\n`)
-    return ended === 0 && principal === null ? EXIT.notFound : EXIT.ok
+    const owner = given.includes(':') ? principalOf('', given) : null
+    const ended = await withSessions(values, async sessions => owner === null ? Number(await sessions.revokeByKey(given)) : await sessions.revokeAll(owner))
+    if (flag(values, 'json')) output.out(json({ ended }))
+    // Of a principal, none to end is what was wished for.
+    if (ended === 0 && owner === null) {
+      output.err('marty: there is no such session; name one as "marty sessions list" does\n')
+      return EXIT.notFound
+    }
+    if (!flag(values, 'json')) output.out(`${ended === 1 ? '1 session is' : `${ended} sessions are`} over\n`)
+    return EXIT.ok
   }
 }

@@ -11,14 +11,14 @@ const KEYS = {
   kid: { type: 'string', help: 'Name of that secret in tokens' }
 } as const
 
-/** Loaded when needed: most commands need nothing of it. */
-const auth = async (): Promise<typeof import('@marty/auth')> => await import('@marty/auth')
-
 async function tokenOptions (values: Values): Promise<TokenOptions> {
   for (const name of ['issuer', 'audience']) if (values[name] === undefined) throw new UsageError(`--${name} is missing`)
   const common = { issuer: text(values, 'issuer')!, audience: text(values, 'audience')!, maxLifetimeSeconds: 365 * 86_400 }
   const file = text(values, 'signing-keys')
-  if (file !== undefined) return { ...common, keys: (await auth()).openSigningKeys(file) }
+  if (file !== undefined) {
+    const { openSigningKeys } = await import('@marty/auth')
+    return { ...common, keys: openSigningKeys(file) }
+  }
   const kid = text(values, 'kid')
   if (values['secret-file'] === undefined || kid === undefined) throw new UsageError('say with which key: --signing-keys FILE, or --secret-file FILE and --kid NAME')
   return { ...common, keys: { signing: { kid, algorithm: 'HS256', secret: await secretFile(values, 'secret-file') } } }
@@ -39,7 +39,9 @@ export const tokenIssue: Command = {
   },
   positionals: [],
   async run (_, values, output) {
-    const issuer = (await auth()).createTokenIssuer(await tokenOptions(values))
+    const options = await tokenOptions(values)
+    const { createTokenIssuer } = await import('@marty/auth')
+    const issuer = createTokenIssuer(options)
     const ttlSeconds = seconds(values, 'ttl')
     const { token, jti, expiresAt } = issuer.issue({
       subject: text(values, 'subject')!,
@@ -80,9 +82,10 @@ export const tokenInspect: Command = {
 }
 
 async function whatIsWrong (token: string, options: TokenOptions): Promise<string | null> {
-  const { createTokenVerifier } = await auth()
+  const { createTokenVerifier } = await import('@marty/auth')
+  const verify = createTokenVerifier(options)
   try {
-    createTokenVerifier(options)(token)
+    verify(token)
     return null
   } catch (error) {
     // Whoever holds the key may know what a stranger may not.

@@ -1,5 +1,4 @@
 import { closest } from '@marty/core'
-import { environment } from '@marty/config'
 import { UsageError, type Values } from './command.js'
 import { readNamedFile } from './policy-file.js'
 
@@ -31,19 +30,18 @@ export function seconds (values: Values, name: string): number | undefined {
 export function oneOf<Word extends string> (name: string, value: string, known: readonly Word[]): Word {
   if ((known as readonly string[]).includes(value)) return value as Word
   const near = closest(value, known)
-  throw new UsageError(`--${name} "${value}" is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean "${near}"?`))
+  throw new UsageError(`${name} "${value}" is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean "${near}"?`))
 }
 
-/** A secret out of a file, because command lines are seen by every process. A newline at its end is an editor's. */
+/**
+ * A secret out of a file, because command lines are seen by every process: its text, without the newline that an editor
+ * puts at its end. Bytes that are no text would be another secret here than in the service.
+ */
 export async function secretFile (values: Values, name: string): Promise<string> {
-  return (await readNamedFile(text(values, name)!)).replace(/\r?\n$/, '')
-}
-
-/** `--redis`, or the variable that keeps a password out of the process list. */
-export function redisUrl (values: Values): string {
-  const url = text(values, 'redis') ?? environment('MARTY_REDIS_URL')
-  if (url === undefined) throw new UsageError('say which Redis: --redis redis://HOST:PORT, or the variable MARTY_REDIS_URL')
-  return url
+  const file = text(values, name)!
+  const secret = await readNamedFile(file)
+  if (secret.includes('\uFFFD')) throw new UsageError(`${file} holds no text; keep a secret as text, such as "openssl rand -base64 48" prints`)
+  return secret.replace(/\r?\n$/, '')
 }
 
 /** A table with a column for each heading; wide as needed. */

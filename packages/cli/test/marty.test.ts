@@ -1,12 +1,9 @@
-import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { runCommandLine } from '@marty/cli'
+import { run, runAsChild as child, type Answer } from './run.js'
 
-const marty = fileURLToPath(new URL('../dist/marty.js', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'marty-cli-'))
 t.teardown(() => { rmSync(folder, { recursive: true }) })
 
@@ -50,23 +47,8 @@ function file (name: string, text: string): string {
   return path
 }
 
-interface Answer { readonly code: number | null, readonly out: string, readonly err: string }
-
-async function run (...args: string[]): Promise<Answer> {
-  let out = ''
-  let err = ''
-  const code = await runCommandLine(args, { out: text => { out += text }, err: text => { err += text } })
-  return { code, out, err }
-}
-
-async function runAsChild (...args: string[]): Promise<Answer> {
-  const child = spawn(process.execPath, [marty, ...args], { cwd: folder })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', chunk => { out += String(chunk) })
-  child.stderr.on('data', chunk => { err += String(chunk) })
-  return await new Promise(resolve => { child.once('close', code => { resolve({ code, out, err }) }) })
-}
+/** In the folder of the files. */
+const runAsChild = async (...args: string[]): Promise<Answer> => await child(args, { cwd: folder })
 
 t.test('a wrong command line says what is wrong and ends with 2', async t => {
   const cases: ReadonlyArray<readonly [string[], RegExp]> = [
@@ -100,6 +82,13 @@ t.test('help', async t => {
     const { code, out } = await run(...args)
     t.equal(code, 0)
     t.match(out, /policy check .*\n.*policy test .*\n.*policy explain /)
+    const names = [...out.matchAll(/^ {2}(\w+ [\w-]+) {2}/gm)].map(([, name]) => name!)
+    t.equal(names.length, 15)
+    for (const name of names) {
+      const { code, out } = await run(...name.split(' '), '--help')
+      t.equal(code, 0)
+      t.match(out, new RegExp(`^\\S.*\n\nusage: marty ${name} .*\n\n[\\s\\S]*--json +\\S`))
+    }
   }
   const { code, out } = await runAsChild('policy', 'explain', '--help')
   t.equal(code, 0)
@@ -161,4 +150,15 @@ t.test('policy explain names the rule that decides', async t => {
   t.match(await ask('dev'), { code: 0, out: /^allowed: writer is allowed report:write\n {2}.*policy\.yaml:6:\d+\n$/ })
   t.match(await ask('production'), { code: 0, out: /^denied: .*nobody writes in production\n {2}.*policy\.yaml:11:\d+\nnot deciding: writer allow report:write\n {2}.*policy\.yaml:6:\d+\n$/ })
   t.match(JSON.parse((await ask('dev', '--role', 'reader', '--json')).out), { allowed: true, environment: 'development', roles: ['writer', 'reader'], rule: { role: 'writer' } })
+})
+
+t.test('the README shows every command, with options that there are', async t => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const shown = [...readme.matchAll(/^marty (\w+ [\w-]+)(.*)$/gm)].map(([, name, rest]) => ({ name: name!, options: rest!.match(/--[\w-]+/g) ?? [] }))
+  for (const { name, options } of shown) {
+    const { out } = await run(...name.split(' '), '--help')
+    for (const option of options) t.match(out, new RegExp(`^ {2}${option} `, 'm'), `${name} ${option}`)
+  }
+  const { out } = await run('--help')
+  t.same([...new Set(shown.map(({ name }) => name))].toSorted(), [...out.matchAll(/^ {2}(\w+ [\w-]+) {2}/gm)].map(([, name]) => name).toSorted())
 })
