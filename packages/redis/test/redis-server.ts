@@ -53,7 +53,7 @@ export async function startRedis (port: number, args: readonly string[] = [], co
 }
 
 /** Polls until the condition holds; throws after the deadline. */
-export async function until (condition: () => boolean | Promise<boolean>, what: string, deadlineMs = 10_000): Promise<void> {
+export async function until (condition: () => boolean | Promise<boolean>, what: string, deadlineMs = 60_000): Promise<void> {
   const end = Date.now() + deadlineMs
   while (!await condition()) {
     if (Date.now() > end) throw new Error(`waited ${deadlineMs} ms for ${what}`)
