@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
 import { createMemoryApiKeyStore, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyRecord, type ApiKeyStore } from '@marty/auth'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
@@ -168,6 +169,57 @@ t.test('Redis: another replica sees a change within a second; an outage is bridg
   own.child.kill('SIGCONT')
   await until(async () => await two.list().then(() => true, () => false), 'Redis to answer again')
   for (const options of [{}, { redis: redis.client, prefix: 'a b' }]) t.throws(() => createRedisApiKeyStore(options as never), { code: 'MARTY_AUTH_OPT_INVALID' })
+})
+
+t.test('Redis: a record that is damaged is named and quoted nowhere, and the other keys go on', async t => {
+  const prefix = `damaged-${serial++}`
+  const open = (): ApiKeyStore => createRedisApiKeyStore({ redis: redis.client, prefix })
+  for (const id of [A, B]) await open().put(record(id), null)
+  const bridged = open()
+  await bridged.get(A)
+  const { secrets, ...incomplete } = record(A)
+  for (const text of ['', '{"keyId":"aaaaaaaaaaaa","name":"hunter2', '{}', '[]', 'null', '7', JSON.stringify(incomplete), JSON.stringify({ ...incomplete, secrets: [{ hash: 'hunter2' }] }), JSON.stringify(record(B))]) {
+    await redis.client.set(`{${prefix}}:key:${A}`, text)
+    const store = open()
+    for (const work of [async () => await store.get(A), async () => await store.list()]) {
+      const error = await work().then(() => null, (error: Error) => error)
+      t.match(error, { code: 'MARTY_AUTH_KEY_STORE_INVALID', statusCode: 503, message: new RegExp(A) }, text)
+      t.notMatch(inspect(error), 'hunter2')
+    }
+    t.match(await store.get(B), { keyId: B })
+  }
+  await until(async () => await Promise.resolve(bridged.get(A)).then(() => false, () => true), 'it to be read again: damage is no outage')
+  t.equal(await open().delete(A), true, 'and it can be removed')
+  t.strictSame((await open().list()).map(({ keyId }) => keyId), [B])
+})
+
+t.test('Redis: what was being read while a key changed is not taken for the key afterwards', async t => {
+  const store = createRedisApiKeyStore({ redis: redis.client, prefix: `race-${serial++}` })
+  await store.put(record(A), null)
+  const before = store.get(A)
+  t.equal(await store.put(record(A, { version: 2, revokedAt: 7 }), 1), true)
+  t.match(await before, { version: 1 })
+  t.match(await store.get(A), { version: 2, revokedAt: 7 })
+  await store.delete(A)
+  await store.put(record(A), null)
+  const last = store.get(A)
+  t.equal(await store.delete(A), true)
+  t.match(await last, { version: 1 })
+  t.equal(await store.get(A), null)
+})
+
+t.test('Redis: a flood of made-up key ids pushes no known key out of what bridges an outage', async t => {
+  const own = await startRedis(await freePort())
+  const connection = openRedis({ port: own.port, commandTimeoutMs: 5_000 })
+  t.teardown(async () => { await connection.close(); await own.stop() })
+  await connection.ready(10_000)
+  const store = createRedisApiKeyStore({ redis: connection.client })
+  await store.put(record(A), null)
+  t.match(await store.get(A), { keyId: A })
+  for (let i = 0; i <= 10_000; i += 100) await Promise.all(Array.from({ length: 100 }, async (_, index) => await store.get(String(i + index).padStart(12, '0'))))
+  own.child.kill('SIGKILL')
+  await until(() => own.child.signalCode !== null, 'the end of Redis')
+  t.match(await store.get(A), { keyId: A })
 })
 
 /** Without what watches this process: a child that is killed at once has nothing to tell. */
