@@ -14,7 +14,6 @@ export function createUses (store: ApiKeyStore, onProblem: ((error: unknown) => 
   const isDue = onceAMinute()
   let waiting = new Map<string, number>()
   let timer: NodeJS.Timeout | null = null
-
   let written: Promise<void> = Promise.resolve()
 
   /** Settles when this, and what was begun before, is written. */
