@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { KEY_ID } from './api-key-format.js'
-import type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-key-store.js'
+import { isApiKeyRecord, type ApiKeyRecord, type ApiKeyStore } from './api-key-store.js'
 import { ApiKeyStoreInvalid } from './errors.js'
 import { withFileLock } from './file-lock.js'
 
@@ -39,7 +39,10 @@ export function openFileApiKeyStore (file: string): ApiKeyStore {
 
   const change = async (edit: (records: Map<string, ApiKeyRecord>) => boolean): Promise<boolean> => {
     const mine = turn.then(async () => await locked(path, async assertHeld => {
-      const records = new Map(read(path).records)
+      snapshot = read(path)
+      checkedAt = Date.now()
+      const records = new Map(snapshot.records)
+      // Whoever lost to another process sees now what it lost to.
       if (!edit(records)) return false
       await write(path, { version: 1, keys: [...records.values()] }, assertHeld)
       snapshot = read(path)
@@ -105,7 +108,7 @@ function read (path: string): Snapshot {
   }
   const records = new Map<string, ApiKeyRecord>()
   for (const [index, record] of document.keys.entries()) {
-    if (!isRecord(record) || records.has(record.keyId)) throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is there twice`)
+    if (!isApiKeyRecord(record) || records.has(record.keyId)) throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is there twice`)
     records.set(record.keyId, Object.freeze(record))
   }
   return { stamp, records }
@@ -160,24 +163,4 @@ async function readUsed (path: string): Promise<ReadonlyMap<string, number>> {
   } catch {
     return new Map()
   }
-}
-
-function isRecord (value: unknown): value is ApiKeyRecord {
-  if (typeof value !== 'object' || value === null) return false
-  const record = value as Partial<Record<keyof ApiKeyRecord, unknown>>
-  return typeof record.keyId === 'string' && KEY_ID.test(record.keyId) && typeof record.name === 'string' &&
-    isTexts(record.roles) && isTexts(record.scopes) && (record.cidrs === undefined || isTexts(record.cidrs)) && Number.isSafeInteger(record.createdAt) && Number.isSafeInteger(record.expiresAt) &&
-    (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) && Number.isSafeInteger(record.version) &&
-    Array.isArray(record.secrets) && record.secrets.every(isSecret)
-}
-
-function isSecret (value: unknown): value is ApiKeySecret {
-  if (typeof value !== 'object' || value === null) return false
-  const secret = value as Partial<Record<keyof ApiKeySecret, unknown>>
-  return typeof secret.id === 'string' && (secret.algorithm === 'bcrypt' || secret.algorithm === 'hmac-sha256') && typeof secret.hash === 'string' && typeof secret.pepperId === 'string' &&
-    Number.isSafeInteger(secret.createdAt) && Number.isSafeInteger(secret.expiresAt)
-}
-
-function isTexts (value: unknown): value is string[] {
-  return Array.isArray(value) && value.every(one => typeof one === 'string')
 }

@@ -9,7 +9,8 @@ export function readNetworks (cidrs: readonly string[]): Networks | null {
   for (const cidr of cidrs) {
     const [address = '', bits = '', ...rest] = cidr.split('/')
     const family = isIP(address)
-    if (family === 0 || rest.length > 0 || !/^\d{1,3}$/.test(bits) || Number(bits) > (family === 4 ? 32 : 128)) return null
+    // A zone would be taken for none, and let in more than was written down.
+    if (family === 0 || address.includes('%') || rest.length > 0 || !/^\d{1,3}$/.test(bits) || Number(bits) > (family === 4 ? 32 : 128)) return null
     list.addSubnet(address, Number(bits), family === 4 ? 'ipv4' : 'ipv6')
   }
   return address => {

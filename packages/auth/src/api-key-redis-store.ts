@@ -1,8 +1,8 @@
 import type { RedisClient } from '@marty/redis'
 import { KEY_ID } from './api-key-format.js'
-import type { ApiKeyRecord, ApiKeyStore } from './api-key-store.js'
-import { AuthOptionInvalid } from './errors.js'
-import { storeScript } from './store-script.js'
+import { isApiKeyRecord, type ApiKeyRecord, type ApiKeyStore } from './api-key-store.js'
+import { ApiKeyStoreInvalid, AuthOptionInvalid } from './errors.js'
+import { storeScript, type StoreScript } from './store-script.js'
 
 export interface RedisApiKeyStoreOptions {
   readonly redis: RedisClient
@@ -17,6 +17,12 @@ const STALE_MS = 60_000
 const MAX_CACHED = 10_000
 /** Records are kept for lists and questions after they have ended. */
 const KEPT_MS = 30 * 86_400_000
+
+interface Cached {
+  /** Null for a key that is not there. */
+  readonly record: ApiKeyRecord | null
+  readonly readAt: number
+}
 
 /** KEYS: record, order, counter, used. ARGV: key id, record, expected version or '', in how many milliseconds it may go. */
 const PUT = `
@@ -35,12 +41,17 @@ end
 return 1
 `
 
-/** Answers the records in order of creation, and forgets the places of those that have gone by themselves. */
+/** Answers ids and records in order of creation, and forgets the places of those that have gone by themselves. */
 const LIST = `
 local records = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   local record = redis.call('GET', KEYS[1] .. id)
-  if record then table.insert(records, record) else redis.call('ZREM', KEYS[2], id) end
+  if record then
+    table.insert(records, id)
+    table.insert(records, record)
+  else
+    redis.call('ZREM', KEYS[2], id)
+  end
 end
 return records
 `
@@ -65,7 +76,8 @@ const LAST_USED = 'return redis.call(\'HGETALL\', KEYS[4])'
 
 /**
  * Keeps API keys in Redis, for every replica. Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE`
- * when Redis does not answer; records read in the last minute go on serving until then.
+ * when Redis does not answer; records read in the last minute go on serving until then. A damaged record is an error
+ * (`MARTY_AUTH_KEY_STORE_INVALID`) that names its key.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
@@ -74,42 +86,62 @@ export function createRedisApiKeyStore ({ redis, prefix = 'marty:keys' }: RedisA
   if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw new AuthOptionInvalid('option "prefix" of createRedisApiKeyStore must be 1 to 64 letters, digits, "_", ":", "." or "-"')
   const [put, list, remove, touch, lastUsed, read] = [PUT, LIST, DELETE, TOUCH, LAST_USED, 'return redis.call(\'GET\', KEYS[1])'].map(lua => storeScript(redis, lua))
   const keysOf = (keyId: string): readonly string[] => [`{${prefix}}:key:${keyId}`, `{${prefix}}:order`, `{${prefix}}:counter`, `{${prefix}}:used`]
-  const cached = new Map<string, { readonly record: ApiKeyRecord | null, readonly readAt: number }>()
+  const present = new Map<string, Cached>()
+  const absent = new Map<string, Cached>()
+
+  const forget = (keyId: string): void => {
+    present.delete(keyId)
+    absent.delete(keyId)
+  }
 
   const remember = (keyId: string, record: ApiKeyRecord | null, readAt: number): void => {
-    cached.delete(keyId)
+    forget(keyId)
+    // Apart, so that whoever makes up key ids pushes out no key that is in use.
+    const cached = record === null ? absent : present
     if (cached.size >= MAX_CACHED) cached.delete(cached.keys().next().value!)
     cached.set(keyId, { record, readAt })
   }
 
-  const fetch = async (keyId: string, known: { readonly record: ApiKeyRecord | null, readonly readAt: number } | undefined): Promise<ApiKeyRecord | null> => {
+  const fetch = async (keyId: string, known: Cached | undefined): Promise<ApiKeyRecord | null> => {
     const readAt = performance.now()
+    let text: string | null
     try {
-      const text = await read!(keysOf(keyId), []) as string | null
-      const record = text === null ? null : Object.freeze(JSON.parse(text)) as ApiKeyRecord
-      remember(keyId, record, readAt)
-      return record
+      text = await read!(keysOf(keyId), []) as string | null
     } catch (error) {
       if (known !== undefined && performance.now() - known.readAt < STALE_MS) return known.record
       throw error
+    }
+    const record = text === null ? null : parse(keyId, text)
+    remember(keyId, record, readAt)
+    return record
+  }
+
+  /** Forgets the key once more afterwards: it may have been read again while it was being changed. */
+  const change = async (keyId: string, script: StoreScript, args: ReadonlyArray<string | number>): Promise<boolean> => {
+    forget(keyId)
+    try {
+      return await script(keysOf(keyId), [keyId, ...args]) === 1
+    } finally {
+      forget(keyId)
     }
   }
 
   return {
     get (keyId) {
-      const known = cached.get(keyId)
+      const known = present.get(keyId) ?? absent.get(keyId)
       return known !== undefined && performance.now() - known.readAt < FRESH_MS ? known.record : fetch(keyId, known)
     },
-    list: async () => (await list!(keysOf(''), []) as string[]).map(text => Object.freeze(JSON.parse(text)) as ApiKeyRecord),
+    async list () {
+      const pairs = await list!(keysOf(''), []) as string[]
+      const records: ApiKeyRecord[] = []
+      for (let i = 0; i < pairs.length; i += 2) records.push(parse(pairs[i]!, pairs[i + 1]!))
+      return records
+    },
     async put (record, expectedVersion) {
-      cached.delete(record.keyId)
       const goesInMs = Math.max(record.expiresAt - Date.now(), 0) + KEPT_MS
-      return await put!(keysOf(record.keyId), [record.keyId, JSON.stringify(record), expectedVersion ?? '', goesInMs]) === 1
+      return await change(record.keyId, put!, [JSON.stringify(record), expectedVersion ?? '', goesInMs])
     },
-    async delete (keyId) {
-      cached.delete(keyId)
-      return await remove!(keysOf(keyId), [keyId]) === 1
-    },
+    delete: async keyId => await change(keyId, remove!, []),
     async touch (used) {
       await touch!(keysOf(''), [...used].flatMap(([keyId, time]) => [keyId, time]))
     },
@@ -120,4 +152,15 @@ export function createRedisApiKeyStore ({ redis, prefix = 'marty:keys' }: RedisA
       return used
     }
   }
+}
+
+function parse (keyId: string, text: string): ApiKeyRecord {
+  let record: unknown = null
+  try {
+    record = JSON.parse(text)
+  } catch {
+    // The parser's message quotes the record: it is not kept.
+  }
+  if (!isApiKeyRecord(record) || record.keyId !== keyId) throw new ApiKeyStoreInvalid(`The record of the API key ${keyId} in Redis is damaged: restore it, or remove it`)
+  return Object.freeze(record)
 }

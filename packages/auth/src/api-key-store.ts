@@ -1,3 +1,5 @@
+import { KEY_ID } from './api-key-format.js'
+
 /** One secret of a key. A key has two while it is being rotated. */
 export interface ApiKeySecret {
   readonly id: string
@@ -43,4 +45,25 @@ export interface ApiKeyStore {
   touch (used: ReadonlyMap<string, number>): Promise<void>
   /** When keys were last used, as far as that is remembered. */
   lastUsed (): Promise<ReadonlyMap<string, number>>
+}
+
+/** Whether what a store read is whole: one that was torn or edited must not be taken for a key. */
+export function isApiKeyRecord (value: unknown): value is ApiKeyRecord {
+  if (typeof value !== 'object' || value === null) return false
+  const record = value as Partial<Record<keyof ApiKeyRecord, unknown>>
+  return typeof record.keyId === 'string' && KEY_ID.test(record.keyId) && typeof record.name === 'string' &&
+    isTexts(record.roles) && isTexts(record.scopes) && (record.cidrs === undefined || isTexts(record.cidrs)) && Number.isSafeInteger(record.createdAt) && Number.isSafeInteger(record.expiresAt) &&
+    (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) && Number.isSafeInteger(record.version) &&
+    Array.isArray(record.secrets) && record.secrets.every(isSecret)
+}
+
+function isSecret (value: unknown): value is ApiKeySecret {
+  if (typeof value !== 'object' || value === null) return false
+  const secret = value as Partial<Record<keyof ApiKeySecret, unknown>>
+  return typeof secret.id === 'string' && (secret.algorithm === 'bcrypt' || secret.algorithm === 'hmac-sha256') && typeof secret.hash === 'string' && typeof secret.pepperId === 'string' &&
+    Number.isSafeInteger(secret.createdAt) && Number.isSafeInteger(secret.expiresAt)
+}
+
+function isTexts (value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(one => typeof one === 'string')
 }

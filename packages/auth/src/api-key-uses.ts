@@ -14,13 +14,15 @@ export function createUses (store: ApiKeyStore, onProblem: ((error: unknown) => 
   const isDue = onceAMinute()
   let waiting = new Map<string, number>()
   let timer: NodeJS.Timeout | null = null
+  let written: Promise<void> = Promise.resolve()
 
+  /** Settles when this, and what was begun before, is written. */
   const write = async (): Promise<void> => {
     timer = null
     const used = waiting
     waiting = new Map()
-    if (used.size === 0) return
-    await store.touch(used).catch((error: unknown) => { onProblem?.(error) })
+    if (used.size > 0) written = written.then(async () => { await store.touch(used) }).catch((error: unknown) => { onProblem?.(error) })
+    await written
   }
 
   return {

@@ -55,7 +55,7 @@ export interface ApiKeys {
    * Throws `MARTY_AUTH_KEY_NOT_FOUND`, `MARTY_AUTH_REQUEST_INVALID`, `MARTY_AUTH_KEY_CONFLICT`.
    */
   rotate (keyId: string, options?: { readonly overlapSeconds?: number }): Promise<IssuedApiKey>
-  /** Refuses the key from now on. Revoking twice is fine. Throws `MARTY_AUTH_KEY_NOT_FOUND`. */
+  /** Refuses the key from now on, whoever changes it at the same time. Revoking twice is fine. Throws `MARTY_AUTH_KEY_NOT_FOUND`. */
   revoke (keyId: string): Promise<void>
   /** Removes keys that were revoked or had expired this long ago, and tells which. Seconds. @default { olderThanSeconds: 0 } */
   prune (options?: { readonly olderThanSeconds?: number }): Promise<readonly ApiKeyInfo[]>
@@ -95,6 +95,8 @@ export interface ApiKeyHooks {
 }
 
 const DAY = 86_400
+/** Each one lost means that another change of the key was kept: more in a row than this is no race. */
+const REVOKE_TRIES = 20
 const NOWHERE: CallerPlace = Object.freeze({ address: null })
 const ALONE: Pick<Lockout, 'check' | 'fail' | 'succeed'> = { check () {}, fail () {}, succeed () {} }
 
@@ -131,12 +133,6 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const record = await store.get(keyId)
     if (record === null) throw new ApiKeyNotFound()
     return record
-  }
-
-  async function replace (record: ApiKeyRecord, changes: Partial<ApiKeyRecord>): Promise<ApiKeyRecord> {
-    const next = { ...record, ...changes, version: record.version + 1 }
-    if (!await store.put(next, record.version)) throw new ApiKeyConflict()
-    return next
   }
 
   /** The slow way: one hash per active secret, in turn behind the gate. Who is known is spared what strangers cause. */
@@ -275,13 +271,19 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       const ends = Date.now() + overlapSeconds * 1000
       // The newest of the old ones only: a third secret would keep a leaked first one alive.
       const old = activeSecrets(record).slice(0, 1).map(one => ({ ...one, expiresAt: Math.min(one.expiresAt, ends) }))
-      const next = await replace(record, { secrets: [secret, ...old] })
+      const next = { ...record, version: record.version + 1, secrets: [secret, ...old] }
+      if (!await store.put(next, record.version)) throw new ApiKeyConflict()
       return { ...infoOf(next, (await uses.all()).get(keyId) ?? null), key: token }
     },
 
     async revoke (keyId) {
-      const record = await recordOf(keyId)
-      if (record.revokedAt === null) await replace(record, { revokedAt: Date.now() })
+      // An emergency: whoever changes the key meanwhile must not keep it alive.
+      for (let tries = 0; tries < REVOKE_TRIES; tries++) {
+        const record = await recordOf(keyId)
+        if (record.revokedAt !== null) return
+        if (await store.put({ ...record, version: record.version + 1, revokedAt: Date.now() }, record.version)) return
+      }
+      throw new ApiKeyConflict()
     },
 
     async prune ({ olderThanSeconds = 0 } = {}) {

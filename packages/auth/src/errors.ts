@@ -28,7 +28,7 @@ export const ApiKeyConflict: MartyErrorConstructor<'MARTY_AUTH_KEY_CONFLICT'> = 
   message: 'The API key was changed meanwhile; try again'
 })
 
-/** The key store cannot be read or is damaged: nobody is let in by an API key until it is repaired. */
+/** The key store cannot be read, or a record in it is damaged: nobody is let in by what is damaged until it is repaired. */
 export const ApiKeyStoreInvalid: MartyErrorConstructor<'MARTY_AUTH_KEY_STORE_INVALID'> = defineError({
   code: 'MARTY_AUTH_KEY_STORE_INVALID',
   statusCode: 503,

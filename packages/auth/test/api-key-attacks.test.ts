@@ -21,7 +21,7 @@ function countingLockout (): { hooks: ApiKeyHooks, failures: () => number } {
 t.test('a network that is none is refused by name, and a stored list that cannot be read lets nobody in', async t => {
   const store = createMemoryApiKeyStore()
   const keys = createApiKeys(keyOptions({ store, hash: 'hmac-sha256' }))
-  for (const cidr of ['192.0.2.0', '192.0.2.0/', '192.0.2.0/33', '192.0.2.0/-1', '192.0.2.0/1.5', '192.0.2.0/24/8', '192.0.2/24', '2001:db8::/129', 'example.org/8', '', 7, null]) {
+  for (const cidr of ['192.0.2.0', '192.0.2.0/', '192.0.2.0/33', '192.0.2.0/-1', '192.0.2.0/1.5', '192.0.2.0/24/8', '192.0.2/24', '2001:db8::/129', 'fe80::1%eth0/64', 'example.org/8', '', 7, null]) {
     await t.rejects(keys.create({ ...request, cidrs: ['10.0.0.0/8', cidr] } as ApiKeyRequest), { code: 'MARTY_AUTH_REQUEST_INVALID', message: new RegExp(`"cidrs" holds "${cidr}"`) })
   }
   for (const cidrs of ['10.0.0.0/8', Array(65).fill('10.0.0.0/8')]) {

@@ -42,7 +42,45 @@ t.test('a store that cannot keep when a key was used keeps nobody waiting, and i
   t.match(problems, [{ message: 'the disk is full' }])
 })
 
+t.test('closing waits for what is being written already', async t => {
+  const store = createMemoryApiKeyStore()
+  const steps: string[] = []
+  let finish = (): void => {}
+  const keys = createApiKeys(keyOptions({
+    hash: 'hmac-sha256',
+    store: { ...store, touch: async () => await new Promise(resolve => { steps.push('begun'); finish = () => { steps.push('written'); resolve() } }) }
+  }))
+  const { key } = await keys.create(request)
+  await keys.verify(key)
+  await until(() => steps.length > 0, 'the write to begin')
+  const closing = keys.close().then(() => { steps.push('closed') })
+  await new Promise(resolve => setImmediate(resolve))
+  finish()
+  await closing
+  t.strictSame(steps, ['begun', 'written', 'closed'])
+})
+
 for (const [name, open] of stores) {
+  t.test(`${name}: a key is revoked whoever changes it at the same time`, async t => {
+    const [here, there] = [createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() })), createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() }))]
+    const { key, keyId } = await here.create(request)
+    t.equal(await codeOf(() => here.verify(key)), 'none', 'its record is known here')
+    await until(async () => await there.isUsable(keyId), 'the other process to see the key')
+    await there.rotate(keyId)
+    await here.revoke(keyId)
+    t.equal(await codeOf(() => here.verify(key)), REFUSED)
+
+    const second = await here.create(request)
+    await until(async () => await there.isUsable(second.keyId), 'the other process to see the second key')
+    const changes = await Promise.allSettled([here.rotate(second.keyId), there.rotate(second.keyId), here.revoke(second.keyId), there.revoke(second.keyId), here.revoke(second.keyId)])
+    t.strictSame(changes.slice(2).map(({ status }) => status), ['fulfilled', 'fulfilled', 'fulfilled'])
+    t.equal(await here.isUsable(second.keyId), false)
+    t.equal(await codeOf(() => here.verify(second.key)), REFUSED)
+    for (const id of [keyId, second.keyId]) t.ok((await here.list()).find(one => one.keyId === id)!.revokedAt)
+    const ended = new Set([keyId, second.keyId])
+    t.equal((await here.prune()).filter(one => ended.has(one.keyId)).length, 2)
+  })
+
   t.test(`${name}: last use is kept to the minute, beside the requests, and closing writes it down`, async t => {
     const advance = timeMachine(t)
     const touched: string[][] = []
@@ -101,6 +139,11 @@ for (const [name, open] of stores) {
     await keys.close()
   })
 }
+
+t.test('a store that refuses every change of a key is told of', async t => {
+  const keys = createApiKeys(keyOptions({ store: { ...createMemoryApiKeyStore(), put: async (_, expectedVersion) => expectedVersion === null, get: keyId => ({ keyId, name: 'a key', roles: [], scopes: [], createdAt: 1, expiresAt: Infinity, revokedAt: null, version: 1, secrets: [] }) } }))
+  for (const change of [keys.revoke, keys.rotate]) await t.rejects(async () => { await change('aaaaaaaaaaaa') }, { code: 'MARTY_AUTH_KEY_CONFLICT', statusCode: 409 })
+})
 
 async function tokenOf (app: Awaited<ReturnType<typeof build>>, key: string): Promise<string> {
   const answer = await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })
