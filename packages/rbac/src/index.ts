@@ -42,7 +42,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   if (service !== undefined && !policy.services.includes(service)) {
     throw new OptionInvalid(`option "service" of @marty/rbac is "${service}", which ${file} does not define${didYouMean(service, policy.services)}`)
   }
-  const access = createRbac(policy, environment, service)
+  const access = createRbac({ current: policy }, environment, service)
   useGuard(fastify).addCheck(accessCheck(access))
   fastify.decorate('rbac', access)
   fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.can(principal, permission, resource))

@@ -13,6 +13,7 @@ export interface Rbac {
   readonly environment: string
   /** Which service of the policy this is. */
   readonly service: string | undefined
+  /** The generation in use. Another one takes its place when the policy is reloaded: read it once for what belongs together. */
   readonly policy: Policy
   /**
    * Whether a caller is allowed. `resource` is what conditions may ask about; what it does not tell never widens.
@@ -27,16 +28,21 @@ export interface Rbac {
   explain (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): Explanation
 }
 
-export function createRbac (policy: Policy, environment: string, service: string | undefined): Rbac {
+/** Where the policy comes from: what it holds may change between two turns of the event loop, never within a decision. */
+export interface PolicySource {
+  readonly current: Policy
+}
+
+export function createRbac (source: PolicySource, environment: string, service: string | undefined): Rbac {
   return Object.freeze({
     environment,
     service,
-    policy,
+    get policy () { return source.current },
     can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
-      policy.decide(principal.roles, permission, environment, { principal, service, resource }),
-    permissionsOf: (principal: RoleHolder) => policy.permissionsOf(principal.roles, environment, { principal, service }),
-    roles: () => policy.roles,
+      source.current.decide(principal.roles, permission, environment, { principal, service, resource }),
+    permissionsOf: (principal: RoleHolder) => source.current.permissionsOf(principal.roles, environment, { principal, service }),
+    roles: () => source.current.roles,
     explain: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
-      policy.explain(principal.roles, permission, environment, { principal, service, resource })
+      source.current.explain(principal.roles, permission, environment, { principal, service, resource })
   })
 }
