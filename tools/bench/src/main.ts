@@ -3,25 +3,28 @@ import { parseArgs } from 'node:util'
 import { closest } from '@marty/core'
 import { authBench } from './auth.bench.js'
 import { guardBench } from './guard.bench.js'
+import { rateLimitBench } from './rate-limit.bench.js'
 import { machine, type Measured, type Plan, type Result } from './harness.js'
 
 type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<Measured>
 
 const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: string }>> = {
   auth: { run: authBench, about: 'what authentication and audit cost, and withstand' },
-  guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' }
+  guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' },
+  'rate-limit': { run: rateLimitBench, about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit' }
 }
 /** The full flood outlasts the minute for which a verified API key is remembered. */
-const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70 }
-const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10 }
+const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70, limit: 100 }
+const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10, limit: 100 }
 
 const HELP = `Measures the shipped code side by side with its peers.
 
-  npm run bench -- NAME [--quick] [--json FILE]
+  npm run bench -- NAME [--quick] [--limit N] [--json FILE]
 
 ${Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(12)} ${about}`).join('\n')}
 
   --quick      done within 45 s
+  --limit N    the limit that rate-limit measures with (default 100)
   --json FILE  writes machine, versions, metrics and samples
   --help       this text
 
@@ -31,13 +34,20 @@ Exit codes: 0 measured, 1 failed, 2 wrong arguments.`
 const out = (text: string): void => { process.stdout.write(text + '\n') }
 
 try {
-  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' } } })
+  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, limit: { type: 'string' }, help: { type: 'boolean' } } })
   if (values.help === true) out(HELP)
-  else await run(name, values.quick === true ? QUICK : FULL, values.json)
+  else await run(name, { ...values.quick === true ? QUICK : FULL, ...limitOf(values.limit) }, values.json)
 } catch (error) {
   const usage = error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
   process.stderr.write((usage ? `${(error as Error).message}\n\n${HELP}` : String((error as Error).stack)) + '\n')
   process.exitCode = usage ? 2 : 1
+}
+
+function limitOf (text: string | undefined): Partial<Plan> {
+  if (text === undefined) return {}
+  const limit = Number(text)
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1_000_000) throw new RangeError(`--limit must be an integer from 1 to 1000000, not "${text}"`)
+  return { limit }
 }
 
 async function run (name: string | undefined, plan: Plan, file: string | undefined): Promise<void> {
