@@ -274,12 +274,15 @@ function checksCase (name: string, { limiter }: FastifyInstance, rules: readonly
   }
 }
 
-/** A full log of a hundred against the sorted set that is usually made of one, its members no longer than its stamps. */
+/** A full log of a hundred, filled one by one, against the sorted set that exact limiters usually keep: a member must differ from others of its microsecond. */
 async function memoryVersusSortedSet (redis: Redis, { client }: RedisConnection): Promise<number> {
   const store = createRedisStore({ redis: client, prefix: 'bench:memory' })
-  await store.take([{ rule: 'log', subject: 'user', limit: 100, windowMs: 3_600_000, cost: 100 }])
-  const [log] = await redis.keys('*bench:memory*')
-  const now = Date.now() * 1000
-  await redis.zadd('bench:memory:set', ...Array.from({ length: 100 }, (_, i) => [now + i, String(now + i)]).flat())
+  for (let i = 0; i < 100; i++) {
+    await store.take([{ rule: 'log', subject: 'user', limit: 100, windowMs: 3_600_000, cost: 1 }])
+    const [seconds, microseconds] = await redis.time() as [number, number]
+    const stamp = seconds * 1_000_000 + microseconds
+    await redis.zadd('bench:memory:set', stamp, `${stamp}-${i}`)
+  }
+  const [log] = await redis.keys('{bench:memory}*')
   return (await redis.memory('USAGE', log!))! / (await redis.memory('USAGE', 'bench:memory:set'))!
 }
