@@ -19,13 +19,14 @@ const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10, limit: 100 }
 
 const HELP = `Measures the shipped code side by side with its peers.
 
-  npm run bench -- NAME [--quick] [--limit N] [--json FILE]
+  npm run bench -- NAME [--quick] [--limit N] [--json FILE] [--record]
 
 ${Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(12)} ${about}`).join('\n')}
 
   --quick      done within 45 s
   --limit N    the limit that rate-limit measures with (default 100)
   --json FILE  writes machine, versions, metrics and samples
+  --record     keeps the result, for docs/performance.md
   --help       this text
 
 Ratios compare what ran side by side; absolute figures hold for this machine only.
@@ -34,9 +35,9 @@ Exit codes: 0 measured, 1 failed, 2 wrong arguments.`
 const out = (text: string): void => { process.stdout.write(text + '\n') }
 
 try {
-  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, limit: { type: 'string' }, help: { type: 'boolean' } } })
+  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, record: { type: 'boolean' }, limit: { type: 'string' }, help: { type: 'boolean' } } })
   if (values.help === true) out(HELP)
-  else await run(name, { ...values.quick === true ? QUICK : FULL, ...limitOf(values.limit) }, values.json)
+  else await run(name, { ...values.quick === true ? QUICK : FULL, ...limitOf(values.limit) }, values.json, values.record === true)
 } catch (error) {
   const usage = error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
   process.stderr.write((usage ? `${(error as Error).message}\n\n${HELP}` : String((error as Error).stack)) + '\n')
@@ -50,7 +51,7 @@ function limitOf (text: string | undefined): Partial<Plan> {
   return { limit }
 }
 
-async function run (name: string | undefined, plan: Plan, file: string | undefined): Promise<void> {
+async function run (name: string | undefined, plan: Plan, file: string | undefined, isKept: boolean): Promise<void> {
   const bench = BENCHES[name ?? '']
   if (name === undefined || bench === undefined) {
     const near = name === undefined ? null : closest(name, Object.keys(BENCHES))
@@ -64,6 +65,10 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
   out(`${name} on ${result.machine.cpu}, ${result.machine.cores} cores, Node ${process.versions.node}`)
   for (const [key, value] of Object.entries(metrics)) out(`  ${key.padEnd(26)} ${value.toPrecision(3).padEnd(10)} ${goals[key] === undefined ? '' : `goal ${goals[key]}`}`.trimEnd())
   for (const note of notes) out(`  ${note}`)
+  if (isKept) {
+    const { samples: _, ...kept } = result
+    writeFileSync(new URL(`../results/${name}.json`, import.meta.url), JSON.stringify({ ...kept, about: bench.about, goals, notes }, null, 2) + '\n')
+  }
   if (file !== undefined) writeFileSync(file, JSON.stringify(result, null, 2) + '\n')
 }
 

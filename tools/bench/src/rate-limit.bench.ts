@@ -38,7 +38,7 @@ const PENDING_CHECKS = 512
 /** What exact limits cost over real sockets, beside no limit and beside @fastify/rate-limit on the same Redis. */
 export async function rateLimitBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const redis = await startRedisProcess()
-  const connection = openRedis({ url: `redis://127.0.0.1:${redis.port}` })
+  const connection = openRedis({ url: `redis://127.0.0.1:${redis.port}`, commandTimeoutMs: 5_000 })
   const plain = new Redis(redis.port, '127.0.0.1', { enableAutoPipelining: true })
   const client = startLoadProcess()
   const apps: FastifyInstance[] = []
@@ -159,7 +159,7 @@ const byHeader: Authenticator = {
 async function limited ({ client }: RedisConnection, name: string, rules: Readonly<Record<string, LimitRule>>): Promise<FastifyInstance> {
   const app = Fastify()
   useGuard(app).addAuthenticator(byHeader)
-  await app.register(rateLimit, { rules, store: { redis: client, prefix: `bench:${name}`, deadlineMs: 1_000, onFailure: 'closed' } })
+  await app.register(rateLimit, { rules, store: { redis: client, prefix: `bench:${name}`, deadlineMs: 5_000, onFailure: 'closed' } })
   app.get('/', { config: { security: { authenticate: true, limits: Object.keys(rules) } } }, async () => 'ok')
   return app
 }
