@@ -25,3 +25,10 @@ export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNA
   message: 'Requests cannot be counted at the moment, so they are refused',
   type: 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
 })
+
+/** The caller was refused more often within one window than `ban` of `config.rateLimit` bears with. */
+export const ClientBanned: MartyErrorConstructor<'MARTY_RATE_LIMIT_BANNED'> = defineError({
+  code: 'MARTY_RATE_LIMIT_BANNED',
+  statusCode: 403,
+  message: 'Too many requests after the limit was used up'
+})
