@@ -1,5 +1,5 @@
 import type { RateLimitHook, RateLimitPluginOptions } from '@fastify/rate-limit'
-import { invalid, knownKeys, MAX_LIMIT, object, oneOf, positive } from './options.js'
+import { invalid, knownKeys, MAX_LIMIT, MAX_WINDOW_MS, object, oneOf, positive } from './options.js'
 
 /** The options of `@fastify/rate-limit`, without those that its store decides on: see `store` and `maxKeys` beside them. */
 export type FastifyRateLimitSettings = Omit<RateLimitPluginOptions, 'redis' | 'store' | 'nameSpace' | 'cache' | 'continueExceeding' | 'exponentialBackoff' | 'groupId'>
@@ -32,7 +32,7 @@ export function verifyRouteSettings (route: string, settings: object): void {
   verifySettings(`${route}: config.rateLimit`, settings, ROUTE)
 }
 
-function verifySettings (at: string, settings: Readonly<Record<string, unknown>> | object, known: readonly string[]): void {
+function verifySettings (at: string, settings: object, known: readonly string[]): void {
   knownKeys(at, settings, known)
   const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
   const { max, timeWindow, ban, hook, allowList, ipv6Subnet } = given
@@ -43,7 +43,8 @@ function verifySettings (at: string, settings: Readonly<Record<string, unknown>>
     if (name in given && typeof given[name] !== 'boolean') throw invalid(`${at}.${name}`, 'must be true or false')
   }
   if ('max' in given && typeof max !== 'function' && max !== 0) positive(`${at}.max`, max, MAX_LIMIT)
-  if ('timeWindow' in given && !['string', 'number', 'function'].includes(typeof timeWindow)) throw invalid(`${at}.timeWindow`, 'must be milliseconds, text such as "1 minute", or a function')
+  if (typeof timeWindow === 'number') positive(`${at}.timeWindow`, timeWindow, MAX_WINDOW_MS)
+  else if ('timeWindow' in given && typeof timeWindow !== 'string' && typeof timeWindow !== 'function') throw invalid(`${at}.timeWindow`, 'must be milliseconds, text such as "1 minute", or a function')
   if ('ban' in given && ban !== 0 && ban !== -1) positive(`${at}.ban`, ban, MAX_LIMIT)
   if ('hook' in given) oneOf(`${at}.hook`, hook, HOOKS)
   // Text has an indexOf as well: it would let through every client whose key is a part of it.

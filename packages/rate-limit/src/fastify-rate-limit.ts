@@ -2,8 +2,8 @@ import fastifyRateLimit, { type errorResponseBuilderContext } from '@fastify/rat
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ClientBanned, RateLimitExceeded } from './errors.js'
 import { verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
+import { storeOn, type Logs } from './fastify-rate-limit-store.js'
 import { invalid } from './options.js'
-import { storeOn, type Logs } from './sliding-window-store.js'
 
 /** Registers `@fastify/rate-limit` on the logs of this limiter. Its hooks are the routes' own, so they run after the guard's. */
 export async function registerFastifyRateLimit (fastify: FastifyInstance, option: true | FastifyRateLimitSettings, logs: Logs): Promise<void> {

@@ -127,4 +127,5 @@ export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 export type { LimitBy, LimitSubject } from './subject.js'
-export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreConstructor, type SlidingWindowStoreInstance, type SlidingWindowStoreOptions } from './sliding-window-store.js'
+export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit-store.js'
+export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './sliding-window-store.js'
