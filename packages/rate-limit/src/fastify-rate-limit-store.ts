@@ -1,7 +1,7 @@
 import type { FastifyRateLimitStore } from '@fastify/rate-limit'
 import type { DenyCache } from './deny-cache.js'
 import { invalid, MAX_LIMIT, MAX_WINDOW_MS, positive } from './options.js'
-import type { Charge, LimitStore } from './store.js'
+import type { Charge, ChargeState, LimitStore } from './store.js'
 import { bounded } from './subject.js'
 
 type Answer = { current: number, ttl: number }
@@ -80,43 +80,42 @@ class Store implements SlidingWindowStoreInstance {
   #take (key: string, timeWindow: number, max: number): Answer | Promise<Answer> {
     if (max === Infinity) return UNCOUNTED
     const charge = this.#charge(key, timeWindow, max)
-    if (charge.limit === 0) return this.#refuse(charge, charge.windowMs)
-    const { store, denied, now } = this.#logs
-    const name = `${charge.limit} ${charge.subject}`
-    // Taken before the question is asked, so that what is remembered ends no later than the store would say.
-    const askedAt = now()
-    const knownMs = denied.remainingMs(name, askedAt)
-    if (knownMs > 0) return this.#refuse(charge, knownMs)
-    return then(store.take([charge]), ({ allowed, degraded, states: [state] }) => {
+    if (charge.limit === 0) return this.#refuse(charge, charge.windowMs * 1000)
+    return then(this.#ask(charge), ({ allowed, state }) => {
       if (state === undefined) return UNCOUNTED
-      if (!degraded && state.retryUs > 0) denied.note(name, askedAt + state.retryUs / 1000)
       return allowed
         ? { current: charge.limit - state.remaining, ttl: toMs(state.resetUs) }
-        : this.#refuse(charge, state.retryUs / 1000)
+        : this.#refuse(charge, state.retryUs)
     })
   }
 
   /** Above `max` by the number of refusals within the window, as far as `ban` needs it. */
-  #refuse ({ limit, ...rest }: Charge, retryMs: number): Answer | Promise<Answer> {
-    const refused = (times: number): Answer => ({ current: limit + times, ttl: Math.ceil(retryMs) })
+  #refuse (charge: Charge, retryUs: number): Answer | Promise<Answer> {
+    const refused = (times: number): Answer => ({ current: charge.limit + times, ttl: toMs(retryUs) })
     const ban = this.#ban
     if (ban < 1) return refused(1)
-    const { store, denied, now } = this.#logs
-    const name = `banned ${ban} ${rest.subject}`
-    const askedAt = now()
-    if (denied.remainingMs(name, askedAt) > 0) return refused(ban + 1)
-    const count = { ...rest, rule: REFUSED_RULE, limit: ban, capacity: ban }
     try {
-      const answer = then(store.take([count]), ({ allowed, degraded, states: [state] }) => {
-        if (state === undefined) return refused(1)
-        if (!degraded && state.retryUs > 0) denied.note(name, askedAt + state.retryUs / 1000)
-        return refused(allowed ? ban - state.remaining : ban + 1)
-      })
+      const answer = then(this.#ask({ ...charge, rule: REFUSED_RULE, limit: ban, capacity: ban }), ({ allowed, state }) =>
+        refused(state === undefined ? 1 : allowed ? ban - state.remaining : ban + 1))
       // Refused it is; that this cannot be counted must not turn it into an error, which `skipOnError` lets through.
       return answer instanceof Promise ? answer.catch(() => refused(1)) : answer
     } catch {
       return refused(1)
     }
+  }
+
+  /** The store's decision, or the one that is known without asking it. No state: let through uncounted. */
+  #ask (charge: Charge): Decision | Promise<Decision> {
+    const { store, denied, now } = this.#logs
+    const name = `${charge.rule} ${charge.limit} ${charge.subject}`
+    // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
+    const askedAtUs = Math.floor(now() * 1000)
+    const knownUs = Math.round(denied.remainingMs(name, askedAtUs / 1000) * 1000)
+    if (knownUs > 0) return { allowed: false, state: { remaining: 0, resetUs: knownUs, retryUs: knownUs } }
+    return then(store.take([charge]), ({ allowed, degraded, states: [state] }) => {
+      if (!degraded && state !== undefined && state.retryUs > 0) denied.note(name, (askedAtUs + state.retryUs) / 1000)
+      return { allowed, state }
+    })
   }
 
   #peek (key: string, timeWindow: number, max: number): Answer | Promise<Answer> {
@@ -137,6 +136,11 @@ class Store implements SlidingWindowStoreInstance {
     // Stamps leave a log after its window, so every length of window has a log of its own.
     return { rule: RULE, subject: bounded(`${windowMs}:${this.#scope.length}:${this.#scope}${String(key)}`), limit, windowMs, cost: 1, capacity: this.#capacity }
   }
+}
+
+interface Decision {
+  readonly allowed: boolean
+  readonly state: ChargeState | undefined
 }
 
 const UNCOUNTED: Answer = { current: 0, ttl: 0 }

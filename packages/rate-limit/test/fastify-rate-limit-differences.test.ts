@@ -63,7 +63,7 @@ t.test('whatever the arrivals, in no window more than the limit; and the time sa
         ms += gapMs
         let { current, ttl } = ask()
         const live = admitted.filter(at => at > ms - timeWindow)
-        if (current > max !== live.length >= max) throw new Error(`decided wrongly with ${live.length} of ${max} taken`)
+        if ((current > max) !== (live.length >= max)) throw new Error(`decided wrongly with ${live.length} of ${max} taken`)
         if (current <= max && current !== live.length + 1) throw new Error(`${current} is not the number of requests in the window`)
         if (current > max) {
           if (ms + ttl !== live[live.length - max]! + timeWindow) throw new Error(`the wait of ${ttl} ms is not exact`)
