@@ -48,6 +48,7 @@ interface Params {
 /** No rule of `@marty/rate-limit` can have these names. */
 const RULE = '@fastify/rate-limit'
 const REFUSED_RULE = '@fastify/rate-limit:refused'
+const NEVER_RULE = '@fastify/rate-limit:never'
 
 class Store implements SlidingWindowStoreInstance {
   readonly #logs: Logs
@@ -123,7 +124,7 @@ class Store implements SlidingWindowStoreInstance {
     const charge = this.#charge(key, timeWindow, max)
     if (charge.limit === 0) return { current: 0, ttl: 0 }
     // A request is admitted by all its charges or counted in none: beside one that never fits, nothing is taken.
-    return then(this.#logs.store.take([charge, { ...charge, rule: 'never', limit: 0, capacity: 1 }]), ({ states: [state] }) =>
+    return then(this.#logs.store.take([charge, { ...charge, rule: NEVER_RULE, limit: 0, capacity: 1 }]), ({ states: [state] }) =>
       state === undefined ? UNCOUNTED : { current: charge.limit - state.remaining, ttl: toMs(state.retryUs > 0 ? state.retryUs : state.resetUs) })
   }
 
@@ -146,8 +147,9 @@ interface Decision {
 const UNCOUNTED: Answer = { current: 0, ttl: 0 }
 
 /**
- * Whose budgets these are: the ones of the registration, of a group, or of a route, with HEAD as GET. What `createRateLimit(options)`
- * makes has no name, so those of one `max` share theirs, in every process alike.
+ * Whose budgets these are: the ones of the registration, of a group, or of a route. One handler has one: HEAD is GET, and a part of the
+ * application answers at its prefix with and without a slash. What `createRateLimit(options)` makes has no name, so those of
+ * one `max` share theirs, in every process alike.
  */
 function scopeOf ({ routeInfo, groupId, max }: Params): string {
   if (routeInfo === undefined) return ''
@@ -155,7 +157,7 @@ function scopeOf ({ routeInfo, groupId, max }: Params): string {
   const { method, url } = routeInfo
   return url === undefined
     ? `max:${typeof max === 'number' ? max : ''}`
-    : `route:${[method].flat().join(',').replace(/^HEAD$/, 'GET')} ${url}`
+    : `route:${[method].flat().join(',').replace(/^HEAD$/, 'GET')} ${url.replace(/\/$/, '')}`
 }
 
 function verifyParams ({ max, timeWindow, ban = -1, continueExceeding, exponentialBackoff, cache, routeInfo }: Params): void {
