@@ -147,9 +147,8 @@ interface Decision {
 const UNCOUNTED: Answer = { current: 0, ttl: 0 }
 
 /**
- * Whose budgets these are: the ones of the registration, of a group, or of a route. One handler has one: HEAD is GET, and a part of the
- * application answers at its prefix with and without a slash. What `createRateLimit(options)` makes has no name, so those of
- * one `max` share theirs, in every process alike.
+ * Whose budgets these are: the ones of the registration, of a group, or of a route, with HEAD as GET. What `createRateLimit(options)`
+ * makes has no name, so those of one `max` share theirs, in every process alike.
  */
 function scopeOf ({ routeInfo, groupId, max }: Params): string {
   if (routeInfo === undefined) return ''
@@ -157,7 +156,7 @@ function scopeOf ({ routeInfo, groupId, max }: Params): string {
   const { method, url } = routeInfo
   return url === undefined
     ? `max:${typeof max === 'number' ? max : ''}`
-    : `route:${[method].flat().join(',').replace(/^HEAD$/, 'GET')} ${url.replace(/\/$/, '')}`
+    : `route:${[method].flat().join(',').replace(/^HEAD$/, 'GET')} ${url}`
 }
 
 function verifyParams ({ max, timeWindow, ban = -1, continueExceeding, exponentialBackoff, cache, routeInfo }: Params): void {

@@ -148,19 +148,6 @@ t.test('HEAD is GET: it brings no second budget', async t => {
   }
 })
 
-t.test('a slash at the end is the same route: it brings no second budget', async t => {
-  for (const { name, isOurs, register } of subjects) {
-    const app = newApp(t)
-    await register(app, { global: false })
-    const config = { rateLimit: { max: 1, timeWindow: LONG } }
-    await app.register(async login => { login.post('/', { config }, async () => 'ok') }, { prefix: '/login' })
-    app.get('/', { config }, async () => 'ok')
-    t.equal((await app.inject({ method: 'POST', url: '/login' })).statusCode, 200)
-    t.equal((await app.inject({ method: 'POST', url: '/login/' })).statusCode, isOurs ? 429 : 200, name)
-    t.same(await statuses(app, 2, '/'), [200, 429])
-  }
-})
-
 t.test('the routes of a group share a budget, each with its own limit and with those of its window', async t => {
   for (const { name, isOurs, register } of subjects) {
     const app = newApp(t)

@@ -156,6 +156,14 @@ const behaviours: Record<string, (t: Test, subject: Subject) => Promise<void>> =
     t.equal((await app.inject('/things/2?x=1')).statusCode, 429)
   },
 
+  async 'nor does a slash after a prefix' (t, { register }) {
+    const app = newApp(t)
+    await register(app, { global: false })
+    await app.register(async login => { login.post('/', { config: { rateLimit: { max: 1, timeWindow: LONG } } }, async () => 'ok') }, { prefix: '/login' })
+    t.equal((await app.inject({ method: 'POST', url: '/login' })).statusCode, 200)
+    t.equal((await app.inject({ method: 'POST', url: '/login/' })).statusCode, 429)
+  },
+
   async 'not global: only where a route asks for it' (t, { register }) {
     const app = newApp(t)
     await register(app, { global: false, max: 1, timeWindow: LONG })
