@@ -118,14 +118,14 @@ export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name
 export default rateLimit
 
 export { OptionInvalid, RateLimitExceeded, StoreUnavailable } from './errors.js'
-export { ClientBanned } from './errors.js'
-export type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
 export type { LimitDecision, Limiter, Policy, Quota } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
+export { ClientBanned } from './errors.js'
+export type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
+export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit-store.js'
+export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './sliding-window-store.js'
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 export type { LimitBy, LimitSubject } from './subject.js'
-export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit-store.js'
-export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './sliding-window-store.js'

@@ -1,7 +1,8 @@
 import t from 'tap'
-import { createGuardedStore, createRedisStore, slidingWindowStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
+import { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { slidingWindowStore } from '@marty/rate-limit'
 import { worstWindow, type Admission } from './window-checker.js'
 
 const NODES = 3
@@ -64,6 +65,18 @@ t.test('a request that one slot refuses is counted in none, small logs and large
   }
 })
 
+t.test('as a store of @fastify/rate-limit: one budget for every process, and looking takes nothing', async t => {
+  const processes = [1, 2].map(() => new (slidingWindowStore({ redis: redis.client, prefix: 'frl', deadlineMs: 10_000 }))({ max: 3, timeWindow: 60_000 }))
+  const ask = async (how: 'incr' | 'read', process: number, key: string): Promise<number | undefined> => await new Promise((resolve, reject) => {
+    processes[process]![how](key, (error, result) => { if (error === null) resolve(result?.current); else reject(error) }, 60_000, 3)
+  })
+  for (const key of ['a', 'b', 'c', 'd']) {
+    const used: unknown[] = []
+    for (const process of [0, 1, 0, 1]) used.push(await ask('read', process, key), await ask('incr', process, key))
+    t.same(used, [0, 1, 1, 2, 2, 3, 3, 4])
+  }
+})
+
 t.test('many at once: never above a limit, and what was refused is given back', async t => {
   const store = createGuardedStore({ store: createRedisStore({ redis: redis.client }), deadlineMs: 2_000 })
   const windowMs = 400
@@ -83,16 +96,4 @@ t.test('many at once: never above a limit, and what was refused is given back', 
   await new Promise(resolve => setTimeout(resolve, windowMs))
   const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) => await store.take([charge('shared', 'all', { limit: 20, windowMs }), charge('own', `w${i % 8}`, { limit: 9, windowMs })])))
   t.equal(answers.filter(answer => answer.allowed).length, 20, 'a window later there is room for as many as ever')
-})
-
-t.test('as a store of @fastify/rate-limit: one budget for every process, and looking takes nothing', async t => {
-  const processes = [1, 2].map(() => new (slidingWindowStore({ redis: redis.client, prefix: 'frl', deadlineMs: 10_000 }))({ max: 3, timeWindow: 60_000 }))
-  const ask = async (how: 'incr' | 'read', process: number, key: string): Promise<number | undefined> => await new Promise((resolve, reject) => {
-    processes[process]![how](key, (error, result) => { if (error === null) resolve(result?.current); else reject(error) }, 60_000, 3)
-  })
-  for (const key of ['a', 'b', 'c', 'd']) {
-    const used: unknown[] = []
-    for (const process of [0, 1, 0, 1]) used.push(await ask('read', process, key), await ask('incr', process, key))
-    t.same(used, [0, 1, 1, 2, 2, 3, 3, 4])
-  }
 })
