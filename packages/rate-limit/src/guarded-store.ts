@@ -67,9 +67,9 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     return { ...answer, degraded: true }
   }
 
-  /** Never below one request, or a limit smaller than the number of instances would refuse everybody. */
+  /** Never below one request that fits the limit, or a limit smaller than the number of instances would refuse everybody. */
   function partOf (charge: Charge): number {
-    return Math.max(charge.cost, Math.floor(charge.limit / instances))
+    return Math.max(Math.min(charge.cost, charge.limit), Math.floor(charge.limit / instances))
   }
 
   function tell (error: Error): void {
