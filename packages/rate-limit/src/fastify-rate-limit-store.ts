@@ -108,13 +108,13 @@ class Store implements SlidingWindowStoreInstance {
   /** The store's decision, or the one that is known without asking it. No state: let through uncounted. */
   #ask (charge: Charge): Decision | Promise<Decision> {
     const { store, denied, now } = this.#logs
-    const name = `${charge.rule} ${charge.limit} ${charge.subject}`
+    const name = `${charge.rule} ${charge.subject}`
     // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
     const askedAtUs = Math.floor(now() * 1000)
-    const knownUs = Math.round(denied.remainingMs(name, askedAtUs / 1000) * 1000)
+    const knownUs = Math.round(denied.remainingMs(name, charge, askedAtUs / 1000) * 1000)
     if (knownUs > 0) return { allowed: false, state: { remaining: 0, resetUs: knownUs, retryUs: knownUs } }
     return then(store.take([charge]), ({ allowed, degraded, states: [state] }) => {
-      if (!degraded && state !== undefined && state.retryUs > 0) denied.note(name, (askedAtUs + state.retryUs) / 1000)
+      if (!degraded && state !== undefined && state.retryUs > 0) denied.note(name, charge, (askedAtUs + state.retryUs) / 1000)
       return { allowed, state }
     })
   }
