@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { createBatches } from './batches.js'
 import { StoreUnavailable } from './errors.js'
-import { createMemoryStore } from './memory-store.js'
+import { createOutageLedger } from './outage-ledger.js'
 import type { BatchStore, Charge, LimitStore, StoreAnswer } from './store.js'
 
 /**
@@ -30,8 +30,8 @@ const TELL_EVERY_MS = 10_000
 
 /** Puts batches, a deadline and a breaker before a store that may be slow, frozen or gone, and answers in its place. */
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
-  const { store, deadlineMs = 50, onFailure = 'local', instances = 1, onDegraded } = options
-  const local = createMemoryStore(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys })
+  const { store, deadlineMs = 50, onFailure = 'local', instances = 1, maxKeys = 100_000, onDegraded } = options
+  const ledger = createOutageLedger({ store, instances, maxKeys })
   /** Calls in a row, not requests: one lost call of many requests says no more than one of few. */
   let failures = 0
   let closedAt = 0
@@ -56,20 +56,20 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
       if (now < closedAt) return fallback(charges)
       // This one is the probe; the others keep away until it has answered or its time is up.
       closedAt = now + OPEN_FOR_MS
-    }
+    } else settle(charges)
     return ask(charges).catch(() => fallback(charges))
   }
 
   function fallback (charges: readonly Charge[]): StoreAnswer {
     if (onFailure === 'closed') throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
     if (onFailure === 'open') return { allowed: true, degraded: true, states: [] }
-    const answer = local.take(charges.map(charge => ({ ...charge, limit: partOf(charge) }))) as StoreAnswer
-    return { ...answer, degraded: true }
+    return ledger.take(charges)
   }
 
-  /** Never below one request, or a limit smaller than the number of instances would refuse everybody. */
-  function partOf (charge: Charge): number {
-    return Math.max(charge.cost, Math.floor(charge.limit / instances))
+  /** Before anything more is asked of a budget: batches keep their order. Not with every probe, or a long outage would charge for it many times. */
+  function settle (charges: readonly Charge[]): void {
+    const due = ledger.due(charges)
+    if (due.length > 0) ask(due).catch(() => { ledger.owe(due) })
   }
 
   function tell (error: Error): void {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
 import { redisScript, type ScriptClient } from '@marty/redis'
 import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
@@ -38,7 +39,15 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   /** One call, for requests whose logs are all in one slot. */
   async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<TakeAnswer[]> {
     const { keys, rules, charges } = packRequests(requests)
-    return readAnswers(await runTake(redis, keys, [rules, charges]), requests)
+    const answers = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
+    const heardAtMs = performance.now()
+    for (const [i, { states }] of answers.entries()) {
+      for (const [c, { log, charge: { limit } }] of requests[i]!.entries()) {
+        log.used = limit - states[c]!.remaining
+        log.heardAtMs = heardAtMs
+      }
+    }
+    return answers
   }
 
   /**
@@ -86,7 +95,11 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
 
   return {
     take: async charges => (await takeAll([charges]))[0]!,
-    takeAll
+    takeAll,
+    lastKnown (charge) {
+      const { log: { used, heardAtMs } } = entryOf(charge)
+      return heardAtMs === 0 ? null : { used, atMs: heardAtMs }
+    }
   }
 }
 
@@ -111,7 +124,7 @@ function createLogs (prefix: string, groups: number): (charge: Charge) => Entry 
     const digest = hash('sha256', subject, 'base64url')
     const group = groups === 1 ? 0 : parseInt(hash('sha256', digest, 'hex').slice(0, 4), 16) % groups
     const tag = groups === 1 ? `{${prefix}}` : `{${prefix}:${group}}`
-    return { key: `${tag}:${rule}${isList ? ':l' : ''}:${digest.slice(0, 22)}`, group, isList, index: 0, call: 0 }
+    return { key: `${tag}:${rule}${isList ? ':l' : ''}:${digest.slice(0, 22)}`, group, isList, index: 0, call: 0, used: 0, heardAtMs: 0 }
   }
 
   return charge => {

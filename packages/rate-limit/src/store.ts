@@ -27,6 +27,14 @@ export interface Charge {
 /** A store that decides several requests at once, each as `take` would, in their order. */
 export interface BatchStore {
   takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<readonly StoreAnswer[]>
+  /** What it last said of a log, for the time when it says nothing; null when it is not remembered. */
+  lastKnown? (charge: Charge): LastKnown | null
+}
+
+export interface LastKnown {
+  readonly used: number
+  /** When it was said, by `performance.now()`. */
+  readonly atMs: number
 }
 
 export interface StoreAnswer {
