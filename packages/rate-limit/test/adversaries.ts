@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { StoreFailureMode } from '@marty/rate-limit'
 import type { RedisClusterOptions, RedisSingleOptions } from '@marty/redis'
 import { until } from '../../redis/dist-test/redis-server.js'
-import { worstOfRules, type Decision, type Worst } from './window-checker.js'
+import type { Decision } from './window-checker.js'
 
 /** How one process comes at the limiter. */
 export interface Attack {
@@ -28,15 +28,13 @@ export interface Attack {
 export interface Setup {
   readonly redis: RedisSingleOptions | RedisClusterOptions
   readonly deadlineMs: number
-  readonly onFailure: StoreFailureMode
-  readonly instances: number
 }
 
-export type Order = { readonly do: 'attack', readonly attacks: readonly Attack[] } | { readonly do: 'answer' | 'stop' }
+export type Order = { readonly do: 'attack', readonly attacks: readonly Attack[], readonly onFailure: StoreFailureMode } | { readonly do: 'answer' | 'stop' }
 
 export interface Report {
   /** Those that admitted. */
-  decisions: Array<Decision & { readonly degraded: boolean }>
+  decisions: Decision[]
   asked: number
   /** Requests decided without Redis. */
   degraded: number
@@ -44,13 +42,15 @@ export interface Report {
   unavailable: number
   /** Scripts sent to Redis. */
   sent: number
-  /** Since when no request was decided without Redis; 0 when the last one was. Microseconds. */
+  /** When the first request was asked that Redis did not decide, and when the last one was answered; null when it decided all. Microseconds. */
+  outage: readonly [from: number, to: number] | null
+  /** Since when Redis has decided every request; 0 when it did not decide the last one. Microseconds. */
   healthySince: number
   slowestMs: number
 }
 
 export interface Adversaries {
-  attack (attacks: readonly Attack[]): void
+  attack (attacks: readonly Attack[], onFailure: StoreFailureMode): void
   /** Returns when everything that had been asked was answered; rejects after a minute. */
   answered (): Promise<Report>
   /** Returns when every process has been served by Redis alone for so long. */
@@ -84,12 +84,13 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
       degraded: sum(reports.map(report => report.degraded)),
       unavailable: sum(reports.map(report => report.unavailable)),
       sent: sum(reports.map(report => report.sent)),
+      outage: reports.map(report => report.outage).reduce((a, b) => a === null ? b : b === null ? a : [Math.min(a[0], b[0]), Math.max(a[1], b[1])]),
       healthySince: reports.some(report => report.healthySince === 0) ? 0 : Math.max(...reports.map(report => report.healthySince)),
       slowestMs: Math.max(...reports.map(report => report.slowestMs))
     }
   }
   return {
-    attack (attacks) { for (const child of children) child.send({ do: 'attack', attacks } satisfies Order) },
+    attack (attacks, onFailure) { for (const child of children) child.send({ do: 'attack', attacks, onFailure } satisfies Order) },
     answered: async () => await tell({ do: 'answer' }),
     async healthyFor (ms) {
       await until(async () => {
@@ -99,13 +100,6 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
     },
     stop: async () => await tell({ do: 'stop' })
   }
-}
-
-/** The fullest window of any rule. */
-export function worstOf (decisions: Iterable<Decision>): Worst & { readonly rule: string } {
-  const [worst] = [...worstOfRules(decisions)].sort(([, a], [, b]) => b.ratio - a.ratio)
-  if (worst === undefined) throw new Error('nothing was admitted')
-  return { rule: worst[0], ...worst[1] }
 }
 
 async function answerOf (child: ChildProcess): Promise<unknown> {
