@@ -131,7 +131,12 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
 }
 
 function chargeOf (name: string, rule: Required<LimitRule>, subject: LimitSubject, cost: number = rule.cost): Charge {
-  return { rule: name, subject: subjectOf(rule.by, subject), limit: limitOf(rule, subject.principal), windowMs: rule.windowMs, cost }
+  return { rule: name, subject: subjectOf(rule.by, subject), limit: limitOf(rule, subject.principal), capacity: capacityOf(rule), windowMs: rule.windowMs, cost }
+}
+
+/** Callers of several roles may share a log, and a log has one form. */
+function capacityOf ({ limit }: LimitRule): number {
+  return typeof limit === 'number' ? limit : Math.max(...Object.values(limit))
 }
 
 function limitOf ({ limit }: LimitRule, principal: Principal): number {

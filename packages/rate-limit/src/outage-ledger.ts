@@ -53,7 +53,7 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
 
   /** Never below one request, or a limit smaller than the number of instances would refuse everybody. */
   function partOf ({ cost, limit }: Charge): number {
-    return Math.max(cost, Math.floor(limit / instances))
+    return Math.min(limit, Math.max(cost, Math.floor(limit / instances)))
   }
 
   function owe (charges: readonly Charge[]): void {

@@ -1,6 +1,8 @@
 import t, { type Test } from 'tap'
 import { once } from 'node:events'
-import { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
+import Fastify from 'fastify'
+import { ANONYMOUS, type Principal } from '@marty/core'
+import rateLimit, { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
 import type { ScriptClient } from '@marty/redis'
 import { startRedis } from './redis-server.js'
 
@@ -118,6 +120,16 @@ t.test('nonsense from the client is a failure, not a permission', async t => {
     const store = createRedisStore({ redis: { evalsha: answer, eval: answer, callBuffer: answer } })
     await t.rejects(async () => await store.take([charge('a')]), { name: 'TypeError' }, JSON.stringify(reply))
   }
+})
+
+t.test('callers of several roles share one log, whatever their own limits', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(rateLimit, { rules: { all: { limit: { default: 100, premium: 200 }, windowMs: 60_000, by: 'global' } }, store: { redis: client, deadlineMs: 5_000 } })
+  const premium: Principal = { ...ANONYMOUS, id: 'p', kind: 'user', roles: ['premium'] }
+  t.match(await app.limiter.check({ address: null, principal: premium }, ['all'], 100), { allowed: true, quotas: [{ limit: 200, remaining: 100 }] })
+  t.match(await app.limiter.check({ address: null }, ['all']), { allowed: false, quotas: [{ limit: 100, remaining: 0 }] })
+  t.match(await app.limiter.check({ address: null, principal: premium }, ['all'], 100), { allowed: true, quotas: [{ remaining: 0 }] })
 })
 
 t.test('a frozen Redis', async t => {
