@@ -65,6 +65,12 @@ local function open (k, rule)
   return length - low
 end
 
+local function push (key, text, cost)
+  local texts = {}
+  for i = 1, min(cost, 1000) do texts[i] = text end
+  for left = cost, 1, -1000 do call('RPUSH', key, unpack(texts, 1, min(left, 1000))) end
+end
+
 local requests = ARGV[2]
 local answer, n = { packed_now }, 1
 local ks, rs, cs = {}, {}, {}
@@ -89,8 +95,7 @@ while pos <= #requests do
       if list then
         local key = KEYS[k]
         if first[k] > 0 then call('LTRIM', key, first[k], -1) end
-        local text = string.format('%.0f', stamp)
-        for _ = 1, cost do call('RPUSH', key, text) end
+        push(key, string.format('%.0f', stamp), cost)
         call('PEXPIRE', key, floor(window / 1000) + 1000)
         first[k] = 0
       else
