@@ -41,6 +41,7 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     try {
       const answers = await within(deadlineMs, store.takeAll(requests))
       failures = 0
+      for (const answer of answers) if (answer instanceof Error) tell(answer)
       return answers
     } catch (error) {
       failures++

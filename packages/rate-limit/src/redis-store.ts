@@ -31,7 +31,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   const isCluster = redis.isCluster === true
   const entryOf = createLogs(prefix, isCluster ? GROUPS : 1)
 
-  async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<StoreAnswer[]> {
+  async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
     const entries = requests.map(charges => charges.map(entryOf))
     return isCluster ? await takeInGroups(entries) : (await take(entries)).map(({ allowed, states }) => ({ allowed, degraded: false, states }))
   }
@@ -53,9 +53,10 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   /**
    * In a cluster the logs of one request may live in several slots, which no script can decide together: every slot is asked
    * at once, and those that admitted what another refused are told to take it back. Meanwhile they hold too much,
-   * so others may be refused a moment early; never is anybody admitted above a limit.
+   * so others may be refused a moment early; never is anybody admitted above a limit. A slot that has no master at the
+   * moment decides nothing, for the requests that need it and for no other.
    */
-  async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<StoreAnswer[]> {
+  async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<Array<StoreAnswer | Error>> {
     const groups = new Map<number, Part[]>()
     const partsOf = requests.map(entries => {
       const parts = new Map<number, Entry[]>()
@@ -76,14 +77,18 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       const answers = await take(parts.map(part => part.entries))
       for (const [i, part] of parts.entries()) part.answer = answers[i]!
     }))
-    const refunds = partsOf.flatMap(parts => parts.every(part => part.answer?.allowed === true) ? [] : parts.filter(part => part.answer?.allowed === true))
+    const isAllowed = partsOf.map(parts => parts.every(part => part.answer?.allowed === true))
     // A refund whose outcome is unknown is not repeated: its units leave with the window.
-    await Promise.allSettled(refunds.map(refund))
-    const failed = outcomes.find(outcome => outcome.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    const refunds = Promise.allSettled(partsOf.flatMap((parts, i) => isAllowed[i] === true ? [] : parts.filter(part => part.answer?.allowed === true)).map(refund))
+    const errors = outcomes.flatMap(outcome => outcome.status === 'rejected' ? [toError(outcome.reason)] : [])
+    const [error] = errors
+    // When a slot has missed its deadline, that of the others is near.
+    if (error === undefined) await refunds
+    else if (errors.length === outcomes.length) throw error
     return requests.map((entries, i) => {
       const parts = partsOf[i]!
-      const allowed = parts.every(part => part.answer!.allowed)
+      if (parts.some(part => part.answer === null)) return error!
+      const allowed = isAllowed[i]!
       const stateOf = new Map(parts.flatMap(part => part.entries.map((entry, at) => [entry, refunded(part, at, allowed)] as const)))
       return { allowed, degraded: false, states: entries.map(entry => stateOf.get(entry)!) }
     })
@@ -94,13 +99,21 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   }
 
   return {
-    take: async charges => (await takeAll([charges]))[0]!,
+    async take (charges) {
+      const [answer] = await takeAll([charges])
+      if (answer instanceof Error) throw answer
+      return answer!
+    },
     takeAll,
     lastKnown (charge) {
       const { log: { used, heardAtMs } } = entryOf(charge)
       return heardAtMs === 0 ? null : { used, atMs: heardAtMs }
     }
   }
+}
+
+function toError (reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason))
 }
 
 /** What a log is like once its admission has been taken back: it did not refuse, so it says no time to wait. */

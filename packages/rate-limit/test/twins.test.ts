@@ -54,7 +54,7 @@ function chargesOf ({ rules }: History, { rules: named, subject, cost, role }: H
   })
 }
 
-function same (ours: StoreAnswer, model: StoreAnswer, where: string): void {
+function same (ours: StoreAnswer | Error, model: StoreAnswer, where: string): void {
   const [a, b] = [JSON.stringify(ours), JSON.stringify(model)]
   if (a !== b) throw new Error(`${where} says ${a}, the model ${b}`)
 }
