@@ -18,7 +18,8 @@ export interface LocalLogs {
   take (charges: readonly Charge[]): StoreAnswer
   /** Units inside the window. */
   units (charge: Charge): number
-  forget (charge: Charge): void
+  /** Forgets as many units as the charge costs, the oldest first. */
+  drop (charge: Charge): void
 }
 
 export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
@@ -73,12 +74,12 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   return {
     take,
     units: charge => find(charge, Math.floor(now() * 1000))?.length ?? 0,
-    forget: charge => { logs.delete(keyOf(charge)) }
+    drop: charge => { find(charge, Math.floor(now() * 1000))?.drop(charge.cost) }
   }
 }
 
 // Rule names hold no space, so the two cannot run into each other.
-function keyOf (charge: Charge): string {
+export function keyOf (charge: Charge): string {
   return `${charge.rule} ${charge.subject}`
 }
 
@@ -113,10 +114,13 @@ class Log {
 
   /** Drops what is at or before the time: a stamp counts for exactly one window, not a microsecond more. */
   expire (untilUs: number): void {
-    while (this.length > 0 && this.at(0) <= untilUs) {
-      this.head = (this.head + 1) % this.stamps.length
-      this.length--
-    }
+    while (this.length > 0 && this.at(0) <= untilUs) this.drop(1)
+  }
+
+  drop (units: number): void {
+    const dropped = Math.min(units, this.length)
+    this.head = (this.head + dropped) % this.stamps.length
+    this.length -= dropped
   }
 
   private grow (): void {

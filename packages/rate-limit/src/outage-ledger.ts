@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import { createLocalLogs, type LocalLogs } from './memory-store.js'
+import { createLocalLogs, keyOf, type LocalLogs } from './memory-store.js'
 import type { BatchStore, Charge, StoreAnswer } from './store.js'
 
 export interface OutageLedgerOptions {
@@ -15,21 +15,21 @@ export interface OutageLedger {
   /** Decides with this process's part: an even share of the limit, or of what the store last said was left of it. */
   take (charges: readonly Charge[]): StoreAnswer
   /**
-   * What was admitted here of these budgets and the store has not counted, as charges that it will not refuse; empty when there is
-   * nothing. Each unit is given out once: `owe` takes it back when the store could not be told.
+   * Has the store told what was admitted here of these budgets, as charges that it cannot refuse. What it could not be told is
+   * told another time, until it has left the window; nothing is told twice at once.
    */
-  due (charges: readonly Charge[]): readonly Charge[]
-  owe (charges: readonly Charge[]): void
+  settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void
 }
 
 /** Above every limit, and as much as the store can be told at once. */
 const UNLIMITED = 2 ** 24 - 1
-const NOTHING: readonly Charge[] = []
 
 export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerOptions): OutageLedger {
   let local: LocalLogs = createLocalLogs({ maxKeys })
   /** What only this process knows of. */
   let owed: LocalLogs = createLocalLogs({ maxKeys })
+  /** Of which the store is being told. */
+  const telling = new Set<string>()
   /** When the last stamp of both has left its window, by `performance.now()`; 0 when they are empty. */
   let untilMs = 0
 
@@ -37,8 +37,9 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     const parts = charges.map(charge => ({ ...charge, limit: partOf(charge) }))
     for (const [i, charge] of charges.entries()) reserve(charge, parts[i]!.limit)
     const answer = local.take(parts)
-    keep(charges)
-    if (answer.allowed) owe(charges)
+    if (answer.allowed) owed.take(charges.map(charge => ({ ...charge, limit: UNLIMITED })))
+    const now = performance.now()
+    for (const { windowMs } of charges) untilMs = Math.max(untilMs, now + windowMs)
     return { ...answer, degraded: true }
   }
 
@@ -56,30 +57,24 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     return Math.min(limit, Math.max(cost, Math.floor(limit / instances)))
   }
 
-  function owe (charges: readonly Charge[]): void {
-    owed.take(charges.map(charge => ({ ...charge, limit: UNLIMITED })))
-    keep(charges)
-  }
-
-  function keep (charges: readonly Charge[]): void {
-    const now = performance.now()
-    for (const { windowMs } of charges) untilMs = Math.max(untilMs, now + windowMs)
-  }
-
-  function due (charges: readonly Charge[]): readonly Charge[] {
-    if (untilMs === 0) return NOTHING
+  function settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void {
+    if (untilMs === 0) return
     if (untilMs <= performance.now()) {
       untilMs = 0
       local = createLocalLogs({ maxKeys })
       owed = createLocalLogs({ maxKeys })
-      return NOTHING
+      return
     }
-    return charges.flatMap(charge => {
-      const cost = Math.min(owed.units(charge), UNLIMITED)
-      owed.forget(charge)
+    const due = charges.flatMap(charge => {
+      const cost = telling.has(keyOf(charge)) ? 0 : owed.units(charge)
       return cost === 0 ? [] : [{ ...charge, cost, limit: UNLIMITED, capacity: charge.capacity ?? charge.limit }]
     })
+    if (due.length === 0) return
+    for (const charge of due) telling.add(keyOf(charge))
+    tell(due).then(() => { for (const charge of due) owed.drop(charge) }, () => {}).finally(() => {
+      for (const charge of due) telling.delete(keyOf(charge))
+    }).catch(() => {})
   }
 
-  return { take, due, owe }
+  return { take, settle }
 }

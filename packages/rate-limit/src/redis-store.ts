@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { redisScript, type ScriptClient } from '@marty/redis'
+import { createBreaker } from './breaker.js'
 import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
 import type { BatchStore, Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
@@ -30,6 +31,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   const { redis, prefix = 'marty:limit' } = options
   const isCluster = redis.isCluster === true
   const entryOf = createLogs(prefix, isCluster ? GROUPS : 1)
+  const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
 
   async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
     const entries = requests.map(charges => charges.map(entryOf))
@@ -54,7 +56,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
    * In a cluster the logs of one request may live in several slots, which no script can decide together: every slot is asked
    * at once, and those that admitted what another refused are told to take it back. Meanwhile they hold too much,
    * so others may be refused a moment early; never is anybody admitted above a limit. A slot that has no master at the
-   * moment decides nothing, for the requests that need it and for no other.
+   * moment is missed by the requests that need it and by no other; each has a breaker of its own.
    */
   async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<Array<StoreAnswer | Error>> {
     const groups = new Map<number, Part[]>()
@@ -73,21 +75,27 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
         return part
       })
     })
-    const outcomes = await Promise.allSettled([...groups.values()].map(async parts => {
-      const answers = await take(parts.map(part => part.entries))
-      for (const [i, part] of parts.entries()) part.answer = answers[i]!
+    const outcomes = await Promise.allSettled([...groups].map(async ([group, parts]) => {
+      const breaker = breakers[group]!
+      if (breaker.enter() === 'open') throw new Error(`slot ${group} of the limiter has not answered and is left alone for a moment`)
+      try {
+        const answers = await take(parts.map(part => part.entries))
+        breaker.succeeded()
+        for (const [i, part] of parts.entries()) part.answer = answers[i]!
+      } catch (error) {
+        breaker.failed()
+        throw error
+      }
     }))
     const isAllowed = partsOf.map(parts => parts.every(part => part.answer?.allowed === true))
     // A refund whose outcome is unknown is not repeated: its units leave with the window.
     const refunds = Promise.allSettled(partsOf.flatMap((parts, i) => isAllowed[i] === true ? [] : parts.filter(part => part.answer?.allowed === true)).map(refund))
-    const errors = outcomes.flatMap(outcome => outcome.status === 'rejected' ? [toError(outcome.reason)] : [])
-    const [error] = errors
+    const failed = outcomes.find(outcome => outcome.status === 'rejected')
     // When a slot has missed its deadline, that of the others is near.
-    if (error === undefined) await refunds
-    else if (errors.length === outcomes.length) throw error
+    if (failed === undefined) await refunds
     return requests.map((entries, i) => {
       const parts = partsOf[i]!
-      if (parts.some(part => part.answer === null)) return error!
+      if (parts.some(part => part.answer === null)) return toError(failed!.reason)
       const allowed = isAllowed[i]!
       const stateOf = new Map(parts.flatMap(part => part.entries.map((entry, at) => [entry, refunded(part, at, allowed)] as const)))
       return { allowed, degraded: false, states: entries.map(entry => stateOf.get(entry)!) }

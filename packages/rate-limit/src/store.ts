@@ -26,7 +26,7 @@ export interface Charge {
 
 /** A store that decides several requests at once, each as `take` would, in their order. */
 export interface BatchStore {
-  /** Rejects when no request could be decided; an error in place of an answer when some could. */
+  /** An error in place of an answer where only some requests could be decided. */
   takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<ReadonlyArray<StoreAnswer | Error>>
   /** What it last said of a log, for the time when it says nothing; null when it is not remembered. */
   lastKnown? (charge: Charge): LastKnown | null

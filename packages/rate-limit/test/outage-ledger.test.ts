@@ -78,6 +78,28 @@ t.test('what Redis could not be told is told later', async t => {
   t.equal(await admitted(store, 5), 0)
 })
 
+t.test('however long it lasts and however many ask at once afterwards: each unit is told once', async t => {
+  let isDown = true
+  const told: number[] = []
+  const allowed = { allowed: true, degraded: false, states: [] }
+  const store = createGuardedStore({
+    store: {
+      // As a Cluster says it that lacks one of its masters.
+      takeAll: async requests => requests.map(([{ limit, cost } = charge()]) => {
+        if (isDown) return new Error('gone')
+        if (limit > 8) told.push(cost)
+        return allowed
+      })
+    }
+  })
+  t.equal(await admitted(store, 30), 8)
+  isDown = false
+  await Promise.all(Array.from({ length: 5 }, async () => await store.take([charge()])))
+  t.same(told, [8])
+  await store.take([charge()])
+  t.same(told, [8])
+})
+
 t.test('after a window everything is forgotten', async t => {
   const store = start()
   store.isDown = true
