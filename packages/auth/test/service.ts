@@ -45,3 +45,13 @@ export function forge (header: unknown, payload: unknown, secret = SECRET, hash 
 export function encode (value: unknown): string {
   return Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 }
+
+/** The one answer of `/who` to every wrong credential, but for its request id. */
+export const REFUSAL: Readonly<Record<string, unknown>> = Object.freeze({
+  type: 'urn:marty:error:MARTY_CORE_CREDENTIAL_INVALID',
+  title: 'Unauthorized',
+  status: 401,
+  detail: 'The credential is not valid',
+  instance: '/who',
+  code: 'MARTY_CORE_CREDENTIAL_INVALID'
+})

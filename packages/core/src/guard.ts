@@ -137,6 +137,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
     },
 
     async emit (event) {
+      if (sinks.length === 0) return
       await Promise.allSettled(sinks.map(async sink => { await sink(event) }))
     }
   }

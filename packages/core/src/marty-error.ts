@@ -21,7 +21,10 @@ export interface ErrorDefinition<Code extends string = string> {
   readonly type?: string
 }
 
-/** The base of every error this framework throws: a stable code for both transports. */
+/** Not with frozen intrinsics. */
+const isLimitWritable = Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit')?.writable === true
+
+/** The base of every error this framework throws: a stable code for both transports. Those below 500 have no stack. */
 export class MartyError extends Error {
   readonly code: string
   readonly statusCode: number
@@ -31,7 +34,12 @@ export class MartyError extends Error {
   readonly data: Readonly<Record<string, unknown>>
 
   constructor (definition: ErrorDefinition, details: ErrorDetails = {}) {
+    // A refusal is an answer, not a fault: nobody reads where it was made, and finding that out costs as much as all else.
+    const depth = Error.stackTraceLimit
+    const isRefusal = definition.statusCode < 500 && isLimitWritable
+    if (isRefusal) Error.stackTraceLimit = 0
     super(details.message ?? definition.message, details.cause === undefined ? undefined : { cause: details.cause })
+    if (isRefusal) Error.stackTraceLimit = depth
     this.name = 'MartyError'
     this.code = definition.code
     this.statusCode = definition.statusCode

@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -257,4 +259,16 @@ t.test('a public operation without limits compiles to nothing', async t => {
   route(app, '/public', { public: true })
   await app.ready()
   t.equal(app.guard.operations().find(operation => operation.name === 'GET /public')?.checks, 0)
+})
+
+t.test('a fault tells where it was made, a refusal does not, and nobody else\'s stack is shortened', async t => {
+  const Refusal = defineError({ code: 'MARTY_TEST_REFUSAL', statusCode: 429, message: 'not now' })
+  const Fault = defineError({ code: 'MARTY_TEST_FAULT', statusCode: 500, message: 'broken' })
+  t.match(new Refusal().stack, /^\w+: not now$/)
+  t.match(new Fault().stack, /guard\.test/)
+  t.match(new Error('plain').stack, /guard\.test/)
+  // Node can make this unchangeable; then everything has a stack.
+  const code = 'Object.freeze(Error); const { defineError } = await import(process.argv[1]); process.stdout.write(new (defineError({ code: "A", statusCode: 403, message: "no" }))().stack)'
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code, import.meta.resolve('@marty/core')])
+  t.match(stdout, /^\w+: no\n +at /)
 })

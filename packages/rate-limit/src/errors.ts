@@ -18,6 +18,13 @@ export const RateLimitExceeded: MartyErrorConstructor<'MARTY_RATE_LIMIT_EXCEEDED
   type: 'https://iana.org/assignments/http-problem-types#quota-exceeded'
 })
 
+/** The caller was refused more often within one window than `ban` of `config.rateLimit` bears with. */
+export const ClientBanned: MartyErrorConstructor<'MARTY_RATE_LIMIT_BANNED'> = defineError({
+  code: 'MARTY_RATE_LIMIT_BANNED',
+  statusCode: 403,
+  message: 'Too many requests after the limit was used up'
+})
+
 /** The store did not answer and the limits are configured to fail closed. */
 export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNAVAILABLE'> = defineError({
   code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE',

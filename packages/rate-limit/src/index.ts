@@ -2,8 +2,10 @@ import './augment.js'
 import { RuleInvalid, useGuard, type Call, type CheckRun, type Operation } from '@marty/core'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
+import { registerFastifyRateLimit } from './fastify-rate-limit.js'
 import { createGuardedStore } from './guarded-store.js'
 import { createLimiter, type LimitDecision, type Policy } from './limiter.js'
 import { createMemoryStore } from './memory-store.js'
@@ -14,7 +16,8 @@ import type { LimitStore } from './store.js'
 
 async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   const resolved = resolveOptions(options)
-  const limiter = createLimiter(resolved, createStore(resolved, fastify.log), new DenyCache(resolved.maxKeys))
+  const store = createStore(resolved, fastify.log)
+  const limiter = createLimiter(resolved, store, new DenyCache(resolved.maxKeys))
   fastify.decorate('limiter', limiter)
 
   const failureRules = (operation: Operation): readonly string[] =>
@@ -54,6 +57,10 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
       return call => (isGuess(call) ? guess : anonymous)?.(call)
     }
   })
+
+  if (resolved.fastifyRateLimit !== false) {
+    await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, { store, denied: new DenyCache(resolved.maxKeys), now: resolved.now ?? (() => performance.now()) })
+  }
 
   function isGuess (call: Call): boolean {
     return call.token !== null || (call.request !== null && guard.hasCredential(call.request))
@@ -115,6 +122,10 @@ export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } f
 export type { LimitDecision, Limiter, Policy, Quota } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
+export { ClientBanned } from './errors.js'
+export type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
+export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit-store.js'
+export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './sliding-window-store.js'
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 export type { LimitBy, LimitSubject } from './subject.js'

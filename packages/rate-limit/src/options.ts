@@ -1,5 +1,6 @@
 import { closest, type Operation } from '@marty/core'
 import { OptionInvalid } from './errors.js'
+import type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
 import type { StoreFailureMode } from './guarded-store.js'
 import type { ScriptClient } from '@marty/redis'
 import type { LimitBy } from './subject.js'
@@ -20,6 +21,11 @@ export interface RateLimitOptions {
   readonly maxKeys?: number
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
+  /**
+   * Registers `@fastify/rate-limit` with these options of its own, on the store above: `config.rateLimit`, `createRateLimit()`
+   * and `rateLimit()` work as they do there. `true` is short for `{}`, its defaults: 1000 a minute on every route. @default false
+   */
+  readonly fastifyRateLimit?: boolean | FastifyRateLimitSettings
 }
 
 /** At most `limit` units in every window of `windowMs` milliseconds. */
@@ -57,17 +63,18 @@ export interface ResolvedOptions {
   readonly store: 'memory' | RedisStoreSettings
   readonly maxKeys: number
   readonly now: (() => number) | undefined
+  readonly fastifyRateLimit: boolean | FastifyRateLimitSettings
 }
 
-const MAX_LIMIT = 1_000_000
-const MAX_WINDOW_MS = 366 * 24 * 3600 * 1000
+export const MAX_LIMIT = 1_000_000
+export const MAX_WINDOW_MS: number = 366 * 24 * 3600 * 1000
 const BY: readonly LimitBy[] = ['address', 'principal', 'operation', 'principal+operation', 'address+operation', 'global']
 const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
 /** Refuses every option that could not be enforced as written, naming the field. */
 export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
-  knownKeys('options', options, ['rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now'])
-  const { apply = {}, onAuthenticationFailure = [], store = 'memory', maxKeys = 100_000, now } = options
+  knownKeys('options', options, ['rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now', 'fastifyRateLimit'])
+  const { apply = {}, onAuthenticationFailure = [], store = 'memory', maxKeys = 100_000, now, fastifyRateLimit = false } = options
   const rules = new Map(Object.entries(object('rules', options.rules)).map(([name, rule]) => [name, resolveRule(name, rule)]))
 
   knownKeys('apply', apply, ['http', 'rpc'])
@@ -82,7 +89,7 @@ export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
   positive('maxKeys', maxKeys, 10_000_000)
   if (now !== undefined && typeof now !== 'function') throw invalid('now', 'must be a function that returns milliseconds')
   verifyStore(store)
-  return Object.freeze({ rules, apply: { http, rpc }, onAuthenticationFailure, store, maxKeys, now })
+  return Object.freeze({ rules, apply: { http, rpc }, onAuthenticationFailure, store, maxKeys, now, fastifyRateLimit })
 }
 
 /** Throws when a list is not one of known names without repetition; `fail` makes the error. */
@@ -133,7 +140,7 @@ function verifyLimit (field: string, limit: number, cost: number): void {
   if (cost > limit) throw invalid(field, `is ${limit}, less than the cost of one call (${cost}), so nobody could ever call`)
 }
 
-function verifyStore (store: unknown): void {
+export function verifyStore (store: unknown): void {
   if (store === 'memory') return
   if (typeof store !== 'object' || store === null) throw invalid('store', 'must be "memory" or { redis: client }')
   knownKeys('store', store, ['redis', 'prefix', 'deadlineMs', 'onFailure', 'instances'])
@@ -145,18 +152,18 @@ function verifyStore (store: unknown): void {
   positive('store.instances', instances, 100_000)
 }
 
-function oneOf (field: string, value: unknown, allowed: readonly string[]): void {
+export function oneOf (field: string, value: unknown, allowed: readonly string[]): void {
   if (typeof value === 'string' && allowed.includes(value)) return
   const near = closest(String(value), allowed)
   throw invalid(field, `is "${String(value)}"; it must be one of ${allowed.join(', ')}${near === null ? '' : `; did you mean "${near}"?`}`)
 }
 
-function object<T extends object> (field: string, value: T): T {
+export function object<T extends object> (field: string, value: T): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(field, 'must be an object')
   return value
 }
 
-function knownKeys (field: string, value: object, known: readonly string[]): void {
+export function knownKeys (field: string, value: object, known: readonly string[]): void {
   for (const key of Object.keys(value)) {
     if (known.includes(key)) continue
     const near = closest(key, known)

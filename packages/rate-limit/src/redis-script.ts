@@ -10,22 +10,25 @@
  * retryUs (6). A later request of a batch sees what an earlier one took.
  *
  * A log holds every admitted unit, which makes it exact as no counter or bucket is. Small ones are packed: seven bytes a
- * stamp in one string, read and written whole, a quarter of a sorted set's memory. Beyond {@link PACKED_LIMIT} stamps
+ * stamp in one string, read whole and appended to, a third of a sorted set's memory. Beyond {@link PACKED_LIMIT} stamps
  * copying them would cost more than it saves, and a list is used, of which only the ends and a few stamps are touched.
+ * Writing a string anew costs several times what appending does, so stamps that have left the window stay at its front
+ * until they are a quarter of the limit.
  *
  * - Time is Redis's own, so the clocks of the callers do not matter.
  * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
  * - A stamp is never older than the one before it, even when the server's clock steps back: the search relies on the order.
  * - A refused request writes nothing. When memory is out, Redis refuses the first write of a script, so none is made.
- * - The time to live exceeds the window by a second, because expiry is counted in milliseconds and must not come early.
+ * - A log lives for a window and a quarter after the first stamp of each quarter of a window, which is at least a window after
+ *   any other; and for a second more, because expiry is counted in milliseconds and must not come early.
  */
 export const TAKE_SCRIPT: string = `
 local call, spack, sunpack, sub, rep = redis.call, struct.pack, struct.unpack, string.sub, string.rep
-local floor, max, min = math.floor, math.max, math.min
+local floor, byte = math.floor, string.byte
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
-local limits, windows, lists = {}, {}, {}
+local limits, windows, lists, spares, ttls = {}, {}, {}, {}, {}
 local rules = ARGV[1]
 local pos, count = 1, 0
 while pos <= #rules do
@@ -33,52 +36,68 @@ while pos <= #rules do
   local list
   limits[count], windows[count], list, pos = sunpack('>I4I6B', rules, pos)
   lists[count] = list == 1
+  spares[count] = limits[count] > 32 and limits[count] / 4 or 8
+  ttls[count] = floor(windows[count] * 1.25 / 1000) + 1000
 end
 
 local values = call('MGET', unpack(KEYS))
-local first, live, stamps, oldest, changed = {}, {}, {}, {}, {}
+local lengths, first, live, stamps, newest, oldest, added = {}, {}, {}, {}, {}, {}, {}
 local packed_now = spack('>I7', now)
 
-local function list_at (key, index) return tonumber(call('LINDEX', key, index)) end
+local function stamp_at (k, list, index)
+  if list then return tonumber(call('LINDEX', KEYS[k], index)) end
+  return (sunpack('>I7', values[k], index * 7 + 1))
+end
 
 local function open (k, rule)
   local list, window = lists[rule], windows[rule]
-  local key, value = KEYS[k], values[k] or ''
-  local length = list and call('LLEN', key) or #value / 7
-  local stamp, low, head = now, 0, nil
+  if not values[k] then values[k] = '' end
+  local length = list and call('LLEN', KEYS[k]) or #values[k] / 7
+  local low, head, last = 0, nil, nil
   if length > 0 then
-    head = list and list_at(key, 0) or (sunpack('>I7', value))
-    if head + window <= now then
-      local high = length
-      low = 1
-      while low < high do
-        local middle = floor((low + high) / 2)
-        local there = list and list_at(key, middle) or (sunpack('>I7', value, middle * 7 + 1))
-        if there + window <= now then low = middle + 1 else high = middle end
+    last = stamp_at(k, list, length - 1)
+    if last + window <= now then
+      low = length
+    else
+      head = length == 1 and last or stamp_at(k, list, 0)
+      if head + window <= now then
+        local high = 2
+        low = 1
+        while high < length - 1 and stamp_at(k, list, high) + window <= now do low, high = high + 1, high * 2 end
+        if high >= length then high = length - 1 end
+        while low < high do
+          local middle = floor((low + high) / 2)
+          if stamp_at(k, list, middle) + window <= now then low = middle + 1 else high = middle end
+        end
+        head = stamp_at(k, list, low)
       end
-      head = low < length and (list and list_at(key, low) or (sunpack('>I7', value, low * 7 + 1))) or nil
     end
-    local newest = length == 1 and (head or 0) or list and list_at(key, -1) or (sunpack('>I7', value, length * 7 - 6))
-    if newest > now then stamp = newest end
   end
-  values[k], first[k], live[k], stamps[k], oldest[k] = value, low, length - low, stamp, head
+  lengths[k], first[k], live[k], newest[k], oldest[k] = length, low, length - low, last, head
+  stamps[k] = last and last > now and last or now
   return length - low
 end
 
 local function push (key, text, cost)
+  if cost == 1 then return call('RPUSH', key, text) end
   local texts = {}
-  for i = 1, min(cost, 1000) do texts[i] = text end
-  for left = cost, 1, -1000 do call('RPUSH', key, unpack(texts, 1, min(left, 1000))) end
+  for i = 1, math.min(cost, 1000) do texts[i] = text end
+  for left = cost, 1, -1000 do call('RPUSH', key, unpack(texts, 1, math.min(left, 1000))) end
+end
+
+local function keep (k, rule)
+  local before, stamp, quarter = newest[k], stamps[k], windows[rule] / 4
+  if not before or before - before % quarter ~= stamp - stamp % quarter then call('PEXPIRE', KEYS[k], ttls[rule]) end
 end
 
 local requests = ARGV[2]
 local answer, n = { packed_now }, 1
-local ks, rs, cs = {}, {}, {}
+local ks, rs, cs, rule_of = {}, {}, {}, {}
 pos = 1
 while pos <= #requests do
   local charges
   local allowed = true
-  charges, pos = sunpack('B', requests, pos)
+  charges, pos = byte(requests, pos), pos + 1
   for c = 1, charges do
     local k, rule, cost
     k, rule, cost, pos = sunpack('>HHI3', requests, pos)
@@ -91,43 +110,49 @@ while pos <= #requests do
     local k, rule, cost = ks[c], rs[c], cs[c]
     local window, list = windows[rule], lists[rule]
     if allowed then
-      local stamp = stamps[k]
       if list then
-        local key = KEYS[k]
+        local key, text = KEYS[k], string.format('%.0f', stamps[k])
         if first[k] > 0 then call('LTRIM', key, first[k], -1) end
-        push(key, string.format('%.0f', stamp), cost)
-        call('PEXPIRE', key, floor(window / 1000) + 1000)
-        first[k] = 0
+        push(key, text, cost)
+        keep(k, rule)
+        lengths[k], first[k], newest[k] = live[k] + cost, 0, stamps[k]
       else
-        local packed = stamp == now and packed_now or spack('>I7', stamp)
+        local packed = stamps[k] == now and packed_now or spack('>I7', stamps[k])
         if cost > 1 then packed = rep(packed, cost) end
-        if first[k] > 0 then
-          values[k] = sub(values[k], first[k] * 7 + 1) .. packed
-          first[k] = 0
-        else
-          values[k] = values[k] .. packed
-        end
-        changed[k] = floor(window / 1000) + 1000
+        added[k] = added[k] and added[k] .. packed or packed
+        rule_of[k] = rule
       end
-      if live[k] == 0 then oldest[k] = stamp end
+      if live[k] == 0 then oldest[k] = stamps[k] end
       live[k] = live[k] + cost
     end
     local held, reset, retry = live[k], 0, 0
     if held > 0 then
-      reset = min(oldest[k] + window - now, window)
+      reset = oldest[k] + window - now
+      if reset > window then reset = window end
       local over = held + cost - limits[rule]
       if over == 1 then retry = reset
       elseif over > 1 then
-        local freed = list and list_at(KEYS[k], first[k] + over - 1) or (sunpack('>I7', values[k], (first[k] + over - 1) * 7 + 1))
-        retry = min(freed + window - now, window)
+        local index = first[k] + over - 1
+        local freed = index < lengths[k] and stamp_at(k, list, index) or stamps[k]
+        retry = freed + window - now
+        if retry > window then retry = window end
       end
     end
+    local remaining = limits[rule] - held
     n = n + 1
-    answer[n] = spack('>I3I6I6', max(0, limits[rule] - held), reset, retry)
+    answer[n] = spack('>I3I6I6', remaining > 0 and remaining or 0, reset, retry)
   end
 end
 
-for k, ttl in pairs(changed) do call('SET', KEYS[k], values[k], 'PX', ttl) end
+for k, packed in pairs(added) do
+  local rule, gone = rule_of[k], first[k]
+  if gone == lengths[k] or gone >= spares[rule] then
+    call('SET', KEYS[k], sub(values[k], gone * 7 + 1) .. packed, 'PX', ttls[rule])
+  else
+    call('APPEND', KEYS[k], packed)
+    keep(k, rule)
+  end
+end
 return table.concat(answer)
 `
 

@@ -37,6 +37,6 @@ function whom ({ principal, address }: LimitSubject): string {
 
 const MAX_SUBJECT_LENGTH = 160
 
-function bounded (subject: string): string {
+export function bounded (subject: string): string {
   return subject.length <= MAX_SUBJECT_LENGTH ? subject : `sha256:${hash('sha256', subject, 'base64url')}`
 }

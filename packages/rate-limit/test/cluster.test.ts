@@ -2,6 +2,7 @@ import t from 'tap'
 import { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { slidingWindowStore } from '@marty/rate-limit'
 import { worstWindow, type Admission } from './window-checker.js'
 
 const NODES = 3
@@ -62,6 +63,18 @@ t.test('a request that one slot refuses is counted in none, small logs and large
       t.same(refused.states.map(({ remaining }) => remaining), [...others.map(() => limit - 2), 0])
     }
     for (const other of others) t.match(await store.take([{ ...other, cost: 1 }]), { allowed: true, states: [{ remaining: limit - 3 }] })
+  }
+})
+
+t.test('as a store of @fastify/rate-limit: one budget for every process, and looking takes nothing', async t => {
+  const processes = [1, 2].map(() => new (slidingWindowStore({ redis: redis.client, prefix: 'frl', deadlineMs: 10_000 }))({ max: 3, timeWindow: 60_000 }))
+  const ask = async (how: 'incr' | 'read', process: number, key: string): Promise<number | undefined> => await new Promise((resolve, reject) => {
+    processes[process]![how](key, (error, result) => { if (error === null) resolve(result?.current); else reject(error) }, 60_000, 3)
+  })
+  for (const key of ['a', 'b', 'c', 'd']) {
+    const used: unknown[] = []
+    for (const process of [0, 1, 0, 1]) used.push(await ask('read', process, key), await ask('incr', process, key))
+    t.same(used, [0, 1, 1, 2, 2, 3, 3, 4])
   }
 })
 

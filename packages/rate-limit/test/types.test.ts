@@ -1,6 +1,8 @@
 import t from 'tap'
 import { Redis, type Cluster } from 'ioredis'
-import type { LimitRule, RateLimitOptions } from '@marty/rate-limit'
+import type { RouteShorthandOptions } from 'fastify'
+import type { RateLimitPluginOptions } from '@fastify/rate-limit'
+import { SlidingWindowStore, slidingWindowStore, type LimitRule, type RateLimitOptions, type SlidingWindowStoreOptions } from '@marty/rate-limit'
 import type { ScriptClient } from '@marty/redis'
 import type { SecurityRule } from '@marty/core'
 
@@ -15,4 +17,20 @@ t.test('types', async t => {
   // @ts-expect-error rules are required
   const noRules: RateLimitOptions = {}
   t.ok([single, cluster, off, on, noDefault, noRules])
+})
+
+t.test('types of those who come from @fastify/rate-limit', async t => {
+  const redis = new Redis({ lazyConnect: true })
+  const theirs: RateLimitPluginOptions = { max: 100, timeWindow: '1 minute', store: slidingWindowStore({ redis, onFailure: 'closed' }) }
+  const inMemory: RateLimitPluginOptions = { store: SlidingWindowStore }
+  const ours: RateLimitOptions = { rules: {}, store: { redis }, fastifyRateLimit: { max: async () => 5, ban: 2, allowList: ['127.0.0.1'], keyGenerator: request => request.ip } }
+  const defaults: RateLimitOptions = { rules: {}, fastifyRateLimit: true }
+  const route: RouteShorthandOptions = { config: { security: { public: true }, rateLimit: { max: 5, groupId: 'otp' } } }
+  // @ts-expect-error the connection belongs to the store of the limiter
+  const elsewhere: RateLimitOptions = { rules: {}, fastifyRateLimit: { redis } }
+  // @ts-expect-error a refused request leaves no trace
+  const prolonged: RateLimitOptions = { rules: {}, fastifyRateLimit: { continueExceeding: true } }
+  // @ts-expect-error a name of the other plugin
+  const renamed: SlidingWindowStoreOptions = { redis, nameSpace: 'x' }
+  t.ok([theirs, inMemory, ours, defaults, route, elsewhere, prolonged, renamed])
 })

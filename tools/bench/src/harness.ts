@@ -16,6 +16,8 @@ export interface Plan {
   readonly sliceMs: number
   /** How long a bench that withstands a flood lets it last. */
   readonly floodSeconds: number
+  /** The limit, where limits are measured. */
+  readonly limit: number
 }
 
 /** Nanoseconds per iteration of every case, one sample a round; samples of one round were taken side by side. */

@@ -3,12 +3,14 @@ import { once } from 'node:events'
 import { createConnection } from 'node:net'
 import { crc32 } from 'node:zlib'
 
-/** Where the `Authorization` header of each request comes from. */
+/** Where the header of each request comes from that says who is calling. */
 export type Credential =
   | { readonly kind: 'none' }
   | { readonly kind: 'same', readonly token: string }
   /** A JWT of its own for every request: the claims with a `jti` of its own. */
   | { readonly kind: 'jwt', readonly secret: string, readonly header: object, readonly claims: object }
+  /** Not a credential, but who is calling: users in turn, named by the header `x-user`. */
+  | { readonly kind: 'users', readonly count: number }
   /** An API key that is well formed down to its checksum, with a secret nobody was given. */
   | { readonly kind: 'wrong key', readonly start: string }
 
@@ -22,12 +24,14 @@ export interface LoadJob {
   readonly perSecond?: number
   /** Keep-alive connections, one request at a time on each; with `perSecond` the most there may be. */
   readonly connections: number
+  /** Note how long each request takes; with `perSecond` they always are. @default false */
+  readonly timed?: boolean
 }
 
 export interface LoadResult {
   /** How many answers had each status; requests that found no free connection count as `0`. */
   readonly statuses: Readonly<Record<number, number>>
-  /** From the request to its whole answer, in milliseconds; only with `perSecond`. */
+  /** From the request to its whole answer, in milliseconds; only with `timed` or `perSecond`. */
   readonly latenciesMs: readonly number[]
 }
 
@@ -41,7 +45,7 @@ export async function prepareLoad ({ port, credential, from, requests, connectio
 }
 
 /** Runs one job over real sockets. Meant for a process of its own, so that the server has a core for itself. */
-export async function runLoad ({ port, credential, from, requests, perSecond, connections }: LoadJob): Promise<LoadResult> {
+export async function runLoad ({ port, credential, from, requests, perSecond, connections, timed = false }: LoadJob): Promise<LoadResult> {
   const make = headerOf(credential)
   const header = (): string => ready.pop() ?? make()
   const statuses: Record<number, number> = {}
@@ -52,7 +56,11 @@ export async function runLoad ({ port, credential, from, requests, perSecond, co
   if (perSecond === undefined) {
     let left = requests
     await Promise.all(idle.map(async send => {
-      while (left-- > 0) count(await send(header()))
+      while (left-- > 0) {
+        const begun = timed ? performance.now() : 0
+        count(await send(header()))
+        if (timed) latenciesMs.push(performance.now() - begun)
+      }
     }))
     return { statuses, latenciesMs }
   }
@@ -96,6 +104,10 @@ function headerOf (credential: Credential): () => string {
         const input = `${first}.${encode({ ...credential.claims, jti: randomBytes(16).toString('base64url') })}`
         return bearer(`${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`)
       }
+    }
+    case 'users': {
+      let user = 0
+      return () => `x-user: user-${user++ % credential.count}\r\n`
     }
     case 'wrong key': return () => {
       const body = credential.start + randomBytes(43).toString('hex').slice(0, 43)

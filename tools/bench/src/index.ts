@@ -1,5 +1,6 @@
 export { authBench } from './auth.bench.js'
 export { guardBench } from './guard.bench.js'
+export { rateLimitBench } from './rate-limit.bench.js'
 export { machine, measure, ratio, type Case, type Measured, type Plan, type Result, type Samples } from './harness.js'
 export { prepareLoad, runLoad, type Credential, type LoadJob, type LoadResult } from './http-load.js'
 export { median, percentile, shuffled } from './statistics.js'

@@ -3,26 +3,30 @@ import { parseArgs } from 'node:util'
 import { closest } from '@marty/core'
 import { authBench } from './auth.bench.js'
 import { guardBench } from './guard.bench.js'
+import { rateLimitBench } from './rate-limit.bench.js'
 import { machine, type Measured, type Plan, type Result } from './harness.js'
 
 type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<Measured>
 
 const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: string }>> = {
   auth: { run: authBench, about: 'what authentication and audit cost, and withstand' },
-  guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' }
+  guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' },
+  'rate-limit': { run: rateLimitBench, about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit' }
 }
 /** The full flood outlasts the minute for which a verified API key is remembered. */
-const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70 }
-const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10 }
+const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70, limit: 100 }
+const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10, limit: 100 }
 
 const HELP = `Measures the shipped code side by side with its peers.
 
-  npm run bench -- NAME [--quick] [--json FILE]
+  npm run bench -- NAME [--quick] [--limit N] [--json FILE] [--record]
 
 ${Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(12)} ${about}`).join('\n')}
 
   --quick      done within 45 s
+  --limit N    the limit that rate-limit measures with (default 100)
   --json FILE  writes machine, versions, metrics and samples
+  --record     keeps the result, for docs/performance.md
   --help       this text
 
 Ratios compare what ran side by side; absolute figures hold for this machine only.
@@ -31,16 +35,23 @@ Exit codes: 0 measured, 1 failed, 2 wrong arguments.`
 const out = (text: string): void => { process.stdout.write(text + '\n') }
 
 try {
-  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' } } })
+  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, record: { type: 'boolean' }, limit: { type: 'string' }, help: { type: 'boolean' } } })
   if (values.help === true) out(HELP)
-  else await run(name, values.quick === true ? QUICK : FULL, values.json)
+  else await run(name, { ...values.quick === true ? QUICK : FULL, ...limitOf(values.limit) }, values.json, values.record === true)
 } catch (error) {
   const usage = error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
   process.stderr.write((usage ? `${(error as Error).message}\n\n${HELP}` : String((error as Error).stack)) + '\n')
   process.exitCode = usage ? 2 : 1
 }
 
-async function run (name: string | undefined, plan: Plan, file: string | undefined): Promise<void> {
+function limitOf (text: string | undefined): Partial<Plan> {
+  if (text === undefined) return {}
+  const limit = Number(text)
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1_000_000) throw new RangeError(`--limit must be an integer from 1 to 1000000, not "${text}"`)
+  return { limit }
+}
+
+async function run (name: string | undefined, plan: Plan, file: string | undefined, isKept: boolean): Promise<void> {
   const bench = BENCHES[name ?? '']
   if (name === undefined || bench === undefined) {
     const near = name === undefined ? null : closest(name, Object.keys(BENCHES))
@@ -54,6 +65,10 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
   out(`${name} on ${result.machine.cpu}, ${result.machine.cores} cores, Node ${process.versions.node}`)
   for (const [key, value] of Object.entries(metrics)) out(`  ${key.padEnd(26)} ${value.toPrecision(3).padEnd(10)} ${goals[key] === undefined ? '' : `goal ${goals[key]}`}`.trimEnd())
   for (const note of notes) out(`  ${note}`)
+  if (isKept) {
+    const { samples: _, ...kept } = result
+    writeFileSync(new URL(`../results/${name}.json`, import.meta.url), JSON.stringify({ ...kept, about: bench.about, goals, notes }, null, 2) + '\n')
+  }
   if (file !== undefined) writeFileSync(file, JSON.stringify(result, null, 2) + '\n')
 }
 
