@@ -23,6 +23,8 @@ export interface Attack {
   readonly burst: number
   /** How many do so at once in each process. */
   readonly clients: number
+  /** Wait after an admission. Milliseconds. @default 0 */
+  readonly pauseMs?: number
 }
 
 export interface Setup {

@@ -15,7 +15,9 @@ function attacksOn (windowMs: number): Attack[] {
   return [
     { rules: [{ rule: 'eight', limit: 8, windowMs }], subjects: 1, costs: [1], burst: 4, clients: 2 },
     { rules: [{ rule: 'hundred', limit: 100, windowMs: windowMs / 2 }, { rule: 'list', limit: 200, windowMs }], subjects: 2, costs: [1, 3], burst: 8, clients: 2 },
-    { rules: [{ rule: 'cold', limit: 8, windowMs }], subjects: 100, costs: [1], burst: 4, clients: 2 }
+    { rules: [{ rule: 'cold', limit: 8, windowMs }], subjects: 100, costs: [1], burst: 4, clients: 2 },
+    // Never refused, so that no outage goes by unnoticed.
+    { rules: [{ rule: 'many', limit: 8, windowMs }], subjects: 1e6, costs: [1], burst: 1, clients: 1, pauseMs: 5 }
   ]
 }
 
