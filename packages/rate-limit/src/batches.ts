@@ -30,7 +30,13 @@ export function createBatches (takeAll: BatchStore['takeAll']): (charges: readon
     waiting = []
     underWay++
     takeAll(batch.map(({ charges }) => charges)).then(
-      answers => { for (let i = 0; i < batch.length; i++) batch[i]!.resolve(answers[i]!) },
+      answers => {
+        for (let i = 0; i < batch.length; i++) {
+          const answer = answers[i]!
+          if (answer instanceof Error) batch[i]!.reject(answer)
+          else batch[i]!.resolve(answer)
+        }
+      },
       (error: unknown) => { for (const { reject } of batch) reject(error) }
     ).finally(() => {
       underWay--

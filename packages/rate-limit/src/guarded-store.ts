@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks'
 import { createBatches } from './batches.js'
+import { createBreaker, OPEN_FOR_MS } from './breaker.js'
 import { StoreUnavailable } from './errors.js'
-import { createMemoryStore } from './memory-store.js'
+import { createOutageLedger } from './outage-ledger.js'
 import type { BatchStore, Charge, LimitStore, StoreAnswer } from './store.js'
 
 /**
@@ -24,39 +25,34 @@ export interface GuardedStoreOptions {
   readonly onDegraded?: (error: Error) => void
 }
 
-const FAILURES_TO_OPEN = 3
-const OPEN_FOR_MS = 1000
 const TELL_EVERY_MS = 10_000
 
 /** Puts batches, a deadline and a breaker before a store that may be slow, frozen or gone, and answers in its place. */
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
-  const { store, deadlineMs = 50, onFailure = 'local', instances = 1, onDegraded } = options
-  const local = createMemoryStore(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys })
+  const { store, deadlineMs = 50, onFailure = 'local', instances = 1, maxKeys = 100_000, onDegraded } = options
+  const ledger = createOutageLedger({ store, instances, maxKeys })
   /** Calls in a row, not requests: one lost call of many requests says no more than one of few. */
-  let failures = 0
-  let closedAt = 0
+  const breaker = createBreaker()
   let toldAt = -Infinity
 
   const ask = createBatches(async requests => {
     try {
       const answers = await within(deadlineMs, store.takeAll(requests))
-      failures = 0
+      breaker.succeeded()
+      for (const answer of answers) if (answer instanceof Error) tell(answer)
       return answers
     } catch (error) {
-      failures++
-      closedAt = performance.now() + OPEN_FOR_MS
+      breaker.failed()
       tell(error instanceof Error ? error : new Error(String(error)))
       throw error
     }
   })
 
   function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
-    if (failures >= FAILURES_TO_OPEN) {
-      const now = performance.now()
-      if (now < closedAt) return fallback(charges)
-      // This one is the probe; the others keep away until it has answered or its time is up.
-      closedAt = now + OPEN_FOR_MS
-    }
+    const state = breaker.enter()
+    if (state === 'open') return fallback(charges)
+    // Before anything more is asked of these budgets: batches keep their order. Not with a probe: what a frozen store is told, it may count later.
+    if (state === 'closed') ledger.settle(charges, ask)
     return ask(charges).catch(() => fallback(charges))
   }
 
@@ -65,15 +61,10 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     const modes = charges.map(charge => charge.onFailure ?? onFailure)
     if (modes.includes('closed')) throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
     if (!modes.includes('local')) return { allowed: true, degraded: true, states: [] }
-    const counted = charges.filter((_, i) => modes[i] === 'local')
-    const { allowed, states } = local.take(counted.map(charge => ({ ...charge, limit: partOf(charge) }))) as StoreAnswer
-    const stateOf = new Map(counted.map((charge, i) => [charge, states[i]!]))
-    return { allowed, degraded: true, states: charges.map(charge => stateOf.get(charge) ?? { remaining: charge.limit, resetUs: 0, retryUs: 0 }) }
-  }
-
-  /** Never below one request that fits the limit, or a limit smaller than the number of instances would refuse everybody. */
-  function partOf (charge: Charge): number {
-    return Math.max(Math.min(charge.cost, charge.limit), Math.floor(charge.limit / instances))
+    if (!modes.includes('open')) return ledger.take(charges)
+    const { allowed, states } = ledger.take(charges.filter((_, i) => modes[i] === 'local'))
+    let next = 0
+    return { allowed, degraded: true, states: charges.map(({ limit }, i) => modes[i] === 'local' ? states[next++]! : { remaining: limit, resetUs: 0, retryUs: 0 }) }
   }
 
   function tell (error: Error): void {

@@ -10,6 +10,19 @@ export interface MemoryStoreOptions {
 
 /** Keeps the logs in this process. Exact for one process; several have a budget each. */
 export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore {
+  return createLocalLogs(options)
+}
+
+/** The memory store as the outage ledger needs it. */
+export interface LocalLogs {
+  take (charges: readonly Charge[]): StoreAnswer
+  /** Units inside the window. */
+  units (charge: Charge): number
+  /** Forgets as many units as the charge costs, the oldest first. */
+  drop (charge: Charge): void
+}
+
+export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   const maxKeys = options.maxKeys ?? 100_000
   const now = options.now ?? (() => performance.now())
   // A Map iterates in the order of insertion, so re-inserting on use makes its first entry the least recently used.
@@ -17,11 +30,7 @@ export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore
 
   function take (charges: readonly Charge[]): StoreAnswer {
     const nowUs = Math.floor(now() * 1000)
-    const found = charges.map(charge => {
-      const log = logs.get(keyOf(charge))
-      log?.expire(nowUs - charge.windowMs * 1000)
-      return log
-    })
+    const found = charges.map(charge => find(charge, nowUs))
     const allowed = charges.every((charge, i) => (found[i]?.length ?? 0) + charge.cost <= charge.limit)
     return {
       allowed,
@@ -31,6 +40,12 @@ export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore
         return stateOf(charge, log, nowUs)
       })
     }
+  }
+
+  function find (charge: Charge, nowUs: number): Log | undefined {
+    const log = logs.get(keyOf(charge))
+    log?.expire(nowUs - charge.windowMs * 1000)
+    return log
   }
 
   function record (charge: Charge, known: Log | undefined, nowUs: number): Log {
@@ -56,11 +71,15 @@ export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore
     if (oldest !== undefined) logs.delete(oldest)
   }
 
-  return { take }
+  return {
+    take,
+    units: charge => find(charge, Math.floor(now() * 1000))?.length ?? 0,
+    drop: charge => { find(charge, Math.floor(now() * 1000))?.drop(charge.cost) }
+  }
 }
 
 // Rule names hold no space, so the two cannot run into each other.
-function keyOf (charge: Charge): string {
+export function keyOf (charge: Charge): string {
   return `${charge.rule} ${charge.subject}`
 }
 
@@ -95,10 +114,13 @@ class Log {
 
   /** Drops what is at or before the time: a stamp counts for exactly one window, not a microsecond more. */
   expire (untilUs: number): void {
-    while (this.length > 0 && this.at(0) <= untilUs) {
-      this.head = (this.head + 1) % this.stamps.length
-      this.length--
-    }
+    while (this.length > 0 && this.at(0) <= untilUs) this.drop(1)
+  }
+
+  drop (units: number): void {
+    const dropped = Math.min(units, this.length)
+    this.head = (this.head + dropped) % this.stamps.length
+    this.length -= dropped
   }
 
   private grow (): void {

@@ -78,6 +78,13 @@ local function open (k, rule)
   return length - low
 end
 
+local function push (key, text, cost)
+  if cost == 1 then return call('RPUSH', key, text) end
+  local texts = {}
+  for i = 1, math.min(cost, 1000) do texts[i] = text end
+  for left = cost, 1, -1000 do call('RPUSH', key, unpack(texts, 1, math.min(left, 1000))) end
+end
+
 local function keep (k, rule)
   local before, stamp, quarter = newest[k], stamps[k], windows[rule] / 4
   if not before or before - before % quarter ~= stamp - stamp % quarter then call('PEXPIRE', KEYS[k], ttls[rule]) end
@@ -106,7 +113,7 @@ while pos <= #requests do
       if list then
         local key, text = KEYS[k], string.format('%.0f', stamps[k])
         if first[k] > 0 then call('LTRIM', key, first[k], -1) end
-        for _ = 1, cost do call('RPUSH', key, text) end
+        push(key, text, cost)
         keep(k, rule)
         lengths[k], first[k], newest[k] = live[k] + cost, 0, stamps[k]
       else

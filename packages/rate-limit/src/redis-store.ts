@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
 import { redisScript, type ScriptClient } from '@marty/redis'
+import { createBreaker } from './breaker.js'
 import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
 import type { BatchStore, Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
@@ -29,8 +31,9 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   const { redis, prefix = 'marty:limit' } = options
   const isCluster = redis.isCluster === true
   const entryOf = createLogs(prefix, isCluster ? GROUPS : 1)
+  const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
 
-  async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<StoreAnswer[]> {
+  async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
     const entries = requests.map(charges => charges.map(entryOf))
     return isCluster ? await takeInGroups(entries) : (await take(entries)).map(({ allowed, states }) => ({ allowed, degraded: false, states }))
   }
@@ -38,15 +41,24 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   /** One call, for requests whose logs are all in one slot. */
   async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<TakeAnswer[]> {
     const { keys, rules, charges } = packRequests(requests)
-    return readAnswers(await runTake(redis, keys, [rules, charges]), requests)
+    const answers = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
+    const heardAtMs = performance.now()
+    for (const [i, { states }] of answers.entries()) {
+      for (const [c, { log, charge: { limit } }] of requests[i]!.entries()) {
+        log.used = limit - states[c]!.remaining
+        log.heardAtMs = heardAtMs
+      }
+    }
+    return answers
   }
 
   /**
    * In a cluster the logs of one request may live in several slots, which no script can decide together: every slot is asked
    * at once, and those that admitted what another refused are told to take it back. Meanwhile they hold too much,
-   * so others may be refused a moment early; never is anybody admitted above a limit.
+   * so others may be refused a moment early; never is anybody admitted above a limit. A slot that has no master at the
+   * moment is missed by the requests that need it and by no other; each has a breaker of its own.
    */
-  async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<StoreAnswer[]> {
+  async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<Array<StoreAnswer | Error>> {
     const groups = new Map<number, Part[]>()
     const partsOf = requests.map(entries => {
       const parts = new Map<number, Entry[]>()
@@ -63,18 +75,28 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
         return part
       })
     })
-    const outcomes = await Promise.allSettled([...groups.values()].map(async parts => {
-      const answers = await take(parts.map(part => part.entries))
-      for (const [i, part] of parts.entries()) part.answer = answers[i]!
+    const outcomes = await Promise.allSettled([...groups].map(async ([group, parts]) => {
+      const breaker = breakers[group]!
+      if (breaker.enter() === 'open') throw new Error(`slot ${group} of the limiter has not answered and is left alone for a moment`)
+      try {
+        const answers = await take(parts.map(part => part.entries))
+        breaker.succeeded()
+        for (const [i, part] of parts.entries()) part.answer = answers[i]!
+      } catch (error) {
+        breaker.failed()
+        throw error
+      }
     }))
-    const refunds = partsOf.flatMap(parts => parts.every(part => part.answer?.allowed === true) ? [] : parts.filter(part => part.answer?.allowed === true))
+    const isAllowed = partsOf.map(parts => parts.every(part => part.answer?.allowed === true))
     // A refund whose outcome is unknown is not repeated: its units leave with the window.
-    await Promise.allSettled(refunds.map(refund))
+    const refunds = Promise.allSettled(partsOf.flatMap((parts, i) => isAllowed[i] === true ? [] : parts.filter(part => part.answer?.allowed === true)).map(refund))
     const failed = outcomes.find(outcome => outcome.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    // When a slot has missed its deadline, that of the others is near.
+    if (failed === undefined) await refunds
     return requests.map((entries, i) => {
       const parts = partsOf[i]!
-      const allowed = parts.every(part => part.answer!.allowed)
+      if (parts.some(part => part.answer === null)) return toError(failed!.reason)
+      const allowed = isAllowed[i]!
       const stateOf = new Map(parts.flatMap(part => part.entries.map((entry, at) => [entry, refunded(part, at, allowed)] as const)))
       return { allowed, degraded: false, states: entries.map(entry => stateOf.get(entry)!) }
     })
@@ -85,9 +107,21 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   }
 
   return {
-    take: async charges => (await takeAll([charges]))[0]!,
-    takeAll
+    async take (charges) {
+      const [answer] = await takeAll([charges])
+      if (answer instanceof Error) throw answer
+      return answer!
+    },
+    takeAll,
+    lastKnown (charge) {
+      const { log: { used, heardAtMs } } = entryOf(charge)
+      return heardAtMs === 0 ? null : { used, atMs: heardAtMs }
+    }
   }
+}
+
+function toError (reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason))
 }
 
 /** What a log is like once its admission has been taken back: it did not refuse, so it says no time to wait. */
@@ -111,7 +145,7 @@ function createLogs (prefix: string, groups: number): (charge: Charge) => Entry 
     const digest = hash('sha256', subject, 'base64url')
     const group = groups === 1 ? 0 : parseInt(hash('sha256', digest, 'hex').slice(0, 4), 16) % groups
     const tag = groups === 1 ? `{${prefix}}` : `{${prefix}:${group}}`
-    return { key: `${tag}:${rule}${isList ? ':l' : ''}:${digest.slice(0, 22)}`, group, isList, index: 0, call: 0 }
+    return { key: `${tag}:${rule}${isList ? ':l' : ''}:${digest.slice(0, 22)}`, group, isList, index: 0, call: 0, used: 0, heardAtMs: 0 }
   }
 
   return charge => {

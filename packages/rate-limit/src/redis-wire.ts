@@ -9,6 +9,9 @@ export interface Log {
   /** Its place among the keys of the call that is being packed, and which call that is. */
   index: number
   call: number
+  /** Units it held when it was last heard of, and when that was by `performance.now()`; 0 when it never was. */
+  used: number
+  heardAtMs: number
 }
 
 /** One log, and what a request is charged there. */

@@ -30,7 +30,16 @@ export interface Charge {
 
 /** A store that decides several requests at once, each as `take` would, in their order. */
 export interface BatchStore {
-  takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<readonly StoreAnswer[]>
+  /** An error in place of an answer where only some requests could be decided. */
+  takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<ReadonlyArray<StoreAnswer | Error>>
+  /** What it last said of a log, for the time when it says nothing; null when it is not remembered. */
+  lastKnown? (charge: Charge): LastKnown | null
+}
+
+export interface LastKnown {
+  readonly used: number
+  /** When it was said, by `performance.now()`. */
+  readonly atMs: number
 }
 
 export interface StoreAnswer {

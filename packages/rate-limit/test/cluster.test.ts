@@ -1,11 +1,12 @@
 import t from 'tap'
 import { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
 import { slidingWindowStore } from '@marty/rate-limit'
 import { worstWindow, type Admission } from './window-checker.js'
 
 const NODES = 3
+const nodes: RedisServer[] = []
 const SLOTS = 16_384
 
 /** Three masters that share the slots. */
@@ -14,7 +15,7 @@ async function startCluster (): Promise<number[]> {
   const setups = []
   for (let i = 0; i < NODES; i++) {
     const port = await freePort()
-    const node = await startRedis(port, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--cluster-port', String(await freePort())])
+    const node = nodes[i] = await startRedis(port, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--cluster-port', String(await freePort())])
     t.teardown(() => node.stop())
     const setup = openRedis({ port, commandTimeoutMs: 2_000 })
     t.teardown(() => setup.close())
@@ -96,4 +97,23 @@ t.test('many at once: never above a limit, and what was refused is given back', 
   await new Promise(resolve => setTimeout(resolve, windowMs))
   const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) => await store.take([charge('shared', 'all', { limit: 20, windowMs }), charge('own', `w${i % 8}`, { limit: 9, windowMs })])))
   t.equal(answers.filter(answer => answer.allowed).length, 20, 'a window later there is room for as many as ever')
+})
+
+t.test('a master that is gone, or hangs, is missed by the requests that need it and by no other', async t => {
+  const quick = openRedis({ cluster: ports.map(port => ({ host: '127.0.0.1', port })), commandTimeoutMs: 1_000 })
+  t.teardown(() => quick.close())
+  await quick.ready(10_000)
+  const store = createGuardedStore({ store: createRedisStore({ redis: quick.client }), deadlineMs: 1_000, onFailure: 'closed' })
+  const asked = Array.from({ length: 60 }, (_, i) => [charge('mine', `user-${i}`, { limit: 1_000 }), charge('list', `user-${i}`, { limit: 1_000, capacity: 1_000 })])
+  const ask = async (): Promise<number[]> => {
+    const outcomes = await Promise.allSettled(asked.map(async charges => await store.take(charges)))
+    return outcomes.flatMap((outcome, i) => outcome.status === 'rejected' ? [i] : [])
+  }
+  t.same(await ask(), [])
+  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
+    nodes[0]!.child.kill(signal)
+    const missed = await ask()
+    t.ok(missed.length > 5 && missed.length < 40, `${signal}: ${missed.length} of 60`)
+    t.same(await ask(), missed, 'the same again')
+  }
 })

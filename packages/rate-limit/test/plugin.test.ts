@@ -196,13 +196,13 @@ t.test('a store that fails closed answers 503', async t => {
 
 t.test('a degraded refusal says so and is forgotten when the store is back', async t => {
   let alive = false
-  const evalsha = async (): Promise<unknown> => {
+  const evalsha = async (): Promise<unknown> => null
+  const callBuffer = async (command: string, args: unknown[]): Promise<unknown> => {
     if (!alive) throw new Error('gone')
-    const reply = Buffer.alloc(7 + 1 + 15)
-    reply[7] = 1
-    return reply
+    const requests = (args.at(-1) as Buffer).length / 8
+    return Buffer.concat([Buffer.alloc(7), ...Array.from({ length: requests }, () => Buffer.alloc(1 + 15, 1))])
   }
-  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 60_000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha, eval: evalsha, callBuffer: evalsha } } })
+  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 60_000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha, eval: evalsha, callBuffer } } })
   t.equal((await app.inject(from('/public'))).statusCode, 200)
   t.match((await app.inject(from('/public'))).json(), { status: 429, degraded: true })
   alive = true

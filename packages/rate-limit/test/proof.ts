@@ -1,0 +1,85 @@
+import type { Test } from 'tap'
+import type { StoreFailureMode } from '@marty/rate-limit'
+import type { RedisClient } from '@marty/redis'
+import type { Adversaries, Attack, Report } from './adversaries.js'
+import { worstOfRules, type Decision, type Worst } from './window-checker.js'
+
+/** How long each proof goes on looking, in seconds; by default a few. */
+export const SECONDS: number = Number(process.env['MARTY_LIMITER_PROOF_SECONDS'] ?? 0)
+
+/** Rounds of a long run take turns: windows shorter than any outage here, and windows that hold a whole outage. */
+const WINDOWS_MS: readonly number[] = SECONDS === 0 ? [400] : [400, 4_000]
+
+/** What comes at a limiter whose Redis fails. */
+function attacksOn (windowMs: number): Attack[] {
+  return [
+    { rules: [{ rule: 'eight', limit: 8, windowMs }], subjects: 1, costs: [1], burst: 4, clients: 2 },
+    { rules: [{ rule: 'hundred', limit: 100, windowMs: windowMs / 2 }, { rule: 'list', limit: 200, windowMs }], subjects: 2, costs: [1, 3], burst: 8, clients: 2 },
+    { rules: [{ rule: 'cold', limit: 8, windowMs }], subjects: 100, costs: [1], burst: 4, clients: 2 },
+    // Never refused, so that no outage goes by unnoticed.
+    { rules: [{ rule: 'many', limit: 8, windowMs }], subjects: 1e6, costs: [1], burst: 1, clients: 1, pauseMs: 5 }
+  ]
+}
+
+export interface Fault {
+  readonly name: string
+  readonly mode: StoreFailureMode
+  /** The most that any window may hold, in limits: see the guide on rate limiting. */
+  readonly bound: number
+  /** Left to long runs. */
+  readonly isRare?: boolean
+  strike (): Promise<unknown>
+  mend (): Promise<unknown>
+}
+
+/** Goes through the faults, once or for as long as was asked for. */
+export async function proveAll (t: Test, adversaries: Adversaries, faults: readonly Fault[], each: (fault: Fault, work: () => Promise<Report>) => Promise<void>): Promise<void> {
+  const end = Date.now() + SECONDS * 1_000
+  for (let round = 0; round === 0 || Date.now() < end; round++) {
+    for (const fault of faults) {
+      if (fault.isRare !== true || round > 0) await each(fault, async () => await prove(t, adversaries, fault, WINDOWS_MS[round % WINDOWS_MS.length]!))
+    }
+  }
+}
+
+/** Attacks before, during and after a fault; everybody is answered while it lasts. */
+async function prove (t: Test, adversaries: Adversaries, { name, mode, bound, strike, mend }: Fault, windowMs: number): Promise<Report> {
+  adversaries.attack(attacksOn(windowMs), mode)
+  await adversaries.healthyFor(windowMs)
+  await strike()
+  await adversaries.answered()
+  await new Promise(resolve => setTimeout(resolve, Math.random() * 500))
+  await adversaries.answered()
+  await mend()
+  await adversaries.healthyFor(windowMs * 1.5)
+  const report = await adversaries.stop()
+  judge(t, `${name}, ${mode}, window ${windowMs} ms`, report, bound)
+  return report
+}
+
+/** Exact before and after what Redis did not decide, or could not, and bounded around it. */
+export function judge (t: Test, name: string, { decisions, ...report }: Report, bound: number): void {
+  const { outage } = report
+  const healthy = outage === null ? [decisions] : [decisions.filter(({ after }) => after < outage[0]), decisions.filter(({ before }) => before > outage[1])]
+  const worst = worstOf(decisions)
+  // On a busy machine the very first request may be late, and then there is no before.
+  const exact = healthy.filter(part => part.length > 0).map(worstOf)
+  t.comment(`${name}: worst ${worst.ratio.toFixed(3)} (${worst.rule}), apart from the outage ${exact.map(({ ratio }) => ratio.toFixed(3)).join(', ')}; ` +
+    `${report.asked} asked, ${report.degraded} decided and ${report.unavailable} refused without Redis, slowest ${Math.round(report.slowestMs)} ms`)
+  t.ok(healthy.at(-1)!.length > 0, `${name}: Redis is used again`)
+  for (const part of exact) t.ok(part.ratio <= 1, `${name}: exact: ${JSON.stringify(part)}`)
+  t.ok(worst.ratio <= bound, `${name}: at most ${bound}: ${JSON.stringify(worst)}`)
+}
+
+/** The fullest window of any rule. */
+export function worstOf (decisions: Iterable<Decision>): Worst & { readonly rule: string } {
+  const [worst] = [...worstOfRules(decisions)].sort(([, a], [, b]) => b.ratio - a.ratio)
+  if (worst === undefined) throw new Error('nothing was admitted')
+  return { rule: worst[0], ...worst[1] }
+}
+
+/** How many scripts a server has carried out or refused. */
+export async function scriptsRun (client: Pick<RedisClient, 'info'>): Promise<number> {
+  const stats = String(await client.info('commandstats'))
+  return [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].reduce((sum, [, calls]) => sum + Number(calls), 0)
+}
