@@ -251,3 +251,25 @@ t.test('believing everybody\'s X-Forwarded-For is warned of at the start, trusti
     t.equal(lines.filter(line => line.includes('every client chooses its own address')).length, expected, String(trustProxy))
   }
 })
+
+t.test('on a cluster a refusal may be taken back, so the store is asked again within a second', async t => {
+  const clock = { ms: 1000 }
+  let room = false
+  let asked = 0
+  const evalsha = async (): Promise<unknown> => {
+    asked++
+    const reply = Buffer.alloc(7 + 1 + 15)
+    if (room) reply[7] = 1
+    else reply.writeUIntBE(HOUR * 1000, 17, 6)
+    return reply
+  }
+  const app = await build(t, { rules: { a: { limit: 1, windowMs: HOUR, by: 'address' } }, store: { redis: { evalsha, eval: evalsha, callBuffer: evalsha, isCluster: true } }, now: () => clock.ms })
+  const check = async (): ReturnType<typeof app.limiter.check> => await app.limiter.check({ address: '192.0.2.1' }, ['a'])
+  t.match(await check(), { allowed: false, retryAfterMs: HOUR })
+  room = true
+  clock.ms += 999
+  t.match(await check(), { allowed: false, retryAfterMs: HOUR - 999 })
+  t.equal(asked, 1)
+  clock.ms += 1
+  t.match(await check(), { allowed: true })
+})
