@@ -16,7 +16,10 @@ t.test('types', async t => {
   const noDefault: LimitRule = { limit: { admin: 5 }, windowMs: 1000, by: 'address' }
   // @ts-expect-error rules are required
   const noRules: RateLimitOptions = {}
-  t.ok([single, cluster, off, on, noDefault, noRules])
+  const own: SecurityRule = { public: true, limits: ['reads', { rule: 'reads', cost: 5 }, { limit: 5, windowMs: 1000, by: 'tenant', burst: { limit: 1, windowMs: 10 } }] }
+  // @ts-expect-error there is no such preset
+  const noPreset: RateLimitOptions = { rules: { login: 'logn' } }
+  t.ok([own, noPreset, single, cluster, off, on, noDefault, noRules])
 })
 
 t.test('types of those who come from @fastify/rate-limit', async t => {
