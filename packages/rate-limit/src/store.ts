@@ -7,7 +7,8 @@ import type { StoreFailureMode } from './guarded-store.js'
 export interface LimitStore {
   /**
    * Admits a request by all of its charges or counts it in none. A refused request leaves no trace, so a
-   * client that keeps knocking is not locked out for longer. Answers synchronously when it needs no I/O.
+   * client that keeps knocking is not locked out for longer. Answers synchronously when it needs no I/O. Each charge of a
+   * request is for another log.
    */
   take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer>
 }

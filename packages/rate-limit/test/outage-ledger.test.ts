@@ -26,9 +26,9 @@ async function admitted (store: LimitStore, times: number, over: Partial<Charge>
   return units
 }
 
-async function recover (store: ReturnType<typeof start>): Promise<void> {
+async function recover (store: ReturnType<typeof start>, windowMs = 60_000): Promise<void> {
   store.isDown = false
-  await until(async () => !(await store.take([charge({ rule: 'other', limit: 1_000 })])).degraded, 'the store to be asked again')
+  await until(async () => !(await store.take([charge({ rule: 'other', limit: 1_000, windowMs })])).degraded, 'the store to be asked again')
 }
 
 t.beforeEach(() => { serial++ })
@@ -104,8 +104,11 @@ t.test('after a window everything is forgotten', async t => {
   const store = start()
   store.isDown = true
   t.equal(await admitted(store, 8, { windowMs: 50 }), 8)
-  await recover(store)
+  await recover(store, 50)
   await until(async () => (await store.take([charge({ windowMs: 50, cost: 8 })])).allowed, 'the whole budget to be there')
+  const passed = performance.now() + 50
+  await until(() => performance.now() > passed, 'the window to pass')
+  t.equal(await admitted(store, 9, { rule: 'next', windowMs: 60_000 }), 8)
 })
 
 t.test('for any blips of the network: one process never admits more than the limit', async t => {
@@ -124,4 +127,16 @@ t.test('for any blips of the network: one process never admits more than the lim
     if (units > 8) throw new Error(`${units} of 8`)
   }), { numRuns: 100 })
   t.pass('held')
+})
+
+t.test('what is known of a log is bounded: beyond a hundred thousand it begins anew', async t => {
+  const callBuffer = async (command: string, args: Array<string | number | Buffer>): Promise<Buffer> => Buffer.alloc(7 + Number(args[1]) * 16)
+  const store = createRedisStore({ redis: { callBuffer, evalsha: async () => null, eval: async () => null } })
+  const known = (subject: string): boolean => store.lastKnown!(charge({ subject })) !== null
+  for (let first = 0; first < 101_000; first += 1_000) {
+    await store.takeAll(Array.from({ length: 1_000 }, (_, i) => [charge({ subject: String(first + i) })]))
+    if (first === 0) t.ok(known('0'))
+  }
+  t.notOk(known('0'))
+  t.ok(known('100999'))
 })

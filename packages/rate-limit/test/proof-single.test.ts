@@ -8,7 +8,7 @@ import { startAdversaries, type Attack } from './adversaries.js'
 import { judge, proveAll, scriptsRun, SECONDS, worstOf, type Fault } from './proof.js'
 import { worstOfRules } from './window-checker.js'
 
-t.setTimeout(120_000 + SECONDS * 2_000)
+t.setTimeout(300_000 + SECONDS * 4_000)
 
 const HEALTHY: readonly Attack[] = [
   { rules: [{ rule: 'five', limit: 5, windowMs: 100 }], subjects: 1, costs: [1], burst: 3, clients: 2 },
