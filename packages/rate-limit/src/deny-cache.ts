@@ -21,6 +21,11 @@ export class DenyCache {
     this.until.set(key, untilMs)
   }
 
+  /** After a reset: the store is asked again. */
+  forget (key: string): void {
+    this.until.delete(key)
+  }
+
   /** Milliseconds until the budget has room again; 0 when it may have now. */
   remainingMs (key: string, nowMs: number): number {
     const untilMs = this.until.get(key)

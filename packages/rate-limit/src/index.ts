@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { createGuardedStore } from './guarded-store.js'
+import { observe } from './limit-operations.js'
 import { createLimiter, type LimitDecision, type Policy } from './limiter.js'
 import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, verifyNames, type RateLimitOptions, type ResolvedOptions } from './options.js'
@@ -14,8 +15,13 @@ import type { LimitStore } from './store.js'
 
 async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   const resolved = resolveOptions(options)
-  const limiter = createLimiter(resolved, createStore(resolved, fastify.log), new DenyCache(resolved.maxKeys))
-  fastify.decorate('limiter', limiter)
+  const denied = new DenyCache(resolved.maxKeys)
+  const observation = observe(resolved, denied)
+  const memory = createMemoryStore(resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now })
+  const limiter = createLimiter(resolved, createStore(resolved, memory, fastify.log), denied, observation.observer)
+  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory) })
+  fastify.addHook('onReady', async () => { observation.start() })
+  fastify.addHook('onClose', async () => { observation.close() })
 
   const failureRules = (operation: Operation): readonly string[] =>
     operation.rule.public === true ? [] : resolved.onAuthenticationFailure
@@ -68,8 +74,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   }
 }
 
-function createStore ({ store, maxKeys, now }: ResolvedOptions, log: FastifyBaseLogger): LimitStore {
-  if (store === 'memory') return createMemoryStore(now === undefined ? { maxKeys } : { maxKeys, now })
+function createStore ({ store, maxKeys }: ResolvedOptions, memory: LimitStore, log: FastifyBaseLogger): LimitStore {
+  if (store === 'memory') return memory
   const { redis, prefix, ...guarded } = store
   return createGuardedStore({
     ...guarded,
@@ -110,11 +116,17 @@ function answer (call: Call, decision: LimitDecision, policies: readonly Policy[
 export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name: '@marty/rate-limit', fastify: '5.x' })
 export default rateLimit
 
-export { OptionInvalid, RateLimitExceeded, StoreUnavailable } from './errors.js'
+export { BudgetInvalid, OptionInvalid, RateLimitExceeded, RuleUnknown, StoreUnavailable } from './errors.js'
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
-export type { LimitDecision, Limiter, Policy, Quota } from './limiter.js'
+export type { LimitDecision, Limiter, Policy, Quota, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 export type { LimitBy, LimitSubject } from './subject.js'
+export type { BudgetName } from './budget.js'
+export { createLimitAdmin, type BudgetState, type LimitAdmin, type LimitAdminOptions } from './limit-admin.js'
+export type { LimitOperations } from './limit-operations.js'
+export type { LimitMetrics, LimitOutcome } from './metrics.js'
+export type { Refused } from './refusals.js'
+export type { OperableStore } from './store.js'

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
+import type { Charge, ChargeState, LimitStore, OperableStore, StoreAnswer } from './store.js'
 
 export interface MemoryStoreOptions {
   /** Logs kept at most; beyond it the least recently used one is forgotten. @default 100000 */
@@ -9,7 +9,7 @@ export interface MemoryStoreOptions {
 }
 
 /** Keeps the logs in this process. Exact for one process; several have a budget each. */
-export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore {
+export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore & OperableStore {
   const maxKeys = options.maxKeys ?? 100_000
   const now = options.now ?? (() => performance.now())
   // A Map iterates in the order of insertion, so re-inserting on use makes its first entry the least recently used.
@@ -56,7 +56,20 @@ export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore
     if (oldest !== undefined) logs.delete(oldest)
   }
 
-  return { take }
+  return {
+    take,
+    async peek (charges) {
+      const nowUs = Math.floor(now() * 1000)
+      return charges.map(charge => {
+        const log = logs.get(keyOf(charge))
+        log?.expire(nowUs - charge.windowMs * 1000)
+        return stateOf(charge, log, nowUs)
+      })
+    },
+    async reset (charges) {
+      for (const charge of charges) logs.delete(keyOf(charge))
+    }
+  }
 }
 
 // Rule names hold no space, so the two cannot run into each other.
