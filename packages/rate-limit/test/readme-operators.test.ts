@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readFile } from 'node:fs/promises'
-import { useGuard } from '@marty/core'
+import { ANONYMOUS, useGuard } from '@marty/core'
 import { createLimitAdmin, rateLimit, type Refused } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import Fastify from 'fastify'
@@ -23,6 +23,12 @@ t.test('what the README says to operators runs', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(rateLimit, { rules: { login: { limit: 1, windowMs: 60_000, by: 'address' } }, store: { redis, deadlineMs: 2_000 } })
+  useGuard(app).addAuthenticator({
+    method: 'jwt',
+    find: ({ headers }) => headers.authorization ?? null,
+    accepts: () => true,
+    authenticate: async () => ({ ...ANONYMOUS, kind: 'service', id: 'prometheus', authenticatedBy: 'jwt' })
+  })
   useGuard(app).addCheck({ name: 'permissions', stage: 'authorize', keys: ['permission'], compile: () => null })
   await new AsyncFunction('app', route)(app)
   await app.ready()
@@ -40,7 +46,7 @@ t.test('what the README says to operators runs', async t => {
   t.match(await app.limiter.peek({ address }, ['login']), { allowed: true })
   t.strictSame(await app.limiter.top() satisfies readonly Refused[], [])
 
-  const { headers, body } = await app.inject('/metrics')
+  const { headers, body } = await app.inject({ url: '/metrics', headers: { authorization: 'Bearer x' } })
   t.match(headers['content-type'], /^text\/plain; version=0\.0\.4/)
   t.match(body, 'marty_rate_limit_decisions_total{rule="login",outcome="allowed"} 2\n')
 })
