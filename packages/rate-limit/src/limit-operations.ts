@@ -48,19 +48,23 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
     decided (charges, { allowed, degraded, states }, askedAtMs) {
       for (let i = 0; i < charges.length; i++) {
         const { rule, subject } = charges[i]!
-        if (allowed) metrics.count(rule, degraded ? 'degraded_allowed' : 'allowed')
-        else if (states[i]!.retryUs > 0) {
-          metrics.count(rule, degraded ? 'degraded_denied' : 'denied')
+        const counter = metrics.of(rule)
+        if (allowed) {
+          if (degraded) counter.degraded_allowed++
+          else counter.allowed++
+        } else if (states[i]!.retryUs > 0) {
+          if (degraded) counter.degraded_denied++
+          else counter.denied++
           refused(budgetKey(rule, subject), askedAtMs + states[i]!.retryUs / 1000, askedAtMs, askedAtMs)
         }
       }
     },
     known (key, remainingMs, nowMs) {
-      metrics.count(ruleOf(key), 'known_denied')
+      metrics.of(ruleOf(key)).known_denied++
       refused(key, nowMs + remainingMs, nowMs)
     },
     failed (charges) {
-      for (const { rule } of charges) metrics.count(rule, 'error')
+      for (const { rule } of charges) metrics.of(rule).error++
     }
   }
 

@@ -12,7 +12,8 @@ export type LimitOutcome = typeof OUTCOMES[number]
 export type LimitMetrics = Readonly<Record<string, Readonly<Record<LimitOutcome, number>>>>
 
 export interface Metrics {
-  count (rule: string, outcome: LimitOutcome): void
+  /** The counters of one rule, to be counted up by whoever decides. */
+  of (rule: string): Record<LimitOutcome, number>
   read (): LimitMetrics
 }
 
@@ -30,9 +31,7 @@ export function createMetrics (rules: Iterable<string>): Metrics {
   }
 
   return {
-    count (rule, outcome) {
-      (counters.get(rule) ?? begin(rule))[outcome]++
-    },
+    of: rule => counters.get(rule) ?? begin(rule),
     read: () => Object.fromEntries([...counters].map(([rule, counter]) => [rule, { ...counter }]))
   }
 }
