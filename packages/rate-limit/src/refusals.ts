@@ -1,3 +1,4 @@
+import { BoundedMap } from './bounded-map.js'
 import { ruleOf } from './budget.js'
 
 /** Somebody whom a rule refuses. */
@@ -35,15 +36,14 @@ export const LINGER_MS = 60_000
 
 export const MAX_REFUSED = 1000
 
-/** Remembers who is refused, so that an operator can be told. Bounded: beyond it the first noted is forgotten. */
+/** Remembers who is refused, so that an operator can be told; of very many, those refused last. */
 export function createRefusals (): Refusals {
-  const known = new Map<string, Refusal>()
+  const known = new BoundedMap<Refusal>(MAX_REFUSED)
 
   return {
     note (key, untilMs, nowMs, saidAtMs) {
       let entry = known.get(key)
       if (entry === undefined) {
-        if (known.size >= MAX_REFUSED) known.delete(known.keys().next().value!)
         entry = { key, untilMs, saidAtMs: -Infinity, refusals: 0, unreported: 0 }
         known.set(key, entry)
       } else if (entry.untilMs + LINGER_MS < nowMs) {

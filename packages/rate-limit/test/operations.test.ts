@@ -99,7 +99,7 @@ for (const kind of ['memory', 'redis'] as const) {
   })
 }
 
-t.test('memory: who was refused a minute ago is no longer, and a thousand are kept', async t => {
+t.test('memory: who was refused a minute ago is no longer, and no more than a thousand are kept', async t => {
   const clock = { ms: 0 }
   const app = await build(t, { rules: { short: { limit: 1, windowMs: 1000, by: 'address' } }, apply: { http: ['short'] }, now: () => clock.ms })
   const { limiter } = app
@@ -116,8 +116,13 @@ t.test('memory: who was refused a minute ago is no longer, and a thousand are ke
   t.match(await limiter.top(), [{ refusals: 1 }], 'a new one')
   for (let i = 0; i < 1000; i++) await refuse(`10.0.${i >> 8}.${i & 255}`)
   const top = await limiter.top(5000)
-  t.equal(top.length, 1000)
+  t.ok(top.length >= 500 && top.length <= 1000, `${top.length} are kept`)
   t.notOk(top.some(({ key }) => key.endsWith('192.0.2.1')), 'the first one had to go')
+  for (let i = 0; i < 5000; i++) {
+    await refuse(`10.1.${i >> 8}.${i & 255}`)
+    if (i % 100 === 0) await refuse('192.0.2.9')
+  }
+  t.match(await limiter.top(1), [{ key: 'short:address:192.0.2.9', refusals: 99 }], 'who does not stop is not lost in the crowd')
 })
 
 t.test('metrics: every decision is counted for the rules that made it', async t => {
