@@ -16,7 +16,7 @@ export interface RefusalReportsOptions {
 }
 
 export interface RefusalReports {
-  /** Publishes the rules, now and every hour. */
+  /** Publishes the rules, now and every minute. */
   start (): void
   /** To be called on every refusal: begins the second after which it is reported. */
   schedule (): void
@@ -27,8 +27,9 @@ export interface RefusalReports {
 const REPORT_EVERY_MS = 1000
 const MAX_REPORTED = 100
 
-const PUBLISH_EVERY_MS = 3_600_000
-const PUBLISH_AGAIN_MS = 10_000
+/** A Redis that lost its memory knows the rules again after this. */
+const PUBLISH_EVERY_MS = 60_000
+const PUBLISH_AGAIN_MS = 2_000
 const RULES_KEPT_MS = 24 * 3_600_000
 
 /** Lua reads no Infinity. */

@@ -195,6 +195,27 @@ t.test('an attack by ten thousand addresses is one small write a second', async 
   t.equal((await app.limiter.top(10_000)).length <= 1000, true)
 })
 
+t.test('Redis that comes late, goes and comes again is told what it missed', async t => {
+  const port = await freePort()
+  const connection = openRedis({ url: `redis://127.0.0.1:${port}`, commandTimeoutMs: 2_000 })
+  t.teardown(() => connection.close())
+  const app = await build(t, { store: { redis: connection.client } })
+  for (let i = 0; i < 3; i++) t.match(await app.limiter.check({ address: '192.0.2.1' }, ['address']), { degraded: true, allowed: i < 2 })
+  for (let round = 0; round < 2; round++) {
+    const late = await startRedis(port)
+    t.teardown(() => late.stop())
+    await connection.ready(10_000)
+    await until(async () => !(await app.limiter.check({ address: `192.0.2.${2 + round}` }, ['address'])).degraded, 'the breaker to close')
+    if (round === 0) await until(async () => await connection.client.hlen('{marty:limit}:#rules') === 3, 'the rules to be published')
+    for (let i = 0; i < 3; i++) await app.limiter.check({ address: `192.0.2.${2 + round}` }, ['address'])
+    await until(async () => (await app.limiter.top()).some(({ key }) => key === `address:address:192.0.2.${2 + round}`), 'the refusal to be told of')
+    await late.stop()
+    await until(() => connection.client.status !== 'ready', 'the loss to be known')
+    await app.limiter.check({ address: '192.0.2.9' }, ['address'])
+    await t.rejects(app.limiter.top(), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE' })
+  }
+})
+
 t.test('closing the application leaves no timer and no client closed', async t => {
   const redis = await connect(t)
   const app = await build(t, { store: { redis, prefix: fresh() } })
