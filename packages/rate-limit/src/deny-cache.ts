@@ -1,23 +1,19 @@
+import { BoundedMap } from './bounded-map.js'
+
 /**
  * Remembers until when a budget is known to be used up, so that an offender is refused without asking the
  * store, before any credential is looked at. An entry never refuses a request the store would admit: stamps leave
- * a log only by time. Bounded: beyond it the least recently noted entry is forgotten, which only costs a store call.
+ * a log only by time. Bounded: beyond it the entries least recently used are forgotten, which only costs a store call.
  */
 export class DenyCache {
-  private readonly until = new Map<string, number>()
-  private readonly maxKeys: number
+  private readonly until: BoundedMap<number>
 
   constructor (maxKeys: number) {
-    this.maxKeys = maxKeys
+    this.until = new BoundedMap(maxKeys)
   }
 
   /** @param untilMs on the clock that is passed to `remainingMs` */
   note (key: string, untilMs: number): void {
-    this.until.delete(key)
-    if (this.until.size >= this.maxKeys) {
-      const { value: oldest } = this.until.keys().next()
-      if (oldest !== undefined) this.until.delete(oldest)
-    }
     this.until.set(key, untilMs)
   }
 
