@@ -11,6 +11,8 @@ const STORE = {
 const WHO = {
   address: { type: 'string', help: 'The address, for rules that count by it; IPv6 means its /64' },
   principal: { type: 'string', help: 'The principal, such as user:alice' },
+  tenant: { type: 'string', help: 'The tenant' },
+  account: { type: 'string', help: 'The account somebody claims to be, as the service spells it' },
   operation: { type: 'string', help: 'The operation, such as "GET /cameras/:id" or take_snapshot' }
 } as const
 
@@ -27,19 +29,18 @@ function budgetOf (given: string, values: Values): string | BudgetName {
     if (words.length > 0) throw new UsageError(`"${given}" is a key and says who is meant; leave out --${words[0]!}`)
     return given
   }
-  const [address, principal, operation] = [text(values, 'address'), text(values, 'principal'), text(values, 'operation')]
+  const principal = text(values, 'principal')
   const roles = texts(values, 'role')
   return {
     rule: given,
-    ...(address === undefined ? {} : { address }),
-    ...(principal === undefined ? {} : { principal: { ...principalOf('--principal ', principal), ...(roles.length === 0 ? {} : { roles }) } }),
-    ...(operation === undefined ? {} : { operation })
+    ...Object.fromEntries(words.map(name => [name, text(values, name)])),
+    ...(principal === undefined ? {} : { principal: { ...principalOf('--principal ', principal), ...(roles.length === 0 ? {} : { roles }) } })
   }
 }
 
 export const limitsShow: Command = {
   name: 'limits show',
-  usage: 'KEY | RULE [--address A] [--principal KIND:ID [--role R]...] [--operation O] [--redis URL] [--json]',
+  usage: 'KEY | RULE [--address A] [--principal KIND:ID [--role R]...] [--tenant T] [--account NAME] [--operation O] [--redis URL] [--json]',
   summary: 'Shows how much of a limit somebody has used; charges nothing',
   options: { ...STORE, ...WHO, role: { type: 'string', multiple: true, help: 'A role of the principal, when the limit depends on it; may be given several times' } },
   positionals: ['RULE'],
@@ -58,7 +59,7 @@ export const limitsShow: Command = {
 
 export const limitsReset: Command = {
   name: 'limits reset',
-  usage: 'KEY | RULE [--address A] [--principal KIND:ID] [--operation O] [--redis URL] [--json]',
+  usage: 'KEY | RULE [--address A] [--principal KIND:ID] [--tenant T] [--account NAME] [--operation O] [--redis URL] [--json]',
   summary: 'Forgets what somebody has used of a limit; every process does so within about a second',
   options: { ...STORE, ...WHO },
   positionals: ['RULE'],

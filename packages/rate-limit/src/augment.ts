@@ -1,9 +1,10 @@
 import type { Limiter } from './limiter.js'
+import type { RouteLimit } from './rule-book.js'
 
 declare module '@marty/core' {
   interface SecurityRule {
-    /** Names of limits, in addition to the ones applied to every operation of the transport; `false` for none at all. */
-    readonly limits?: readonly string[] | false
+    /** Rules by name, by name and cost, or written here, in addition to the ones applied to every operation of the transport; `false` for none at all. */
+    readonly limits?: readonly RouteLimit[] | false
   }
 }
 

@@ -13,6 +13,10 @@ export class BoundedMap<Value> {
     this.generation = Math.floor(maxEntries / 2)
   }
 
+  get isEmpty (): boolean {
+    return this.young.size === 0 && this.old.size === 0
+  }
+
   /** Looking an entry up is a use of it. */
   get (key: string): Value | undefined {
     const value = this.young.get(key)

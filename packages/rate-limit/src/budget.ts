@@ -8,23 +8,43 @@ export interface BudgetName {
   readonly address?: string
   /** `roles` are needed only to know a limit that depends on them. */
   readonly principal?: Pick<Principal, 'kind' | 'id'> & Partial<Pick<Principal, 'roles'>>
+  readonly tenant?: string
+  /** As the service spells it when it charges. */
+  readonly account?: string
   /** The operation's name: `GET /cameras/:id` or `take_snapshot`. */
   readonly operation?: string
 }
 
+type Word = Exclude<keyof BudgetName, 'rule'>
+
+/** For each part of `by` the words that may say it, one of them, and how to ask for it. */
+const PARTS: Readonly<Record<string, readonly [readonly Word[], string]>> = {
+  address: [['address'], 'the address'],
+  principal: [['principal', 'address'], 'the principal, or the address of a caller without an identity'],
+  apiKey: [['principal'], 'the principal of the key, such as key:ID'],
+  tenant: [['tenant', 'principal', 'address'], 'the tenant, or the principal or address of a caller without one'],
+  account: [['account'], 'the account'],
+  operation: [['operation'], 'the operation'],
+  global: [[], '']
+}
+
 /** The key of a budget. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` unless the words are those the rule counts by. */
 export function budgetOf (name: BudgetName, by: LimitBy): string {
-  const { rule, address, principal, operation } = name
-  const parts = by.split('+')
+  const { rule, address, principal, tenant, account, operation } = name
   const wrong = (problem: string): Error => new BudgetInvalid(`rule "${rule}" counts by ${by}: ${problem}`)
-  if (parts.includes('address') && address === undefined) throw wrong('name the address')
-  if (parts.includes('principal') && (address === undefined) === (principal === undefined)) throw wrong('name the principal, or the address of a caller without an identity')
-  if (parts.includes('operation') && operation === undefined) throw wrong('name the operation')
-  if (address !== undefined && !parts.includes('address') && !parts.includes('principal')) throw wrong('no address belongs to it')
-  if (principal !== undefined && !parts.includes('principal')) throw wrong('no principal belongs to it')
-  if (operation !== undefined && !parts.includes('operation')) throw wrong('no operation belongs to it')
+  const known = new Set<Word>()
+  for (const part of by.split('+')) {
+    const [words, what] = PARTS[part]!
+    for (const word of words) known.add(word)
+    if (words.length > 0 && words.filter(word => name[word] !== undefined).length !== 1) throw wrong(`name ${what}`)
+  }
+  for (const [words] of Object.values(PARTS)) {
+    const idle = words.find(word => name[word] !== undefined && !known.has(word))
+    if (idle !== undefined) throw wrong(`no ${idle} belongs to it`)
+  }
   if (address !== undefined && addressKey(address) === 'unknown' && address !== 'unknown') throw wrong(`"${address}" is no address`)
-  return budgetKey(rule, subjectOf(by, { address: address ?? null, principal: { ...ANONYMOUS, ...principal }, operation: operation ?? '' }))
+  const claims = tenant === undefined ? {} : { tenant }
+  return budgetKey(rule, subjectOf(by, { address: address ?? null, principal: { ...ANONYMOUS, ...principal, claims }, operation: operation ?? '', account }))
 }
 
 /** The name of one budget, unique because names of rules hold no colon. */

@@ -1,20 +1,37 @@
 import { BoundedMap } from './bounded-map.js'
+import type { Charge } from './store.js'
+
+interface Denial {
+  readonly untilMs: number
+  readonly askAgainMs: number
+  readonly limit: number
+  readonly cost: number
+}
 
 /**
  * Remembers until when a budget is known to be used up, so that an offender is refused without asking the
  * store, before any credential is looked at. An entry never refuses a request the store would admit: stamps leave
- * a log only by time. Bounded: beyond it the entries least recently used are forgotten, which only costs a store call.
+ * a log only by time, and it speaks for requests of the same limit and cost only. Bounded: beyond it the entries
+ * least recently used are forgotten, which only costs a store call.
  */
 export class DenyCache {
-  private readonly until: BoundedMap<number>
+  private readonly until: BoundedMap<Denial>
 
   constructor (maxKeys: number) {
     this.until = new BoundedMap(maxKeys)
   }
 
-  /** @param untilMs on the clock that is passed to `remainingMs` */
-  note (key: string, untilMs: number): void {
-    this.until.set(key, untilMs)
+  /** Whether nothing is remembered, so that nothing need be looked up. */
+  get isEmpty (): boolean {
+    return this.until.isEmpty
+  }
+
+  /**
+   * @param untilMs on the clock that is passed to `remainingMs`
+   * @param askAgainMs when to ask the store again although it is not over, on the same clock
+   */
+  note (key: string, { limit, cost }: Charge, untilMs: number, askAgainMs: number = untilMs): void {
+    this.until.set(key, { untilMs, askAgainMs, limit, cost })
   }
 
   /** After a reset: the store is asked again. */
@@ -23,10 +40,10 @@ export class DenyCache {
   }
 
   /** Milliseconds until the budget has room again; 0 when it may have now. */
-  remainingMs (key: string, nowMs: number): number {
-    const untilMs = this.until.get(key)
-    if (untilMs === undefined) return 0
-    if (untilMs > nowMs) return untilMs - nowMs
+  remainingMs (key: string, { limit, cost }: Charge, nowMs: number): number {
+    const denial = this.until.get(key)
+    if (denial === undefined) return 0
+    if (denial.askAgainMs > nowMs) return denial.limit === limit && denial.cost === cost ? denial.untilMs - nowMs : 0
     this.until.delete(key)
     return 0
   }

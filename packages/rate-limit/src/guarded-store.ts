@@ -60,11 +60,15 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     return ask(charges).catch(() => fallback(charges))
   }
 
+  /** Closed when any of the rules is; what is open is not counted, and says that nothing is used. */
   function fallback (charges: readonly Charge[]): StoreAnswer {
-    if (onFailure === 'closed') throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
-    if (onFailure === 'open') return { allowed: true, degraded: true, states: [] }
-    const answer = local.take(charges.map(charge => ({ ...charge, limit: partOf(charge) }))) as StoreAnswer
-    return { ...answer, degraded: true }
+    const modes = charges.map(charge => charge.onFailure ?? onFailure)
+    if (modes.includes('closed')) throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
+    if (!modes.includes('local')) return { allowed: true, degraded: true, states: [] }
+    const counted = charges.filter((_, i) => modes[i] === 'local')
+    const { allowed, states } = local.take(counted.map(charge => ({ ...charge, limit: partOf(charge) }))) as StoreAnswer
+    const stateOf = new Map(counted.map((charge, i) => [charge, states[i]!]))
+    return { allowed, degraded: true, states: charges.map(charge => stateOf.get(charge) ?? { remaining: charge.limit, resetUs: 0, retryUs: 0 }) }
   }
 
   /** Never below one request, or a limit smaller than the number of instances would refuse everybody. */

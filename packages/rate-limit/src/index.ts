@@ -1,17 +1,20 @@
 import './augment.js'
-import { RuleInvalid, useGuard, type Call, type CheckRun, type Operation } from '@marty/core'
+import { useGuard, type Call, type CheckRun, type Operation } from '@marty/core'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { createGuardedStore } from './guarded-store.js'
 import { observe } from './limit-operations.js'
-import { createLimiter, type LimitDecision, type Policy } from './limiter.js'
+import { createLimiter, isKnowable, type LimitDecision } from './limiter.js'
 import { createMemoryStore } from './memory-store.js'
-import { resolveOptions, verifyNames, type RateLimitOptions, type ResolvedOptions } from './options.js'
+import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
 import { createRedisStore } from './redis-store.js'
 import { responseHeaders } from './response-headers.js'
+import { createRuleBook, planOf, union, type AppliedRule, type Plan } from './rule-book.js'
 import type { LimitStore } from './store.js'
+import type { LimitSubject } from './subject.js'
+import { warnOfTrustedClients } from './trust-proxy.js'
 
 async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   const resolved = resolveOptions(options)
@@ -22,9 +25,12 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory) })
   fastify.addHook('onReady', async () => { observation.start() })
   fastify.addHook('onClose', async () => { observation.close() })
+  warnOfTrustedClients(fastify)
 
-  const failureRules = (operation: Operation): readonly string[] =>
-    operation.rule.public === true ? [] : resolved.onAuthenticationFailure
+  const book = createRuleBook(resolved)
+  const failures = book.named('onAuthenticationFailure', resolved.onAuthenticationFailure)
+
+  const failureRules = (operation: Operation): readonly AppliedRule[] => operation.rule.public === true ? [] : failures
 
   const guard = useGuard(fastify)
   guard.addCheck({
@@ -32,14 +38,15 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     stage: 'admit',
     keys: ['limits'],
     compile (operation) {
-      const rules = rulesOf(operation, resolved)
-      const own = rules.filter(limiter.isKnowable)
-      const all = union(own, failureRules(operation).filter(limiter.isKnowable))
+      const rules = book.of(operation)
+      const own = rules.filter(isKnowable)
+      const all = union(own, failureRules(operation).filter(isKnowable))
       if (all.length === 0) return null
+      const plan = planOf(union(rules, failureRules(operation)))
       return call => {
         // Whoever has proved already who it is, on a connection that lives on, is guessing nothing: a neighbour's failures are not held against it.
         const decision = limiter.known(subjectOf(call), call.principal.kind === 'anonymous' ? all : own)
-        if (decision !== null) answer(call, decision, limiter.policiesOf(union(rules, decision.violated)))
+        if (decision !== null) answer(call, decision, plan.policy)
       }
     }
   })
@@ -47,15 +54,15 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     name: '@marty/rate-limit',
     stage: 'throttle',
     keys: ['limits'],
-    compile: operation => charge(rulesOf(operation, resolved)),
+    compile: operation => charge(planOf(book.of(operation))),
     compileFailure (operation) {
-      const rules = rulesOf(operation, resolved)
+      const rules = book.of(operation)
       // Without a credential nothing is guessed: an anonymous call like any other.
-      const anonymous = charge(rules)
+      const anonymous = charge(planOf(rules))
       // A wrong one costs the operation's address limits too, or failing would be the cheaper way to knock.
-      const guess = resolved.onAuthenticationFailure.length === 0
+      const guess = failures.length === 0
         ? anonymous
-        : charge(union(rules.filter(name => resolved.rules.get(name)!.by.startsWith('address')), failureRules(operation)))
+        : charge(planOf(union(rules.filter(({ rule }) => rule.by.startsWith('address')), failureRules(operation))))
       if (anonymous === null && guess === null) return null
       return call => (isGuess(call) ? guess : anonymous)?.(call)
     }
@@ -65,12 +72,19 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     return call.token !== null || (call.request !== null && guard.hasCredential(call.request))
   }
 
-  function charge (names: readonly string[]): CheckRun | null {
-    if (names.length === 0) return null
+  function charge (plan: Plan): CheckRun | null {
+    if (plan.rules.length === 0) return null
+    const policy = plan.isConstant ? plan.policy : null
     return call => {
-      const decision = limiter.take(subjectOf(call), names)
-      return decision instanceof Promise ? decision.then(decision => { answer(call, decision) }) : answer(call, decision)
+      const decision = limiter.take(subjectOf(call), plan.rules)
+      return decision instanceof Promise ? decision.then(decision => { answer(call, decision, policy) }) : answer(call, decision, policy)
     }
+  }
+
+  function answer (call: Call, decision: LimitDecision, policy: string | null): void {
+    const headers = responseHeaders(decision, resolved.headers, policy)
+    call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
+    if (!decision.allowed) throw refusal(decision, headers)
   }
 }
 
@@ -85,31 +99,16 @@ function createStore ({ store, maxKeys }: ResolvedOptions, memory: LimitStore, l
   })
 }
 
-/** The rules of one operation: its transport's, then its own. */
-function rulesOf (operation: Operation, options: ResolvedOptions): readonly string[] {
-  const { limits = [] } = operation.rule
-  if (limits === false) return []
-  verifyNames('security.limits', limits, options.rules, (field, message) => new RuleInvalid(`${field} ${message}`))
-  return union(options.apply[operation.transport], limits)
-}
-
-function union (a: readonly string[], b: readonly string[]): readonly string[] {
-  return [...new Set([...a, ...b])]
-}
-
-function subjectOf (call: Call): { address: string | null, principal: Call['principal'], operation: string } {
+function subjectOf (call: Call): LimitSubject {
   return { address: call.address, principal: call.principal, operation: call.operation.name }
 }
 
-function answer (call: Call, decision: LimitDecision, policies: readonly Policy[] = decision.quotas): void {
-  const headers = responseHeaders(decision, policies)
-  call.responseHeaders = { ...call.responseHeaders, ...headers }
-  if (decision.allowed) return
-  throw new RateLimitExceeded({
-    message: `Too many requests; the next one fits in ${decision.retryAfterMs} ms`,
+function refusal ({ retryAfterMs, violated, degraded }: LimitDecision, headers: Record<string, string>): Error {
+  return new RateLimitExceeded({
+    message: `Too many requests; the next one fits in ${retryAfterMs} ms`,
     // A refusal is true for a moment only, so no cache may keep it.
     headers: { ...headers, 'cache-control': 'no-store' },
-    data: { retry_after_ms: decision.retryAfterMs, 'violated-policies': decision.violated, ...(decision.degraded ? { degraded: true } : {}) }
+    data: { retry_after_ms: retryAfterMs, 'violated-policies': violated, ...(degraded ? { degraded: true } : {}) }
   })
 }
 
@@ -120,10 +119,13 @@ export { BudgetInvalid, OptionInvalid, RateLimitExceeded, RuleUnknown, StoreUnav
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
 export type { LimitDecision, Limiter, Policy, Quota, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
-export type { LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
+export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
 export type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
 export type { LimitBy, LimitSubject } from './subject.js'
+export { presets, type PresetName } from './presets.js'
+export type { HeaderStyle } from './response-headers.js'
+export type { InlineRule, PricedRule, RouteLimit } from './rule-book.js'
 export type { BudgetName } from './budget.js'
 export { createLimitAdmin, type BudgetState, type LimitAdmin, type LimitAdminOptions } from './limit-admin.js'
 export type { LimitOperations } from './limit-operations.js'

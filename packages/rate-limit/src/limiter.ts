@@ -4,6 +4,7 @@ import { budgetKey } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
 import type { LimitOperations } from './limit-operations.js'
 import { positive, verifyNames, type LimitRule, type ResolvedOptions } from './options.js'
+import { withBurst, type AppliedRule } from './rule-book.js'
 import type { Charge, LimitStore, StoreAnswer } from './store.js'
 import { subjectOf, type LimitSubject } from './subject.js'
 
@@ -14,6 +15,7 @@ export interface Limiter extends LimitOperations {
    *
    * @param rules names of configured rules; throws `MARTY_CORE_RULE_INVALID` for an unknown one
    * @param cost units, in place of each rule's own cost; at most the smallest limit
+   * @throws `MARTY_CORE_RULE_INVALID` when an account is needed and missing
    * @throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while Redis is gone and limits fail closed
    */
   check (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
@@ -26,6 +28,8 @@ export interface Who {
   readonly principal?: Principal
   /** Needed by rules that count by operation. @default '' */
   readonly operation?: string
+  /** Needed by rules that count by account: what the caller claims to be, spelled as the store of accounts would look it up. */
+  readonly account?: string
 }
 
 export interface LimitDecision {
@@ -65,32 +69,45 @@ export interface DecisionObserver {
 
 /** The engine behind both the guard's checks and `fastify.limiter`. */
 export interface LimiterEngine extends Pick<Limiter, 'check'> {
-  take (subject: LimitSubject, rules: readonly string[], cost?: number): LimitDecision | Promise<LimitDecision>
-  /** The decision that is already known without asking the store, for rules that depend on the address alone; null when it is open. */
-  known (subject: LimitSubject, rules: readonly string[]): LimitDecision | null
-  /** Whether `known` can ever answer for this rule. */
-  isKnowable (rule: string): boolean
-  /** The policies that are the same for every caller. */
-  policiesOf (rules: readonly string[]): readonly Policy[]
+  take (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | Promise<LimitDecision>
+  /** The decision that is already known without asking the store; null when it is open. */
+  known (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
   /** The charges of one of the limiter's methods, called with these arguments. */
   charges (method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
 }
 
+/** What no rule counts. */
+const UNCOUNTED: LimitDecision = Object.freeze({ allowed: true, retryAfterMs: 0, violated: Object.freeze([]), degraded: false, quotas: Object.freeze([]) })
+
+/** In a cluster what one slot admits may be taken back when another refuses, so that a refusal may be over before its time. */
+const CLUSTER_ASK_AGAIN_US = 1_000_000
+
+/** A limit that depends on roles is not known before it is known who is calling. */
+export function isKnowable ({ rule }: AppliedRule): boolean {
+  return typeof rule.limit === 'number' && rule.by.startsWith('address')
+}
+
 export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache, observer: DecisionObserver): LimiterEngine {
   const now = options.now ?? (() => performance.now())
+  const askAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? CLUSTER_ASK_AGAIN_US : Infinity
 
-  const rule = (name: string): Required<LimitRule> => options.rules.get(name)!
-
-  // A limit that depends on roles is not known before it is known who is calling.
-  const isKnowable = (name: string): boolean => typeof rule(name).limit === 'number' && rule(name).by.startsWith('address')
-
-  function take (subject: LimitSubject, names: readonly string[], cost?: number): LimitDecision | Promise<LimitDecision> {
-    return ask(names.map(name => chargeOf(name, rule(name), subject, cost)))
+  function chargesOf (subject: LimitSubject, applied: readonly AppliedRule[]): Charge[] {
+    const charges: Charge[] = []
+    for (const { rule, cost } of applied) {
+      if (rule.by === 'apiKey' && subject.principal.kind !== 'key') continue
+      const { name, windowMs, capacity, onFailure } = rule
+      charges.push({ rule: name, subject: subjectOf(rule.by, subject, options.tenantClaim), limit: limitOf(rule, subject.principal), windowMs, cost, capacity, onFailure })
+    }
+    return charges
   }
 
   function ask (charges: readonly Charge[]): LimitDecision | Promise<LimitDecision> {
+    if (charges.length === 0) return UNCOUNTED
+    const askedAtMs = now()
+    const refusal = refusalOf(charges, askedAtMs)
+    if (refusal !== null) return refusal
     // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
-    const askedAtUs = Math.floor(now() * 1000)
+    const askedAtUs = Math.floor(askedAtMs * 1000)
     const failed = (error: unknown): never => {
       observer.failed(charges)
       throw error
@@ -112,69 +129,63 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     return decisionOf(charges, answer)
   }
 
-  /** Also after the last admitted request: the next one need not be let as far as its credential. */
-  function remember (charges: readonly Charge[], answer: StoreAnswer, askedAtUs: number): void {
-    for (const [i, charge] of charges.entries()) {
-      const { retryUs } = answer.states[i]!
-      if (retryUs > 0 && charge.cost === rule(charge.rule).cost && isKnowable(charge.rule)) {
-        denied.note(budgetKey(charge.rule, charge.subject), (askedAtUs + retryUs) / 1000)
-      }
+  /** Also after the last admitted request: the next one need not be let as far as the store, or its credential. */
+  function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number): void {
+    for (let i = 0; i < states.length; i++) {
+      const { retryUs } = states[i]!
+      if (retryUs > 0) denied.note(keyOf(charges[i]!), charges[i]!, (askedAtUs + retryUs) / 1000, (askedAtUs + Math.min(retryUs, askAgainUs)) / 1000)
     }
   }
 
-  function known (subject: LimitSubject, names: readonly string[]): LimitDecision | null {
-    const at = now()
+  function refusalOf (charges: readonly Charge[], atMs: number): LimitDecision | null {
+    if (denied.isEmpty) return null
     let retryAfterMs = 0
     const quotas: Quota[] = []
-    for (const name of names) {
-      const key = budgetKey(name, subjectOf(rule(name).by, subject))
-      const remaining = denied.remainingMs(key, at)
+    for (const charge of charges) {
+      const key = keyOf(charge)
+      const remaining = denied.remainingMs(key, charge, atMs)
       if (remaining === 0) continue
-      observer.known(key, remaining, at)
+      observer.known(key, remaining, atMs)
       const resetMs = Math.ceil(remaining)
       retryAfterMs = Math.max(retryAfterMs, resetMs)
-      quotas.push({ rule: name, limit: limitOf(rule(name), subject.principal), windowMs: rule(name).windowMs, remaining: 0, resetMs })
+      quotas.push({ rule: charge.rule, limit: charge.limit, windowMs: charge.windowMs, remaining: 0, resetMs })
     }
     if (quotas.length === 0) return null
     return { allowed: false, retryAfterMs, violated: quotas.map(quota => quota.rule), degraded: false, quotas }
   }
 
-  function charges (method: string, { address, principal = ANONYMOUS, operation = '' }: Who, names: readonly string[], cost?: number): readonly Charge[] {
+  function charges (method: string, { address, principal = ANONYMOUS, operation = '', account }: Who, names: readonly string[], cost?: number): readonly Charge[] {
     const where = `limiter.${method}()`
-    verifyNames(where, names, options.rules, (field, message) => new RuleInvalid(`${field} ${message}`))
-    if (cost !== undefined) positive(`${where} cost`, cost, Math.min(...names.map(name => limitOf(rule(name), principal))))
-    return names.map(name => chargeOf(name, rule(name), { address, principal, operation }, cost))
+    const fail = (field: string, message: string): Error => new RuleInvalid(`${field} ${message}`)
+    verifyNames(where, names, options.rules, fail)
+    const applied = names.flatMap(name => withBurst(options.rules.get(name)!, cost))
+    const unknown = applied.find(({ rule }) => rule.by.startsWith('account'))
+    if (unknown !== undefined && (typeof account !== 'string' || account === '')) throw fail(where, `needs an account, by which the rule "${unknown.rule.name}" counts`)
+    if (cost !== undefined) positive(`${where} cost`, cost, Math.min(...applied.map(({ rule }) => limitOf(rule, principal))))
+    return chargesOf({ address, principal, operation, account }, applied)
   }
 
   return {
-    take,
-    known,
-    isKnowable,
-    policiesOf: names => names.flatMap(name => {
-      const { limit, windowMs } = rule(name)
-      return typeof limit === 'number' ? [{ rule: name, limit, windowMs }] : []
-    }),
+    take: (subject, applied) => ask(chargesOf(subject, applied)),
+    known: (subject, applied) => denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now()),
     charges,
     check: async (who, names, cost) => await ask(charges('check', who, names, cost))
   }
 }
 
-export function decisionOf (charges: readonly Charge[], answer: StoreAnswer): LimitDecision {
-  const violated = answer.allowed ? [] : charges.filter((_, i) => answer.states[i]!.retryUs > 0)
-  return {
-    allowed: answer.allowed,
-    retryAfterMs: answer.allowed ? 0 : Math.max(...answer.states.map(state => toMs(state.retryUs))),
-    violated: violated.map(charge => charge.rule),
-    degraded: answer.degraded,
-    quotas: answer.states.map((state, i) => {
-      const { rule, limit, windowMs } = charges[i]!
-      return { rule, limit, windowMs, remaining: state.remaining, resetMs: toMs(state.resetUs) }
-    })
+export function decisionOf (charges: readonly Charge[], { allowed, degraded, states }: StoreAnswer): LimitDecision {
+  let retryUs = 0
+  const quotas: Quota[] = []
+  const violated: string[] = []
+  for (let i = 0; i < states.length; i++) {
+    const { rule, limit, windowMs } = charges[i]!
+    const state = states[i]!
+    quotas.push({ rule, limit, windowMs, remaining: state.remaining, resetMs: toMs(state.resetUs) })
+    if (allowed || state.retryUs === 0) continue
+    violated.push(rule)
+    retryUs = Math.max(retryUs, state.retryUs)
   }
-}
-
-function chargeOf (name: string, rule: Required<LimitRule>, subject: LimitSubject, cost: number = rule.cost): Charge {
-  return { rule: name, subject: subjectOf(rule.by, subject), limit: limitOf(rule, subject.principal), windowMs: rule.windowMs, cost }
+  return { allowed, retryAfterMs: toMs(retryUs), violated, degraded, quotas }
 }
 
 export function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Pick<Principal, 'roles'>): number {
@@ -185,6 +196,10 @@ export function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Pick<Pr
     if (role !== 'default' && Object.hasOwn(limit, role)) largest = Math.max(largest, limit[role]!)
   }
   return largest === 0 ? limit.default : largest
+}
+
+function keyOf ({ rule, subject }: Charge): string {
+  return budgetKey(rule, subject)
 }
 
 function toMs (microseconds: number): number {

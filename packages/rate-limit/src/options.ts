@@ -3,10 +3,12 @@ import { OptionInvalid } from './errors.js'
 import type { StoreFailureMode } from './guarded-store.js'
 import type { ScriptClient } from '@marty/redis'
 import type { LimitBy } from './subject.js'
+import { presets, type PresetName } from './presets.js'
+import type { HeaderStyle } from './response-headers.js'
 
 export interface RateLimitOptions {
-  /** The limits there are, by name. Routes and RPC methods refer to them by these names. */
-  readonly rules: Readonly<Record<string, LimitRule>>
+  /** The limits there are, by name, each a rule or the name of a preset. Routes and RPC methods refer to them by these names. */
+  readonly rules: Readonly<Record<string, LimitRule | PresetName>>
   /** Names of the rules applied to every operation of a transport that does not say `limits: false`. @default none */
   readonly apply?: { readonly http?: readonly string[], readonly rpc?: readonly string[] }
   /**
@@ -20,6 +22,10 @@ export interface RateLimitOptions {
   readonly maxKeys?: number
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
+  /** The claim that names the tenant of a caller, for rules by tenant. @default 'tenant' */
+  readonly tenantClaim?: string
+  /** Which fields tell clients of their limits; `Retry-After` is always sent with a refusal. @default 'draft' */
+  readonly headers?: HeaderStyle
 }
 
 /** At most `limit` units in every window of `windowMs` milliseconds. */
@@ -31,15 +37,39 @@ export interface LimitRule {
   readonly limit: number | (Readonly<Record<string, number>> & { readonly default: number })
   /** Length of the window in milliseconds; a positive integer, at most 366 days. */
   readonly windowMs: number
-  /** Whose budget. `principal` means the address for callers without an identity. */
+  /**
+   * Whose budget. `principal` means the address for callers without an identity, `tenant` the principal for callers without a tenant;
+   * `apiKey` counts only callers with an API key. The account of `account` and `account+address` is what somebody claims to be,
+   * known to the handler alone: such rules are charged with `limiter.check`.
+   */
   readonly by: LimitBy
   /** Units each call takes. @default 1 */
   readonly cost?: number
+  /** A second, shorter window over the same calls: the rule `<name>.burst`. @default none */
+  readonly burst?: BurstLimit
+  /** What happens while Redis does not answer, in place of the store's `onFailure`. */
+  readonly onFailure?: StoreFailureMode
+}
+
+/** At most `limit` units in every window that is shorter than the rule's own. */
+export interface BurstLimit {
+  /** A positive integer, or one for each role as in the rule; for nobody more than the rule's own limit. */
+  readonly limit: LimitRule['limit']
+  /** In milliseconds. */
+  readonly windowMs: number
+}
+
+export interface ResolvedRule extends Required<Pick<LimitRule, 'limit' | 'windowMs' | 'by' | 'cost'>> {
+  readonly name: string
+  /** The largest limit that anybody has. */
+  readonly capacity: number
+  readonly onFailure: StoreFailureMode | undefined
+  readonly burst: ResolvedRule | null
 }
 
 export interface RedisStoreSettings {
   /** A connected client, ioredis or alike. It is never closed here. Its offline queue should be off. */
-  readonly redis: ScriptClient
+  readonly redis: ScriptClient & { readonly isCluster?: boolean }
   /** Begins every key. @default 'marty:limit' */
   readonly prefix?: string
   /** Longest wait for Redis, in milliseconds. @default 50 */
@@ -51,38 +81,49 @@ export interface RedisStoreSettings {
 }
 
 export interface ResolvedOptions {
-  readonly rules: ReadonlyMap<string, Required<LimitRule>>
+  /** Bursts have their own entry. Grows while routes declare rules. */
+  readonly rules: Map<string, ResolvedRule>
   readonly apply: Readonly<Record<Operation['transport'], readonly string[]>>
   readonly onAuthenticationFailure: readonly string[]
   readonly store: 'memory' | RedisStoreSettings
   readonly maxKeys: number
   readonly now: (() => number) | undefined
+  readonly tenantClaim: string
+  readonly headers: HeaderStyle
 }
 
 const MAX_LIMIT = 1_000_000
 const MAX_WINDOW_MS = 366 * 24 * 3600 * 1000
-const BY: readonly LimitBy[] = ['address', 'principal', 'operation', 'principal+operation', 'address+operation', 'global']
+const BY: readonly LimitBy[] = ['address', 'principal', 'operation', 'principal+operation', 'address+operation', 'global', 'apiKey', 'tenant', 'account', 'account+address']
+const HEADER_STYLES: readonly HeaderStyle[] = ['draft', 'legacy', 'both', 'none']
 const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
 /** Refuses every option that could not be enforced as written, naming the field. */
 export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
-  knownKeys('options', options, ['rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now'])
-  const { apply = {}, onAuthenticationFailure = [], store = 'memory', maxKeys = 100_000, now } = options
-  const rules = new Map(Object.entries(object('rules', options.rules)).map(([name, rule]) => [name, resolveRule(name, rule)]))
+  knownKeys('options', options, ['rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now', 'tenantClaim', 'headers'])
+  const { apply = {}, onAuthenticationFailure = [], store = 'memory', maxKeys = 100_000, now, tenantClaim = 'tenant', headers = 'draft' } = options
+  const rules = new Map<string, ResolvedRule>()
+  for (const [name, rule] of Object.entries(object('rules', options.rules))) addRule(rules, `rules.${name}`, name, typeof rule === 'string' ? presetOf(`rules.${name}`, rule) : rule)
 
   knownKeys('apply', apply, ['http', 'rpc'])
   const { http = [], rpc = [] } = apply
   verifyNames('apply.http', http, rules)
   verifyNames('apply.rpc', rpc, rules)
   verifyNames('onAuthenticationFailure', onAuthenticationFailure, rules)
+  for (const [field, names] of [['apply.http', http], ['apply.rpc', rpc]] as const) {
+    const name = names.find(name => rules.get(name)!.by.startsWith('account'))
+    if (name !== undefined) throw invalid(field, `names "${name}", which counts by account; only a handler knows the account: charge it there, limiter.check({ account, address }, ["${name}"])`)
+  }
   for (const name of onAuthenticationFailure) {
     const by = rules.get(name)?.by ?? ''
     if (!by.startsWith('address')) throw invalid('onAuthenticationFailure', `names "${name}", which counts by ${by}; only rules by address or address+operation can be charged before it is known who is calling`)
   }
   positive('maxKeys', maxKeys, 10_000_000)
   if (now !== undefined && typeof now !== 'function') throw invalid('now', 'must be a function that returns milliseconds')
+  if (typeof tenantClaim !== 'string' || tenantClaim === '') throw invalid('tenantClaim', 'must be the name of a claim')
+  oneOf('headers', headers, HEADER_STYLES)
   verifyStore(store)
-  return Object.freeze({ rules, apply: { http, rpc }, onAuthenticationFailure, store, maxKeys, now })
+  return Object.freeze({ rules, apply: { http, rpc }, onAuthenticationFailure, store, maxKeys, now, tenantClaim, headers })
 }
 
 /** Throws when a list is not one of known names without repetition; `fail` makes the error. */
@@ -110,22 +151,62 @@ export function positive (field: string, value: unknown, max: number): void {
   }
 }
 
-function resolveRule (name: string, rule: LimitRule): Required<LimitRule> {
-  const field = `rules.${name}`
+/** Adds a rule, and its burst under a name of its own, or throws naming the field that cannot be enforced. */
+export function addRule (rules: Map<string, ResolvedRule>, field: string, name: string, rule: LimitRule): ResolvedRule {
   // The name stands in keys and in quoted header fields, so it needs no escaping anywhere.
-  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) throw invalid(field, 'has an unusable name; a letter, then letters, digits, "_", "." or "-", at most 64')
-  knownKeys(field, object(field, rule), ['limit', 'windowMs', 'by', 'cost'])
-  const { limit, windowMs, by, cost = 1 } = rule
+  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) throw invalid(field, `has an unusable name "${name}"; a letter, then letters, digits, "_", "." or "-", at most 64`)
+  if (rules.has(name)) throw invalid(field, `has the name "${name}", which another rule has already; give one of them another name`)
+  knownKeys(field, object(field, rule), ['limit', 'windowMs', 'by', 'cost', 'burst', 'onFailure'])
+  const { limit, windowMs, by, cost = 1, onFailure } = rule
+  oneOf(`${field}.by`, by, BY)
+  if (onFailure !== undefined) oneOf(`${field}.onFailure`, onFailure, FAILURE_MODES)
+  verifyWindow(field, limit, windowMs, cost)
+  const shared = { by, cost, onFailure }
+  let burst: ResolvedRule | null = null
+  if (rule.burst !== undefined) {
+    verifyBurst(`${field}.burst`, rule.burst, rule)
+    burst = Object.freeze({ ...shared, name: `${name}.burst`, limit: rule.burst.limit, windowMs: rule.burst.windowMs, capacity: largestOf(rule.burst.limit), burst: null })
+    if (rules.has(burst.name)) throw invalid(field, `has a burst, which is the rule "${burst.name}", but another rule has that name already`)
+  }
+  const resolved = Object.freeze({ ...shared, name, limit, windowMs, capacity: largestOf(limit), burst })
+  rules.set(name, resolved)
+  if (burst !== null) rules.set(burst.name, burst)
+  return resolved
+}
+
+function presetOf (field: string, name: string): LimitRule {
+  if (Object.hasOwn(presets, name)) return presets[name as PresetName]
+  const near = closest(name, Object.keys(presets))
+  throw invalid(field, `is "${name}", which is not one of the presets (${Object.keys(presets).join(', ')})${near === null ? '' : `; did you mean "${near}"?`}`)
+}
+
+function verifyWindow (field: string, limit: LimitRule['limit'], windowMs: number, cost: number): void {
   positive(`${field}.windowMs`, windowMs, MAX_WINDOW_MS)
   positive(`${field}.cost`, cost, MAX_LIMIT)
-  oneOf(`${field}.by`, by, BY)
   if (typeof limit === 'object' && limit !== null) {
     if (limit.default === undefined) throw invalid(`${field}.limit`, 'needs a "default" for callers with none of its roles')
     for (const [role, units] of Object.entries(limit)) verifyLimit(`${field}.limit.${role}`, units, cost)
   } else {
     verifyLimit(`${field}.limit`, limit, cost)
   }
-  return Object.freeze({ limit, windowMs, by, cost })
+}
+
+function verifyBurst (field: string, burst: BurstLimit, { limit, windowMs, cost = 1 }: LimitRule): void {
+  knownKeys(field, object(field, burst), ['limit', 'windowMs'])
+  verifyWindow(field, burst.limit, burst.windowMs, cost)
+  if (burst.windowMs >= windowMs) throw invalid(`${field}.windowMs`, `is ${burst.windowMs}, not shorter than the rule's own window (${windowMs})`)
+  for (const role of [limit, burst.limit].flatMap(limit => typeof limit === 'number' ? ['default'] : Object.keys(limit))) {
+    const [most, whole] = [ofRole(burst.limit, role), ofRole(limit, role)]
+    if (most > whole) throw invalid(`${field}.limit`, `is ${most}, above the rule's own limit (${whole})${role === 'default' ? '' : ` of the role "${role}"`}, so it would limit nothing`)
+  }
+}
+
+function ofRole (limit: LimitRule['limit'], role: string): number {
+  return typeof limit === 'number' ? limit : Object.hasOwn(limit, role) ? limit[role]! : limit.default
+}
+
+function largestOf (limit: LimitRule['limit']): number {
+  return typeof limit === 'number' ? limit : Math.max(...Object.values(limit))
 }
 
 function verifyLimit (field: string, limit: number, cost: number): void {

@@ -7,7 +7,7 @@ import { LINGER_MS, MAX_REFUSED, type Refusals } from './refusals.js'
 export interface RefusalReportsOptions {
   readonly redis: ScriptClient
   readonly prefix: string
-  readonly rules: ReadonlyMap<string, LimitRule>
+  readonly rules: ReadonlyMap<string, Pick<LimitRule, 'limit' | 'windowMs' | 'by' | 'cost'>>
   readonly refusals: Refusals
   /** The limiter's clock, in milliseconds. */
   readonly now: () => number
@@ -71,7 +71,7 @@ export function createRefusalReports ({ redis, prefix, rules, refusals, now, onR
   }
 
   async function publishRules (): Promise<void> {
-    const fields = [...rules].flatMap(([name, rule]) => [name, JSON.stringify(rule)])
+    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost }]) => [name, JSON.stringify({ limit, windowMs, by, cost })])
     let nextMs = PUBLISH_EVERY_MS
     try {
       await publish(redis, [keys.rules], [RULES_KEPT_MS, ...fields])

@@ -1,28 +1,44 @@
-import type { LimitDecision, Policy, Quota } from './limiter.js'
+import type { LimitDecision, Quota } from './limiter.js'
+
+/** `draft` is draft-ietf-httpapi-ratelimit-headers, `legacy` the `X-RateLimit-*` fields. */
+export type HeaderStyle = 'draft' | 'legacy' | 'both' | 'none'
 
 /**
- * The fields of draft-ietf-httpapi-ratelimit-headers: the policy of every rule, and the state of the tightest.
- * Rule names are restricted to characters that need no escaping in a structured field's string.
+ * What an answer says of its limits: the policy of every rule, and the state of the tightest. A refusal says when to come back in
+ * every style. Rule names are restricted to characters that need no escaping in a structured field's string.
  *
- * @param policies every rule of the operation, when the decision speaks of fewer
+ * @param policy the field of every rule of the operation, when it is known; made of the decision's by default
  */
-export function responseHeaders (decision: LimitDecision, policies: readonly Policy[] = decision.quotas): Record<string, string> {
-  if (decision.quotas.length === 0) return {}
-  const headers: Record<string, string> = {
-    'ratelimit-policy': policies.map(({ rule, limit, windowMs }) => `"${rule}";q=${limit};w=${toSeconds(windowMs)}`).join(', ')
-  }
-  const { rule, remaining, resetMs } = tightest(decision)
+export function responseHeaders (decision: LimitDecision, style: HeaderStyle, policy: string | null): Record<string, string> {
+  const headers: Record<string, string> = {}
+  if (decision.quotas.length === 0) return headers
+  const { rule, limit, remaining, resetMs } = tightest(decision)
   // On a refusal t must not promise more than Retry-After does.
   const t = toSeconds(decision.allowed ? resetMs : decision.retryAfterMs)
-  headers.ratelimit = `"${rule}";r=${remaining};t=${t}`
+  if (style === 'draft' || style === 'both') {
+    headers['ratelimit-policy'] = policy ?? decision.quotas.map(quota => policyOf(quota.rule, quota.limit, quota.windowMs)).join(', ')
+    headers.ratelimit = `"${rule}";r=${remaining};t=${t}`
+  }
+  if (style === 'legacy' || style === 'both') {
+    headers['x-ratelimit-limit'] = String(limit)
+    headers['x-ratelimit-remaining'] = String(remaining)
+    headers['x-ratelimit-reset'] = String(t)
+  }
   if (!decision.allowed) headers['retry-after'] = String(t)
   return headers
 }
 
+export function policyOf (rule: string, limit: number, windowMs: number): string {
+  return `"${rule}";q=${limit};w=${toSeconds(windowMs)}`
+}
+
 function tightest ({ allowed, quotas, violated }: LimitDecision): Quota {
-  return quotas
-    .filter(quota => allowed || violated.includes(quota.rule))
-    .reduce((a, b) => b.remaining < a.remaining || (b.remaining === a.remaining && b.resetMs > a.resetMs) ? b : a)
+  let found: Quota | null = null
+  for (const quota of quotas) {
+    if (!allowed && !violated.includes(quota.rule)) continue
+    if (found === null || quota.remaining < found.remaining || (quota.remaining === found.remaining && quota.resetMs > found.resetMs)) found = quota
+  }
+  return found!
 }
 
 function toSeconds (milliseconds: number): number {

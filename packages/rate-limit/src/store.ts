@@ -1,3 +1,5 @@
+import type { StoreFailureMode } from './guarded-store.js'
+
 /**
  * What keeps the logs of admitted requests. Every store is exact: in every window of a rule's length
  * it admits at most the rule's limit.
@@ -22,6 +24,8 @@ export interface Charge {
   readonly cost: number
   /** The largest limit that any subject of the rule has: decides on the form of the log. @default `limit` */
   readonly capacity?: number
+  /** What happens while a shared store does not answer, in place of its own mode. */
+  readonly onFailure?: StoreFailureMode | undefined
 }
 
 /** A store that decides several requests at once, each as `take` would, in their order. */

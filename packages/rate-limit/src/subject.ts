@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { addressKey, type Principal } from '@marty/core'
 
 /** Whose budget a rule counts. */
-export type LimitBy = 'address' | 'principal' | 'operation' | 'principal+operation' | 'address+operation' | 'global'
+export type LimitBy = 'address' | 'principal' | 'operation' | 'principal+operation' | 'address+operation' | 'global' | 'apiKey' | 'tenant' | 'account' | 'account+address'
 
 /** Who does what, as the limiter sees it. */
 export interface LimitSubject {
@@ -11,19 +11,25 @@ export interface LimitSubject {
   readonly principal: Principal
   /** The operation's name: `GET /cameras/:id` or `take_snapshot`, never the raw URL. */
   readonly operation: string
+  /** Who somebody claims to be, before it is proved. */
+  readonly account?: string | undefined
 }
 
 /**
  * The identity of a budget under one rule. Parts are length-prefixed, so that no name, whatever
  * characters it holds, runs into another client's budget; long material is hashed.
  */
-export function subjectOf (by: LimitBy, subject: LimitSubject): string {
+export function subjectOf (by: LimitBy, subject: LimitSubject, tenantClaim: string = 'tenant'): string {
   switch (by) {
     case 'global': return 'global'
     case 'operation': return bounded(`operation:${subject.operation}`)
     case 'address': return `address:${addressKey(subject.address)}`
     case 'address+operation': return bounded(`address:${addressKey(subject.address)} ${subject.operation}`)
-    case 'principal': return bounded(whom(subject))
+    case 'principal':
+    case 'apiKey': return bounded(whom(subject))
+    case 'tenant': return bounded(tenant(subject, tenantClaim))
+    case 'account': return bounded(account(subject))
+    case 'account+address': return bounded(`${account(subject)} ${addressKey(subject.address)}`)
     case 'principal+operation': return bounded(`${whom(subject)} ${subject.operation}`)
   }
 }
@@ -33,6 +39,17 @@ function whom ({ principal, address }: LimitSubject): string {
   return principal.kind === 'anonymous'
     ? `address:${addressKey(address)}`
     : `${principal.kind}:${principal.id.length}:${principal.id}`
+}
+
+/** Tenants are text; whoever has none is a tenant alone. */
+function tenant (subject: LimitSubject, claim: string): string {
+  const { claims } = subject.principal
+  const name = Object.hasOwn(claims, claim) ? claims[claim] : undefined
+  return typeof name === 'string' && name !== '' ? `tenant:${name.length}:${name}` : whom(subject)
+}
+
+function account ({ account = '' }: LimitSubject): string {
+  return `account:${account.length}:${account}`
 }
 
 const MAX_SUBJECT_LENGTH = 160

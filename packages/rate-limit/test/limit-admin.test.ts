@@ -23,6 +23,9 @@ await app.register(rateLimit, {
     tiered: { limit: { default: 5, admin: 500 }, windowMs: HOUR, by: 'principal' },
     each: { limit: 3, windowMs: HOUR, by: 'address+operation' },
     mine: { limit: 3, windowMs: HOUR, by: 'principal+operation' },
+    tenant: { limit: 5, windowMs: HOUR, by: 'tenant' },
+    key: { limit: 5, windowMs: HOUR, by: 'apiKey' },
+    guess: { limit: 5, windowMs: HOUR, by: 'account+address', burst: { limit: 2, windowMs: 60_000 } },
     upload: { limit: 1000, windowMs: HOUR, by: 'global', cost: 400 }
   },
   store: { redis, deadlineMs: 1_000 }
@@ -45,12 +48,18 @@ t.test('what names no budget is refused by name', async t => {
     [{ rule: 'calls' }, /name the principal, or the address of a caller without an identity/],
     [{ rule: 'calls', principal, address: '192.0.2.1' }, /name the principal, or/],
     [{ rule: 'mine', principal }, /name the operation/],
+    [{ rule: 'tenant' }, /name the tenant, or the principal or address of a caller without one/],
+    [{ rule: 'tenant', tenant: 'acme', principal }, /name the tenant, or/],
+    [{ rule: 'key', address: '192.0.2.1' }, /name the principal of the key/],
+    [{ rule: 'guess', address: '192.0.2.1' }, /name the account/],
+    [{ rule: 'guess', account: 'ada' }, /name the address/],
+    [{ rule: 'calls', principal, tenant: 'acme' }, /no tenant belongs to it/],
     [{ rule: 'upload', address: '192.0.2.1' }, /no address belongs to it/]
   ]
   for (const [budget, message] of cases) {
     for (const ask of [admin.show, admin.reset]) await t.rejects(async () => await ask(budget), { code: 'MARTY_RATE_LIMIT_BUDGET_INVALID', statusCode: 400, message })
   }
-  for (const [rule, message] of [['logn', /no service uses a rule "logn" under the prefix marty:limit; did you mean "login"\?/], ['quite another', /known are calls, each, login, mine, tiered, upload/]] as const) {
+  for (const [rule, message] of [['logn', /no service uses a rule "logn" under the prefix marty:limit; did you mean "login"\?/], ['quite another', /known are calls, each, guess, guess\.burst, key, login, mine, tenant, tiered, upload/]] as const) {
     await t.rejects(admin.show({ rule }), { code: 'MARTY_RATE_LIMIT_RULE_UNKNOWN', statusCode: 404, message })
   }
   await t.rejects(createLimitAdmin({ redis, prefix: 'elsewhere' }).show({ rule: 'login' }), { message: /known are none/ })
@@ -73,6 +82,18 @@ t.test('a budget in words and by its key', async t => {
   t.match(await admin.show({ rule: 'calls', address: '192.0.2.1' }), { key: 'calls:address:192.0.2.1', used: 0 })
   t.match(await admin.show({ rule: 'mine', principal, operation: 'GET /cameras/:id' }), { used: 1, limit: 3 })
   t.match(await admin.show({ rule: 'each', address: 'unknown', operation: 'GET /cameras/:id' }), { used: 1 })
+})
+
+t.test('tenants, keys and accounts', async t => {
+  await app.limiter.check({ address: '192.0.2.1', principal: { ...ada, claims: { tenant: 'acme' } } }, ['tenant'])
+  await app.limiter.check({ address: '192.0.2.1', principal: { ...ada, kind: 'key', id: 'k1' } }, ['key', 'tenant'])
+  await app.limiter.check({ address: '192.0.2.1', account: 'ada' }, ['guess'])
+  t.match(await admin.show({ rule: 'tenant', tenant: 'acme' }), { used: 1, limit: 5 })
+  t.match(await admin.show({ rule: 'tenant', principal: { kind: 'key', id: 'k1' } }), { used: 1 }, 'whoever has no tenant is one alone')
+  t.match(await admin.show({ rule: 'key', principal: { kind: 'key', id: 'k1' } }), { used: 1 })
+  t.match(await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }), { used: 1, limit: 5 })
+  t.match(await admin.show({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), { used: 1, limit: 2, windowMs: 60_000 })
+  t.match(await admin.show({ rule: 'guess', account: 'bob', address: '192.0.2.1' }), { used: 0 })
 })
 
 t.test('a limit that depends on roles is known with the roles', async t => {

@@ -1,0 +1,114 @@
+import { RuleInvalid, type Operation } from '@marty/core'
+import { addRule, invalid, positive, verifyNames, type LimitRule, type ResolvedOptions, type ResolvedRule } from './options.js'
+import { policyOf } from './response-headers.js'
+
+/** What a route may name in `security.limits`: a rule, a rule at a cost of its own, or a rule of its own. */
+export type RouteLimit = string | PricedRule | InlineRule
+
+export interface PricedRule {
+  readonly rule: string
+  /** Units each call of this operation takes, in place of the rule's own cost. */
+  readonly cost: number
+}
+
+export interface InlineRule extends LimitRule {
+  /** Unique among all rules. @default made of the operation's name: `GET-cameras-id` */
+  readonly name?: string
+}
+
+/** A rule, and what one call costs there. */
+export interface AppliedRule {
+  readonly rule: ResolvedRule
+  readonly cost: number
+}
+
+/** Everything one operation is charged. */
+export interface Plan {
+  readonly rules: readonly AppliedRule[]
+  /** The policies that are the same for every caller, as a header field. */
+  readonly policy: string
+  /** Whether those are all: nothing depends on who is calling. */
+  readonly isConstant: boolean
+}
+
+/** Which rules an operation is charged. Rules that routes declare join the configured ones. */
+export interface RuleBook {
+  named (field: string, names: readonly string[]): readonly AppliedRule[]
+  of (operation: Operation): readonly AppliedRule[]
+}
+
+export function createRuleBook (options: ResolvedOptions): RuleBook {
+  const { rules, apply } = options
+  const inline = new WeakMap<InlineRule, Map<string, AppliedRule[]>>()
+
+  function named (field: string, names: readonly string[]): readonly AppliedRule[] {
+    verifyNames(field, names, rules, (where, message) => new RuleInvalid(`${where} ${message}`))
+    return names.flatMap(name => withBurst(rules.get(name)!))
+  }
+
+  function of (operation: Operation): readonly AppliedRule[] {
+    const { limits = [] } = operation.rule
+    if (limits === false) return []
+    if (!Array.isArray(limits)) throw new RuleInvalid('security.limits must be a list of rule names and rules, or false')
+    verifyNames('security.limits', limits.map(limit => nameIn(limit)).filter(name => name !== null), rules, (where, message) => new RuleInvalid(`${where} ${message}`))
+    const own = limits.flatMap((limit: RouteLimit, i) => {
+      if (typeof limit === 'string') return withBurst(rules.get(limit)!)
+      return 'rule' in limit ? priced(`security.limits[${i}]`, limit) : declared(`security.limits[${i}]`, limit, operation.name)
+    })
+    for (const { rule: { name, by } } of own) {
+      if (by.startsWith('account')) throw new RuleInvalid(`security.limits names "${name}", which counts by ${by}; only the handler knows the account: charge it there, limiter.check({ account, address }, ["${name}"])`)
+    }
+    return union(apply[operation.transport].flatMap(name => withBurst(rules.get(name)!)), own)
+  }
+
+  function priced (field: string, limit: PricedRule): AppliedRule[] {
+    const known = Object.keys(limit).find(key => key !== 'rule' && key !== 'cost')
+    if (known !== undefined) throw invalid(field, `has an unknown member "${known}"; it may say rule and cost, or limit, windowMs and by`)
+    const applied = withBurst(rules.get(limit.rule)!, limit.cost)
+    for (const { rule } of applied) positive(`${field}.cost for "${rule.name}"`, limit.cost, smallest(rule.limit))
+    return applied
+  }
+
+  /** Asked for the same operation again, it answers the same rules. */
+  function declared (field: string, limit: InlineRule, operation: string): AppliedRule[] {
+    const { name = nameOf(operation), ...rule } = limit
+    const known = inline.get(limit)?.get(operation)
+    if (known !== undefined) return known
+    const applied = withBurst(addRule(rules, field, name, rule))
+    inline.set(limit, (inline.get(limit) ?? new Map<string, AppliedRule[]>()).set(operation, applied))
+    return applied
+  }
+
+  return { named, of }
+}
+
+/** The later list says the cost of what is in both. */
+export function union (a: readonly AppliedRule[], b: readonly AppliedRule[]): readonly AppliedRule[] {
+  return [...new Map([...a, ...b].map(applied => [applied.rule.name, applied])).values()]
+}
+
+export function planOf (rules: readonly AppliedRule[]): Plan {
+  const constant = rules.filter(({ rule }) => typeof rule.limit === 'number' && rule.by !== 'apiKey')
+  return {
+    rules,
+    policy: constant.map(({ rule }) => policyOf(rule.name, rule.limit as number, rule.windowMs)).join(', '),
+    isConstant: constant.length === rules.length
+  }
+}
+
+export function withBurst (rule: ResolvedRule, cost: number = rule.cost): AppliedRule[] {
+  return rule.burst === null ? [{ rule, cost }] : [{ rule, cost }, { rule: rule.burst, cost }]
+}
+
+function nameIn (limit: RouteLimit): string | null {
+  if (typeof limit !== 'object' || limit === null) return limit
+  return 'rule' in limit ? limit.rule : null
+}
+
+function nameOf (operation: string): string {
+  return operation.replace(/[^\w.-]+/g, '-').replace(/^[^A-Za-z]+|-+$/g, '').slice(0, 64)
+}
+
+function smallest (limit: LimitRule['limit']): number {
+  return typeof limit === 'number' ? limit : Math.min(...Object.values(limit))
+}
