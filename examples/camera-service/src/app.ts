@@ -92,7 +92,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const app = Fastify({
     logger: { level: config.logging.level, ...loggerOptions() },
     ...(tls === null ? {} : { https: tls }),
-    trustProxy: server.trust_proxy.length > 0 && [...server.trust_proxy],
+    trustProxy: [...server.trust_proxy],
     bodyLimit: 64 * 1024,
     requestTimeout: 15_000,
     keepAliveTimeout: 5000,

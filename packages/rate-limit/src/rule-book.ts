@@ -50,10 +50,10 @@ export function createRuleBook (options: ResolvedOptions): RuleBook {
     const { limits = [] } = operation.rule
     if (limits === false) return []
     if (!Array.isArray(limits)) throw new RuleInvalid('security.limits must be a list of rule names and rules, or false')
-    verifyNames('security.limits', limits.map(limit => nameIn(limit)).filter(name => name !== null), rules, (where, message) => new RuleInvalid(`${where} ${message}`))
+    verifyNames('security.limits', limits.filter(limit => !isInline(limit)).map(limit => isPriced(limit) ? limit.rule : limit), rules, (where, message) => new RuleInvalid(`${where} ${message}`))
     const own = limits.flatMap((limit: RouteLimit, i) => {
       if (typeof limit === 'string') return withBurst(rules.get(limit)!)
-      return 'rule' in limit ? priced(`security.limits[${i}]`, limit) : declared(`security.limits[${i}]`, limit, operation.name)
+      return isPriced(limit) ? priced(`security.limits[${i}]`, limit) : declared(`security.limits[${i}]`, limit, operation.name)
     })
     for (const { rule: { name, by } } of own) {
       if (by.startsWith('account')) throw new RuleInvalid(`security.limits names "${name}", which counts by ${by}; only the handler knows the account: charge it there, limiter.check({ account, address }, ["${name}"])`)
@@ -100,9 +100,12 @@ export function withBurst (rule: ResolvedRule, cost: number = rule.cost): Applie
   return rule.burst === null ? [{ rule, cost }] : [{ rule, cost }, { rule: rule.burst, cost }]
 }
 
-function nameIn (limit: RouteLimit): string | null {
-  if (typeof limit !== 'object' || limit === null) return limit
-  return 'rule' in limit ? limit.rule : null
+function isPriced (limit: RouteLimit): limit is PricedRule {
+  return typeof limit === 'object' && limit !== null && 'rule' in limit
+}
+
+function isInline (limit: RouteLimit): limit is InlineRule {
+  return typeof limit === 'object' && limit !== null && !('rule' in limit)
 }
 
 function nameOf (operation: string): string {

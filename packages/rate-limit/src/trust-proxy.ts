@@ -9,7 +9,7 @@ export function warnOfTrustedClients (fastify: FastifyInstance): void {
   if (symbol === undefined) return
   const options = (fastify as unknown as Record<symbol, { readonly trustProxy?: unknown } | undefined>)[symbol]
   if (options?.trustProxy !== true) return
-  fastify.log.warn('trustProxy is true, so every client chooses its own address and no limit by address holds; set it to the addresses of your proxies, or to how many there are')
+  fastify.log.warn('trustProxy is true, so every client chooses its own address and no limit by address holds; set it to the addresses of your proxies')
 }
 
 /** A plugin's instance inherits from the application's. */
