@@ -16,7 +16,7 @@ export const configSchema = Type.Object({
     port: Type.Integer({ default: 8002, minimum: 0, maximum: 65535, description: 'HTTP and WebSocket.' }),
     websocket_path: Type.String({ default: '/ws', pattern: '^/(?!(rpc|auth/me)$)[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$', description: 'Path of the JSON-RPC WebSocket.' }),
     max_connections: Type.Integer({ default: 100, minimum: 1, maximum: 100000, description: 'WebSocket clients at once.' }),
-    max_connections_per_address: Type.Integer({ default: 100, minimum: 1, maximum: 100000, description: 'WebSocket clients at once from one address.' }),
+    max_connections_per_address: Type.Integer({ default: 10, minimum: 1, maximum: 100000, description: 'WebSocket clients at once from one address, or IPv6 /64.' }),
     authentication_timeout_seconds: Type.Number({ default: 30, minimum: 1, maximum: 3600, description: 'A WebSocket client that has not signed in by then is disconnected.' }),
     allowed_origins: Type.Array(Type.String({ minLength: 1 }), { default: [], description: 'Origins of other pages that may connect; the service\'s own page always may.' }),
     trust_proxy: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$' }), {

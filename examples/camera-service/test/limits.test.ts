@@ -10,7 +10,8 @@ t.setTimeout(900_000)
 const service = await startService({
   env: {
     CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never',
-    CAMERA_SERVICE_SERVER_MAX_CONNECTIONS: '4',
+    CAMERA_SERVICE_SERVER_MAX_CONNECTIONS: '14',
+    CAMERA_SERVICE_SERVER_TRUST_PROXY: '127.0.0.2, 2001:db8::/32',
     CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_OPERATOR: '90',
     CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_DEFAULT: '1000',
     CAMERA_SERVICE_SECURITY_RATE_LIMITING_FAILED_LOGINS_PER_5_MINUTES: '5'
@@ -49,16 +50,22 @@ t.test('a viewer has 60 calls a minute, an operator what the configuration says,
   }
 })
 
-t.test('beyond the most clients a connection is refused before the upgrade, and the place comes back', async t => {
-  const clients = await Promise.all(Array.from({ length: 4 }, () => service.connect()))
+t.test('beyond the most clients, of one address or in all, a connection is refused before the upgrade, and the place comes back', async t => {
   const url = `ws://127.0.0.1:${service.ports.SERVER_PORT}/ws`
-  const extra = new WebSocket(url)
-  const [, response] = await once(extra, 'unexpected-response') as [unknown, { statusCode: number, headers: Record<string, string> }]
-  t.equal(response.statusCode, 503)
-  t.ok(Number(response.headers['retry-after']) > 0)
-  t.equal(await clients[0]!.call('ping'), 'pong', 'those who are in stay in')
-  for (const client of clients) client.close()
-  await Promise.all(clients.map(client => client.socket.readyState === WebSocket.CLOSED ? undefined : once(client.socket, 'close')))
+  const refused = async (options: WebSocket.ClientOptions = {}): Promise<{ statusCode: number, headers: Record<string, string> }> => {
+    const [, response] = await once(new WebSocket(url, options), 'unexpected-response') as [unknown, { statusCode: number, headers: Record<string, string> }]
+    t.ok(Number(response.headers['retry-after']) > 0)
+    return response
+  }
+  const forwarded = { headers: { 'x-forwarded-for': '192.0.2.7' } }
+  const clients = await Promise.all(Array.from({ length: 10 }, () => service.connect()))
+  t.equal((await refused()).statusCode, 429)
+  t.equal((await refused(forwarded)).statusCode, 429, 'nobody chooses his own address')
+  const others = await Promise.all(Array.from({ length: 4 }, () => RpcClient.connect(url, { ...forwarded, localAddress: '127.0.0.2' })))
+  t.equal((await refused({ ...forwarded, localAddress: '127.0.0.2' })).statusCode, 503)
+  for (const client of [clients[0]!, others[0]!]) t.equal(await client.call('ping'), 'pong', 'those who are in stay in')
+  for (const client of [...clients, ...others]) client.close()
+  await Promise.all([...clients, ...others].map(client => client.socket.readyState === WebSocket.CLOSED ? undefined : once(client.socket, 'close')))
   const next = await service.connect()
   t.equal(await next.call('ping'), 'pong')
   next.close()

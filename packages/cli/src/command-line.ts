@@ -6,6 +6,7 @@ import { policyExplain } from './policy-explain.js'
 import { policyTest } from './policy-test.js'
 import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
 import { auditTail, auditVerify } from './audit.js'
+import { limitsReset, limitsShow, limitsTop } from './limits.js'
 import { sessionsList, sessionsRevoke } from './sessions.js'
 import { tokenInspect, tokenIssue } from './token.js'
 
@@ -13,6 +14,7 @@ const COMMANDS: readonly Command[] = [
   tokenIssue, tokenInspect,
   keysCreate, keysList, keysRotate, keysRevoke, keysPrune, keysRotateSigning,
   sessionsList, sessionsRevoke,
+  limitsShow, limitsReset, limitsTop,
   auditVerify, auditTail,
   policyCheck, policyTest, policyExplain
 ]

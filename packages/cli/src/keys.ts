@@ -1,5 +1,5 @@
-import type { ApiKeyInfo, ApiKeys } from '@marty/auth'
-import { EXIT, UsageError, type Command, type Values } from './command.js'
+import type { ApiKeyInfo, ApiKeys, IssuedApiKey } from '@marty/auth'
+import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values } from './command.js'
 import { readNamedFile } from './policy-file.js'
 import { withRedis } from './with-redis.js'
 import { day, flag, json, oneOf, seconds, secretFile, table, text, texts } from './values.js'
@@ -59,8 +59,7 @@ export const keysCreate: Command = {
       cidrs: texts(values, 'cidr'),
       expiresInSeconds: seconds(values, 'expires')!
     }), true)
-    output.out(flag(values, 'json') ? json(issued) : `${issued.key}\n`)
-    return EXIT.ok
+    return tellOnce(issued, values, output)
   }
 }
 
@@ -72,8 +71,7 @@ export const keysList: Command = {
   positionals: [],
   async run (_, values, output) {
     const list = await withKeys(values, async keys => await keys.list())
-    output.out(flag(values, 'json') ? json(list) : listing(list))
-    return EXIT.ok
+    return tellAll(list, 'There are no keys.', values, output)
   }
 }
 
@@ -86,8 +84,7 @@ export const keysRotate: Command = {
   async run ([keyId = ''], values, output) {
     const overlapSeconds = seconds(values, 'overlap')
     const issued = await withKeys(values, async keys => await keys.rotate(keyId, overlapSeconds === undefined ? {} : { overlapSeconds }))
-    output.out(flag(values, 'json') ? json(issued) : `${issued.key}\n`)
-    return EXIT.ok
+    return tellOnce(issued, values, output)
   }
 }
 
@@ -113,8 +110,7 @@ export const keysPrune: Command = {
   async run (_, values, output) {
     const olderThanSeconds = seconds(values, 'older-than')
     const gone = await withKeys(values, async keys => await keys.prune(olderThanSeconds === undefined ? {} : { olderThanSeconds }))
-    output.out(flag(values, 'json') ? json(gone) : gone.length === 0 ? 'There was nothing to remove.\n' : listing(gone))
-    return EXIT.ok
+    return tellAll(gone, 'There was nothing to remove.', values, output)
   }
 }
 
@@ -146,8 +142,17 @@ export const keysRotateSigning: Command = {
   }
 }
 
+function tellOnce (issued: IssuedApiKey, values: Values, output: Output): ExitCode {
+  output.out(flag(values, 'json') ? json(issued) : `${issued.key}\n`)
+  return EXIT.ok
+}
+
+function tellAll (keys: readonly ApiKeyInfo[], none: string, values: Values, output: Output): ExitCode {
+  output.out(flag(values, 'json') ? json(keys) : keys.length === 0 ? `${none}\n` : listing(keys))
+  return EXIT.ok
+}
+
 function listing (keys: readonly ApiKeyInfo[]): string {
-  if (keys.length === 0) return 'There are no keys.\n'
   const now = Date.now()
   return table(['KEY ID', 'NAME', 'ROLES', 'STATE', 'LAST USED'], keys.map(({ keyId, name, roles, revokedAt, expiresAt, lastUsedAt }) => [
     keyId,

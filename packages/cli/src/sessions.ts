@@ -1,6 +1,6 @@
 import type { SessionStore } from '@marty/auth'
-import { EXIT, UsageError, type Command, type Values } from './command.js'
-import { flag, json, oneOf, table, text } from './values.js'
+import { EXIT, type Command, type Values } from './command.js'
+import { flag, json, principalOf, table, text } from './values.js'
 import { withRedis } from './with-redis.js'
 
 const STORE = {
@@ -13,13 +13,6 @@ async function withSessions<Result> (values: Values, work: (sessions: SessionSto
   const prefix = text(values, 'redis-prefix')
   const { createSessionStore } = await import('@marty/auth')
   return await withRedis(values, async redis => await work(createSessionStore({ redis, ...(prefix === undefined ? {} : { prefix }) })))
-}
-
-/** `user:alice`. */
-function principalOf (option: string, given: string): { readonly kind: 'user' | 'service' | 'key', readonly id: string } {
-  const colon = given.indexOf(':')
-  if (colon < 1 || colon === given.length - 1) throw new UsageError(`${option}"${given}" must be KIND:ID, such as user:alice`)
-  return { kind: oneOf(`${option}kind`, given.slice(0, colon), ['user', 'service', 'key']), id: given.slice(colon + 1) }
 }
 
 export const sessionsList: Command = {

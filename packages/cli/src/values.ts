@@ -57,3 +57,10 @@ export function day (time: number): string {
 export function json (value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }
+
+/** `user:alice`. */
+export function principalOf (option: string, given: string): { readonly kind: 'user' | 'service' | 'key', readonly id: string } {
+  const colon = given.indexOf(':')
+  if (colon < 1 || colon === given.length - 1) throw new UsageError(`${option}"${given}" must be KIND:ID, such as user:alice`)
+  return { kind: oneOf(`${option}kind`, given.slice(0, colon), ['user', 'service', 'key']), id: given.slice(colon + 1) }
+}

@@ -1,30 +1,26 @@
 import { auth } from '@marty/auth'
-import { openRedis } from '@marty/redis'
 import Fastify from 'fastify'
 import t from 'tap'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
-import { run, runAsChild } from './run.js'
+import { until } from '../../redis/dist-test/redis-server.js'
+import { ownRedis, refuses, run, runAsChild } from './run.js'
 
 t.test('sessions: a wrong command line', async t => {
   const here = ['--redis', 'redis://127.0.0.1:1']
-  t.match(await run('sessions', 'list'), { code: 2, err: /say which Redis/ })
-  t.match(await run('sessions', 'lst'), { code: 2, err: /did you mean "marty sessions list"/ })
-  t.match(await run('sessions', 'revoke', ...here), { code: 2, err: /sessions revoke needs SESSION/ })
-  for (const principal of ['alice', ':alice', 'user:']) t.match(await run('sessions', 'list', ...here, '--principal', principal), { code: 2, err: /must be KIND:ID, such as user:alice/ })
-  t.match(await run('sessions', 'revoke', 'usr:alice', ...here), { code: 2, err: /kind "usr" is not known; did you mean "user"/ })
+  await refuses(t, [
+    [2, /say which Redis/, ['sessions', 'list']],
+    [2, /did you mean "marty sessions list"/, ['sessions', 'lst']],
+    [2, /sessions revoke needs SESSION/, ['sessions', 'revoke', ...here]],
+    ...['alice', ':alice', 'user:'].map(name => [2, /must be KIND:ID, such as user:alice/, ['sessions', 'list', ...here, '--principal', name]] as const),
+    [2, /kind "usr" is not known; did you mean "user"/, ['sessions', 'revoke', 'usr:alice', ...here]]
+  ])
 })
 
 t.test('sessions of a service are listed and ended', async t => {
-  const server = await startRedis(await freePort())
-  t.teardown(() => server.stop())
-  const url = `redis://127.0.0.1:${server.port}`
-  const redis = openRedis({ url })
-  t.teardown(() => redis.close())
-  await redis.ready(10_000)
+  const { url, client } = await ownRedis(t)
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(auth, {
-    issuer: 'i', audience: 'a', routes: true, store: { redis: redis.client }, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: 'a secret of more than thirty-two bytes, for tests' } }
+    issuer: 'i', audience: 'a', routes: true, store: { redis: client }, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: 'a secret of more than thirty-two bytes, for tests' } }
   })
   await app.ready()
   const signIn = async (subject: string): Promise<string> => {

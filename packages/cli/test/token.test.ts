@@ -4,7 +4,7 @@ import { auth, openSigningKeys, type AuthOptions } from '@marty/auth'
 import { runCommandLine } from '@marty/cli'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { run, runAsChild } from './run.js'
+import { refuses, run, runAsChild } from './run.js'
 
 const SECRET = 'a secret of more than thirty-two bytes, for tests'
 const folder = t.testdir({ secret: `${SECRET}\n`, short: 'too short', bytes: Buffer.from([0xff, 0xfe, 0x00]), 'damaged.json': '{' })
@@ -25,7 +25,7 @@ async function asked (t: Test, keys: AuthOptions['keys'], token: string): Promis
 }
 
 t.test('token issue says what is missing or wrong, and never the secret', async t => {
-  const cases: ReadonlyArray<readonly [number, RegExp, string[]]> = [
+  await refuses(t, [
     [2, /token issue needs --subject/, ['token', 'issue', ...BY_SECRET]],
     [2, /--issuer is missing/, ['token', 'issue', '--subject', 'alice']],
     [2, /--audience is missing/, ['token', 'issue', '--subject', 'alice', '--issuer', 'i']],
@@ -41,15 +41,7 @@ t.test('token issue says what is missing or wrong, and never the secret', async 
     [2, /MARTY_AUTH_REQUEST_INVALID/, ['token', 'issue', '--subject', 'alice', ...BY_SECRET, '--ttl', '366d']],
     [2, /no option "--rol"; did you mean "--role"/, ['token', 'issue', '--subject', 'alice', ...BY_SECRET, '--rol', 'viewer']],
     [2, /no command "token isue"; did you mean "marty token issue"/, ['token', 'isue']]
-  ]
-  for (const [expected, message, args] of cases) {
-    const { code, out, err } = await run(...args)
-    t.equal(code, expected, args.join(' '))
-    t.match(err, message)
-    t.equal(out, '')
-    t.notMatch(err, /\n {4}at /, 'no stack')
-    t.notOk(err.includes(SECRET) || err.includes('too short'), 'no secret')
-  }
+  ], [SECRET, 'too short'])
 })
 
 t.test('a service accepts an issued token', async t => {

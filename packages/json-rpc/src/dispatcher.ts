@@ -28,6 +28,16 @@ export interface Dispatcher {
   answer (message: RpcMessage, peer: Peer): Promise<string | null>
 }
 
+/** A call that the guard has let pass. */
+interface Admitted {
+  /** While it waited, the caller's credential expired, was revoked or was replaced: the guard has to be asked again. */
+  isStale (): boolean
+  proceed (): Promise<unknown>
+}
+
+/** So many limits are one question to the store of limits. */
+const CHECKED_TOGETHER = 16
+
 export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispatcher {
   // What is no call of ours costs the caller like one that is.
   const unknownMethod = publicOperation(guard, 'unknown method')
@@ -35,21 +45,48 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
 
   return {
     async answer (message, peer) {
-      if (!message.batch) return await answerOne(message.elements[0]!, peer)
+      if (!message.batch) return await answerOne(message.elements[0]!, peer, peer.nextCallId())
       const answers: string[] = []
-      // In order: an `authenticate` first in a batch holds for the calls after it.
-      for (const element of message.elements) {
-        const answer = await answerOne(element, peer)
-        if (answer !== null) answers.push(answer)
+      for (const group of groupsOf(message.elements)) {
+        const checking = group.map(element => {
+          const callId = peer.nextCallId()
+          const check = ask(element, callId, peer)
+          // It may fail while an earlier call of the batch is still running.
+          check.catch(() => {})
+          return { element, callId, check }
+        })
+        for (const { element, callId, check } of checking) {
+          const answer = await answerOne(element, peer, callId, check)
+          if (answer !== null) answers.push(answer)
+        }
       }
       return answers.length === 0 ? null : `[${answers.join(',')}]`
     }
   }
 
-  async function answerOne (element: RpcRequest | RpcMistake, peer: Peer): Promise<string | null> {
-    const callId = peer.nextCallId()
+  /** The calls of a batch that are asked about together; they are carried out one by one all the same. */
+  function groupsOf (elements: RpcMessage['elements']): ReadonlyArray<RpcMessage['elements']> {
+    const groups: Array<Array<RpcRequest | RpcMistake>> = []
+    let takesMore = false
+    for (const [i, element] of elements.entries()) {
+      // What follows needs the credential: of an `authenticate`, or the one a POST brings, which the first call finds.
+      const alone = i === 0 || authenticates(element)
+      const last = groups.at(-1)
+      if (!alone && takesMore && last !== undefined && last.length < CHECKED_TOGETHER) last.push(element)
+      else groups.push([element])
+      takesMore = !alone
+    }
+    return groups
+  }
+
+  function authenticates (element: RpcRequest | RpcMistake): boolean {
+    return 'method' in element && registry.find(element.method)?.credentialOf != null
+  }
+
+  async function answerOne (element: RpcRequest | RpcMistake, peer: Peer, callId: string, check?: Promise<Admitted>): Promise<string | null> {
     try {
-      const result = await call(element, callId, peer)
+      const admitted = await (check ?? ask(element, callId, peer))
+      const result = await (check !== undefined && admitted.isStale() ? await ask(element, callId, peer) : admitted).proceed()
       peer.countRefusal(false)
       return element.id === undefined ? null : writeResult(element.id, result)
     } catch (error) {
@@ -59,7 +96,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     }
   }
 
-  async function call (element: RpcRequest | RpcMistake, callId: string, peer: Peer): Promise<unknown> {
+  async function ask (element: RpcRequest | RpcMistake, callId: string, peer: Peer): Promise<Admitted> {
     if ('mistake' in element) return await refuse(invalidRequest, element.mistake, callId, peer)
     const method = registry.find(element.method)
     if (method === undefined) return await refuse(unknownMethod, registry.unknown(element.method), callId, peer)
@@ -73,9 +110,16 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     } finally {
       peer.settle(before, guarded.principal)
     }
-    const context = createContext(callId, effective(guarded.principal), peer)
+    const principal = effective(guarded.principal)
+    return {
+      isStale: () => effective(principal) !== principal || (before !== ANONYMOUS && peer.credential !== before),
+      proceed: async () => await carryOut(method, element, createContext(callId, principal, peer))
+    }
+  }
+
+  async function carryOut (method: CallableMethod, { params }: RpcRequest, context: RpcContext): Promise<unknown> {
     try {
-      const result = await method.handler(method.readParams(element.params) as never, context)
+      const result = await method.handler(method.readParams(params) as never, context)
       tell(method, context, null)
       return result
     } catch (error) {
@@ -94,7 +138,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
   }
 
   /** Here the params are read first, because the credential is in them. */
-  async function authenticate (method: CallableMethod, credentialOf: (params: never) => string, element: RpcRequest, callId: string, peer: Peer): Promise<unknown> {
+  async function authenticate (method: CallableMethod, credentialOf: (params: never) => string, element: RpcRequest, callId: string, peer: Peer): Promise<Admitted> {
     let params: object
     try {
       params = method.readParams(element.params)
@@ -103,7 +147,10 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     }
     const guarded = createCall(method.operation, callId, peer.address, null, ANONYMOUS, credentialOf(params as never))
     await method.operation.run(guarded)
-    return await method.handler(params as never, createContext(callId, guarded.principal, peer))
+    return {
+      isStale: () => false,
+      proceed: async () => await method.handler(params as never, createContext(callId, guarded.principal, peer))
+    }
   }
 
   async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {

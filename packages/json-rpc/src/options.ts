@@ -54,8 +54,8 @@ export interface JsonRpcOptions {
    */
   readonly maxDepth?: number
   /**
-   * Messages of one connection worked on at the same time; beyond, its socket is not read. A batch counts as one and
-   * is worked off in order.
+   * Messages of one connection worked on at the same time; beyond, its socket is not read. A batch counts as one: its
+   * calls are carried out in order, while their checks run for up to sixteen of them together.
    * @default 16
    */
   readonly maxConcurrent?: number

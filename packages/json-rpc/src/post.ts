@@ -45,7 +45,10 @@ class PostPeer implements Peer {
 
   nextCallId (): string { return `${this.#id}.${++this.#calls}` }
 
-  settle (_before: Principal, after: Principal): void { this.credential = after }
+  settle (before: Principal, after: Principal): void {
+    // A call that looked at no credential says nothing of the one that another found.
+    if (after !== before) this.credential = after
+  }
 
   // One request has at most `maxBatch` calls, and the next is another peer.
   countRefusal (): void {}

@@ -1,3 +1,4 @@
+import { BoundedMap } from './bounded-map.js'
 import type { Charge } from './store.js'
 
 interface Denial {
@@ -10,19 +11,19 @@ interface Denial {
 /**
  * Remembers until when a budget is known to be used up, so that an offender is refused without asking the
  * store, before any credential is looked at. An entry never refuses a request the store would admit: stamps leave
- * a log only by time, and it speaks for requests of the same limit and cost only. Bounded: beyond it the least
- * recently noted entry is forgotten, which only costs a store call.
+ * a log only by time, and it speaks for requests of the same limit and cost only. Bounded: beyond it the entries
+ * least recently used are forgotten, which only costs a store call.
  */
 export class DenyCache {
-  private readonly until = new Map<string, Denial>()
-  private readonly maxKeys: number
+  private readonly until: BoundedMap<Denial>
 
   constructor (maxKeys: number) {
-    this.maxKeys = maxKeys
+    this.until = new BoundedMap(maxKeys)
   }
 
+  /** Whether nothing is remembered, so that nothing need be looked up. */
   get isEmpty (): boolean {
-    return this.until.size === 0
+    return this.until.isEmpty
   }
 
   /**
@@ -30,12 +31,12 @@ export class DenyCache {
    * @param askAgainMs when to ask the store again although it is not over, on the same clock
    */
   note (key: string, { limit, cost }: Charge, untilMs: number, askAgainMs: number = untilMs): void {
-    this.until.delete(key)
-    if (this.until.size >= this.maxKeys) {
-      const { value: oldest } = this.until.keys().next()
-      if (oldest !== undefined) this.until.delete(oldest)
-    }
     this.until.set(key, { untilMs, askAgainMs, limit, cost })
+  }
+
+  /** After a reset: the store is asked again. */
+  forget (key: string): void {
+    this.until.delete(key)
   }
 
   /** Milliseconds until the budget has room again; 0 when it may have now. */

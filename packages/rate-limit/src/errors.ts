@@ -32,3 +32,17 @@ export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNA
   message: 'Requests cannot be counted at the moment, so they are refused',
   type: 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
 })
+
+/** An operator named a rule that nobody has published under this prefix. */
+export const RuleUnknown: MartyErrorConstructor<'MARTY_RATE_LIMIT_RULE_UNKNOWN'> = defineError({
+  code: 'MARTY_RATE_LIMIT_RULE_UNKNOWN',
+  statusCode: 404,
+  message: 'There is no such rule'
+})
+
+/** An operator named a budget in words that do not fit its rule. */
+export const BudgetInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_BUDGET_INVALID'> = defineError({
+  code: 'MARTY_RATE_LIMIT_BUDGET_INVALID',
+  statusCode: 400,
+  message: 'This does not name a budget of the rule'
+})

@@ -78,7 +78,7 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
 }
 
 /** The command is not withdrawn: if the store still counts it, the caller loses one unit and nobody gains one. */
-async function within<T> (deadlineMs: number, work: Promise<T>): Promise<T> {
+export async function within<T> (deadlineMs: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const expired = new Promise<never>((resolve, reject) => {
     timer = setTimeout(() => { reject(new Error(`the store did not answer within ${deadlineMs} ms`)) }, deadlineMs)

@@ -7,6 +7,7 @@ import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit.js'
 import { createGuardedStore } from './guarded-store.js'
+import { observe } from './limit-operations.js'
 import { createLimiter, isKnowable, type LimitDecision } from './limiter.js'
 import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
@@ -19,9 +20,14 @@ import { warnOfTrustedClients } from './trust-proxy.js'
 
 async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   const resolved = resolveOptions(options)
-  const store = createStore(resolved, fastify.log)
-  const limiter = createLimiter(resolved, store, new DenyCache(resolved.maxKeys))
-  fastify.decorate('limiter', limiter)
+  const denied = new DenyCache(resolved.maxKeys)
+  const observation = observe(resolved, denied)
+  const memory = createMemoryStore(resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now })
+  const store = createStore(resolved, memory, fastify.log)
+  const limiter = createLimiter(resolved, store, denied, observation.observer)
+  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory) })
+  fastify.addHook('onReady', async () => { observation.start() })
+  fastify.addHook('onClose', async () => { observation.close() })
   warnOfTrustedClients(fastify)
 
   const book = createRuleBook(resolved)
@@ -89,8 +95,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   }
 }
 
-function createStore ({ store, maxKeys, now }: ResolvedOptions, log: FastifyBaseLogger): LimitStore {
-  if (store === 'memory') return createMemoryStore(now === undefined ? { maxKeys } : { maxKeys, now })
+function createStore ({ store, maxKeys }: ResolvedOptions, memory: LimitStore, log: FastifyBaseLogger): LimitStore {
+  if (store === 'memory') return memory
   const { redis, prefix, ...guarded } = store
   return createGuardedStore({
     ...guarded,
@@ -116,9 +122,9 @@ function refusal ({ retryAfterMs, violated, degraded }: LimitDecision, headers: 
 export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name: '@marty/rate-limit', fastify: '5.x' })
 export default rateLimit
 
-export { OptionInvalid, RateLimitExceeded, StoreUnavailable } from './errors.js'
+export { BudgetInvalid, OptionInvalid, RateLimitExceeded, RuleUnknown, StoreUnavailable } from './errors.js'
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
-export type { LimitDecision, Limiter, Policy, Quota } from './limiter.js'
+export type { LimitDecision, Limiter, Policy, Quota, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { ClientBanned } from './errors.js'
@@ -131,3 +137,9 @@ export type { LimitBy, LimitSubject } from './subject.js'
 export { presets, type PresetName } from './presets.js'
 export type { HeaderStyle } from './response-headers.js'
 export type { InlineRule, PricedRule, RouteLimit } from './rule-book.js'
+export type { BudgetName } from './budget.js'
+export { createLimitAdmin, type BudgetState, type LimitAdmin, type LimitAdminOptions } from './limit-admin.js'
+export type { LimitOperations } from './limit-operations.js'
+export type { LimitMetrics, LimitOutcome } from './metrics.js'
+export type { Refused } from './refusals.js'
+export type { OperableStore } from './store.js'

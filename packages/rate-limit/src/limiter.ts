@@ -1,24 +1,35 @@
 import { performance } from 'node:perf_hooks'
 import { ANONYMOUS, RuleInvalid, type Principal } from '@marty/core'
+import { budgetKey } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
+import type { LimitOperations } from './limit-operations.js'
 import { positive, verifyNames, type LimitRule, type ResolvedOptions } from './options.js'
 import { withBurst, type AppliedRule } from './rule-book.js'
 import type { Charge, LimitStore, StoreAnswer } from './store.js'
 import { subjectOf, type LimitSubject } from './subject.js'
 
 /** Asks and charges limits outside the guard: for messages, jobs, anything that is not a declared operation. */
-export interface Limiter {
+export interface Limiter extends LimitOperations {
   /**
    * Charges all the rules, or none when one of them has no room. Refusal is an answer, not an error.
    *
-   * @param who `principal` is anonymous by default; `operation` is needed by rules that count by operation, `account` by
-   * rules that count by account: what the caller claims to be, spelled as the store of accounts would look it up
    * @param rules names of configured rules; throws `MARTY_CORE_RULE_INVALID` for an unknown one
    * @param cost units, in place of each rule's own cost; at most the smallest limit
    * @throws `MARTY_CORE_RULE_INVALID` when an account is needed and missing
    * @throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while Redis is gone and limits fail closed
    */
-  check (who: { readonly address: string | null, readonly principal?: Principal, readonly operation?: string, readonly account?: string }, rules: readonly string[], cost?: number): Promise<LimitDecision>
+  check (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
+}
+
+/** Whose budgets are meant. */
+export interface Who {
+  readonly address: string | null
+  /** @default ANONYMOUS */
+  readonly principal?: Principal
+  /** Needed by rules that count by operation. @default '' */
+  readonly operation?: string
+  /** Needed by rules that count by account: what the caller claims to be, spelled as the store of accounts would look it up. */
+  readonly account?: string
 }
 
 export interface LimitDecision {
@@ -47,11 +58,22 @@ export interface Quota extends Policy {
   readonly resetMs: number
 }
 
+/** Told how decisions ended, while they are made: it may cost next to nothing. Times are on the limiter's clock, in milliseconds. */
+export interface DecisionObserver {
+  decided (charges: readonly Charge[], answer: StoreAnswer, askedAtMs: number): void
+  /** A budget refused without asking the store. */
+  known (key: string, remainingMs: number, nowMs: number): void
+  /** No decision: the store was gone and limits fail closed. */
+  failed (charges: readonly Charge[]): void
+}
+
 /** The engine behind both the guard's checks and `fastify.limiter`. */
-export interface LimiterEngine extends Limiter {
+export interface LimiterEngine extends Pick<Limiter, 'check'> {
   take (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | Promise<LimitDecision>
   /** The decision that is already known without asking the store; null when it is open. */
   known (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
+  /** The charges of one of the limiter's methods, called with these arguments. */
+  charges (method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
 }
 
 /** What no rule counts. */
@@ -65,7 +87,7 @@ export function isKnowable ({ rule }: AppliedRule): boolean {
   return typeof rule.limit === 'number' && rule.by.startsWith('address')
 }
 
-export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache): LimiterEngine {
+export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache, observer: DecisionObserver): LimiterEngine {
   const now = options.now ?? (() => performance.now())
   const askAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? CLUSTER_ASK_AGAIN_US : Infinity
 
@@ -86,28 +108,33 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     if (refusal !== null) return refusal
     // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
     const askedAtUs = Math.floor(askedAtMs * 1000)
-    const answer = store.take(charges)
+    const failed = (error: unknown): never => {
+      observer.failed(charges)
+      throw error
+    }
+    let answer: StoreAnswer | Promise<StoreAnswer>
+    try {
+      answer = store.take(charges)
+    } catch (error) {
+      return failed(error)
+    }
     return answer instanceof Promise
-      ? answer.then(answer => decide(charges, answer, askedAtUs))
+      ? answer.then(answer => decide(charges, answer, askedAtUs), failed)
       : decide(charges, answer, askedAtUs)
   }
 
-  function decide (charges: readonly Charge[], { allowed, degraded, states }: StoreAnswer, askedAtUs: number): LimitDecision {
-    let retryUs = 0
-    const quotas: Quota[] = []
-    const violated: string[] = []
+  function decide (charges: readonly Charge[], answer: StoreAnswer, askedAtUs: number): LimitDecision {
+    observer.decided(charges, answer, askedAtUs / 1000)
+    if (!answer.degraded) remember(charges, answer, askedAtUs)
+    return decisionOf(charges, answer)
+  }
+
+  /** Also after the last admitted request: the next one need not be let as far as the store, or its credential. */
+  function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number): void {
     for (let i = 0; i < states.length; i++) {
-      const { rule, limit, windowMs } = charges[i]!
-      const state = states[i]!
-      quotas.push({ rule, limit, windowMs, remaining: state.remaining, resetMs: toMs(state.resetUs) })
-      if (state.retryUs === 0) continue
-      // Also after the last admitted request: the next one need not be let as far as the store, or its credential.
-      if (!degraded) denied.note(keyOf(charges[i]!), charges[i]!, (askedAtUs + state.retryUs) / 1000, (askedAtUs + Math.min(state.retryUs, askAgainUs)) / 1000)
-      if (allowed) continue
-      violated.push(rule)
-      retryUs = Math.max(retryUs, state.retryUs)
+      const { retryUs } = states[i]!
+      if (retryUs > 0) denied.note(keyOf(charges[i]!), charges[i]!, (askedAtUs + retryUs) / 1000, (askedAtUs + Math.min(retryUs, askAgainUs)) / 1000)
     }
-    return { allowed, retryAfterMs: toMs(retryUs), violated, degraded, quotas }
   }
 
   function refusalOf (charges: readonly Charge[], atMs: number): LimitDecision | null {
@@ -115,8 +142,10 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     let retryAfterMs = 0
     const quotas: Quota[] = []
     for (const charge of charges) {
-      const remaining = denied.remainingMs(keyOf(charge), charge, atMs)
+      const key = keyOf(charge)
+      const remaining = denied.remainingMs(key, charge, atMs)
       if (remaining === 0) continue
+      observer.known(key, remaining, atMs)
       const resetMs = Math.ceil(remaining)
       retryAfterMs = Math.max(retryAfterMs, resetMs)
       quotas.push({ rule: charge.rule, limit: charge.limit, windowMs: charge.windowMs, remaining: 0, resetMs })
@@ -125,22 +154,41 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     return { allowed: false, retryAfterMs, violated: quotas.map(quota => quota.rule), degraded: false, quotas }
   }
 
+  function charges (method: string, { address, principal = ANONYMOUS, operation = '', account }: Who, names: readonly string[], cost?: number): readonly Charge[] {
+    const where = `limiter.${method}()`
+    const fail = (field: string, message: string): Error => new RuleInvalid(`${field} ${message}`)
+    verifyNames(where, names, options.rules, fail)
+    const applied = names.flatMap(name => withBurst(options.rules.get(name)!, cost))
+    const unknown = applied.find(({ rule }) => rule.by.startsWith('account'))
+    if (unknown !== undefined && (typeof account !== 'string' || account === '')) throw fail(where, `needs an account, by which the rule "${unknown.rule.name}" counts`)
+    if (cost !== undefined) positive(`${where} cost`, cost, Math.min(...applied.map(({ rule }) => limitOf(rule, principal))))
+    return chargesOf({ address, principal, operation, account }, applied)
+  }
+
   return {
     take: (subject, applied) => ask(chargesOf(subject, applied)),
     known: (subject, applied) => denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now()),
-    async check ({ address, principal = ANONYMOUS, operation = '', account }, names, cost) {
-      const fail = (where: string, message: string): Error => new RuleInvalid(`${where} ${message}`)
-      verifyNames('limiter.check()', names, options.rules, fail)
-      const applied = names.flatMap(name => withBurst(options.rules.get(name)!, cost))
-      const unknown = applied.find(({ rule }) => rule.by.startsWith('account'))
-      if (unknown !== undefined && (typeof account !== 'string' || account === '')) throw fail('limiter.check()', `needs an account, by which the rule "${unknown.rule.name}" counts`)
-      if (cost !== undefined) positive('limiter.check() cost', cost, Math.min(...applied.map(({ rule }) => limitOf(rule, principal))))
-      return await ask(chargesOf({ address, principal, operation, account }, applied))
-    }
+    charges,
+    check: async (who, names, cost) => await ask(charges('check', who, names, cost))
   }
 }
 
-function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Principal): number {
+export function decisionOf (charges: readonly Charge[], { allowed, degraded, states }: StoreAnswer): LimitDecision {
+  let retryUs = 0
+  const quotas: Quota[] = []
+  const violated: string[] = []
+  for (let i = 0; i < states.length; i++) {
+    const { rule, limit, windowMs } = charges[i]!
+    const state = states[i]!
+    quotas.push({ rule, limit, windowMs, remaining: state.remaining, resetMs: toMs(state.resetUs) })
+    if (allowed || state.retryUs === 0) continue
+    violated.push(rule)
+    retryUs = Math.max(retryUs, state.retryUs)
+  }
+  return { allowed, retryAfterMs: toMs(retryUs), violated, degraded, quotas }
+}
+
+export function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Pick<Principal, 'roles'>): number {
   if (typeof limit === 'number') return limit
   let largest = 0
   for (const role of principal.roles) {
@@ -151,7 +199,7 @@ function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Principal): nu
 }
 
 function keyOf ({ rule, subject }: Charge): string {
-  return `${rule} ${subject}`
+  return budgetKey(rule, subject)
 }
 
 function toMs (microseconds: number): number {

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import type { Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
+import type { Charge, ChargeState, LimitStore, OperableStore, StoreAnswer } from './store.js'
 
 export interface MemoryStoreOptions {
   /** Logs kept at most; beyond it the least recently used one is forgotten. @default 100000 */
@@ -9,12 +9,13 @@ export interface MemoryStoreOptions {
 }
 
 /** Keeps the logs in this process. Exact for one process; several have a budget each. */
-export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore {
-  return createLocalLogs(options)
+export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore & OperableStore {
+  const { take, peek, reset } = createLocalLogs(options)
+  return { take, peek, reset }
 }
 
 /** The memory store as the outage ledger needs it. */
-export interface LocalLogs {
+export interface LocalLogs extends OperableStore {
   take (charges: readonly Charge[]): StoreAnswer
   /** Units inside the window. */
   units (charge: Charge): number
@@ -25,21 +26,19 @@ export interface LocalLogs {
 export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   const maxKeys = options.maxKeys ?? 100_000
   const now = options.now ?? (() => performance.now())
-  // A Map iterates in the order of insertion, so re-inserting on use makes its first entry the least recently used.
+  const clockUs = (): number => Math.floor(now() * 1000)
   const logs = new Map<string, Log>()
+  // In the order of use. The order of the Map itself would not do: finding its first entry means to step over all deleted before.
+  const recency = new Recency()
 
   function take (charges: readonly Charge[]): StoreAnswer {
-    const nowUs = Math.floor(now() * 1000)
+    const nowUs = clockUs()
     const found = charges.map(charge => find(charge, nowUs))
     const allowed = charges.every((charge, i) => (found[i]?.length ?? 0) + charge.cost <= charge.limit)
-    return {
-      allowed,
-      degraded: false,
-      states: charges.map((charge, i) => {
-        const log = allowed ? record(charge, found[i], nowUs) : found[i]
-        return stateOf(charge, log, nowUs)
-      })
-    }
+    const states = charges.map((charge, i) => stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs))
+    // Not before: what it drops may be a log of this very request.
+    if (allowed) for (const log of found) if (log === undefined) forgetSome(nowUs)
+    return { allowed, degraded: false, states }
   }
 
   function find (charge: Charge, nowUs: number): Log | undefined {
@@ -49,11 +48,10 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   }
 
   function record (charge: Charge, known: Log | undefined, nowUs: number): Log {
-    const key = keyOf(charge)
-    const log = known ?? new Log()
-    if (known === undefined) forgetSome(nowUs)
-    else logs.delete(key)
-    logs.set(key, log)
+    const log = known ?? new Log(keyOf(charge))
+    if (known === undefined) logs.set(log.key, log)
+    else recency.remove(log)
+    recency.append(log)
     for (let unit = 0; unit < charge.cost; unit++) log.push(nowUs)
     log.idleAfterUs = nowUs + charge.windowMs * 1000
     return log
@@ -61,20 +59,29 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
 
   /** Called once for each new log: dropping up to two that have run empty keeps the map near its live size without a timer. */
   function forgetSome (nowUs: number): void {
-    let looked = 0
-    for (const [key, log] of logs) {
-      if (log.idleAfterUs > nowUs || looked++ === 2) break
-      logs.delete(key)
-    }
-    if (logs.size < maxKeys) return
-    const { value: oldest } = logs.keys().next()
-    if (oldest !== undefined) logs.delete(oldest)
+    for (let looked = 0; looked < 2 && recency.oldest !== null && recency.oldest.idleAfterUs <= nowUs; looked++) forget(recency.oldest)
+    if (logs.size > maxKeys) forget(recency.oldest!)
+  }
+
+  function forget (log: Log): void {
+    recency.remove(log)
+    logs.delete(log.key)
   }
 
   return {
     take,
-    units: charge => find(charge, Math.floor(now() * 1000))?.length ?? 0,
-    drop: charge => { find(charge, Math.floor(now() * 1000))?.drop(charge.cost) }
+    units: charge => find(charge, clockUs())?.length ?? 0,
+    drop: charge => { find(charge, clockUs())?.drop(charge.cost) },
+    async peek (charges) {
+      const nowUs = clockUs()
+      return charges.map(charge => stateOf(charge, find(charge, nowUs), nowUs))
+    },
+    async reset (charges) {
+      for (const charge of charges) {
+        const log = logs.get(keyOf(charge))
+        if (log !== undefined) forget(log)
+      }
+    }
   }
 }
 
@@ -99,8 +106,15 @@ class Log {
   length = 0
   /** When the newest stamp has left the window and the log may be forgotten. */
   idleAfterUs = 0
+  readonly key: string
+  older: Log | null = null
+  newer: Log | null = null
   private stamps = new Float64Array(4)
   private head = 0
+
+  constructor (key: string) {
+    this.key = key
+  }
 
   at (index: number): number {
     return this.stamps[(this.head + index) % this.stamps.length]!
@@ -128,5 +142,26 @@ class Log {
     for (let i = 0; i < this.length; i++) larger[i] = this.at(i)
     this.stamps = larger
     this.head = 0
+  }
+}
+
+/** The logs from the least to the most recently used. */
+class Recency {
+  oldest: Log | null = null
+  private newest: Log | null = null
+
+  append (log: Log): void {
+    log.older = this.newest
+    log.newer = null
+    if (this.newest === null) this.oldest = log
+    else this.newest.newer = log
+    this.newest = log
+  }
+
+  remove ({ older, newer }: Log): void {
+    if (older === null) this.oldest = newer
+    else older.newer = newer
+    if (newer === null) this.newest = older
+    else newer.older = older
   }
 }

@@ -1,7 +1,7 @@
-import { hash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { redisScript, type ScriptClient } from '@marty/redis'
 import { createBreaker } from './breaker.js'
+import { DEFAULT_PREFIX, GROUPS, logName } from './log-name.js'
 import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
 import type { BatchStore, Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
@@ -22,15 +22,13 @@ interface Part {
 const runTake = redisScript(TAKE_SCRIPT, { answer: 'buffer' })
 const runRefund = redisScript(REFUND_SCRIPT)
 
-/** Slots of a cluster that a prefix's logs are spread over. */
-const GROUPS = 64
 const MAX_REMEMBERED = 100_000
 
 /** Keeps the logs in Redis: exact over every process that shares it. Rejects when Redis does; see `createGuardedStore`. */
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
-  const { redis, prefix = 'marty:limit' } = options
+  const { redis, prefix = DEFAULT_PREFIX } = options
   const isCluster = redis.isCluster === true
-  const entryOf = createLogs(prefix, isCluster ? GROUPS : 1)
+  const entryOf = createLogs(prefix, isCluster)
   const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
 
   async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
@@ -132,21 +130,10 @@ function refunded ({ entries, answer }: Part, at: number, allowed: boolean): Cha
   return { remaining: Math.min(limit, state.remaining + cost), resetUs: state.resetUs, retryUs: 0 }
 }
 
-/**
- * The logs of charges. What clients supply enters keys hashed, at a fixed length; the logs last used are remembered, because
- * hashing is the dearest part of a decision. The form is part of the name, so that a rule whose limit grows
- * past the packed form begins anew instead of failing on what it finds.
- */
-function createLogs (prefix: string, groups: number): (charge: Charge) => Entry {
+/** The logs of charges. Those last used are remembered, because hashing their names is the dearest part of a decision. */
+function createLogs (prefix: string, isCluster: boolean): (charge: Charge) => Entry {
   const remembered = new Map<string, Map<string, Log>>()
   let size = 0
-
-  const make = (rule: string, subject: string, isList: boolean): Log => {
-    const digest = hash('sha256', subject, 'base64url')
-    const group = groups === 1 ? 0 : parseInt(hash('sha256', digest, 'hex').slice(0, 4), 16) % groups
-    const tag = groups === 1 ? `{${prefix}}` : `{${prefix}:${group}}`
-    return { key: `${tag}:${rule}${isList ? ':l' : ''}:${digest.slice(0, 22)}`, group, isList, index: 0, call: 0, used: 0, heardAtMs: 0 }
-  }
 
   return charge => {
     const { rule, subject } = charge
@@ -155,7 +142,7 @@ function createLogs (prefix: string, groups: number): (charge: Charge) => Entry 
     if (logs === undefined) remembered.set(rule, logs = new Map())
     const known = logs.get(subject)
     if (known !== undefined && known.isList === isList) return { log: known, charge }
-    const log = make(rule, subject, isList)
+    const log: Log = { ...logName(prefix, isCluster, rule, subject, isList), isList, index: 0, call: 0, used: 0, heardAtMs: 0 }
     // Megabytes of text are hashed each time rather than kept.
     if (subject.length <= 256) {
       if (size >= MAX_REMEMBERED) {

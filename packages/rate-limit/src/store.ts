@@ -60,3 +60,11 @@ export interface ChargeState {
   /** Until a request of the same cost fits; 0 when one fits now. Above 0 on a refusal marks a violated rule. */
   readonly retryUs: number
 }
+
+/** What operators ask of the logs. */
+export interface OperableStore {
+  /** How each log stands now, in their order. Takes nothing; `retryUs` is for a request of the charge's cost. */
+  peek (charges: readonly Charge[]): Promise<readonly ChargeState[]>
+  /** Lets each log begin anew. */
+  reset (charges: readonly Charge[]): Promise<void>
+}

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { createGuardedStore, createRedisStore, type Charge, type StoreAnswer } from '@marty/rate-limit'
+import Fastify from 'fastify'
+import { createGuardedStore, createLimitAdmin, createRedisStore, rateLimit, type Charge, type StoreAnswer } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
 import { slidingWindowStore } from '@marty/rate-limit'
@@ -97,6 +98,28 @@ t.test('many at once: never above a limit, and what was refused is given back', 
   await new Promise(resolve => setTimeout(resolve, windowMs))
   const answers = await Promise.all(Array.from({ length: 20 }, async (_, i) => await store.take([charge('shared', 'all', { limit: 20, windowMs }), charge('own', `w${i % 8}`, { limit: 9, windowMs })])))
   t.equal(answers.filter(answer => answer.allowed).length, 20, 'a window later there is room for as many as ever')
+})
+
+t.test('operators see and reset budgets wherever they live', async t => {
+  const prefix = 'operated'
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(rateLimit, { rules: { few: { limit: 1, windowMs: 60_000, by: 'address' }, many: { limit: 500, windowMs: 60_000, by: 'address' } }, store: { redis: redis.client, prefix, deadlineMs: 2_000 } })
+  await app.ready()
+  const admin = createLimitAdmin({ redis: redis.client, prefix })
+  const addresses = Array.from({ length: 20 }, (_, i) => `192.0.2.${i}`)
+  const knock = async (): Promise<boolean[]> => await Promise.all(addresses.map(async address => (await app.limiter.check({ address }, ['few', 'many'])).allowed))
+  t.ok((await knock()).every(allowed => allowed))
+  t.ok((await knock()).every(allowed => !allowed))
+  await until(async () => (await admin.top()).length === 20, 'every refusal to be told of')
+  for (const address of addresses) {
+    t.match(await admin.show({ rule: 'few', address }), { limit: 1, used: 1, remaining: 0 })
+    t.match(await admin.show({ rule: 'many', address }), { limit: 500, used: 1, remaining: 499 })
+    t.match(await app.limiter.peek({ address }, ['few', 'many']), { allowed: false, violated: ['few'], quotas: [{ remaining: 0 }, { remaining: 499 }] })
+    t.match(await admin.reset({ rule: 'few', address }), { wasUsed: true })
+  }
+  t.strictSame(await admin.top(), [])
+  t.ok((await knock()).every(allowed => allowed))
 })
 
 t.test('a master that is gone, or hangs, is missed by the requests that need it and by no other', async t => {

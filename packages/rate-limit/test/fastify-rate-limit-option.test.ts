@@ -140,7 +140,7 @@ t.test('beside the limiter: the same Redis and prefix, budgets apart, and one\'s
   t.match(answers[0]?.headers, { ratelimit: '"own";r=2;t=600', 'x-ratelimit-remaining': '1' }, 'both tell')
   t.equal(answers[2]?.json().message.startsWith('Too many requests'), true)
   t.notOk('x-ratelimit-limit' in answers[3]!.headers, 'the limiter, which comes first, refused it')
-  t.match((await redis.keys('*')).sort(), [/^\{shop\}:@fastify\/rate-limit:/, /^\{shop\}:own:/])
+  t.match((await redis.keys('*')).filter(key => !key.includes('#')).sort(), [/^\{shop\}:@fastify\/rate-limit:/, /^\{shop\}:own:/])
 })
 
 t.test('it comes after the guard: it knows who is calling, and does not count whom the guard refuses', async t => {

@@ -1,0 +1,55 @@
+/**
+ * How a decision ended for one rule. Of a refusal only the rules that had no room are counted.
+ *
+ * - `allowed`, `denied`: decided by the store
+ * - `known_denied`: refused from local memory, without asking the store
+ * - `degraded_allowed`, `degraded_denied`: decided by this process while the shared store was gone
+ * - `error`: refused with 503, because the store was gone and limits fail closed
+ */
+export type LimitOutcome = typeof OUTCOMES[number]
+
+/** Decisions since the start of the process, by rule and outcome. */
+export type LimitMetrics = Readonly<Record<string, Readonly<Record<LimitOutcome, number>>>>
+
+export interface Metrics {
+  /** The counters of one rule, to be counted up by whoever decides. */
+  of (rule: string): Record<LimitOutcome, number>
+  read (): LimitMetrics
+}
+
+const OUTCOMES = ['allowed', 'denied', 'known_denied', 'degraded_allowed', 'degraded_denied', 'error'] as const
+
+/** Rules come from the configuration, never from clients, so there are as many counters as rules. */
+export function createMetrics (rules: Iterable<string>): Metrics {
+  const counters = new Map<string, Record<LimitOutcome, number>>()
+  for (const rule of rules) begin(rule)
+
+  function begin (rule: string): Record<LimitOutcome, number> {
+    const counter = { allowed: 0, denied: 0, known_denied: 0, degraded_allowed: 0, degraded_denied: 0, error: 0 }
+    counters.set(rule, counter)
+    return counter
+  }
+
+  return {
+    of: rule => counters.get(rule) ?? begin(rule),
+    read: () => Object.fromEntries([...counters].map(([rule, counter]) => [rule, { ...counter }]))
+  }
+}
+
+const NAME = 'marty_rate_limit_decisions_total'
+
+/** The text format of Prometheus, version 0.0.4. */
+export function prometheusText (metrics: LimitMetrics): string {
+  const lines = [
+    `# HELP ${NAME} Decisions of the rate limiter, by rule and outcome.`,
+    `# TYPE ${NAME} counter`
+  ]
+  for (const [rule, counter] of Object.entries(metrics)) {
+    for (const outcome of OUTCOMES) lines.push(`${NAME}{rule="${escaped(rule)}",outcome="${outcome}"} ${counter[outcome]}`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function escaped (value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+}
