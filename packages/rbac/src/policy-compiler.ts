@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { PolicyInvalid } from './errors.js'
 import { partsOf, type Policy } from './policy.js'
+import { problemOf } from './policy-origin.js'
 import { unpackPolicy } from './policy-transfer.js'
 import type { PolicyText, WorkerAnswer, WorkerTask } from './policy-worker.js'
 
@@ -31,7 +32,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
   const answerOf = async (task: WorkerTask): Promise<WorkerAnswer> => {
     const used = worker ??= start()
     used.ref()
-    const fault = (message: string): WorkerAnswer => ({ packed: null, problems: [{ source: task.file, line: 0, column: 0, message }] })
+    const fault = (message: string): WorkerAnswer => ({ packed: null, problems: [problemOf(task.file, message)] })
     return await new Promise<WorkerAnswer>(resolve => {
       let error: Error | null = null
       const failed = (reason: Error): void => { error = reason }

@@ -22,7 +22,7 @@ export interface PackedPolicy extends Pick<PolicyOutline, 'separations' | 'requi
   /** Ids of the permissions, in the file's order. */
   readonly live: Uint32Array
   readonly tables: Omit<Tables, 'lists'>
-  readonly lists: { readonly [Name in keyof Lists]: readonly Uint8Array[] }
+  readonly lists: Readonly<Record<keyof Lists, readonly Uint8Array[]>>
 }
 
 interface Lists {

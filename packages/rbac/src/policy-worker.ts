@@ -4,6 +4,7 @@ import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from './errors.js'
 import { loadAfter } from './policy.js'
 import type { Ids } from './policy-index.js'
+import { problemOf } from './policy-origin.js'
 import { packPolicy, type PackedPolicy } from './policy-transfer.js'
 import { testPolicy } from './test-policy.js'
 
@@ -38,14 +39,14 @@ parentPort!.on('message', (task: WorkerTask) => {
     if (!(error instanceof PolicyInvalid)) throw error
     const { problems } = error
     const told = problems.slice(0, MAX_PROBLEMS)
-    if (told.length < problems.length) told.push({ source: task.file, line: 0, column: 0, message: `has ${problems.length - told.length} more problems` })
+    if (told.length < problems.length) told.push(problemOf(task.file, `has ${problems.length - told.length} more problems`))
     parentPort!.postMessage({ packed: null, problems: told } satisfies WorkerAnswer)
   }
 })
 
 function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType<typeof packPolicy> {
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
-    throw new PolicyInvalid([{ source: file, line: 0, column: 0, message: `is not the text that was published: its sha256 is not ${sha256}` }])
+    throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
   const policy = loadAfter(decode(bytes), file, known, { clock: Date.now, generation: 1 })
   if (tests !== null) {
