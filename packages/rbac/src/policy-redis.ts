@@ -120,12 +120,12 @@ export function redisOrigin ({ client, subscriber, prefix = DEFAULT_PREFIX }: Po
     },
     async read (newest) {
       const found = await READ(client, [key], [MAX_FILE_BYTES]).catch((error: Error) => refuse(`cannot be read: ${error.message}`))
-      const [count, hash, name, size, bytes] = found as [Buffer | null, Buffer | null, Buffer | null, number, Buffer?]
+      const [count, hash, name, size, bytes] = found as [Buffer | null, Buffer | null, Buffer | null, number, (Buffer | null)?]
       if (count === null && size === 0) return newest === 0 ? null : refuse('holds no policy any more')
       if (size > MAX_FILE_BYTES) throw new PolicyInvalid([tooLarge(`redis key ${key}`, size)])
       const generation = Number(count)
       const sha256 = String(hash)
-      if (!Number.isSafeInteger(generation) || generation <= 0 || name === null || bytes === undefined || !/^[\da-f]{64}$/.test(sha256)) return refuse('is damaged; publish the policy again')
+      if (!Number.isSafeInteger(generation) || generation <= 0 || name === null || bytes == null || !/^[\da-f]{64}$/.test(sha256)) return refuse('is damaged; publish the policy again')
       if (generation < newest) return refuse(`holds generation ${generation}, older than ${newest}, which is in use`)
       return { bytes, file: String(name), sha256, generation }
     }

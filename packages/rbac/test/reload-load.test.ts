@@ -126,7 +126,7 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
   const text = (allowed: string, holds: boolean, comment: number): string => JSON.stringify({
     version: 1,
     resources: { a: { actions: ['one', 'two'] }, [`comment${comment}`]: { actions: ['x'] } },
-    roles: { holder: {}, caller: { inherits: holds ? ['holder'] : [], allow: [allowed, { permission: 'a:two', when: `principal.id == "${allowed}"` }] } },
+    roles: { holder: {}, caller: { ...holds ? { inherits: ['holder'] } : {}, allow: [allowed, { permission: 'a:two', when: `principal.id == "${allowed}"` }] } },
     environments: { prod: {} }
   })
   const { app, load } = await following(t, text('a:one', false, 0))
@@ -145,7 +145,7 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
   const seen = new Map<string, number>()
   const decisions = async (): Promise<void> => {
     while (!isOver) {
-      for (let time = 0; time < 50; time++) {
+      for (let time = 0; time < 20; time++) {
         const { policy } = app.rbac
         const judged = [policy.decideId(kept, one, prod), policy.decideId(kept, two, prod), app.can({ roles }, 'a:one'), app.can({ roles }, 'a:two')].join()
         seen.set(judged, (seen.get(judged) ?? 0) + 1)
@@ -161,6 +161,7 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
       const { statusCode } = await app.inject({ url, headers: { authorization: 'caller' } })
       seen.set(`${url} ${statusCode}`, (seen.get(`${url} ${statusCode}`) ?? 0) + 1)
       if (!expected.includes(statusCode)) wrong.push(`${url} ${statusCode}`)
+      await setImmediate()
     }
   }
   const load1000 = async (): Promise<void> => {
@@ -184,7 +185,7 @@ t.test('100,000 rules', async t => {
     version: 1,
     resources: Object.fromEntries(Array.from({ length: 1000 }, (_, index) => [`r${index}`, { actions: ['view', 'edit'] }])),
     roles: { ...Object.fromEntries(Array.from({ length: 2000 }, (_, role) => [`role${role}`, { allow: Array.from({ length: 50 }, (_, index) => `r${(role * 7 + index) % 1000}:${allow}`) }])) },
-    environments: { prod: {} }
+    environments: { production: { aliases: ['prod'] } }
   })
   const { load } = await following(t, POLICY)
   const policy = await load(large('view'))
