@@ -27,7 +27,7 @@ export function watch ({ identify, listen, pollMs, settleMs }: Watched, onChange
     const identity = await identify()
     const hasSettled = identity === candidate
     candidate = identity
-    if (!isClosed && identity !== known && hasSettled && await onChange()) known = identity
+    if (!isClosed && identity !== known && hasSettled) known = await onChange() ? identity : null
     isLooking = false
     if (!isClosed) later(isReported || !hasSettled ? settleMs : pollMs)
   }

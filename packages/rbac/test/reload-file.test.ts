@@ -66,7 +66,6 @@ function replace (file: string, text: string): void {
   renameSync(`${file}.new`, file)
 }
 
-
 t.test('what cannot be used keeps the last good policy, and is told with its place', async t => {
   const { app, file, logs, configures } = await scene(t, { reload: false })
   const { sha256 } = app.rbac.policy

@@ -46,7 +46,15 @@ async function following (t: Test, text: string): Promise<{ readonly app: Fastif
 function tellAll (policy: Policy): Record<string, unknown> {
   const { file, sha256, roles, permissions, resources, environments, environmentNames, services, rules, sizeBytes } = policy
   return {
-    file, sha256, roles, permissions, resources, environments, services, rules, sizeBytes,
+    file,
+    sha256,
+    roles,
+    permissions,
+    resources,
+    environments,
+    services,
+    rules,
+    sizeBytes,
     names: [...environmentNames],
     ids: permissions.map(name => policy.permissionId(name)),
     environmentIds: environments.map(name => policy.environmentId(name)),
@@ -140,11 +148,11 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
   const roles = Object.freeze(['caller'])
   const kept = first.roleSet(roles)
 
-  let isOver = false
+  const work = { isOver: false }
   const wrong: string[] = []
   const seen = new Map<string, number>()
   const decisions = async (): Promise<void> => {
-    while (!isOver) {
+    while (!work.isOver) {
       for (let time = 0; time < 20; time++) {
         const { policy } = app.rbac
         const judged = [policy.decideId(kept, one, prod), policy.decideId(kept, two, prod), app.can({ roles }, 'a:one'), app.can({ roles }, 'a:two')].join()
@@ -157,24 +165,24 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
     }
   }
   const requests = async (url: string, expected: readonly number[]): Promise<void> => {
-    while (!isOver) {
+    while (!work.isOver) {
       const { statusCode } = await app.inject({ url, headers: { authorization: 'caller' } })
       seen.set(`${url} ${statusCode}`, (seen.get(`${url} ${statusCode}`) ?? 0) + 1)
       if (!expected.includes(statusCode)) wrong.push(`${url} ${statusCode}`)
       await setImmediate()
     }
   }
-  const load1000 = async (): Promise<void> => {
+  const reloads = async (): Promise<void> => {
     try {
       for (let round = 1; round <= 1000; round++) {
         const policy = await load(round % 2 === 0 ? text('a:one', false, round % 7) : text('a:two', true, round % 7))
         if (policy.generation !== round + 1) wrong.push(`generation ${policy.generation} in round ${round}`)
       }
     } finally {
-      isOver = true
+      work.isOver = true
     }
   }
-  await Promise.all([load1000(), decisions(), requests('/one', [200, 403]), requests('/two', [200, 403]), requests('/never', [403])])
+  await Promise.all([reloads(), decisions(), requests('/one', [200, 403]), requests('/two', [200, 403]), requests('/never', [403])])
   t.comment(Object.fromEntries(seen))
   t.same(wrong, [])
   for (const kind of ['true,false,true,false', 'false,true,false,true', '/one 200', '/one 403', '/two 200', '/two 403']) t.ok(seen.get(kind)! > 20, kind)
