@@ -18,7 +18,7 @@ import type { Permission } from './register.js'
 import { testPolicy } from './test-policy.js'
 
 export type { Attributes } from './condition.js'
-export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid } from './errors.js'
+export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable } from './errors.js'
 export type { ExplainedCondition, ExplainedRule, Explanation } from './explain.js'
 export type { RbacOptions, ReloadOptions } from './options.js'
 export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './policy.js'
@@ -55,7 +55,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     const { problems, failures } = testPolicy(policy, String((await readText(policyTests)).bytes), policyTests)
     if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
-  const demands: PolicyDemands = { environment: options.environment, service, permissions: new Set(), roles: new Set() }
+  const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }
   const source = createPolicySource({
     policy,
     bytes,
@@ -63,7 +63,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     isWatched: reload !== null,
     tests: policyTests,
     compiler: createPolicyCompiler(timeoutMs, Date.now),
-    objections: next => unmetDemands(next, policy, demands),
+    objections: next => unmetDemands(next, demands),
     log: fastify.log
   })
   fastify.addHook('onClose', async () => { await source.close() })
@@ -72,7 +72,8 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   useGuard(fastify).addCheck(accessCheck(access, demands))
   fastify.decorate('rbac', access)
   fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.can(principal, permission, resource))
-  fastify.log.info({ policy: file, sha256: policy.sha256, environment, rules: policy.rules }, 'policy loaded')
+  const { current } = source
+  fastify.log.info({ policy: current.file, sha256: current.sha256, environment, rules: current.rules }, 'policy loaded')
 }, { name: '@marty/rbac', fastify: '5.x' })
 
 export default rbac

@@ -23,7 +23,12 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
   let worker: Worker | null = null
 
   const start = (): Worker => {
-    const started = new Worker(new URL('./policy-worker.js', import.meta.url), { resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } })
+    const started = new Worker(new URL('./policy-worker.js', import.meta.url), {
+      name: '@marty/rbac',
+      // Flags of the process, such as loaders, are not for this thread.
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB }
+    })
     started.on('exit', () => { if (worker === started) worker = null })
     // It is told where the answer is waited for.
     started.on('error', () => {})
@@ -56,7 +61,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
     async compile ({ bytes, file }, { previous, sha256, tests }) {
       const { packed, problems } = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
       if (packed === null) throw new PolicyInvalid(problems)
-      return await unpackPolicy(packed, { text: () => Buffer.from(bytes).toString(), file, previous, clock })
+      return await unpackPolicy(packed, { bytes, file, previous, clock })
     },
     async close () {
       await worker?.terminate()

@@ -7,6 +7,8 @@ import { problemOf } from './policy-origin.js'
 export interface PolicyDemands {
   /** As the option says it, which may be an alias. */
   readonly environment: string
+  /** The environment that this meant at the start. */
+  readonly runsIn: string
   readonly service: string | undefined
   /** Named by security rules. */
   readonly permissions: Set<string>
@@ -14,12 +16,11 @@ export interface PolicyDemands {
 }
 
 /** A policy without these would deny what the process is there to do, or decide it by another environment's rules. */
-export function unmetDemands (policy: Policy, inUse: Policy, { environment, service, permissions, roles }: PolicyDemands): readonly SourceProblem[] {
+export function unmetDemands (policy: Policy, { environment, runsIn, service, permissions, roles }: PolicyDemands): readonly SourceProblem[] {
   const problems: SourceProblem[] = []
   const add = (message: string): void => { problems.push(problemOf(policy.file, message)) }
-  const before = inUse.environmentNames.get(environment)!
   const now = policy.environmentNames.get(environment)
-  if (now !== before) add(`defines ${now === undefined ? 'no environment' : `as "${now}" the environment`} "${environment}", in which this service runs as "${before}"`)
+  if (now !== runsIn) add(`defines ${now === undefined ? 'no environment' : `as "${now}" the environment`} "${environment}", in which this service runs as "${runsIn}"`)
   if (service !== undefined && !policy.services.includes(service)) add(`defines no service "${service}", which this one is${didYouMean(service, policy.services)}`)
   const known = policy.roles.map(({ name }) => name)
   for (const name of permissions) if (policy.permissionId(name) === undefined) add(`defines no permission "${name}", which a rule of this service names${didYouMean(name, policy.permissions)}`)

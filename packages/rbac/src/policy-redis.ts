@@ -115,7 +115,8 @@ export function redisOrigin ({ client, subscriber, prefix = DEFAULT_PREFIX }: Po
       if (subscriber.status === 'ready') subscribe()
       return () => {
         subscriber.off('ready', subscribe).off('message', hear)
-        subscriber.unsubscribe(key).catch(() => {})
+        // Another application of this process may listen through it too.
+        if (subscriber.listenerCount('message') === 0) subscriber.unsubscribe(key).catch(() => {})
       }
     },
     async read (newest) {

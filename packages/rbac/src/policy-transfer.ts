@@ -4,7 +4,7 @@ import { createCasbinEngine } from './casbin-engine.js'
 import { compileCondition } from './condition.js'
 import type { Expression } from './condition-syntax.js'
 import type { PolicyDefinition, PolicyOutline, ResourceDefinition, RoleDefinition } from './definition.js'
-import { createPolicy, partsOf, type Policy } from './policy.js'
+import { createPolicy, partsOf, type Made, type Policy } from './policy.js'
 import { restoreIndex, type Conditional, type Ids, type Tables } from './policy-index.js'
 import { readPolicy } from './read-policy.js'
 import { createRoleSets } from './role-sets.js'
@@ -65,14 +65,14 @@ function cut (list: readonly unknown[]): Uint8Array[] {
 }
 
 export interface UnpackOptions {
-  readonly text: () => string
+  readonly bytes: Uint8Array
   readonly file: string
   readonly previous: Policy
   readonly clock: () => number
 }
 
 /** Puts a policy together, a few milliseconds at a time. */
-export async function unpackPolicy (packed: PackedPolicy, { text, file, previous, clock }: UnpackOptions): Promise<Policy> {
+export async function unpackPolicy (packed: PackedPolicy, { bytes, file, previous, clock }: UnpackOptions): Promise<Policy> {
   const pause = createPauses()
   const join = async <Name extends keyof Lists>(name: Name): Promise<Array<Lists[Name][number]>> => {
     const all: Array<Lists[Name][number]> = []
@@ -110,12 +110,10 @@ export async function unpackPolicy (packed: PackedPolicy, { text, file, previous
     permissions: Object.freeze(Array.from(live, id => ids.permissions[id]!))
   }
   await pause()
-  const definition = lazy((): PolicyDefinition => readPolicy(text(), file).definition!)
   return createPolicy({
     outline,
     rules,
-    definition,
-    engine: lazy(() => createCasbinEngine(definition())),
+    ...fromText(bytes, file),
     index,
     sets: createRoleSets(outline, index),
     ids,
@@ -123,6 +121,16 @@ export async function unpackPolicy (packed: PackedPolicy, { text, file, previous
     sha256,
     generation: previous.generation + 1
   })
+}
+
+/** The rest, made of the same text when it is asked for. Apart, so that it keeps nothing else in memory. */
+function fromText (bytes: Uint8Array, file: string): Pick<Made, 'definition' | 'engine'> {
+  const definition = lazy((): PolicyDefinition => readPolicy(textOf(bytes), file).definition!)
+  return { definition, engine: lazy(() => createCasbinEngine(definition())) }
+}
+
+export function textOf (bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString()
 }
 
 /** Milliseconds of work between two turns of the event loop. */

@@ -5,7 +5,7 @@ import { PolicyInvalid } from './errors.js'
 import { loadAfter } from './policy.js'
 import type { Ids } from './policy-index.js'
 import { problemOf } from './policy-origin.js'
-import { packPolicy, type PackedPolicy } from './policy-transfer.js'
+import { packPolicy, textOf, type PackedPolicy } from './policy-transfer.js'
 import { testPolicy } from './test-policy.js'
 
 // The thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
@@ -48,14 +48,10 @@ function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
     throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
-  const policy = loadAfter(decode(bytes), file, known, { clock: Date.now, generation: 1 })
+  const policy = loadAfter(textOf(bytes), file, known, { clock: Date.now, generation: 1 })
   if (tests !== null) {
-    const { failures, problems } = testPolicy(policy, decode(tests.bytes), tests.file)
+    const { failures, problems } = testPolicy(policy, textOf(tests.bytes), tests.file)
     if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
   return packPolicy(policy, known)
-}
-
-function decode (bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()
 }

@@ -1,18 +1,21 @@
 import { spawn } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { ANONYMOUS, problemErrorHandler, useGuard, type Authenticator } from '@marty/core'
+import { problemErrorHandler, useGuard } from '@marty/core'
 import { formatProblem } from '@marty/config'
 import { rbac, type RbacOptions } from '@marty/rbac'
 import { until } from '../../redis/dist-test/redis-server.js'
+import { byRoles } from './following.js'
 import { POLICY, policyWith } from './policy-text.js'
 
 // A policy that is changed in its file. Where a test waits for events alone, polling is too rare to help; where it
 // waits for polling alone, the events are lost.
+
+t.setTimeout(120_000)
 
 const RARELY = { pollMs: 60_000 }
 const OFTEN = { pollMs: 50 }
@@ -23,13 +26,6 @@ principals: { viewer: { roles: [viewer] } }
 tests:
   - { name: viewers only look, principals: [viewer], deny: ['camera:configure'] }
 `
-
-const byRoles: Authenticator = {
-  method: 'jwt',
-  find: ({ headers }) => headers.authorization ?? null,
-  accepts: () => true,
-  authenticate: roles => ({ ...ANONYMOUS, id: 'someone', kind: 'user', roles: roles.split(','), authenticatedBy: 'jwt' })
-}
 
 interface Scene {
   readonly app: FastifyInstance
@@ -228,55 +224,11 @@ t.test('what is written while it is read is not taken', async t => {
   const { app, file } = await scene(t, { reload: false })
   const writer = spawn(process.execPath, ['-e', `
     const { writeFileSync } = require('node:fs')
-    for (let round = 0; ; round++) writeFileSync(process.argv[1], '# ' + round + '\\n'.repeat(4e6))
+    for (let round = 0; ; round++) writeFileSync(process.argv[1], String(round % 2).repeat(2e6))
   `, file])
   t.teardown(() => { writer.kill('SIGKILL') })
   await until(async () => (await app.rbac.reload()).problems[0]?.message === 'cannot be read: it was changed meanwhile', 'a change to be noticed')
   t.equal(app.rbac.policy.generation, 1)
-})
-
-t.test('a thread that fails is a reload that fails', async t => {
-  // A copy of the package whose thread does what the last line of the text says.
-  const copy = fileURLToPath(new URL('./reload-faults/', import.meta.url))
-  cpSync(fileURLToPath(new URL('../dist/', import.meta.url)), copy, { recursive: true })
-  t.teardown(() => { rmSync(copy, { recursive: true, force: true }) })
-  const change = (name: string, piece: string, replacement: string): void => {
-    const text = readFileSync(`${copy}${name}.js`, 'utf8')
-    if (text.split(piece).length !== 2) throw new Error(`${name}.js does not hold once: ${piece}`)
-    writeFileSync(`${copy}${name}.js`, text.replace(piece, () => replacement))
-  }
-  change('policy-worker', 'const policy = loadAfter(', `const fault = decode(bytes).trimEnd().split('# ')[1];
-    if (fault === 'exit') process.exit(3);
-    if (fault === 'throw') throw new Error('out of order');
-    if (fault === 'memory') for (const hog = []; ;) hog.push(new Array(1000).fill(hog.length));
-    while (fault === 'hang') ;
-    const policy = loadAfter(`)
-  change('policy-compiler', 'const MAX_HEAP_MB = 768', 'const MAX_HEAP_MB = 48')
-  const faulty = await import(`${copy}index.js`) as typeof import('@marty/rbac')
-
-  const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
-  t.teardown(() => { rmSync(folder, { recursive: true }) })
-  const file = join(folder, 'rbac.yaml')
-  writeFileSync(file, POLICY)
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(faulty.rbac, { policyFile: file, environment: 'prod', reload: { pollMs: 60_000, timeoutMs: 3_000 } })
-  const fails = async (fault: string, told: RegExp): Promise<void> => {
-    writeFileSync(file, `${POLICY}# ${fault}\n`)
-    t.match((await app.rbac.reload()).problems, [{ source: file, message: told }], fault)
-  }
-  await fails('exit', /^could not be compiled: the thread ended$/)
-  await fails('throw', /^could not be compiled: out of order$/)
-  await fails('memory', /^could not be compiled: .*memory/)
-  await fails('hang', /^could not be compiled within 3000 ms$/)
-  t.equal(app.rbac.policy.generation, 1)
-  writeFileSync(file, WIDER)
-  t.match(await app.rbac.reload(), { generation: 2, stale: false }, 'the next thread works')
-  writeFileSync(file, `${POLICY}# hang\n`)
-  const hanging = app.rbac.reload()
-  await app.close()
-  t.match(await hanging, { generation: 2, stale: false }, 'closing waits for no thread')
-  t.match(await app.rbac.reload(), { generation: 2 })
 })
 
 t.test('who reloads at the same time shares what is newest', async t => {
@@ -316,4 +268,27 @@ t.test('options of reloading that are wrong stop the start', async t => {
   for (const prefix of ['', 'a b', 'x'.repeat(65)]) await refused({ redis: { client, prefix } }, /option "reload\.redis\.prefix" .* must be 1 to 64 letters/)
   await refused(true, /option "reload" .* needs the option "policyFile" or "reload\.redis"/, { policy: POLICY })
   await refused(false, /option "policyTests" .* must be a text/, { policy: POLICY, policyTests: '' })
+})
+
+t.test('who follows a policy keeps no process from ending', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
+  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  const file = join(folder, 'rbac.yaml')
+  writeFileSync(file, POLICY)
+  const child = spawn(process.execPath, ['--input-type=module', '-e', `
+    import { writeFileSync } from 'node:fs'
+    import Fastify from 'fastify'
+    import { rbac } from '@marty/rbac'
+    const app = Fastify()
+    await app.register(rbac, { policyFile: process.argv[1], environment: 'prod' })
+    writeFileSync(process.argv[1], process.argv[2])
+    const { generation, stale } = await app.rbac.reload()
+    console.log(generation, stale)
+  `, file, WIDER], { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  let output = ''
+  child.stdout.on('data', chunk => { output += String(chunk) })
+  const [code] = await once(child, 'close')
+  t.equal(code, 0)
+  t.equal(output, '2 false\n')
 })
