@@ -65,7 +65,7 @@ t.test('texts that are a burden to read are given up', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(rbac, { policyFile: file, environment: 'prod', reload: { pollMs: 60_000, timeoutMs: 3_000 } })
-  for (const burden of ['[],'.repeat(1_600_000), '['.repeat(4_900_000), 'a: &a [*a]\n'.repeat(400_000), `${'x'.repeat(100)}: 1\n`.repeat(45_000), '{'.repeat(100_000)]) {
+  for (const burden of ['{'.repeat(100_000), `${'x'.repeat(100)}: 1\n`.repeat(45_000)]) {
     writeFileSync(file, burden)
     t.match(await app.rbac.reload(), { generation: 1, stale: true }, burden.slice(0, 10))
     t.comment(app.rbac.status.problems[0]!.message)
