@@ -57,7 +57,8 @@ export interface Policy {
 
   /**
    * Whether a caller with these roles is allowed. Default deny; a deny beats every allow. What conditions ask about
-   * and `attributes` do not tell never widens. Throws for unknown names of permissions and environments.
+   * and `attributes` do not tell never widens. Throws for names of permissions and environments that are unknown;
+   * a permission that only an earlier generation defined is denied.
    */
   decide (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
   /** The same decision with the names looked up beforehand; null when the policy defines no such permission. */
@@ -185,8 +186,12 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
     environmentId: (name: string) => environmentIds.get(name),
     roleSet: (roles: readonly string[], attributes: Attributes = NOTHING) => sets.of(roles, attributes),
     decideId,
-    decide: (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) =>
-      decideId(sets.of(roles, attributes), permissionId(permission), environmentId(environment), attributes),
+    decide (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
+      const id = permissionIds.get(permission)
+      // No program must fail because a policy was reloaded.
+      if (id === undefined && ids.permissions.includes(permission)) return false
+      return decideId(sets.of(roles, attributes), id ?? permissionId(permission), environmentId(environment), attributes)
+    },
     decider (permission: string, environment: string) {
       const id = permissionIds.get(permission)
       const at = environmentId(environment)

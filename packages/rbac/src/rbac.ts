@@ -22,7 +22,7 @@ export interface Rbac {
   reload (): Promise<PolicyStatus>
   /**
    * Whether a caller is allowed. `resource` is what conditions may ask about; what it does not tell never widens.
-   * Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define.
+   * Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define; one that it no longer defines is denied.
    */
   can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
   /** Everything a caller is allowed, whatever the resource. */

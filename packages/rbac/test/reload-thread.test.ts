@@ -69,6 +69,8 @@ t.test('ids stay what they are, whatever comes and goes', async t => {
   t.same(['dev', 'prod', 'next'].map(name => second.environmentId(name)), [undefined, 1, 2])
   t.same([0, 1, 2, 3].map(id => second.decideId(held, id, 1)), [false, true, true, false])
   t.notOk(second.decideId(held, 1, 0))
+  t.notOk(second.decide(['all'], 'a:x', 'prod'), 'no program fails because a permission is gone')
+  t.throws(() => second.decide(['all'], 'a:w', 'prod'), { code: 'MARTY_RBAC_PERMISSION_UNKNOWN' })
   const third = await load(text(['x']))
   t.same([0, 1, 2].map(id => third.decideId(held, id, 1)), [true, false, false])
   const fourth = await loadPolicy(text(['w']), 'p', { previous: third })
