@@ -50,19 +50,20 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   if (service !== undefined && !policy.services.includes(service)) {
     throw new OptionInvalid(`option "service" of @marty/rbac is "${service}", which ${file} does not define${didYouMean(service, policy.services)}`)
   }
-  const { policyTests, reload, timeoutMs } = options
+  const { policyTests, reload } = options
   if (policyTests !== null) {
     const { problems, failures } = testPolicy(policy, String((await readText(policyTests)).bytes), policyTests)
     if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
   const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }
+  const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
   const source = createPolicySource({
     policy,
     bytes,
-    origin: reload?.redis != null ? redisOrigin(reload.redis, reload.pollMs) : options.policyFile !== null ? fileOrigin(file, policyTests, reload?.pollMs ?? 0) : null,
-    isWatched: reload !== null,
+    origin: reload.redis === null ? fromFile : redisOrigin(reload.redis, reload.pollMs),
+    isWatched: reload.isOn,
     tests: policyTests,
-    compiler: createPolicyCompiler(timeoutMs, Date.now),
+    compiler: createPolicyCompiler(reload.timeoutMs, Date.now),
     objections: next => unmetDemands(next, demands),
     log: fastify.log
   })

@@ -32,9 +32,7 @@ export interface ResolvedOptions {
   readonly environment: string
   readonly service: string | undefined
   readonly policyTests: string | null
-  /** Null when nothing is watched. */
-  readonly reload: { readonly redis: PolicyRedis | null, readonly pollMs: number } | null
-  readonly timeoutMs: number
+  readonly reload: { readonly isOn: boolean, readonly redis: PolicyRedis | null, readonly pollMs: number, readonly timeoutMs: number }
 }
 
 const TEXTS = ['policyFile', 'policy', 'environment', 'service', 'policyTests'] as const
@@ -57,7 +55,7 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
   if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
   const { redis = null, pollMs = redis === null ? 2_000 : 400, timeoutMs = 30_000 } = resolveReload(reload)
   if (reload !== false && policyFile === null && redis === null) throw new OptionInvalid('option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from')
-  return Object.freeze({ policyFile, policy, environment, service, policyTests, reload: reload === false ? null : { redis, pollMs }, timeoutMs })
+  return Object.freeze({ policyFile, policy, environment, service, policyTests, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs }) })
 }
 
 const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs'] satisfies ReadonlyArray<keyof ReloadOptions>

@@ -1,4 +1,4 @@
-import { watch, type FSWatcher } from 'node:fs'
+import { watch, type BigIntStats, type FSWatcher } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { PolicyInvalid } from './errors.js'
@@ -58,25 +58,27 @@ const FILE = [...FOLDER, 'size', 'mtimeNs', 'ctimeNs'] as const
 
 async function identityOf (path: string, members: ReadonlyArray<typeof FILE[number]>): Promise<string> {
   try {
-    const stats = await stat(path, { bigint: true })
-    return members.map(member => stats[member]).join(':')
+    return identify(await stat(path, { bigint: true }), members)
   } catch (error) {
     return reasonOf(error)
   }
+}
+
+function identify (stats: BigIntStats, members: ReadonlyArray<typeof FILE[number]>): string {
+  return members.map(member => stats[member]).join(':')
 }
 
 /** A policy file, or the file of its tests. Throws {@link PolicyInvalid} for what is no file that could be one. */
 export async function readText (file: string): Promise<{ readonly bytes: Buffer, readonly file: string }> {
   const refuse = (reason: string): never => { throw new PolicyInvalid([problemOf(file, `cannot be read: ${reason}`)]) }
   try {
-    const stats = await stat(file)
+    const stats = await stat(file, { bigint: true })
     // Reading from a pipe would wait for whoever writes to it.
     if (!stats.isFile()) return refuse(stats.isDirectory() ? 'it is a folder' : 'it is no file')
-    if (stats.size > MAX_FILE_BYTES) throw new PolicyInvalid([tooLarge(file, stats.size)])
-    const before = await identityOf(file, FILE)
+    if (stats.size > MAX_FILE_BYTES) throw new PolicyInvalid([tooLarge(file, Number(stats.size))])
     const bytes = await readFile(file)
     // Half of a policy may be a policy, and a wider one.
-    if (before !== await identityOf(file, FILE)) return refuse('it was changed meanwhile')
+    if (identify(stats, FILE) !== await identityOf(file, FILE)) return refuse('it was changed meanwhile')
     return { bytes, file }
   } catch (error) {
     if (error instanceof PolicyInvalid) throw error

@@ -38,7 +38,7 @@ t.test('a thread that fails is a reload that fails', async t => {
   writeFileSync(file, POLICY)
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(faulty.rbac, { policyFile: file, environment: 'prod', reload: { pollMs: 60_000, timeoutMs: 3_000 } })
+  await app.register(faulty.rbac, { policyFile: file, environment: 'prod', reload: { pollMs: 60_000, timeoutMs: 8_000 } })
   const fails = async (fault: string, told: RegExp): Promise<void> => {
     writeFileSync(file, `${POLICY}# ${fault}\n`)
     t.match((await app.rbac.reload()).problems, [{ source: file, message: told }], fault)
@@ -46,7 +46,7 @@ t.test('a thread that fails is a reload that fails', async t => {
   await fails('exit', /^could not be compiled: the thread ended$/)
   await fails('throw', /^could not be compiled: out of order$/)
   await fails('memory', /^could not be compiled: .*memory/)
-  await fails('hang', /^could not be compiled within 3000 ms$/)
+  await fails('hang', /^could not be compiled within 8000 ms$/)
   t.equal(app.rbac.policy.generation, 1)
   writeFileSync(file, WIDER)
   t.match(await app.rbac.reload(), { generation: 2, stale: false }, 'the next thread works')
@@ -57,21 +57,16 @@ t.test('a thread that fails is a reload that fails', async t => {
   t.match(await app.rbac.reload(), { generation: 2 })
 })
 
-t.test('texts that are a burden to read are given up', async t => {
+t.test('a text that is a burden to read is given up', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
   t.teardown(() => { rmSync(folder, { recursive: true }) })
   const file = join(folder, 'rbac.yaml')
   writeFileSync(file, POLICY)
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(rbac, { policyFile: file, environment: 'prod', reload: { pollMs: 60_000, timeoutMs: 3_000 } })
-  for (const burden of ['{'.repeat(100_000), `${'x'.repeat(100)}: 1\n`.repeat(45_000)]) {
-    writeFileSync(file, burden)
-    t.match(await app.rbac.reload(), { generation: 1, stale: true }, burden.slice(0, 10))
-    t.comment(app.rbac.status.problems[0]!.message)
-  }
+  await app.register(rbac, { policyFile: file, environment: 'prod', reload: { pollMs: 60_000, timeoutMs: 100 } })
   writeFileSync(file, `[${'[],'.repeat(1_600_000)}]`)
-  t.match((await app.rbac.reload()).problems, [{ source: file, message: 'could not be compiled within 3000 ms' }])
-  writeFileSync(file, WIDER)
-  t.match(await app.rbac.reload(), { generation: 2, stale: false })
+  t.match(await app.rbac.reload(), { generation: 1, stale: true, problems: [{ source: file, message: 'could not be compiled within 100 ms' }] })
+  writeFileSync(file, POLICY)
+  t.match(await app.rbac.reload(), { generation: 1, stale: false })
 })

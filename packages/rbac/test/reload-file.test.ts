@@ -82,6 +82,7 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
   await keeps('\u0000\uFFFF', /rbac\.yaml:1:1: /)
   await keeps(WIDER.slice(0, 400), /rbac\.yaml:\d+/)
   await keeps(`${WIDER}---\n${WIDER}`, /rbac\.yaml:\d+:1: a second document begins here/)
+  await keeps('{'.repeat(100_000), /rbac\.yaml:1:\d+: /)
   await keeps(null, /rbac\.yaml: cannot be read: there is no such file/)
   await keeps('x'.repeat(5_000_001), /rbac\.yaml: is 5000001 bytes long; a policy has at most 5000000/)
   await keeps(POLICY + Array.from({ length: 500 }, (_, index) => `unknown${index}: 1\n`).join(''), /rbac\.yaml:\d+:1: unknown key "unknown0"[^]*has 400 more problems$/)
