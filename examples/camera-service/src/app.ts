@@ -254,6 +254,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     ffmpeg: tools,
     redis,
     mediamtx: { version: found.binary?.version ?? null, missing, restarts: () => supervisor?.restarts ?? 0 },
+    policy: () => app.rbac.status,
     connections: () => ({ count: app.rpc.connections().length, max: server.max_connections })
   })
   await healthApp.register(health, {

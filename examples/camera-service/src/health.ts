@@ -1,3 +1,4 @@
+import type { PolicyStatus } from '@marty/rbac'
 import type { RedisConnection } from '@marty/redis'
 import type { Library } from './library/index.js'
 import type { Storage } from './library/storage.js'
@@ -17,6 +18,7 @@ export interface HealthSources {
   readonly mediamtx: { readonly version: string | null, readonly missing: string, readonly restarts: () => number }
   /** Null when limits are kept in memory. */
   readonly redis: RedisConnection | null
+  readonly policy: () => PolicyStatus
   readonly connections: () => { readonly count: number, readonly max: number }
 }
 
@@ -60,6 +62,13 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
       return version === null
         ? { status: 'unhealthy', details: 'ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg)' }
         : { status: 'healthy', details: `ffmpeg ${version}` }
+    },
+    async policy () {
+      const { generation, loadedAt, stale, problems } = sources.policy()
+      // What is wrong is for the log: it tells of the policy.
+      return stale
+        ? { status: 'degraded', details: `stale: the policy of ${loadedAt} stays in use; the log tells ${problems.length === 1 ? 'the problem' : `the ${problems.length} problems`} of what should follow` }
+        : { status: 'healthy', details: `generation ${generation}, of ${loadedAt}` }
     },
     async websocket () {
       const { count, max } = sources.connections()

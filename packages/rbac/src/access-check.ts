@@ -3,13 +3,14 @@ import { Denied } from './errors.js'
 import { parsePermission } from './permission.js'
 import { didYouMean } from './did-you-mean.js'
 import type { Policy } from './policy.js'
+import type { PolicyDemands } from './policy-demands.js'
 import type { Rbac } from './rbac.js'
 
 /** One question of a rule, asked about one generation of the policy. */
 type Question = (call: Call, policy: Policy) => boolean
 
 /** What the guard asks before every operation whose rule names a permission or roles. With both, both must hold. */
-export function accessCheck (rbac: Rbac): Check {
+export function accessCheck (rbac: Rbac, demands: Pick<PolicyDemands, 'permissions' | 'roles'>): Check {
   return {
     name: '@marty/rbac',
     stage: 'authorize',
@@ -18,7 +19,9 @@ export function accessCheck (rbac: Rbac): Check {
       const permitted = permissionQuestion(rbac, operation)
       const held = rolesQuestion(rbac, operation)
       if (permitted === null && held === null) return null
-      const { permission } = operation.rule
+      const { permission, roles } = operation.rule
+      if (permission !== undefined) demands.permissions.add(permission)
+      for (const role of roles ?? []) demands.roles.add(role)
       const refusal = permission === undefined ? {} : { data: { permission } }
       return call => {
         const { policy } = rbac

@@ -1,4 +1,4 @@
-import { Enforcer, FunctionMap, newModelFromString, type Adapter, type Model } from 'casbin'
+import { Enforcer, FunctionMap, newModelFromString } from 'casbin'
 import { applies, type Condition, type Question } from './condition.js'
 import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from './definition.js'
 import { parsePermission, scopeMatches, type Effect } from './permission.js'
@@ -56,16 +56,23 @@ interface Asked {
   readonly conditions: Conditions
 }
 
-/** Gives a policy to Casbin and reads back what it holds. */
-export async function createCasbinEngine (definition: PolicyDefinition): Promise<CasbinEngine> {
-  const loaded = definition.rules.map(({ subject, environment, resource, scope, action, effect, condition }) =>
+/**
+ * Gives a policy to Casbin and reads back what it holds. Nothing is waited for: what is asynchronous in Casbin serves
+ * databases, and its own work is done when a call returns. If it were not, the self-check would find no role inheriting.
+ */
+export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine {
+  // Rows as arrays: nothing is spliced into lines of text, so no name can forge a second row.
+  const model = newModelFromString(MODEL)
+  model.model.get('p')!.get('p')!.policy = definition.rules.map(({ subject, environment, resource, scope, action, effect, condition }) =>
     [subjectName(subject), environment, resource, scope, action, effect, condition === null ? UNCONDITIONAL : String(condition)])
-  const roleLinks = [...definition.roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent]))
+  model.model.get('g')!.get('g')!.policy = [...definition.roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent]))
   const enforcer = new OwnFunctionsEnforcer()
-  await enforcer.initWithModelAndAdapter(newModelFromString(MODEL), arrayAdapter(loaded, roleLinks))
-  await addFunctions(enforcer, definition)
-  const rows = (await enforcer.getPolicy()).map(verifyRow)
-  const links = (await enforcer.getGroupingPolicy()).map(verifyLink)
+  void enforcer.initWithModelAndAdapter(model)
+  addFunctions(enforcer, definition)
+  const rows = model.getPolicy('p', 'p').map(verifyRow)
+  const links = model.getPolicy('g', 'g').map(verifyLink)
+  const roleManager = enforcer.getRoleManager()
+  for (const [child, parent] of links) void roleManager.addLink(child, parent)
   const policy = enforcer.getModel().model.get('p')!.get('p')!
   const all = policy.policy
   const candidates = candidateRows(all)
@@ -106,11 +113,11 @@ class OwnFunctionsEnforcer extends Enforcer {
 }
 
 /** All of them answer at once: Casbin takes a promise for an allow. */
-async function addFunctions (enforcer: Enforcer, { separations, requirements }: PolicyDefinition): Promise<void> {
+function addFunctions (enforcer: Enforcer, { separations, requirements }: PolicyDefinition): void {
   const roleManager = enforcer.getRoleManager()
   const inherits = (roles: readonly string[], role: string): boolean => roles.some(held => roleManager.syncedHasLink!(held, role))
 
-  await enforcer.addFunction('scope', (asked: string, pattern: string, effect: Effect) => scopeMatches(asked, pattern, effect))
+  void enforcer.addFunction('scope', (asked: string, pattern: string, effect: Effect) => scopeMatches(asked, pattern, effect))
 
   const special = new Map<string, (roles: readonly string[]) => boolean>([[ANYONE, () => true]])
   for (const [separation, { roles: apart }] of separations.entries()) {
@@ -119,26 +126,15 @@ async function addFunctions (enforcer: Enforcer, { separations, requirements }: 
   for (const [requirement, needed] of requirements.entries()) {
     special.set(subjectName({ kind: 'lacking', requirement }), roles => !needed.some(role => inherits(roles, role)))
   }
-  await enforcer.addFunction('speaksOf', (roles: readonly string[], subject: string, effect: Effect) => {
+  void enforcer.addFunction('speaksOf', (roles: readonly string[], subject: string, effect: Effect) => {
     const isIt = special.get(subject)
     if (isIt !== undefined) return isIt(roles)
     // An inherited deny would take from a role what it was given on purpose: denies reach directly assigned roles only.
     return effect === 'deny' ? roles.includes(subject) : inherits(roles, subject)
   })
 
-  await enforcer.addFunction('holds', (asked: Asked, condition: string, effect: Effect) =>
+  void enforcer.addFunction('holds', (asked: Asked, condition: string, effect: Effect) =>
     condition === UNCONDITIONAL || applies(effect, asked.conditions[Number(condition)]!.evaluate(asked.question)))
-}
-
-/** Rows as arrays: nothing is spliced into lines of text, so no name can forge a second row. */
-function arrayAdapter (rows: string[][], links: string[][]): Adapter {
-  // Nothing is ever saved or changed through Casbin, so it needs no more of an adapter.
-  return {
-    async loadPolicy (model: Model) {
-      model.model.get('p')!.get('p')!.policy = rows
-      model.model.get('g')!.get('g')!.policy = links
-    }
-  } as Adapter
 }
 
 /** Rows by what they name, so that those that can matter to a permission are found without looking at all. */

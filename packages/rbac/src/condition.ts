@@ -37,6 +37,7 @@ export type Evaluate = (question: Question) => Truth
 
 export interface Condition {
   readonly text: string
+  readonly expression: Expression
   readonly evaluate: Evaluate
   /** The attributes it reads, such as `resource.owner`. */
   readonly reads: readonly string[]
@@ -46,7 +47,7 @@ export interface Condition {
 export function compileCondition (text: string, expression: Expression, environments: ReadonlyMap<string, string>): Condition {
   const reads = new Set<string>()
   const evaluate = compile(expression, environments, reads)
-  return Object.freeze({ text, evaluate, reads: Object.freeze([...reads]) })
+  return Object.freeze({ text, expression, evaluate, reads: Object.freeze([...reads]) })
 }
 
 /** An allow needs its condition to be true; a deny stands unless its condition is false. What is unknown never widens. */

@@ -3,8 +3,8 @@ import type { Condition } from './condition.js'
 import type { AttributeType } from './condition-types.js'
 import type { Effect, PermissionParts } from './permission.js'
 
-/** A policy as it was meant: names resolved, every reference known to exist. */
-export interface PolicyDefinition {
+/** What deciding needs of a policy besides its compiled rules. */
+export interface PolicyOutline {
   readonly file: string
   readonly resources: ReadonlyMap<string, ResourceDefinition>
   readonly roles: ReadonlyMap<string, RoleDefinition>
@@ -19,9 +19,13 @@ export interface PolicyDefinition {
   readonly requirements: ReadonlyArray<readonly string[]>
   /** By the number that rules refer to. */
   readonly conditions: readonly Condition[]
-  readonly rules: readonly Rule[]
   /** Every permission that can be asked for, in the file's order. */
   readonly permissions: readonly string[]
+}
+
+/** A policy as it was meant: names resolved, every reference known to exist. */
+export interface PolicyDefinition extends PolicyOutline {
+  readonly rules: readonly Rule[]
   positionOf (path: Path): SourcePosition
 }
 

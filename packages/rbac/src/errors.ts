@@ -21,6 +21,13 @@ export const PermissionUnknown: MartyErrorConstructor<'MARTY_RBAC_PERMISSION_UNK
   message: 'The policy defines no such permission'
 })
 
+/** Redis, in which policies are published, does not answer. Those in use stay in use. */
+export const PolicyStoreUnavailable: MartyErrorConstructor<'MARTY_RBAC_STORE_UNAVAILABLE'> = defineError({
+  code: 'MARTY_RBAC_STORE_UNAVAILABLE',
+  statusCode: 503,
+  message: 'The store of policies does not answer; try again shortly'
+})
+
 /** The policy cannot be used. Holds every mistake that was found, not only the first. */
 export class PolicyInvalid extends MartyError {
   static readonly definition: ErrorDefinition<'MARTY_RBAC_POLICY_INVALID'> = {

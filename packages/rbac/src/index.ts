@@ -1,5 +1,4 @@
 import './augment.js'
-import { readFile } from 'node:fs/promises'
 import { useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -9,14 +8,22 @@ import { didYouMean } from './did-you-mean.js'
 import { OptionInvalid, PolicyInvalid } from './errors.js'
 import { resolveOptions, type RbacOptions } from './options.js'
 import { loadPolicy } from './policy.js'
+import { createPolicyCompiler } from './policy-compiler.js'
+import { unmetDemands, type PolicyDemands } from './policy-demands.js'
+import { fileOrigin, readText } from './policy-file.js'
+import { redisOrigin } from './policy-redis.js'
+import { createPolicySource } from './policy-source.js'
 import { createRbac, type RoleHolder } from './rbac.js'
 import type { Permission } from './register.js'
+import { testPolicy } from './test-policy.js'
 
 export type { Attributes } from './condition.js'
-export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid } from './errors.js'
+export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable } from './errors.js'
 export type { ExplainedCondition, ExplainedRule, Explanation } from './explain.js'
-export type { RbacOptions } from './options.js'
+export type { RbacOptions, ReloadOptions } from './options.js'
 export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './policy.js'
+export { publishPolicy, type PolicyRedis, type PublishedPolicy, type PublishPolicyOptions } from './policy-redis.js'
+export type { PolicyStatus } from './policy-source.js'
 export { policyJsonSchema } from './policy-schema.js'
 export { testPolicy, type PolicyTestReport } from './test-policy.js'
 export { policyTypes } from './policy-types.js'
@@ -31,7 +38,8 @@ export type { Permission, PermissionRegister, Resource, Role } from './register.
 export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyInstance, given: RbacOptions) => {
   const options = resolveOptions(given)
   const file = options.policyFile ?? 'policy'
-  const policy = await loadPolicy(options.policy ?? await readPolicyFile(file), file)
+  const { bytes } = options.policy === null ? await readText(file) : { bytes: Buffer.from(options.policy) }
+  const policy = await loadPolicy(bytes.toString(), file)
   const environment = policy.environmentNames.get(options.environment)
   if (environment === undefined) {
     const names = [...policy.environmentNames.keys()]
@@ -42,21 +50,31 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   if (service !== undefined && !policy.services.includes(service)) {
     throw new OptionInvalid(`option "service" of @marty/rbac is "${service}", which ${file} does not define${didYouMean(service, policy.services)}`)
   }
-  const access = createRbac({ current: policy }, environment, service)
-  useGuard(fastify).addCheck(accessCheck(access))
+  const { policyTests, reload } = options
+  if (policyTests !== null) {
+    const { problems, failures } = testPolicy(policy, String((await readText(policyTests)).bytes), policyTests)
+    if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
+  }
+  const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }
+  const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
+  const source = createPolicySource({
+    policy,
+    bytes,
+    origin: reload.redis === null ? fromFile : redisOrigin(reload.redis, reload.pollMs),
+    isWatched: reload.isOn,
+    tests: policyTests,
+    compiler: createPolicyCompiler(reload.timeoutMs, Date.now),
+    objections: next => unmetDemands(next, demands),
+    log: fastify.log
+  })
+  fastify.addHook('onClose', async () => { await source.close() })
+  await source.start()
+  const access = createRbac(source, environment, service)
+  useGuard(fastify).addCheck(accessCheck(access, demands))
   fastify.decorate('rbac', access)
   fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.can(principal, permission, resource))
-  fastify.log.info({ policy: file, sha256: policy.sha256, environment, rules: policy.rules }, 'policy loaded')
+  const { current } = source
+  fastify.log.info({ policy: current.file, sha256: current.sha256, environment, rules: current.rules }, 'policy loaded')
 }, { name: '@marty/rbac', fastify: '5.x' })
 
 export default rbac
-
-async function readPolicyFile (file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code ?? 'unknown reason'
-    throw new PolicyInvalid([{ source: file, line: 0, column: 0, message: `cannot be read: ${reason}` }])
-  }
-}

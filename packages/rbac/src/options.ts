@@ -1,5 +1,6 @@
 import { closest } from '@marty/core'
 import { OptionInvalid } from './errors.js'
+import type { PolicyRedis } from './policy-redis.js'
 
 export interface RbacOptions {
   /** The policy file. Exactly one of `policyFile` and `policy` is given. */
@@ -10,6 +11,19 @@ export interface RbacOptions {
   readonly environment: string
   /** Which service of the policy this is; the rules for calls of it count only then. @default none */
   readonly service?: string
+  /** A file of policy tests, which every policy must pass before it is used, the first one too. @default none */
+  readonly policyTests?: string
+  /** Whether newer policies are taken into use while the service runs, and where they come from. @default true with `policyFile`, else false */
+  readonly reload?: boolean | ReloadOptions
+}
+
+export interface ReloadOptions {
+  /** Instead of the file, follows what `publishPolicy` publishes; until something is published, the first policy stays. @default none */
+  readonly redis?: PolicyRedis
+  /** How often the file, or Redis, is looked at besides being listened to, in milliseconds from 20 to 60,000. @default 2000, with Redis 400 */
+  readonly pollMs?: number
+  /** How long a policy may take to be read, compiled and tested, in milliseconds from 100 to 600,000. @default 30000 */
+  readonly timeoutMs?: number
 }
 
 export interface ResolvedOptions {
@@ -17,9 +31,12 @@ export interface ResolvedOptions {
   readonly policy: string | null
   readonly environment: string
   readonly service: string | undefined
+  readonly policyTests: string | null
+  readonly reload: { readonly isOn: boolean, readonly redis: PolicyRedis | null, readonly pollMs: number, readonly timeoutMs: number }
 }
 
-const KEYS = ['policyFile', 'policy', 'environment', 'service'] as const satisfies ReadonlyArray<keyof RbacOptions>
+const TEXTS = ['policyFile', 'policy', 'environment', 'service', 'policyTests'] as const
+const KEYS = [...TEXTS, 'reload'] as const satisfies ReadonlyArray<keyof RbacOptions>
 
 export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions {
   for (const key of Object.keys(options)) {
@@ -27,14 +44,39 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
     const near = closest(key, KEYS)
     throw new OptionInvalid(`@marty/rbac has no option "${key}"` + (near === null ? `; it has ${KEYS.join(', ')}` : `; did you mean "${near}"?`))
   }
-  for (const key of KEYS) {
+  for (const key of TEXTS) {
     const value: unknown = options[key]
     if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
   }
-  const { policyFile = null, policy = null, environment, service } = options
+  const { policyFile = null, policy = null, environment, service, policyTests = null, reload = policyFile !== null } = options
   if ((policyFile === null) === (policy === null)) {
     throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
   }
   if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
-  return Object.freeze({ policyFile, policy, environment, service })
+  const { redis = null, pollMs = redis === null ? 2_000 : 400, timeoutMs = 30_000 } = resolveReload(reload)
+  if (reload !== false && policyFile === null && redis === null) throw new OptionInvalid('option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from')
+  return Object.freeze({ policyFile, policy, environment, service, policyTests, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs }) })
+}
+
+const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs'] satisfies ReadonlyArray<keyof ReloadOptions>
+
+function resolveReload (reload: unknown): ReloadOptions {
+  const invalid = (what: string): Error => new OptionInvalid(`option "reload${what}`)
+  if (typeof reload === 'boolean') return {}
+  if (typeof reload !== 'object' || reload === null) throw invalid('" of @marty/rbac must be true, false or settings')
+  for (const key of Object.keys(reload)) if (!RELOAD_KEYS.includes(key)) throw invalid(`" of @marty/rbac has no "${key}"; it has ${RELOAD_KEYS.join(', ')}`)
+  const { redis, pollMs, timeoutMs } = reload as ReloadOptions
+  if (!isWithin(pollMs, 20, 60_000)) throw invalid('.pollMs" of @marty/rbac must be 20 to 60,000 milliseconds')
+  if (!isWithin(timeoutMs, 100, 600_000)) throw invalid('.timeoutMs" of @marty/rbac must be 100 to 600,000 milliseconds')
+  if (redis !== undefined) {
+    const { client, subscriber, prefix } = redis ?? {}
+    if (typeof client?.evalsha !== 'function') throw invalid('.redis" of @marty/rbac must be { client }, such as { client: openRedis(...).client }')
+    if (subscriber !== undefined && typeof subscriber?.subscribe !== 'function') throw invalid('.redis.subscriber" of @marty/rbac must be a Redis client')
+    if (prefix !== undefined && !/^[\w:.-]{1,64}$/.test(prefix)) throw invalid('.redis.prefix" of @marty/rbac must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+  }
+  return reload
+}
+
+function isWithin (value: unknown, least: number, most: number): boolean {
+  return value === undefined || (typeof value === 'number' && value >= least && value <= most)
 }

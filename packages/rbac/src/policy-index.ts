@@ -13,6 +13,7 @@ import { append, roleClosures } from './role-graph.js'
 export interface PolicyIndex {
   readonly subjects: ReadonlyMap<string, number>
   readonly sizeBytes: number
+  readonly tables: Tables
   /** Where the rows of these subjects begin, in every environment: what a caller is, for {@link PolicyIndex.decide}. */
   rowsOf (subjects: readonly number[]): Rows
   /** Ors the planes of the caller's rows: a deny denies. `UNKNOWN` when it hangs on conditions. Ids that do not exist are denied. */
@@ -33,7 +34,7 @@ export interface Ids {
 }
 
 /** A conditional rule, as it concerns one word of permissions. */
-interface Conditional {
+export interface Conditional {
   readonly mask: number
   readonly effect: Effect
   readonly condition: number
@@ -102,7 +103,12 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
   return new CompiledIndex(subjects, ids, { rowOf, pageOf: rowBlocks.words(), words: pages.words(), lists: lists.all })
 }
 
-interface Tables {
+/** An index out of the tables of another, such as one that was compiled in another thread. */
+export function restoreIndex (subjects: ReadonlyMap<string, number>, ids: Ids, tables: Tables): PolicyIndex {
+  return new CompiledIndex(subjects, ids, tables)
+}
+
+export interface Tables {
   /** By subject and environment: where the row begins in `pageOf`. */
   readonly rowOf: Uint32Array
   /** By row and page: where the page begins in `words`. */
@@ -123,6 +129,10 @@ class CompiledIndex implements PolicyIndex {
     this.#permissions = permissions.length
     this.#environments = environments.length
     this.#tables = tables
+  }
+
+  get tables (): Tables {
+    return this.#tables
   }
 
   get sizeBytes (): number {

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto'
 import type { SourceProblem } from '@marty/config'
 import { createCasbinEngine, type CasbinEngine } from './casbin-engine.js'
 import { TRUE, UNKNOWN, type Attributes, type Question } from './condition.js'
-import type { PolicyDefinition } from './definition.js'
+import type { PolicyDefinition, PolicyOutline } from './definition.js'
 import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown, PolicyInvalid } from './errors.js'
 import { explain, type Explanation } from './explain.js'
 import { compileIndex, type Ids, type PolicyIndex } from './policy-index.js'
 import { readPolicy } from './read-policy.js'
-import { roleClosures } from './role-graph.js'
+import { rolesAbove } from './role-graph.js'
 import { createRoleSets, type RoleSet, type RoleSets } from './role-sets.js'
 import { selfCheck } from './self-check.js'
 
@@ -57,7 +57,8 @@ export interface Policy {
 
   /**
    * Whether a caller with these roles is allowed. Default deny; a deny beats every allow. What conditions ask about
-   * and `attributes` do not tell never widens. Throws for unknown names of permissions and environments.
+   * and `attributes` do not tell never widens. Throws for names of permissions and environments that are unknown;
+   * a permission that only an earlier generation defined is denied.
    */
   decide (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
   /** The same decision with the names looked up beforehand; null when the policy defines no such permission. */
@@ -94,18 +95,23 @@ export function partsOf (policy: Policy): PolicyParts {
  * compiled index does not decide as Casbin does.
  */
 export async function loadPolicy (text: string, file: string, { previous, clock = Date.now }: LoadPolicyOptions = {}): Promise<Policy> {
+  return loadAfter(text, file, previous === undefined ? NO_IDS : partsOf(previous).ids, { clock, generation: (previous?.generation ?? 0) + 1 })
+}
+
+export const NO_IDS: Ids = Object.freeze({ permissions: [], environments: [] })
+
+/** {@link loadPolicy}, knowing of the generation before no more than its ids. */
+export function loadAfter (text: string, file: string, before: Ids, { clock, generation }: Pick<Made, 'clock' | 'generation'>): Policy {
   const { definition, problems } = readPolicy(text, file)
   if (definition === null) throw new PolicyInvalid(problems)
-  const engine = await createCasbinEngine(definition)
-  const ids = idsAfter(previous === undefined ? { permissions: [], environments: [] } : partsOf(previous).ids, definition)
+  const engine = createCasbinEngine(definition)
+  const ids = idsAfter(before, definition)
   const index = compileIndex(engine.rows, engine.links, [...definition.roles.keys()], ids, definition)
   const sets = createRoleSets(definition, index)
   const differences = selfCheck(definition, engine, index, sets, ids)
   if (differences.length > 0) throw new PolicyInvalid(differences)
   const sha256 = createHash('sha256').update(text).digest('hex')
-  const policy = createPolicy({ definition, engine, index, sets, ids, clock, sha256, generation: (previous?.generation ?? 0) + 1 })
-  parts.set(policy, { definition, index, ids })
-  return policy
+  return createPolicy({ outline: definition, rules: definition.rules.length, definition: () => definition, engine: () => engine, index, sets, ids, clock, sha256, generation })
 }
 
 /** Every mistake of a policy file, for tools. Throws nothing. */
@@ -121,8 +127,14 @@ function idsAfter (before: Ids, { permissions, environments }: PolicyDefinition)
   }
 }
 
-interface Made extends PolicyParts {
-  readonly engine: CasbinEngine
+/** What a policy is made from. What only explanations and comparisons need may be made when it is asked for. */
+export interface Made {
+  readonly outline: PolicyOutline
+  readonly rules: number
+  readonly definition: () => PolicyDefinition
+  readonly engine: () => CasbinEngine
+  readonly index: PolicyIndex
+  readonly ids: Ids
   readonly sets: RoleSets
   readonly clock: () => number
   readonly sha256: string
@@ -131,8 +143,8 @@ interface Made extends PolicyParts {
 
 const NOTHING: Attributes = Object.freeze({})
 
-function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, generation }: Made): Policy {
-  const { file, roles, permissions, environments, aliases, conditions } = definition
+export function createPolicy ({ outline, rules, definition, engine, index, sets, ids, clock, sha256, generation }: Made): Policy {
+  const { file, roles, permissions, environments, aliases, conditions } = outline
   const idOf = (all: readonly string[], names: Iterable<readonly [string, string]>): ReadonlyMap<string, number> => {
     const positions = new Map(all.map((name, id) => [name, id]))
     return new Map([...names].map(([name, target]) => [name, positions.get(target)!]))
@@ -158,24 +170,28 @@ function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, ge
     return index.decideConditions(rows, permission, environment, conditions, questionOf(given.roles, ids.environments[environment]!, attributes))
   }
 
-  return Object.freeze({
+  const policy: Policy = Object.freeze({
     file,
     sha256,
     generation,
     roles: Object.freeze([...roles].map(([name, role]) => Object.freeze({ name, ...role }))),
     permissions,
-    resources: Object.freeze([...definition.resources.keys()]),
+    resources: Object.freeze([...outline.resources.keys()]),
     environments,
     environmentNames: aliases,
-    services: definition.services,
-    rules: definition.rules.length,
+    services: outline.services,
+    rules,
     sizeBytes: index.sizeBytes,
     permissionId: (name: string) => permissionIds.get(name),
     environmentId: (name: string) => environmentIds.get(name),
     roleSet: (roles: readonly string[], attributes: Attributes = NOTHING) => sets.of(roles, attributes),
     decideId,
-    decide: (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) =>
-      decideId(sets.of(roles, attributes), permissionId(permission), environmentId(environment), attributes),
+    decide (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
+      const id = permissionIds.get(permission)
+      // No program must fail because a policy was reloaded.
+      if (id === undefined && ids.permissions.includes(permission)) return false
+      return decideId(sets.of(roles, attributes), id ?? permissionId(permission), environmentId(environment), attributes)
+    },
     decider (permission: string, environment: string) {
       const id = permissionIds.get(permission)
       const at = environmentId(environment)
@@ -183,11 +199,11 @@ function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, ge
     },
     decideByCasbin (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
       permissionId(permission)
-      return engine.decide(permission, questionOf(roles, ids.environments[environmentId(environment)]!, attributes))
+      return engine().decide(permission, questionOf(roles, ids.environments[environmentId(environment)]!, attributes))
     },
     explain (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
       permissionId(permission)
-      return explain(definition, permission, questionOf(roles, ids.environments[environmentId(environment)]!, { ...attributes, time: attributes.time ?? clock() }))
+      return explain(definition(), permission, questionOf(roles, ids.environments[environmentId(environment)]!, { ...attributes, time: attributes.time ?? clock() }))
     },
     attributesOf (permission: string, environment: string) {
       const read = index.conditionsOf(permissionId(permission), environmentId(environment)).flatMap(number => conditions[number]!.reads)
@@ -198,9 +214,8 @@ function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, ge
       const at = environmentId(environment)
       return permissions.filter(name => decideId(set, permissionIds.get(name)!, at, attributes))
     },
-    rolesThatHold (wanted: readonly string[]) {
-      const closures = roleClosures([...roles.keys()], engine.links)
-      return new Set([...closures].filter(([, closure]) => wanted.some(role => closure.has(role))).map(([role]) => role))
-    }
+    rolesThatHold: (wanted: readonly string[]) => rolesAbove(wanted, roles)
   })
+  parts.set(policy, { get definition () { return definition() }, index, ids })
+  return policy
 }

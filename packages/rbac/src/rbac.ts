@@ -2,6 +2,7 @@ import type { Principal } from '@marty/core'
 import type { Attributes } from './condition.js'
 import type { Explanation } from './explain.js'
 import type { Policy, RoleSummary } from './policy.js'
+import type { PolicySource, PolicyStatus } from './policy-source.js'
 import type { Permission } from './register.js'
 
 /** Anything that holds roles; a principal does. Conditions may ask about its other members too. */
@@ -15,9 +16,13 @@ export interface Rbac {
   readonly service: string | undefined
   /** The generation in use. Another one takes its place when the policy is reloaded: read it once for what belongs together. */
   readonly policy: Policy
+  /** Whether that generation is the newest one, and why not. For health reports: what it tells of the policy is not for callers. */
+  readonly status: PolicyStatus
+  /** Looks now for a newer policy. Never throws: when there is one that cannot be used, the answer says why, and the last good one stays in use. */
+  reload (): Promise<PolicyStatus>
   /**
    * Whether a caller is allowed. `resource` is what conditions may ask about; what it does not tell never widens.
-   * Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define.
+   * Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define; one that it no longer defines is denied.
    */
   can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
   /** Everything a caller is allowed, whatever the resource. */
@@ -28,16 +33,13 @@ export interface Rbac {
   explain (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): Explanation
 }
 
-/** Where the policy comes from: what it holds may change between two turns of the event loop, never within a decision. */
-export interface PolicySource {
-  readonly current: Policy
-}
-
 export function createRbac (source: PolicySource, environment: string, service: string | undefined): Rbac {
   return Object.freeze({
     environment,
     service,
     get policy () { return source.current },
+    get status () { return source.status },
+    reload: async () => await source.reload(),
     can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
       source.current.decide(principal.roles, permission, environment, { principal, service, resource }),
     permissionsOf: (principal: RoleHolder) => source.current.permissionsOf(principal.roles, environment, { principal, service }),

@@ -13,7 +13,7 @@ export type ReadPolicy = { readonly definition: PolicyDefinition, readonly probl
   { readonly definition: null, readonly problems: readonly SourceProblem[] }
 
 /** Larger files are refused before they are parsed. */
-const MAX_FILE_BYTES = 5_000_000
+export const MAX_FILE_BYTES = 5_000_000
 
 /** Bounds of the compiled table: a short file can name very many permissions. */
 const MAX_PERMISSIONS = 50_000
@@ -22,7 +22,7 @@ const MAX_ROLES = 20_000
 /** Reads a policy file's text. Every mistake comes back at once, with its position. Throws nothing. */
 export function readPolicy (text: string, file: string): ReadPolicy {
   const sizeBytes = Buffer.byteLength(text)
-  if (sizeBytes > MAX_FILE_BYTES) return faulty([{ source: file, line: 0, column: 0, message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}` }])
+  if (sizeBytes > MAX_FILE_BYTES) return faulty([tooLarge(file, sizeBytes)])
   const parsed = parseYaml(text, file)
   if (parsed.source === null) return faulty(parsed.problems)
   const { source } = parsed
@@ -70,6 +70,10 @@ export function readPolicy (text: string, file: string): ReadPolicy {
     }),
     problems: []
   }
+}
+
+export function tooLarge (file: string, sizeBytes: number): SourceProblem {
+  return { source: file, line: 0, column: 0, message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}` }
 }
 
 function faulty (problems: readonly SourceProblem[]): ReadPolicy {

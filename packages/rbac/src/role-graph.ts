@@ -64,6 +64,22 @@ export function roleClosures (roles: readonly string[], links: ReadonlyArray<rea
   }))
 }
 
+/** A role with itself and the roles it inherits from. */
+export function roleClosure (role: string, roles: ReadonlyMap<string, RoleDefinition>): ReadonlySet<string> {
+  const closure = new Set([role])
+  for (const member of closure) for (const parent of roles.get(member)?.inherits ?? []) closure.add(parent)
+  return closure
+}
+
+/** The roles that are one of these or inherit one of them. */
+export function rolesAbove (wanted: readonly string[], roles: ReadonlyMap<string, RoleDefinition>): ReadonlySet<string> {
+  const children = new Map<string, string[]>()
+  for (const [child, { inherits }] of roles) for (const parent of inherits) append(children, parent, child)
+  const found = new Set(wanted.filter(role => roles.has(role)))
+  for (const role of found) for (const child of children.get(role) ?? []) found.add(child)
+  return found
+}
+
 /** Adds an item to the list under a key. */
 export function append<Key, Item> (lists: Map<Key, Item[]>, key: Key, item: Item): void {
   const list = lists.get(key)

@@ -1,7 +1,7 @@
 import type { Attributes } from './condition.js'
-import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from './definition.js'
+import { ANYONE, serviceSubject, subjectName, type PolicyOutline } from './definition.js'
 import type { PolicyIndex, Rows } from './policy-index.js'
-import { roleClosures } from './role-graph.js'
+import { roleClosure } from './role-graph.js'
 
 /**
  * A caller's roles, looked up in one generation of a policy. Used with another generation it is looked up again, so a
@@ -26,12 +26,17 @@ export interface RoleSets {
 }
 
 /** Works out which subjects of a policy a caller is. */
-export function createRoleSets (definition: PolicyDefinition, index: PolicyIndex): RoleSets {
-  const { roles: known, separations, requirements } = definition
-  const closures = roleClosures([...known.keys()], [...known].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent] as const)))
+export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): RoleSets {
+  const { roles: known, separations, requirements } = outline
+  const closures = new Map<string, ReadonlySet<string>>()
   const anyone = index.subjects.get(ANYONE)
   const separated = separations.map(({ roles }, separation) => ({ roles, subject: index.subjects.get(subjectName({ kind: 'separated', separation })) }))
   const lacking = requirements.map((roles, requirement) => ({ roles, subject: index.subjects.get(subjectName({ kind: 'lacking', requirement })) }))
+  const closureOf = (role: string): ReadonlySet<string> => {
+    let closure = closures.get(role)
+    if (closure === undefined) closures.set(role, closure = roleClosure(role, known))
+    return closure
+  }
   const cache = new WeakMap<readonly string[], RoleSet>()
 
   const resolve = (roles: readonly string[], service: string | null): RoleSet => {
@@ -44,7 +49,7 @@ export function createRoleSets (definition: PolicyDefinition, index: PolicyIndex
       held.push(role)
       add(index.subjects.get(role))
     }
-    const holds = (role: string): boolean => held.some(own => closures.get(own)!.has(role))
+    const holds = (role: string): boolean => held.some(own => closureOf(own).has(role))
     if (service !== null) add(index.subjects.get(service))
     add(anyone)
     const violated = separated.filter(({ roles: apart }) => apart.filter(holds).length >= 2)

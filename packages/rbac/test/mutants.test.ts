@@ -43,7 +43,7 @@ const MUTANTS: ReadonlyArray<readonly [name: string, file: string, piece: string
   ['separates holders of one role', 'role-sets', '>= 2', '>= 1'],
   ['separates nobody', 'role-sets', '>= 2', '>= 3'],
   ['requires the opposite', 'role-sets', '!needed.some(holds)', 'needed.some(holds)'],
-  ['requires roles directly', 'role-sets', 'closures.get(own).has(role)', 'own === role'],
+  ['requires roles directly', 'role-sets', 'closureOf(own).has(role)', 'own === role'],
   ['forgets rules for anyone', 'role-sets', 'add(anyone);', '']
 ]
 
@@ -125,8 +125,10 @@ t.test('Casbin holding what is no rule is told', async t => {
   }
   const { loadPolicy } = await mutate('effect', ['casbin-engine', 'action, effect, condition === null', "action, effect.replace('d', 'D'), condition === null"])
   await t.rejects(loadPolicy(made[1]!.text, 'p'), { message: /holds a row that is no rule: .*"Deny"/ })
-  const links = await mutate('links', ['casbin-engine', '[child, parent]', '[child, parent, parent]'])
+  const links = await mutate('links', ['casbin-engine', '=> [child, parent]', '=> [child, parent, parent]'])
   await t.rejects(links.loadPolicy(made[1]!.text, 'p'), { message: /holds a role link that is none/ })
+  const unlinked = await mutate('unlinked', ['casbin-engine', 'void roleManager.addLink(child, parent);', 'void 0;'])
+  await t.rejects(unlinked.loadPolicy(made[1]!.text, 'p'), { message: /the compiled policy and Casbin disagree/ })
 })
 
 t.test('an index that disagrees is told, ten times at most', async t => {

@@ -1,0 +1,70 @@
+import { Worker } from 'node:worker_threads'
+import { PolicyInvalid } from './errors.js'
+import { partsOf, type Policy } from './policy.js'
+import { problemOf } from './policy-origin.js'
+import { unpackPolicy } from './policy-transfer.js'
+import type { PolicyText, WorkerAnswer, WorkerTask } from './policy-worker.js'
+
+export interface PolicyCompiler {
+  /** Throws {@link PolicyInvalid} for whatever keeps the text from becoming a policy. One at a time. */
+  compile (text: PolicyText, task: { readonly previous: Policy, readonly sha256: string | null, readonly tests: PolicyText | null }): Promise<Policy>
+  close (): Promise<void>
+}
+
+/** A policy of 100,000 rules takes a third of it. */
+const MAX_HEAP_MB = 768
+
+/**
+ * Compiles policies in a thread of its own, so that requests do not wait meanwhile. The thread is started by the first
+ * policy and kept for the next; one that crashes, runs out of memory or takes longer than the deadline is given up,
+ * and with it the policy it was at work on.
+ */
+export function createPolicyCompiler (timeoutMs: number, clock: () => number): PolicyCompiler {
+  let worker: Worker | null = null
+
+  const start = (): Worker => {
+    const started = new Worker(new URL('./policy-worker.js', import.meta.url), {
+      name: '@marty/rbac',
+      // Flags of the process, such as loaders, are not for this thread.
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB }
+    })
+    started.on('exit', () => { if (worker === started) worker = null })
+    // It is told where the answer is waited for.
+    started.on('error', () => {})
+    return started
+  }
+  const answerOf = async (task: WorkerTask): Promise<WorkerAnswer> => {
+    const used = worker ??= start()
+    used.ref()
+    const fault = (message: string): WorkerAnswer => ({ packed: null, problems: [problemOf(task.file, message)] })
+    return await new Promise<WorkerAnswer>(resolve => {
+      let error: Error | null = null
+      const failed = (reason: Error): void => { error = reason }
+      const ended = (): void => { settle(fault(`could not be compiled: ${error === null ? 'the thread ended' : error.message}`)) }
+      const settle = (answer: WorkerAnswer): void => {
+        clearTimeout(timer)
+        used.off('message', settle).off('error', failed).off('exit', ended)
+        used.unref()
+        resolve(answer)
+      }
+      const timer = setTimeout(() => {
+        settle(fault(`could not be compiled within ${timeoutMs} ms`))
+        worker = null
+        void used.terminate()
+      }, timeoutMs)
+      used.on('message', settle).on('error', failed).on('exit', ended)
+      used.postMessage(task)
+    })
+  }
+  return {
+    async compile ({ bytes, file }, { previous, sha256, tests }) {
+      const { packed, problems } = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
+      if (packed === null) throw new PolicyInvalid(problems)
+      return await unpackPolicy(packed, { bytes, file, previous, clock })
+    },
+    async close () {
+      await worker?.terminate()
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto'
+import { parentPort } from 'node:worker_threads'
+import type { SourceProblem } from '@marty/config'
+import { PolicyInvalid } from './errors.js'
+import { loadAfter } from './policy.js'
+import type { Ids } from './policy-index.js'
+import { problemOf } from './policy-origin.js'
+import { packPolicy, textOf, type PackedPolicy } from './policy-transfer.js'
+import { testPolicy } from './test-policy.js'
+
+// The thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
+
+export interface PolicyText {
+  /** UTF-8. */
+  readonly bytes: Uint8Array
+  readonly file: string
+}
+
+export interface WorkerTask extends PolicyText {
+  /** Ids of the generation before. */
+  readonly known: Ids
+  /** What the text must hash to; null when nobody has said. */
+  readonly sha256: string | null
+  /** A file of policy tests that must pass; null for none. */
+  readonly tests: PolicyText | null
+}
+
+export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
+  { readonly packed: null, readonly problems: readonly SourceProblem[] }
+
+/** A file of garbage has a mistake on every line. */
+const MAX_PROBLEMS = 100
+
+parentPort!.on('message', (task: WorkerTask) => {
+  try {
+    const { packed, transfer } = compile(task)
+    parentPort!.postMessage({ packed, problems: null } satisfies WorkerAnswer, transfer)
+  } catch (error) {
+    if (!(error instanceof PolicyInvalid)) throw error
+    const { problems } = error
+    const told = problems.slice(0, MAX_PROBLEMS)
+    if (told.length < problems.length) told.push(problemOf(task.file, `has ${problems.length - told.length} more problems`))
+    parentPort!.postMessage({ packed: null, problems: told } satisfies WorkerAnswer)
+  }
+})
+
+function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType<typeof packPolicy> {
+  if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
+    throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
+  }
+  const policy = loadAfter(textOf(bytes), file, known, { clock: Date.now, generation: 1 })
+  if (tests !== null) {
+    const { failures, problems } = testPolicy(policy, textOf(tests.bytes), tests.file)
+    if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
+  }
+  return packPolicy(policy, known)
+}
