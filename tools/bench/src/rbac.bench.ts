@@ -1,10 +1,10 @@
 import { ANONYMOUS, useGuard, type Authenticator, type SecurityRule } from '@marty/core'
-import { loadPolicy, rbac, type Policy } from '@marty/rbac'
+import { loadPolicy, rbac, type Policy, type RoleSet } from '@marty/rbac'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { http } from './guard.bench.js'
 import { measure, ratio, type Case, type Measured, type Plan } from './harness.js'
 import { ENVIRONMENT, OWNER, policyData, type PolicyData, type Question } from './rbac-data.js'
-import { accessControlPeer, casbinPeer, caslPeer, type Ask } from './rbac-peers.js'
+import { accessControlPeer, casbinPeer, caslPeer, type Engine } from './rbac-peers.js'
 import { memory, reloads } from './rbac-reload.js'
 import { lowestMedian, median } from './statistics.js'
 
@@ -26,10 +26,8 @@ const GOALS: Readonly<Record<string, string>> = {
   reload_100k_ms: '<= 1500',
   memory_vs_casbin: '<= 1'
 }
-/** A power of two, and enough that no processor learns the answers by heart. */
-const QUESTIONS = 8_192
-/** Casbin takes milliseconds over one, and as long over any. */
-const QUESTIONS_TO_CASBIN = 512
+/** A power of two. More of them, and reading the questions would take longer than answering. */
+const QUESTIONS = 1_024
 
 interface Loaded {
   readonly data: PolicyData
@@ -48,14 +46,14 @@ export async function rbacBench (plan: Plan, progress: (done: number, of: number
     byId('id_1role', many.policy, many.questions),
     byId('id_3roles', many.policy, many.data.questions(QUESTIONS, 3)),
     byId('id_8roles', many.policy, many.data.questions(QUESTIONS, 8)),
-    byStrings('strings_10', few),
-    byStrings('strings_1k', some),
-    byStrings('strings_10k', many),
+    byNames('strings_10', few, policyEngine(few.policy)),
+    byNames('strings_1k', some, policyEngine(some.policy)),
+    byNames('strings_10k', many, policyEngine(many.policy)),
     conditioned(many),
-    peer('casbin_1k', await casbinPeer(some.data.roles), some.questions.slice(0, QUESTIONS_TO_CASBIN)),
-    peer('casbin_10k', await casbinPeer(many.data.roles), many.questions.slice(0, QUESTIONS_TO_CASBIN)),
-    peer('casl_1k', caslPeer(some.data.roles), some.questions),
-    peer('accesscontrol_1k', accessControlPeer(some.data.roles), some.questions),
+    byNames('casbin_1k', some, await casbinPeer(some.data.roles)),
+    byNames('casbin_10k', many, await casbinPeer(many.data.roles)),
+    byNames('casl_1k', some, caslPeer(some.data.roles)),
+    byNames('accesscontrol_1k', some, accessControlPeer(some.data.roles)),
     http('authenticated', authenticated),
     http('permitted', permitted)
   ], plan, progress)
@@ -104,17 +102,9 @@ async function load (rules: number): Promise<Loaded> {
   return { data, policy, questions: data.questions(QUESTIONS, 1) }
 }
 
-/** An engine that answers wrong is not worth timing. */
-function verify (name: string, questions: readonly Question[], ask: Ask): void {
-  for (const question of questions) {
-    if (ask(question) !== question.allowed) throw new Error(`${name} answers wrong: ${question.roles.join('+')} asking for ${question.permission} is to be ${question.allowed ? 'allowed' : 'denied'}`)
-  }
-}
-
 /** What the other cases cost without their decision. */
 function loop ({ policy, questions }: Loaded): Case {
-  const sets = questions.map(({ roles }) => policy.roleSet(roles))
-  const ids = questions.map(({ permission }) => policy.permissionId(permission)!)
+  const { sets, ids } = lookedUp(policy, questions)
   return {
     name: 'loop',
     run (iterations) {
@@ -129,10 +119,8 @@ function loop ({ policy, questions }: Loaded): Case {
 }
 
 function byId (name: string, policy: Policy, questions: readonly Question[]): Case {
-  const sets = questions.map(({ roles }) => policy.roleSet(roles))
-  const ids = questions.map(({ permission }) => policy.permissionId(permission)!)
-  const environment = policy.environmentId(ENVIRONMENT)!
-  verify(name, questions, ({ roles, permission }) => policy.decideId(policy.roleSet(roles), policy.permissionId(permission)!, environment))
+  const { sets, ids, environment } = lookedUp(policy, questions)
+  verify(name, questions, at => policy.decideId(sets[at]!, ids[at]!, environment))
   return {
     name,
     run (iterations) {
@@ -146,46 +134,59 @@ function byId (name: string, policy: Policy, questions: readonly Question[]): Ca
   }
 }
 
-function byStrings (name: string, { policy, questions }: Loaded): Case {
-  const ask: Ask = ({ roles, permission }) => policy.decide(roles, permission, ENVIRONMENT)
-  return peer(name, ask, questions)
-}
-
 /** Half of the callers own what they ask for. */
 function conditioned ({ data, policy }: Loaded): Case {
   const questions = data.conditioned(QUESTIONS)
-  const environment = policy.environmentId(ENVIRONMENT)!
-  const attributes = [OWNER, 'somebody else'].map(owner => ({ principal: { id: OWNER }, resource: { owner } }))
-  const sets = questions.map(({ roles }) => policy.roleSet(roles))
-  const ids = questions.map(({ permission }) => policy.permissionId(permission)!)
-  for (const [number, set] of sets.entries()) {
-    for (const [which, owns] of [true, false].entries()) {
-      if (policy.decideId(set, ids[number]!, environment, attributes[which]!) !== owns) throw new Error(`conditioned answers wrong: ${questions[number]!.permission}`)
-    }
-  }
+  const { sets, ids, environment } = lookedUp(policy, questions)
+  const attributes = questions.map(({ allowed }) => ({ principal: { id: OWNER }, resource: { owner: allowed ? OWNER : 'somebody else' } }))
+  verify('conditioned', questions, at => policy.decideId(sets[at]!, ids[at]!, environment, attributes[at]))
   return {
     name: 'conditioned',
     run (iterations) {
       let allowed = 0
       for (let i = 0; i < iterations; i++) {
         const at = i & (QUESTIONS - 1)
-        if (policy.decideId(sets[at]!, ids[at]!, environment, attributes[at >> 3 & 1]!)) allowed++
+        if (policy.decideId(sets[at]!, ids[at]!, environment, attributes[at])) allowed++
       }
       told(allowed)
     }
   }
 }
 
-/** The same loop around each engine that is asked by names. */
-function peer (name: string, ask: Ask, questions: readonly Question[]): Case {
+function lookedUp (policy: Policy, questions: readonly Question[]): { readonly sets: readonly RoleSet[], readonly ids: readonly number[], readonly environment: number } {
+  return {
+    sets: questions.map(({ roles }) => policy.roleSet(roles)),
+    ids: questions.map(({ permission }) => policy.permissionId(permission)!),
+    environment: policy.environmentId(ENVIRONMENT)!
+  }
+}
+
+/** The same loop around every engine. */
+function byNames (name: string, { questions }: Loaded, engine: Engine): Case {
+  const ask = engine(questions)
   verify(name, questions, ask)
   return {
     name,
     run (iterations) {
       let allowed = 0
-      for (let i = 0; i < iterations; i++) if (ask(questions[i & (questions.length - 1)]!)) allowed++
+      for (let i = 0; i < iterations; i++) if (ask(i & (QUESTIONS - 1))) allowed++
       told(allowed)
     }
+  }
+}
+
+function policyEngine (policy: Policy): Engine {
+  return questions => {
+    const callers = questions.map(({ roles }) => roles)
+    const permissions = questions.map(({ permission }) => permission)
+    return at => policy.decide(callers[at]!, permissions[at]!, ENVIRONMENT)
+  }
+}
+
+/** An engine that answers wrong is not worth timing. */
+function verify (name: string, questions: readonly Question[], ask: (at: number) => boolean): void {
+  for (const [at, { roles, permission, allowed }] of questions.entries()) {
+    if (ask(at) !== allowed) throw new Error(`${name} answers wrong: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
   }
 }
 
