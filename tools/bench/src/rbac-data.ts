@@ -51,9 +51,8 @@ type Written = ReadonlyArray<ReadonlyMap<number, Kind>>
 export function policyData (rules: number): PolicyData {
   const random = createRandom(rules)
   const pick = (below: number): number => Math.floor(random() * below)
-  const permissions = Array.from({ length: Math.max(16, Math.ceil(rules / 10)) }, (_, id): Pair => ({ resource: `resource${id >> 2}`, action: ACTIONS[id & 3]! }))
-  // As routes do, each names a permission with one text.
-  const names = permissions.map(textOf)
+  const permissions = Array.from({ length: Math.max(16, Math.ceil(rules / 10)) }, (_, id): Pair => ({ resource: literal(`resource${id >> 2}`), action: ACTIONS[id & 3]! }))
+  const names = permissions.map(permission => literal(textOf(permission)))
   const written = Array.from({ length: Math.round(Math.sqrt(rules)) }, () => new Map<number, Kind>())
   for (let rule = 0; rule < rules; rule++) {
     const role = rule % written.length
@@ -92,7 +91,12 @@ export function policyData (rules: number): PolicyData {
 }
 
 function nameOf (role: number): string {
-  return `role${role}`
+  return literal(`role${role}`)
+}
+
+/** The text as it is when it stands in code, where names of permissions and roles stand: kept once, compared at a glance. */
+function literal (text: string): string {
+  return Object.keys({ [text]: null })[0]!
 }
 
 function parentOf (role: number): string | null {
