@@ -81,7 +81,8 @@ export async function createCasbinEngine (definition: PolicyDefinition): Promise
     links,
     decide: (permission, question) => ask(permission, question, definition.conditions),
     decideAmongCandidates (permission, question, conditions) {
-      policy.policy = candidates(permission).flat()
+      const named = candidates(permission)
+      policy.policy = named.length === 1 ? named[0]! : named.flat()
       try {
         return ask(permission, question, conditions)
       } finally {
@@ -147,7 +148,7 @@ function candidateRows (rows: string[][]): (permission: string) => string[][][] 
   for (const row of rows) append(byName, `${row[2]}:${row[4]}`, row)
   return permission => {
     const { resource, action } = parsePermission(permission)!
-    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].map(name => byName.get(name) ?? [])
+    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].map(name => byName.get(name)).filter(rows => rows !== undefined)
   }
 }
 

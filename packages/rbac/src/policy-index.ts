@@ -72,7 +72,7 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
     scratch.fill(0)
     const conditionals = new Map<number, Conditional[]>()
     for (const { effect, condition, words } of reached) {
-      for (const [group, mask] of words) {
+      for (const { group, mask } of words) {
         if (condition === null) {
           scratch[group + (effect === 'allow' ? ALLOW : DENY)]! |= mask
         } else {
@@ -203,7 +203,7 @@ interface Row {
 }
 
 /** Where the permissions are that a pattern speaks of: the group of a word, and which of its bits. */
-type Words = ReadonlyArray<readonly [group: number, mask: number]>
+type Words = ReadonlyArray<{ readonly group: number, readonly mask: number }>
 
 function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: (pattern: PermissionParts, effect: Effect) => Words): Row {
   return { environment, effect, condition: condition === UNCONDITIONAL ? null : Number(condition), words: spread({ resource, scope, action }, effect) }
@@ -229,7 +229,7 @@ function wordsOf ({ permissions }: Ids, live: Ids): (pattern: PermissionParts, e
         const group = (id >> 5) * GROUP
         masks.set(group, (masks.get(group) ?? 0) | (1 << (id & 31)))
       }
-      known.set(key, words = [...masks])
+      known.set(key, words = [...masks].map(([group, mask]) => ({ group, mask })))
     }
     return words
   }
