@@ -51,6 +51,10 @@ const PAGE = GROUP * GROUPS_A_PAGE
 /** A page holds 128 permissions in 64 bytes, a cache line. */
 const PAGE_SHIFT = 7
 
+/** What V8 needs for an empty list, and for each object in it with its place, where pointers have 64 bits. */
+const LIST_BYTES = 48
+const CONDITIONAL_BYTES = 56
+
 /** Compiles Casbin's rows. `live` says which of the names in `ids` the policy still defines. */
 export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLink[], roles: readonly string[], ids: Ids, live: Ids): PolicyIndex {
   const subjects = intern([...roles, ...rows.map(([subject]) => subject)])
@@ -126,8 +130,8 @@ class CompiledIndex implements PolicyIndex {
   }
 
   get sizeBytes (): number {
-    const { rowOf, pageOf, words } = this.#tables
-    return rowOf.byteLength + pageOf.byteLength + words.byteLength
+    const { rowOf, pageOf, words, lists } = this.#tables
+    return rowOf.byteLength + pageOf.byteLength + words.byteLength + lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
   }
 
   rowsOf (held: readonly number[]): Rows {

@@ -147,12 +147,14 @@ function createPolicy ({ definition, engine, index, sets, ids, clock, sha256, ge
     return id
   }
   // A service asks about one environment again and again.
-  let latest = { name: '', id: -1 }
+  let latest = environments[0]!
+  let latestId = environmentIds.get(latest)!
   const environmentId = (name: string): number => {
-    if (name === latest.name && latest.id !== -1) return latest.id
+    if (name === latest) return latestId
     const id = environmentIds.get(name)
     if (id === undefined) throw new RangeError(`The policy defines no environment "${name}"${didYouMean(name, aliases.keys())}`)
-    latest = { name, id }
+    latest = name
+    latestId = id
     return id
   }
   const questionOf = (roles: readonly string[], environment: string, attributes: Attributes): Question => ({ attributes, roles, environment, clock })
