@@ -1,8 +1,12 @@
-import { Enforcer, FunctionMap, newModelFromString, type Adapter, type Model } from 'casbin'
+import { createRequire } from 'node:module'
+import type { Adapter, Enforcer as CasbinEnforcer, Model } from 'casbin'
 import { applies, type Condition, type Question } from './condition.js'
 import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from './definition.js'
 import { parsePermission, scopeMatches, type Effect } from './permission.js'
 import { append } from './role-graph.js'
+
+// Casbin's CommonJS build, because it decides twice as fast as the other one, which is compiled for older engines.
+const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)('casbin') as typeof import('casbin')
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
@@ -103,11 +107,11 @@ function callerOf (roles: readonly string[], { principal, service }: Question['a
 
 /** Without Casbin's own pattern functions: their wildcards match more than one segment, and each costs every decision. */
 class OwnFunctionsEnforcer extends Enforcer {
-  protected override fm: FunctionMap = new FunctionMap()
+  protected override fm = new FunctionMap()
 }
 
 /** All of them answer at once: Casbin takes a promise for an allow. */
-async function addFunctions (enforcer: Enforcer, { separations, requirements }: PolicyDefinition): Promise<void> {
+async function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: PolicyDefinition): Promise<void> {
   const roleManager = enforcer.getRoleManager()
   const inherits = (roles: readonly string[], role: string): boolean => roles.some(held => roleManager.syncedHasLink!(held, role))
 

@@ -1,7 +1,11 @@
 import { AbilityBuilder, createMongoAbility, type MongoAbility } from '@casl/ability'
 import { AccessControl, type Query } from 'accesscontrol'
-import { newEnforcer, newModelFromString, type Enforcer, type Model } from 'casbin'
+import { createRequire } from 'node:module'
+import type { Enforcer, Model } from 'casbin'
 import type { Question, RoleData } from './rbac-data.js'
+
+// Its CommonJS build decides twice as fast as the other one.
+const { newEnforcer, newModelFromString } = createRequire(import.meta.url)('casbin') as typeof import('casbin')
 
 /** Makes an engine ready for questions; then it is asked by their number. */
 export type Engine = (questions: readonly Question[]) => (at: number) => boolean
