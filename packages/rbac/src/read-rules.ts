@@ -15,13 +15,19 @@ export interface ReadRules {
 
 /** Spells a policy out: one rule for each subject, pattern and environment, each once. */
 export function readRules (document: PolicyDocument, conditions: ConditionReader, closures: Closures): ReadRules {
-  const rules = new Map<string, Rule>()
+  const rules: Rule[] = []
+  const said = new Map<string, Set<string>>()
   const requirements: Array<readonly string[]> = []
   const parse = patternParser()
   const add = (subject: Subject, pattern: string, path: Path, { environment, effect, condition, reason }: Omit<Rule, 'subject' | 'resource' | 'scope' | 'action' | 'path'>): void => {
     const { short, resource, scope, action } = parse(pattern)
-    const key = `${subjectName(subject)} ${environment} ${short} ${effect} ${condition}`
-    if (!rules.has(key)) rules.set(key, { subject, resource, scope, action, environment, effect, condition, reason, path })
+    const name = subjectName(subject)
+    let known = said.get(name)
+    if (known === undefined) said.set(name, known = new Set())
+    const key = `${environment} ${short} ${effect} ${condition}`
+    if (known.has(key)) return
+    known.add(key)
+    rules.push({ subject, resource, scope, action, environment, effect, condition, reason, path })
   }
 
   for (const [role, entries] of Object.entries(document.roles)) {
@@ -30,7 +36,7 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
       for (const [index, entry] of (entries[effect] ?? []).entries()) {
         const path = ['roles', role, effect, index]
         const { permission, when, reason = null } = typeof entry === 'string' ? { permission: entry } : entry
-        add(subject, permission, path, { environment: '*', effect, condition: conditions.read(when, [permission], [...path, 'when']), reason })
+        add(subject, permission, path, { environment: '*', effect, condition: when === undefined ? null : conditions.read(when, [permission], [...path, 'when']), reason })
       }
     }
   }
@@ -67,8 +73,8 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
   }
 
   const separations = (document.separation ?? []).map(({ roles, reason = null }) => ({ roles, reason }))
-  if (separations.length > 0) addSeparations(closures, separations, [...rules.values()], add)
-  return { rules: Object.freeze([...rules.values()]), separations, requirements }
+  if (separations.length > 0) addSeparations(closures, separations, [...rules], add)
+  return { rules: Object.freeze(rules), separations, requirements }
 }
 
 /** Parses each different pattern once: a policy names few of them, often. `short` is the same for every way to write it. */

@@ -10,6 +10,13 @@ const { newEnforcer, newModelFromString } = createRequire(import.meta.url)('casb
 /** Makes an engine ready for questions; then it is asked by their number. */
 export type Engine = (questions: readonly Question[]) => (at: number) => boolean
 
+/** Throws when an engine answers wrong: then it is not worth timing. */
+export function rightAnswers (name: string, questions: readonly Question[], ask: (at: number) => boolean): void {
+  for (const [at, { roles, permission, allowed }] of questions.entries()) {
+    if (ask(at) !== allowed) throw new Error(`${name} answers wrong: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
+  }
+}
+
 /**
  * Casbin, asked about one role. The rules of this environment alone, so that no rule needs one; terms that compare
  * texts before the one that walks roles, the one that tells most rules apart first.

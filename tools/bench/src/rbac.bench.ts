@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { http } from './guard.bench.js'
 import { measure, ratio, type Case, type Measured, type Plan } from './harness.js'
 import { ENVIRONMENT, OWNER, policyData, type PolicyData, type Question } from './rbac-data.js'
-import { accessControlPeer, casbinPeer, caslPeer, type Engine } from './rbac-peers.js'
+import { accessControlPeer, casbinPeer, caslPeer, rightAnswers, type Engine } from './rbac-peers.js'
 import { memory, reloads } from './rbac-reload.js'
 import { lowestMedian, median } from './statistics.js'
 
@@ -122,7 +122,7 @@ function loop ({ policy, questions }: Loaded): Case {
 
 function byId (name: string, policy: Policy, questions: readonly Question[]): Case {
   const { sets, ids, environment } = lookedUp(policy, questions)
-  verify(name, questions, at => policy.decideId(sets[at]!, ids[at]!, environment))
+  rightAnswers(name, questions, at => policy.decideId(sets[at]!, ids[at]!, environment))
   return {
     name,
     run (iterations) {
@@ -141,7 +141,7 @@ function conditioned ({ data, policy }: Loaded): Case {
   const questions = data.conditioned(QUESTIONS)
   const { sets, ids, environment } = lookedUp(policy, questions)
   const attributes = questions.map(({ allowed }) => ({ principal: { id: OWNER }, resource: { owner: allowed ? OWNER : 'somebody else' } }))
-  verify('conditioned', questions, at => policy.decideId(sets[at]!, ids[at]!, environment, attributes[at]))
+  rightAnswers('conditioned', questions, at => policy.decideId(sets[at]!, ids[at]!, environment, attributes[at]))
   return {
     name: 'conditioned',
     run (iterations) {
@@ -167,7 +167,7 @@ function lookedUp (policy: Policy, questions: readonly Question[]): { readonly s
 function byNames (name: string, questions: readonly Question[], engine: Engine): Case {
   const ask = engine(questions)
   const last = questions.length - 1
-  verify(name, questions, ask)
+  rightAnswers(name, questions, ask)
   return {
     name,
     run (iterations) {
@@ -183,13 +183,6 @@ function policyEngine (policy: Policy): Engine {
     const callers = questions.map(({ roles }) => roles)
     const permissions = questions.map(({ permission }) => permission)
     return at => policy.decide(callers[at]!, permissions[at]!, ENVIRONMENT)
-  }
-}
-
-/** An engine that answers wrong is not worth timing. */
-function verify (name: string, questions: readonly Question[], ask: (at: number) => boolean): void {
-  for (const [at, { roles, permission, allowed }] of questions.entries()) {
-    if (ask(at) !== allowed) throw new Error(`${name} answers wrong: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
   }
 }
 
