@@ -36,7 +36,7 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
       for (const [index, entry] of (entries[effect] ?? []).entries()) {
         const path = ['roles', role, effect, index]
         const { permission, when, reason = null } = typeof entry === 'string' ? { permission: entry } : entry
-        add(subject, permission, path, { environment: '*', effect, condition: when === undefined ? null : conditions.read(when, [permission], [...path, 'when']), reason })
+        add(subject, permission, path, { environment: '*', effect, condition: conditions.read(when, [permission], [...path, 'when']), reason })
       }
     }
   }
