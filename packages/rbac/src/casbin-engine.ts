@@ -1,8 +1,12 @@
-import { Enforcer, FunctionMap, newModelFromString } from 'casbin'
+import { createRequire } from 'node:module'
+import type { Enforcer as CasbinEnforcer } from 'casbin'
 import { applies, type Condition, type Question } from './condition.js'
 import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from './definition.js'
 import { parsePermission, scopeMatches, type Effect } from './permission.js'
 import { append } from './role-graph.js'
+
+// Casbin's CommonJS build, because it decides twice as fast as the other one, which is compiled for older engines.
+const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)('casbin') as typeof import('casbin')
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
@@ -88,7 +92,8 @@ export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine 
     links,
     decide: (permission, question) => ask(permission, question, definition.conditions),
     decideAmongCandidates (permission, question, conditions) {
-      policy.policy = candidates(permission).flat()
+      const named = candidates(permission)
+      policy.policy = named.length === 1 ? named[0]! : named.flat()
       try {
         return ask(permission, question, conditions)
       } finally {
@@ -109,11 +114,11 @@ function callerOf (roles: readonly string[], { principal, service }: Question['a
 
 /** Without Casbin's own pattern functions: their wildcards match more than one segment, and each costs every decision. */
 class OwnFunctionsEnforcer extends Enforcer {
-  protected override fm: FunctionMap = new FunctionMap()
+  protected override fm = new FunctionMap()
 }
 
 /** All of them answer at once: Casbin takes a promise for an allow. */
-function addFunctions (enforcer: Enforcer, { separations, requirements }: PolicyDefinition): void {
+function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: PolicyDefinition): void {
   const roleManager = enforcer.getRoleManager()
   const inherits = (roles: readonly string[], role: string): boolean => roles.some(held => roleManager.syncedHasLink!(held, role))
 
@@ -143,7 +148,7 @@ function candidateRows (rows: string[][]): (permission: string) => string[][][] 
   for (const row of rows) append(byName, `${row[2]}:${row[4]}`, row)
   return permission => {
     const { resource, action } = parsePermission(permission)!
-    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].map(name => byName.get(name) ?? [])
+    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].map(name => byName.get(name)).filter(rows => rows !== undefined)
   }
 }
 

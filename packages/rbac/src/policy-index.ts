@@ -52,6 +52,10 @@ const PAGE = GROUP * GROUPS_A_PAGE
 /** A page holds 128 permissions in 64 bytes, a cache line. */
 const PAGE_SHIFT = 7
 
+/** What V8 needs for an empty list, and for each object in it with its place, where pointers have 64 bits. */
+const LIST_BYTES = 48
+const CONDITIONAL_BYTES = 56
+
 /** Compiles Casbin's rows. `live` says which of the names in `ids` the policy still defines. */
 export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLink[], roles: readonly string[], ids: Ids, live: Ids): PolicyIndex {
   const subjects = intern([...roles, ...rows.map(([subject]) => subject)])
@@ -73,7 +77,7 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
     scratch.fill(0)
     const conditionals = new Map<number, Conditional[]>()
     for (const { effect, condition, words } of reached) {
-      for (const [group, mask] of words) {
+      for (const { group, mask } of words) {
         if (condition === null) {
           scratch[group + (effect === 'allow' ? ALLOW : DENY)]! |= mask
         } else {
@@ -136,8 +140,8 @@ class CompiledIndex implements PolicyIndex {
   }
 
   get sizeBytes (): number {
-    const { rowOf, pageOf, words } = this.#tables
-    return rowOf.byteLength + pageOf.byteLength + words.byteLength
+    const { rowOf, pageOf, words, lists } = this.#tables
+    return rowOf.byteLength + pageOf.byteLength + words.byteLength + lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
   }
 
   rowsOf (held: readonly number[]): Rows {
@@ -213,7 +217,7 @@ interface Row {
 }
 
 /** Where the permissions are that a pattern speaks of: the group of a word, and which of its bits. */
-type Words = ReadonlyArray<readonly [group: number, mask: number]>
+type Words = ReadonlyArray<{ readonly group: number, readonly mask: number }>
 
 function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: (pattern: PermissionParts, effect: Effect) => Words): Row {
   return { environment, effect, condition: condition === UNCONDITIONAL ? null : Number(condition), words: spread({ resource, scope, action }, effect) }
@@ -239,7 +243,7 @@ function wordsOf ({ permissions }: Ids, live: Ids): (pattern: PermissionParts, e
         const group = (id >> 5) * GROUP
         masks.set(group, (masks.get(group) ?? 0) | (1 << (id & 31)))
       }
-      known.set(key, words = [...masks])
+      known.set(key, words = [...masks].map(([group, mask]) => ({ group, mask })))
     }
     return words
   }

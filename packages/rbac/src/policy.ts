@@ -149,7 +149,8 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
     const positions = new Map(all.map((name, id) => [name, id]))
     return new Map([...names].map(([name, target]) => [name, positions.get(target)!]))
   }
-  const permissionIds = idOf(ids.permissions, permissions.map(name => [name, name]))
+  // Keys of an object, because the engine keeps each of those once, like a literal: such texts are compared at a glance.
+  const permissionIds = idOf(ids.permissions, Object.keys(Object.fromEntries(permissions.map(name => [name, null]))).map(name => [name, name]))
   const environmentIds = idOf(ids.environments, aliases)
 
   const permissionId = (name: string): number => {
@@ -157,9 +158,15 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
     if (id === undefined) throw new PermissionUnknown(`The policy defines no permission "${name}"${didYouMean(name, permissions)}`)
     return id
   }
+  // A service asks about one environment again and again.
+  let latest = environments[0]!
+  let latestId = environmentIds.get(latest)!
   const environmentId = (name: string): number => {
+    if (name === latest) return latestId
     const id = environmentIds.get(name)
     if (id === undefined) throw new RangeError(`The policy defines no environment "${name}"${didYouMean(name, aliases.keys())}`)
+    latest = name
+    latestId = id
     return id
   }
   const questionOf = (roles: readonly string[], environment: string, attributes: Attributes): Question => ({ attributes, roles, environment, clock })

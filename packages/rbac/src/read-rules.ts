@@ -1,6 +1,6 @@
 import type { Path } from '@marty/config'
 import { subjectName, type Rule, type Separation, type Subject } from './definition.js'
-import { parsePermission } from './permission.js'
+import { formatPermission, parsePermission, type PermissionParts } from './permission.js'
 import type { PolicyDocument } from './policy-schema.js'
 import type { ConditionReader } from './read-conditions.js'
 
@@ -15,13 +15,19 @@ export interface ReadRules {
 
 /** Spells a policy out: one rule for each subject, pattern and environment, each once. */
 export function readRules (document: PolicyDocument, conditions: ConditionReader, closures: Closures): ReadRules {
-  const rules = new Map<string, Rule>()
+  const rules: Rule[] = []
+  const said = new Map<string, Set<string>>()
   const requirements: Array<readonly string[]> = []
-  const add = (subject: Subject, pattern: string, path: Path, rest: Omit<Rule, 'subject' | 'resource' | 'scope' | 'action' | 'path'>): void => {
-    const rule: Rule = { subject, ...parsePermission(pattern)!, ...rest, path }
-    const { resource, scope, action, environment, effect, condition } = rule
-    const key = `${subjectName(subject)} ${environment} ${resource} ${scope} ${action} ${effect} ${condition}`
-    if (!rules.has(key)) rules.set(key, rule)
+  const parse = patternParser()
+  const add = (subject: Subject, pattern: string, path: Path, { environment, effect, condition, reason }: Omit<Rule, 'subject' | 'resource' | 'scope' | 'action' | 'path'>): void => {
+    const { short, resource, scope, action } = parse(pattern)
+    const name = subjectName(subject)
+    let known = said.get(name)
+    if (known === undefined) said.set(name, known = new Set())
+    const key = `${environment} ${short} ${effect} ${condition}`
+    if (known.has(key)) return
+    known.add(key)
+    rules.push({ subject, resource, scope, action, environment, effect, condition, reason, path })
   }
 
   for (const [role, entries] of Object.entries(document.roles)) {
@@ -67,8 +73,21 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
   }
 
   const separations = (document.separation ?? []).map(({ roles, reason = null }) => ({ roles, reason }))
-  if (separations.length > 0) addSeparations(closures, separations, [...rules.values()], add)
-  return { rules: Object.freeze([...rules.values()]), separations, requirements }
+  if (separations.length > 0) addSeparations(closures, separations, [...rules], add)
+  return { rules: Object.freeze(rules), separations, requirements }
+}
+
+/** Parses each different pattern once: a policy names few of them, often. `short` is the same for every way to write it. */
+function patternParser (): (pattern: string) => PermissionParts & { readonly short: string } {
+  const known = new Map<string, PermissionParts & { readonly short: string }>()
+  return pattern => {
+    let parts = known.get(pattern)
+    if (parts === undefined) {
+      const read = parsePermission(pattern)!
+      known.set(pattern, parts = { ...read, short: formatPermission(read) })
+    }
+    return parts
+  }
 }
 
 /** Who holds two roles that are kept apart is denied whatever one of them is allowed, by itself or through inheritance. */

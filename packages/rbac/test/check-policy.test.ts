@@ -1,5 +1,10 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { parseYaml } from '@marty/config'
+import fc from 'fast-check'
 import t from 'tap'
-import { checkPolicy, loadPolicy, PolicyInvalid } from '@marty/rbac'
+import { Value } from 'typebox/value'
+import { checkPolicy, loadPolicy, PolicyInvalid, policyJsonSchema } from '@marty/rbac'
 import { POLICY, policyWith } from './policy-text.js'
 
 const problemsOf = (text: string): string[] => checkPolicy(text, 'p.yaml').problems.map(({ line, column, message }) => `${line}:${column} ${message}`)
@@ -120,4 +125,36 @@ t.test('loading tells the same problems in its error', async t => {
   if (!(error instanceof PolicyInvalid)) throw new Error('a faulty policy was loaded')
   t.equal(error.code, 'MARTY_RBAC_POLICY_INVALID')
   t.equal(error.message, 'The policy has a problem:\n  p.yaml:8:13: "camera" does not have the action "vew"; did you mean "view"?')
+})
+
+t.test('whatever damages the shape is told: no damage slips through the fast check', async t => {
+  const schema = policyJsonSchema()
+  const sound = parseYaml(POLICY, 'p').source!.value
+  const damage = fc.record({ at: fc.array(fc.nat(20), { minLength: 1, maxLength: 6 }), key: fc.constantFrom('deny', 'when', 'x', 'Name', ''), value: fc.oneof(fc.constantFrom(null, true, 5, '', 'camera:view', 'a', {}, []), fc.array(fc.constantFrom('a', 'a:b', 5)), fc.dictionary(fc.constantFrom('permission', 'roles', 'x'), fc.constant('a:b'))) })
+  let refused = 0
+  fc.assert(fc.property(damage, ({ at, key, value }) => {
+    const document = damaged(sound, at, key, value)
+    const problems = problemsOf(JSON.stringify(document))
+    if (Value.Check(schema, document)) return
+    refused++
+    if (problems.length === 0) throw new Error(JSON.stringify(document))
+  }), { numRuns: 200 })
+  t.ok(refused > 40, `${refused} of 200 were damaged`)
+})
+
+/** The document with something else at a place, or with one more entry there when the way ends early. */
+function damaged (node: unknown, [step, ...rest]: readonly number[], key: string, value: unknown): unknown {
+  if (step === undefined || typeof node !== 'object' || node === null) return value
+  const entries = Object.entries(node)
+  const [name, member] = entries[step % (entries.length + 1)] ?? [key, undefined]
+  if (Array.isArray(node)) return node.map((item, index) => String(index) === name ? damaged(item, rest, key, value) : item)
+  return { ...node, [name]: damaged(member, rest, key, value) }
+}
+
+t.test('a process that lets no code be made out of text reads policies all the same', async t => {
+  const script = `import { checkPolicy, loadPolicy } from '@marty/rbac'
+    const policy = await loadPolicy(process.argv[1], 'p')
+    console.log(policy.decide(['viewer'], 'camera:view', 'prod'), checkPolicy('version: 2', 'p').problems.length)`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--disallow-code-generation-from-strings', '--input-type=module', '--eval', script, POLICY], { cwd: import.meta.dirname })
+  t.equal(stdout, 'true 4\n')
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { loadPolicy } from '@marty/rbac'
-import { decideNaively, PERMISSIONS, randomPolicy, randomQuestion, write } from './random-policy.js'
+import { decideNaively, PERMISSIONS, randomPolicy, randomQuestion, write, type RandomPolicy } from './random-policy.js'
 
 // Four answers to every question must agree: the index asked by ids, Casbin, the explanation, and the policy read naively.
 
@@ -15,11 +15,17 @@ t.test(`index, Casbin, explanation and definition agree on ${WANTED} random deci
   let allowed = 0
   let conditional = 0
   let refused = 0
+  const seen = { tenLinks: 0, denies: 0, requirements: 0, calls: 0, separations: 0 }
   const seed = Number(process.env.MARTY_EQUIVALENCE_SEED ?? Date.now() % 0x7FFFFFFF)
   t.comment(`seed ${seed}`)
   for (let round = 0; decisions < WANTED; round++) {
     await fc.assert(fc.asyncProperty(randomPolicy, fc.array(randomQuestion, { minLength: QUESTIONS, maxLength: QUESTIONS }), async (made, asked) => {
       const policy = await loadPolicy(write(made), 'random.yaml')
+      if (depth(made) === 10) seen.tenLinks++
+      if (made.denies.length > 0 && made.roles.some(({ deny }) => deny.length > 0)) seen.denies++
+      if (made.requires.length > 0) seen.requirements++
+      if (made.calls.length > 0) seen.calls++
+      if (made.separation.length > 0) seen.separations++
       for (const [index, question] of asked.entries()) {
         const { roles, environment, attributes } = question
         const set = policy.roleSet(roles, attributes)
@@ -43,9 +49,21 @@ t.test(`index, Casbin, explanation and definition agree on ${WANTED} random deci
       }
     }), { numRuns: 10, seed: seed + round })
   }
-  t.comment(`${decisions} decisions, ${allowed} allowed, ${conditional} because of attributes`)
+  t.comment(`${decisions} decisions, ${allowed} allowed, ${conditional} because of attributes; policies with ${JSON.stringify(seen)}`)
   t.ok(decisions >= WANTED)
   t.ok(allowed > decisions / 10 && allowed < decisions * 9 / 10, `${allowed} of ${decisions} allowed`)
   t.ok(conditional > decisions / 100, `${conditional} hung on attributes`)
   t.ok(refused > 0, 'some callers held names that are nobody\'s')
+  for (const [what, policies] of Object.entries(seen)) t.ok(policies > 0, what)
 })
+
+/** The longest chain of links from one role to another. */
+function depth ({ roles }: RandomPolicy): number {
+  const below = new Map<number, number>()
+  const of = (role: number): number => {
+    let known = below.get(role)
+    if (known === undefined) below.set(role, known = Math.max(0, ...roles[role]!.inherits.map(parent => of(parent) + 1)))
+    return known
+  }
+  return Math.max(...roles.map((_, role) => of(role)))
+}

@@ -113,8 +113,25 @@ for (const [name, ...change] of MUTANTS) {
   })
 }
 
-t.test('a deny that only stands when its condition is known to hold is found out', async t => {
-  t.not(await firstDifference(await mutate('weak deny', ['condition', 'truth !== FALSE', 'truth === TRUE'])), null)
+// What Casbin is given too, and what nothing but names goes through: only the naive reading can tell.
+const MISREADINGS: typeof MUTANTS = [
+  ['lets a deny stand only when its condition is known to hold', 'condition', 'truth !== FALSE', 'truth === TRUE'],
+  ['takes rules about several permissions for one', 'read-rules', '{short}', '{action}'],
+  ['takes allows and denies for one', 'read-rules', '{effect}', '{environment}'],
+  ['takes every pattern for the first', 'read-rules', 'known.get(pattern)', 'known.values().next().value'],
+  ['stays in the environment it was asked about first', 'policy', 'if (name === latest)', "if (name !== '')"],
+  ['stays in the environment it was asked about last', 'policy', 'latest = name;', ''],
+  ['remembers the environment without its id', 'policy', 'latestId = id;', '']
+]
+for (const [name, ...change] of MISREADINGS) {
+  t.test(`a policy that ${name} is found out by comparing`, async t => {
+    t.not(await firstDifference(await mutate(name, withoutSelfCheck, change)), null)
+  })
+}
+
+t.test('a check that shows Casbin too few rows refuses what is right', async t => {
+  t.not(await firstRefusal(await mutate('few rows', ['casbin-engine', 'named.length === 1 ?', 'named.length >= 1 ?'])), null)
+  t.not(await firstRefusal(await mutate('no wildcards', ['casbin-engine', ", '*:*']", ']'])), null)
 })
 
 t.test('Casbin holding what is no rule is told', async t => {

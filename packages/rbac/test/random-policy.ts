@@ -62,8 +62,7 @@ const entry = fc.record({ permission: pattern, when: maybe })
 const entries = (maxLength: number) => fc.uniqueArray(entry, { maxLength, selector: ({ permission, when }) => `${permission} ${when?.text}` })
 
 export const randomPolicy: fc.Arbitrary<RandomPolicy> = fc.record({
-  // Inheriting from higher numbers only keeps circles out; the next one is likely, so that chains of ten
-  // links happen; never longer ones, which would be refused.
+  // Inheriting from higher numbers only keeps circles out, and longer chains than ten links, which would be refused.
   roles: fc.tuple(...ROLES.map((_, index) => fc.record({
     inherits: index > 10
       ? fc.constant<number[]>([])
@@ -77,8 +76,14 @@ export const randomPolicy: fc.Arbitrary<RandomPolicy> = fc.record({
     .filter(({ roles, when }) => roles.length > 0 || when !== null), { maxLength: 2 }),
   calls: fc.array(fc.record({ caller: fc.constantFrom(...SERVICES), callee: fc.constantFrom(...SERVICES), permission: pattern, when: maybe }), { maxLength: 4 }),
   // Roles that always hold both are refused at load, and taken out here.
-  separation: fc.array(fc.tuple(fc.nat(11), fc.nat(11)).filter(([a, b]) => a !== b), { maxLength: 12 })
-}).map(policy => ({ ...policy, separation: policy.separation.filter(pair => !policy.roles.some((_, role) => pair.every(member => closure(policy, role).has(member)))).slice(0, 1) }))
+  separation: fc.array(fc.tuple(fc.nat(11), fc.nat(11)).filter(([a, b]) => a !== b), { maxLength: 12 }),
+  longest: fc.constantFrom(false, false, true)
+}).map(({ longest, ...policy }) => longest ? { ...policy, roles: chained(policy.roles) } : policy).map(policy => ({ ...policy, separation: policy.separation.filter(pair => !policy.roles.some((_, role) => pair.every(member => closure(policy, role).has(member)))).slice(0, 1) }))
+
+/** Ten links, one after another. */
+function chained (roles: RandomPolicy['roles']): RandomPolicy['roles'] {
+  return roles.map((role, index) => index === 0 || index > 10 ? role : { ...role, inherits: [index + 1] })
+}
 
 const id = fc.constantFrom('ada', 'bob', ...SERVICES)
 export const randomQuestion: fc.Arbitrary<RandomQuestion> = fc.record({

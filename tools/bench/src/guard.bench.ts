@@ -59,8 +59,8 @@ async function secured (security: { public: true } | { benchRole: string }): Pro
 }
 
 /** In process, without sockets: the difference between two such cases is the framework's own work. */
-function http (name: string, app: FastifyInstance): Case {
-  const request = { url: '/', headers: { authorization: 'Bearer token' } }
+export function http (name: string, app: FastifyInstance, url = '/'): Case {
+  const request = { url, headers: { authorization: 'Bearer token' } }
   return {
     name,
     async run (iterations) {

@@ -5,14 +5,18 @@ import { authBench } from './auth.bench.js'
 import { guardBench } from './guard.bench.js'
 import { rateLimitBench } from './rate-limit.bench.js'
 import { machine, type Measured, type Plan, type Result } from './harness.js'
+import { rbacBench } from './rbac.bench.js'
 
 type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<Measured>
 
 const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: string }>> = {
   auth: { run: authBench, about: 'what authentication and audit cost, and withstand' },
   guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' },
+  rbac: { run: rbacBench, about: 'what a decision of the policy costs, and its reload' },
   'rate-limit': { run: rateLimitBench, about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit' }
 }
+/** Whose versions a result names. */
+const MEASURED = ['fastify', '@fastify/jwt', '@fastify/rate-limit', 'casbin', '@casl/ability', 'accesscontrol']
 /** The full flood outlasts the minute for which a verified API key is remembered. */
 const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70, limit: 100 }
 const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10, limit: 100 }
@@ -73,6 +77,10 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
 }
 
 function versions (): Record<string, string> {
-  const versionOf = (name: string): string => (JSON.parse(readFileSync(new URL(import.meta.resolve(`${name}/package.json`)), 'utf8')) as { version: string }).version
-  return { node: process.versions.node, fastify: versionOf('fastify'), '@fastify/jwt': versionOf('@fastify/jwt') }
+  // Not every package exports its package.json.
+  const versionOf = (name: string): string => {
+    const [folder] = import.meta.resolve(name).split(`/node_modules/${name}/`)
+    return (JSON.parse(readFileSync(new URL(`${folder}/node_modules/${name}/package.json`), 'utf8')) as { version: string }).version
+  }
+  return { node: process.versions.node, ...Object.fromEntries(MEASURED.map(name => [name, versionOf(name)])) }
 }
