@@ -20,6 +20,15 @@ export function compilePipeline (guard: Guard, operation: Operation, checks: rea
   return { run: sequence(runs, guard), checks: runs.length }
 }
 
+/** Decides what is pending, and tells the sinks of a refusal. What is pending is asked once. */
+export function finishCall (guard: Guard, call: Call, input: readonly unknown[]): void | Promise<void> {
+  const { pending } = call
+  if (pending === null) return
+  call.pending = null
+  call.input = input
+  return attempt(guard, call, pending)
+}
+
 /** Runs checks in order, awaiting only promises, and tells the sinks of a refusal. */
 function sequence (runs: readonly CheckRun[], guard: Guard): CheckRun {
   if (runs.length === 0) return () => {}
@@ -29,13 +38,16 @@ function sequence (runs: readonly CheckRun[], guard: Guard): CheckRun {
       if (isPromise(answer)) return answer.then(() => from(call, i + 1))
     }
   }
-  return call => {
-    try {
-      const answer = from(call, 0)
-      return isPromise(answer) ? answer.catch(error => refuse(guard, call, error)) : undefined
-    } catch (error) {
-      refuse(guard, call, error)
-    }
+  const start: CheckRun = call => from(call, 0)
+  return call => attempt(guard, call, start)
+}
+
+function attempt (guard: Guard, call: Call, run: CheckRun): void | Promise<void> {
+  try {
+    const answer = run(call)
+    return isPromise(answer) ? answer.catch(error => refuse(guard, call, error)) : undefined
+  } catch (error) {
+    refuse(guard, call, error)
   }
 }
 
