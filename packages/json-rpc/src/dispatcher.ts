@@ -66,16 +66,24 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     if (method.credentialOf !== null) return await authenticate(method, method.credentialOf, element, callId, peer)
 
     const before = peer.credential
-    const guarded = createCall(method.operation, callId, peer.address, peer.request, before)
+    const guarded = createCall(method.operation, callId, peer.address, peer.request, before, null, true)
     try {
       const checked = method.operation.run(guarded)
       if (checked !== undefined) await checked
     } finally {
       peer.settle(before, guarded.principal)
     }
-    const context = createContext(callId, effective(guarded.principal), peer)
+    const context = createContext(guard, callId, effective(guarded.principal), peer)
+    let params: object
     try {
-      const result = await method.handler(method.readParams(element.params) as never, context)
+      params = method.readParams(element.params)
+    } catch (mistake) {
+      tell(method, context, mistake)
+      throw mistake
+    }
+    if (guarded.pending !== null) await method.operation.finish(guarded, params, context)
+    try {
+      const result = await method.handler(params as never, context)
       tell(method, context, null)
       return result
     } catch (error) {
@@ -103,7 +111,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     }
     const guarded = createCall(method.operation, callId, peer.address, null, ANONYMOUS, credentialOf(params as never))
     await method.operation.run(guarded)
-    return await method.handler(params as never, createContext(callId, guarded.principal, peer))
+    return await method.handler(params as never, createContext(guard, callId, guarded.principal, peer))
   }
 
   async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {
@@ -117,7 +125,7 @@ export function effective (principal: Principal): Principal {
   return principal.expiresAt !== null && principal.expiresAt <= Date.now() ? ANONYMOUS : principal
 }
 
-function createContext (id: string, principal: Principal, peer: Peer): RpcContext {
+function createContext (guard: Guard, id: string, principal: Principal, peer: Peer): RpcContext {
   let log: FastifyBaseLogger | undefined
   return {
     principal,
@@ -125,6 +133,7 @@ function createContext (id: string, principal: Principal, peer: Peer): RpcContex
     connection: peer.connection,
     address: peer.address,
     signal: peer.signal,
+    can: (permission, resource) => guard.can(principal, permission, resource),
     // Most calls log nothing, and a child logger is not free.
     get log () {
       log ??= peer.log.child({ request_id: id })
