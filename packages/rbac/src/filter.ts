@@ -1,4 +1,4 @@
-import { compileCondition, equality, membership, order, readAttribute, TRUE, type Condition, type Evaluate, type Question, type Truth } from './condition.js'
+import { compileCondition, equality, FALSE, membership, order, readAttribute, TRUE, type Condition, type Evaluate, type Question, type Truth } from './condition.js'
 import { isTime } from './condition-types.js'
 import { parseCondition, type Comparator, type Comparison, type Expression, type Operand, type Scalar } from './condition-syntax.js'
 import type { PolicyDefinition } from './definition.js'
@@ -67,7 +67,7 @@ function prepare (condition: Condition, environments: ReadonlyMap<string, string
 /** What is left of a condition that must come to `wanted`. What can only be unknown comes to neither. */
 function remaining (condition: Prepared, question: Question, wanted: boolean): Residue {
   switch (condition.kind) {
-    case 'known': return condition.evaluate(question) === (wanted ? TRUE : 0)
+    case 'known': return condition.evaluate(question) === (wanted ? TRUE : FALSE)
     case 'asked': return remainingComparison(condition.comparison, question, wanted)
     case 'not': return remaining(condition.operand, question, !wanted)
     case 'and': case 'or':
@@ -87,6 +87,7 @@ function join (op: 'and' | 'or', operands: readonly Residue[]): Residue {
 
 const TRUE_WHEN: Readonly<Record<Comparator, FilterComparator>> = { '==': 'eq', '!=': 'ne', '<': 'lt', '<=': 'le', '>': 'gt', '>=': 'ge', in: 'in' }
 const FALSE_WHEN: Readonly<Record<Comparator, FilterComparator>> = { '==': 'ne', '!=': 'eq', '<': 'ge', '<=': 'gt', '>': 'le', '>=': 'lt', in: 'notIn' }
+const ORDERS: readonly FilterComparator[] = ['lt', 'le', 'gt', 'ge']
 
 function remainingComparison ({ comparator, left, right }: Comparison, question: Question, wanted: boolean): Residue {
   const op = (wanted ? TRUE_WHEN : FALSE_WHEN)[comparator]
@@ -95,7 +96,7 @@ function remainingComparison ({ comparator, left, right }: Comparison, question:
     if ('attribute' in side) continue
     const { value } = side
     if (at === 0 || comparator !== 'in') {
-      if (!isScalar(value)) return false
+      if (!isScalar(value) || (ORDERS.includes(op) && typeof value !== 'number')) return false
     } else {
       if (!Array.isArray(value)) return false
       const items = value.filter(isScalar)

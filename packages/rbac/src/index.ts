@@ -4,23 +4,31 @@ import { useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { accessCheck } from './access-check.js'
+import { permissionHook, rolesHook } from './access-hooks.js'
 import type { Attributes } from './condition.js'
 import { didYouMean } from './did-you-mean.js'
 import { OptionInvalid, PolicyInvalid } from './errors.js'
+import { explainRoute } from './explain-door.js'
 import { resolveOptions, type RbacOptions } from './options.js'
 import { loadPolicy } from './policy.js'
-import { createRbac, type RoleHolder } from './rbac.js'
-import type { Permission } from './register.js'
+import { createAccess, type RoleHolder } from './rbac.js'
+import type { Permission, Role } from './register.js'
+import { createDecider } from './shadow.js'
 
 export type { Attributes } from './condition.js'
-export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid } from './errors.js'
+export type { LoadedResource } from './access-check.js'
+export type { AccessHook } from './access-hooks.js'
+export { AttributesFailed, Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, QuestionInvalid } from './errors.js'
+export { explainMethod, type ExplainAnswer, type ExplainMethod, type ExplainParams } from './explain-door.js'
 export type { ExplainedCondition, ExplainedRule, Explanation } from './explain.js'
+export type { Filter, FilterComparator, FilterExpression, FilterOperand } from './filter.js'
 export type { RbacOptions } from './options.js'
 export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './policy.js'
 export { policyJsonSchema } from './policy-schema.js'
 export { testPolicy, type PolicyTestReport } from './test-policy.js'
 export { policyTypes } from './policy-types.js'
 export type { Rbac, RoleHolder } from './rbac.js'
+export type { Shadow } from './shadow.js'
 export type { RoleSet } from './role-sets.js'
 export type { Permission, PermissionRegister, Resource, Role } from './register.js'
 
@@ -42,10 +50,17 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   if (service !== undefined && !policy.services.includes(service)) {
     throw new OptionInvalid(`option "service" of @marty/rbac is "${service}", which ${file} does not define${didYouMean(service, policy.services)}`)
   }
-  const access = createRbac({ current: policy }, environment, service)
-  useGuard(fastify).addCheck(accessCheck(access))
-  fastify.decorate('rbac', access)
-  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.can(principal, permission, resource))
+  const decider = createDecider(options.shadowRate, environment, policy.environmentId(environment)!, fastify.log)
+  const access = createAccess({ current: policy }, environment, service, decider)
+  const guard = useGuard(fastify)
+  guard.addCheck(accessCheck(access))
+  guard.decideBy((principal, permission, resource) => access.rbac.can(principal, permission, resource))
+  fastify.decorate('rbac', access.rbac)
+  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.rbac.can(principal, permission, resource))
+  fastify.decorateRequest('can', function (permission: Permission, resource?: Attributes['resource']) { return access.rbac.can(this.principal, permission, resource) })
+  fastify.decorate('requirePermission', (permission: Permission) => permissionHook(access, permission))
+  fastify.decorate('requireRoles', (...roles: readonly Role[]) => rolesHook(access, roles))
+  if (options.explainUrl !== null) explainRoute(fastify, access.rbac, options.explainUrl)
   fastify.log.info({ policy: file, sha256: policy.sha256, environment, rules: policy.rules }, 'policy loaded')
 }, { name: '@marty/rbac', fastify: '5.x' })
 

@@ -10,6 +10,10 @@ export interface RbacOptions {
   readonly environment: string
   /** Which service of the policy this is; the rules for calls of it count only then. @default none */
   readonly service?: string
+  /** URL of a POST route that explains decisions to holders of `policy:explain`. @default none */
+  readonly explainUrl?: string
+  /** The part of decisions that Casbin is asked too, afterwards and one at a time; 0 for none. @default 1/10000 */
+  readonly shadowRate?: number
 }
 
 export interface ResolvedOptions {
@@ -17,9 +21,11 @@ export interface ResolvedOptions {
   readonly policy: string | null
   readonly environment: string
   readonly service: string | undefined
+  readonly explainUrl: string | null
+  readonly shadowRate: number
 }
 
-const KEYS = ['policyFile', 'policy', 'environment', 'service'] as const satisfies ReadonlyArray<keyof RbacOptions>
+const KEYS = ['policyFile', 'policy', 'environment', 'service', 'explainUrl', 'shadowRate'] as const satisfies ReadonlyArray<keyof RbacOptions>
 
 export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions {
   for (const key of Object.keys(options)) {
@@ -29,12 +35,14 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
   }
   for (const key of KEYS) {
     const value: unknown = options[key]
-    if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
+    if (key !== 'shadowRate' && value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
   }
-  const { policyFile = null, policy = null, environment, service } = options
+  const { policyFile = null, policy = null, environment, service, explainUrl = null, shadowRate = 1 / 10_000 } = options
   if ((policyFile === null) === (policy === null)) {
     throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
   }
   if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
-  return Object.freeze({ policyFile, policy, environment, service })
+  if (explainUrl !== null && !explainUrl.startsWith('/')) throw new OptionInvalid('option "explainUrl" of @marty/rbac must begin with /')
+  if (typeof shadowRate !== 'number' || !(shadowRate >= 0 && shadowRate <= 1)) throw new OptionInvalid('option "shadowRate" of @marty/rbac must be a number from 0 to 1')
+  return Object.freeze({ policyFile, policy, environment, service, explainUrl, shadowRate })
 }
