@@ -269,7 +269,7 @@ t.test('explanations are for those who hold policy:explain', async t => {
 })
 
 t.test('explanations that nobody could be allowed do not start', async t => {
-  const { app } = await build({ explainUrl: '/explain', policy: POLICY.replace(/  policy: .*\n/, '').replace(", 'policy:explain'", '') })
+  const { app } = await build({ explainUrl: '/explain', policy: POLICY.replace(/ {2}policy: .*\n/, '').replace(", 'policy:explain'", '') })
   await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_INVALID', message: /POST \/explain: security\.permission names "policy:explain", which policy does not define/ })
   for (const [options, message] of [
     [{ explainUrl: 'explain' }, /"explainUrl" .* must begin with \//],
@@ -313,4 +313,3 @@ t.test('once they disagree Casbin decides; when it cannot be asked, that is logg
   t.equal(await status(), 200)
   t.equal(app.rbac.shadow.diverged, 1)
 })
-

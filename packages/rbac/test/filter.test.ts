@@ -88,8 +88,8 @@ const caller: fc.Arbitrary<RoleHolder> = fc.record({
   roles: fc.constantFrom(['a'], ['a', 'b'], ['b'], []),
   id: fc.constantFrom('ada', 'bob'),
   scopes: fc.constantFrom([], ['ada'], ['ada', 5 as never]),
-  claims: fc.record({ team: fc.record({ name: value, level: value, list: value }, { requiredKeys: [] }) }, { requiredKeys: [] })
-}, { requiredKeys: ['roles'] })
+  claims: fc.record({ team: fc.record({ name: value, level: value, list: fc.array(fc.constantFrom<unknown>('ada', 'x', 5, null), { maxLength: 3 }) }, { requiredKeys: ['list'] }) })
+}, { requiredKeys: ['roles', 'claims'] })
 
 t.test('for any condition, too', async t => {
   let some = 0
