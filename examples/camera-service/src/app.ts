@@ -6,6 +6,7 @@ import { loggerOptions } from '@marty/audit'
 import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
 import { health } from '@marty/health'
 import { jsonRpc } from '@marty/json-rpc'
+import { explainMethod } from '@marty/rbac'
 import { openRedis, type RedisConnection } from '@marty/redis'
 import { security } from '@marty/security'
 import Fastify, { LogController, type FastifyInstance } from 'fastify'
@@ -238,6 +239,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   cameraMethods(app, parts)
   mediaMethods(app, parts)
   libraryMethods(app, parts)
+  app.rpc.method(explainMethod(app.rbac))
   fileRoutes(app, library)
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { GuardedOperation } from './operation.js'
+import type { CheckRun, GuardedOperation } from './operation.js'
 import type { Principal } from './principal.js'
 
 /** One call of an operation, on either transport, as the checks see it. */
@@ -17,9 +17,21 @@ export interface Call {
   principal: Principal
   /** Response headers that checks ask for; transports without headers ignore them. */
   responseHeaders: Record<string, string> | null
+  /**
+   * Whether the transport will call {@link GuardedOperation.finish} once the input is read. Only then may a check leave
+   * something in `pending`; otherwise it decides at once with what it knows.
+   * @default false
+   */
+  readonly canDefer: boolean
+  /** What is left to be decided when the input is known; null when everything is. */
+  pending: CheckRun | null
+  /** What loaders of the rule are called with, set when the input is read: the Fastify request, or params and context of RPC. */
+  input: readonly unknown[]
 }
 
 /** Makes a call with every member in place, so that all calls share one hidden class. */
-export function createCall (operation: GuardedOperation, id: string, address: string | null, request: IncomingMessage | null, principal: Principal, token: string | null = null): Call {
-  return { operation, id, address, request, token, principal, responseHeaders: null }
+export function createCall (operation: GuardedOperation, id: string, address: string | null, request: IncomingMessage | null, principal: Principal, token: string | null = null, canDefer = false): Call {
+  return { operation, id, address, request, token, principal, responseHeaders: null, canDefer, pending: null, input: NONE }
 }
+
+const NONE: readonly unknown[] = Object.freeze([])

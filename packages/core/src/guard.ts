@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
-import { compilePipeline } from './pipeline.js'
+import { compilePipeline, finishCall } from './pipeline.js'
 import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
 import type { Check, GuardedOperation, Operation } from './operation.js'
 import type { AuthenticationMethod, Principal } from './principal.js'
-import type { SecurityRule } from './rule.js'
+import type { PermissionName, SecurityRule } from './rule.js'
 import { verifyRule } from './verify-rule.js'
 
 export interface GuardOptions {
@@ -50,9 +50,19 @@ export interface Guard {
   authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
   isAlive (principal: Principal, peek?: boolean): boolean | Promise<boolean>
+  /** What `can` asks. The authorization package sets it once. */
+  decideBy (decide: Decide): void
+  /**
+   * Whether a caller is allowed a permission on a resource, as handlers of every transport ask it.
+   * Throws when no registered plugin decides about permissions.
+   */
+  can: Decide
   /** Tells every sink. Settles when they have; never rejects. */
   emit (event: SecurityEvent): Promise<void>
 }
+
+/** Whether a caller is allowed; `resource` is what conditions may ask about, and what it does not tell never widens. */
+export type Decide = (principal: Principal, permission: PermissionName, resource?: Readonly<Record<string, unknown>>) => boolean
 
 class CompiledOperation implements GuardedOperation {
   readonly name: string
@@ -60,11 +70,13 @@ class CompiledOperation implements GuardedOperation {
   readonly rule: SecurityRule
   checks = 0
   run: GuardedOperation['run'] = () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
+  finish: GuardedOperation['finish']
 
-  constructor (source: OperationSource, rule: SecurityRule) {
+  constructor (guard: Guard, source: OperationSource, rule: SecurityRule) {
     this.name = source.name
     this.transport = source.transport
     this.rule = rule
+    this.finish = (call, ...input) => finishCall(guard, call, input)
   }
 }
 
@@ -76,6 +88,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
   const declared: Array<{ operation: CompiledOperation, where: string }> = []
   const missing: string[] = []
   let compiled = false
+  let decide: Decide = () => { throw new RuleInvalid('no registered plugin decides about permissions') }
 
   const guard: Guard = {
     strict,
@@ -90,7 +103,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
         missing.push(source.where)
         return null
       }
-      const operation = new CompiledOperation(source, Object.freeze({ ...source.rule }))
+      const operation = new CompiledOperation(guard, source, Object.freeze({ ...source.rule }))
       declared.push({ operation, where: source.where })
       if (compiled) compileOne(operation, source.where)
       return operation
@@ -135,6 +148,9 @@ export function createGuard (options: GuardOptions = {}): Guard {
       const authenticator = authenticators.find(candidate => candidate.method === principal.authenticatedBy)
       return authenticator?.isAlive?.(principal, peek) ?? true
     },
+
+    decideBy (decider) { decide = decider },
+    can: (principal, permission, resource) => decide(principal, permission, resource),
 
     async emit (event) {
       if (sinks.length === 0) return

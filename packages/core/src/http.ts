@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { createCall } from './call.js'
+import { createCall, type Call } from './call.js'
 import { RouteUndeclared } from './errors.js'
 import { createGuard, type Guard, type GuardOptions } from './guard.js'
 import type { GuardedOperation } from './operation.js'
@@ -8,7 +8,10 @@ import type { SecurityRule } from './rule.js'
 
 // Fastify copies a route's config (symbols too), so the operation travels inside it.
 const kOperation = Symbol('marty.operation')
+const kPending = Symbol('marty.pending')
 type RouteConfig = { [kOperation]?: GuardedOperation, security?: SecurityRule }
+
+type PendingRequest = FastifyRequest & { [kPending]: Call | null }
 
 interface DeclaredGet { readonly security: SecurityRule | undefined, readonly operation: GuardedOperation }
 
@@ -24,6 +27,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
   const guard = createGuard(options)
   fastify.decorate('guard', guard)
   fastify.decorateRequest('principal', null as never)
+  fastify.decorateRequest(kPending as never, null as never)
 
   const notFound = guard.operation({ name: '404', transport: 'http', rule: { public: true }, where: 'the answer to unknown URLs' })
 
@@ -41,9 +45,10 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
       done()
       return
     }
-    const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS)
+    const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
     const pass = (): void => {
       request.principal = call.principal
+      if (call.pending !== null) (request as PendingRequest)[kPending] = call
       if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
       done()
     }
@@ -57,6 +62,22 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
       else answer.then(pass, fail)
     } catch (error) {
       fail(error)
+    }
+  })
+
+  // First of all preHandlers, so that none of an application answers before everything is decided.
+  fastify.addHook('preHandler', function (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) {
+    const call = (request as PendingRequest)[kPending]
+    if (call === null) {
+      done()
+      return
+    }
+    try {
+      const answer = call.operation.finish(call, request)
+      if (answer === undefined) done()
+      else answer.then(() => { done() }, done)
+    } catch (error) {
+      done(error as Error)
     }
   })
   return guard

@@ -16,6 +16,11 @@ export interface GuardedOperation extends Operation {
    * synchronously; throws or rejects with a coded error when one refuses.
    */
   run (call: Call): void | Promise<void>
+  /**
+   * Decides what {@link run} left in `call.pending`, with the arguments that loaders of the rule get. A transport that
+   * makes calls with `canDefer` runs it before anything is done; it refuses as `run` does.
+   */
+  finish (call: Call, ...input: readonly unknown[]): void | Promise<void>
   /** Number of compiled checks; zero for a public operation without limits. */
   readonly checks: number
 }

@@ -20,22 +20,49 @@ export function compilePipeline (guard: Guard, operation: Operation, checks: rea
   return { run: sequence(runs, guard), checks: runs.length }
 }
 
+/** Decides what is pending, and tells the sinks of a refusal. What is pending is asked once. */
+export function finishCall (guard: Guard, call: Call, input: readonly unknown[]): void | Promise<void> {
+  if (call.pending === null) return
+  call.input = input
+  return attempt(guard, call, settle)
+}
+
+function settle (call: Call): void | Promise<void> {
+  const { pending } = call
+  if (pending === null) return
+  call.pending = null
+  const answer = pending(call)
+  return isPromise(answer) ? answer.then(() => settle(call)) : settle(call)
+}
+
 /** Runs checks in order, awaiting only promises, and tells the sinks of a refusal. */
 function sequence (runs: readonly CheckRun[], guard: Guard): CheckRun {
   if (runs.length === 0) return () => {}
   const from = (call: Call, index: number): void | Promise<void> => {
     for (let i = index; i < runs.length; i++) {
+      const { pending } = call
+      if (pending !== null) {
+        // What comes after an open decision, such as writing down that it was allowed, waits for it.
+        call.pending = call => {
+          const answer = pending(call)
+          return isPromise(answer) ? answer.then(() => from(call, i)) : from(call, i)
+        }
+        return
+      }
       const answer = runs[i]!(call)
       if (isPromise(answer)) return answer.then(() => from(call, i + 1))
     }
   }
-  return call => {
-    try {
-      const answer = from(call, 0)
-      return isPromise(answer) ? answer.catch(error => refuse(guard, call, error)) : undefined
-    } catch (error) {
-      refuse(guard, call, error)
-    }
+  const start: CheckRun = call => from(call, 0)
+  return call => attempt(guard, call, start)
+}
+
+function attempt (guard: Guard, call: Call, run: CheckRun): void | Promise<void> {
+  try {
+    const answer = run(call)
+    return isPromise(answer) ? answer.catch(error => refuse(guard, call, error)) : undefined
+  } catch (error) {
+    refuse(guard, call, error)
   }
 }
 

@@ -10,3 +10,6 @@ export interface SecurityRule {
   /** Any caller authenticated by one of these may call; `true` means by any method. Implied by the members that ask for more. */
   readonly authenticate?: true | readonly AuthenticationMethod[]
 }
+
+/** Names of permissions as the package that decides about them declares them in the rule; any text without such a package. */
+export type PermissionName = SecurityRule extends { readonly permission?: infer Name } ? unknown extends Name ? string : NonNullable<Name> : string

@@ -1,4 +1,4 @@
-import { ANONYMOUS, createCall, MartyError, type Guard, type GuardedOperation, type Principal } from '@marty/core'
+import { ANONYMOUS, createCall, MartyError, type Call, type Guard, type GuardedOperation, type Principal } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { RpcConnection } from './connection.js'
@@ -103,7 +103,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     if (method.credentialOf !== null) return await authenticate(method, method.credentialOf, element, callId, peer)
 
     const before = peer.credential
-    const guarded = createCall(method.operation, callId, peer.address, peer.request, before)
+    const guarded = createCall(method.operation, callId, peer.address, peer.request, before, null, true)
     try {
       const checked = method.operation.run(guarded)
       if (checked !== undefined) await checked
@@ -113,13 +113,21 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     const principal = effective(guarded.principal)
     return {
       isStale: () => effective(principal) !== principal || (before !== ANONYMOUS && peer.credential !== before),
-      proceed: async () => await carryOut(method, element, createContext(callId, principal, peer))
+      proceed: async () => await carryOut(method, element, guarded, createContext(guard, callId, principal, peer))
     }
   }
 
-  async function carryOut (method: CallableMethod, { params }: RpcRequest, context: RpcContext): Promise<unknown> {
+  async function carryOut (method: CallableMethod, element: RpcRequest, guarded: Call, context: RpcContext): Promise<unknown> {
+    let params: object
     try {
-      const result = await method.handler(method.readParams(params) as never, context)
+      params = method.readParams(element.params)
+    } catch (mistake) {
+      tell(method, context, mistake)
+      throw mistake
+    }
+    if (guarded.pending !== null) await method.operation.finish(guarded, params, context)
+    try {
+      const result = await method.handler(params as never, context)
       tell(method, context, null)
       return result
     } catch (error) {
@@ -149,7 +157,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     await method.operation.run(guarded)
     return {
       isStale: () => false,
-      proceed: async () => await method.handler(params as never, createContext(callId, guarded.principal, peer))
+      proceed: async () => await method.handler(params as never, createContext(guard, callId, guarded.principal, peer))
     }
   }
 
@@ -164,7 +172,7 @@ export function effective (principal: Principal): Principal {
   return principal.expiresAt !== null && principal.expiresAt <= Date.now() ? ANONYMOUS : principal
 }
 
-function createContext (id: string, principal: Principal, peer: Peer): RpcContext {
+function createContext (guard: Guard, id: string, principal: Principal, peer: Peer): RpcContext {
   let log: FastifyBaseLogger | undefined
   return {
     principal,
@@ -172,6 +180,7 @@ function createContext (id: string, principal: Principal, peer: Peer): RpcContex
     connection: peer.connection,
     address: peer.address,
     signal: peer.signal,
+    can: (permission, resource) => guard.can(principal, permission, resource),
     // Most calls log nothing, and a child logger is not free.
     get log () {
       log ??= peer.log.child({ request_id: id })

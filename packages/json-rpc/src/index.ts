@@ -45,7 +45,7 @@ export {
   AddressConnectionsExhausted, ConnectionsExhausted, MethodDuplicate, MethodInvalid, MethodUnknown, OptionInvalid, OriginRefused,
   ParamsInvalid, ParseFailed, RequestInvalid, UpgradeRequired, UpgradeUnexpected, WebSocketTaken
 } from './errors.js'
-export type { NoParams, RpcContext, RpcHandler, RpcMethod, RpcMethodOptions } from './method.js'
+export type { NoParams, RpcContext, RpcHandler, RpcMethod, RpcMethodOptions, RpcSecurityRule } from './method.js'
 export type { JsonRpcOptions } from './options.js'
 export type { ParamsMistake } from './params.js'
 export type { Rpc } from './rpc.js'

@@ -1,4 +1,4 @@
-import type { GuardedOperation, Principal, SecurityRule } from '@marty/core'
+import type { GuardedOperation, PermissionName, Principal, SecurityRule } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Static, TObject, TSchema } from 'typebox'
 import type { RpcConnection } from './connection.js'
@@ -14,12 +14,24 @@ export interface RpcContext {
   /** The caller's address after trusted proxies; null when the transport has none. */
   readonly address: string | null
   readonly log: FastifyBaseLogger
+  /**
+   * Whether the caller is allowed a permission on a resource; what `resource` does not tell never widens.
+   * Throws when no registered plugin decides about permissions, or the name is unknown.
+   */
+  can (permission: PermissionName, resource?: Readonly<Record<string, unknown>>): boolean
   /** Aborts when nobody is left to answer. */
   readonly signal: AbortSignal
 }
 
 export type RpcHandler<Params extends TObject, Result extends TSchema> =
   (params: Static<Params>, context: RpcContext) => Static<Result> | Promise<Static<Result>>
+
+/** The security rule of a method: its members that are functions, such as loaders, get the method's params and context. */
+export type RpcSecurityRule<Params extends TObject> = {
+  readonly [Key in keyof SecurityRule]: NonNullable<SecurityRule[Key]> extends (...input: never) => infer Loaded
+    ? (params: Static<Params>, context: RpcContext) => Loaded
+    : SecurityRule[Key]
+}
 
 export type NoParams = TObject<Record<never, never>>
 
@@ -28,7 +40,7 @@ export interface RpcMethodOptions<Params extends TObject = NoParams, Result exte
   /** Letters, digits, `_` and `.`, starting with a letter. Names starting with `rpc.` belong to the protocol. */
   readonly name: string
   /** Who may call it. */
-  readonly security: SecurityRule
+  readonly security: RpcSecurityRule<Params>
   /**
    * Params by name. Unknown ones are refused unless the schema says `additionalProperties`.
    * @default no params

@@ -25,7 +25,7 @@ export function createRegistry (guard: Guard): MethodRegistry {
       }
       if (methods.has(name)) throw new MethodDuplicate(`method ${name} is declared twice`)
       if (typeof handler !== 'function') throw new MethodInvalid(`method ${name}: handler must be a function`)
-      const operation = guard.operation({ name, transport: 'rpc', rule: security, where: `method ${name}` })
+      const operation = guard.operation({ name, transport: 'rpc', rule: security as SecurityRule, where: `method ${name}` })
       if (operation === null) {
         // A strict guard names it, with everything else that is missing, when the application gets ready.
         if (guard.strict) return

@@ -1,61 +1,94 @@
-import { RuleInvalid, type Call, type Check, type Operation } from '@marty/core'
-import { Denied } from './errors.js'
+import { MartyError, RuleInvalid, type Call, type Check, type Operation } from '@marty/core'
+import type { Attributes } from './condition.js'
+import { AttributesFailed, Denied } from './errors.js'
 import { parsePermission } from './permission.js'
 import { didYouMean } from './did-you-mean.js'
 import type { Policy } from './policy.js'
-import type { PolicyDemands } from './policy-demands.js'
-import type { Rbac } from './rbac.js'
+import type { Access } from './rbac.js'
+
+/** What a loader of `config.security.when` tells of a resource; null or undefined when there is none. */
+export type LoadedResource = Readonly<Record<string, unknown>> | null | undefined
 
 /** One question of a rule, asked about one generation of the policy. */
-type Question = (call: Call, policy: Policy) => boolean
+export type AccessQuestion = (call: Pick<Call, 'principal'>, policy: Policy) => boolean
 
 /** What the guard asks before every operation whose rule names a permission or roles. With both, both must hold. */
-export function accessCheck (rbac: Rbac, demands: Pick<PolicyDemands, 'permissions' | 'roles'>): Check {
+export function accessCheck (access: Access): Check {
   return {
     name: '@marty/rbac',
     stage: 'authorize',
-    keys: ['permission', 'roles'],
-    compile (operation) {
-      const permitted = permissionQuestion(rbac, operation)
-      const held = rolesQuestion(rbac, operation)
-      if (permitted === null && held === null) return null
-      const { permission, roles } = operation.rule
-      if (permission !== undefined) demands.permissions.add(permission)
-      for (const role of roles ?? []) demands.roles.add(role)
+    keys: ['permission', 'roles', 'when'],
+    compile ({ rule }) {
+      const when = loaderOf(rule)
+      const { permission, roles } = rule
+      if (permission === undefined && roles === undefined) return null
+      const permitted = permission === undefined ? null : permissionQuestion(access, permission, 'security.permission')
+      const held = roles === undefined ? null : rolesQuestion(access, roles, 'security.roles')
       const refusal = permission === undefined ? {} : { data: { permission } }
       return call => {
-        const { policy } = rbac
-        if (permitted !== null && !permitted(call, policy)) throw new Denied(refusal)
+        const { policy } = access.rbac
+        if (permitted !== null && !permitted(call, policy)) {
+          if (when === null || !call.canDefer || access.filter(policy, call.principal, permission!).kind === 'none') throw new Denied(refusal)
+          call.pending = async call => {
+            const resource = await load(when, call.input)
+            if (!access.decide(policy, call.principal, permission!, resource)) throw new Denied(refusal)
+          }
+        }
         if (held !== null && !held(call, policy)) throw new Denied()
       }
     }
   }
 }
 
-function permissionQuestion ({ policy, environment, service }: Rbac, { rule }: Operation): Question | null {
-  const { permission } = rule
-  if (permission === undefined) return null
-  if (typeof permission !== 'string') throw new RuleInvalid('security.permission must be a text such as "resource:action"')
-  if (parsePermission(permission) === null) throw new RuleInvalid(`security.permission "${permission}" must be "resource:action" or "resource:scope:action"`)
-  if (permission.split(':').includes('*')) throw new RuleInvalid(`security.permission "${permission}" must name one permission, without *`)
-  const id = policy.permissionId(permission)
-  if (id === undefined) throw new RuleInvalid(`security.permission names "${permission}", which ${policy.file} does not define${didYouMean(permission, policy.permissions)}`)
-  const at = policy.environmentId(environment)!
-  return ({ principal }, policy) => {
-    const attributes = { principal, service }
-    return policy.decideId(policy.roleSet(principal.roles, attributes), id, at, attributes)
-  }
+type Loader = (...input: readonly unknown[]) => unknown
+
+function loaderOf ({ when, permission }: Operation['rule']): Loader | null {
+  if (when === undefined) return null
+  if (typeof when !== 'function') throw new RuleInvalid('security.when must be a function that loads what the conditions ask about')
+  if (permission === undefined) throw new RuleInvalid('security.when needs security.permission, whose conditions it loads for')
+  return when as Loader
 }
 
-function rolesQuestion (rbac: Rbac, { rule }: Operation): Question | null {
-  const { roles } = rule
-  if (roles === undefined) return null
+async function load (when: Loader, input: readonly unknown[]): Promise<Attributes['resource']> {
+  let loaded: unknown
+  try {
+    loaded = await when(...input)
+  } catch (error) {
+    const { statusCode } = (error ?? {}) as { readonly statusCode?: unknown }
+    // Who may not know of a resource must not learn that it is there by another answer than for one that is not.
+    if (statusCode === 404 || statusCode === 410) return undefined
+    if (error instanceof MartyError && error.statusCode >= 500) throw error
+    throw new AttributesFailed({ cause: error })
+  }
+  if (loaded === null || loaded === undefined) return undefined
+  if (typeof loaded === 'object' && !Array.isArray(loaded)) return loaded as Attributes['resource']
+  throw new AttributesFailed(`security.when must load an object or null; it loaded ${Array.isArray(loaded) ? 'a list' : `a ${typeof loaded}`}`)
+}
+
+/** Throws `MARTY_CORE_RULE_INVALID` for what is no permission of the policy; `where` says who asks. */
+export function permissionQuestion (access: Access, permission: unknown, where: string): AccessQuestion {
+  const { policy } = access.rbac
+  if (typeof permission !== 'string') throw new RuleInvalid(`${where} must be a text such as "resource:action"`)
+  if (parsePermission(permission) === null) throw new RuleInvalid(`${where} "${permission}" must be "resource:action" or "resource:scope:action"`)
+  if (permission.split(':').includes('*')) throw new RuleInvalid(`${where} "${permission}" must name one permission, without *`)
+  const id = policy.permissionId(permission)
+  if (id === undefined) throw new RuleInvalid(`${where} names "${permission}", which ${policy.file} does not define${didYouMean(permission, policy.permissions)}`)
+  const { decider, demands, rbac: { service } } = access
+  demands.permissions.add(permission)
+  return ({ principal }, policy) => decider.decide(policy, id, permission, principal.roles, { principal, service })
+}
+
+/** The same for a list of roles, of which the caller needs one. */
+export function rolesQuestion ({ rbac, demands }: Access, roles: unknown, where: string): AccessQuestion {
   let asked = rbac.policy
   const known = asked.roles.map(({ name }) => name)
-  if (!Array.isArray(roles) || roles.length === 0) throw new RuleInvalid('security.roles must be a list of at least one role')
+  if (!Array.isArray(roles) || roles.length === 0) throw new RuleInvalid(`${where} must be a list of at least one role`)
   for (const role of roles as readonly unknown[]) {
-    if (typeof role === 'string' && known.includes(role)) continue
-    throw new RuleInvalid(`security.roles names ${JSON.stringify(role)}, which ${asked.file} does not define${typeof role === 'string' ? didYouMean(role, known) : ''}`)
+    if (typeof role === 'string' && known.includes(role)) {
+      demands.roles.add(role)
+      continue
+    }
+    throw new RuleInvalid(`${where} names ${JSON.stringify(role)}, which ${asked.file} does not define${typeof role === 'string' ? didYouMean(role, known) : ''}`)
   }
   let sufficient = asked.rolesThatHold(roles)
   return ({ principal }, policy) => {

@@ -127,11 +127,11 @@ function now ({ attributes, clock }: Question): number {
 }
 
 /** Only values of one type are told apart; anything else, `undefined` and `NaN` included, is neither equal nor unequal. */
-function equality (a: unknown, b: unknown): Truth {
+export function equality (a: unknown, b: unknown): Truth {
   return comparable(a, b) ? (a === b ? TRUE : FALSE) : UNKNOWN
 }
 
-function membership (value: unknown, list: unknown): Truth {
+export function membership (value: unknown, list: unknown): Truth {
   if (!Array.isArray(list) || !comparable(value, value)) return UNKNOWN
   let answer: Truth = FALSE
   for (const item of list) {
@@ -141,7 +141,7 @@ function membership (value: unknown, list: unknown): Truth {
   return answer
 }
 
-function order (a: unknown, b: unknown, holds: (a: number, b: number) => boolean): Truth {
+export function order (a: unknown, b: unknown, holds: (a: number, b: number) => boolean): Truth {
   return typeof a === 'number' && comparable(a, b) ? (holds(a, b as number) ? TRUE : FALSE) : UNKNOWN
 }
 

@@ -28,6 +28,20 @@ export const PolicyStoreUnavailable: MartyErrorConstructor<'MARTY_RBAC_STORE_UNA
   message: 'The store of policies does not answer; try again shortly'
 })
 
+/** What a decision hangs on could not be loaded, so there is none. The cause is for the log, never for the caller. */
+export const AttributesFailed: MartyErrorConstructor<'MARTY_RBAC_ATTRIBUTES_FAILED'> = defineError({
+  code: 'MARTY_RBAC_ATTRIBUTES_FAILED',
+  statusCode: 500,
+  message: 'The attributes that the decision hangs on could not be loaded'
+})
+
+/** A question to be explained makes no sense. Only those who may ask for explanations are told why. */
+export const QuestionInvalid: MartyErrorConstructor<'MARTY_RBAC_QUESTION_INVALID'> = defineError({
+  code: 'MARTY_RBAC_QUESTION_INVALID',
+  statusCode: 400,
+  message: 'The question is not valid'
+})
+
 /** The policy cannot be used. Holds every mistake that was found, not only the first. */
 export class PolicyInvalid extends MartyError {
   static readonly definition: ErrorDefinition<'MARTY_RBAC_POLICY_INVALID'> = {

@@ -3,9 +3,11 @@ import { useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { accessCheck } from './access-check.js'
+import { permissionHook, rolesHook } from './access-hooks.js'
 import type { Attributes } from './condition.js'
 import { didYouMean } from './did-you-mean.js'
 import { OptionInvalid, PolicyInvalid } from './errors.js'
+import { explainRoute } from './explain-door.js'
 import { resolveOptions, type RbacOptions } from './options.js'
 import { loadPolicy } from './policy.js'
 import { createPolicyCompiler } from './policy-compiler.js'
@@ -13,13 +15,18 @@ import { unmetDemands, type PolicyDemands } from './policy-demands.js'
 import { fileOrigin, readText } from './policy-file.js'
 import { redisOrigin } from './policy-redis.js'
 import { createPolicySource } from './policy-source.js'
-import { createRbac, type RoleHolder } from './rbac.js'
-import type { Permission } from './register.js'
+import { createAccess, type RoleHolder } from './rbac.js'
+import type { Permission, Role } from './register.js'
+import { createDecider } from './shadow.js'
 import { testPolicy } from './test-policy.js'
 
 export type { Attributes } from './condition.js'
-export { Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable } from './errors.js'
+export type { LoadedResource } from './access-check.js'
+export type { AccessHook } from './access-hooks.js'
+export { AttributesFailed, Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable, QuestionInvalid } from './errors.js'
+export { explainMethod, type ExplainAnswer, type ExplainMethod, type ExplainParams } from './explain-door.js'
 export type { ExplainedCondition, ExplainedRule, Explanation } from './explain.js'
+export type { Filter, FilterComparator, FilterExpression, FilterOperand } from './filter.js'
 export type { RbacOptions, ReloadOptions } from './options.js'
 export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './policy.js'
 export { publishPolicy, type PolicyRedis, type PublishedPolicy, type PublishPolicyOptions } from './policy-redis.js'
@@ -28,6 +35,7 @@ export { policyJsonSchema } from './policy-schema.js'
 export { testPolicy, type PolicyTestReport } from './test-policy.js'
 export { policyTypes } from './policy-types.js'
 export type { Rbac, RoleHolder } from './rbac.js'
+export type { Shadow } from './shadow.js'
 export type { RoleSet } from './role-sets.js'
 export type { Permission, PermissionRegister, Resource, Role } from './register.js'
 
@@ -69,10 +77,17 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   })
   fastify.addHook('onClose', async () => { await source.close() })
   await source.start()
-  const access = createRbac(source, environment, service)
-  useGuard(fastify).addCheck(accessCheck(access, demands))
-  fastify.decorate('rbac', access)
-  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.can(principal, permission, resource))
+  const decider = createDecider(options.shadowRate, environment, policy.environmentId(environment)!, fastify.log)
+  const access = createAccess(source, environment, service, decider, demands)
+  const guard = useGuard(fastify)
+  guard.addCheck(accessCheck(access))
+  guard.decideBy((principal, permission, resource) => access.rbac.can(principal, permission, resource))
+  fastify.decorate('rbac', access.rbac)
+  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.rbac.can(principal, permission, resource))
+  fastify.decorateRequest('can', function (permission: Permission, resource?: Attributes['resource']) { return access.rbac.can(this.principal, permission, resource) })
+  fastify.decorate('requirePermission', (permission: Permission) => permissionHook(access, permission))
+  fastify.decorate('requireRoles', (...roles: readonly Role[]) => rolesHook(access, roles))
+  if (options.explainUrl !== null) explainRoute(fastify, access.rbac, options.explainUrl)
   const { current } = source
   fastify.log.info({ policy: current.file, sha256: current.sha256, environment, rules: current.rules }, 'policy loaded')
 }, { name: '@marty/rbac', fastify: '5.x' })

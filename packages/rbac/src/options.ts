@@ -15,6 +15,10 @@ export interface RbacOptions {
   readonly policyTests?: string
   /** Whether newer policies are taken into use while the service runs, and where they come from. @default true with `policyFile`, else false */
   readonly reload?: boolean | ReloadOptions
+  /** URL of a POST route that explains decisions to holders of `policy:explain`. @default none */
+  readonly explainUrl?: string
+  /** The part of decisions that Casbin is asked too, afterwards and one at a time; 0 for none. @default 1/10000 */
+  readonly shadowRate?: number
 }
 
 export interface ReloadOptions {
@@ -33,10 +37,12 @@ export interface ResolvedOptions {
   readonly service: string | undefined
   readonly policyTests: string | null
   readonly reload: { readonly isOn: boolean, readonly redis: PolicyRedis | null, readonly pollMs: number, readonly timeoutMs: number }
+  readonly explainUrl: string | null
+  readonly shadowRate: number
 }
 
-const TEXTS = ['policyFile', 'policy', 'environment', 'service', 'policyTests'] as const
-const KEYS = [...TEXTS, 'reload'] as const satisfies ReadonlyArray<keyof RbacOptions>
+const TEXTS = ['policyFile', 'policy', 'environment', 'service', 'policyTests', 'explainUrl'] as const
+const KEYS = [...TEXTS, 'reload', 'shadowRate'] as const satisfies ReadonlyArray<keyof RbacOptions>
 
 export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions {
   for (const key of Object.keys(options)) {
@@ -48,14 +54,16 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
     const value: unknown = options[key]
     if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
   }
-  const { policyFile = null, policy = null, environment, service, policyTests = null, reload = policyFile !== null } = options
+  const { policyFile = null, policy = null, environment, service, policyTests = null, reload = policyFile !== null, explainUrl = null, shadowRate = 1 / 10_000 } = options
   if ((policyFile === null) === (policy === null)) {
     throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
   }
   if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
   const { redis = null, pollMs = redis === null ? 2_000 : 400, timeoutMs = 30_000 } = resolveReload(reload)
   if (reload !== false && policyFile === null && redis === null) throw new OptionInvalid('option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from')
-  return Object.freeze({ policyFile, policy, environment, service, policyTests, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs }) })
+  if (explainUrl !== null && !explainUrl.startsWith('/')) throw new OptionInvalid('option "explainUrl" of @marty/rbac must begin with /')
+  if (typeof shadowRate !== 'number' || !(shadowRate >= 0 && shadowRate <= 1)) throw new OptionInvalid('option "shadowRate" of @marty/rbac must be a number from 0 to 1')
+  return Object.freeze({ policyFile, policy, environment, service, policyTests, explainUrl, shadowRate, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs }) })
 }
 
 const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs'] satisfies ReadonlyArray<keyof ReloadOptions>

@@ -1,9 +1,16 @@
 import type { Principal } from '@marty/core'
-import type { Attributes } from './condition.js'
-import type { Explanation } from './explain.js'
-import type { Policy, RoleSummary } from './policy.js'
+import type { Attributes, Question } from './condition.js'
+import type { Rule } from './definition.js'
+import { didYouMean } from './did-you-mean.js'
+import { PermissionUnknown } from './errors.js'
+import { spokenRules, type Explanation } from './explain.js'
+import { filterOf, NONE, type Filter } from './filter.js'
+import { parsePermission, segmentMatches, speaksOf } from './permission.js'
+import { partsOf, type Policy, type RoleSummary } from './policy.js'
+import type { PolicyDemands } from './policy-demands.js'
 import type { PolicySource, PolicyStatus } from './policy-source.js'
 import type { Permission } from './register.js'
+import type { Decider, Shadow } from './shadow.js'
 
 /** Anything that holds roles; a principal does. Conditions may ask about its other members too. */
 export type RoleHolder = Pick<Principal, 'roles'> & Partial<Principal>
@@ -31,20 +38,91 @@ export interface Rbac {
   roles (): readonly RoleSummary[]
   /** Why a caller is allowed or not. Tells of the policy: not for the caller, but for those who may know it. */
   explain (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): Explanation
+  /**
+   * The permissions with this action that a caller is allowed, in the file's order: what of many kinds it may `read`.
+   * `resource` as for `can`. Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for an action the policy does not define.
+   */
+  permitted (principal: RoleHolder, action: string, resource?: Attributes['resource']): readonly Permission[]
+  /**
+   * Which resources a caller is allowed a permission on: all, none, or those for which an expression over their
+   * attributes holds. Good for now: conditions on the time are already decided. Throws as `can` does.
+   */
+  filter (principal: RoleHolder, permission: Permission): Filter
+  /** How often Casbin was asked too, and whether it disagreed. */
+  readonly shadow: Shadow
 }
 
-export function createRbac (source: PolicySource, environment: string, service: string | undefined): Rbac {
-  return Object.freeze({
+/** What rules and hooks name: a policy without it is not taken into use. */
+export type AccessDemands = Pick<PolicyDemands, 'permissions' | 'roles'>
+
+/** What the checks of this package ask; the generation is theirs to hold on to. */
+export interface Access {
+  readonly rbac: Rbac
+  readonly decider: Decider
+  readonly demands: AccessDemands
+  decide (policy: Policy, principal: RoleHolder, permission: string, resource?: Attributes['resource']): boolean
+  filter (policy: Policy, principal: RoleHolder, permission: string): Filter
+}
+
+export function createAccess (source: PolicySource, environment: string, service: string | undefined, decider: Decider, demands: AccessDemands): Access {
+  const decide: Access['decide'] = (policy, principal, permission, resource) => {
+    const id = policy.permissionId(permission)
+    const attributes = { principal, service, resource }
+    // What is no longer defined is denied, what never was is thrown.
+    return id === undefined ? policy.decide(principal.roles, permission, environment, attributes) : decider.decide(policy, id, permission, principal.roles, attributes)
+  }
+
+  const filter: Access['filter'] = (policy, principal, permission) => {
+    if (policy.permissionId(permission) === undefined) return NONE
+    const { definition } = partsOf(policy)
+    const question: Question = { attributes: { principal, service, time: Date.now() }, roles: principal.roles, environment, clock: Date.now }
+    return filterOf(spokenRules({ ...definition, rules: rulesAbout(policy, permission, environment) }, permission, question), definition, question)
+  }
+
+  const rbac: Rbac = Object.freeze({
     environment,
     service,
     get policy () { return source.current },
     get status () { return source.status },
     reload: async () => await source.reload(),
-    can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
-      source.current.decide(principal.roles, permission, environment, { principal, service, resource }),
-    permissionsOf: (principal: RoleHolder) => source.current.permissionsOf(principal.roles, environment, { principal, service }),
+    get shadow () { return decider.shadow },
+    can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => decide(source.current, principal, permission, resource),
+    permissionsOf (principal: RoleHolder) {
+      const policy = source.current
+      return policy.permissions.filter(permission => decide(policy, principal, permission))
+    },
     roles: () => source.current.roles,
     explain: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
-      source.current.explain(principal.roles, permission, environment, { principal, service, resource })
+      source.current.explain(principal.roles, permission, environment, { principal, service, resource }),
+    permitted (principal: RoleHolder, action: string, resource?: Attributes['resource']) {
+      const policy = source.current
+      const named = policy.permissions.filter(permission => parsePermission(permission)!.action === action)
+      if (named.length === 0) {
+        throw new PermissionUnknown(`The policy defines no action "${action}"${didYouMean(action, policy.permissions.map(permission => parsePermission(permission)!.action))}`)
+      }
+      return named.filter(permission => decide(policy, principal, permission, resource)) as readonly string[] as readonly Permission[]
+    },
+    filter (principal: RoleHolder, permission: Permission) {
+      const policy = source.current
+      if (policy.permissionId(permission) === undefined) decide(policy, principal, permission)
+      return filter(policy, principal, permission)
+    }
   })
+  return Object.freeze({ rbac, decider, demands, decide, filter })
+}
+
+const rulesOf = new WeakMap<Policy, Map<string, readonly Rule[]>>()
+
+/** The few rules of a large policy that a question about a permission can hang on, found once. */
+function rulesAbout (policy: Policy, permission: string, environment: string): readonly Rule[] {
+  const known = rulesOf.get(policy) ?? new Map<string, readonly Rule[]>()
+  rulesOf.set(policy, known)
+  const key = `${environment} ${permission}`
+  let rules = known.get(key)
+  if (rules === undefined) {
+    const asked = parsePermission(permission)!
+    rules = partsOf(policy).definition.rules.filter(rule => segmentMatches(environment, rule.environment) && speaksOf(rule, asked, rule.effect))
+    known.set(key, rules)
+  }
+  return rules
 }

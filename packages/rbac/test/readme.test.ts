@@ -50,6 +50,56 @@ await Promise.all([redis.close(), subscription.close()])
   t.equal(stdout, '2 64 false 0 true\n')
 })
 
+t.test('loaders and hooks are as printed', async t => {
+  const file = fileURLToPath(new URL('readme-routes.mjs', import.meta.url))
+  const blocks = readme.split('```javascript\n').slice(1).map(text => text.split('```')[0])
+  t.equal(blocks.length, 2)
+  writeFileSync(file, `import Fastify from 'fastify'
+import { ANONYMOUS, useGuard } from '@marty/core'
+import rbac from '@marty/rbac'
+const app = Fastify()
+useGuard(app).addAuthenticator({
+  method: 'jwt',
+  find: () => 'x',
+  accepts: () => true,
+  authenticate: () => ({ ...ANONYMOUS, id: 'ada', kind: 'user', roles: ['operator'] })
+})
+await app.register(rbac, { environment: 'dev', policy: JSON.stringify({
+  version: 1,
+  resources: { doc: { actions: ['read', 'edit'], attributes: { owner: 'text' } } },
+  roles: { auditor: {}, operator: { allow: ['doc:read', { permission: 'doc:edit', when: 'resource.owner == principal.id' }] } },
+  environments: { dev: {} }
+}) })
+const docs = new Map([['1', { owner: 'ada' }], ['2', { owner: 'bob' }]])
+const handler = async () => 'done'
+${blocks.join('')}
+const statuses = []
+for (const [method, url] of [['PUT', '/docs/1'], ['PUT', '/docs/2'], ['PUT', '/docs/3'], ['GET', '/report']]) statuses.push((await app.inject({ method, url })).statusCode)
+console.log(statuses.join(' '))
+`)
+  t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(), '200 403 403 200')
+})
+
+t.test('a filter becomes a WHERE clause with parameters, as printed', async t => {
+  const file = fileURLToPath(new URL('readme-filter.mjs', import.meta.url))
+  writeFileSync(file, `import Fastify from 'fastify'
+import rbac from '@marty/rbac'
+${block('mjs')}
+const app = Fastify()
+const when = 'resource.owner == principal.id or not (resource.class in ["secret"] or resource.owner != "bob")'
+await app.register(rbac, { environment: 'dev', policy: JSON.stringify({
+  version: 1,
+  resources: { doc: { actions: ['read'], attributes: { owner: 'text', class: 'text' } } },
+  roles: { reader: { allow: [{ permission: 'doc:read', when }] } },
+  environments: { dev: {} }
+}) })
+const values = []
+console.log(toSql(app.rbac.filter({ roles: ['reader'], id: "x' OR 1=1" }, 'doc:read').where, values), JSON.stringify(values))
+`)
+  t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(),
+    '(owner = $1 OR ((class IS NOT NULL AND class <> ALL($2)) AND owner = $3)) ["x\' OR 1=1",["secret"],"bob"]')
+})
+
 t.test('the policy in it is sound', async t => {
   t.same(checkPolicy(block('yaml'), 'README.md').problems, [])
 })

@@ -1,0 +1,43 @@
+import { Unauthenticated } from '@marty/core'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { permissionQuestion, rolesQuestion, type AccessQuestion } from './access-check.js'
+import { Denied } from './errors.js'
+import type { Access } from './rbac.js'
+import type { Permission, Role } from './register.js'
+
+/** For `onRequest`, `preHandler` and every hook between. 401 for nobody, 403 for who may not. */
+export type AccessHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
+
+/** A hook for one permission. Throws `MARTY_CORE_RULE_INVALID` for a name the policy does not define. */
+export function permissionHook (access: Access, permission: Permission): AccessHook {
+  return hook(access, permissionQuestion(access, permission, 'requirePermission'), { permission })
+}
+
+/** A hook for any of these roles. Throws `MARTY_CORE_RULE_INVALID` for a name the policy does not define. */
+export function rolesHook (access: Access, roles: readonly Role[]): AccessHook {
+  return hook(access, rolesQuestion(access, roles, 'requireRoles'), {})
+}
+
+function hook ({ rbac }: Access, isAllowed: AccessQuestion, data: Readonly<Record<string, unknown>>): AccessHook {
+  return (request, _reply, done) => {
+    const { principal } = request
+    if (principal.kind === 'anonymous') {
+      done(new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } }))
+    } else if (isAllowed({ principal }, rbac.policy)) {
+      done()
+    } else {
+      const denied = new Denied({ data })
+      const { url = '404' } = request.routeOptions
+      void request.server.guard.emit({
+        type: 'authorization',
+        action: `${request.method} ${url}`,
+        outcome: 'denied',
+        reason: denied.code,
+        principal,
+        address: request.ip ?? null,
+        requestId: request.id
+      })
+      done(denied)
+    }
+  }
+}
