@@ -4,6 +4,7 @@ import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values
 import { policyCheck } from './policy-check.js'
 import { policyExplain } from './policy-explain.js'
 import { policyTest } from './policy-test.js'
+import { policyTypesCommand } from './policy-types.js'
 import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
 import { auditTail, auditVerify } from './audit.js'
 import { sessionsList, sessionsRevoke } from './sessions.js'
@@ -14,7 +15,7 @@ const COMMANDS: readonly Command[] = [
   keysCreate, keysList, keysRotate, keysRevoke, keysPrune, keysRotateSigning,
   sessionsList, sessionsRevoke,
   auditVerify, auditTail,
-  policyCheck, policyTest, policyExplain
+  policyCheck, policyTest, policyExplain, policyTypesCommand
 ]
 
 /** Runs `marty` with these arguments. Never throws. */
