@@ -4,6 +4,7 @@ import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values
 import { policyCheck } from './policy-check.js'
 import { policyExplain } from './policy-explain.js'
 import { policyTest } from './policy-test.js'
+import { policyTypesCommand } from './policy-types.js'
 import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
 import { auditTail, auditVerify } from './audit.js'
 import { limitsReset, limitsShow, limitsTop } from './limits.js'
@@ -16,7 +17,7 @@ const COMMANDS: readonly Command[] = [
   sessionsList, sessionsRevoke,
   limitsShow, limitsReset, limitsTop,
   auditVerify, auditTail,
-  policyCheck, policyTest, policyExplain
+  policyCheck, policyTest, policyExplain, policyTypesCommand
 ]
 
 /** Runs `marty` with these arguments. Never throws. */
@@ -107,7 +108,7 @@ function overview (): string {
   return 'marty COMMAND\n\n' +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, 5 not there, 6 not reachable, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed or a generated file drifted, 5 not there, 6 not reachable, 1 anything else.\n'
 }
 
 function helpOf (command: Command): string {

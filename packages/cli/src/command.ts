@@ -7,7 +7,7 @@ export const EXIT = {
   usage: 2,
   /** What was examined is not valid. */
   invalid: 3,
-  /** A test of what was examined failed. */
+  /** A test of what was examined failed, or what was generated from it has drifted. */
   testFailed: 4,
   /** What was named is not there. */
   notFound: 5,
