@@ -152,10 +152,11 @@ export function createGuard (options: GuardOptions = {}): Guard {
     decideBy (decider) { decide = decider },
     can: (principal, permission, resource) => decide(principal, permission, resource),
 
-    async emit (event) {
-      if (sinks.length === 0) return
-      await Promise.allSettled(sinks.map(async sink => { await sink(event) }))
-    }
+    emit: event => sinks.length === 0 ? TOLD : tell(event)
+  }
+
+  async function tell (event: SecurityEvent): Promise<void> {
+    await Promise.allSettled(sinks.map(async sink => { await sink(event) }))
   }
 
   function compileOne (operation: CompiledOperation, where: string): void {
@@ -176,6 +177,8 @@ export function createGuard (options: GuardOptions = {}): Guard {
 function isAsked ({ method, explicit = false }: Authenticator, methods: readonly AuthenticationMethod[] | undefined): boolean {
   return methods === undefined ? !explicit : methods.includes(method)
 }
+
+const TOLD: Promise<void> = Promise.resolve()
 
 /** RFC 6750 section 3.1: one answer for every way a credential can be wrong. */
 export const invalidCredential: { readonly headers: Readonly<Record<string, string>> } = Object.freeze({

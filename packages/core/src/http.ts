@@ -1,9 +1,11 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { createCall, type Call } from './call.js'
 import { RouteUndeclared } from './errors.js'
 import { createGuard, type Guard, type GuardOptions } from './guard.js'
 import type { GuardedOperation } from './operation.js'
+import { MartyError } from './marty-error.js'
 import { ANONYMOUS } from './principal.js'
+import { answerRefusal, problemErrorHandler, problemNotFoundHandler } from './problem.js'
 import type { SecurityRule } from './rule.js'
 
 // Fastify copies a route's config (symbols too), so the operation travels inside it.
@@ -17,6 +19,16 @@ interface DeclaredGet { readonly security: SecurityRule | undefined, readonly op
 
 const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
 const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
+
+/** Error handlers that answer a refusal as {@link answerRefusal} does, or worse: Fastify's own, and those set by {@link answerWithProblems}. */
+const ours = new WeakSet<FastifyInstance['errorHandler']>([Fastify().errorHandler])
+
+/** Answers every error, and what is not found, as a problem document (RFC 9457). */
+export function answerWithProblems (fastify: FastifyInstance): void {
+  fastify.setErrorHandler(problemErrorHandler)
+  fastify.setNotFoundHandler(problemNotFoundHandler)
+  ours.add(fastify.errorHandler)
+}
 
 /**
  * The guard of this application, made and bound to its requests on first use. Every plugin calls it, so each
@@ -54,6 +66,14 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     }
     const fail = (error: unknown): void => {
       if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
+      if (error instanceof MartyError) {
+        void reply.headers(error.headers)
+        // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
+        if (error.statusCode < 500 && ours.has(request.server.errorHandler)) {
+          answerRefusal(error, request, reply)
+          return
+        }
+      }
       done(error as Error)
     }
     try {

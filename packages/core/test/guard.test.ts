@@ -4,7 +4,7 @@ import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
-  ANONYMOUS, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
+  ANONYMOUS, answerWithProblems, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
   useGuard, type Authenticator, type Call, type Check, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 
@@ -271,4 +271,39 @@ t.test('a fault tells where it was made, a refusal does not, and nobody else\'s 
   const code = 'Object.freeze(Error); const { defineError } = await import(process.argv[1]); process.stdout.write(new (defineError({ code: "A", statusCode: 403, message: "no" }))().stack)'
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code, import.meta.resolve('@marty/core')])
   t.match(stdout, /^\w+: no\n +at /)
+})
+
+t.test('a refusal is the same problem document by every way, unless the application answers errors itself', async t => {
+  const Picky = defineError({ code: 'MARTY_TEST_PICKY', statusCode: 409, message: 'not "you"' })
+  const refuse: Check = {
+    name: 'test-picky',
+    stage: 'authorize',
+    keys: ['testRole'],
+    compile: () => () => { throw new Picky({ headers: { 'retry-after': '7' }, data: { why: ['é', undefined], absent: undefined, status: 1, code: 'forged' } }) }
+  }
+  const ask = async (configure: (app: FastifyInstance) => void): Promise<{ status: number, headers: Record<string, unknown>, body: string, sent: number, errors: number }> => {
+    const app = Fastify({ genReqId: () => 'same' })
+    t.teardown(() => app.close())
+    let [sent, errors] = [0, 0]
+    configure(app)
+    useGuard(app).addAuthenticator(bearer)
+    app.guard.addCheck(refuse)
+    app.addHook('onSend', async () => { sent++ })
+    app.addHook('onError', async () => { errors++ })
+    app.get('/picky', { config: { security: { testRole: 'reader' } } }, async () => 'never')
+    const { statusCode: status, headers, body } = await app.inject({ url: '/picky?token=secret', headers: { authorization: 'Bearer alice.token' } })
+    return { status, headers, body, sent, errors }
+  }
+  const plain = await ask(() => {})
+  const ours = await ask(answerWithProblems)
+  const wrapped = await ask(app => { app.setErrorHandler((error, request, reply) => problemErrorHandler(error, request, reply)) })
+  for (const answer of [plain, ours, wrapped]) {
+    t.match(answer, { status: 409, sent: 1, headers: { 'retry-after': '7', 'content-type': 'application/problem+json; charset=utf-8' } })
+    t.strictSame(JSON.parse(answer.body), {
+      why: ['é', null], type: 'urn:marty:error:MARTY_TEST_PICKY', title: 'Conflict', status: 409, detail: 'not "you"', instance: '/picky', code: 'MARTY_TEST_PICKY', request_id: 'same'
+    })
+  }
+  t.same([plain, ours, wrapped].map(({ errors }) => errors), [0, 0, 1], 'a refusal is an answer: hooks for errors hear of it only where errors are answered')
+  const own = await ask(app => { app.setErrorHandler(async (error: MartyError, _, reply) => await reply.code(error.statusCode).send({ own: error.message })) })
+  t.match(own, { status: 409, body: '{"own":"not \\"you\\""}', headers: { 'retry-after': '7' } })
 })

@@ -90,8 +90,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
 
   function answer (call: Call, decision: LimitDecision, policy: string | null): void {
     const headers = responseHeaders(decision, resolved.headers, policy)
-    call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
     if (!decision.allowed) throw refusal(decision, headers)
+    call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
   }
 }
 

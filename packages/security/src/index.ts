@@ -1,6 +1,6 @@
 import { audit } from '@marty/audit'
 import { auth } from '@marty/auth'
-import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
+import { answerWithProblems, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
@@ -16,8 +16,7 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
   const { environment } = options
   const guard = useGuard(fastify, { strict: true })
   if (!guard.strict) throw new GuardNotStrict()
-  fastify.setErrorHandler(problemErrorHandler)
-  fastify.setNotFoundHandler(problemNotFoundHandler)
+  answerWithProblems(fastify)
 
   if (options.headers !== false) await fastify.register(headers, { ...options.headers, environment })
   if (options.limits !== false) await fastify.register(rateLimit, options.limits)
