@@ -28,7 +28,7 @@ async function redisServer (t: Test): Promise<{ server: RedisServer, open (): Pr
   return {
     server,
     async open () {
-      const connection = openRedis({ url: `redis://127.0.0.1:${server.port}` })
+      const connection = openRedis({ url: `redis://127.0.0.1:${server.port}`, commandTimeoutMs: 10_000 })
       opened.push(connection)
       await connection.ready(10_000)
       return connection
