@@ -1,9 +1,13 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { loadPolicy, type Policy } from '@marty/rbac'
+import { loadPolicy, rbac } from '@marty/rbac'
+import Fastify from 'fastify'
 import type { Samples } from './harness.js'
-import { policyData } from './rbac-data.js'
+import { ENVIRONMENT, policyData } from './rbac-data.js'
 import { casbinEnforcer } from './rbac-peers.js'
 
 const MAX_IDLE_MS = 500
@@ -12,9 +16,9 @@ const ENFORCERS = 24
 /** Milliseconds that reloads take, the longest the event loop stands still meanwhile, and when it idles about as long. */
 export async function reloads (rules: number, rounds: number): Promise<Samples> {
   const { text } = policyData(rules)
-  const reload = reloader()
-  // The first loads run code that is cold; a service that reloads has loaded before.
-  for (let warm = 0; warm < 2; warm++) await reload(text)
+  const { reload, close } = await reloader(text)
+  // The first reloads start the thread and run code that is cold.
+  for (let warm = 0; warm < 2; warm++) await reload(`${text}# warm ${warm}\n`)
   const ms: number[] = []
   const pauseMs: number[] = []
   const idleMs: number[] = []
@@ -29,13 +33,35 @@ export async function reloads (rules: number, rounds: number): Promise<Samples> 
     ms.push(tookMs)
     idleMs.push(await longestPause(async () => { await sleep(Math.min(tookMs, MAX_IDLE_MS)) }))
   }
+  await close()
   return { ms, pauseMs, idleMs }
 }
 
-/** One generation after another, as a service that watches its policy file makes them. */
-function reloader (): (text: string) => Promise<void> {
-  let current: Policy | undefined
-  return async text => { current = await loadPolicy(text, 'policy.yaml', current === undefined ? {} : { previous: current }) }
+interface Reloader {
+  reload (text: string): Promise<void>
+  close (): Promise<void>
+}
+
+/** A service that is told to look at its policy file. */
+async function reloader (first: string): Promise<Reloader> {
+  const folder = await mkdtemp(join(tmpdir(), 'marty-bench-policy-'))
+  const file = join(folder, 'policy.yaml')
+  await writeFile(file, first)
+  const app = Fastify()
+  await app.register(rbac, { policyFile: file, environment: ENVIRONMENT, reload: false })
+  await app.ready()
+  return {
+    async reload (text) {
+      await writeFile(file, text)
+      const before = app.rbac.status.generation
+      const { generation, problems } = await app.rbac.reload()
+      if (generation !== before + 1) throw new Error(`the policy was not reloaded: ${JSON.stringify(problems)}`)
+    },
+    async close () {
+      await app.close()
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
 }
 
 /** The longest time in milliseconds between two turns of the event loop while this is done. */
