@@ -18,7 +18,7 @@ ${Object.entries(properties).map(([name, schema]) => row(name, schema, required)
 
 ${Object.entries(properties).flatMap(([name, schema]) => tables(name, schema)).join('\n\n')}
 
-Names are small letters, digits, \`_\` and \`-\`, beginning with a letter; \`constructor\` and \`prototype\` are none. Names of attributes may have capitals. No list or map is empty, and no list says the same twice: leave out what you do not need.
+Names are small letters, digits, \`_\` and \`-\`, beginning with a letter; \`constructor\` and \`prototype\` are none. Names of attributes may have capitals. No list or map is empty, and no list of names or patterns says the same twice: leave out what you do not need.
 
 ## How a decision is made
 
@@ -88,7 +88,7 @@ Keywords are small: \`and\`, \`or\`, \`not\`, \`in\`, \`true\`, \`false\`. A com
 | \`environment\` | an environment of the policy, or an alias of one |
 | \`time\` | only as \`time in "…"\` |
 
-Types, names and choices are checked when the file is read: \`<\` and its kin compare numbers, \`==\` and \`!=\` two values of one type, \`in\` a value with a list. A rule may ask about the attributes that the resources of its patterns declare.
+Types, names and choices are checked when the file is read: \`<\` and its kin compare numbers, \`==\` and \`!=\` two values of one type, \`in\` a value with a list, whose items are of one type. A rule may ask about the attributes that the resources of its patterns declare.
 
 ### What is unknown
 
@@ -179,13 +179,19 @@ function tables (name, schema) {
 
 | Key | Type | Meaning |
 |---|---|---|
-${Object.entries(item.properties).map(([key, member]) => row(key, member, item.required)).join('\n')}`, ...nested]
+${Object.entries(item.properties).map(([key, member]) => row(key, member, item.required, path)).join('\n')}`, ...nested]
 }
 
-const MEANINGS = { permission: 'What the entry speaks of', call: 'The service it calls' }
+/** Where the schema, which describes allow and deny by the same words, says nothing or too little. */
+const MEANINGS = {
+  'roles.NAME.allow[].permission': 'What the entry speaks of',
+  'roles.NAME.deny[].permission': 'What the entry speaks of',
+  'roles.NAME.deny[].when': 'The entry applies unless this is known not to hold',
+  'services.NAME.may[].call': 'The service it calls'
+}
 
-function row (key, schema, required = []) {
-  return `| \`${key}\`${required.includes(key) ? ', required' : ''} | ${typeOf(schema)} | ${schema.description ?? MEANINGS[key]} |`
+function row (key, schema, required = [], path = '') {
+  return `| \`${key}\`${required.includes(key) ? ', required' : ''} | ${typeOf(schema)} | ${MEANINGS[`${path}.${key}`] ?? schema.description} |`
 }
 
 /** What is inside a list or a map; of a choice, the one with keys. */
@@ -197,7 +203,7 @@ function itemOf ({ items, patternProperties, ...schema }) {
 function typeOf ({ const: only, type, items, minItems = 1, patternProperties, anyOf, pattern = '', maxLength, properties }) {
   if (only !== undefined) return `\`${JSON.stringify(only)}\``
   if (anyOf !== undefined) return anyOf.map(typeOf).join(', or ')
-  if (items !== undefined) return `list of ${minItems > 1 ? `at least ${minItems}: ` : ''}${typeOf(items)}`
+  if (items !== undefined) return `list of ${minItems > 1 ? `at least ${minItems} ` : ''}${typeOf(items).replace(/^(name|pattern|text)\b/, '$1s')}`
   if (patternProperties !== undefined) return `map by name: ${typeOf(Object.values(patternProperties)[0])}`
   if (properties !== undefined) return 'keys as below'
   if (pattern.includes(':')) return 'pattern'
