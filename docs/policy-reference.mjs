@@ -75,7 +75,7 @@ attribute   = word { "." word } ;
 word        = ( letter | "_" ) { letter | digit | "_" | "-" } ;
 \`\`\`
 
-Keywords are small: \`and\`, \`or\`, \`not\`, \`in\`, \`true\`, \`false\`. A comparison has an attribute on one side at least, and is not followed by another one.
+Blanks and ends of lines between the parts have no meaning. Keywords are small: \`and\`, \`or\`, \`not\`, \`in\`, \`true\`, \`false\`. A comparison has an attribute on one side at least, and is not followed by another one.
 
 | Attribute | Type |
 |---|---|
@@ -113,7 +113,7 @@ span   = hour ":" minute "-" hour ":" minute ;
 zone   = "UTC" | (* IANA name with a "/", such as Europe/Berlin *) ;
 \`\`\`
 
-Hours are wall-clock time of the zone, two digits each, so they follow summer time. The first minute is inside, the last one outside; \`24:00\` is an end. A span that ends before it begins runs past midnight and belongs to the day it begins on; \`Fri-Mon\` runs past Sunday.
+One blank stands between the parts. Hours are wall-clock time of the zone, two digits each, so they follow summer time. The first minute is inside, the last one outside; \`24:00\` is an end. A span that ends before it begins runs past midnight and belongs to the day it begins on; \`Fri-Mon\` runs past Sunday.
 
 ## Bounds
 
