@@ -41,7 +41,7 @@ The order of rules, roles and sections in the file has no meaning.
 - **Several roles** are judged together: what one allows is allowed, what one denies is denied. A role that the policy does not know counts for nothing.
 - **Inheritance** passes on allows, never denies. A role may inherit several others, but not in a circle.
 - **Environments** only narrow. \`deny\` takes away from roles; \`require\` asks everybody for something besides the grant, and grants nothing itself. Of \`roles\` one is enough; with \`roles\` and \`when\`, both must hold.
-- **Services**: a principal of kind \`service\` whose \`id\` is a name under \`services\` may do what \`may\` lists, asked by the service that \`call\` names. That is the service that was registered with this name as its option \`service\`. What its roles allow, it may besides. No role makes its holder a service.
+- **Services**: a principal of kind \`service\` whose \`id\` is a name under \`services\` may do what \`may\` lists while it calls the service that \`call\` names: the one whose plugin has this name as its option \`service\`. What its roles allow, it may besides. No role makes its holder a service.
 - **Separation**: who holds two of the roles is denied what any of them gives, by itself or through inheritance, and passes no \`roles\` rule. A role that always holds two of them is a mistake.
 
 ## Permissions and wildcards
