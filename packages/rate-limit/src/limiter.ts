@@ -91,6 +91,8 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
   const now = options.now ?? (() => performance.now())
   const askAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? CLUSTER_ASK_AGAIN_US : Infinity
 
+  const known = new Map<string, readonly AppliedRule[]>()
+
   function chargesOf (subject: LimitSubject, applied: readonly AppliedRule[]): Charge[] {
     const charges: Charge[] = []
     for (const { rule, cost } of applied) {
@@ -156,13 +158,23 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
 
   function charges (method: string, { address, principal = ANONYMOUS, operation = '', account }: Who, names: readonly string[], cost?: number): readonly Charge[] {
     const where = `limiter.${method}()`
-    const fail = (field: string, message: string): Error => new RuleInvalid(`${field} ${message}`)
-    verifyNames(where, names, options.rules, fail)
-    const applied = names.flatMap(name => withBurst(options.rules.get(name)!, cost))
+    const applied = cost === undefined ? appliedOf(where, names) : appliedOf(where, names).map(({ rule }) => ({ rule, cost }))
     const unknown = applied.find(({ rule }) => rule.by.startsWith('account'))
-    if (unknown !== undefined && (typeof account !== 'string' || account === '')) throw fail(where, `needs an account, by which the rule "${unknown.rule.name}" counts`)
+    if (unknown !== undefined && (typeof account !== 'string' || account === '')) throw new RuleInvalid(`${where} needs an account, by which the rule "${unknown.rule.name}" counts`)
     if (cost !== undefined) positive(`${where} cost`, cost, Math.min(...applied.map(({ rule }) => limitOf(rule, principal))))
     return chargesOf({ address, principal, operation, account }, applied)
+  }
+
+  /** What is asked about once is asked about often. Rules never change, and a list of other rules joins to another text. */
+  function appliedOf (where: string, names: readonly string[]): readonly AppliedRule[] {
+    const key = Array.isArray(names) ? names.join('\n') : null
+    let applied = key === null ? undefined : known.get(key)
+    if (applied === undefined) {
+      verifyNames(where, names, options.rules, (where, message) => new RuleInvalid(`${where} ${message}`))
+      applied = names.flatMap(name => withBurst(options.rules.get(name)!))
+      known.set(names.join('\n'), applied)
+    }
+    return applied
   }
 
   return {

@@ -41,9 +41,12 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     const { keys, rules, charges } = packRequests(requests)
     const answers = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
     const heardAtMs = performance.now()
-    for (const [i, { states }] of answers.entries()) {
-      for (const [c, { log, charge: { limit } }] of requests[i]!.entries()) {
-        log.used = limit - states[c]!.remaining
+    for (let i = 0; i < answers.length; i++) {
+      const entries = requests[i]!
+      const { states } = answers[i]!
+      for (let c = 0; c < entries.length; c++) {
+        const { log, charge } = entries[c]!
+        log.used = charge.limit - states[c]!.remaining
         log.heardAtMs = heardAtMs
       }
     }

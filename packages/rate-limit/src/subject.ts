@@ -26,7 +26,7 @@ export function subjectOf (by: LimitBy, subject: LimitSubject, tenantClaim: stri
     case 'address': return `address:${addressKey(subject.address)}`
     case 'address+operation': return bounded(`address:${addressKey(subject.address)} ${subject.operation}`)
     case 'principal':
-    case 'apiKey': return bounded(whom(subject))
+    case 'apiKey': return whom(subject)
     case 'tenant': return bounded(tenant(subject, tenantClaim))
     case 'account': return bounded(account(subject))
     case 'account+address': return bounded(`${account(subject)} ${addressKey(subject.address)}`)
@@ -34,11 +34,21 @@ export function subjectOf (by: LimitBy, subject: LimitSubject, tenantClaim: stri
   }
 }
 
+/**
+ * Subjects of principals that were asked about: a text that is made anew has to be hashed anew wherever it is looked up, and
+ * whoever calls often is the same object each time.
+ */
+const subjects = new WeakMap<Principal, string>()
+
 /** Ids are unique within their kind only; a caller without an identity is known by the address. */
 function whom ({ principal, address }: LimitSubject): string {
-  return principal.kind === 'anonymous'
-    ? `address:${addressKey(address)}`
-    : `${principal.kind}:${principal.id.length}:${principal.id}`
+  if (principal.kind === 'anonymous') return `address:${addressKey(address)}`
+  let subject = subjects.get(principal)
+  if (subject === undefined) {
+    subject = bounded(`${principal.kind}:${principal.id.length}:${principal.id}`)
+    if (Object.isFrozen(principal)) subjects.set(principal, subject)
+  }
+  return subject
 }
 
 /** Tenants are text; whoever has none is a tenant alone. */
