@@ -2,7 +2,9 @@ import { closest, MartyError } from '@marty/core'
 import { parseArgs } from 'node:util'
 import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values } from './command.js'
 import { policyCheck } from './policy-check.js'
+import { policyDiff } from './policy-diff.js'
 import { policyExplain } from './policy-explain.js'
+import { policyMatrixCommand } from './policy-matrix.js'
 import { policyTest } from './policy-test.js'
 import { policyTypesCommand } from './policy-types.js'
 import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
@@ -17,7 +19,7 @@ const COMMANDS: readonly Command[] = [
   sessionsList, sessionsRevoke,
   limitsShow, limitsReset, limitsTop,
   auditVerify, auditTail,
-  policyCheck, policyTest, policyExplain, policyTypesCommand
+  policyCheck, policyTest, policyExplain, policyDiff, policyMatrixCommand, policyTypesCommand
 ]
 
 /** Runs `marty` with these arguments. Never throws. */

@@ -1,6 +1,6 @@
 import { formatProblem, type SourceProblem } from '@marty/config'
 import type { Policy } from '@marty/rbac'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { EXIT, UsageError, type ExitCode, type Output } from './command.js'
 
 /** Reads a file that the command line names. */
@@ -41,4 +41,14 @@ export function refuse (file: string, problems: readonly SourceProblem[], json: 
 
 export function count (number: number, what: string): string {
   return `${number} ${what}${number === 1 ? '' : 's'}`
+}
+
+/** Writes a file that the command line names. */
+export async function writeNamedFile (file: string, text: string): Promise<void> {
+  try {
+    await writeFile(file, text)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new UsageError(`${file} cannot be written: ${code === 'ENOENT' ? 'there is no such folder' : code === 'EISDIR' ? 'it is a folder' : code}`)
+  }
 }
