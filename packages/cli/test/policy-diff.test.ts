@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { refuses, run } from './run.js'
 
@@ -74,4 +75,16 @@ yes: allowed; if: under a condition; nothing: denied. Each role held alone.
   t.match((await run('policy', 'matrix', hostile, '--format', 'markdown')).out, 'resource.owner == "<b>\\|"')
   t.match(JSON.parse((await run('policy', 'matrix', old, '--json')).out), { matrices: [{ environment: 'development', roles: ['reader', 'writer'] }, { environment: 'production' }] })
   t.match((await run('policy', 'matrix', write('empty.yaml', OLD.replace(/ {2}writer.*\n/, '').replace("{ allow: ['report:read'] }", '{}')))).out, 'report in development: nobody\n')
+})
+
+t.test('what is probably not meant is a warning, and with --strict a fault', async t => {
+  const doubtful = write('doubtful.yaml', OLD.replace('writer: { inherits: [reader], allow: [', "writer: { inherits: [reader], allow: ['report:read', "))
+  const { code, out, err } = await run('policy', 'check', doubtful)
+  t.equal(code, 0)
+  t.match(out, /is valid: .*; 1 warning\n$/)
+  t.match(err, /doubtful\.yaml:5:\d+: warning: report:read is given by report:read of "reader" already \(redundant-grant\)\n$/)
+  t.match(await run('policy', 'check', doubtful, '--strict'), { code: 3, err })
+  const { findings, valid } = JSON.parse((await run('policy', 'check', doubtful, '--json')).out)
+  t.match([valid, findings], [true, [{ rule: 'redundant-grant', line: 5, source: doubtful }]])
+  t.match(await run('policy', 'check', fileURLToPath(new URL('../../../policies/rbac_policies.yaml', import.meta.url)), '--strict'), { code: 0, err: '' }, 'the shipped policy has none')
 })

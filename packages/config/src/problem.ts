@@ -15,7 +15,7 @@ export function formatProblem ({ source, line, column, message }: SourceProblem)
 }
 
 /** In reading order: files by position, then what has no position. */
-export function sortProblems (problems: readonly SourceProblem[]): SourceProblem[] {
+export function sortProblems<Problem extends SourceProblem> (problems: readonly Problem[]): Problem[] {
   return [...problems].sort((a, b) => Number(a.line === 0) - Number(b.line === 0) ||
     a.source.localeCompare(b.source) || a.line - b.line || a.column - b.column)
 }

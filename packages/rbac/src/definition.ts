@@ -26,7 +26,7 @@ export interface PolicyOutline {
 /** A policy as it was meant: names resolved, every reference known to exist. */
 export interface PolicyDefinition extends PolicyOutline {
   readonly rules: readonly Rule[]
-  positionOf (path: Path): SourcePosition
+  positionOf (path: Path, part?: 'key' | 'value'): SourcePosition
 }
 
 export interface ResourceDefinition {

@@ -1,13 +1,20 @@
 import { Worker } from 'node:worker_threads'
+import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from './errors.js'
 import { partsOf, type Policy } from './policy.js'
 import { problemOf } from './policy-origin.js'
 import { unpackPolicy } from './policy-transfer.js'
 import type { PolicyText, WorkerAnswer, WorkerTask } from './policy-worker.js'
 
+export interface CompiledPolicy {
+  readonly policy: Policy
+  /** What is probably not meant; some of it, when it is much. */
+  readonly warnings: readonly SourceProblem[]
+}
+
 export interface PolicyCompiler {
   /** Throws {@link PolicyInvalid} for whatever keeps the text from becoming a policy. One at a time. */
-  compile (text: PolicyText, task: { readonly previous: Policy, readonly sha256: string | null, readonly tests: PolicyText | null }): Promise<Policy>
+  compile (text: PolicyText, task: { readonly previous: Policy, readonly sha256: string | null, readonly tests: PolicyText | null }): Promise<CompiledPolicy>
   close (): Promise<void>
 }
 
@@ -59,9 +66,9 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
   }
   return {
     async compile ({ bytes, file }, { previous, sha256, tests }) {
-      const { packed, problems } = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
-      if (packed === null) throw new PolicyInvalid(problems)
-      return await unpackPolicy(packed, { bytes, file, previous, clock })
+      const answer = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
+      if (answer.packed === null) throw new PolicyInvalid(answer.problems)
+      return { policy: await unpackPolicy(answer.packed, { bytes, file, previous, clock }), warnings: answer.warnings }
     },
     async close () {
       await worker?.terminate()

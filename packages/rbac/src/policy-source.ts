@@ -71,7 +71,7 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
       const checked = tests === null ? null : await readText(tests)
       isRead = true
       if (found !== null && Buffer.compare(found.bytes, bytes) !== 0) {
-        const next = await compiler.compile(found, { previous: current, sha256: found.sha256, tests: checked })
+        const { policy: next, warnings } = await compiler.compile(found, { previous: current, sha256: found.sha256, tests: checked })
         const objected = objections(next)
         if (objected.length > 0) throw new PolicyInvalid(objected)
         if (isClosed) return
@@ -79,6 +79,7 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
         bytes = found.bytes
         loadedAt = new Date().toISOString()
         log.info({ policy: next.file, sha256: next.sha256, generation: next.generation, rules: next.rules }, 'policy reloaded')
+        if (warnings.length > 0) log.warn({ warnings: warnings.map(formatProblem) }, 'the policy is sound, but probably not what was meant')
       }
       if (found !== null) newest = found.generation
       tell([])

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from './errors.js'
+import { lintPolicy } from './lint-policy.js'
 import { loadAfter } from './policy.js'
 import type { Ids } from './policy-index.js'
 import { problemOf } from './policy-origin.js'
@@ -25,16 +26,17 @@ export interface WorkerTask extends PolicyText {
   readonly tests: PolicyText | null
 }
 
-export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
+export type WorkerAnswer = { readonly packed: PackedPolicy, readonly warnings: readonly SourceProblem[], readonly problems: null } |
   { readonly packed: null, readonly problems: readonly SourceProblem[] }
 
 /** A file of garbage has a mistake on every line. */
 const MAX_PROBLEMS = 100
+const MAX_WARNINGS = 20
 
 parentPort!.on('message', (task: WorkerTask) => {
   try {
-    const { packed, transfer } = compile(task)
-    parentPort!.postMessage({ packed, problems: null } satisfies WorkerAnswer, transfer)
+    const { packed, transfer, warnings } = compile(task)
+    parentPort!.postMessage({ packed, warnings, problems: null } satisfies WorkerAnswer, transfer)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
     const { problems } = error
@@ -44,7 +46,7 @@ parentPort!.on('message', (task: WorkerTask) => {
   }
 })
 
-function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType<typeof packPolicy> {
+function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType<typeof packPolicy> & { readonly warnings: readonly SourceProblem[] } {
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
     throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
@@ -53,5 +55,5 @@ function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType
     const { failures, problems } = testPolicy(policy, textOf(tests.bytes), tests.file)
     if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
-  return packPolicy(policy, known)
+  return { ...packPolicy(policy, known), warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) }
 }

@@ -66,7 +66,7 @@ export function readPolicy (text: string, file: string): ReadPolicy {
       conditions: Object.freeze(conditions.conditions),
       rules,
       permissions,
-      positionOf: (path: Path) => source.positionOf(path)
+      positionOf: (path: Path, part?: 'key' | 'value') => source.positionOf(path, part)
     }),
     problems: []
   }

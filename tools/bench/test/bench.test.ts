@@ -6,6 +6,9 @@ import { promisify } from 'node:util'
 import { measure, median, ratio, shuffled } from '@marty/bench'
 import t from 'tap'
 
+// For a machine that is busy; nothing here is about speed.
+t.setTimeout(600_000)
+
 const run = (...args: string[]): Promise<{ stdout: string, stderr: string }> =>
   promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist/main.js'), ...args])
 
@@ -49,4 +52,21 @@ t.test('a run writes what it measured, on what, and the samples', async t => {
   t.match(result, { name: 'guard', machine: { cpu: String, cores: Number }, versions: { node: process.versions.node, fastify: /^5\./ } })
   for (const key of ['public_vs_bare', 'guarded_vs_bare', 'added_us_guarded', 'decision_ns']) t.ok(Number.isFinite(result.metrics[key]), key)
   t.equal(result.samples.bare.length, result.samples.guarded.length)
+})
+
+t.test('limits: exactly the metrics it promises, each beside its goal', async t => {
+  const file = join(await mkdtemp(join(tmpdir(), 'bench-')), 'limits.json')
+  await t.rejects(run('rate-limit', '--limit', '0'), { code: 2, stderr: /--limit must be an integer from 1 to 1000000, not "0"/ })
+  const { stdout } = await run('rate-limit', '--quick', '--json', file)
+  const { metrics, versions } = JSON.parse(await readFile(file, 'utf8'))
+  t.strictSame(Object.keys(metrics), ['rule1_vs_bare', 'rule1_vs_frl', 'rule3_vs_bare', 'rule3_vs_frl', 'denied_vs_bare', 'added_p50_1conn_ms', 'added_p50_64conn_ms', 'added_p99_64conn_ms',
+    'node_us_1rule', 'node_us_3rules', 'redis_cpu_vs_frl', 'evalsha_per_request', 'memory_vs_zset', 'checks_per_s_1rule', 'checks_per_s_3rules'])
+  for (const [key, value] of Object.entries(metrics)) {
+    t.ok(Number.isFinite(value), key)
+    t.match(stdout, new RegExp(`${key} .*goal `))
+  }
+  t.match(versions, { '@fastify/rate-limit': /^11\./ })
+  // Counted, not timed: no load of the machine changes them much.
+  t.ok(metrics.evalsha_per_request < 0.2, `evalsha_per_request ${metrics.evalsha_per_request}`)
+  t.ok(metrics.memory_vs_zset < 0.45, `memory_vs_zset ${metrics.memory_vs_zset}`)
 })

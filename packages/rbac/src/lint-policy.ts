@@ -1,0 +1,129 @@
+import { sortProblems, type Path, type SourceProblem } from '@marty/config'
+import type { PolicyDefinition, Rule } from './definition.js'
+import { formatPermission, type PermissionParts } from './permission.js'
+import { partsOf, type Policy } from './policy.js'
+import { append, roleClosure } from './role-graph.js'
+
+/** What is sound, and yet probably not meant. */
+export type PolicyLintRule = 'never-granted' | 'unreachable-role' | 'redundant-grant' | 'redundant-inheritance' | 'shadowed-grant' |
+  'idle-deny' | 'idle-separation' | 'unused-attribute' | 'wildcard-overgrant'
+
+export interface PolicyFinding extends SourceProblem {
+  readonly rule: PolicyLintRule
+}
+
+/** Of each kind so many are told. */
+const MAX_TOLD = 100
+
+/** Looks for what a sound policy probably does not mean: grants that add nothing, denies that take nothing away, names nobody uses. */
+export function lintPolicy (policy: Policy): readonly PolicyFinding[] {
+  const { definition } = partsOf(policy)
+  const findings: PolicyFinding[] = []
+  const counts = new Map<PolicyLintRule, number>()
+  const seen = new Set<string>()
+  const report: Report = (rule, path, message, part = 'value') => {
+    const count = counts.get(rule) ?? 0
+    const key = `${path.join('\n')} ${message}`
+    if (count >= MAX_TOLD || seen.has(key)) return
+    seen.add(key)
+    counts.set(rule, count + 1)
+    findings.push({ source: definition.file, ...definition.positionOf(path, part), message, rule })
+  }
+  const allows = definition.rules.filter(({ effect }) => effect === 'allow')
+  lintResources(definition, allows, report)
+  lintRoles(definition, report)
+  lintGrants(definition, allows, report)
+  lintDenies(definition, allows, report)
+  return sortProblems(findings)
+}
+
+type Report = (rule: PolicyLintRule, path: Path, message: string, part?: 'key' | 'value') => void
+
+function lintResources ({ resources, rules, conditions }: PolicyDefinition, allows: readonly Rule[], report: Report): void {
+  const granted = new Set(allows.map(({ resource, action }) => `${resource}:${action}`))
+  const read = new Set(rules.flatMap(({ resource, condition }) => condition === null ? [] : conditions[condition]!.reads.map(name => `${resource} ${name}`)))
+  for (const [name, { actions, attributes }] of resources) {
+    for (const [at, action] of actions.entries()) {
+      if ([`${name}:${action}`, `${name}:*`, `*:${action}`, '*:*'].some(pattern => granted.has(pattern))) continue
+      report('never-granted', ['resources', name, 'actions', at], `nobody is allowed ${name}:${action}`)
+    }
+    for (const attribute of attributes.keys()) {
+      if (read.has(`${name} resource.${attribute}`) || read.has(`* resource.${attribute}`)) continue
+      report('unused-attribute', ['resources', name, 'attributes', attribute], `no condition asks about ${attribute} of ${name}`, 'key')
+    }
+  }
+}
+
+function lintRoles ({ roles, rules, separations, requirements }: PolicyDefinition, report: Report): void {
+  const used = new Set([...separations.flatMap(({ roles }) => roles), ...requirements.flat(), ...[...roles.values()].flatMap(({ inherits }) => inherits)])
+  const named = new Set(rules.flatMap(({ subject }) => subject.kind === 'role' ? [subject.role] : []))
+  for (const [name, { inherits }] of roles) {
+    const closures = inherits.map(parent => roleClosure(parent, roles))
+    for (const [at, parent] of inherits.entries()) {
+      const by = closures.findIndex((closure, other) => other !== at && closure.has(parent))
+      if (by !== -1) report('redundant-inheritance', ['roles', name, 'inherits', at], `"${inherits[by]!}" brings "${parent}" already`)
+    }
+    if (!used.has(name) && inherits.length === 0 && !named.has(name)) report('unreachable-role', ['roles', name], `"${name}" gives nothing, takes nothing away and is named nowhere`, 'key')
+  }
+  for (const separation of separations.keys()) {
+    if (rules.some(({ subject }) => subject.kind === 'separated' && subject.separation === separation)) continue
+    report('idle-separation', ['separation', separation], 'none of these roles gives anything, so keeping them apart takes nothing away')
+  }
+}
+
+function lintGrants ({ roles, rules }: PolicyDefinition, allows: readonly Rule[], report: Report): void {
+  const inherited = new Set([...roles.values()].flatMap(({ inherits }) => inherits))
+  /** Unconditional ones, by role and resource. */
+  const grants = new Map<string, Rule[]>()
+  const denies = new Map<string, Rule[]>()
+  for (const rule of rules) {
+    if (rule.subject.kind !== 'role' || rule.condition !== null || rule.environment !== '*') continue
+    append(rule.effect === 'allow' ? grants : denies, `${rule.subject.role} ${rule.resource}`, rule)
+  }
+  const among = (index: ReadonlyMap<string, Rule[]>, role: string, { resource }: PermissionParts): readonly Rule[] =>
+    [...index.get(`${role} ${resource}`) ?? [], ...resource === '*' ? [] : index.get(`${role} *`) ?? []]
+
+  for (const rule of allows) {
+    const what = formatPermission(rule)
+    const hasWildcard = rule.resource === '*' || rule.action === '*'
+    if (rule.subject.kind === 'service') {
+      if (hasWildcard && rule.reason === null) report('wildcard-overgrant', rule.path, `${what} lets a service do whatever is added later; name what is meant, or give a reason`)
+      continue
+    }
+    if (rule.subject.kind !== 'role') continue
+    const { role } = rule.subject
+    if (hasWildcard && rule.reason === null && inherited.has(role)) report('wildcard-overgrant', rule.path, `${what} reaches every role that inherits "${role}", and whatever is added later; name what is meant, or give a reason`)
+    for (const member of roleClosure(role, roles)) {
+      const wider = among(grants, member, rule).find(other => other !== rule && covers(other, rule))
+      if (wider === undefined) continue
+      report('redundant-grant', rule.path, `${what} is given by ${formatPermission(wider)}${member === role ? '' : ` of "${member}"`} already`)
+      break
+    }
+    if (!inherited.has(role)) {
+      const deny = among(denies, role, rule).find(other => covers(other, rule))
+      if (deny !== undefined) report('shadowed-grant', rule.path, `${what} is always denied by ${formatPermission(deny)} of the same role`)
+    }
+  }
+}
+
+function lintDenies ({ rules }: PolicyDefinition, allows: readonly Rule[], report: Report): void {
+  const byResource = new Map<string, Rule[]>()
+  for (const rule of allows) append(byResource, rule.resource, rule)
+  for (const rule of rules) {
+    if (rule.effect !== 'deny' || rule.subject.kind === 'separated') continue
+    const candidates = rule.resource === '*' ? allows : [...byResource.get(rule.resource) ?? [], ...byResource.get('*') ?? []]
+    if (!candidates.some(allow => overlap(allow, rule))) report('idle-deny', rule.path, `nobody is allowed ${formatPermission(rule)}, so there is nothing to take away or to ask more for`)
+  }
+}
+
+function covers (wide: PermissionParts, narrow: PermissionParts): boolean {
+  return segmentCovers(wide.resource, narrow.resource) && segmentCovers(wide.scope, narrow.scope) && segmentCovers(wide.action, narrow.action)
+}
+
+function segmentCovers (wide: string, narrow: string): boolean {
+  return wide === '*' || wide === narrow
+}
+
+function overlap (a: PermissionParts, b: PermissionParts): boolean {
+  return (['resource', 'scope', 'action'] as const).every(part => segmentCovers(a[part], b[part]) || segmentCovers(b[part], a[part]))
+}
