@@ -66,13 +66,10 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     }
     const fail = (error: unknown): void => {
       if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
-      if (error instanceof MartyError) {
-        void reply.headers(error.headers)
-        // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
-        if (error.statusCode < 500 && ours.has(request.server.errorHandler)) {
-          answerRefusal(error, request, reply)
-          return
-        }
+      // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
+      if (error instanceof MartyError && error.statusCode < 500 && ours.has(request.server.errorHandler)) {
+        answerRefusal(error, request, reply)
+        return
       }
       done(error as Error)
     }

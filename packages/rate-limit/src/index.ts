@@ -90,8 +90,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
 
   function answer (call: Call, decision: LimitDecision, policy: string | null): void {
     const headers = responseHeaders(decision, resolved.headers, policy)
-    if (!decision.allowed) throw refusal(decision, headers)
+    // On a refusal too: an application that answers errors itself need not know of them.
     call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
+    if (!decision.allowed) throw refusal(decision, headers)
   }
 }
 
