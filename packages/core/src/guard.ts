@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
-import { compilePipeline, finishCall } from './pipeline.js'
+import { compilePipeline, finishCall, orThrow } from './pipeline.js'
 import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
@@ -69,14 +69,16 @@ class CompiledOperation implements GuardedOperation {
   readonly transport: Operation['transport']
   readonly rule: SecurityRule
   checks = 0
-  run: GuardedOperation['run'] = () => { throw new RuleInvalid(`${this.name} was called before the application was ready`) }
-  finish: GuardedOperation['finish']
+  decide: GuardedOperation['decide'] = () => new RuleInvalid(`${this.name} was called before the application was ready`)
+  readonly run: GuardedOperation['run']
+  readonly finish: GuardedOperation['finish']
 
   constructor (guard: Guard, source: OperationSource, rule: SecurityRule) {
     this.name = source.name
     this.transport = source.transport
     this.rule = rule
-    this.finish = (call, ...input) => finishCall(guard, call, input)
+    this.run = call => orThrow(this.decide(call))
+    this.finish = (call, ...input) => orThrow(finishCall(guard, call, input))
   }
 }
 
@@ -162,9 +164,9 @@ export function createGuard (options: GuardOptions = {}): Guard {
   function compileOne (operation: CompiledOperation, where: string): void {
     verifyRule(operation.rule, where, checks, authenticators.map(authenticator => authenticator.method))
     try {
-      const runs = compilePipeline(guard, operation, checks)
-      operation.run = runs.run
-      operation.checks = runs.checks
+      const { decide, checks: count } = compilePipeline(guard, operation, checks)
+      operation.decide = decide
+      operation.checks = count
     } catch (error) {
       if (error instanceof MartyError) throw new RuleInvalid(`${where}: ${error.message}`)
       throw error

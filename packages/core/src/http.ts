@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, 
 import { createCall, type Call } from './call.js'
 import { RouteUndeclared } from './errors.js'
 import { createGuard, type Guard, type GuardOptions } from './guard.js'
-import type { GuardedOperation } from './operation.js'
+import type { GuardedOperation, Verdict } from './operation.js'
 import { MartyError } from './marty-error.js'
 import { ANONYMOUS } from './principal.js'
 import { answerRefusal, problemErrorHandler, problemNotFoundHandler } from './problem.js'
@@ -58,28 +58,22 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
       return
     }
     const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
-    const pass = (): void => {
-      request.principal = call.principal
-      if (call.pending !== null) (request as PendingRequest)[kPending] = call
+    const settle = (verdict: Verdict): void => {
       if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
-      done()
-    }
-    const fail = (error: unknown): void => {
-      if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
-      // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
-      if (error instanceof MartyError && error.statusCode < 500 && ours.has(request.server.errorHandler)) {
-        answerRefusal(error, request, reply)
-        return
+      if (verdict === undefined) {
+        request.principal = call.principal
+        if (call.pending !== null) (request as PendingRequest)[kPending] = call
+        done()
+      } else if (verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)) {
+        // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
+        answerRefusal(verdict, request, reply)
+      } else {
+        done(verdict)
       }
-      done(error as Error)
     }
-    try {
-      const answer = operation.run(call)
-      if (answer === undefined) pass()
-      else answer.then(pass, fail)
-    } catch (error) {
-      fail(error)
-    }
+    const verdict = operation.decide(call)
+    if (verdict === undefined || verdict instanceof Error) settle(verdict)
+    else void verdict.then(settle)
   })
 
   // First of all preHandlers, so that none of an application answers before everything is decided.

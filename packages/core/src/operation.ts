@@ -17,6 +17,11 @@ export interface GuardedOperation extends Operation {
    */
   run (call: Call): void | Promise<void>
   /**
+   * The same for a transport that answers refusals itself: the error that refuses is the answer, undefined when nobody
+   * does. Never throws or rejects, which costs more than all else does on the way of a refusal.
+   */
+  decide (call: Call): Verdict | Promise<Verdict>
+  /**
    * Decides what {@link run} left in `call.pending`, with the arguments that loaders of the rule get. A transport that
    * makes calls with `canDefer` runs it before anything is done; it refuses as `run` does.
    */
@@ -25,8 +30,11 @@ export interface GuardedOperation extends Operation {
   readonly checks: number
 }
 
-/** One compiled check. It throws a coded error to refuse. */
-export type CheckRun = (call: Call) => void | Promise<void>
+/** Undefined lets the call pass; an error refuses it. */
+export type Verdict = Error | undefined
+
+/** One compiled check. It throws a coded error to refuse, or returns it, which is the cheaper way when refusals are frequent. */
+export type CheckRun = (call: Call) => Verdict | void | Promise<Verdict | void>
 
 export type Stage = 'admit' | 'throttle' | 'authorize'
 

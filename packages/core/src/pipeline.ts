@@ -2,12 +2,12 @@ import type { Call } from './call.js'
 import { CredentialInvalid, Unauthenticated } from './errors.js'
 import { invalidCredential, type Guard } from './guard.js'
 import { MartyError } from './marty-error.js'
-import type { Check, CheckRun, Operation, Stage } from './operation.js'
+import type { Check, CheckRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'
 import { ANONYMOUS } from './principal.js'
 import type { SecurityEventType } from './event.js'
 
 /** Builds the shortest list of functions that decides one operation, and the runner over it. */
-export function compilePipeline (guard: Guard, operation: Operation, checks: readonly Check[]): { run: CheckRun, checks: number } {
+export function compilePipeline (guard: Guard, operation: Operation, checks: readonly Check[]): { decide: GuardedOperation['decide'], checks: number } {
   const stage = (name: Stage): CheckRun[] => checks
     .filter(check => check.stage === name)
     .map(check => check.compile(operation))
@@ -17,56 +17,68 @@ export function compilePipeline (guard: Guard, operation: Operation, checks: rea
   const runs = stage('admit')
   if (operation.rule.public !== true) runs.push(authenticate(guard, operation, onFailure))
   runs.push(...stage('throttle'), ...stage('authorize'))
-  return { run: sequence(runs, guard), checks: runs.length }
+  return { decide: sequence(runs, guard), checks: runs.length }
 }
 
 /** Decides what is pending, and tells the sinks of a refusal. What is pending is asked once. */
-export function finishCall (guard: Guard, call: Call, input: readonly unknown[]): void | Promise<void> {
+export function finishCall (guard: Guard, call: Call, input: readonly unknown[]): Verdict | Promise<Verdict> {
   if (call.pending === null) return
   call.input = input
   return attempt(guard, call, settle)
 }
 
-function settle (call: Call): void | Promise<void> {
+/** For callers who must not overlook a refusal. */
+export function orThrow (verdict: Verdict | Promise<Verdict>): void | Promise<void> {
+  if (verdict === undefined) return
+  if (isPromise(verdict)) return verdict.then(orThrow)
+  throw verdict
+}
+
+function settle (call: Call): ReturnType<CheckRun> {
   const { pending } = call
   if (pending === null) return
   call.pending = null
   const answer = pending(call)
-  return isPromise(answer) ? answer.then(() => settle(call)) : settle(call)
+  if (answer === undefined) return settle(call)
+  return isPromise(answer) ? answer.then(verdict => verdict === undefined ? settle(call) : verdict) : answer
 }
 
 /** Runs checks in order, awaiting only promises, and tells the sinks of a refusal. */
-function sequence (runs: readonly CheckRun[], guard: Guard): CheckRun {
-  if (runs.length === 0) return () => {}
-  const from = (call: Call, index: number): void | Promise<void> => {
+function sequence (runs: readonly CheckRun[], guard: Guard): GuardedOperation['decide'] {
+  const from = (call: Call, index: number): ReturnType<CheckRun> => {
     for (let i = index; i < runs.length; i++) {
       const { pending } = call
       if (pending !== null) {
         // What comes after an open decision, such as writing down that it was allowed, waits for it.
         call.pending = call => {
           const answer = pending(call)
-          return isPromise(answer) ? answer.then(() => from(call, i)) : from(call, i)
+          if (answer === undefined) return from(call, i)
+          return isPromise(answer) ? answer.then(verdict => verdict === undefined ? from(call, i) : verdict) : answer
         }
         return
       }
       const answer = runs[i]!(call)
-      if (isPromise(answer)) return answer.then(() => from(call, i + 1))
+      if (answer === undefined) continue
+      return isPromise(answer) ? answer.then(verdict => verdict === undefined ? from(call, i + 1) : verdict) : answer
     }
   }
   const start: CheckRun = call => from(call, 0)
   return call => attempt(guard, call, start)
 }
 
-function attempt (guard: Guard, call: Call, run: CheckRun): void | Promise<void> {
+function attempt (guard: Guard, call: Call, run: CheckRun): Verdict | Promise<Verdict> {
   try {
     const answer = run(call)
-    return isPromise(answer) ? answer.catch(error => refuse(guard, call, error)) : undefined
+    if (answer === undefined) return
+    return isPromise(answer)
+      ? answer.then(verdict => verdict === undefined ? undefined : refused(guard, call, verdict), (error: unknown) => refused(guard, call, error))
+      : refused(guard, call, answer)
   } catch (error) {
-    refuse(guard, call, error)
+    return refused(guard, call, error)
   }
 }
 
-function refuse (guard: Guard, call: Call, error: unknown): never {
+function refused (guard: Guard, call: Call, error: unknown): Error {
   const status = error instanceof MartyError ? error.statusCode : 500
   const type: SecurityEventType = status === 401 ? 'authentication' : status === 429 ? 'limit' : 'authorization'
   void guard.emit({
@@ -78,49 +90,55 @@ function refuse (guard: Guard, call: Call, error: unknown): never {
     address: call.address,
     requestId: call.id
   })
-  throw error
+  return error instanceof Error ? error : new TypeError(`A check of ${call.operation.name} answered with something that is no error: it can only refuse`)
 }
 
 /** Who is it? A principal that is already there (a WebSocket connection's) is asked only whether it is still valid. */
 function authenticate (guard: Guard, operation: Operation, onFailure: readonly CheckRun[]): CheckRun {
   const methods = Array.isArray(operation.rule.authenticate) ? operation.rule.authenticate : undefined
 
-  const identify = (call: Call): void | Promise<void> => {
+  const identify = (call: Call): ReturnType<CheckRun> => {
     if (call.principal.kind !== 'anonymous') {
       const method = call.principal.authenticatedBy
-      if (methods !== undefined && (method === null || !methods.includes(method))) throw unauthenticated()
+      if (methods !== undefined && (method === null || !methods.includes(method))) return unauthenticated()
       const alive = guard.isAlive(call.principal)
-      return isPromise(alive) ? alive.then(answer => assertAlive(call, answer)) : assertAlive(call, alive)
+      return isPromise(alive) ? alive.then(answer => verdictOf(call, answer)) : verdictOf(call, alive)
     }
     const context = { address: call.address, requestId: call.id, request: call.request }
     const found = call.token !== null
       ? guard.authenticate(call.token, context, methods)
       : call.request === null ? null : guard.identify(call.request, context, methods)
-    if (found === null) throw unauthenticated()
+    if (found === null) return unauthenticated()
     if (isPromise(found)) return found.then(principal => { call.principal = principal })
     call.principal = found
   }
   if (onFailure.length === 0) return identify
 
   // A failed authentication still costs the caller: guessing is limited by address, in place of the throttle stage.
-  const failed = async (call: Call, error: unknown): Promise<never> => {
-    for (const run of onFailure) await run(call)
+  const failed = async (call: Call, error: unknown): Promise<Verdict> => {
+    for (const run of onFailure) {
+      const verdict = await run(call)
+      if (verdict !== undefined) return verdict
+    }
     throw error
   }
   return call => {
     try {
       const answer = identify(call)
-      return isPromise(answer) ? answer.catch((error: unknown) => failed(call, error)) : answer
+      if (answer === undefined) return
+      return isPromise(answer)
+        ? answer.then(verdict => verdict === undefined ? undefined : failed(call, verdict), async (error: unknown) => await failed(call, error))
+        : failed(call, answer)
     } catch (error) {
       return failed(call, error)
     }
   }
 }
 
-function assertAlive (call: Call, alive: boolean): void {
+function verdictOf (call: Call, alive: boolean): Verdict {
   if (alive) return
   call.principal = ANONYMOUS
-  throw new CredentialInvalid(invalidCredential)
+  return new CredentialInvalid(invalidCredential)
 }
 
 function unauthenticated (): MartyError {

@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
   ANONYMOUS, answerWithProblems, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
-  useGuard, type Authenticator, type Call, type Check, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
+  useGuard, type Authenticator, type Call, type Check, type CheckRun, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 
 declare module '@marty/core' {
@@ -221,6 +221,68 @@ t.test('a check that breaks answers 500 and says nothing of why', async t => {
   const answer = await app.inject('/x')
   t.equal(answer.statusCode, 500)
   t.notMatch(answer.body, 'hunter2')
+})
+
+t.test('a check may return its refusal: over HTTP, in order, and to those who would overlook it', async t => {
+  for (const asynchronous of [false, true]) {
+    const app = build()
+    const ran: string[] = []
+    const check = (name: string, stage: 'admit' | 'throttle', answer: () => unknown): void => {
+      const run = (): unknown => {
+        ran.push(name)
+        return asynchronous ? Promise.resolve(answer()) : answer()
+      }
+      app.guard.addCheck({ name, stage, keys: [], compile: () => run as CheckRun, compileFailure: () => run as CheckRun })
+    }
+    let verdict: unknown
+    check('first', 'admit', () => undefined)
+    check('second', 'throttle', () => verdict)
+    check('third', 'throttle', () => undefined)
+    route(app, '/reader', { testRole: 'reader' })
+    const events: SecurityEvent[] = []
+    app.guard.addSink(event => { events.push(event) })
+    const request = async (credential = 'Bearer alice.token') => await app.inject({ url: '/reader', headers: { authorization: credential } })
+    t.equal((await request()).statusCode, 200)
+    t.same(ran.splice(0), ['first', 'second', 'third'])
+
+    verdict = new Limited({ headers: { 'retry-after': '7' } })
+    for (const credential of ['Bearer alice.token', 'Bearer forged']) {
+      const answer = await request(credential)
+      t.match({ status: answer.statusCode, headers: answer.headers, body: answer.json() }, { status: 429, headers: { 'retry-after': '7' }, body: { code: 'TEST_LIMITED' } })
+      t.notOk(ran.splice(0).slice(2).includes('third'), 'nothing runs after a refusal')
+    }
+    t.match(events, [{ type: 'limit', reason: 'TEST_LIMITED' }, { type: 'limit', reason: 'TEST_LIMITED' }])
+
+    const operation = app.guard.operation({ name: 'view', transport: 'rpc', rule: { testRole: 'reader' }, where: 'method view' })!
+    const call = (): Call => createCall(operation, '1', null, null, alice)
+    t.equal(await operation.decide(call()), verdict)
+    await t.rejects(async () => { await operation.run(call()) }, { code: 'TEST_LIMITED' })
+
+    // A check written without types could answer with anything; only nothing lets a call pass.
+    for (verdict of [null, false, 0, '', 'fine', { allowed: true }]) {
+      t.equal((await request()).statusCode, 500, JSON.stringify(verdict))
+      await t.rejects(async () => { await operation.run(call()) }, { message: 'A check of view answered with something that is no error: it can only refuse' })
+    }
+    await app.close()
+  }
+})
+
+t.test('what is refused once the input is known is refused as well when it is returned', async t => {
+  const guard = createGuard({ strict: true })
+  const verdicts: Array<Error | undefined> = []
+  guard.addCheck({ name: 'later', stage: 'throttle', keys: [], compile: () => call => { call.pending = () => verdicts.shift() } })
+  guard.addCheck({ name: 'afterwards', stage: 'authorize', keys: [], compile: () => () => verdicts.shift() })
+  const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { public: true }, where: 'method view' })!
+  guard.compile()
+  const finish = async (...answers: Array<Error | undefined>): Promise<void> => {
+    verdicts.splice(0, Infinity, ...answers)
+    const call = createCall(operation, '1', null, null, alice, null, true)
+    t.equal(operation.run(call), undefined)
+    await operation.finish(call)
+  }
+  await t.rejects(finish(new Limited()), { code: 'TEST_LIMITED' })
+  await t.rejects(finish(undefined, new Limited()), { code: 'TEST_LIMITED' })
+  await finish(undefined, undefined)
 })
 
 t.test('refusals are told to the sinks; a failing sink harms nobody', async t => {

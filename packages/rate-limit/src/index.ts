@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard, type Call, type CheckRun, type Operation } from '@marty/core'
+import { useGuard, type Call, type CheckRun, type Operation, type Verdict } from '@marty/core'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { performance } from 'node:perf_hooks'
@@ -49,7 +49,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
       return call => {
         // Whoever has proved already who it is, on a connection that lives on, is guessing nothing: a neighbour's failures are not held against it.
         const decision = limiter.known(subjectOf(call), call.principal.kind === 'anonymous' ? all : own)
-        if (decision !== null) answer(call, decision, plan.policy)
+        return decision === null ? undefined : answer(call, decision, plan.policy)
       }
     }
   })
@@ -84,15 +84,15 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     const policy = plan.isConstant ? plan.policy : null
     return call => {
       const decision = limiter.take(subjectOf(call), plan.rules)
-      return decision instanceof Promise ? decision.then(decision => { answer(call, decision, policy) }) : answer(call, decision, policy)
+      return decision instanceof Promise ? decision.then(decision => answer(call, decision, policy)) : answer(call, decision, policy)
     }
   }
 
-  function answer (call: Call, decision: LimitDecision, policy: string | null): void {
+  function answer (call: Call, decision: LimitDecision, policy: string | null): Verdict {
     const headers = responseHeaders(decision, resolved.headers, policy)
     // On a refusal too: an application that answers errors itself need not know of them.
     call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
-    if (!decision.allowed) throw refusal(decision, headers)
+    return decision.allowed ? undefined : refusal(decision, headers)
   }
 }
 
