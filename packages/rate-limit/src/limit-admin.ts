@@ -4,8 +4,7 @@ import { budgetOf, ruleOf, type BudgetName } from './budget.js'
 import { BudgetInvalid, RuleUnknown } from './errors.js'
 import { limitOf } from './limiter.js'
 import { DEFAULT_PREFIX } from './log-name.js'
-import type { LimitRule } from './options.js'
-import { createRedisBudgets } from './redis-budgets.js'
+import { createRedisBudgets, type PublishedRule } from './redis-budgets.js'
 import type { Refused } from './refusals.js'
 
 /** What an operator may see and do, over Redis alone: the service need not answer. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` when Redis does not. */
@@ -21,7 +20,7 @@ export interface LimitAdmin {
   /**
    * Lets a budget begin anew. Whoever asks Redis next finds it empty; a process that refuses from its own memory goes on
    * until the retry time, or for about a second after the first such refusal, whichever is sooner. `wasUsed` says
-   * whether there was anything to forget. Throws like `show`.
+   * whether there was anything to forget. A rule and its burst share one log, which goes with either. Throws like `show`.
    */
   reset (budget: string | BudgetName): Promise<{ readonly key: string, readonly wasUsed: boolean }>
   /** Who is refused now, or was within the last minute, by all processes together; the most refused first. */
@@ -62,7 +61,7 @@ const UNBOUNDED = 2 ** 42
 export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs = 2_000 }: LimitAdminOptions): LimitAdmin {
   const budgets = createRedisBudgets(redis, prefix, deadlineMs)
 
-  async function find (budget: string | BudgetName): Promise<{ readonly key: string, readonly rule: LimitRule | null, readonly roles: readonly string[] | undefined }> {
+  async function find (budget: string | BudgetName): Promise<{ readonly key: string, readonly rule: PublishedRule | null, readonly roles: readonly string[] | undefined }> {
     if (typeof budget === 'string') {
       if (!/^[A-Za-z][\w.-]{0,63}:./s.test(budget)) throw new BudgetInvalid(`"${budget}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
       return { key: budget, rule: await budgets.rule(ruleOf(budget)), roles: undefined }
@@ -82,7 +81,7 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
       const { key, rule, roles } = await find(budget)
       const windowMs = rule?.windowMs ?? null
       const limit = rule === null || (typeof rule.limit !== 'number' && roles === undefined) ? null : limitOf(rule, { roles: roles ?? [] })
-      const { used, resetUs, retryUs } = await budgets.read(key, limit ?? UNBOUNDED, windowMs ?? UNBOUNDED, rule?.cost ?? 1)
+      const { used, resetUs, retryUs } = await budgets.read(key, limit ?? UNBOUNDED, windowMs ?? UNBOUNDED, rule?.cost ?? 1, rule?.log)
       return {
         key,
         rule: ruleOf(key),
@@ -97,7 +96,7 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
 
     async reset (budget) {
       const { key, rule } = await find(budget)
-      return { key, wasUsed: await budgets.forget(key, rule?.windowMs ?? DAY_MS) }
+      return { key, wasUsed: await budgets.forget(key, rule?.windowMs ?? DAY_MS, rule?.log) }
     },
 
     top: async (count = 20) => await budgets.top(count)

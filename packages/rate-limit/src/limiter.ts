@@ -97,8 +97,8 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     const charges: Charge[] = []
     for (const { rule, cost } of applied) {
       if (rule.by === 'apiKey' && subject.principal.kind !== 'key') continue
-      const { name, windowMs, capacity, onFailure } = rule
-      charges.push({ rule: name, subject: subjectOf(rule.by, subject, options.tenantClaim), limit: limitOf(rule, subject.principal), windowMs, cost, capacity, onFailure })
+      const { name, windowMs, capacity, onFailure, log } = rule
+      charges.push({ rule: name, subject: subjectOf(rule.by, subject, options.tenantClaim), limit: limitOf(rule, subject.principal), windowMs, cost, capacity, onFailure, log })
     }
     return charges
   }

@@ -67,10 +67,12 @@ export interface BurstLimit {
 
 export interface ResolvedRule extends Required<Pick<LimitRule, 'limit' | 'windowMs' | 'by' | 'cost'>> {
   readonly name: string
-  /** The largest limit that anybody has. */
+  /** The largest limit that anybody has, of a burst that of its rule: decides on the form of the log. */
   readonly capacity: number
   readonly onFailure: StoreFailureMode | undefined
   readonly burst: ResolvedRule | null
+  /** Of a burst the rule that it belongs to, otherwise the rule itself: they count the same calls in one log. */
+  readonly log: string
 }
 
 export interface RedisStoreSettings {
@@ -134,7 +136,7 @@ export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
 }
 
 /** Throws when a list is not one of known names without repetition; `fail` makes the error. */
-export function verifyNames (field: string, names: unknown, rules: ReadonlyMap<string, unknown>, fail: (field: string, message: string) => Error = invalid): void {
+export function verifyNames (field: string, names: unknown, rules: ReadonlyMap<string, Pick<ResolvedRule, 'log'>>, fail: (field: string, message: string) => Error = invalid): void {
   if (!Array.isArray(names)) throw fail(field, 'must be a list of rule names')
   const seen = new Set<unknown>()
   for (const name of names) {
@@ -142,6 +144,8 @@ export function verifyNames (field: string, names: unknown, rules: ReadonlyMap<s
       const near = closest(String(name), rules.keys())
       throw fail(field, `names "${String(name)}", which is not one of the rules (${[...rules.keys()].join(', ') || 'there are none'})${near === null ? '' : `; did you mean "${near}"?`}`)
     }
+    const { log } = rules.get(name)!
+    if (log !== name) throw fail(field, `names "${name}", which is the burst of "${log}" and comes with it; name "${log}"`)
     if (seen.has(name)) throw fail(field, `names "${name}" twice`)
     seen.add(name)
   }
@@ -168,14 +172,14 @@ export function addRule (rules: Map<string, ResolvedRule>, field: string, name: 
   oneOf(`${field}.by`, by, BY)
   if (onFailure !== undefined) oneOf(`${field}.onFailure`, onFailure, FAILURE_MODES)
   verifyWindow(field, limit, windowMs, cost)
-  const shared = { by, cost, onFailure }
+  const shared = { by, cost, onFailure, capacity: largestOf(limit), log: name }
   let burst: ResolvedRule | null = null
   if (rule.burst !== undefined) {
     verifyBurst(`${field}.burst`, rule.burst, rule)
-    burst = Object.freeze({ ...shared, name: `${name}.burst`, limit: rule.burst.limit, windowMs: rule.burst.windowMs, capacity: largestOf(rule.burst.limit), burst: null })
+    burst = Object.freeze({ ...shared, name: `${name}.burst`, limit: rule.burst.limit, windowMs: rule.burst.windowMs, burst: null })
     if (rules.has(burst.name)) throw invalid(field, `has a burst, which is the rule "${burst.name}", but another rule has that name already`)
   }
-  const resolved = Object.freeze({ ...shared, name, limit, windowMs, capacity: largestOf(limit), burst })
+  const resolved = Object.freeze({ ...shared, name, limit, windowMs, burst })
   rules.set(name, resolved)
   if (burst !== null) rules.set(burst.name, burst)
   return resolved

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { createLocalLogs, keyOf, type LocalLogs } from './memory-store.js'
-import type { BatchStore, Charge, StoreAnswer } from './store.js'
+import { isBurst, type BatchStore, type Charge, type StoreAnswer } from './store.js'
 
 export interface OutageLedgerOptions {
   /** The store that may be gone: asked for what it last said, never for a decision. */
@@ -37,7 +37,7 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     const parts = charges.map(charge => ({ ...charge, limit: partOf(charge) }))
     for (const [i, charge] of charges.entries()) reserve(charge, parts[i]!.limit)
     const answer = local.take(parts)
-    if (answer.allowed) owed.take(charges.map(charge => ({ ...charge, limit: UNLIMITED })))
+    if (answer.allowed) owed.take(charges.filter(charge => !isBurst(charge)).map(charge => ({ ...charge, limit: UNLIMITED })))
     const now = performance.now()
     for (const { windowMs } of charges) untilMs = Math.max(untilMs, now + windowMs)
     return { ...answer, degraded: true }
@@ -66,7 +66,7 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
       return
     }
     const due = charges.flatMap(charge => {
-      const cost = telling.has(keyOf(charge)) ? 0 : owed.units(charge)
+      const cost = isBurst(charge) || telling.has(keyOf(charge)) ? 0 : owed.units(charge)
       return cost === 0 ? [] : [{ ...charge, cost, limit: UNLIMITED, capacity: charge.capacity ?? charge.limit }]
     })
     if (due.length === 0) return

@@ -8,16 +8,22 @@ import type { LimitRule } from './options.js'
 import { LINGER_MS, MAX_REFUSED, type Refused } from './refusals.js'
 import type { OperableStore } from './store.js'
 
+/** A rule as services publish it. */
+export interface PublishedRule extends LimitRule {
+  /** Of a burst the rule whose log it reads, otherwise the rule itself. */
+  readonly log: string
+}
+
 /** What operators ask of Redis, by keys of budgets. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` within the deadline. */
 export interface RedisBudgets extends OperableStore {
-  /** Units used in the window, and the times of a request of that cost. */
-  read (key: string, limit: number, windowMs: number, cost: number): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
-  /** False when nothing had been used. `windowMs` is the longest that a process may remember a refusal. */
-  forget (key: string, windowMs: number): Promise<boolean>
+  /** Units used in the window, and the times of a request of that cost. `log` is the rule that keeps the log. */
+  read (key: string, limit: number, windowMs: number, cost: number, log?: string): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
+  /** False when nothing had been used. `windowMs` is the longest that a process may remember a refusal. A burst goes with its rule. */
+  forget (key: string, windowMs: number, log?: string): Promise<boolean>
   /** The most refused first. */
   top (count: number): Promise<readonly Refused[]>
   /** Null when no service has published it. */
-  rule (name: string): Promise<LimitRule | null>
+  rule (name: string): Promise<PublishedRule | null>
   ruleNames (): Promise<readonly string[]>
 }
 
@@ -30,19 +36,19 @@ export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?:
   const { rules, refused, refusals, resets } = controlKeys(prefix)
 
   /** A limit decides on the form of a log, and may have changed. */
-  const logsOf = (key: string): string[] => [false, true].map(isList => logName(prefix, redis.isCluster === true, ruleOf(key), subjectIn(key), isList).key)
+  const logsOf = (key: string, log = ruleOf(key)): string[] => [false, true].map(isList => logName(prefix, redis.isCluster === true, log, subjectIn(key), isList).key)
 
   const run = async (script: RedisScript, keys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> =>
     await reach(deadlineMs, script(redis, keys, args))
 
-  const read: RedisBudgets['read'] = async (key, limit, windowMs, cost) => {
-    const states = await Promise.all(logsOf(key).map(async (log, isList) => await run(peek, [log], [limit, windowMs * 1000, cost, isList]) as [number, number, number]))
+  const read: RedisBudgets['read'] = async (key, limit, windowMs, cost, log) => {
+    const states = await Promise.all(logsOf(key, log).map(async (name, isList) => await run(peek, [name], [limit, windowMs * 1000, cost, isList]) as [number, number, number]))
     const [used, resetUs, retryUs] = states.reduce((a, b) => b[0] > a[0] ? b : a)
     return { used, resetUs, retryUs }
   }
 
-  const forget: RedisBudgets['forget'] = async (key, windowMs) => {
-    const gone = await run(dropLogs, logsOf(key), [])
+  const forget: RedisBudgets['forget'] = async (key, windowMs, log) => {
+    const gone = await run(dropLogs, logsOf(key, log), [])
     // Last, so that whatever was refused by the log that is gone was refused before.
     await run(markReset, [refused, refusals, resets], [key, windowMs + 1000, MAX_REFUSED])
     return Number(gone) > 0
@@ -51,12 +57,12 @@ export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?:
   return {
     read,
     forget,
-    peek: async charges => await Promise.all(charges.map(async ({ rule, subject, limit, windowMs, cost }) => {
-      const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost)
+    peek: async charges => await Promise.all(charges.map(async ({ rule, subject, limit, windowMs, cost, log }) => {
+      const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost, log)
       return { remaining: Math.max(0, limit - used), resetUs, retryUs }
     })),
     async reset (charges) {
-      await Promise.all(charges.map(async ({ rule, subject, windowMs }) => await forget(budgetKey(rule, subject), windowMs)))
+      await Promise.all(charges.map(async ({ rule, subject, windowMs, log }) => await forget(budgetKey(rule, subject), windowMs, log)))
     },
 
     async top (count) {
@@ -69,7 +75,7 @@ export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?:
 
     async rule (name) {
       const found = await reach(deadlineMs, redis.callBuffer('HGET', [rules, name]))
-      return found === null ? null : JSON.parse(String(found)) as LimitRule
+      return found === null ? null : JSON.parse(String(found)) as PublishedRule
     },
 
     ruleNames: async () => (await reach(deadlineMs, redis.callBuffer('HKEYS', [rules])) as Buffer[]).map(String).sort()

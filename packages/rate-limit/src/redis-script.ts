@@ -3,17 +3,20 @@
  *
  * KEYS: every log that the batch touches, once. Arguments and answer are packed, because text would cost more to write and
  * to read than the decision itself. All numbers are big-endian.
- * ARGV[1], the rules: for each limit (4 bytes), window in microseconds (6), and whether its logs are lists (1).
+ * ARGV[1], the rules: for each limit (4 bytes), window in microseconds (6), whether its logs are lists (1), and limit (4) and window
+ * (6) of its burst, zero for none.
  * ARGV[2], the requests: for each the number of its charges (1), then for each charge the index of its key (2), of its rule (2), and
  * its cost (3). Indexes begin with 1.
  * Answer: Redis's time in microseconds (7), then for each request allowed (1), and for each charge remaining (3), resetUs (6) and
- * retryUs (6). A later request of a batch sees what an earlier one took.
+ * retryUs (6), the same again for its burst. A later request of a batch sees what an earlier one took.
  *
  * A log holds every admitted unit, which makes it exact as no counter or bucket is. Small ones are packed: seven bytes a
  * stamp in one string, read whole and appended to, a third of a sorted set's memory. Beyond {@link PACKED_LIMIT} stamps
  * copying them would cost more than it saves, and a list is used, of which only the ends and a few stamps are touched.
  * Writing a string anew costs several times what appending does, so stamps that have left the window stay at its front
  * until they are a quarter of the limit.
+ *
+ * A burst is a shorter window over the same units, so the same log tells it, by another search.
  *
  * - Time is Redis's own, so the clocks of the callers do not matter.
  * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
@@ -28,13 +31,13 @@ local floor, byte = math.floor, string.byte
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
-local limits, windows, lists, spares, ttls = {}, {}, {}, {}, {}
+local limits, windows, lists, spares, ttls, burst_limits, burst_windows = {}, {}, {}, {}, {}, {}, {}
 local rules = ARGV[1]
 local pos, count = 1, 0
 while pos <= #rules do
   count = count + 1
   local list
-  limits[count], windows[count], list, pos = sunpack('>I4I6B', rules, pos)
+  limits[count], windows[count], list, burst_limits[count], burst_windows[count], pos = sunpack('>I4I6BI4I6', rules, pos)
   lists[count] = list == 1
   spares[count] = limits[count] > 32 and limits[count] / 4 or 8
   ttls[count] = floor(windows[count] * 1.25 / 1000) + 1000
@@ -42,6 +45,7 @@ end
 
 local values = call('MGET', unpack(KEYS))
 local lengths, first, live, stamps, newest, oldest, added = {}, {}, {}, {}, {}, {}, {}
+local burst_first, burst_live, burst_oldest = {}, {}, {}
 local packed_now = spack('>I7', now)
 
 local function stamp_at (k, list, index)
@@ -78,6 +82,28 @@ local function open (k, rule)
   return length - low
 end
 
+-- Few units are in the short window, so they are sought from the newest on.
+local function open_burst (k, rule)
+  local list, window = lists[rule], burst_windows[rule]
+  local low, length = first[k], lengths[k]
+  local high, step = length, 1
+  while high > low do
+    local before = high - step
+    if before < low then before = low end
+    if stamp_at(k, list, before) + window <= now then low = before + 1 break end
+    high, step = before, step * 2
+  end
+  while low < high do
+    local middle = floor((low + high) / 2)
+    if stamp_at(k, list, middle) + window <= now then low = middle + 1 else high = middle end
+  end
+  -- What this batch has added to a packed log is not in its value yet.
+  local held = live[k] + first[k] - high
+  burst_first[k], burst_live[k] = high, held
+  if held > 0 then burst_oldest[k] = high < length and stamp_at(k, list, high) or stamps[k] end
+  return held
+end
+
 local function push (key, text, cost)
   if cost == 1 then return call('RPUSH', key, text) end
   local texts = {}
@@ -94,6 +120,26 @@ local requests = ARGV[2]
 local answer, n = { packed_now }, 1
 local ks, rs, cs, rule_of = {}, {}, {}, {}
 pos = 1
+
+local function state (k, list, limit, window, cost, held, begin, eldest)
+  local reset, retry = 0, 0
+  if held > 0 then
+    reset = eldest + window - now
+    if reset > window then reset = window end
+    local over = held + cost - limit
+    if over == 1 then retry = reset
+    elseif over > 1 then
+      local index = begin + over - 1
+      local freed = index < lengths[k] and stamp_at(k, list, index) or stamps[k]
+      retry = freed + window - now
+      if retry > window then retry = window end
+    end
+  end
+  local remaining = limit - held
+  n = n + 1
+  answer[n] = spack('>I3I6I6', remaining > 0 and remaining or 0, reset, retry)
+end
+
 while pos <= #requests do
   local charges
   local allowed = true
@@ -103,18 +149,20 @@ while pos <= #requests do
     k, rule, cost, pos = sunpack('>HHI3', requests, pos)
     ks[c], rs[c], cs[c] = k, rule, cost
     if (live[k] or open(k, rule)) + cost > limits[rule] then allowed = false end
+    if burst_limits[rule] > 0 and (burst_live[k] or open_burst(k, rule)) + cost > burst_limits[rule] then allowed = false end
   end
   n = n + 1
   answer[n] = allowed and '\\1' or '\\0'
   for c = 1, charges do
     local k, rule, cost = ks[c], rs[c], cs[c]
-    local window, list = windows[rule], lists[rule]
+    local list = lists[rule]
     if allowed then
       if list then
         local key, text = KEYS[k], string.format('%.0f', stamps[k])
         if first[k] > 0 then call('LTRIM', key, first[k], -1) end
         push(key, text, cost)
         keep(k, rule)
+        if burst_first[k] then burst_first[k] = burst_first[k] - first[k] end
         lengths[k], first[k], newest[k] = live[k] + cost, 0, stamps[k]
       else
         local packed = stamps[k] == now and packed_now or spack('>I7', stamps[k])
@@ -124,23 +172,13 @@ while pos <= #requests do
       end
       if live[k] == 0 then oldest[k] = stamps[k] end
       live[k] = live[k] + cost
-    end
-    local held, reset, retry = live[k], 0, 0
-    if held > 0 then
-      reset = oldest[k] + window - now
-      if reset > window then reset = window end
-      local over = held + cost - limits[rule]
-      if over == 1 then retry = reset
-      elseif over > 1 then
-        local index = first[k] + over - 1
-        local freed = index < lengths[k] and stamp_at(k, list, index) or stamps[k]
-        retry = freed + window - now
-        if retry > window then retry = window end
+      if burst_live[k] then
+        if burst_live[k] == 0 then burst_oldest[k] = stamps[k] end
+        burst_live[k] = burst_live[k] + cost
       end
     end
-    local remaining = limits[rule] - held
-    n = n + 1
-    answer[n] = spack('>I3I6I6', remaining > 0 and remaining or 0, reset, retry)
+    state(k, list, limits[rule], windows[rule], cost, live[k], first[k], oldest[k])
+    if burst_limits[rule] > 0 then state(k, list, burst_limits[rule], burst_windows[rule], cost, burst_live[k], burst_first[k], burst_oldest[k]) end
   end
 end
 

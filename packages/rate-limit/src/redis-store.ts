@@ -4,7 +4,7 @@ import { createBreaker } from './breaker.js'
 import { DEFAULT_PREFIX, GROUPS, logName } from './log-name.js'
 import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
-import type { BatchStore, Charge, ChargeState, LimitStore, StoreAnswer } from './store.js'
+import { isBurst, type BatchStore, type Charge, type ChargeState, type LimitStore, type StoreAnswer } from './store.js'
 
 export interface RedisStoreOptions {
   /** An ioredis client, single or cluster. */
@@ -28,12 +28,27 @@ const MAX_REMEMBERED = 100_000
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
   const { redis, prefix = DEFAULT_PREFIX } = options
   const isCluster = redis.isCluster === true
-  const entryOf = createLogs(prefix, isCluster)
+  const logOf = createLogs(prefix, isCluster)
   const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
 
   async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
-    const entries = requests.map(charges => charges.map(entryOf))
+    const entries = requests.map(entriesOf)
     return isCluster ? await takeInGroups(entries) : (await take(entries)).map(({ allowed, states }) => ({ allowed, degraded: false, states }))
+  }
+
+  function entriesOf (charges: readonly Charge[]): Entry[] {
+    const entries: Entry[] = []
+    for (let i = 0; i < charges.length; i++) {
+      const charge = charges[i]!
+      const next = charges[i + 1]
+      const burst = next !== undefined && isBurst(next) ? next : null
+      if (isBurst(charge) || (burst !== null && (burst.log !== charge.rule || burst.subject !== charge.subject || burst.cost !== charge.cost))) {
+        throw new TypeError(`The charge of a burst does not follow that of its rule: ${charges.map(({ rule }) => rule).join(', ')}`)
+      }
+      entries.push({ log: logOf(charge), charge, burst })
+      if (burst !== null) i++
+    }
+    return entries
   }
 
   /** One call, for requests whose logs are all in one slot. */
@@ -44,9 +59,10 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     for (let i = 0; i < answers.length; i++) {
       const entries = requests[i]!
       const { states } = answers[i]!
-      for (let c = 0; c < entries.length; c++) {
-        const { log, charge } = entries[c]!
-        log.used = charge.limit - states[c]!.remaining
+      let s = 0
+      for (const { log, charge, burst } of entries) {
+        log.used = charge.limit - states[s++]!.remaining
+        if (burst !== null) log.usedInBurst = burst.limit - states[s++]!.remaining
         log.heardAtMs = heardAtMs
       }
     }
@@ -98,8 +114,11 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       const parts = partsOf[i]!
       if (parts.some(part => part.answer === null)) return toError(failed!.reason)
       const allowed = isAllowed[i]!
-      const stateOf = new Map(parts.flatMap(part => part.entries.map((entry, at) => [entry, refunded(part, at, allowed)] as const)))
-      return { allowed, degraded: false, states: entries.map(entry => stateOf.get(entry)!) }
+      const statesOf = new Map(parts.flatMap(part => {
+        const states = part.answer!.states.values()
+        return part.entries.map(entry => [entry, chargesOf(entry).map(charge => refunded(part, charge, states.next().value!, allowed))] as const)
+      }))
+      return { allowed, degraded: false, states: entries.flatMap(entry => statesOf.get(entry)!) }
     })
   }
 
@@ -115,8 +134,8 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     },
     takeAll,
     lastKnown (charge) {
-      const { log: { used, heardAtMs } } = entryOf(charge)
-      return heardAtMs === 0 ? null : { used, atMs: heardAtMs }
+      const { used, usedInBurst, heardAtMs } = logOf(charge)
+      return heardAtMs === 0 ? null : { used: isBurst(charge) ? usedInBurst : used, atMs: heardAtMs }
     }
   }
 }
@@ -125,27 +144,30 @@ function toError (reason: unknown): Error {
   return reason instanceof Error ? reason : new Error(String(reason))
 }
 
+function chargesOf ({ charge, burst }: Entry): readonly Charge[] {
+  return burst === null ? [charge] : [charge, burst]
+}
+
 /** What a log is like once its admission has been taken back: it did not refuse, so it says no time to wait. */
-function refunded ({ entries, answer }: Part, at: number, allowed: boolean): ChargeState {
-  const state = answer!.states[at]!
+function refunded ({ answer }: Part, { cost, limit }: Charge, state: ChargeState, allowed: boolean): ChargeState {
   if (allowed || !answer!.allowed) return state
-  const { cost, limit } = entries[at]!.charge
   return { remaining: Math.min(limit, state.remaining + cost), resetUs: state.resetUs, retryUs: 0 }
 }
 
-/** The logs of charges. Those last used are remembered, because hashing their names is the dearest part of a decision. */
-function createLogs (prefix: string, isCluster: boolean): (charge: Charge) => Entry {
+/** The logs that charges are for. Those last used are remembered, because hashing their names is the dearest part of a decision. */
+function createLogs (prefix: string, isCluster: boolean): (charge: Charge) => Log {
   const remembered = new Map<string, Map<string, Log>>()
   let size = 0
 
   return charge => {
-    const { rule, subject } = charge
+    const { subject } = charge
+    const rule = charge.log ?? charge.rule
     const isList = (charge.capacity ?? charge.limit) > PACKED_LIMIT
     let logs = remembered.get(rule)
     if (logs === undefined) remembered.set(rule, logs = new Map())
     const known = logs.get(subject)
-    if (known !== undefined && known.isList === isList) return { log: known, charge }
-    const log: Log = { ...logName(prefix, isCluster, rule, subject, isList), isList, index: 0, call: 0, used: 0, heardAtMs: 0 }
+    if (known !== undefined && known.isList === isList) return known
+    const log: Log = { ...logName(prefix, isCluster, rule, subject, isList), isList, index: 0, call: 0, used: 0, usedInBurst: 0, heardAtMs: 0 }
     // Megabytes of text are hashed each time rather than kept.
     if (subject.length <= 256) {
       if (size >= MAX_REMEMBERED) {
@@ -156,6 +178,6 @@ function createLogs (prefix: string, isCluster: boolean): (charge: Charge) => En
       logs.set(subject, log)
       size++
     }
-    return { log, charge }
+    return log
   }
 }

@@ -9,15 +9,17 @@ export interface Log {
   /** Its place among the keys of the call that is being packed, and which call that is. */
   index: number
   call: number
-  /** Units it held when it was last heard of, and when that was by `performance.now()`; 0 when it never was. */
+  /** Units it held when it was last heard of, in all and in the window of the burst, and when that was by `performance.now()`; 0 when it never was. */
   used: number
+  usedInBurst: number
   heardAtMs: number
 }
 
-/** One log, and what a request is charged there. */
+/** One log, and what a request is charged there: by a rule, and by its burst if it has one. */
 export interface Entry {
   readonly log: Log
   readonly charge: Charge
+  readonly burst: Charge | null
 }
 
 /** What one call said of one request. */
@@ -25,10 +27,11 @@ export interface TakeAnswer {
   readonly allowed: boolean
   /** Redis's time, in microseconds since the epoch. */
   readonly atUs: number
+  /** Of every charge: a burst's is right behind its rule's. */
   readonly states: readonly ChargeState[]
 }
 
-const RULE_BYTES = 11
+const RULE_BYTES = 21
 const CHARGE_BYTES = 7
 const STATE_BYTES = 15
 
@@ -58,20 +61,22 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { read
     }
   }
   const packed = Buffer.allocUnsafe(rules.length * RULE_BYTES)
-  for (const [i, { log: { isList }, charge: { limit, windowMs } }] of rules.entries()) {
+  for (const [i, { log: { isList }, charge: { limit, windowMs }, burst }] of rules.entries()) {
     packed.writeUInt32BE(limit, i * RULE_BYTES)
     packed.writeUIntBE(windowMs * 1000, i * RULE_BYTES + 4, 6)
     packed[i * RULE_BYTES + 10] = isList ? 1 : 0
+    packed.writeUInt32BE(burst?.limit ?? 0, i * RULE_BYTES + 11)
+    packed.writeUIntBE((burst?.windowMs ?? 0) * 1000, i * RULE_BYTES + 15, 6)
   }
   return { keys, rules: packed, charges }
 }
 
 /** Few rules and limits occur in one call, so looking along them is faster than a table. */
 function ruleIndex (rules: Entry[], entry: Entry): number {
-  const { rule, limit, windowMs } = entry.charge
+  const { charge: { rule, limit, windowMs }, burst } = entry
   for (let i = 0; i < rules.length; i++) {
-    const { charge } = rules[i]!
-    if (charge.rule === rule && charge.limit === limit && charge.windowMs === windowMs) return i + 1
+    const { charge, burst: other } = rules[i]!
+    if (charge.rule === rule && charge.limit === limit && charge.windowMs === windowMs && burst?.limit === other?.limit && burst?.windowMs === other?.windowMs) return i + 1
   }
   return rules.push(entry)
 }
@@ -79,17 +84,23 @@ function ruleIndex (rules: Entry[], entry: Entry): number {
 /** The answer of the take script. Throws `TypeError` when it is something else. */
 export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly Entry[]>): TakeAnswer[] {
   let size = 7
-  for (const entries of requests) size += 1 + entries.length * STATE_BYTES
+  for (const entries of requests) size += 1 + statesOf(entries) * STATE_BYTES
   if (!Buffer.isBuffer(reply) || reply.length !== size) throw new TypeError('Redis answered the limiter with something else than decisions')
   const atUs = reply.readUInt8(0) * 2 ** 48 + reply.readUIntBE(1, 6)
   let at = 7
   return requests.map(entries => {
     const allowed = reply[at++] === 1
-    const states = entries.map(() => {
-      const state = { remaining: reply.readUIntBE(at, 3), resetUs: reply.readUIntBE(at + 3, 6), retryUs: reply.readUIntBE(at + 9, 6) }
+    const states: ChargeState[] = []
+    for (let left = statesOf(entries); left > 0; left--) {
+      states.push({ remaining: reply.readUIntBE(at, 3), resetUs: reply.readUIntBE(at + 3, 6), retryUs: reply.readUIntBE(at + 9, 6) })
       at += STATE_BYTES
-      return state
-    })
+    }
     return { allowed, atUs, states }
   })
+}
+
+function statesOf (entries: readonly Entry[]): number {
+  let count = entries.length
+  for (const { burst } of entries) if (burst !== null) count++
+  return count
 }

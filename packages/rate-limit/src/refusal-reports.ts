@@ -1,13 +1,13 @@
 import { redisScript, type ScriptClient } from '@marty/redis'
 import { REPORT_SCRIPT, RULES_SCRIPT } from './operator-scripts.js'
-import type { LimitRule } from './options.js'
+import type { ResolvedRule } from './options.js'
 import { controlKeys } from './redis-budgets.js'
 import { LINGER_MS, MAX_REFUSED, type Refusals } from './refusals.js'
 
 export interface RefusalReportsOptions {
   readonly redis: ScriptClient
   readonly prefix: string
-  readonly rules: ReadonlyMap<string, Pick<LimitRule, 'limit' | 'windowMs' | 'by' | 'cost'>>
+  readonly rules: ReadonlyMap<string, Pick<ResolvedRule, 'limit' | 'windowMs' | 'by' | 'cost' | 'log'>>
   readonly refusals: Refusals
   /** The limiter's clock, in milliseconds. */
   readonly now: () => number
@@ -71,7 +71,7 @@ export function createRefusalReports ({ redis, prefix, rules, refusals, now, onR
   }
 
   async function publishRules (): Promise<void> {
-    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost }]) => [name, JSON.stringify({ limit, windowMs, by, cost })])
+    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost, log }]) => [name, JSON.stringify({ limit, windowMs, by, cost, log })])
     let nextMs = PUBLISH_EVERY_MS
     try {
       await publish(redis, [keys.rules], [RULES_KEPT_MS, ...fields])

@@ -8,7 +8,7 @@ export interface LimitStore {
   /**
    * Admits a request by all of its charges or counts it in none. A refused request leaves no trace, so a
    * client that keeps knocking is not locked out for longer. Answers synchronously when it needs no I/O. Each charge of a
-   * request is for another log.
+   * request is for another budget.
    */
   take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer>
 }
@@ -27,6 +27,15 @@ export interface Charge {
   readonly capacity?: number
   /** What happens while a shared store does not answer, in place of its own mode. */
   readonly onFailure?: StoreFailureMode | undefined
+  /**
+   * The rule whose log decides, when it is another's: a burst counts the same calls in a shorter window. Its charge comes right
+   * after that of the rule, for the same subject, cost and capacity. @default `rule`
+   */
+  readonly log?: string | undefined
+}
+
+export function isBurst ({ log, rule }: Charge): boolean {
+  return log !== undefined && log !== rule
 }
 
 /** A store that decides several requests at once, each as `take` would, in their order. */

@@ -12,6 +12,8 @@ export interface Attack {
     readonly rule: string
     readonly limit: number
     readonly windowMs: number
+    /** The rule before this one, whose burst it is. */
+    readonly log?: string
     /** All subjects share one budget. */
     readonly shared?: boolean
   }>

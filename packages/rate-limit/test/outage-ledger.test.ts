@@ -67,6 +67,22 @@ t.test('a budget nobody knows of is given out in even parts, never in less than 
   t.equal(await admitted(store, 10, { rule: 'dear', cost: 3, limit: 4 }), 3)
 })
 
+t.test('a burst counts in an outage as it does without, and its units are told once', async t => {
+  const burst = { rule: 'r.burst', log: 'r', limit: 4, capacity: 20, windowMs: 30_000 }
+  const take = async (store: LimitStore, times: number): Promise<number> => {
+    let admitted = 0
+    for (let i = 0; i < times; i++) if ((await store.take([charge({ limit: 20, capacity: 20 }), charge(burst)])).allowed) admitted++
+    return admitted
+  }
+  const [store, other] = [start(), start()]
+  t.equal(await take(store, 1), 1)
+  store.isDown = true
+  t.equal(await take(store, 5), 3, 'the one before counts')
+  await recover(store)
+  t.equal(await take(store, 1), 0)
+  t.match(await other.take([charge({ limit: 20, capacity: 20 }), charge({ ...burst, limit: 20 })]), { allowed: true, states: [{ remaining: 15 }, { remaining: 15 }] })
+})
+
 t.test('what Redis could not be told is told later', async t => {
   const store = start()
   store.isDown = true

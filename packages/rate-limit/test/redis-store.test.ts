@@ -203,3 +203,19 @@ t.test('a killed Redis is answered for, and nothing is sent twice', async t => {
   t.match(await store.take([charge('killed')]), { allowed: true, degraded: true })
   t.equal(spy.commands, before + 1)
 })
+
+t.test('a burst is told by the log of its rule', async t => {
+  const store = createRedisStore({ redis: client, prefix: 'bursts' })
+  for (const [subject, capacity] of [['packed', 100], ['list', 500]] as const) {
+    const calls: Charge = { rule: 'calls', subject, limit: 100, windowMs: 60_000, cost: 2, capacity }
+    const burst: Charge = { ...calls, rule: 'calls.burst', log: 'calls', limit: 5, windowMs: 30_000 }
+    t.match(await store.take([calls, burst]), { allowed: true, states: [{ remaining: 98 }, { remaining: 3 }] })
+    t.match(await store.take([calls, burst]), { allowed: true, states: [{ remaining: 96 }, { remaining: 1 }] })
+    t.match(await store.take([calls, burst]), { allowed: false, states: [{ remaining: 96, retryUs: 0 }, { remaining: 1 }] })
+    t.match(await store.take([calls, { ...burst, limit: 6 }]), { allowed: true }, 'as for a caller of another role')
+    t.equal((await client.keys('{bursts}:*')).length, subject === 'packed' ? 1 : 2, 'one log each')
+    for (const wrong of [[burst], [burst, calls], [calls, { ...burst, subject: 'another' }], [calls, { ...burst, cost: 1 }], [calls, { ...burst, log: 'other' }]]) {
+      await t.rejects(async () => await store.take(wrong), { message: /The charge of a burst does not follow that of its rule/ })
+    }
+  }
+})

@@ -88,6 +88,7 @@ t.test('what cannot be enforced stops the start, by name', async t => {
     [[[{ ...r, name: 'x"' }]], /unusable name "x""/],
     [[[{ ...r, by: 'account' }]], /only the handler knows the account: charge it there/],
     [[['login']], /names "login", which counts by account\+address; only the handler knows/],
+    [[['bursty.burst']], /names "bursty\.burst", which is the burst of "bursty" and comes with it; name "bursty"/],
     [[['a', { rule: 'a', cost: 2 }]], /names "a" twice/],
     [[[{ rule: 'A', cost: 2 }]], /names "A".*did you mean "a"/],
     [[[{ rule: 'a', cost: 11 }]], /security\.limits\[0\]\.cost for "a" must be an integer from 1 to 10/],

@@ -16,15 +16,15 @@ function createModel (): { take (charges: readonly Charge[], nowUs: number): Sto
   }
   return {
     take (charges, nowUs) {
-      const live = charges.map(({ rule, subject, windowMs }) => (logs.get(`${rule} ${subject}`) ?? []).filter(stamp => stamp > nowUs - windowMs * 1000))
-      const allowed = charges.every(({ cost, limit }, i) => live[i]!.length + cost <= limit)
+      const live = ({ rule, log = rule, subject, windowMs }: Charge): number[] => (logs.get(`${log} ${subject}`) ?? []).filter(stamp => stamp > nowUs - windowMs * 1000)
+      const allowed = charges.every(charge => live(charge).length + charge.cost <= charge.limit)
       if (allowed) {
-        for (const [i, { rule, subject, cost }] of charges.entries()) {
-          live[i]!.push(...Array<number>(cost).fill(nowUs))
-          logs.set(`${rule} ${subject}`, live[i]!)
+        for (const { rule, log = rule, subject, cost } of charges) {
+          // A burst counts what its rule does.
+          if (log === rule) logs.set(`${rule} ${subject}`, [...logs.get(`${rule} ${subject}`) ?? [], ...Array<number>(cost).fill(nowUs)])
         }
       }
-      return { allowed, degraded: false, states: charges.map((charge, i) => stateOf(live[i]!, charge, nowUs)) }
+      return { allowed, degraded: false, states: charges.map(charge => stateOf(live(charge), charge, nowUs)) }
     }
   }
 }
@@ -38,19 +38,23 @@ const call = fc.record({
     subject: fc.integer({ min: 0, max: 1 }),
     cost: fc.integer({ min: 1, max: 4 }),
     /** Callers of other roles have other limits on the same log. */
-    role: fc.integer({ min: 0, max: 2 })
+    role: fc.integer({ min: 0, max: 2 }),
+    isTold: fc.boolean()
   }), { minLength: 1, maxLength: 4 })
 })
 const history = fc.record({
-  rules: fc.array(fc.record({ limit: fc.integer({ min: 4, max: 9 }), windowMs: fc.integer({ min: 1, max: 25 }), capacity: fc.constantFrom(20, 500) }), { minLength: 3, maxLength: 3 }),
+  rules: fc.array(fc.record({ limit: fc.integer({ min: 4, max: 9 }), windowMs: fc.integer({ min: 1, max: 25 }), capacity: fc.constantFrom(20, 500), burst: fc.option(fc.record({ limit: fc.integer({ min: 4, max: 9 }), windowMs: fc.integer({ min: 1, max: 12 }) })) }), { minLength: 3, maxLength: 3 }),
   calls: fc.array(call, { minLength: 1, maxLength: 25 })
 })
 type History = typeof history extends fc.Arbitrary<infer T> ? T : never
 
-function chargesOf ({ rules }: History, { rules: named, subject, cost, role }: History['calls'][number]['requests'][number], run: string): Charge[] {
-  return named.map(i => {
-    const { limit, windowMs, capacity } = rules[i]!
-    return { rule: `rule${i}`, subject: `${run}-${subject}`, limit: limit + role, windowMs, cost, capacity }
+function chargesOf ({ rules }: History, { rules: named, subject, cost, role, isTold }: History['calls'][number]['requests'][number], run: string, isLocal = false): Charge[] {
+  return named.flatMap(i => {
+    const { limit, windowMs, capacity, burst } = rules[i]!
+    const charge: Charge = { rule: `rule${i}`, subject: `${run}-${subject}`, limit: limit + role, windowMs, cost, capacity }
+    // What is told after an outage has no burst, and counts in it all the same.
+    if (burst === null || (isTold && !isLocal)) return [charge]
+    return [charge, { ...charge, rule: `rule${i}.burst`, log: charge.rule, limit: Math.min(limit, burst.limit) + role, windowMs: Math.min(windowMs, burst.windowMs) }]
   })
 }
 
@@ -68,7 +72,7 @@ t.test('memory does what the model does, whatever is asked', async t => {
     for (const { pause, requests } of history.calls) {
       us += pause
       for (const request of requests) {
-        const charges = chargesOf(history, request, '')
+        const charges = chargesOf(history, request, '', true)
         same(memory.take(charges) as StoreAnswer, model.take(charges, us), 'memory')
       }
     }
