@@ -1,4 +1,5 @@
 import type { StoreFailureMode } from './guarded-store.js'
+import type { LeaseTerms } from './leased-store.js'
 
 /**
  * What keeps the logs of admitted requests. Every store is exact: in every window of a rule's length
@@ -27,6 +28,8 @@ export interface Charge {
   readonly capacity?: number
   /** What happens while a shared store does not answer, in place of its own mode. */
   readonly onFailure?: StoreFailureMode | undefined
+  /** Lets a leased store admit it from memory. @default every charge is decided by the log */
+  readonly lease?: LeaseTerms | undefined
 }
 
 /** A store that decides several requests at once, each as `take` would, in their order. */

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { StoreFailureMode } from '@marty/rate-limit'
+import type { LeaseTerms, StoreFailureMode } from '@marty/rate-limit'
 import type { RedisClusterOptions, RedisSingleOptions } from '@marty/redis'
 import { until } from '../../redis/dist-test/redis-server.js'
 import type { Decision } from './window-checker.js'
@@ -14,6 +14,8 @@ export interface Attack {
     readonly windowMs: number
     /** All subjects share one budget. */
     readonly shared?: boolean
+    /** Spends from leases; its log is a list, whatever its limit. */
+    readonly lease?: LeaseTerms
   }>
   /** How many subjects there are to choose from: one is a hot key. */
   readonly subjects: number
@@ -42,6 +44,8 @@ export interface Report {
   degraded: number
   /** Requests answered with 503. */
   unavailable: number
+  /** Units that were spent from leases. */
+  leased: number
   /** Scripts sent to Redis. */
   sent: number
   /** When the first request was asked that Redis did not decide, and when the last one was answered; null when it decided all. Microseconds. */
@@ -85,6 +89,7 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
       asked: sum(reports.map(report => report.asked)),
       degraded: sum(reports.map(report => report.degraded)),
       unavailable: sum(reports.map(report => report.unavailable)),
+      leased: sum(reports.map(report => report.leased)),
       sent: sum(reports.map(report => report.sent)),
       outage: reports.map(report => report.outage).reduce((a, b) => a === null ? b : b === null ? a : [Math.min(a[0], b[0]), Math.max(a[1], b[1])]),
       healthySince: reports.some(report => report.healthySince === 0) ? 0 : Math.max(...reports.map(report => report.healthySince)),
