@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit.js'
-import { createGuardedStore } from './guarded-store.js'
+import { createGuardedStore, within } from './guarded-store.js'
 import { observe } from './limit-operations.js'
 import { createLimiter, isKnowable, type LimitDecision } from './limiter.js'
 import { createLeasedStore, type LeasedStore } from './leased-store.js'
@@ -29,7 +29,11 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const limiter = createLimiter(resolved, store, denied, observation.observer)
   fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory, shared) })
   fastify.addHook('onReady', async () => { observation.start() })
-  fastify.addHook('onClose', async () => { observation.close(); await shared?.close() })
+  fastify.addHook('onClose', async () => {
+    observation.close()
+    // What cannot be given back in time leaves with the window.
+    if (shared !== null) await within(CLOSE_MS, shared.close()).catch(() => {})
+  })
   warnOfTrustedClients(fastify)
 
   const book = createRuleBook(resolved)
@@ -97,6 +101,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     if (!decision.allowed) throw refusal(decision, headers)
   }
 }
+
+/** Longest wait for Redis at the end. */
+const CLOSE_MS = 50
 
 /** Null when the logs live in this process, where asking them costs no more than a lease would. */
 function createStore ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogger): LeasedStore | null {

@@ -50,7 +50,7 @@ export interface LeasedStoreOptions {
 export interface LeasedStore extends LimitStore {
   /** Ends the lease of each budget, as a reset needs it: what is left of it is not spent any more, here. */
   forget (charges: readonly Charge[]): void
-  /** Gives back every lease. */
+  /** Gives back every lease and takes no more. Waits for the log, however long that takes. */
   close (): Promise<void>
 }
 
@@ -59,7 +59,7 @@ interface Budget {
   readonly leaseMs: number
   lease: Lease | null
   isAsking: boolean
-  /** Nothing was granted lately, so there is no use in asking before. */
+  /** Nobody asks before, unless something was granted. */
   restUntilMs: number
   /** Units admitted here since then, and in the length of a lease before. */
   spent: number
@@ -93,6 +93,8 @@ const MARGIN_MS = 1
 export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () => performance.now() }: LeasedStoreOptions): LeasedStore {
   const rules = new Map<string, BoundedMap<Budget>>()
   const leased = new Set<Budget>()
+  const asking = new Set<Promise<void>>()
+  let isClosed = false
 
   function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
     let nowMs = -1
@@ -170,12 +172,13 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
     const nowMs = now()
     for (const [i, charge] of charges.entries()) {
       const budget = budgets[i]!
-      if (budget === null || spentOf[i] !== null) continue
+      if (budget === null || spentOf[i] !== null || isClosed) continue
       budget.spent += charge.cost
       if (budget.isAsking || budget.restUntilMs > nowMs || isLive(budget.lease, charge.cost, nowMs)) continue
       const wanted = wantedBy(budget, nowMs)
       if (wanted < MIN_DEMAND) continue
-      ask(charge, budget, wanted, nowMs).catch(() => { budget.restUntilMs = now() + budget.leaseMs })
+      const question = ask(charge, budget, wanted, nowMs).catch(() => {}).finally(() => { asking.delete(question) })
+      asking.add(question)
     }
   }
 
@@ -194,15 +197,15 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
     const { leaseMs } = budget
     const unspent = end(budget)
     budget.isAsking = true
+    budget.restUntilMs = askedAtMs + leaseMs
     try {
       const grant = await book.take(charge, { leaseMs, units, share: charge.lease!.share ?? DEFAULT_SHARE, unspent })
+      if (grant.units === 0) return
       const untilMs = askedAtMs + leaseMs - MARGIN_MS
-      if (grant.units === 0) budget.restUntilMs = now() + leaseMs
-      else {
-        const expiry = setTimeout(() => { void giveBack(budget) }, Math.max(0, untilMs - now())).unref()
-        budget.lease = { charge, units: grant.units, stamp: grant.stamp, untilMs, resetUs: grant.resetUs, expiry }
-        leased.add(budget)
-      }
+      const expiry = setTimeout(() => { void giveBack(budget) }, Math.max(0, untilMs - now())).unref()
+      budget.lease = { charge, units: grant.units, stamp: grant.stamp, untilMs, resetUs: grant.resetUs, expiry }
+      budget.restUntilMs = 0
+      leased.add(budget)
     } finally {
       budget.isAsking = false
     }
@@ -236,7 +239,11 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
         void giveBack(budget)
       }
     },
-    close: async () => { await Promise.all([...leased].map(giveBack)) }
+    async close () {
+      isClosed = true
+      await Promise.all(asking)
+      await Promise.all([...leased].map(giveBack))
+    }
   }
 }
 

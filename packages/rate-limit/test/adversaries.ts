@@ -61,6 +61,10 @@ export interface Adversaries {
   answered (): Promise<Report>
   /** Returns when every process has been served by Redis alone for so long. */
   healthyFor (ms: number): Promise<void>
+  /** Kills one of the processes. */
+  kill (): Promise<void>
+  /** Stops one of the processes for so long, at whatever it is doing. */
+  freeze (ms: number): Promise<void>
   /** Ends the attack and gathers what was decided. */
   stop (): Promise<Report>
 }
@@ -104,6 +108,17 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
         const { healthySince } = await tell({ do: 'answer' })
         return healthySince > 0 && (performance.timeOrigin + performance.now()) * 1000 - healthySince > ms * 1000
       }, 'every process to be served by Redis again')
+    },
+    async kill () {
+      const child = children.pop()!
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    },
+    async freeze (ms) {
+      const [child] = children
+      child!.kill('SIGSTOP')
+      await new Promise(resolve => setTimeout(resolve, ms))
+      child!.kill('SIGCONT')
     },
     stop: async () => await tell({ do: 'stop' })
   }

@@ -22,6 +22,7 @@ const HEALTHY: readonly Attack[] = [
     burst: 4,
     clients: 2
   },
+  { rules: [{ rule: 'leased', limit: 400, windowMs: 300, lease: { share: 0.5 } }], subjects: 1, costs: [1, 3], burst: 12, clients: 2 },
   { rules: [{ rule: 'cold', limit: 5, windowMs: 150 }, { rule: 'everybody', limit: 30, windowMs: 150, shared: true }], subjects: 300, costs: [1, 3], burst: 8, clients: 2 }
 ]
 
