@@ -6,15 +6,16 @@ import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit.js'
-import { createGuardedStore } from './guarded-store.js'
+import { createGuardedStore, within } from './guarded-store.js'
 import { observe } from './limit-operations.js'
 import { createLimiter, isKnowable, type LimitDecision } from './limiter.js'
+import { createLeasedStore, type LeasedStore } from './leased-store.js'
 import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
+import { createRedisLeases } from './redis-leases.js'
 import { createRedisStore } from './redis-store.js'
 import { responseHeaders } from './response-headers.js'
 import { createRuleBook, planOf, union, type AppliedRule, type Plan } from './rule-book.js'
-import type { LimitStore } from './store.js'
 import type { LimitSubject } from './subject.js'
 import { warnOfTrustedClients } from './trust-proxy.js'
 
@@ -23,11 +24,16 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const denied = new DenyCache(resolved.maxKeys)
   const observation = observe(resolved, denied)
   const memory = createMemoryStore(resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now })
-  const store = createStore(resolved, memory, fastify.log)
+  const shared = createStore(resolved, fastify.log)
+  const store = shared ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
-  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory) })
+  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory, shared) })
   fastify.addHook('onReady', async () => { observation.start() })
-  fastify.addHook('onClose', async () => { observation.close() })
+  fastify.addHook('onClose', async () => {
+    observation.close()
+    // What cannot be given back in time leaves with the window.
+    if (shared !== null) await within(CLOSE_MS, shared.close()).catch(() => {})
+  })
   warnOfTrustedClients(fastify)
 
   const book = createRuleBook(resolved)
@@ -96,15 +102,21 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   }
 }
 
-function createStore ({ store, maxKeys }: ResolvedOptions, memory: LimitStore, log: FastifyBaseLogger): LimitStore {
-  if (store === 'memory') return memory
+/** Longest wait for Redis at the end. */
+const CLOSE_MS = 50
+
+/** Null when the logs live in this process, where asking them costs no more than a lease would. */
+function createStore ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogger): LeasedStore | null {
+  if (store === 'memory') return null
   const { redis, prefix, ...guarded } = store
-  return createGuardedStore({
+  const location = prefix === undefined ? { redis } : { redis, prefix }
+  const guard = createGuardedStore({
     ...guarded,
-    store: createRedisStore(prefix === undefined ? { redis } : { redis, prefix }),
+    store: createRedisStore(location),
     maxKeys,
     onDegraded: error => { log.warn({ err: error, onFailure: guarded.onFailure ?? 'local' }, 'the limiter cannot reach Redis') }
   })
+  return createLeasedStore({ store: guard, book: createRedisLeases(location), maxKeys })
 }
 
 function subjectOf (call: Call): LimitSubject {
@@ -144,3 +156,5 @@ export type { LimitOperations } from './limit-operations.js'
 export type { LimitMetrics, LimitOutcome } from './metrics.js'
 export type { Refused } from './refusals.js'
 export type { OperableStore } from './store.js'
+export { createLeasedStore, type Grant, type LeaseBook, type LeasedStore, type LeasedStoreOptions, type LeaseRequest, type LeaseTerms } from './leased-store.js'
+export { createRedisLeases } from './redis-leases.js'

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { budgetKey, ruleOf } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
+import type { LeasedStore } from './leased-store.js'
 import { decisionOf, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who } from './limiter.js'
 import { DEFAULT_PREFIX } from './log-name.js'
 import { createMetrics, prometheusText, type LimitMetrics } from './metrics.js'
@@ -27,7 +28,7 @@ export interface LimitOperations {
 /** What an operator asks about, kept while the limiter decides. */
 export interface Observation {
   readonly observer: DecisionObserver
-  operate (engine: LimiterEngine, store: OperableStore): LimitOperations
+  operate (engine: LimiterEngine, store: OperableStore, leases: Pick<LeasedStore, 'forget'> | null): LimitOperations
   start (): void
   close (): void
 }
@@ -77,7 +78,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
     observer,
     start () { reports?.start() },
     close () { reports?.close() },
-    operate (engine, memory) {
+    operate (engine, memory, leases) {
       const budgets = redis === null ? null : createRedisBudgets(redis.redis, prefix, redis.deadlineMs ?? 50)
       return {
         async peek (who, rules, cost) {
@@ -87,7 +88,10 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
         },
         async reset (who, rules) {
           const charges = engine.charges('reset', who, rules)
+          leases?.forget(charges)
           await (budgets ?? memory).reset(charges)
+          // Once more: until just now they could be had from the log that is gone.
+          leases?.forget(charges)
           for (const { rule, subject } of charges) forget(budgetKey(rule, subject))
         },
         top: async (count = 20) => budgets === null ? refusals.top(count, now()) : await budgets.top(count),

@@ -79,8 +79,8 @@ export interface LimiterEngine extends Pick<Limiter, 'check'> {
 /** What no rule counts. */
 const UNCOUNTED: LimitDecision = Object.freeze({ allowed: true, retryAfterMs: 0, violated: Object.freeze([]), degraded: false, quotas: Object.freeze([]) })
 
-/** In a cluster what one slot admits may be taken back when another refuses, so that a refusal may be over before its time. */
-const CLUSTER_ASK_AGAIN_US = 1_000_000
+/** What one slot of a cluster admits may be taken back when another refuses, and leases when they were not spent, so that a refusal may be over before its time. */
+const TAKEN_BACK_US = 1_000_000
 
 /** A limit that depends on roles is not known before it is known who is calling. */
 export function isKnowable ({ rule }: AppliedRule): boolean {
@@ -89,7 +89,7 @@ export function isKnowable ({ rule }: AppliedRule): boolean {
 
 export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache, observer: DecisionObserver): LimiterEngine {
   const now = options.now ?? (() => performance.now())
-  const askAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? CLUSTER_ASK_AGAIN_US : Infinity
+  const askAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
 
   const known = new Map<string, readonly AppliedRule[]>()
 
@@ -97,8 +97,8 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     const charges: Charge[] = []
     for (const { rule, cost } of applied) {
       if (rule.by === 'apiKey' && subject.principal.kind !== 'key') continue
-      const { name, windowMs, capacity, onFailure, log } = rule
-      charges.push({ rule: name, subject: subjectOf(rule.by, subject, options.tenantClaim), limit: limitOf(rule, subject.principal), windowMs, cost, capacity, onFailure, log })
+      const { name, windowMs, capacity, onFailure, log, lease } = rule
+      charges.push({ rule: name, subject: subjectOf(rule.by, subject, options.tenantClaim), limit: limitOf(rule, subject.principal), windowMs, cost, capacity, onFailure, log, lease })
     }
     return charges
   }
@@ -135,7 +135,7 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
   function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number): void {
     for (let i = 0; i < states.length; i++) {
       const { retryUs } = states[i]!
-      if (retryUs > 0) denied.note(keyOf(charges[i]!), charges[i]!, (askedAtUs + retryUs) / 1000, (askedAtUs + Math.min(retryUs, askAgainUs)) / 1000)
+      if (retryUs > 0) denied.note(keyOf(charges[i]!), charges[i]!, (askedAtUs + retryUs) / 1000, (askedAtUs + Math.min(retryUs, charges[i]!.lease === undefined ? askAgainUs : TAKEN_BACK_US)) / 1000)
     }
   }
 

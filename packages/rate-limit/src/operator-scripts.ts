@@ -19,9 +19,13 @@ while low < high do
   local middle = math.floor((low + high) / 2)
   if at(middle) + window <= now then low = middle + 1 else high = middle end
 end
+local function until_gone (index)
+  local left = at(index) + window - now
+  return left > window + 1000000 and window or left
+end
 local used, reset, retry = length - low, 0, 0
-if used > 0 then reset = math.min(at(low) + window - now, window) end
-if used + cost > limit and used > 0 then retry = math.min(at(math.min(low + used + cost - limit, length) - 1) + window - now, window) end
+if used > 0 then reset = until_gone(low) end
+if used + cost > limit and used > 0 then retry = until_gone(math.min(low + used + cost - limit, length) - 1) end
 return { used, reset, retry }
 `
 

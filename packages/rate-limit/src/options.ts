@@ -2,6 +2,7 @@ import { closest, type Operation } from '@marty/core'
 import { OptionInvalid } from './errors.js'
 import type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
 import type { StoreFailureMode } from './guarded-store.js'
+import type { LeaseTerms } from './leased-store.js'
 import type { ScriptClient } from '@marty/redis'
 import type { LimitBy } from './subject.js'
 import { presets, type PresetName } from './presets.js'
@@ -55,6 +56,12 @@ export interface LimitRule {
   readonly burst?: BurstLimit
   /** What happens while Redis does not answer, in place of the store's `onFailure`. */
   readonly onFailure?: StoreFailureMode
+  /**
+   * Lets each process take units of a hot budget for a moment and spend them from memory, without asking Redis: for limits above 128 that
+   * everybody, a tenant or an operation shares. Never admits more; may refuse early by what other processes hold. `true` is
+   * short for `{}`, its defaults. Without Redis it means nothing. @default false
+   */
+  readonly lease?: boolean | LeaseTerms
 }
 
 /** At most `limit` units in every window that is shorter than the rule's own. */
@@ -70,8 +77,9 @@ export interface ResolvedRule extends Required<Pick<LimitRule, 'limit' | 'window
   /** The largest limit that anybody has, of a burst that of its rule: decides on the form of the log. */
   readonly capacity: number
   readonly onFailure: StoreFailureMode | undefined
+  readonly lease: LeaseTerms | undefined
   readonly burst: ResolvedRule | null
-  /** Of a burst the rule that it belongs to, otherwise the rule itself: they count the same calls in one log. */
+  /** The rule whose log it reads: of a burst the rule that it belongs to, unless that is leased; otherwise itself. */
   readonly log: string
 }
 
@@ -167,16 +175,20 @@ export function addRule (rules: Map<string, ResolvedRule>, field: string, name: 
   // The name stands in keys and in quoted header fields, so it needs no escaping anywhere.
   if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) throw invalid(field, `has an unusable name "${name}"; a letter, then letters, digits, "_", "." or "-", at most 64`)
   if (rules.has(name)) throw invalid(field, `has the name "${name}", which another rule has already; give one of them another name`)
-  knownKeys(field, object(field, rule), ['limit', 'windowMs', 'by', 'cost', 'burst', 'onFailure'])
-  const { limit, windowMs, by, cost = 1, onFailure } = rule
+  knownKeys(field, object(field, rule), ['limit', 'windowMs', 'by', 'cost', 'burst', 'onFailure', 'lease'])
+  const { limit, windowMs, by, cost = 1, onFailure, lease = false } = rule
   oneOf(`${field}.by`, by, BY)
   if (onFailure !== undefined) oneOf(`${field}.onFailure`, onFailure, FAILURE_MODES)
   verifyWindow(field, limit, windowMs, cost)
-  const shared = { by, cost, onFailure, capacity: largestOf(limit), log: name }
+  if (typeof lease !== 'boolean') verifyLease(`${field}.lease`, lease)
+  const leased = lease === true ? {} : lease === false ? undefined : lease
+  const shared = { by, cost, onFailure, capacity: largestOf(limit), lease: leased, log: name }
   let burst: ResolvedRule | null = null
   if (rule.burst !== undefined) {
     verifyBurst(`${field}.burst`, rule.burst, rule)
-    burst = Object.freeze({ ...shared, name: `${name}.burst`, limit: rule.burst.limit, windowMs: rule.burst.windowMs, burst: null })
+    const own = `${name}.burst`
+    // Leased units are in the log before they are spent: of how many in a short window it cannot tell.
+    burst = Object.freeze({ ...shared, name: own, log: leased === undefined ? name : own, limit: rule.burst.limit, windowMs: rule.burst.windowMs, burst: null })
     if (rules.has(burst.name)) throw invalid(field, `has a burst, which is the rule "${burst.name}", but another rule has that name already`)
   }
   const resolved = Object.freeze({ ...shared, name, limit, windowMs, burst })
@@ -210,6 +222,13 @@ function verifyBurst (field: string, burst: BurstLimit, { limit, windowMs, cost 
     const [most, whole] = [ofRole(burst.limit, role), ofRole(limit, role)]
     if (most > whole) throw invalid(`${field}.limit`, `is ${most}, above the rule's own limit (${whole})${role === 'default' ? '' : ` of the role "${role}"`}, so it would limit nothing`)
   }
+}
+
+function verifyLease (field: string, lease: LeaseTerms): void {
+  knownKeys(field, object(field, lease), ['share', 'ttlMs'])
+  const { share = 0.1, ttlMs = 100 } = lease
+  if (typeof share !== 'number' || !(share > 0 && share <= 0.5)) throw invalid(`${field}.share`, `must be a number above 0 and at most 0.5, not ${String(share)}`)
+  if (typeof ttlMs !== 'number' || !(ttlMs >= 5 && ttlMs <= 500)) throw invalid(`${field}.ttlMs`, `must be a number from 5 to 500, not ${String(ttlMs)}`)
 }
 
 function ofRole (limit: LimitRule['limit'], role: string): number {

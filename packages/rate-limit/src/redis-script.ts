@@ -21,6 +21,8 @@
  * - Time is Redis's own, so the clocks of the callers do not matter.
  * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
  * - A stamp is never older than the one before it, even when the server's clock steps back: the search relies on the order.
+ * - Stamps of leases lie up to half a second ahead, and keep a log that much longer. Any later ones a clock has left that was set back:
+ *   nobody is told to wait for it.
  * - A refused request writes nothing. When memory is out, Redis refuses the first write of a script, so none is made.
  * - A log lives for a window and a quarter after the first stamp of each quarter of a window, which is at least a window after
  *   any other; and for a second more, because expiry is counted in milliseconds and must not come early.
@@ -125,14 +127,14 @@ local function state (k, list, limit, window, cost, held, begin, eldest)
   local reset, retry = 0, 0
   if held > 0 then
     reset = eldest + window - now
-    if reset > window then reset = window end
+    if reset > window + 1000000 then reset = window end
     local over = held + cost - limit
     if over == 1 then retry = reset
     elseif over > 1 then
       local index = begin + over - 1
       local freed = index < lengths[k] and stamp_at(k, list, index) or stamps[k]
       retry = freed + window - now
-      if retry > window then retry = window end
+      if retry > window + 1000000 then retry = window end
     end
   end
   local remaining = limit - held

@@ -1,4 +1,5 @@
 import type { StoreFailureMode } from './guarded-store.js'
+import type { LeaseTerms } from './leased-store.js'
 
 /**
  * What keeps the logs of admitted requests. Every store is exact: in every window of a rule's length
@@ -32,6 +33,8 @@ export interface Charge {
    * after that of the rule, for the same subject, cost and capacity. @default `rule`
    */
   readonly log?: string | undefined
+  /** Lets a leased store admit it from memory. @default every charge is decided by the log */
+  readonly lease?: LeaseTerms | undefined
 }
 
 export function isBurst ({ log, rule }: Charge): boolean {

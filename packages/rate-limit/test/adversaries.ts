@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { StoreFailureMode } from '@marty/rate-limit'
+import type { LeaseTerms, StoreFailureMode } from '@marty/rate-limit'
 import type { RedisClusterOptions, RedisSingleOptions } from '@marty/redis'
 import { until } from '../../redis/dist-test/redis-server.js'
 import type { Decision } from './window-checker.js'
@@ -16,6 +16,8 @@ export interface Attack {
     readonly log?: string
     /** All subjects share one budget. */
     readonly shared?: boolean
+    /** Spends from leases; its log is a list, whatever its limit. */
+    readonly lease?: LeaseTerms
   }>
   /** How many subjects there are to choose from: one is a hot key. */
   readonly subjects: number
@@ -44,6 +46,8 @@ export interface Report {
   degraded: number
   /** Requests answered with 503. */
   unavailable: number
+  /** Units that were spent from leases. */
+  leased: number
   /** Scripts sent to Redis. */
   sent: number
   /** When the first request was asked that Redis did not decide, and when the last one was answered; null when it decided all. Microseconds. */
@@ -59,6 +63,10 @@ export interface Adversaries {
   answered (): Promise<Report>
   /** Returns when every process has been served by Redis alone for so long. */
   healthyFor (ms: number): Promise<void>
+  /** Kills one of the processes. */
+  kill (): Promise<void>
+  /** Stops one of the processes for so long, at whatever it is doing. */
+  freeze (ms: number): Promise<void>
   /** Ends the attack and gathers what was decided. */
   stop (): Promise<Report>
 }
@@ -87,6 +95,7 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
       asked: sum(reports.map(report => report.asked)),
       degraded: sum(reports.map(report => report.degraded)),
       unavailable: sum(reports.map(report => report.unavailable)),
+      leased: sum(reports.map(report => report.leased)),
       sent: sum(reports.map(report => report.sent)),
       outage: reports.map(report => report.outage).reduce((a, b) => a === null ? b : b === null ? a : [Math.min(a[0], b[0]), Math.max(a[1], b[1])]),
       healthySince: reports.some(report => report.healthySince === 0) ? 0 : Math.max(...reports.map(report => report.healthySince)),
@@ -101,6 +110,17 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
         const { healthySince } = await tell({ do: 'answer' })
         return healthySince > 0 && (performance.timeOrigin + performance.now()) * 1000 - healthySince > ms * 1000
       }, 'every process to be served by Redis again')
+    },
+    async kill () {
+      const child = children.pop()!
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    },
+    async freeze (ms) {
+      const [child] = children
+      child!.kill('SIGSTOP')
+      await new Promise(resolve => setTimeout(resolve, ms))
+      child!.kill('SIGCONT')
     },
     stop: async () => await tell({ do: 'stop' })
   }

@@ -11,6 +11,7 @@ const HEALTHY: readonly Attack[] = [
   { rules: [{ rule: 'five', limit: 5, windowMs: 100 }], subjects: 1, costs: [1], burst: 3, clients: 2 },
   { rules: [{ rule: 'list', limit: 129, windowMs: 300 }], subjects: 1, costs: [1, 5], burst: 12, clients: 2 },
   { rules: [{ rule: 'own', limit: 20, windowMs: 250 }, { rule: 'everybody', limit: 60, windowMs: 400, shared: true }], subjects: 12, costs: [1, 2], burst: 6, clients: 3 },
+  { rules: [{ rule: 'leased', limit: 400, windowMs: 300, lease: { share: 0.5 } }, { rule: 'leased-by-all', limit: 2_000, windowMs: 400, shared: true, lease: {} }], subjects: 4, costs: [1], burst: 12, clients: 2 },
   { rules: [{ rule: 'calls', limit: 30, windowMs: 300 }, { rule: 'calls.burst', log: 'calls', limit: 6, windowMs: 40 }, { rule: 'large', limit: 300, windowMs: 1_000, shared: true }], subjects: 50, costs: [1, 2], burst: 4, clients: 2 }
 ]
 

@@ -24,6 +24,7 @@ const HEALTHY: readonly Attack[] = [
   },
   { rules: [{ rule: 'calls', limit: 30, windowMs: 300 }, { rule: 'calls.burst', log: 'calls', limit: 5, windowMs: 40 }], subjects: 2, costs: [1, 2], burst: 6, clients: 2 },
   { rules: [{ rule: 'long', limit: 200, windowMs: 900 }, { rule: 'long.burst', log: 'long', limit: 20, windowMs: 60 }], subjects: 1, costs: [1, 3], burst: 8, clients: 2 },
+  { rules: [{ rule: 'leased', limit: 400, windowMs: 300, lease: { share: 0.5 } }], subjects: 1, costs: [1, 3], burst: 12, clients: 2 },
   { rules: [{ rule: 'cold', limit: 5, windowMs: 150 }, { rule: 'everybody', limit: 30, windowMs: 150, shared: true }], subjects: 300, costs: [1, 3], burst: 8, clients: 2 }
 ]
 

@@ -17,6 +17,7 @@ function attacksOn (windowMs: number): Attack[] {
     { rules: [rule('eight', 8)], subjects: 1, costs: [1], burst: 4, clients: 2 },
     { rules: [rule('hundred', 100, 0.5), rule('list', 200)], subjects: 2, costs: [1, 3], burst: 8, clients: 2 },
     { rules: [rule('cold', 8)], subjects: 100, costs: [1], burst: 4, clients: 2 },
+    { rules: [{ ...rule('leased', 300), lease: { share: 0.5 } }], subjects: 1, costs: [1, 3], burst: 12, clients: 2 },
     // Never refused, so that no outage goes by unnoticed.
     { rules: [rule('many', 8)], subjects: 1e6, costs: [1], burst: 1, clients: 1, pauseMs: 5 }
   ]

@@ -1,6 +1,6 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { createMemoryStore, createRedisStore, type Charge, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
+import { createLeasedStore, createMemoryStore, createRedisLeases, createRedisStore, type Charge, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
 import { startRedis, timeUs } from './redis-server.js'
 import { possiblyLive, worstWindow, type Admission } from './window-checker.js'
 
@@ -44,6 +44,13 @@ function overRedis (): Subject {
   }
 }
 
+/** Every rule leased. What these histories ask of a budget is too little for a lease, so that all must be as without. */
+function leased (): Subject {
+  const subject = overRedis()
+  const { take } = createLeasedStore({ store: subject.store, book: createRedisLeases({ redis: client }) })
+  return { ...subject, store: { take: charges => take(charges.map(charge => ({ ...charge, capacity: 1_000, lease: { share: 0.5 } }))) } }
+}
+
 let serial = 0
 const fresh = (name: string): string => `${name}-${serial++}`
 
@@ -53,7 +60,7 @@ async function ask (subject: Subject, charges: readonly Charge[]): Promise<Store
   return { ...answer, before, after: await subject.clockUs() }
 }
 
-for (const [name, make] of [['memory', memory], ['redis', overRedis]] as const) {
+for (const [name, make] of [['memory', memory], ['redis', overRedis], ['leased', leased]] as const) {
   t.test(name, async t => {
     t.test('a request that one rule refuses is counted by none', async t => {
       const { store } = make()

@@ -1,0 +1,81 @@
+import t, { type Test } from 'tap'
+import { openRedis } from '@marty/redis'
+import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { startAdversaries, type Attack, type Report } from './adversaries.js'
+import { judge, SECONDS } from './proof.js'
+import { worstOfRules } from './window-checker.js'
+
+t.setTimeout(300_000 + SECONDS * 4_000)
+
+const lease = { share: 0.1, ttlMs: 100 }
+const greedy = { share: 0.5, ttlMs: 500 }
+
+/** Many processes at few hot keys, with leases that are worth having, ones much too large, and rules that have none. */
+const HOT: readonly Attack[] = [
+  { rules: [{ rule: 'hot', limit: 20_000, windowMs: 400, lease }], subjects: 1, costs: [1], burst: 16, clients: 3 },
+  { rules: [{ rule: 'greedy', limit: 400, windowMs: 300, lease: greedy }], subjects: 1, costs: [1, 1, 5], burst: 16, clients: 2 },
+  { rules: [{ rule: 'hundred', limit: 100, windowMs: 200, lease: greedy }], subjects: 1, costs: [1], burst: 12, clients: 2 },
+  {
+    rules: [{ rule: 'everybody', limit: 3_000, windowMs: 500, shared: true, lease }, { rule: 'tenant', limit: 1_000, windowMs: 250, lease: greedy }, { rule: 'own', limit: 40, windowMs: 100 }],
+    subjects: 3,
+    costs: [1, 2],
+    burst: 8,
+    clients: 2
+  }
+]
+
+const port = await freePort()
+const redis = await startRedis(port)
+t.teardown(() => redis.stop())
+const admin = openRedis({ port, commandTimeoutMs: 5_000 })
+t.teardown(() => admin.close())
+await admin.ready(10_000)
+
+t.test('leases in four processes, while scripts are flushed: never above a limit', async t => {
+  const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
+  adversaries.attack(HOT, 'closed')
+  const end = Date.now() + Math.max(4_000, SECONDS * 1_000)
+  while (Date.now() < end) {
+    await admin.client.script('FLUSH')
+    await new Promise(resolve => setTimeout(resolve, Math.random() * 200))
+  }
+  const report = await adversaries.stop()
+  judge(t, 'leases, healthy', report, 1)
+  t.same(report.outage, null, 'no request was decided without Redis')
+  judgeLeases(t, report)
+})
+
+t.test('a process that is stopped in the middle of a lease does not go on with it later', async t => {
+  const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
+  adversaries.attack(HOT, 'closed')
+  const end = Date.now() + Math.max(4_000, SECONDS * 1_000)
+  while (Date.now() < end) {
+    await adversaries.freeze(Math.random() * 700)
+    await new Promise(resolve => setTimeout(resolve, Math.random() * 150))
+  }
+  const report = await adversaries.stop()
+  judge(t, 'leases, a process stopped again and again', report, 1)
+  judgeLeases(t, report)
+})
+
+t.test('what a killed process held comes back with the window', async t => {
+  const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
+  adversaries.attack(HOT, 'closed')
+  await adversaries.healthyFor(500)
+  await adversaries.kill()
+  await adversaries.kill()
+  const [seconds, microseconds] = await admin.client.time()
+  const killedAt = Number(seconds) * 1e6 + Number(microseconds)
+  await adversaries.healthyFor(2_000)
+  const report = await adversaries.stop()
+  judge(t, 'leases, two of four processes killed', report, 1)
+  const later = worstOfRules(report.decisions.filter(({ before }) => before > killedAt + 600_000))
+  for (const rule of ['greedy', 'hundred']) t.ok(later.get(rule)!.ratio > 0.8, `${rule} is there to the full: ${later.get(rule)!.ratio}`)
+})
+
+function judgeLeases (t: Test, { decisions, leased }: Report): void {
+  const worst = worstOfRules(decisions)
+  for (const rule of ['greedy', 'hundred']) t.ok(worst.get(rule)!.ratio > 0.8, `${rule} was tried: ${worst.get(rule)!.ratio}`)
+  t.comment(`${leased} of ${decisions.reduce((sum, { cost }) => sum + cost, 0)} units were spent from leases`)
+  t.ok(leased > 1_000, 'leases were used')
+}
