@@ -1,0 +1,112 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { diffPolicies, loadPolicy, type Policy, type PolicyChange } from '@marty/rbac'
+import { ENVIRONMENTS, PERMISSIONS, randomPolicy, randomQuestion, ROLES, write } from './random-policy.js'
+
+interface Text { roles?: string, production?: string, extra?: string, environments?: string }
+
+const policyOf = async ({ roles = '', production = '{}', extra = '', environments }: Text): Promise<Policy> => await loadPolicy(`version: 1
+resources: { doc: { actions: [read, write], attributes: { owner: text, size: number } } }
+roles:
+${roles}
+environments: ${environments ?? `{ development: {}, production: ${production} }`}
+${extra}
+`, 'policy.yaml')
+
+const diff = async (before: Text, after: Text): Promise<readonly PolicyChange[]> => diffPolicies(await policyOf(before), await policyOf(after)).changes
+
+const READER = "  reader: { allow: ['doc:read'] }"
+const WRITER = "  writer: { allow: ['doc:write'] }"
+const when = (text: string): string => `  reader: { allow: [{ permission: 'doc:read', when: '${text}' }] }`
+const read = { subject: 'reader', permission: 'doc:read', environments: ['development', 'production'] }
+
+t.test('every kind of widening and narrowing is told', async t => {
+  const cases: ReadonlyArray<readonly [string, Text, Text, readonly unknown[]]> = [
+    ['a new role', { roles: WRITER }, { roles: `${WRITER}\n${READER}` }, [{ ...read, before: 'denied', after: 'allowed', kind: 'gain' }]],
+    ['a role that goes', { roles: `${WRITER}\n${READER}` }, { roles: WRITER }, [{ ...read, before: 'allowed', after: 'denied', kind: 'loss' }]],
+    ['a deny in one environment that goes', { roles: READER, production: "{ deny: [{ roles: [reader], permissions: ['doc:*'] }] }" }, { roles: READER },
+      [{ ...read, environments: ['production'], before: 'denied', after: 'allowed', kind: 'gain' }]],
+    ['a condition that goes', { roles: when('resource.size < 5') }, { roles: READER }, [{ ...read, before: { if: 'resource.size < 5' }, after: 'allowed', kind: 'gain' }]],
+    ['a condition that comes', { roles: READER }, { roles: when('resource.size < 5') }, [{ ...read, before: 'allowed', after: { if: 'resource.size < 5' }, kind: 'loss' }]],
+    ['another condition', { roles: when('resource.size < 5') }, { roles: when('resource.size < 6') },
+      [{ ...read, before: { if: 'resource.size < 5' }, after: { if: 'resource.size < 6' }, kind: 'maybe' }]],
+    ['one more condition to allow it', { roles: when('resource.size < 5') }, { roles: when('resource.size < 5 or resource.owner == "a" and resource.size > 9') },
+      [{ ...read, before: { if: 'resource.size < 5' }, after: { if: 'resource.owner == "a" and resource.size > 9 or resource.size < 5' }, kind: 'gain' }]],
+    ['one more condition to meet', { roles: when('resource.size < 5 or resource.size > 9') }, { roles: when('(resource.size < 5 or resource.size > 9) and resource.owner == "a"') },
+      [{ ...read, before: { if: 'resource.size < 5 or resource.size > 9' }, after: { if: 'resource.owner == "a" and (resource.size < 5 or resource.size > 9)' }, kind: 'loss' }]],
+    ['a requirement that goes', { roles: READER, production: "{ require: [{ permissions: ['doc:*'], when: 'resource.owner == \"a\"' }] }" }, { roles: READER },
+      [{ ...read, environments: ['production'], before: { if: 'resource.owner == "a"' }, after: 'allowed', kind: 'gain' }]],
+    ['a new environment', { roles: READER }, { roles: READER, environments: '{ development: {}, production: {}, staging: {} }' },
+      [{ ...read, environments: ['staging'], before: 'denied', after: 'allowed', kind: 'gain' }]],
+    ['an alias that moved', { roles: READER, environments: "{ development: { aliases: [live] }, production: { deny: [{ roles: [reader], permissions: ['doc:*'] }] } }" },
+      { roles: READER, environments: "{ development: {}, production: { aliases: [live], deny: [{ roles: [reader], permissions: ['doc:*'] }] } }" },
+      [{ ...read, environments: ['live'], before: 'allowed', after: 'denied', kind: 'loss' }]],
+    ['a service that may call', { roles: WRITER, extra: 'services: { one: {}, two: {} }' }, { roles: WRITER, extra: "services: { one: { may: [{ call: two, permissions: ['doc:read'] }] }, two: {} }" },
+      [{ ...read, subject: 'one > two', before: 'denied', after: 'allowed', kind: 'gain' }]],
+    ['a separation that goes', { roles: `${READER}\n${WRITER}`, extra: 'separation: [{ roles: [reader, writer] }]' }, { roles: `${READER}\n${WRITER}` },
+      ['read', 'write'].map(action => ({ ...read, subject: 'reader + writer', permission: `doc:${action}`, before: 'denied', after: 'allowed', kind: 'gain' }))],
+    ['a role that only takes away, and goes', { roles: `${READER}\n  banned: { deny: ['doc:*'] }` }, { roles: `${READER}\n  banned: {}` },
+      [{ ...read, subject: 'reader + banned', before: 'denied', after: 'allowed', kind: 'gain' }]]
+  ]
+  for (const [what, before, after, expected] of cases) t.same(await diff(before, after), expected, what)
+})
+
+t.test('what says the same in other words is no difference', async t => {
+  const same: ReadonlyArray<readonly [string, string]> = [
+    ['resource.size<5   and resource.owner == "a"', 'resource.owner == "a" and (resource.size < 5)'],
+    ['resource.size < 5 or resource.size < 5 and resource.owner == "a"', 'resource.size < 5'],
+    ['not (not (resource.size < 5))', 'resource.size < 5 or resource.size < 5'],
+    ['resource.owner in ["a\\\\b"]', 'environment in ["development", "production"] and resource.owner in ["a\\\\b"]'],
+    ['(resource.size < 5 or resource.size < 9) and resource.size < 6', 'resource.size < 6 and (resource.size < 9 or resource.size < 5)']
+  ]
+  for (const [a, b] of same) t.same(await diff({ roles: when(a) }, { roles: when(b) }), [], b)
+  t.match(await diff({ roles: READER }, { roles: when('environment == "production"') }), [{ environments: ['development'], before: 'allowed', after: 'denied' }], 'worked out for each environment')
+  t.match(await diff({ roles: WRITER }, { roles: when('resource.owner == environment') }), [{ after: { if: 'resource.owner == "development"' } }, { after: { if: 'resource.owner == "production"' } }])
+  t.match(await diff({ roles: WRITER }, { roles: when('(resource.size < 5 or resource.size > 9) and resource.owner != "a"') }), [{ after: { if: 'resource.owner != "a" and (resource.size < 5 or resource.size > 9)' } }])
+})
+
+t.test('with many roles two together are not compared, and that is told', async t => {
+  const many = Array.from({ length: 31 }, (_, index) => `  role${index}: { allow: ['doc:read'] }`).join('\n')
+  const policy = await policyOf({ roles: many })
+  t.same(diffPolicies(policy, policy), { changes: [], pairs: false })
+})
+
+t.test('no change of a decision goes untold, whatever the policies', async t => {
+  let flips = 0
+  await fc.assert(fc.asyncProperty(randomPolicy, randomPolicy, fc.array(randomQuestion, { minLength: 6, maxLength: 6 }), fc.nat(3), async (one, other, asked, mixed) => {
+    // Policies that differ a little are what is compared in life.
+    const next = mixed === 0 ? other : { ...one, ...[{ roles: other.roles }, { denies: other.denies, requires: other.requires }, { separation: [], calls: other.calls }][mixed - 1] }
+    const [before, after] = await Promise.all([one, next].map(async made => await loadPolicy(write({ ...made, separation: made === one || mixed === 0 ? made.separation : [] }), 'random.yaml'))) as [Policy, Policy]
+    const changes = new Map<string, PolicyChange['kind']>()
+    for (const { subject, permission, environments, kind } of diffPolicies(before, after).changes) for (const environment of environments) changes.set(`${subject} ${permission} ${environment}`, kind)
+    const check = (names: readonly string[], roles: readonly string[], permission: string, environment: string, attributes: object): void => {
+      const was = before.decide(roles, permission, environment, attributes)
+      const is = after.decide(roles, permission, environment, attributes)
+      if (was === is) return
+      flips++
+      const kinds = names.map(name => changes.get(`${name} ${permission} ${environment}`))
+      if (!kinds.some(kind => kind === 'maybe' || kind === (is ? 'gain' : 'loss'))) throw new Error(`${names.join()} ${permission} ${environment} ${was} -> ${is}, told ${kinds.join()}\n${write(one)}\n${write(next)}`)
+    }
+    for (const { attributes, environment } of asked) {
+      const { principal: { kind, ...principal } = {}, ...rest } = attributes
+      const nobody = { ...rest, principal: kind === 'service' ? principal : { ...principal, ...(kind !== undefined && { kind }) } }
+      for (const permission of PERMISSIONS) {
+        for (const [at, role] of ROLES.entries()) {
+          for (const place of ENVIRONMENTS) {
+            check([role], [role], permission, place, nobody)
+            check([role], [role], permission, place, { time: rest.time })
+          }
+          const partner = ROLES[(at + 5) % ROLES.length]!
+          const [first, second] = [role, partner].sort((a, b) => ROLES.indexOf(a) - ROLES.indexOf(b)) as [string, string]
+          check([first, second, `${first} + ${second}`], [first, second], permission, environment, nobody)
+        }
+        const { id } = principal
+        const call = `${String(id)} > ${String(rest.service)}`
+        check([call], [], permission, environment, { ...rest, principal: { ...principal, kind: 'service' } })
+        check([ROLES[0]!, call, `${ROLES[0]} + ${call}`], [ROLES[0]!], permission, environment, { ...rest, principal: { ...principal, kind: 'service' } })
+      }
+    }
+  }), { numRuns: 30, interruptAfterTimeLimit: 15_000 })
+  t.comment(`${flips} decisions that changed`)
+  t.ok(flips > 0)
+})
