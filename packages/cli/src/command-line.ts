@@ -2,6 +2,7 @@ import { closest, MartyError } from '@marty/core'
 import { parseArgs } from 'node:util'
 import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values } from './command.js'
 import { policyCheck } from './policy-check.js'
+import { policyDiff } from './policy-diff.js'
 import { policyExplain } from './policy-explain.js'
 import { policyTest } from './policy-test.js'
 import { policyTypesCommand } from './policy-types.js'
@@ -17,7 +18,7 @@ const COMMANDS: readonly Command[] = [
   sessionsList, sessionsRevoke,
   limitsShow, limitsReset, limitsTop,
   auditVerify, auditTail,
-  policyCheck, policyTest, policyExplain, policyTypesCommand
+  policyCheck, policyTest, policyExplain, policyTypesCommand, policyDiff
 ]
 
 /** Runs `marty` with these arguments. Never throws. */
@@ -108,7 +109,7 @@ function overview (): string {
   return 'marty COMMAND\n\n' +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed or a generated file drifted, 5 not there, 6 not reachable, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, a generated file drifted or a policy opens more than it may, 5 not there, 6 not reachable, 1 anything else.\n'
 }
 
 function helpOf (command: Command): string {
