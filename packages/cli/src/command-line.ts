@@ -4,6 +4,7 @@ import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values
 import { policyCheck } from './policy-check.js'
 import { policyDiff } from './policy-diff.js'
 import { policyExplain } from './policy-explain.js'
+import { policyMatrixCommand } from './policy-matrix.js'
 import { policyTest } from './policy-test.js'
 import { policyTypesCommand } from './policy-types.js'
 import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
@@ -18,7 +19,7 @@ const COMMANDS: readonly Command[] = [
   sessionsList, sessionsRevoke,
   limitsShow, limitsReset, limitsTop,
   auditVerify, auditTail,
-  policyCheck, policyTest, policyExplain, policyTypesCommand, policyDiff
+  policyCheck, policyTest, policyExplain, policyTypesCommand, policyDiff, policyMatrixCommand
 ]
 
 /** Runs `marty` with these arguments. Never throws. */

@@ -1,6 +1,6 @@
 import { formatProblem, type SourceProblem } from '@marty/config'
 import type { Policy } from '@marty/rbac'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { EXIT, UsageError, type ExitCode, type Output } from './command.js'
 
 /** Reads a file that the command line names. */
@@ -17,6 +17,16 @@ export function cannotBeRead (file: string, error: unknown): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (code !== 'ENOENT' && syscall === undefined) return error
   return new UsageError(`${file} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code}`)
+}
+
+/** Writes a file that the command line names. */
+export async function writeNamedFile (file: string, text: string): Promise<void> {
+  try {
+    await writeFile(file, text)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new UsageError(`${file} cannot be written: ${code === 'ENOENT' ? 'there is no such folder' : code === 'EISDIR' ? 'it is a folder' : code}`)
+  }
 }
 
 /** The policy, or what is wrong with it. */

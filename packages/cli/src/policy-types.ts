@@ -1,6 +1,5 @@
-import { writeFile } from 'node:fs/promises'
 import { EXIT, UsageError, type Command } from './command.js'
-import { readNamedFile, readPolicyFile, refuse } from './policy-file.js'
+import { readNamedFile, readPolicyFile, refuse, writeNamedFile } from './policy-file.js'
 
 export const policyTypesCommand: Command = {
   name: 'policy types',
@@ -28,14 +27,5 @@ export const policyTypesCommand: Command = {
     else if (current) output.out(`${out} ${check ? 'agrees with' : 'is written from'} ${file}\n`)
     else output.err(`${out} does not agree with ${file}; run: marty policy types ${file} --out ${out}\n`)
     return current ? EXIT.ok : EXIT.testFailed
-  }
-}
-
-async function writeNamedFile (file: string, text: string): Promise<void> {
-  try {
-    await writeFile(file, text)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new UsageError(`${file} cannot be written: ${code === 'ENOENT' ? 'there is no such folder' : code === 'EISDIR' ? 'it is a folder' : code}`)
   }
 }

@@ -83,7 +83,7 @@ t.test('help', async t => {
     t.equal(code, 0)
     t.match(out, /policy check .*\n.*policy test .*\n.*policy explain /)
     const names = [...out.matchAll(/^ {2}(\w+ [\w-]+) {2}/gm)].map(([, name]) => name!)
-    t.equal(names.length, 20)
+    t.equal(names.length, 21)
     for (const name of names) {
       const { code, out } = await run(...name.split(' '), '--help')
       t.equal(code, 0)
