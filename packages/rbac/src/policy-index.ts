@@ -203,8 +203,8 @@ class CompiledIndex implements PolicyIndex {
     const rules: Conditional[] = []
     for (let at = environment; at < rows.length; at += this.#environments) {
       const group = pageOf[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      if ((words[group + ALLOW]! & bit) !== 0) allowed = true
-      if ((words[group + DENY]! & bit) !== 0) denied = true
+      allowed ||= (words[group + ALLOW]! & bit) !== 0
+      denied ||= (words[group + DENY]! & bit) !== 0
       for (const rule of lists[words[group + RULES]!]!) if ((rule.mask & bit) !== 0) rules.push(rule)
     }
     return { allowed, denied, rules }
