@@ -1,5 +1,5 @@
 import { closest } from '@marty/core'
-import type { DecisionState, Policy, PolicyChange } from '@marty/rbac'
+import type { DecisionState, IncompleteComparison, Policy, PolicyChange } from '@marty/rbac'
 import { EXIT, UsageError, type Command } from './command.js'
 import { count, readPolicyFile, refuse } from './policy-file.js'
 
@@ -21,17 +21,20 @@ export const policyDiff: Command = {
     if (after.policy === null) return refuse(newFile, after.problems, json, output)
     const places = new Set(guarded.flatMap(name => placesNamed(name, before.policy, after.policy)))
     const { diffPolicies } = await import('@marty/rbac')
-    const { changes, comparedUpTo } = diffPolicies(before.policy, after.policy)
-    const gains = changes.filter(({ kind, environments }) => kind !== 'loss' && environments.some(place => places.has(place)))
+    const { changes, incomplete } = diffPolicies(before.policy, after.policy)
+    const isGuarded = ({ environments }: { readonly environments: readonly string[] }): boolean => environments.some(place => places.has(place))
+    const gains = changes.filter(({ kind }) => kind === 'gain').filter(isGuarded).length
+    // What was not compared may be a gain too.
+    const possible = changes.filter(({ kind }) => kind === 'maybe').filter(isGuarded).length + incomplete.filter(isGuarded).length
 
     if (json) {
-      output.out(`${JSON.stringify({ old: oldFile, new: newFile, changes, comparedUpTo, gains: gains.length }, null, 2)}\n`)
+      output.out(`${JSON.stringify({ old: oldFile, new: newFile, changes, incomplete, gains, possibleGains: possible }, null, 2)}\n`)
     } else {
-      output.out(changes.length === 0 ? 'Nobody gains or loses anything.\n' : bySubject(changes))
-      if (comparedUpTo !== null) output.err(`not every set of roles was compared: callers with more than ${count(comparedUpTo, 'role')} may gain or lose what is not told\n`)
-      if (gains.length > 0) output.err(`${countGains(gains)} in ${guarded.join(', ')}\n`)
+      output.out(changes.length + incomplete.length === 0 ? 'Nobody gains or loses anything.\n' : bySubject(changes) + notTold(incomplete))
+      const told = [...gains > 0 ? [count(gains, 'gain')] : [], ...possible > 0 ? [count(possible, 'possible gain')] : []]
+      if (told.length > 0) output.err(`${told.join(' and ')} in ${guarded.join(', ')}\n`)
     }
-    return gains.length === 0 ? EXIT.ok : EXIT.testFailed
+    return gains + possible === 0 ? EXIT.ok : EXIT.testFailed
   }
 }
 
@@ -60,8 +63,8 @@ function inWords (state: DecisionState): string {
   return typeof state === 'string' ? state : `if ${state.if}`
 }
 
-function countGains (gains: readonly PolicyChange[]): string {
-  const certain = gains.filter(({ kind }) => kind === 'gain').length
-  const numbers = [[certain, 'gain'], [gains.length - certain, 'possible gain']] as const
-  return numbers.filter(([number]) => number > 0).map(([number, what]) => count(number, what)).join(' and ')
+function notTold (incomplete: readonly IncompleteComparison[]): string {
+  if (incomplete.length === 0) return ''
+  const lines = incomplete.map(({ permission, environments, upTo }) => `  ? ${permission} (${environments.join(', ')}): complete for callers with up to ${count(upTo, 'role')}\n`)
+  return `\ntoo many roles together to compare or to tell them all\n${lines.join('')}`
 }

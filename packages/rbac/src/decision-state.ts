@@ -88,7 +88,8 @@ export function createWeigher (policy: Policy): Weigher {
   }
 }
 
-function textOf (formula: Formula): string {
+/** `true`, `false`, or the condition. */
+export function textOf (formula: Formula): string {
   return typeof formula === 'boolean' ? String(formula) : formula.text
 }
 

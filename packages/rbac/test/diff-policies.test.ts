@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { diffPolicies, loadPolicy, type Policy, type PolicyChange } from '@marty/rbac'
-import { ENVIRONMENTS, PERMISSIONS, randomPolicy, randomQuestion, ROLES, write } from './random-policy.js'
+import { PERMISSIONS, randomPolicy, randomQuestion, ROLES, write } from './random-policy.js'
 
 interface Text { roles?: string, production?: string, extra?: string, environments?: string }
 
@@ -94,7 +94,7 @@ const changed = async (...edits: ReadonlyArray<readonly [string, string]>): Prom
   }, BASE))).changes
 
 t.test('what widens is never missed', async t => {
-  t.same(diffPolicies(base, base), { changes: [], comparedUpTo: null })
+  t.same(diffPolicies(base, base), { changes: [], incomplete: [] })
   t.match((await changed(["    deny: [{ roles: [author], permissions: ['doc:edit'] }]\n", '']))[0], {
     subject: 'author', permission: 'doc:edit', kind: 'gain', before: 'denied', after: { if: 'resource.owner == principal.id' }, environments: ['production']
   }, 'a deny that is gone')
@@ -117,42 +117,33 @@ t.test('what narrows is told as a loss', async t => {
   t.match(await changed(["  reader: { allow: ['doc:read'] }", '  reader: {}']), [{ subject: 'reader', kind: 'loss' }, { subject: 'author', kind: 'loss' }])
 })
 
-t.test('no change of a decision goes untold, whatever the policies', async t => {
-  let flips = 0
-  await fc.assert(fc.asyncProperty(randomPolicy, randomPolicy, fc.array(randomQuestion, { minLength: 6, maxLength: 6 }), fc.nat(3), async (one, other, asked, mixed) => {
+t.test('no change of a decision goes untold, whatever the policies and the caller', async t => {
+  const flips = { gain: 0, loss: 0, together: 0, calls: 0, parts: 0 }
+  await fc.assert(fc.asyncProperty(randomPolicy, randomPolicy, fc.array(randomQuestion, { minLength: 40, maxLength: 40 }), fc.nat(4), async (one, other, asked, mixed) => {
     // Policies that differ a little are what is compared in life.
-    const next = mixed === 0 ? other : { ...one, ...[{ roles: other.roles }, { denies: other.denies, requires: other.requires }, { separation: [], calls: other.calls }][mixed - 1] }
-    const [before, after] = await Promise.all([one, next].map(async made => await loadPolicy(write({ ...made, separation: made === one || mixed === 0 ? made.separation : [] }), 'random.yaml'))) as [Policy, Policy]
-    const changes = new Map<string, PolicyChange['kind']>()
-    for (const { subject, permission, environments, kind } of diffPolicies(before, after).changes) for (const environment of environments) changes.set(`${subject} ${permission} ${environment}`, kind)
-    const check = (names: readonly string[], roles: readonly string[], permission: string, environment: string, attributes: object): void => {
-      const was = before.decide(roles, permission, environment, attributes)
-      const is = after.decide(roles, permission, environment, attributes)
-      if (was === is) return
-      flips++
-      const kinds = names.map(name => changes.get(`${name} ${permission} ${environment}`))
-      if (!kinds.some(kind => kind === 'maybe' || kind === (is ? 'gain' : 'loss'))) throw new Error(`${names.join()} ${permission} ${environment} ${was} -> ${is}, told ${kinds.join()}\n${write(one)}\n${write(next)}`)
-    }
-    for (const { attributes, environment } of asked) {
-      const { principal: { kind, ...principal } = {}, ...rest } = attributes
-      const nobody = { ...rest, principal: kind === 'service' ? principal : { ...principal, ...(kind !== undefined && { kind }) } }
+    const part = [other, { roles: other.roles, separation: [] }, { denies: other.denies, requires: other.requires }, { separation: [], calls: other.calls }, { requires: [] }][mixed]!
+    const [before, after] = await Promise.all([one, { ...one, ...part }].sort(() => mixed % 2 - 0.5).map(async made => await load(write(made)))) as [Policy, Policy]
+    const { changes, incomplete } = diffPolicies(before, after)
+    const told = (holders: readonly string[], permission: string, environment: string, kind: PolicyChange['kind']): boolean =>
+      changes.some(change => change.permission === permission && change.environments.includes(environment) && (change.kind === kind || change.kind === 'maybe') &&
+        change.subject.split(' + ').every(member => holders.includes(member)))
+    for (const { roles, environment, attributes } of asked) {
+      const { principal, service } = attributes
+      const held = roles.filter(role => ROLES.includes(role))
+      const call = principal?.kind === 'service' && principal.id !== undefined && service !== undefined ? [`${principal.id} calls ${service}`] : []
       for (const permission of PERMISSIONS) {
-        for (const [at, role] of ROLES.entries()) {
-          for (const place of ENVIRONMENTS) {
-            check([role], [role], permission, place, nobody)
-            check([role], [role], permission, place, { time: rest.time })
-          }
-          const partner = ROLES[(at + 5) % ROLES.length]!
-          const [first, second] = [role, partner].sort((a, b) => ROLES.indexOf(a) - ROLES.indexOf(b)) as [string, string]
-          check([first, second, `${first} + ${second}`], [first, second], permission, environment, nobody)
-        }
-        const { id } = principal
-        const call = `${String(id)} calls ${String(rest.service)}`
-        check([call], [], permission, environment, { ...rest, principal: { ...principal, kind: 'service' } })
-        check([ROLES[0]!, call, `${ROLES[0]} + ${call}`], [ROLES[0]!], permission, environment, { ...rest, principal: { ...principal, kind: 'service' } })
+        const [was, is] = [before, after].map(policy => policy.decide(roles, permission, environment, attributes))
+        if (was === is) continue
+        const kind = is === true ? 'gain' : 'loss'
+        flips[kind]++
+        if (held.length > 2) flips.together++
+        if (held.length === 0) flips.calls++
+        if (incomplete.some(one => one.permission === permission && one.environments.includes(environment) && held.length + call.length > one.upTo)) continue
+        if (!told([...held, ...call], permission, environment, kind)) throw new Error(`${[...held, ...call].join(' + ')}: ${kind} of ${permission} in ${environment} is untold`)
       }
     }
-  }), { numRuns: 30, interruptAfterTimeLimit: 15_000 })
-  t.comment(`${flips} decisions that changed`)
-  t.ok(flips > 0)
+    if (changes.some(({ subject }) => subject.split(' + ').length > 2)) flips.parts++
+  }), { numRuns: 60, interruptAfterTimeLimit: 15_000 })
+  t.comment(flips)
+  for (const [what, number] of Object.entries(flips)) t.ok(number > 0, what)
 })
