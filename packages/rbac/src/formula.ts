@@ -81,20 +81,27 @@ export function implies (a: Formula, b: Formula): boolean {
     work += 1 + known.length * (known.length + wanted.length)
     if (work > MAX_WORK) return false
     if (known.some(one => wanted.some(({ text }) => one.text === text))) return true
-    const taken = known.find(isJunction)
-    if (taken !== undefined) {
-      const rest = known.filter(one => one !== taken)
-      return taken.kind === 'and' ? prove([...rest, ...taken.operands], wanted) : taken.operands.every(operand => prove([...rest, operand], wanted))
-    }
+    const conjunction = known.find(one => one.kind === 'and')
+    if (conjunction !== undefined) return prove([...without(known, conjunction), ...(conjunction as Junction).operands], wanted)
+    const disjunction = wanted.find(one => one.kind === 'or')
+    if (disjunction !== undefined) return prove(known, [...without(wanted, disjunction), ...(disjunction as Junction).operands])
     const sought = wanted.find(isJunction)
-    if (sought !== undefined) {
-      const rest = wanted.filter(one => one !== sought)
-      return sought.kind === 'or' ? prove(known, [...rest, ...sought.operands]) : sought.operands.every(operand => prove(known, [...rest, operand]))
+    if (sought !== undefined) return sought.operands.every(operand => prove(known, [...without(wanted, sought), operand]))
+    const cases = known.filter(isJunction)
+    if (cases.length > 0) {
+      const atoms = known.filter(one => !isJunction(one))
+      // One of them is often enough; of all together every combination is a case.
+      if (cases.length > 1 && cases.some(one => prove([...atoms, one], wanted))) return true
+      return cases[0]!.operands.every(operand => prove([...without(known, cases[0]!), operand], wanted))
     }
     const atoms = known as readonly Atom[]
     return atoms.some(one => (wanted as readonly Atom[]).some(other => entails(one, other)) || atoms.some(other => entails(one, other.opposite())))
   }
   return prove(a === true ? [] : [a], b === false ? [] : [b])
+}
+
+function without (formulas: readonly Compound[], one: Compound): readonly Compound[] {
+  return formulas.filter(formula => formula !== one)
 }
 
 function isJunction (formula: Compound): formula is Junction {
