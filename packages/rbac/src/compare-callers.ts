@@ -3,8 +3,8 @@ import { textOf, type Voice, type Weigher } from './decision-state.js'
 import { implies, type Formula } from './formula.js'
 import { append } from './role-graph.js'
 
-/** So many sets are looked at for one permission in one environment. Roles of which the policies say the same count once. */
-const MAX_SETS = 5000
+/** So many sets are looked at for one permission in one environment. */
+const MAX_SETS = 20_000
 /** So many sets of several are named for one change. */
 const MAX_NAMED = 100
 
@@ -26,7 +26,7 @@ interface Told {
   readonly kind: 'gain' | 'loss' | 'maybe'
 }
 
-type Comparer = (permission: string, environment: string, voices: readonly [readonly Voice[], readonly Voice[]]) => { readonly told: readonly Told[], readonly upTo: number | null }
+type Comparer = (permission: string, environment: string, voices: Sides) => { readonly told: readonly Told[], readonly upTo: number | null }
 
 /** Compares one permission in one environment. */
 export function createComparer (weighers: readonly [Weigher, Weigher], holders: readonly Holder[]): Comparer {
@@ -44,90 +44,111 @@ export function createComparer (weighers: readonly [Weigher, Weigher], holders: 
   }
 
   return (permission, environment, voices) => {
-    const kinds = alikeIn(voices, holders)
-    const isCall = kinds.map(([at]) => holders[at!]!.attributes !== undefined)
-    // Nobody is two services at once.
-    const most = kinds.map(({ length }, kind) => isCall[kind] ? 1 : length)
-    const enough = membersThatMatter(voices)
+    const kinds = kindsIn(voices, holders)
+    const isCall = (kind: number): boolean => holders[kinds[kind]!.members[0]!]!.attributes !== undefined
     const told: Told[] = []
     let upTo = Infinity
-    let looked = 0
-    /** What was told of each set and its parts. */
-    let explained = new Map<string, number>()
-    for (let size = 1; size <= enough; size++) {
-      const next = new Map<string, number>()
-      for (const set of multisets(most, size)) {
-        if (set.filter(kind => isCall[kind]).length > 1) continue
-        if (size > 1 && ++looked > MAX_SETS) return { told, upTo: Math.min(upTo, size - 1) }
-        const parts = set.length === 1 ? 0 : set.reduce((all, _, at) => all | explained.get(set.toSpliced(at, 1).join())!, 0)
-        // Any of a kind stands for the others.
-        const [was, is] = weighersOf(set.map((kind, at) => kinds[kind]![at - set.indexOf(kind)]!)).map(weigh => weigh(permission, environment)) as [Formula, Formula]
-        const change = changeOf(was, is)
-        next.set(set.join(), change | parts)
-        if ((change & ~parts) === 0) continue
+    const explained = new Map<string, number>()
+    /** Compares a set of kinds and all of its parts, smaller ones first, each once. */
+    const compare = (set: readonly number[]): number => {
+      const key = set.join()
+      const known = explained.get(key)
+      if (known !== undefined) return known
+      const parts = set.length === 1 ? 0 : set.reduce((all, _, at) => all | compare(set.toSpliced(at, 1)), 0)
+      // Any role of a kind stands for the others.
+      const [was, is] = weighersOf(set.map(kind => kinds[kind]!.members[0]!)).map(weigh => weigh(permission, environment)) as [Formula, Formula]
+      const change = changeOf(was, is)
+      explained.set(key, change | parts)
+      if ((change & ~parts) !== 0) {
         let named = 0
-        for (const members of membersOf(set, kinds)) {
-          if (size > 1 && ++named > MAX_NAMED) {
-            upTo = Math.min(upTo, size - 1)
+        for (const members of membersOf(set.map(kind => kinds[kind]!.members))) {
+          if (set.length > 1 && ++named > MAX_NAMED) {
+            upTo = Math.min(upTo, set.length - 1)
             break
           }
           told.push({ members, was, is, kind: KINDS[change]! })
         }
       }
-      explained = next
+      return change | parts
+    }
+
+    for (const kind of kinds.keys()) compare([kind])
+    let looked = 0
+    for (const set of setsThatMatter(kinds, voices)) {
+      if (++looked > MAX_SETS) return { told, upTo: 1 }
+      if (set.filter(isCall).length < 2) compare(set)
     }
     return { told, upTo: upTo === Infinity ? null : upTo }
   }
 }
 
-/**
- * How many roles and calls together can make a difference that none of their parts makes. Whatever a caller gains, it
- * gains it with fewer roles as well: one that gives it now, one for each requirement now, and, if it was denied
- * before, whoever denied it: one role, or two that were separated. A loss is a gain the other way about.
- */
-function membersThatMatter (voices: readonly [readonly Voice[], readonly Voice[]]): number {
-  const most = (count: (voices: readonly Voice[]) => number): number => Math.max(...voices.map(count))
-  return 1 + most(all => all.filter(({ kind }) => kind === 'requirement').length) +
-    most(all => all.some(({ kind }) => kind === 'separation') ? 2 : all.some(({ kind, denies }) => kind === 'holder' && denies) ? 1 : 0)
+type Sides = readonly [readonly Voice[], readonly Voice[]]
+
+/** Roles or calls of which the policies say the same: to hold two of them is to hold one. */
+interface Kind {
+  /** By their place among all. */
+  readonly members: readonly number[]
+  readonly names: ReadonlySet<string>
+  /** Whether one policy says something else of them than the other. */
+  readonly changed: boolean
 }
 
-/** The roles and calls that matter, by their place among all: those together of which the same is said. */
-function alikeIn (voices: readonly [readonly Voice[], readonly Voice[]], holders: readonly Holder[]): ReadonlyArray<readonly number[]> {
-  const said = new Map<string, string[]>()
-  for (const [side, all] of voices.entries()) {
+function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
+  const said = voices.map(all => {
+    const found = new Map<string, string[]>()
     for (const { kind, subject, text, members } of all) {
-      for (const [member, what] of members) append(said, member, JSON.stringify([side, kind === 'holder' ? '' : subject, what, text]))
+      for (const [member, what] of members) append(found, member, JSON.stringify([kind === 'holder' ? '' : subject, what, text]))
     }
-  }
-  const kinds = new Map<string, number[]>()
+    return found
+  })
+  const kinds = new Map<string, { members: number[], names: Set<string>, changed: boolean }>()
   for (const [at, { name, attributes }] of holders.entries()) {
-    const all = said.get(name)
-    if (all !== undefined) append(kinds, JSON.stringify([attributes === undefined, ...all.sort()]), at)
+    const [was, is] = said.map(found => [...new Set(found.get(name))].sort().join()) as [string, string]
+    if (was === '' && is === '') continue
+    const key = JSON.stringify([attributes === undefined, was, is])
+    let kind = kinds.get(key)
+    if (kind === undefined) kinds.set(key, kind = { members: [], names: new Set(), changed: was !== is })
+    kind.members.push(at)
+    kind.names.add(name)
   }
   return [...kinds.values()]
 }
 
-/** So many of some kinds, in order; of each kind at most so many. */
-function * multisets (most: readonly number[], size: number, from = 0): Generator<readonly number[]> {
-  if (size === 0) yield []
-  for (let kind = from; kind < most.length; kind++) {
-    for (let count = 1; count <= Math.min(size, most[kind]!); count++) {
-      for (const rest of multisets(most, size - count, kind + 1)) yield [...Array<number>(count).fill(kind), ...rest]
+/**
+ * The sets of kinds that can make a difference that none of their parts makes. Whatever a caller gains, it gains it
+ * with no more than these: one that gives it now, one for each requirement now and, if it was denied before, whoever
+ * denied it, one role or two that were separated. Of one of them something else is said than before. A loss is a gain
+ * the other way about.
+ */
+function * setsThatMatter (kinds: readonly Kind[], voices: Sides): Generator<readonly number[]> {
+  const everybody = voices.map(all => JSON.stringify(all.filter(({ members, kind }) => kind === 'requirement' || members.size === 0).map(({ subject, text }) => [subject, text]).sort()))
+  const concerns = (set: readonly number[]): boolean => everybody[0] !== everybody[1] || set.some(kind => kinds[kind]!.changed)
+  const among = ({ members }: Voice): readonly number[] => [...kinds.keys()].filter(kind => [...kinds[kind]!.names].some(name => members.has(name)))
+  for (const [before, after] of [voices, voices.toReversed() as unknown as Sides]) {
+    const givers = new Set(after.filter(({ kind, allows }) => kind === 'holder' && allows).flatMap(among))
+    const deniers = [...new Set(before.filter(({ kind, denies }) => kind === 'holder' && denies).flatMap(among))].map(kind => [kind])
+    const separated = before.filter(({ kind }) => kind === 'separation').map(among).flatMap(apart => apart.flatMap((kind, at) => apart.slice(at + 1).map(other => [kind, other])))
+    const requirements = after.filter(({ kind }) => kind === 'requirement').map(among)
+    for (const giver of givers) {
+      for (const denier of [[], ...deniers, ...separated]) {
+        for (const set of fulfilled([giver, ...denier], requirements)) {
+          const sorted = [...new Set(set)].sort((a, b) => a - b)
+          if (concerns(sorted)) yield sorted
+        }
+      }
     }
   }
 }
 
-/** All sets with so many of each kind. */
-function * membersOf (set: readonly number[], kinds: ReadonlyArray<readonly number[]>): Generator<readonly number[]> {
-  if (set.length === 0) return yield []
-  const [kind] = set
-  const count = set.lastIndexOf(kind!) + 1
-  for (const rest of membersOf(set.slice(count), kinds)) {
-    for (const some of combinations(kinds[kind!]!, count)) yield [...some, ...rest].sort((a, b) => a - b)
-  }
+/** A set together with one for each requirement that it does not fulfil. */
+function * fulfilled (set: readonly number[], [requirement, ...others]: ReadonlyArray<readonly number[]>): Generator<readonly number[]> {
+  if (requirement === undefined) yield set
+  else if (set.some(kind => requirement.includes(kind))) yield * fulfilled(set, others)
+  else for (const kind of requirement) yield * fulfilled([...set, kind], others)
 }
 
-function * combinations (items: readonly number[], size: number): Generator<readonly number[]> {
-  if (size === 0) yield []
-  else for (const [at, item] of items.entries()) for (const rest of combinations(items.slice(at + 1), size - 1)) yield [item, ...rest]
+/** Every choice of one of each, in order. */
+function * membersOf ([first, ...others]: ReadonlyArray<readonly number[]>): Generator<readonly number[]> {
+  if (first === undefined) return yield []
+  for (const member of first) for (const rest of membersOf(others)) yield [member, ...rest].sort((a, b) => a - b)
 }

@@ -30,6 +30,7 @@ export interface Voice {
   readonly subject: string
   /** What is said. */
   readonly text: string
+  readonly allows: boolean
   readonly denies: boolean
   /** The roles and calls it depends on, each with what it is to the voice. */
   readonly members: ReadonlyMap<string, string>
@@ -82,7 +83,12 @@ export function createWeigher (policy: Policy): Weigher {
         const { allowed, denied, rules } = index.conditionalsOf(rows, id, at)
         if (!allowed && !denied && rules.length === 0) return []
         const texts = rules.map(rule => `${rule.effect} ${textOf(formula(rule, name))}`)
-        return [{ ...speaker, text: [allowed, denied, ...new Set(texts.sort())].join('\n'), denies: denied || rules.some(({ effect }) => effect === 'deny') }]
+        return [{
+          ...speaker,
+          text: [allowed, denied, ...new Set(texts.sort())].join('\n'),
+          allows: allowed || rules.some(({ effect }) => effect === 'allow'),
+          denies: denied || rules.some(({ effect }) => effect === 'deny')
+        }]
       })
     }
   }
