@@ -88,7 +88,8 @@ type Sides = readonly [readonly Voice[], readonly Voice[]]
 interface Kind {
   /** By their place among all. */
   readonly members: readonly number[]
-  readonly names: ReadonlySet<string>
+  /** Of the first. */
+  readonly name: string
   /** Whether one policy says something else of them than the other. */
   readonly changed: boolean
 }
@@ -101,15 +102,14 @@ function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
     }
     return found
   })
-  const kinds = new Map<string, { members: number[], names: Set<string>, changed: boolean }>()
+  const kinds = new Map<string, Kind & { readonly members: number[] }>()
   for (const [at, { name, attributes }] of holders.entries()) {
     const [was, is] = said.map(found => [...new Set(found.get(name))].sort().join()) as [string, string]
     if (was === '' && is === '') continue
     const key = JSON.stringify([attributes === undefined, was, is])
     let kind = kinds.get(key)
-    if (kind === undefined) kinds.set(key, kind = { members: [], names: new Set(), changed: was !== is })
+    if (kind === undefined) kinds.set(key, kind = { members: [], name, changed: was !== is })
     kind.members.push(at)
-    kind.names.add(name)
   }
   return [...kinds.values()]
 }
@@ -123,7 +123,7 @@ function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
 function * setsThatMatter (kinds: readonly Kind[], voices: Sides): Generator<readonly number[]> {
   const everybody = voices.map(all => JSON.stringify(all.filter(({ members, kind }) => kind === 'requirement' || members.size === 0).map(({ subject, text }) => [subject, text]).sort()))
   const concerns = (set: readonly number[]): boolean => everybody[0] !== everybody[1] || set.some(kind => kinds[kind]!.changed)
-  const among = ({ members }: Voice): readonly number[] => [...kinds.keys()].filter(kind => [...kinds[kind]!.names].some(name => members.has(name)))
+  const among = ({ members }: Voice): readonly number[] => [...kinds.keys()].filter(kind => members.has(kinds[kind]!.name))
   for (const [before, after] of [voices, voices.toReversed() as unknown as Sides]) {
     const givers = new Set(after.filter(({ kind, allows }) => kind === 'holder' && allows).flatMap(among))
     const deniers = [...new Set(before.filter(({ kind, denies }) => kind === 'holder' && denies).flatMap(among))].map(kind => [kind])
