@@ -47,6 +47,14 @@ t.test('every kind of widening and narrowing is told', async t => {
       [{ ...read, subject: 'one calls two', before: 'denied', after: 'allowed', kind: 'gain' }]],
     ['a separation that goes', { roles: `${READER}\n${WRITER}`, extra: 'separation: [{ roles: [reader, writer] }]' }, { roles: `${READER}\n${WRITER}` },
       ['read', 'write'].map(action => ({ ...read, subject: 'reader + writer', permission: `doc:${action}`, before: 'denied', after: 'allowed', kind: 'gain' }))],
+    ['a separation that goes, for a third role', { roles: `${READER}\n  a: { allow: ['doc:read'] }\n  b: {}`, extra: 'separation: [{ roles: [a, b] }]' }, { roles: `${READER}\n  a: {}\n  b: {}` },
+      [{ ...read, subject: 'a', before: 'allowed', after: 'denied', kind: 'loss' }, { ...read, subject: 'reader + a + b', before: 'denied', after: 'allowed', kind: 'gain' }]],
+    ['one of two requirements that goes', { roles: `${READER}\n  a: {}\n  b: {}`, production: "{ require: [{ permissions: ['doc:*'], roles: [a] }, { permissions: ['doc:*'], roles: [b] }] }" },
+      { roles: `${READER}\n  a: {}\n  b: {}`, production: "{ require: [{ permissions: ['doc:*'], roles: [b] }] }" },
+      [{ ...read, environments: ['production'], subject: 'reader + b', before: 'denied', after: 'allowed', kind: 'gain' }]],
+    ['a requirement for calls that goes', { roles: '  a: {}', production: "{ require: [{ permissions: ['doc:*'], roles: [a], when: 'resource.size < 5' }] }", extra: "services: { one: { may: [{ call: two, permissions: ['doc:read'] }] }, two: {} }" },
+      { roles: '  a: {}', production: "{ require: [{ permissions: ['doc:*'], roles: [a] }] }", extra: "services: { one: { may: [{ call: two, permissions: ['doc:read'] }] }, two: {} }" },
+      [{ ...read, environments: ['production'], subject: 'a + one calls two', before: { if: 'resource.size < 5' }, after: 'allowed', kind: 'gain' }]],
     ['a role that only takes away, and goes', { roles: `${READER}\n  banned: { deny: ['doc:*'] }` }, { roles: `${READER}\n  banned: {}` },
       [{ ...read, subject: 'reader + banned', before: 'denied', after: 'allowed', kind: 'gain' }]]
   ]
