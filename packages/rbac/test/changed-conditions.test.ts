@@ -113,8 +113,8 @@ t.test('what comparisons of one attribute have to do with each other', async t =
     ['resource.size > 5', 'resource.size > 5 and not (resource.size < 3)', null],
     ['resource.size > 5 and resource.size < 3', 'resource.owner == "ada" and resource.owner == "bob"', null],
     ['resource.open == true', 'resource.open != false', null],
-    ['principal.level == 5', 'principal.level != "five"', 'maybe'],
-    ['principal.level == 5', 'principal.level < 7 and principal.level != 6', 'gain'],
+    ['principal.claims.level == 5', 'principal.claims.level != "five"', 'maybe'],
+    ['principal.claims.level == 5', 'principal.claims.level < 7 and principal.claims.level != 6', 'gain'],
     ['resource.owner == principal.id', 'resource.owner != "ada"', 'maybe'],
     // A missing attribute makes neither true.
     ['resource.open == true', 'resource.open == true or resource.open == false', 'gain'],
