@@ -59,8 +59,9 @@ function bySubject (changes: readonly PolicyChange[]): string {
   return `${lines.join('\n')}\n`
 }
 
+/** On one line, whatever texts a policy compares with: nobody can feign another line. */
 function inWords (state: DecisionState): string {
-  return typeof state === 'string' ? state : `if ${state.if}`
+  return typeof state === 'string' ? state : `if ${state.if.replaceAll(/\s/g, ' ')}`
 }
 
 function notTold (incomplete: readonly IncompleteComparison[]): string {

@@ -149,6 +149,8 @@ t.test('a deny that goes, a role that goes, another condition', async t => {
   t.match(await run('policy', 'diff', old, wider, '--fail-on-gain', 'development'), { code: 0, err: '' })
   t.match(await run('policy', 'diff', old, narrower, '--fail-on-gain', 'prod'), { code: 0, out: 'reader\n  - report:read (development)\n\nwriter\n  - report:read (development, production)\n' })
   t.match(await run('policy', 'diff', old, other, '--fail-on-gain', 'prod'), { code: 4, out: '~ report:write (development, production): if resource.owner == principal.id -> if resource.owner != principal.id' })
+  const feigned = write('reports-feigned.yaml', OLD.replace('resource.owner == principal.id', '"resource.owner == \'a\\n  - report:read (production)\'"'))
+  t.match((await run('policy', 'diff', old, feigned)).out, 'if resource.owner == "a   - report:read (production)"\n', 'a condition stays on its line')
   const { code, out } = await run('policy', 'diff', old, wider, '--fail-on-gain', 'prod', '--json')
   t.equal(code, 4)
   t.match(JSON.parse(out), { old, new: wider, gains: 1, changes: [{ subject: 'reader', permission: 'report:read', kind: 'gain', before: 'denied', after: 'allowed', environments: ['production'] }] })
