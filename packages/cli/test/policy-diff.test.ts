@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { fileURLToPath } from 'node:url'
-import { refuses, run, runAsChild, type Answer } from './run.js'
+import { refuses, run, type Answer } from './run.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'marty-diff-'))
 t.teardown(() => { rmSync(folder, { recursive: true }) })
@@ -30,7 +30,8 @@ const files: Readonly<Record<string, string>> = {
 }
 for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
 
-const diff = async (...args: string[]): Promise<Answer> => await runAsChild(['policy', 'diff', ...args], { cwd: folder })
+process.chdir(folder)
+const diff = async (...args: string[]): Promise<Answer> => await run('policy', 'diff', ...args)
 
 t.test('a wrong command line or a file that cannot be read ends with 2', async t => {
   const cases: ReadonlyArray<readonly [string[], RegExp]> = [

@@ -79,17 +79,21 @@ export function createWeigher (policy: Policy): Weigher {
       const at = policy.environmentId(environment)
       if (id === undefined || at === undefined) return []
       const name = policy.environmentNames.get(environment)!
-      return speakers.flatMap(({ rows, ...speaker }) => {
+      const voices: Voice[] = []
+      for (const { kind, subject, members, rows } of speakers) {
         const { allowed, denied, rules } = index.conditionalsOf(rows, id, at)
-        if (!allowed && !denied && rules.length === 0) return []
+        if (!allowed && !denied && rules.length === 0) continue
         const texts = rules.map(rule => `${rule.effect} ${textOf(formula(rule, name))}`)
-        return [{
-          ...speaker,
+        voices.push({
+          kind,
+          subject,
+          members,
           text: [allowed, denied, ...new Set(texts.sort())].join('\n'),
           allows: allowed || rules.some(({ effect }) => effect === 'allow'),
           denies: denied || rules.some(({ effect }) => effect === 'deny')
-        }]
-      })
+        })
+      }
+      return voices
     }
   }
 }
