@@ -123,28 +123,31 @@ function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
 function * setsThatMatter (kinds: readonly Kind[], voices: Sides): Generator<readonly number[]> {
   const everybody = voices.map(all => JSON.stringify(all.filter(({ members, kind }) => kind === 'requirement' || members.size === 0).map(({ subject, text }) => [subject, text]).sort()))
   const concerns = (set: readonly number[]): boolean => everybody[0] !== everybody[1] || set.some(kind => kinds[kind]!.changed)
-  const among = ({ members }: Voice): readonly number[] => [...kinds.keys()].filter(kind => members.has(kinds[kind]!.name))
+  const among = (said: readonly Voice[]): readonly number[] => {
+    const names = new Set(said.flatMap(({ members }) => [...members.keys()]))
+    return [...kinds.keys()].filter(kind => names.has(kinds[kind]!.name))
+  }
   for (const [before, after] of [voices, voices.toReversed() as unknown as Sides]) {
-    const givers = new Set(after.filter(({ kind, allows }) => kind === 'holder' && allows).flatMap(among))
-    const deniers = [...new Set(before.filter(({ kind, denies }) => kind === 'holder' && denies).flatMap(among))].map(kind => [kind])
-    const separated = before.filter(({ kind }) => kind === 'separation').map(among).flatMap(apart => apart.flatMap((kind, at) => apart.slice(at + 1).map(other => [kind, other])))
-    const requirements = after.filter(({ kind }) => kind === 'requirement').map(among)
-    for (const giver of givers) {
-      for (const denier of [[], ...deniers, ...separated]) {
-        for (const set of fulfilled([giver, ...denier], requirements)) {
-          const sorted = [...new Set(set)].sort((a, b) => a - b)
-          if (concerns(sorted)) yield sorted
-        }
-      }
-    }
+    const givers = among(after.filter(({ kind, allows }) => kind === 'holder' && allows))
+    const deniers = among(before.filter(({ kind, denies }) => kind === 'holder' && denies)).map(kind => [kind])
+    const separated = before.filter(({ kind }) => kind === 'separation').flatMap(voice => pairs(among([voice])))
+    const requirements = after.filter(({ kind }) => kind === 'requirement').map(voice => among([voice]))
+    for (const giver of givers) for (const denier of [[], ...deniers, ...separated]) yield * fulfilled([giver, ...denier], requirements, concerns)
   }
 }
 
-/** A set together with one for each requirement that it does not fulfil. */
-function * fulfilled (set: readonly number[], [requirement, ...others]: ReadonlyArray<readonly number[]>): Generator<readonly number[]> {
-  if (requirement === undefined) yield set
-  else if (set.some(kind => requirement.includes(kind))) yield * fulfilled(set, others)
-  else for (const kind of requirement) yield * fulfilled([...set, kind], others)
+function pairs (kinds: readonly number[]): ReadonlyArray<readonly number[]> {
+  return kinds.flatMap((kind, at) => kinds.slice(at + 1).map(other => [kind, other]))
+}
+
+/** A set together with one for each requirement that it does not fulfil, sorted; only those that concern a change. */
+function * fulfilled (set: readonly number[], requirements: ReadonlyArray<readonly number[]>, concerns: (set: readonly number[]) => boolean): Generator<readonly number[]> {
+  // Not to try what can no longer become one.
+  if (!concerns(set) && !requirements.some(concerns)) return
+  const [requirement, ...others] = requirements
+  if (requirement === undefined) yield [...new Set(set)].sort((a, b) => a - b)
+  else if (set.some(kind => requirement.includes(kind))) yield * fulfilled(set, others, concerns)
+  else for (const kind of requirement) yield * fulfilled([...set, kind], others, concerns)
 }
 
 /** Every choice of one of each, in order. */
