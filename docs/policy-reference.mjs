@@ -182,11 +182,10 @@ function tables (name, schema) {
 ${Object.entries(item.properties).map(([key, member]) => row(key, member, item.required, path)).join('\n')}`, ...nested]
 }
 
-/** Where the schema, which describes allow and deny by the same words, says nothing or too little. */
+/** Where the schema says nothing. */
 const MEANINGS = {
   'roles.NAME.allow[].permission': 'What the entry speaks of',
   'roles.NAME.deny[].permission': 'What the entry speaks of',
-  'roles.NAME.deny[].when': 'The entry applies unless this is known not to hold',
   'services.NAME.may[].call': 'The service it calls'
 }
 

@@ -1,4 +1,4 @@
-// Generated from rbac_policies.yaml. Change that file, then run: node policies/generate.mjs
+// Generated from rbac_policies.yaml. Change that file, then run: marty policy types rbac_policies.yaml --out FILE
 import '@marty/rbac'
 
 declare module '@marty/rbac' {

@@ -110,7 +110,7 @@ function overview (): string {
   return 'marty COMMAND\n\n' +
     COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed or a generated file drifted, 5 not there, 6 not reachable, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, a generated file drifted or a policy opens more than it may, 5 not there, 6 not reachable, 1 anything else.\n'
 }
 
 function helpOf (command: Command): string {

@@ -7,7 +7,7 @@ export const EXIT = {
   usage: 2,
   /** What was examined is not valid. */
   invalid: 3,
-  /** A test of what was examined failed, or what was generated from it has drifted. */
+  /** A test of what was examined failed, what was generated from it has drifted, or somebody gains where nobody may. */
   testFailed: 4,
   /** What was named is not there. */
   notFound: 5,

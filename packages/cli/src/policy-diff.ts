@@ -1,5 +1,5 @@
 import { closest } from '@marty/core'
-import type { Policy, PolicyChange } from '@marty/rbac'
+import type { DecisionState, IncompleteComparison, Policy, PolicyChange } from '@marty/rbac'
 import { EXIT, UsageError, type Command } from './command.js'
 import { count, readPolicyFile, refuse } from './policy-file.js'
 
@@ -8,36 +8,43 @@ const SIGNS: Readonly<Record<PolicyChange['kind'], string>> = { gain: '+', loss:
 export const policyDiff: Command = {
   name: 'policy diff',
   usage: 'OLD NEW [--fail-on-gain ENVIRONMENT] [--json]',
-  summary: 'Tells who gains (+), who loses (-) and who may gain (~) what from one policy file to another',
+  summary: 'Tells who gains (+), who loses (-) and who may gain or lose (~) what from one policy file to another',
   options: {
-    'fail-on-gain': { type: 'string', help: 'End with 4 when anybody gains or may gain anything in this environment, by name or alias' },
+    'fail-on-gain': { type: 'string', multiple: true, help: 'End with 4 when anybody gains, or may gain, in this environment, by name or alias; may be given again' },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
   positionals: ['OLD', 'NEW'],
-  async run ([old = '', now = ''], { json = false, 'fail-on-gain': guarded }, output) {
-    const before = await readPolicyFile(old)
-    if (before.policy === null) return refuse(old, before.problems, json === true, output)
-    const after = await readPolicyFile(now)
-    if (after.policy === null) return refuse(now, after.problems, json === true, output)
-    const environments = guarded === undefined ? [] : environmentsOf(guarded as string, [before.policy, after.policy])
+  async run ([oldFile = '', newFile = ''], values, output) {
+    const { 'fail-on-gain': guarded = [], json = false } = values as { 'fail-on-gain'?: readonly string[], json?: boolean }
+    const [before, after] = [await readPolicyFile(oldFile), await readPolicyFile(newFile)]
+    if (before.policy === null) return refuse(oldFile, before.problems, json, output)
+    if (after.policy === null) return refuse(newFile, after.problems, json, output)
+    const places = new Set(guarded.flatMap(name => placesNamed(name, before.policy, after.policy)))
     const { diffPolicies } = await import('@marty/rbac')
-    const changes = diffPolicies(before.policy, after.policy)
-    const gains = changes.filter(change => change.kind !== 'loss' && change.environments.some(name => environments.includes(name)))
+    const { changes, incomplete } = diffPolicies(before.policy, after.policy)
+    const isGuarded = ({ environments }: { readonly environments: readonly string[] }): boolean => environments.some(place => places.has(place))
+    const gains = changes.filter(({ kind }) => kind === 'gain').filter(isGuarded).length
+    // What was not compared may be a gain too.
+    const possible = changes.filter(({ kind }) => kind === 'maybe').filter(isGuarded).length + incomplete.filter(isGuarded).length
 
-    if (json === true) output.out(`${JSON.stringify({ old, new: now, changes, gains: gains.length }, null, 2)}\n`)
-    else output.out(changes.length === 0 ? 'Nobody gains or loses anything.\n' : bySubject(changes))
-    if (gains.length === 0) return EXIT.ok
-    if (json !== true) output.err(`${count(gains.length, 'gain')} in ${guarded as string}\n`)
-    return EXIT.testFailed
+    if (json) {
+      output.out(`${JSON.stringify({ old: oldFile, new: newFile, changes, incomplete, gains, possibleGains: possible }, null, 2)}\n`)
+    } else {
+      output.out(changes.length + incomplete.length === 0 ? 'Nobody gains or loses anything.\n' : bySubject(changes) + notTold(incomplete))
+      const told = [...gains > 0 ? [count(gains, 'gain')] : [], ...possible > 0 ? [count(possible, 'possible gain')] : []]
+      if (told.length > 0) output.err(`${told.join(' and ')} in ${guarded.join(', ')}\n`)
+    }
+    return gains + possible === 0 ? EXIT.ok : EXIT.testFailed
   }
 }
 
-/** What the name means in either policy: an alias that moved is looked at on both sides. */
-function environmentsOf (name: string, policies: readonly Policy[]): readonly string[] {
-  const found = policies.flatMap(({ environmentNames }) => environmentNames.get(name) ?? [])
-  if (found.length > 0) return found
-  const near = closest(name, policies.flatMap(({ environmentNames }) => [...environmentNames.keys()]))
-  throw new UsageError(`neither policy defines an environment "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
+/** What a name means in either policy: a moved alias stands for itself and for both environments. */
+function placesNamed (name: string, before: Policy, after: Policy): readonly string[] {
+  const meant = [before, after].flatMap(({ environmentNames }) => environmentNames.get(name) ?? [])
+  if (meant.length > 0) return [name, ...meant]
+  const known = new Set([before, after].flatMap(({ environmentNames }) => [...environmentNames.keys()]))
+  const near = closest(name, known)
+  throw new UsageError(`neither policy defines an environment "${name}"; ${near === null ? `they define ${[...known].join(', ')}` : `did you mean "${near}"?`}`)
 }
 
 function bySubject (changes: readonly PolicyChange[]): string {
@@ -46,8 +53,19 @@ function bySubject (changes: readonly PolicyChange[]): string {
   for (const change of changes) {
     if (change.subject !== subject) lines.push(`${lines.length === 0 ? '' : '\n'}${subject = change.subject}`)
     const { kind, permission, environments, before, after } = change
-    const how = [before, after].some(standing => standing.startsWith('if')) ? `: ${before} -> ${after}` : ''
+    const how = [before, after].some(state => typeof state === 'object') ? `: ${inWords(before)} -> ${inWords(after)}` : ''
     lines.push(`  ${SIGNS[kind]} ${permission} (${environments.join(', ')})${how}`)
   }
   return `${lines.join('\n')}\n`
+}
+
+/** On one line, whatever texts a policy compares with: nobody can feign another line. */
+function inWords (state: DecisionState): string {
+  return typeof state === 'string' ? state : `if ${state.if.replaceAll(/\s/g, ' ')}`
+}
+
+function notTold (incomplete: readonly IncompleteComparison[]): string {
+  if (incomplete.length === 0) return ''
+  const lines = incomplete.map(({ permission, environments, upTo }) => `  ? ${permission} (${environments.join(', ')}): complete for callers with up to ${count(upTo, 'role')}\n`)
+  return `\ntoo many roles together to compare or to tell them all\n${lines.join('')}`
 }

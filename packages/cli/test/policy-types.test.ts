@@ -54,6 +54,7 @@ t.test('an invalid policy ends with 3 and leaves the declaration file alone', as
 t.test('types are written, checked, and told when they drift', async t => {
   const printed = await types('policy.yaml')
   t.equal(printed.code, 0)
+  t.match(printed.out, /^\/\/ Generated from policy\.yaml\. Change that file, then run: marty policy types policy\.yaml --out FILE\n/)
   t.match(printed.out, /permission:\n {6}\| 'report:read'/)
   t.match(JSON.parse((await types('policy.yaml', '--json')).out), { out: null, current: true, types: printed.out })
 

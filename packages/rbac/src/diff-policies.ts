@@ -1,87 +1,105 @@
+import { createComparer, type Holder } from './compare-callers.js'
+import { callName, createWeigher, stateOf, type DecisionState, type Voice } from './decision-state.js'
 import { partsOf, type Policy } from './policy.js'
-import { DENIED, standingOf, type Standee, type Standing } from './standing.js'
 
-/** One permission that somebody gains or loses. */
+/** What changes for one caller and one permission. */
 export interface PolicyChange {
-  /** A role, two roles held together (`a + b`), or a service calling another (`a calls b`). */
+  /** A role, or a service's calls of another (`caller calls callee`); several of them, when only together they make the change, with ` + ` between. */
   readonly subject: string
   readonly permission: string
-  /** `maybe` when a condition is another one than before: what it opens cannot be known without asking it. */
-  readonly kind: 'gain' | 'loss' | 'maybe'
-  readonly before: PolicyStanding
-  readonly after: PolicyStanding
-  /** Where, by name. */
+  /** Where it changes so. An alias stands here only if it names another environment than before. */
   readonly environments: readonly string[]
+  readonly before: DecisionState
+  readonly after: DecisionState
+  /** `maybe` when a condition gives way to another one that does not provably narrow or widen it: somebody may gain, somebody may lose. */
+  readonly kind: 'gain' | 'loss' | 'maybe'
 }
 
-/** `allow`, `deny`, or `if` and the condition in the policy's words. */
-export type PolicyStanding = 'allow' | 'deny' | `if ${string}`
+export interface PolicyDiff {
+  /** Those of one subject before those of several together; then in the order of the new policy, what only the old one defines last. */
+  readonly changes: readonly PolicyChange[]
+  /** Empty when every caller's changes are told, whatever roles it holds. */
+  readonly incomplete: readonly IncompleteComparison[]
+}
 
-/** Pairs of roles are compared while there are not too many of them. */
-const MAX_PAIRED_ROLES = 30
+/** Too many roles matter together: who holds more than `upTo` of them may gain or lose what is not told. */
+export interface IncompleteComparison {
+  readonly permission: string
+  readonly environments: readonly string[]
+  readonly upTo: number
+}
 
 /**
- * Who gains and who loses what from one policy to another: every role held alone, every two roles held together
- * where neither alone explains it (a separation that went, a requirement), and every call between services, for every permission
- * in every environment. What one of the policies does not define counts as denied there.
+ * Who gains and who loses what from one policy to another. Compared are decisions, not texts: those of every role and
+ * every service's calls, and of as many of them together as can make a difference, about every permission in every
+ * environment of either policy. Of several together is told only what is told of none of their parts.
  */
-export function diffPolicies (before: Policy, after: Policy): readonly PolicyChange[] {
-  const policies = [before, after]
-  const union = (names: (policy: Policy) => readonly string[]): readonly string[] => [...new Set(policies.flatMap(names))]
-  const permissions = union(({ permissions }) => permissions)
-  const environments = union(({ environments }) => environments)
-  const roles = union(({ roles }) => roles.map(({ name }) => name))
-  const calls = new Map(policies.flatMap(policy => partsOf(policy).definition.rules).flatMap(({ subject }) =>
-    subject.kind === 'service' ? [[`${subject.caller} calls ${subject.callee}`, { caller: subject.caller, callee: subject.callee }] as const] : []))
-  const renamed = [...after.environmentNames].some(([name, environment]) => (before.environmentNames.get(name) ?? environment) !== environment)
-
-  const compare = (who: Standee, permission: string, environment: string): Pick<PolicyChange, 'kind' | 'before' | 'after'> | null => {
-    const [old, now] = policies.map(policy => standingIn(policy, who, permission, environment)) as [Standing, Standing]
-    const [was, is] = [toText(old), toText(now)]
-    if (was === is) {
-      // The same words mean another environment when its names have changed hands.
-      const moved = renamed && now.state === 'if' && now.conditions.some(({ reads }) => reads.includes('environment'))
-      return moved ? { kind: 'maybe', before: was, after: is } : null
-    }
-    const kind = is === 'allow' || was === 'deny' ? 'gain' : was === 'allow' || is === 'deny' ? 'loss' : 'maybe'
-    return { kind, before: was, after: is }
-  }
-
-  const changes: PolicyChange[] = []
-  const found = new Map<string, PolicyChange['kind']>()
-  /** `members` are those whose own changes were told already. */
-  const add = (subject: string, who: Standee, members: readonly string[] = []): void => {
-    for (const permission of permissions) {
-      const alike = new Map<string, PolicyChange & { readonly environments: string[] }>()
-      for (const environment of environments) {
-        const change = compare(who, permission, environment)
-        if (change === null) continue
-        const told = members.map(member => found.get(`${member} ${permission} ${environment}`))
-        // What one of them loses explains no gain of both, and the other way about.
-        if (told.some(kind => kind === change.kind || kind === 'maybe')) continue
-        found.set(`${subject} ${permission} ${environment}`, change.kind)
-        const key = `${change.before} ${change.after}`
-        const same = alike.get(key)
-        if (same === undefined) alike.set(key, { subject, permission, ...change, environments: [environment] })
+export function diffPolicies (before: Policy, after: Policy): PolicyDiff {
+  const holders = [...rolesOf(before, after), ...callsOf(before, after)]
+  const weighers = [createWeigher(before), createWeigher(after)] as const
+  const compare = createComparer(weighers, holders)
+  const incomplete: Array<IncompleteComparison & { readonly environments: string[] }> = []
+  const found = new Map<string, { readonly members: readonly number[], readonly changes: Map<string, PolicyChange & { readonly environments: string[] }> }>()
+  for (const permission of union(after.permissions, before.permissions)) {
+    for (const environment of placesOf(before, after)) {
+      const voices = weighers.map(weigher => weigher.voicesOn(permission, environment)) as [readonly Voice[], readonly Voice[]]
+      if (identityOf(voices[0]) === identityOf(voices[1])) continue
+      const { told, upTo } = compare(permission, environment, voices)
+      if (upTo !== null) {
+        const same = incomplete.find(one => one.permission === permission && one.upTo === upTo)
+        if (same === undefined) incomplete.push({ permission, environments: [environment], upTo })
         else same.environments.push(environment)
       }
-      changes.push(...alike.values())
+      for (const { members, was, is, kind } of told) {
+        const subject = members.map(at => holders[at]!.name).join(' + ')
+        let entry = found.get(subject)
+        if (entry === undefined) found.set(subject, entry = { members, changes: new Map() })
+        const change = { subject, permission, environments: [environment], before: stateOf(was), after: stateOf(is), kind }
+        const key = JSON.stringify([permission, change.before, change.after])
+        const same = entry.changes.get(key)
+        if (same === undefined) entry.changes.set(key, change)
+        else same.environments.push(environment)
+      }
     }
   }
-  for (const role of roles) add(role, { roles: Object.freeze([role]) })
-  if (roles.length <= MAX_PAIRED_ROLES) {
-    for (const [i, a] of roles.entries()) {
-      for (const b of roles.slice(i + 1)) add(`${a} + ${b}`, { roles: Object.freeze([a, b]) }, [a, b])
-    }
+  return {
+    changes: [...found.values()].sort((a, b) => byMembers(a.members, b.members)).flatMap(({ changes }) => [...changes.values()]),
+    incomplete
   }
-  for (const [name, call] of calls) add(name, call)
-  return changes
 }
 
-function standingIn (policy: Policy, who: Standee, permission: string, environment: string): Standing {
-  return policy.permissionId(permission) === undefined || !policy.environments.includes(environment) ? DENIED : standingOf(policy, who, permission, environment)
+function union (...lists: ReadonlyArray<readonly string[]>): readonly string[] {
+  return [...new Set(lists.flat())]
 }
 
-function toText (standing: Standing): PolicyStanding {
-  return standing.state === 'if' ? `if ${standing.condition}` : standing.state
+function rolesOf (before: Policy, after: Policy): readonly Holder[] {
+  return union(...[after, before].map(({ roles }) => roles.map(({ name }) => name))).map(name => ({ name, roles: [name] }))
+}
+
+function callsOf (before: Policy, after: Policy): readonly Holder[] {
+  const calls = new Map<string, Holder>()
+  for (const { subject } of [after, before].flatMap(policy => partsOf(policy).definition.rules)) {
+    if (subject.kind !== 'service') continue
+    const { caller, callee } = subject
+    const name = callName(caller, callee)
+    calls.set(name, { name, roles: [], attributes: { principal: { kind: 'service', id: caller }, service: callee } })
+  }
+  return [...calls.values()]
+}
+
+/** Names of environments, and aliases that name another one than before. */
+function placesOf (before: Policy, after: Policy): readonly string[] {
+  const moved = [...after.environmentNames.keys()].filter(name => {
+    const was = before.environmentNames.get(name)
+    return was !== undefined && was !== after.environmentNames.get(name)
+  })
+  return union(after.environments, before.environments, moved)
+}
+
+function identityOf (voices: readonly Voice[]): string {
+  return JSON.stringify([...new Set(voices.map(({ kind, subject, text }) => `${kind} ${subject} ${text}`))].sort())
+}
+
+function byMembers (a: readonly number[], b: readonly number[]): number {
+  return a.length - b.length || a.reduce((order, member, at) => order || member - b[at]!, 0)
 }

@@ -20,6 +20,8 @@ export interface PolicyIndex {
   decide (rows: Rows, permissionId: number, environmentId: number): Truth
   /** The answer where {@link PolicyIndex.decide} has none. */
   decideConditions (rows: Rows, permissionId: number, environmentId: number, conditions: Conditions, question: Question): boolean
+  /** What {@link PolicyIndex.decideConditions} weighs: whether an allow or a deny always applies, and the rules that hang on conditions. */
+  conditionalsOf (rows: Rows, permissionId: number, environmentId: number): { readonly allowed: boolean, readonly denied: boolean, readonly rules: readonly Conditional[] }
   /** Numbers of the conditions that somebody's decision about a permission may hang on. */
   conditionsOf (permissionId: number, environmentId: number): readonly number[]
 }
@@ -191,6 +193,21 @@ class CompiledIndex implements PolicyIndex {
       }
     }
     return allowed
+  }
+
+  conditionalsOf (rows: Rows, permission: number, environment: number): { allowed: boolean, denied: boolean, rules: Conditional[] } {
+    const { pageOf, words, lists } = this.#tables
+    const bit = 1 << (permission & 31)
+    let allowed = false
+    let denied = false
+    const rules: Conditional[] = []
+    for (let at = environment; at < rows.length; at += this.#environments) {
+      const group = pageOf[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      allowed ||= (words[group + ALLOW]! & bit) !== 0
+      denied ||= (words[group + DENY]! & bit) !== 0
+      for (const rule of lists[words[group + RULES]!]!) if ((rule.mask & bit) !== 0) rules.push(rule)
+    }
+    return { allowed, denied, rules }
   }
 
   conditionsOf (permission: number, environment: number): readonly number[] {

@@ -17,11 +17,11 @@ const Description = Type.String({ description: 'For people; shown in documents a
 const Reason = Type.String({ description: 'Shown in explanations' })
 const When = (description: string): TSchema => Type.String({ description: `${description}: a condition such as resource.owner == principal.id`, minLength: 1, maxLength: 1000 })
 
-const Entries = (description: string): TSchema => Type.Array(Type.Union([
+const Entries = (description: string, when: string): TSchema => Type.Array(Type.Union([
   Pattern,
   Type.Object({
     permission: Pattern,
-    when: Type.Optional(When('The entry applies only when this holds')),
+    when: Type.Optional(When(when)),
     reason: Type.Optional(Reason)
   }, closed)
 ]), { description, minItems: 1, uniqueItems: true })
@@ -39,8 +39,8 @@ const resource = Type.Object({
 const role = Type.Object({
   description: Type.Optional(Description),
   inherits: Type.Optional(Names('Roles whose grants this role has too. Denies are not inherited', 1)),
-  allow: Type.Optional(Entries('What the role may do, in every environment')),
-  deny: Type.Optional(Entries('What nobody may do to whom this role is directly assigned, whatever another role allows'))
+  allow: Type.Optional(Entries('What the role may do, in every environment', 'The entry applies only when this holds')),
+  deny: Type.Optional(Entries('What nobody may do to whom this role is directly assigned, whatever another role allows', 'The entry applies unless this is known not to hold'))
 }, closed)
 
 const environment = Type.Object({

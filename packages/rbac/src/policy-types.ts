@@ -7,7 +7,8 @@ import type { Policy } from './policy.js'
  */
 export function policyTypes (policy: Policy): string {
   const union = (names: readonly string[]): string => names.map(name => `\n      | '${name}'`).join('')
-  return `// Generated from ${basename(policy.file)}. Change that file, then run: node policies/generate.mjs
+  const file = basename(policy.file)
+  return `// Generated from ${file}. Change that file, then run: marty policy types ${file} --out FILE
 import '@marty/rbac'
 
 declare module '@marty/rbac' {

@@ -127,6 +127,13 @@ t.test('loading tells the same problems in its error', async t => {
   t.equal(error.message, 'The policy has a problem:\n  p.yaml:8:13: "camera" does not have the action "vew"; did you mean "view"?')
 })
 
+t.test('the schema tells what a condition does to an allow and to a deny', async t => {
+  const { properties: { roles: { patternProperties } } } = policyJsonSchema() as { properties: { roles: { patternProperties: Record<string, { properties: Record<'allow' | 'deny', { items: { anyOf: ReadonlyArray<{ properties?: { when: { description: string } } }> } }> }> } } }
+  const [{ properties: { allow, deny } }] = Object.values(patternProperties) as [typeof patternProperties[string]]
+  t.match(allow.items.anyOf.at(-1)?.properties?.when.description, /^The entry applies only when this holds: /)
+  t.match(deny.items.anyOf.at(-1)?.properties?.when.description, /^The entry applies unless this is known not to hold: /)
+})
+
 t.test('whatever damages the shape is told: no damage slips through the fast check', async t => {
   const schema = policyJsonSchema()
   const sound = parseYaml(POLICY, 'p').source!.value

@@ -105,6 +105,22 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
   t.ok(configures())
 })
 
+t.test('what is probably not meant is taken, and told with its place', async t => {
+  const { app, file, logs } = await scene(t, { reload: false })
+  writeFileSync(file, POLICY.replace("allow: ['recording:control']", "allow: ['recording:control', 'camera:view']"))
+  t.match(await app.rbac.reload(), { generation: 2, stale: false, problems: [] })
+  t.match(logs.filter(({ level }) => level === 40), [{
+    msg: 'the policy is sound, but probably not what was meant',
+    warnings: [/^\S+rbac\.yaml:11:34: .*camera:view is given by camera:view of "viewer" already/]
+  }])
+  const told = logs.length
+  await app.rbac.reload()
+  t.equal(logs.length, told, 'once')
+  writeFileSync(file, WIDER)
+  await app.rbac.reload()
+  t.equal(logs.filter(({ level }) => level === 40).length, 1, 'a policy without doubts has no warnings')
+})
+
 t.test('a policy without what this process needs is not taken', async t => {
   const { app, file } = await scene(t, { reload: false, service: 'storage' }, folder => {
     writeFileSync(join(folder, 'rbac.yaml'), `${POLICY}services: { storage: {} }\n`)
