@@ -81,7 +81,7 @@ interface Lease {
 const MIN_DEMAND = 8
 
 /** Redis writes so many stamps in about two milliseconds. */
-const MAX_UNITS = 10_000
+const MAX_UNITS = 20_000
 
 /** What two clocks may drift apart in the time of a lease, and then some. */
 const MARGIN_MS = 1
@@ -176,21 +176,28 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
       budget.spent += charge.cost
       if (budget.isAsking || budget.restUntilMs > nowMs || isLive(budget.lease, charge.cost, nowMs)) continue
       const wanted = wantedBy(budget, nowMs)
-      if (wanted < MIN_DEMAND) continue
+      if (wanted === 0) continue
       const question = ask(charge, budget, wanted, nowMs).catch(() => {}).finally(() => { asking.delete(question) })
       asking.add(question)
     }
   }
 
-  /** A quarter more than what was admitted in the time of a lease, so that an even stream finds the next one in time. */
+  /**
+   * A quarter more than what was admitted in the time of a lease, at the pace before or the present one, so that an even stream seldom
+   * runs out. A quarter of that time tells the pace; less may be a mere burst.
+   */
   function wantedBy (budget: Budget, nowMs: number): number {
+    const { leaseMs } = budget
     const elapsedMs = nowMs - budget.sinceMs
-    if (elapsedMs >= budget.leaseMs) {
-      budget.demand = budget.spent * budget.leaseMs / elapsedMs
+    if (elapsedMs >= leaseMs) {
+      budget.demand = budget.spent * leaseMs / elapsedMs
       budget.spent = 0
       budget.sinceMs = nowMs
     }
-    return Math.min(MAX_UNITS, Math.ceil(1.25 * Math.max(budget.demand, budget.spent)))
+    const { demand, spent } = budget
+    if (Math.max(demand, spent) < MIN_DEMAND) return 0
+    const pace = spent * leaseMs / Math.max(nowMs - budget.sinceMs, leaseMs / 4)
+    return Math.min(MAX_UNITS, Math.ceil(1.25 * Math.max(demand, pace)))
   }
 
   async function ask (charge: Charge, budget: Budget, units: number, askedAtMs: number): Promise<void> {

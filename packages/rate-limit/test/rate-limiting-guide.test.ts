@@ -13,8 +13,8 @@ t.test('what the guide to limits shows runs', async t => {
   const code = [...guide.matchAll(/```js\n([\s\S]*?)```/g)].map(block => block[1]).join('\n')
   const file = new URL(`rate-limiting-guide-${process.pid}.mjs`, import.meta.url)
   t.teardown(() => { rmSync(file, { force: true }) })
-  writeFileSync(file, `${code}\nexport { app, plans }\n`)
-  const { app, plans } = await import(file.href) as { app: FastifyInstance, plans: LimitRule }
+  writeFileSync(file, `${code}\nexport { app, plans, hot }\n`)
+  const { app, plans, hot } = await import(file.href) as { app: FastifyInstance, plans: LimitRule, hot: Record<string, LimitRule> }
   t.teardown(() => app.close())
   const statuses = async (times: number, method: 'GET' | 'POST', url: string, remoteAddress: string, payload?: object): Promise<number[]> => {
     const answers = []
@@ -32,7 +32,9 @@ t.test('what the guide to limits shows runs', async t => {
 
   const other = Fastify()
   t.teardown(() => other.close())
-  await t.resolves(async () => { await other.register(rateLimit, { rules: { plans } }) })
+  await t.resolves(async () => { await other.register(rateLimit, { rules: { plans, ...hot } }) })
+  await other.ready()
+  t.match(await other.limiter.check({ address: null, operation: 'export' }, ['everybody', 'export']), { allowed: true, quotas: [{ remaining: 49_999 }, { remaining: 999 }] }, 'without Redis, as without a lease')
 })
 
 t.test('the line for several processes shares budgets', async t => {
