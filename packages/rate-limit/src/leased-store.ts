@@ -97,20 +97,15 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
   let isClosed = false
 
   function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
-    let nowMs = -1
+    if (!charges.some(isLeased)) return store.take(charges)
+    const nowMs = now()
     let covered = 0
     const budgets: Array<Budget | null> = []
     for (const charge of charges) {
-      if (charge.lease === undefined) {
-        budgets.push(null)
-        continue
-      }
-      if (nowMs === -1) nowMs = now()
-      const budget = budgetOf(charge, nowMs)
+      const budget = isLeased(charge) ? budgetOf(charge, nowMs) : null
       budgets.push(budget)
       if (covers(budget, charge, nowMs)) covered++
     }
-    if (nowMs === -1) return store.take(charges)
     return covered === charges.length ? spendAll(charges, budgets) : takeRest(charges, budgets, nowMs)
   }
 
@@ -262,6 +257,10 @@ function leaseMsOf ({ limit, capacity = limit, windowMs, lease }: Charge): numbe
   if (capacity <= PACKED_LIMIT) return 0
   const leaseMs = Math.min(lease!.ttlMs ?? DEFAULT_TTL_MS, windowMs / 10)
   return leaseMs < 5 ? 0 : leaseMs
+}
+
+function isLeased ({ lease }: Charge): boolean {
+  return lease !== undefined
 }
 
 function covers (budget: Budget | null, charge: Charge, nowMs: number): boolean {
