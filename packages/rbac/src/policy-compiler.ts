@@ -20,8 +20,6 @@ export interface PolicyCompiler {
 
 /** A policy of 100,000 rules takes a third of it. */
 const MAX_HEAP_MB = 768
-/** Nearly all that is made of a text lives until the policy is done: in less room it is copied again and again. */
-const MAX_YOUNG_HEAP_MB = 64
 
 /**
  * Compiles policies in a thread of its own, so that requests do not wait meanwhile. The thread is started by the first
@@ -38,7 +36,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
       name: '@marty/rbac',
       // Flags of the process, such as loaders, are not for this thread.
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB, maxYoungGenerationSizeMb: MAX_YOUNG_HEAP_MB }
+      resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB }
     })
     started.on('message', (message: WorkerAnswer | WorkerRemarks) => {
       if ('warnings' in message) remark(message.warnings)
