@@ -42,9 +42,8 @@ export function parseYaml (text: string, file: string): ParsedYaml {
     return { source: null, problems: explainFailure(error, positions).map(({ at, message }) => problem(at, message)) }
   }
   const source: YamlSource = { file, value, positionOf: (path, part = 'value') => locate(positions(), path, part) }
-  const reserved = reservedKeys(value, [])
-  if (reserved.length > 0) {
-    return { source: null, problems: reserved.map(path => problem(source.positionOf(path, 'key'), `the key "${path.at(-1)}" is not allowed`)) }
+  if (hasReservedKey(value)) {
+    return { source: null, problems: reservedKeys(value, []).map(path => problem(source.positionOf(path, 'key'), `the key "${path.at(-1)}" is not allowed`)) }
   }
   return { source, problems: [] }
 }
@@ -126,6 +125,13 @@ function position (lines: LineCounter, offset: number): SourcePosition {
   return { line: Math.max(1, line), column: Math.max(1, col) }
 }
 
+/** Large files have none: the way to each node is not worth noting before it is known that there are. */
+function hasReservedKey (value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (Array.isArray(value)) return value.some(hasReservedKey)
+  return Object.entries(value).some(([key, member]) => RESERVED_KEYS.has(key) || hasReservedKey(member))
+}
+
 function reservedKeys (value: unknown, path: Path): Path[] {
   if (typeof value !== 'object' || value === null) return []
   if (Array.isArray(value)) return value.flatMap((item, index) => reservedKeys(item, [...path, index]))
@@ -137,7 +143,7 @@ function reservedKeys (value: unknown, path: Path): Path[] {
 
 /** A file in which every setting is commented out is as good as an empty one. */
 function isBlank (text: string): boolean {
-  return text.split('\n').every(line => /^\s*(?:#|$)/.test(line))
+  return !/(?:^|\n)[^\S\n]*[^\s#]/.test(text)
 }
 
 function lazy<T> (make: () => T): () => T {

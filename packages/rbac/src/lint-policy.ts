@@ -80,8 +80,11 @@ function lintGrants ({ roles, rules }: PolicyDefinition, allows: readonly Rule[]
     if (rule.subject.kind !== 'role' || rule.condition !== null || rule.environment !== '*') continue
     append(rule.effect === 'allow' ? grants : denies, `${rule.subject.role} ${rule.resource}`, rule)
   }
-  const among = (index: ReadonlyMap<string, Rule[]>, role: string, { resource }: PermissionParts): readonly Rule[] =>
-    [...index.get(`${role} ${resource}`) ?? [], ...resource === '*' ? [] : index.get(`${role} *`) ?? []]
+  const covering = (rules: ReadonlyMap<string, Rule[]>, role: string, rule: Rule): Rule | undefined => {
+    const isWider = (other: Rule): boolean => other !== rule && covers(other, rule)
+    return rules.get(`${role} ${rule.resource}`)?.find(isWider) ?? (rule.resource === '*' ? undefined : rules.get(`${role} *`)?.find(isWider))
+  }
+  const closures = new Map([...roles.keys()].map(role => [role, roleClosure(role, roles)]))
 
   for (const rule of allows) {
     const what = formatPermission(rule)
@@ -93,14 +96,14 @@ function lintGrants ({ roles, rules }: PolicyDefinition, allows: readonly Rule[]
     if (rule.subject.kind !== 'role') continue
     const { role } = rule.subject
     if (hasWildcard && rule.reason === null && inherited.has(role)) report('wildcard-overgrant', rule.path, `${what} reaches every role that inherits "${role}", and whatever is added later; name what is meant, or give a reason`)
-    for (const member of roleClosure(role, roles)) {
-      const wider = among(grants, member, rule).find(other => other !== rule && covers(other, rule))
+    for (const member of closures.get(role)!) {
+      const wider = covering(grants, member, rule)
       if (wider === undefined) continue
       report('redundant-grant', rule.path, `${what} is given by ${formatPermission(wider)}${member === role ? '' : ` of "${member}"`} already`)
       break
     }
     if (!inherited.has(role)) {
-      const deny = among(denies, role, rule).find(other => covers(other, rule))
+      const deny = covering(denies, role, rule)
       if (deny !== undefined) report('shadowed-grant', rule.path, `${what} is always denied by ${formatPermission(deny)} of the same role`)
     }
   }

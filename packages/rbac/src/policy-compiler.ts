@@ -4,12 +4,12 @@ import { PolicyInvalid } from './errors.js'
 import { partsOf, type Policy } from './policy.js'
 import { problemOf } from './policy-origin.js'
 import { unpackPolicy } from './policy-transfer.js'
-import type { PolicyText, WorkerAnswer, WorkerTask } from './policy-worker.js'
+import type { PolicyText, WorkerAnswer, WorkerRemarks, WorkerTask } from './policy-worker.js'
 
 export interface CompiledPolicy {
   readonly policy: Policy
-  /** What is probably not meant; some of it, when it is much. */
-  readonly warnings: readonly SourceProblem[]
+  /** What is probably not meant; some of it, when it is much. Looked for afterwards; never told when the thread ends before. */
+  readonly warnings: Promise<readonly SourceProblem[]>
 }
 
 export interface PolicyCompiler {
@@ -28,6 +28,8 @@ const MAX_HEAP_MB = 768
  */
 export function createPolicyCompiler (timeoutMs: number, clock: () => number): PolicyCompiler {
   let worker: Worker | null = null
+  let warnings: CompiledPolicy['warnings'] = Promise.resolve([])
+  let remark = (_: readonly SourceProblem[]): void => {}
 
   const start = (): Worker => {
     const started = new Worker(new URL('./policy-worker.js', import.meta.url), {
@@ -35,6 +37,10 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
       // Flags of the process, such as loaders, are not for this thread.
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB }
+    })
+    started.on('message', (message: WorkerAnswer | WorkerRemarks) => {
+      if ('warnings' in message) remark(message.warnings)
+      else warnings = new Promise(resolve => { remark = resolve })
     })
     started.on('exit', () => { if (worker === started) worker = null })
     // It is told where the answer is waited for.
@@ -49,9 +55,11 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
       let error: Error | null = null
       const failed = (reason: Error): void => { error = reason }
       const ended = (): void => { settle(fault(`could not be compiled: ${error === null ? 'the thread ended' : error.message}`)) }
+      // Remarks of the policy before may come first: looking for them is part of this one's time.
+      const received = (message: WorkerAnswer | WorkerRemarks): void => { if ('packed' in message) settle(message) }
       const settle = (answer: WorkerAnswer): void => {
         clearTimeout(timer)
-        used.off('message', settle).off('error', failed).off('exit', ended)
+        used.off('message', received).off('error', failed).off('exit', ended)
         used.unref()
         resolve(answer)
       }
@@ -60,7 +68,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
         worker = null
         void used.terminate()
       }, timeoutMs)
-      used.on('message', settle).on('error', failed).on('exit', ended)
+      used.on('message', received).on('error', failed).on('exit', ended)
       used.postMessage(task)
     })
   }
@@ -68,7 +76,8 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
     async compile ({ bytes, file }, { previous, sha256, tests }) {
       const answer = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
       if (answer.packed === null) throw new PolicyInvalid(answer.problems)
-      return { policy: await unpackPolicy(answer.packed, { bytes, file, previous, clock }), warnings: answer.warnings }
+      const found = warnings
+      return { policy: await unpackPolicy(answer.packed, { bytes, file, previous, clock }), warnings: found }
     },
     async close () {
       await worker?.terminate()

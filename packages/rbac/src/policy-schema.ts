@@ -131,13 +131,14 @@ export function policyJsonSchema (): Record<string, unknown> {
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'RBAC policy',
-    ...withoutWords(policySchema) as Record<string, unknown>
+    // The words are for our own messages.
+    ...withoutKeyword(policySchema, 'expected') as Record<string, unknown>
   }
 }
 
-/** JSON Schema knows no `expected`; the words are for our own messages. */
-function withoutWords (value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutWords)
+/** A schema without one of its keywords, anywhere in it. */
+export function withoutKeyword (value: unknown, keyword: string): unknown {
+  if (Array.isArray(value)) return value.map(item => withoutKeyword(item, keyword))
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).filter(([key]) => key !== 'expected').map(([key, member]) => [key, withoutWords(member)]))
+  return Object.fromEntries(Object.entries(value).filter(([key]) => key !== keyword).map(([key, member]) => [key, withoutKeyword(member, keyword)]))
 }

@@ -79,7 +79,9 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
         bytes = found.bytes
         loadedAt = new Date().toISOString()
         log.info({ policy: next.file, sha256: next.sha256, generation: next.generation, rules: next.rules }, 'policy reloaded')
-        if (warnings.length > 0) log.warn({ warnings: warnings.map(formatProblem) }, 'the policy is sound, but probably not what was meant')
+        void warnings.then(found => {
+          if (found.length > 0) log.warn({ policy: next.file, sha256: next.sha256, warnings: found.map(formatProblem) }, 'the policy is sound, but probably not what was meant')
+        })
       }
       if (found !== null) newest = found.generation
       tell([])

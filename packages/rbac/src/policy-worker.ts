@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads'
 import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from './errors.js'
 import { lintPolicy } from './lint-policy.js'
-import { loadAfter } from './policy.js'
+import { loadAfter, type Policy } from './policy.js'
 import type { Ids } from './policy-index.js'
 import { problemOf } from './policy-origin.js'
 import { packPolicy, textOf, type PackedPolicy } from './policy-transfer.js'
@@ -26,8 +26,13 @@ export interface WorkerTask extends PolicyText {
   readonly tests: PolicyText | null
 }
 
-export type WorkerAnswer = { readonly packed: PackedPolicy, readonly warnings: readonly SourceProblem[], readonly problems: null } |
+export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
   { readonly packed: null, readonly problems: readonly SourceProblem[] }
+
+/** Follows the answer with a policy: nobody has to wait for it. */
+export interface WorkerRemarks {
+  readonly warnings: readonly SourceProblem[]
+}
 
 /** A file of garbage has a mistake on every line. */
 const MAX_PROBLEMS = 100
@@ -35,8 +40,10 @@ const MAX_WARNINGS = 20
 
 parentPort!.on('message', (task: WorkerTask) => {
   try {
-    const { packed, transfer, warnings } = compile(task)
-    parentPort!.postMessage({ packed, warnings, problems: null } satisfies WorkerAnswer, transfer)
+    const policy = compile(task)
+    const { packed, transfer } = packPolicy(policy, task.known)
+    parentPort!.postMessage({ packed, problems: null } satisfies WorkerAnswer, transfer)
+    parentPort!.postMessage({ warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) } satisfies WorkerRemarks)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
     const { problems } = error
@@ -46,7 +53,7 @@ parentPort!.on('message', (task: WorkerTask) => {
   }
 })
 
-function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType<typeof packPolicy> & { readonly warnings: readonly SourceProblem[] } {
+function compile ({ bytes, file, known, sha256, tests }: WorkerTask): Policy {
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
     throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
@@ -55,5 +62,5 @@ function compile ({ bytes, file, known, sha256, tests }: WorkerTask): ReturnType
     const { failures, problems } = testPolicy(policy, textOf(tests.bytes), tests.file)
     if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
-  return { ...packPolicy(policy, known), warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) }
+  return policy
 }

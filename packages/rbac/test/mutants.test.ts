@@ -116,7 +116,7 @@ for (const [name, ...change] of MUTANTS) {
 // What Casbin is given too, and what nothing but names goes through: only the naive reading can tell.
 const MISREADINGS: typeof MUTANTS = [
   ['lets a deny stand only when its condition is known to hold', 'condition', 'truth !== FALSE', 'truth === TRUE'],
-  ['takes rules about several permissions for one', 'read-rules', '{short}', '{action}'],
+  ['takes rules about several permissions for one', 'read-rules', 'formatPermission(read)', 'read.action'],
   ['takes allows and denies for one', 'read-rules', '{effect}', '{environment}'],
   ['takes every pattern for the first', 'read-rules', 'known.get(pattern)', 'known.values().next().value'],
   ['stays in the environment it was asked about first', 'policy', 'if (name === latest)', "if (name !== '')"],
