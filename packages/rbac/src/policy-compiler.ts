@@ -8,7 +8,7 @@ import type { PolicyText, WorkerAnswer, WorkerRemarks, WorkerTask } from './poli
 
 export interface CompiledPolicy {
   readonly policy: Policy
-  /** What is probably not meant; some of it, when it is much. Looked for afterwards; never told when the thread ends before. */
+  /** What is probably not meant; some of it, when it is much. Looked for a second afterwards; never told when the thread ends before, or another policy comes. */
   readonly warnings: Promise<readonly SourceProblem[]>
 }
 

@@ -29,7 +29,7 @@ export interface WorkerTask extends PolicyText {
 export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
   { readonly packed: null, readonly problems: readonly SourceProblem[] }
 
-/** Follows the answer with a policy: nobody has to wait for it. */
+/** Follows the answer with a policy, unless another policy comes soon: nobody has to wait for it. */
 export interface WorkerRemarks {
   readonly warnings: readonly SourceProblem[]
 }
@@ -37,13 +37,20 @@ export interface WorkerRemarks {
 /** A file of garbage has a mistake on every line. */
 const MAX_PROBLEMS = 100
 const MAX_WARNINGS = 20
+/** Looking a policy over takes longer than making it; who saves one is about to save the next. */
+const LOOK_OVER_AFTER_MS = 1_000
+
+let lookingOver: NodeJS.Timeout | undefined
 
 parentPort!.on('message', (task: WorkerTask) => {
+  clearTimeout(lookingOver)
   try {
     const policy = compile(task)
     const { packed, transfer } = packPolicy(policy, task.known)
     parentPort!.postMessage({ packed, problems: null } satisfies WorkerAnswer, transfer)
-    parentPort!.postMessage({ warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) } satisfies WorkerRemarks)
+    lookingOver = setTimeout(() => {
+      parentPort!.postMessage({ warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) } satisfies WorkerRemarks)
+    }, LOOK_OVER_AFTER_MS)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
     const { problems } = error

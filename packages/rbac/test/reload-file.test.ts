@@ -105,7 +105,7 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
   t.ok(configures())
 })
 
-t.test('what is probably not meant is told of each policy, and keeps none from being used', async t => {
+t.test('what is probably not meant is told of the policy in use, and keeps none from being used', async t => {
   const { app, file, logs } = await scene(t, { reload: false })
   const warned = (): typeof logs => logs.filter(({ level }) => level === 40)
   const taken: string[] = []
@@ -114,11 +114,10 @@ t.test('what is probably not meant is told of each policy, and keeps none from b
     taken.push((await app.rbac.reload()).sha256)
   }
   t.equal(app.rbac.policy.generation, 3)
-  await until(() => warned().length === 2, 'both to be told')
-  t.match(warned(), taken.map(sha256 => ({ sha256, policy: file, msg: 'the policy is sound, but probably not what was meant' })))
-  for (const [index, action] of ['zoom', 'tilt'].entries()) {
-    t.match((warned()[index]!['warnings'] as string[]).join('\n'), new RegExp(`rbac\\.yaml:4:41: nobody is allowed recording:${action}`))
-  }
+  await until(() => warned().length > 0, 'it to be told')
+  t.match(warned(), [{ sha256: taken[1], policy: file, msg: 'the policy is sound, but probably not what was meant' }])
+  t.match((warned()[0]!['warnings'] as string[]).join('\n'), /rbac\.yaml:4:41: nobody is allowed recording:tilt/)
+  t.equal(warned().length, 1, 'nothing of the one that was replaced at once')
 })
 
 t.test('a policy without what this process needs is not taken', async t => {
