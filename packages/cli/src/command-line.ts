@@ -30,6 +30,11 @@ export async function runCommandLine (args: readonly string[], to: Output): Prom
       (args.length === 0 ? output.err : output.out)(overview())
       return args.length === 0 ? EXIT.usage : EXIT.ok
     }
+    const group = COMMANDS.filter(({ name }) => name.startsWith(`${args[0]} `))
+    if (group.length > 0 && args.length === 2 && (args[1] === '--help' || args[1] === '-h')) {
+      output.out(overview(group))
+      return EXIT.ok
+    }
     const { command, rest } = findCommand(args)
     if (rest.includes('--help') || rest.includes('-h')) {
       output.out(helpOf(command))
@@ -105,10 +110,10 @@ function mistakeOf (error: Error & { readonly code?: unknown }, args: readonly s
   return `there is no option "${unknown.split('=')[0]}"` + (near === null ? '' : `; did you mean "--${near}"?`)
 }
 
-function overview (): string {
-  const width = Math.max(...COMMANDS.map(({ name }) => name.length))
+function overview (commands = COMMANDS): string {
+  const width = Math.max(...commands.map(({ name }) => name.length))
   return 'marty COMMAND\n\n' +
-    COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
+    commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
     'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, a generated file drifted or a policy opens more than it may, 5 not there, 6 not reachable, 1 anything else.\n'
 }

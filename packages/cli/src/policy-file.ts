@@ -3,12 +3,20 @@ import type { Policy } from '@marty/rbac'
 import { readFile, writeFile } from 'node:fs/promises'
 import { EXIT, UsageError, type ExitCode, type Output } from './command.js'
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** Reads a file that the command line names. */
 export async function readNamedFile (file: string): Promise<string> {
+  let bytes: Buffer
   try {
-    return await readFile(file, 'utf8')
+    bytes = await readFile(file)
   } catch (error) {
     throw cannotBeRead(file, error)
+  }
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    throw new UsageError(`${file} cannot be read: it is not UTF-8; save it in that encoding`)
   }
 }
 

@@ -51,6 +51,8 @@ function file (name: string, text: string): string {
 const runAsChild = async (...args: string[]): Promise<Answer> => await child(args, { cwd: folder })
 
 t.test('a wrong command line says what is wrong and ends with 2', async t => {
+  const latin1 = join(folder, 'latin1.yaml')
+  writeFileSync(latin1, Buffer.from('# caf\u00E9\n', 'latin1'))
   const cases: ReadonlyArray<readonly [string[], RegExp]> = [
     [[], /^marty COMMAND/],
     [['polcy', 'check'], /no command "polcy check"; did you mean "marty policy check"\?/],
@@ -61,6 +63,7 @@ t.test('a wrong command line says what is wrong and ends with 2', async t => {
     [['policy', 'check', policy, 'more'], /what to do with "more"/],
     [['policy', 'check', policy, '--jsno'], /no option "--jsno"; did you mean "--json"\?/],
     [['policy', 'check', 'nowhere.yaml'], /nowhere.yaml cannot be read: there is no such file/],
+    [['policy', 'check', latin1], /latin1\.yaml cannot be read: it is not UTF-8/],
     [['policy', 'check', folder], /it is a folder/],
     [['policy', 'explain', '--role', 'reader'], /needs --file, --permission, --environment/],
     [['policy', 'explain', '--file', policy, '--role', 'raeder', '--permission', 'report:read', '--environment', 'dev'], /no role "raeder"; did you mean "reader"\?/],
@@ -78,6 +81,13 @@ t.test('a wrong command line says what is wrong and ends with 2', async t => {
 })
 
 t.test('help', async t => {
+  for (const flag of ['--help', '-h']) {
+    const { code, out } = await run('policy', flag)
+    t.equal(code, 0)
+    t.match(out, /^ {2}policy check .*\n {2}policy test .*\n/m)
+    t.notMatch(out, /^ {2}limits/m)
+  }
+  t.match(await run('nothing', '--help'), { code: 2 })
   for (const args of [['--help'], ['-h'], ['help']]) {
     const { code, out } = await run(...args)
     t.equal(code, 0)

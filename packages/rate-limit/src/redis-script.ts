@@ -24,6 +24,7 @@
  * - Stamps of leases lie up to half a second ahead, and keep a log that much longer. Any later ones a clock has left that was set back:
  *   nobody is told to wait for it.
  * - A refused request writes nothing. When memory is out, Redis refuses the first write of a script, so none is made.
+ * - What is no log, because somebody else wrote there, is replaced: it must not fail the other requests of its batch.
  * - A log lives for a window and a quarter after the first stamp of each quarter of a window, which is at least a window after
  *   any other; and for a second more, because expiry is counted in milliseconds and must not come early.
  */
@@ -51,14 +52,23 @@ local burst_first, burst_live, burst_oldest = {}, {}, {}
 local packed_now = spack('>I7', now)
 
 local function stamp_at (k, list, index)
-  if list then return tonumber(call('LINDEX', KEYS[k], index)) end
+  if list then return tonumber(call('LINDEX', KEYS[k], index)) or 0 end
   return (sunpack('>I7', values[k], index * 7 + 1))
 end
 
 local function open (k, rule)
   local list, window = lists[rule], windows[rule]
-  if not values[k] then values[k] = '' end
-  local length = list and call('LLEN', KEYS[k]) or #values[k] / 7
+  local length
+  if list then
+    length = redis.pcall('LLEN', KEYS[k])
+    if type(length) == 'table' then
+      length = 0
+      call('DEL', KEYS[k])
+    end
+  else
+    if not values[k] or #values[k] % 7 > 0 then values[k] = '' end
+    length = #values[k] / 7
+  end
   local low, head, last = 0, nil, nil
   if length > 0 then
     last = stamp_at(k, list, length - 1)

@@ -219,3 +219,20 @@ t.test('a burst is told by the log of its rule', async t => {
     }
   }
 })
+
+t.test('what somebody else wrote to a log is replaced, and harms no other request', async t => {
+  const store = createGuardedStore({ store: createRedisStore({ redis: client, prefix: 'damaged' }), onFailure: 'closed', deadlineMs: 5_000 })
+  for (const limit of [5, 300]) {
+    const mine = charge(`mine-${limit}`, { limit })
+    await store.take([mine])
+    const [key] = await client.keys('{damaged}*')
+    for (const damage of [['SET', key!, 'junk'], ['SET', key!, 'x'.repeat(15)], ['HSET', key!, 'a', '1'], ['RPUSH', key!, 'no', 'number']] as const) {
+      await client.del(key!)
+      await client.call(damage[0], ...damage.slice(1))
+      const answers = await Promise.all([charge('a'), mine, charge('b'), mine].map(async one => await store.take([one])))
+      t.match(answers, [{ allowed: true }, { allowed: true, degraded: false }, { allowed: true }, { allowed: true, states: [{ remaining: limit - 2 }] }], `${limit}: ${damage.join(' ')}`)
+      t.ok(await client.pttl(key!) > 0)
+      await client.flushdb()
+    }
+  }
+})

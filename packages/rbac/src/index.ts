@@ -13,6 +13,7 @@ import { loadPolicy } from './policy.js'
 import { createPolicyCompiler } from './policy-compiler.js'
 import { unmetDemands, type PolicyDemands } from './policy-demands.js'
 import { fileOrigin, readText } from './policy-file.js'
+import { textOf } from './policy-origin.js'
 import { redisOrigin } from './policy-redis.js'
 import { createPolicySource } from './policy-source.js'
 import { createAccess, type RoleHolder } from './rbac.js'
@@ -51,7 +52,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   const options = resolveOptions(given)
   const file = options.policyFile ?? 'policy'
   const { bytes } = options.policy === null ? await readText(file) : { bytes: Buffer.from(options.policy) }
-  const policy = await loadPolicy(bytes.toString(), file)
+  const policy = await loadPolicy(textOf(bytes, file), file)
   const environment = policy.environmentNames.get(options.environment)
   if (environment === undefined) {
     const names = [...policy.environmentNames.keys()]
@@ -64,7 +65,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   }
   const { policyTests, reload } = options
   if (policyTests !== null) {
-    const { problems, failures } = testPolicy(policy, String((await readText(policyTests)).bytes), policyTests)
+    const { problems, failures } = testPolicy(policy, textOf((await readText(policyTests)).bytes, policyTests), policyTests)
     if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
   const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }

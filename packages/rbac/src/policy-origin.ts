@@ -1,4 +1,5 @@
 import type { SourceProblem } from '@marty/config'
+import { PolicyInvalid } from './errors.js'
 import type { Watched } from './policy-watch.js'
 import type { PolicyText } from './policy-worker.js'
 
@@ -23,4 +24,15 @@ export interface PolicyOrigin extends Watched {
 /** A mistake of a text as a whole, or of the place it comes from. */
 export function problemOf (source: string, message: string): SourceProblem {
   return { source, line: 0, column: 0, message }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Throws {@link PolicyInvalid} for what is no UTF-8: a name must not turn into another one. */
+export function textOf (bytes: Uint8Array, file: string): string {
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    throw new PolicyInvalid([problemOf(file, 'is not UTF-8; save it in that encoding')])
+  }
 }

@@ -6,6 +6,7 @@ import type { Expression } from './condition-syntax.js'
 import type { PolicyDefinition, PolicyOutline, ResourceDefinition, RoleDefinition } from './definition.js'
 import { createPolicy, partsOf, type Made, type Policy } from './policy.js'
 import { restoreIndex, type Conditional, type Ids, type Tables } from './policy-index.js'
+import { textOf } from './policy-origin.js'
 import { readPolicy } from './read-policy.js'
 import { createRoleSets } from './role-sets.js'
 
@@ -125,12 +126,8 @@ export async function unpackPolicy (packed: PackedPolicy, { bytes, file, previou
 
 /** The rest, made of the same text when it is asked for. Apart, so that it keeps nothing else in memory. */
 function fromText (bytes: Uint8Array, file: string): Pick<Made, 'definition' | 'engine'> {
-  const definition = lazy((): PolicyDefinition => readPolicy(textOf(bytes), file).definition!)
+  const definition = lazy((): PolicyDefinition => readPolicy(textOf(bytes, file), file).definition!)
   return { definition, engine: lazy(() => createCasbinEngine(definition())) }
-}
-
-export function textOf (bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString()
 }
 
 /** Milliseconds of work between two turns of the event loop. */

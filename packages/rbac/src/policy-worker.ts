@@ -5,8 +5,8 @@ import { PolicyInvalid } from './errors.js'
 import { lintPolicy } from './lint-policy.js'
 import { loadAfter, type Policy } from './policy.js'
 import type { Ids } from './policy-index.js'
-import { problemOf } from './policy-origin.js'
-import { packPolicy, textOf, type PackedPolicy } from './policy-transfer.js'
+import { problemOf, textOf } from './policy-origin.js'
+import { packPolicy, type PackedPolicy } from './policy-transfer.js'
 import { testPolicy } from './test-policy.js'
 
 // The thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
@@ -64,9 +64,9 @@ function compile ({ bytes, file, known, sha256, tests }: WorkerTask): Policy {
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
     throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
-  const policy = loadAfter(textOf(bytes), file, known, { clock: Date.now, generation: 1 })
+  const policy = loadAfter(textOf(bytes, file), file, known, { clock: Date.now, generation: 1 })
   if (tests !== null) {
-    const { failures, problems } = testPolicy(policy, textOf(tests.bytes), tests.file)
+    const { failures, problems } = testPolicy(policy, textOf(tests.bytes, tests.file), tests.file)
     if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
   return policy

@@ -66,7 +66,7 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
   const { app, file, logs, configures } = await scene(t, { reload: false })
   const { sha256 } = app.rbac.policy
   t.match(app.rbac.status, { generation: 1, sha256, stale: false, problems: [], loadedAt: /^\d{4}-.*Z$/ })
-  const keeps = async (text: string | null, told: RegExp): Promise<void> => {
+  const keeps = async (text: string | Buffer | null, told: RegExp): Promise<void> => {
     if (text === null) rmSync(file)
     else writeFileSync(file, text)
     const status = await app.rbac.reload()
@@ -80,6 +80,7 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
   await keeps('', /rbac\.yaml:1:1: /)
   await keeps('# nothing\n', /rbac\.yaml:1:1: /)
   await keeps('\u0000\uFFFF', /rbac\.yaml:1:1: /)
+  await keeps(Buffer.from(WIDER.replace('viewer', 'vi\u00E9wer'), 'latin1'), /rbac\.yaml: is not UTF-8; save it in that encoding/)
   await keeps(WIDER.slice(0, 400), /rbac\.yaml:\d+/)
   await keeps(`${WIDER}---\n${WIDER}`, /rbac\.yaml:\d+:1: a second document begins here/)
   await keeps('{'.repeat(100_000), /rbac\.yaml:1:\d+: /)
