@@ -5,8 +5,8 @@ import { EXIT, UsageError, type ExitCode, type Output } from './command.js'
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Reads a file that the command line names. */
-export async function readNamedFile (file: string): Promise<string> {
+/** Reads a file that the command line names. The advice is for one that is no UTF-8. */
+export async function readNamedFile (file: string, advice = 'save it in that encoding'): Promise<string> {
   let bytes: Buffer
   try {
     bytes = await readFile(file)
@@ -16,7 +16,7 @@ export async function readNamedFile (file: string): Promise<string> {
   try {
     return utf8.decode(bytes)
   } catch {
-    throw new UsageError(`${file} cannot be read: it is not UTF-8; save it in that encoding`)
+    throw new UsageError(`${file} cannot be read: it is not UTF-8; ${advice}`)
   }
 }
 

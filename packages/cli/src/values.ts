@@ -39,8 +39,7 @@ export function oneOf<Word extends string> (name: string, value: string, known: 
  */
 export async function secretFile (values: Values, name: string): Promise<string> {
   const file = text(values, name)!
-  const secret = await readNamedFile(file)
-  if (secret.includes('\uFFFD')) throw new UsageError(`${file} holds no text; keep a secret as text, such as "openssl rand -base64 48" prints`)
+  const secret = await readNamedFile(file, 'keep a secret as text, such as "openssl rand -base64 48" prints')
   return secret.replace(/\r?\n$/, '')
 }
 

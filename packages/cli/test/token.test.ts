@@ -32,7 +32,7 @@ t.test('token issue says what is missing or wrong, and never the secret', async 
     [2, /say with which key: --signing-keys FILE, or --secret-file FILE and --kid NAME/, ['token', 'issue', '--subject', 'alice', ...DOOR]],
     [2, /say with which key/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--secret-file', at('secret')]],
     [2, /nowhere cannot be read: there is no such file/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--secret-file', 'nowhere', '--kid', 'k1']],
-    [2, /bytes holds no text/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--secret-file', at('bytes'), '--kid', 'k1']],
+    [2, /bytes cannot be read: it is not UTF-8; keep a secret as text/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--secret-file', at('bytes'), '--kid', 'k1']],
     [2, /9 bytes.*MARTY_AUTH_OPT_INVALID/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--secret-file', at('short'), '--kid', 'k1']],
     [3, /damaged\.json.*MARTY_AUTH_SIGNING_KEYS_INVALID/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--signing-keys', at('damaged.json')]],
     [3, /nowhere.*MARTY_AUTH_SIGNING_KEYS_INVALID/, ['token', 'issue', '--subject', 'alice', ...DOOR, '--signing-keys', at('nowhere')]],
