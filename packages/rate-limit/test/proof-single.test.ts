@@ -84,7 +84,9 @@ t.test('outages', async t => {
   })
 })
 
-t.test('logs that Redis evicts begin anew, so limits are lost; without eviction all is exact at once', async t => {
+const LONGEST_LEASE_US = 100_000
+
+t.test('logs that Redis evicts begin anew, so limits are lost; without eviction all is exact once leases are over', async t => {
   const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
   adversaries.attack(HEALTHY, 'closed')
   await adversaries.healthyFor(500)
@@ -99,5 +101,7 @@ t.test('logs that Redis evicts begin anew, so limits are lost; without eviction 
   const { decisions } = await adversaries.stop()
   t.ok(Number(/evicted_keys:(\d+)/.exec(await client.info('stats'))![1]) > 0)
   t.comment(`evicting: worst ${worstOf(decisions).ratio.toFixed(3)}`)
-  t.ok(worstOf(decisions.filter(({ before }) => before > endedAt)).ratio <= 1)
+  // Units that were leased before may be spent although their log is gone: until the lease ends.
+  const worst = worstOf(decisions.filter(({ before }) => before > endedAt + LONGEST_LEASE_US))
+  t.ok(worst.ratio <= 1, JSON.stringify(worst))
 })
