@@ -12,15 +12,16 @@ import { event, logFile, PRODUCT, type Line } from './service.js'
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const STREAM = 'marty:audit:replica-1'
 
-async function redisFor (t: Test): Promise<{ server: RedisServer, connection: RedisConnection, port: number }> {
+/** Only who stops Redis is in a hurry: a busy machine may take its time. */
+async function redisFor (t: Test, commandTimeoutMs = 10_000): Promise<{ server: RedisServer, connection: RedisConnection, port: number }> {
   const port = await freePort()
   const server = await startRedis(port)
   t.teardown(() => server.stop())
-  return { server, connection: await connect(t, port), port }
+  return { server, connection: await connect(t, port, commandTimeoutMs), port }
 }
 
-async function connect (t: Test, port: number): Promise<RedisConnection> {
-  const connection = openRedis({ url: `redis://127.0.0.1:${port}`, commandTimeoutMs: 250 })
+async function connect (t: Test, port: number, commandTimeoutMs: number): Promise<RedisConnection> {
+  const connection = openRedis({ url: `redis://127.0.0.1:${port}`, commandTimeoutMs })
   t.teardown(() => connection.close())
   await connection.ready(5_000)
   return connection
@@ -112,7 +113,7 @@ t.test('a stream that was set back is not written on', async t => {
 })
 
 t.test('sync: what a Redis that is away does not take is refused, and told when it is back', async t => {
-  const { connection, server } = await redisFor(t)
+  const { connection, server } = await redisFor(t, 250)
   const app = await open(t, connection)
   await app.audit.record(event({ action: 'before' }))
   server.child.kill('SIGSTOP')
@@ -129,7 +130,7 @@ t.test('sync: what a Redis that is away does not take is refused, and told when 
 })
 
 t.test('async: events wait for a Redis that is frozen or starts late, and each is written once', async t => {
-  const { connection, server, port } = await redisFor(t)
+  const { connection, server, port } = await redisFor(t, 250)
   const app = await open(t, connection, { mode: 'async' })
   await app.audit.record(event({ action: 'act.0' }))
   await until(async () => await connection.client.xlen(STREAM) === 1, 'the first')
