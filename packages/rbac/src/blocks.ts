@@ -1,17 +1,17 @@
 /** Blocks of numbers of one length, each different one kept once. Block 0 is all zeros. */
 export interface Blocks {
   /** Where the block that begins at `at` of `source` is kept: an index into `words()`. */
-  intern (source: Uint32Array, at: number): number
+  intern (source: Int32Array, at: number): number
   /** Every block, one after another. */
-  words (): Uint32Array
+  words (): Int32Array
 }
 
 export function createBlocks (length: number): Blocks {
-  let store = new Uint32Array(length * 8)
+  let store = new Int32Array(length * 8)
   let used = 0
   const byHash = new Map<number, number[]>()
 
-  const isAt = (offset: number, source: Uint32Array, at: number): boolean => {
+  const isAt = (offset: number, source: Int32Array, at: number): boolean => {
     let i = 0
     while (i < length && store[offset + i] === source[at + i]) i++
     return i === length
@@ -27,7 +27,7 @@ export function createBlocks (length: number): Blocks {
       if (known === undefined) byHash.set(hash, known = [])
       for (const offset of known) if (isAt(offset, source, at)) return offset
       if (used + length > store.length) {
-        const larger = new Uint32Array(store.length * 2)
+        const larger = new Int32Array(store.length * 2)
         larger.set(store)
         store = larger
       }
@@ -38,6 +38,6 @@ export function createBlocks (length: number): Blocks {
     },
     words: () => store.slice(0, used)
   }
-  blocks.intern(new Uint32Array(length), 0)
+  blocks.intern(new Int32Array(length), 0)
   return blocks
 }

@@ -1,7 +1,7 @@
 import { TRUE, UNKNOWN, type Attributes } from './condition.js'
 import { ANYONE, serviceSubject, subjectName } from './definition.js'
 import { formulaOf, join, type Formula } from './formula.js'
-import type { Conditional } from './policy-index.js'
+import type { Conditional, Rows } from './policy-index.js'
 import { partsOf, type Policy } from './policy.js'
 import { rolesAbove } from './role-graph.js'
 
@@ -103,7 +103,7 @@ export function textOf (formula: Formula): string {
   return typeof formula === 'boolean' ? String(formula) : formula.text
 }
 
-type Speaker = Pick<Voice, 'kind' | 'subject' | 'members'> & { readonly rows: Uint32Array }
+type Speaker = Pick<Voice, 'kind' | 'subject' | 'members'> & { readonly rows: Rows }
 
 function speakersOf (policy: Policy): readonly Speaker[] {
   const { definition: { roles, rules, separations, requirements }, index } = partsOf(policy)

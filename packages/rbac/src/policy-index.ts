@@ -1,6 +1,6 @@
 import { createBlocks } from './blocks.js'
 import { UNCONDITIONAL, type Conditions, type PolicyRow, type RoleLink } from './casbin-engine.js'
-import { applies, FALSE, TRUE, UNKNOWN, type Question, type Truth } from './condition.js'
+import { applies, FALSE, type Question, type Truth } from './condition.js'
 import { parsePermission, segmentMatches, speaksOf, type Effect, type PermissionParts } from './permission.js'
 import { append, roleClosures } from './role-graph.js'
 
@@ -26,8 +26,8 @@ export interface PolicyIndex {
   conditionsOf (permissionId: number, environmentId: number): readonly number[]
 }
 
-/** A typed array, because a decision is little more than reading from it. Not to be written to. */
-export type Rows = Uint32Array
+/** Places of rows, for every environment in turn. */
+export type Rows = readonly number[]
 
 /** Names by id. An id stays with its name for ever; names that are no longer there keep theirs, and are denied. */
 export interface Ids {
@@ -71,9 +71,9 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
   const pages = createBlocks(PAGE)
   const rowBlocks = createBlocks(pagesARow)
   const lists = createLists()
-  const rowOf = new Uint32Array(subjects.size * environments)
-  const scratch = new Uint32Array(pagesARow * PAGE)
-  const pageOf = new Uint32Array(pagesARow)
+  const rowOf = new Int32Array(subjects.size * environments)
+  const scratch = new Int32Array(pagesARow * PAGE)
+  const pageOf = new Int32Array(pagesARow)
 
   const compileRow = (reached: readonly Row[]): number => {
     scratch.fill(0)
@@ -116,70 +116,69 @@ export function restoreIndex (subjects: ReadonlyMap<string, number>, ids: Ids, t
 
 export interface Tables {
   /** By subject and environment: where the row begins in `pageOf`. */
-  readonly rowOf: Uint32Array
+  readonly rowOf: Int32Array
   /** By row and page: where the page begins in `words`. */
-  readonly pageOf: Uint32Array
-  readonly words: Uint32Array
+  readonly pageOf: Int32Array
+  readonly words: Int32Array
   readonly lists: ReadonlyArray<readonly Conditional[]>
 }
 
 /** A class, because its methods stay one and the same across generations: closures of several would be slower to call. */
 class CompiledIndex implements PolicyIndex {
   readonly subjects: ReadonlyMap<string, number>
+  readonly tables: Tables
   readonly #permissions: number
   readonly #environments: number
-  readonly #tables: Tables
+  readonly #pageOf: Int32Array
+  readonly #words: Int32Array
 
   constructor (subjects: ReadonlyMap<string, number>, { permissions, environments }: Ids, tables: Tables) {
     this.subjects = subjects
+    this.tables = tables
     this.#permissions = permissions.length
     this.#environments = environments.length
-    this.#tables = tables
-  }
-
-  get tables (): Tables {
-    return this.#tables
+    this.#pageOf = tables.pageOf
+    this.#words = tables.words
   }
 
   get sizeBytes (): number {
-    const { rowOf, pageOf, words, lists } = this.#tables
+    const { rowOf, pageOf, words, lists } = this.tables
     return rowOf.byteLength + pageOf.byteLength + words.byteLength + lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
   }
 
   rowsOf (held: readonly number[]): Rows {
-    const environments = this.#environments
-    const { rowOf } = this.#tables
-    const rows = new Uint32Array(held.length * environments)
-    for (let i = 0; i < held.length; i++) {
-      for (let at = 0; at < environments; at++) rows[i * environments + at] = rowOf[held[i]! * environments + at]!
+    const rows: number[] = []
+    for (const subject of held) {
+      for (let at = 0; at < this.#environments; at++) rows.push(this.tables.rowOf[subject * this.#environments + at]!)
     }
     return rows
   }
 
+  /** Nearly all that a decision costs. No branch hangs on what is found; groups begin at multiples of four; TRUE is two, UNKNOWN one. */
   decide (rows: Rows, permission: number, environment: number): Truth {
     const environments = this.#environments
     // An id beyond the table would read another row.
     if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) return FALSE
-    const { pageOf, words } = this.#tables
+    const pageOf = this.#pageOf
+    const words = this.#words
     const page = permission >> PAGE_SHIFT
     const inPage = groupInPage(permission)
     let allow = 0
     let deny = 0
     let conditional = 0
     for (let at = environment; at < rows.length; at += environments) {
-      const group = pageOf[rows[at]! + page]! + inPage
-      allow |= words[group + ALLOW]!
-      deny |= words[group + DENY]!
-      conditional |= words[group + CONDITIONAL]!
+      const group = pageOf[rows[at]! + page | 0]! | inPage
+      allow |= words[group | ALLOW]!
+      deny |= words[group | DENY]!
+      conditional |= words[group | CONDITIONAL]!
     }
-    const bit = permission & 31
-    if ((deny >>> bit & 1) !== 0) return FALSE
-    if ((conditional >>> bit & 1) !== 0) return UNKNOWN
-    return (allow >>> bit & 1) !== 0 ? TRUE : FALSE
+    const unknown = conditional & ~deny
+    const allowed = allow & ~deny & ~conditional
+    return ((allowed >>> permission & 1) << 1 | (unknown >>> permission & 1)) as Truth
   }
 
   decideConditions (rows: Rows, permission: number, environment: number, conditions: Conditions, question: Question): boolean {
-    const { pageOf, words, lists } = this.#tables
+    const { pageOf, words, lists } = this.tables
     const bit = 1 << (permission & 31)
     let allowed = false
     for (let at = environment; at < rows.length; at += this.#environments) {
@@ -196,7 +195,7 @@ class CompiledIndex implements PolicyIndex {
   }
 
   conditionalsOf (rows: Rows, permission: number, environment: number): { allowed: boolean, denied: boolean, rules: Conditional[] } {
-    const { pageOf, words, lists } = this.#tables
+    const { pageOf, words, lists } = this.tables
     const bit = 1 << (permission & 31)
     let allowed = false
     let denied = false
@@ -211,7 +210,7 @@ class CompiledIndex implements PolicyIndex {
   }
 
   conditionsOf (permission: number, environment: number): readonly number[] {
-    const { rowOf, pageOf, words, lists } = this.#tables
+    const { rowOf, pageOf, words, lists } = this.tables
     const bit = 1 << (permission & 31)
     const found = new Set<number>()
     for (const subject of this.subjects.values()) {
@@ -222,9 +221,8 @@ class CompiledIndex implements PolicyIndex {
   }
 }
 
-function groupInPage (permission: number): number {
-  return ((permission >> 5) & (GROUPS_A_PAGE - 1)) * GROUP
-}
+// A constant, because a call of one is folded into its caller.
+const groupInPage = (permission: number): number => permission >> 3 & (GROUPS_A_PAGE - 1) * GROUP
 
 interface Row {
   readonly environment: string

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { SourceProblem } from '@marty/config'
 import { createCasbinEngine, type CasbinEngine } from './casbin-engine.js'
-import { TRUE, UNKNOWN, type Attributes, type Question } from './condition.js'
+import { TRUE, UNKNOWN, type Attributes, type Question, type Truth } from './condition.js'
 import type { PolicyDefinition, PolicyOutline } from './definition.js'
 import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown, PolicyInvalid } from './errors.js'
@@ -142,6 +142,9 @@ export interface Made {
 }
 
 const NOTHING: Attributes = Object.freeze({})
+// What is imported is read from memory and checked at each use; these two are folded into the code of a decision.
+const IS_TRUE: Truth = TRUE
+const IS_UNKNOWN: Truth = UNKNOWN
 
 export function createPolicy ({ outline, rules, definition, engine, index, sets, ids, clock, sha256, generation }: Made): Policy {
   const { file, roles, permissions, environments, aliases, conditions } = outline
@@ -173,7 +176,7 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
   const decideId = (given: RoleSet, permission: number, environment: number, attributes: Attributes = NOTHING): boolean => {
     const { rows } = given.index === index ? given : sets.renew(given)
     const truth = index.decide(rows, permission, environment)
-    if (truth !== UNKNOWN) return truth === TRUE
+    if (truth !== IS_UNKNOWN) return truth === IS_TRUE
     return index.decideConditions(rows, permission, environment, conditions, questionOf(given.roles, ids.environments[environment]!, attributes))
   }
 

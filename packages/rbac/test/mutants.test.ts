@@ -21,14 +21,15 @@ const MUTANTS: ReadonlyArray<readonly [name: string, file: string, piece: string
   ['forgets rules of environments', 'policy-index', 'reached.some(({ environment }) => environment === name)', 'false'],
   ['applies rules of an environment everywhere', 'policy-index', "reached.filter(({ environment }) => environment === '*')", 'reached'],
   ['swaps environments', 'policy-index', 'rowOf[id * environments + at] = here', 'rowOf[id * environments + environments - 1 - at] = here'],
-  ['allows what is conditional', 'policy-index', 'return UNKNOWN;', 'return TRUE;'],
-  ['denies what is conditional', 'policy-index', 'return UNKNOWN;', 'return FALSE;'],
-  ['ignores what is conditional', 'policy-index', '(conditional >>> bit & 1) !== 0', 'false'],
-  ['lets an allow beat a deny', 'policy-index', '(deny >>> bit & 1) !== 0', '(deny & ~allow) >>> bit & 1'],
+  ['allows what is conditional', 'policy-index', 'allow & ~deny & ~conditional', '(allow | conditional) & ~deny'],
+  ['denies what is conditional', 'policy-index', 'conditional & ~deny', '0'],
+  ['ignores what is conditional', 'policy-index', 'conditional |= words[group | CONDITIONAL]', ''],
+  ['lets an allow beat a deny', 'policy-index', 'allow & ~deny & ~conditional', 'allow & ~conditional'],
   ['goes on after a conditional deny', 'policy-index', "if (effect === 'deny')\n                    return false;", "if (effect === 'deny')\n                    continue;"],
   ['forgets allows beside conditions', 'policy-index', 'if ((words[group + ALLOW] & bit) !== 0)\n                allowed = true;', ''],
-  ['takes the next permission', 'policy-index', 'const bit = permission & 31;', 'const bit = (permission + 1) & 31;'],
-  ['takes the wrong word', 'policy-index', '((permission >> 5) & (GROUPS_A_PAGE - 1))', '((permission >> 6) & (GROUPS_A_PAGE - 1))'],
+  ['weighs conditions beside a deny', 'policy-index', 'conditional & ~deny', 'conditional'],
+  ['takes the next permission', 'policy-index', 'allowed >>> permission &', 'allowed >>> permission + 1 &'],
+  ['takes the wrong word', 'policy-index', 'permission >> 3 & (GROUPS_A_PAGE - 1)', 'permission >> 4 & (GROUPS_A_PAGE - 1)'],
   ['takes the first page', 'policy-index', 'const page = permission >> PAGE_SHIFT;', 'const page = 0;'],
   ['asks one role', 'policy-index', 'at < rows.length; at += environments', 'at < environments; at += environments'],
   ['keeps a word of the row before', 'policy-index', 'scratch.fill(0);', ''],
@@ -149,7 +150,7 @@ t.test('Casbin holding what is no rule is told', async t => {
 })
 
 t.test('an index that disagrees is told, ten times at most', async t => {
-  const { loadPolicy } = await mutate('told', ['policy-index', 'return UNKNOWN;', 'return TRUE;'], ['policy-index', '(allow >>> bit & 1) !== 0 ?', 'true ?'])
+  const { loadPolicy } = await mutate('told', ['policy-index', 'allow & ~deny & ~conditional', '~0'])
   const error = await loadPolicy(made[1]!.text, 'p').catch((error: unknown) => error as Rbac.PolicyInvalid) as Rbac.PolicyInvalid
   t.equal(error.problems.length, 10)
   t.match(error.problems[0], { source: 'p', line: 0, message: /^the compiled policy and Casbin disagree on \w+:\S+ for .+ in (development|production)$/ })
