@@ -1,43 +1,47 @@
 /** Blocks of numbers of one length, each different one kept once. Block 0 is all zeros. */
-export interface Blocks {
-  /** Where the block that begins at `at` of `source` is kept: an index into `words()`. */
-  intern (source: Int32Array, at: number): number
+export class Blocks {
+  readonly #length: number
+  readonly #byHash = new Map<number, number[]>()
+  #store: Int32Array
+  #used = 0
+
+  constructor (length: number) {
+    this.#length = length
+    this.#store = new Int32Array(length * 8)
+    this.intern(new Int32Array(length), 0)
+  }
+
+  /** Where the block that begins at `at` of `source` is kept: an index into {@link words}. */
+  intern (source: Int32Array, at: number): number {
+    const length = this.#length
+    let hash = 0
+    for (let i = 0; i < length; i++) {
+      hash = Math.imul(hash ^ source[at + i]!, 0x9E3779B1)
+      hash ^= hash >>> 15
+    }
+    let known = this.#byHash.get(hash)
+    if (known === undefined) this.#byHash.set(hash, known = [])
+    for (const offset of known) if (this.#isAt(offset, source, at)) return offset
+    const used = this.#used
+    if (used + length > this.#store.length) {
+      const larger = new Int32Array(this.#store.length * 2)
+      larger.set(this.#store)
+      this.#store = larger
+    }
+    this.#store.set(source.subarray(at, at + length), used)
+    known.push(used)
+    this.#used += length
+    return used
+  }
+
   /** Every block, one after another. */
-  words (): Int32Array
-}
+  words (): Int32Array {
+    return this.#store.slice(0, this.#used)
+  }
 
-export function createBlocks (length: number): Blocks {
-  let store = new Int32Array(length * 8)
-  let used = 0
-  const byHash = new Map<number, number[]>()
-
-  const isAt = (offset: number, source: Int32Array, at: number): boolean => {
+  #isAt (offset: number, source: Int32Array, at: number): boolean {
     let i = 0
-    while (i < length && store[offset + i] === source[at + i]) i++
-    return i === length
+    while (i < this.#length && this.#store[offset + i] === source[at + i]) i++
+    return i === this.#length
   }
-  const blocks: Blocks = {
-    intern (source, at) {
-      let hash = 0
-      for (let i = 0; i < length; i++) {
-        hash = Math.imul(hash ^ source[at + i]!, 0x9E3779B1)
-        hash ^= hash >>> 15
-      }
-      let known = byHash.get(hash)
-      if (known === undefined) byHash.set(hash, known = [])
-      for (const offset of known) if (isAt(offset, source, at)) return offset
-      if (used + length > store.length) {
-        const larger = new Int32Array(store.length * 2)
-        larger.set(store)
-        store = larger
-      }
-      store.set(source.subarray(at, at + length), used)
-      known.push(used)
-      used += length
-      return used - length
-    },
-    words: () => store.slice(0, used)
-  }
-  blocks.intern(new Int32Array(length), 0)
-  return blocks
 }

@@ -13,6 +13,8 @@ export interface CompiledPolicy {
 }
 
 export interface PolicyCompiler {
+  /** Starts the thread, unless it runs: the next policy needs not wait for it. */
+  prepare (): void
   /** Throws {@link PolicyInvalid} for whatever keeps the text from becoming a policy. One at a time. */
   compile (text: PolicyText, task: { readonly previous: Policy, readonly sha256: string | null, readonly tests: PolicyText | null }): Promise<CompiledPolicy>
   close (): Promise<void>
@@ -23,7 +25,7 @@ const MAX_HEAP_MB = 768
 
 /**
  * Compiles policies in a thread of its own, so that requests do not wait meanwhile. The thread is started by the first
- * policy and kept for the next; one that crashes, runs out of memory or takes longer than the deadline is given up,
+ * policy, or before, and kept for the next; one that crashes, runs out of memory or takes longer than the deadline is given up,
  * and with it the policy it was at work on.
  */
 export function createPolicyCompiler (timeoutMs: number, clock: () => number): PolicyCompiler {
@@ -73,6 +75,10 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
     })
   }
   return {
+    prepare () {
+      worker ??= start()
+      worker.unref()
+    },
     async compile ({ bytes, file }, { previous, sha256, tests }) {
       const answer = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
       if (answer.packed === null) throw new PolicyInvalid(answer.problems)

@@ -1,7 +1,7 @@
-import { createBlocks } from './blocks.js'
+import { Blocks } from './blocks.js'
 import { UNCONDITIONAL, type Conditions, type PolicyRow, type RoleLink } from './casbin-engine.js'
 import { applies, FALSE, type Question, type Truth } from './condition.js'
-import { parsePermission, segmentMatches, speaksOf, type Effect, type PermissionParts } from './permission.js'
+import { parsePermission, speaksOf, type Effect, type PermissionParts } from './permission.js'
 import { append, roleClosures } from './role-graph.js'
 
 /**
@@ -67,18 +67,43 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
   for (const row of rows) append(rulesOf, row[0], readRow(row, spread))
 
   const environments = ids.environments.length
-  const pagesARow = Math.max(1, Math.ceil(ids.permissions.length / (1 << PAGE_SHIFT)))
-  const pages = createBlocks(PAGE)
-  const rowBlocks = createBlocks(pagesARow)
-  const lists = createLists()
+  const builder = new RowBuilder(Math.max(1, Math.ceil(ids.permissions.length / (1 << PAGE_SHIFT))))
   const rowOf = new Int32Array(subjects.size * environments)
-  const scratch = new Int32Array(pagesARow * PAGE)
-  const pageOf = new Int32Array(pagesARow)
+  for (const [subject, id] of subjects) {
+    // An allow reaches every role that inherits it; a deny stays where it was written.
+    const reached = new Map<string, Row[]>()
+    for (const member of closures.get(subject) ?? [subject]) {
+      for (const row of rulesOf.get(member) ?? []) if (row.effect === 'allow' || member === subject) append(reached, row.environment, row)
+    }
+    const everywhere = reached.get('*') ?? []
+    const common = builder.build(everywhere)
+    for (const [at, name] of ids.environments.entries()) {
+      if (!live.environments.includes(name)) continue
+      const here = reached.get(name)
+      rowOf[id * environments + at] = here === undefined ? common : builder.build([...everywhere, ...here])
+    }
+  }
+  return new CompiledIndex(subjects, ids, builder.tables(rowOf))
+}
 
-  const compileRow = (reached: readonly Row[]): number => {
-    scratch.fill(0)
+/** Puts the rules that reach a subject into a row of the tables. A class for the same reason as {@link CompiledIndex}. */
+class RowBuilder {
+  readonly #pages = new Blocks(PAGE)
+  readonly #rows: Blocks
+  readonly #lists = new ConditionalLists()
+  readonly #scratch: Int32Array
+  readonly #pageOf: Int32Array
+
+  constructor (pagesARow: number) {
+    this.#rows = new Blocks(pagesARow)
+    this.#scratch = new Int32Array(pagesARow * PAGE)
+    this.#pageOf = new Int32Array(pagesARow)
+  }
+
+  build (rules: readonly Row[]): number {
+    const scratch = this.#scratch.fill(0)
     const conditionals = new Map<number, Conditional[]>()
-    for (const { effect, condition, words } of reached) {
+    for (const { effect, condition, words } of rules) {
       for (const { group, mask } of words) {
         if (condition === null) {
           scratch[group + (effect === 'allow' ? ALLOW : DENY)]! |= mask
@@ -88,25 +113,20 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
         }
       }
     }
-    for (const [group, list] of conditionals) scratch[group + RULES] = lists.intern(list)
-    for (let page = 0; page < pagesARow; page++) pageOf[page] = pages.intern(scratch, page * PAGE)
-    return rowBlocks.intern(pageOf, 0)
+    for (const [group, list] of conditionals) scratch[group + RULES] = this.#lists.intern(list)
+    for (let page = 0; page < this.#pageOf.length; page++) this.#pageOf[page] = this.#pages.intern(scratch, page * PAGE)
+    return this.#rows.intern(this.#pageOf, 0)
   }
 
-  for (const [subject, id] of subjects) {
-    // An allow reaches every role that inherits it; a deny stays where it was written.
-    const reached = [...closures.get(subject) ?? [subject]].flatMap(member =>
-      (rulesOf.get(member) ?? []).filter(({ effect }) => effect === 'allow' || member === subject))
-    const everywhere = compileRow(reached.filter(({ environment }) => environment === '*'))
-    for (const [at, name] of ids.environments.entries()) {
-      if (!live.environments.includes(name)) continue
-      const here = reached.some(({ environment }) => environment === name)
-        ? compileRow(reached.filter(({ environment }) => segmentMatches(name, environment)))
-        : everywhere
-      rowOf[id * environments + at] = here
-    }
+  /** Takes where the rows begin among themselves. */
+  tables (rowOf: Int32Array): Tables {
+    const pages = this.#pages.words()
+    const rows = this.#rows.words()
+    const cells = new Int32Array(pages.length + rows.length)
+    cells.set(pages)
+    cells.set(rows, pages.length)
+    return { rowOf: rowOf.map(row => pages.length + row), cells, lists: this.#lists.all }
   }
-  return new CompiledIndex(subjects, ids, { rowOf, pageOf: rowBlocks.words(), words: pages.words(), lists: lists.all })
 }
 
 /** An index out of the tables of another, such as one that was compiled in another thread. */
@@ -115,11 +135,10 @@ export function restoreIndex (subjects: ReadonlyMap<string, number>, ids: Ids, t
 }
 
 export interface Tables {
-  /** By subject and environment: where the row begins in `pageOf`. */
+  /** By subject and environment: where the row begins in `cells`. */
   readonly rowOf: Int32Array
-  /** By row and page: where the page begins in `words`. */
-  readonly pageOf: Int32Array
-  readonly words: Int32Array
+  /** Pages of planes, then rows: by page, where in here the page begins. In one piece, because finding a piece takes as long as reading from it. */
+  readonly cells: Int32Array
   readonly lists: ReadonlyArray<readonly Conditional[]>
 }
 
@@ -129,21 +148,19 @@ class CompiledIndex implements PolicyIndex {
   readonly tables: Tables
   readonly #permissions: number
   readonly #environments: number
-  readonly #pageOf: Int32Array
-  readonly #words: Int32Array
+  readonly #cells: Int32Array
 
   constructor (subjects: ReadonlyMap<string, number>, { permissions, environments }: Ids, tables: Tables) {
     this.subjects = subjects
     this.tables = tables
     this.#permissions = permissions.length
     this.#environments = environments.length
-    this.#pageOf = tables.pageOf
-    this.#words = tables.words
+    this.#cells = tables.cells
   }
 
   get sizeBytes (): number {
-    const { rowOf, pageOf, words, lists } = this.tables
-    return rowOf.byteLength + pageOf.byteLength + words.byteLength + lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
+    const { rowOf, cells, lists } = this.tables
+    return rowOf.byteLength + cells.byteLength + lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
   }
 
   rowsOf (held: readonly number[]): Rows {
@@ -159,18 +176,17 @@ class CompiledIndex implements PolicyIndex {
     const environments = this.#environments
     // An id beyond the table would read another row.
     if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) return FALSE
-    const pageOf = this.#pageOf
-    const words = this.#words
+    const cells = this.#cells
     const page = permission >> PAGE_SHIFT
     const inPage = groupInPage(permission)
     let allow = 0
     let deny = 0
     let conditional = 0
     for (let at = environment; at < rows.length; at += environments) {
-      const group = pageOf[rows[at]! + page | 0]! | inPage
-      allow |= words[group | ALLOW]!
-      deny |= words[group | DENY]!
-      conditional |= words[group | CONDITIONAL]!
+      const group = cells[rows[at]! + page | 0]! | inPage
+      allow |= cells[group | ALLOW]!
+      deny |= cells[group | DENY]!
+      conditional |= cells[group | CONDITIONAL]!
     }
     const unknown = conditional & ~deny
     const allowed = allow & ~deny & ~conditional
@@ -178,14 +194,14 @@ class CompiledIndex implements PolicyIndex {
   }
 
   decideConditions (rows: Rows, permission: number, environment: number, conditions: Conditions, question: Question): boolean {
-    const { pageOf, words, lists } = this.tables
+    const { cells, lists } = this.tables
     const bit = 1 << (permission & 31)
     let allowed = false
     for (let at = environment; at < rows.length; at += this.#environments) {
-      const group = pageOf[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      if ((words[group + ALLOW]! & bit) !== 0) allowed = true
-      if ((words[group + CONDITIONAL]! & bit) === 0) continue
-      for (const { mask, effect, condition } of lists[words[group + RULES]!]!) {
+      const group = cells[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      if ((cells[group + ALLOW]! & bit) !== 0) allowed = true
+      if ((cells[group + CONDITIONAL]! & bit) === 0) continue
+      for (const { mask, effect, condition } of lists[cells[group + RULES]!]!) {
         if ((mask & bit) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
         if (effect === 'deny') return false
         allowed = true
@@ -195,27 +211,27 @@ class CompiledIndex implements PolicyIndex {
   }
 
   conditionalsOf (rows: Rows, permission: number, environment: number): { allowed: boolean, denied: boolean, rules: Conditional[] } {
-    const { pageOf, words, lists } = this.tables
+    const { cells, lists } = this.tables
     const bit = 1 << (permission & 31)
     let allowed = false
     let denied = false
     const rules: Conditional[] = []
     for (let at = environment; at < rows.length; at += this.#environments) {
-      const group = pageOf[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      allowed ||= (words[group + ALLOW]! & bit) !== 0
-      denied ||= (words[group + DENY]! & bit) !== 0
-      for (const rule of lists[words[group + RULES]!]!) if ((rule.mask & bit) !== 0) rules.push(rule)
+      const group = cells[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      allowed ||= (cells[group + ALLOW]! & bit) !== 0
+      denied ||= (cells[group + DENY]! & bit) !== 0
+      for (const rule of lists[cells[group + RULES]!]!) if ((rule.mask & bit) !== 0) rules.push(rule)
     }
     return { allowed, denied, rules }
   }
 
   conditionsOf (permission: number, environment: number): readonly number[] {
-    const { rowOf, pageOf, words, lists } = this.tables
+    const { rowOf, cells, lists } = this.tables
     const bit = 1 << (permission & 31)
     const found = new Set<number>()
     for (const subject of this.subjects.values()) {
-      const group = pageOf[rowOf[subject * this.#environments + environment]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      for (const { mask, condition } of lists[words[group + RULES]!]!) if ((mask & bit) !== 0) found.add(condition)
+      const group = cells[rowOf[subject * this.#environments + environment]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
+      for (const { mask, condition } of lists[cells[group + RULES]!]!) if ((mask & bit) !== 0) found.add(condition)
     }
     return [...found]
   }
@@ -265,17 +281,15 @@ function wordsOf ({ permissions }: Ids, live: Ids): (pattern: PermissionParts, e
 }
 
 /** Lists of conditional rules, each different one kept once; list 0 is empty. */
-function createLists (): { readonly all: Conditional[][], intern (list: Conditional[]): number } {
-  const all: Conditional[][] = [[]]
-  const numbers = new Map<string, number>()
-  return {
-    all,
-    intern (list) {
-      const key = list.map(({ mask, effect, condition }) => `${mask} ${effect} ${condition}`).join()
-      let number = numbers.get(key)
-      if (number === undefined) numbers.set(key, number = all.push(list) - 1)
-      return number
-    }
+class ConditionalLists {
+  readonly all: Conditional[][] = [[]]
+  readonly #numbers = new Map<string, number>()
+
+  intern (list: Conditional[]): number {
+    const key = list.map(({ mask, effect, condition }) => `${mask} ${effect} ${condition}`).join()
+    let number = this.#numbers.get(key)
+    if (number === undefined) this.#numbers.set(key, number = this.all.push(list) - 1)
+    return number
   }
 }
 

@@ -47,6 +47,9 @@ export interface RunningPolicySource extends PolicySource {
   close (): Promise<void>
 }
 
+/** Starting the thread takes half a second of a core: the service itself comes first. */
+const PREPARE_AFTER_MS = 2_000
+
 /**
  * Follows an origin. A text becomes the policy in use when it has passed everything; whatever goes wrong, the last good
  * policy stays in use, and `status` says why.
@@ -63,6 +66,7 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
   let running: Promise<void> = Promise.resolve()
   let queued: Promise<void> | null = null
   let unwatch = (): void => {}
+  let preparing: NodeJS.Timeout | undefined
 
   const attempt = async (from: PolicyOrigin): Promise<void> => {
     isRead = false
@@ -122,6 +126,7 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
         await origin.start()
         await source.reload()
       }
+      preparing = setTimeout(() => { compiler.prepare() }, PREPARE_AFTER_MS).unref()
       unwatch = watch(origin, async () => {
         await source.reload()
         return isRead
@@ -129,6 +134,7 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
     },
     async close () {
       isClosed = true
+      clearTimeout(preparing)
       unwatch()
       await compiler.close()
     }

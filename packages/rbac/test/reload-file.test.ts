@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -285,6 +286,26 @@ t.test('options of reloading that are wrong stop the start', async t => {
   for (const prefix of ['', 'a b', 'x'.repeat(65)]) await refused({ redis: { client, prefix } }, /option "reload\.redis\.prefix" .* must be 1 to 64 letters/)
   await refused(true, /option "reload" .* needs the option "policyFile" or "reload\.redis"/, { policy: POLICY })
   await refused(false, /option "policyTests" .* must be a text/, { policy: POLICY, policyTests: '' })
+})
+
+t.test('the thread is there before the first change', async t => {
+  const threads: unknown[] = []
+  const count = (message: unknown): void => { threads.push(message) }
+  subscribe('worker_threads', count)
+  t.teardown(() => { unsubscribe('worker_threads', count) })
+  const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
+  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  const file = join(folder, 'rbac.yaml')
+  writeFileSync(file, POLICY)
+  const [app, brief] = [Fastify(), Fastify()]
+  t.teardown(() => app.close())
+  for (const one of [app, brief]) await one.register(rbac, { policyFile: file, environment: 'prod', reload: RARELY })
+  await Promise.all([app.ready(), brief.ready()])
+  await brief.close()
+  await until(() => threads.length > 0, 'the thread')
+  writeFileSync(file, WIDER)
+  t.match(await app.rbac.reload(), { generation: 2, stale: false })
+  t.equal(threads.length, 1, 'one, and none of who was closed')
 })
 
 t.test('who follows a policy keeps no process from ending', async t => {
