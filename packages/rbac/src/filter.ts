@@ -1,8 +1,9 @@
 import { compileCondition, equality, FALSE, membership, order, readAttribute, TRUE, type Condition, type Evaluate, type Question, type Truth } from './condition.js'
 import { isTime } from './condition-types.js'
-import { parseCondition, type Comparator, type Comparison, type Expression, type Operand, type Scalar } from './condition-syntax.js'
-import type { PolicyDefinition } from './definition.js'
-import type { SpokenRule } from './explain.js'
+import type { Comparator, Comparison, Expression, Operand, Scalar } from './condition-syntax.js'
+import type { PolicyOutline } from './definition.js'
+import type { Effect } from './permission.js'
+import type { Conditional } from './policy-index.js'
 
 /** A side of a comparison: an attribute of the resource, or a value. A value is a list only after `in` and `notIn`. */
 export type FilterOperand = { readonly attribute: string } | { readonly value: Scalar | readonly Scalar[] }
@@ -25,13 +26,19 @@ export type Filter =
 export const ALL: Filter = Object.freeze({ kind: 'all', test: () => true })
 export const NONE: Filter = Object.freeze({ kind: 'none', test: () => false })
 
+/** What weighs on a question: whether an allow or a deny always applies, and the rules that hang on conditions. */
+export interface Weights {
+  readonly allowed: boolean
+  readonly denied: boolean
+  readonly rules: ReadonlyArray<Pick<Conditional, 'effect' | 'condition'>>
+}
+
 /** Fills in all that is known of the question, and keeps what asks about the resource. */
-export function filterOf (spoken: readonly SpokenRule[], definition: PolicyDefinition, question: Question): Filter {
-  const residue = (wanted: boolean) => ({ rule: { condition } }: SpokenRule): Residue =>
-    condition === null ? wanted : remaining(prepare(definition.conditions[condition]!, definition.aliases), question, wanted)
-  const allows = spoken.filter(({ rule }) => rule.effect === 'allow').map(residue(true))
-  const denies = spoken.filter(({ rule }) => rule.effect === 'deny').map(residue(false))
-  const where = join('and', [join('or', allows), ...denies])
+export function filterOf ({ allowed, denied, rules }: Weights, { conditions, aliases }: PolicyOutline, question: Question): Filter {
+  // Several rules may hang on one condition.
+  const residues = (effect: Effect): Residue[] => [...new Set(rules.filter(rule => rule.effect === effect).map(({ condition }) => condition))]
+    .map(number => remaining(prepare(conditions[number]!, aliases), question, effect === 'allow'))
+  const where = join('and', [!denied, join('or', [allowed, ...residues('allow')]), ...residues('deny')])
   if (typeof where === 'boolean') return where ? ALL : NONE
   return Object.freeze({ kind: 'some', where, test: resource => holds(where, resource) })
 }
@@ -49,7 +56,7 @@ const prepared = new WeakMap<Condition, Prepared>()
 
 function prepare (condition: Condition, environments: ReadonlyMap<string, string>): Prepared {
   let known = prepared.get(condition)
-  if (known === undefined) prepared.set(condition, known = read(parseCondition(condition.text)))
+  if (known === undefined) prepared.set(condition, known = read(condition.expression))
   return known
 
   function read (expression: Expression): Prepared {

@@ -77,6 +77,8 @@ export interface Policy {
 
 /** What a policy was made of, for the tools of this package. */
 export interface PolicyParts {
+  readonly outline: PolicyOutline
+  /** Read from the text when it is asked for, after a reload. */
   readonly definition: PolicyDefinition
   readonly index: PolicyIndex
   readonly ids: Ids
@@ -226,6 +228,6 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
     },
     rolesThatHold: (wanted: readonly string[]) => rolesAbove(wanted, roles)
   })
-  parts.set(policy, { get definition () { return definition() }, index, ids })
+  parts.set(policy, { outline, get definition () { return definition() }, index, ids })
   return policy
 }

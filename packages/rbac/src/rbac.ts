@@ -1,11 +1,10 @@
 import type { Principal } from '@marty/core'
 import type { Attributes, Question } from './condition.js'
-import type { Rule } from './definition.js'
 import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown } from './errors.js'
 import { spokenRules, type Explanation } from './explain.js'
-import { filterOf, NONE, type Filter } from './filter.js'
-import { parsePermission, segmentMatches, speaksOf } from './permission.js'
+import { filterOf, NONE, type Filter, type Weights } from './filter.js'
+import { parsePermission, type Effect } from './permission.js'
 import { partsOf, type Policy, type RoleSummary } from './policy.js'
 import type { PolicyDemands } from './policy-demands.js'
 import type { PolicySource, PolicyStatus } from './policy-source.js'
@@ -73,10 +72,13 @@ export function createAccess (source: PolicySource, environment: string, service
   }
 
   const filter: Access['filter'] = (policy, principal, permission) => {
-    if (policy.permissionId(permission) === undefined) return NONE
-    const { definition } = partsOf(policy)
+    const id = policy.permissionId(permission)
+    if (id === undefined) return NONE
+    const { outline } = partsOf(policy)
     const question: Question = { attributes: { principal, service, time: Date.now() }, roles: principal.roles, environment, clock: Date.now }
-    return filterOf(spokenRules({ ...definition, rules: rulesAbout(policy, permission, environment) }, permission, question), definition, question)
+    // An index that Casbin disagreed with decides nothing any more.
+    const weights = decider.shadow.diverged > 0 ? weightsOfRules(policy, permission, question) : weightsOfIndex(policy, id, question)
+    return filterOf(weights, outline, question)
   }
 
   const rbac: Rbac = Object.freeze({
@@ -111,18 +113,12 @@ export function createAccess (source: PolicySource, environment: string, service
   return Object.freeze({ rbac, decider, demands, decide, filter })
 }
 
-const rulesOf = new WeakMap<Policy, Map<string, readonly Rule[]>>()
+function weightsOfIndex (policy: Policy, permissionId: number, { roles, attributes, environment }: Question): Weights {
+  return partsOf(policy).index.conditionalsOf(policy.roleSet(roles, attributes).rows, permissionId, policy.environmentId(environment)!)
+}
 
-/** The few rules of a large policy that a question about a permission can hang on, found once. */
-function rulesAbout (policy: Policy, permission: string, environment: string): readonly Rule[] {
-  const known = rulesOf.get(policy) ?? new Map<string, readonly Rule[]>()
-  rulesOf.set(policy, known)
-  const key = `${environment} ${permission}`
-  let rules = known.get(key)
-  if (rules === undefined) {
-    const asked = parsePermission(permission)!
-    rules = partsOf(policy).definition.rules.filter(rule => segmentMatches(environment, rule.environment) && speaksOf(rule, asked, rule.effect))
-    known.set(key, rules)
-  }
-  return rules
+function weightsOfRules (policy: Policy, permission: string, question: Question): Weights {
+  const rules = spokenRules(partsOf(policy).definition, permission, question).map(({ rule: { effect, condition } }) => ({ effect, condition }))
+  const always = (wanted: Effect): boolean => rules.some(({ effect, condition }) => effect === wanted && condition === null)
+  return { allowed: always('allow'), denied: always('deny'), rules: rules.flatMap(({ effect, condition }) => condition === null ? [] : [{ effect, condition }]) }
 }

@@ -297,6 +297,11 @@ t.test('once they disagree Casbin decides; when it cannot be asked, that is logg
   const { app, logs } = await build({ shadowRate: 1 })
   app.get('/docs', { config: { security: { permission: 'doc:read' } } }, async () => 'list')
   const status = async (): Promise<number> => (await app.inject({ url: '/docs', headers: as('ada:reader') })).statusCode
+  const filters = (): unknown => app.rbac.roles().flatMap(({ name }) => app.rbac.policy.permissions.map(permission => {
+    const { test: _, ...filter } = app.rbac.filter({ roles: [name], id: 'ada' }, permission as Permission)
+    return { name, permission, filter }
+  }))
+  const compiled = filters()
   const real = Enforcer.prototype.enforceSync
   t.teardown(() => { Enforcer.prototype.enforceSync = real })
   Enforcer.prototype.enforceSync = () => { throw new Error('broken') }
@@ -310,6 +315,7 @@ t.test('once they disagree Casbin decides; when it cannot be asked, that is logg
   t.equal(app.rbac.shadow.diverged, 1)
   t.ok(logs.some(line => line.includes('from now on Casbin decides') && line.includes('"level":50')))
   t.equal(await status(), 403)
+  t.same(filters(), compiled, 'filters come from the rules themselves')
   t.notOk(app.can({ roles: ['reader'] }, 'doc:read'))
   t.same(app.rbac.permissionsOf({ roles: ['chief'] }), [])
   Enforcer.prototype.enforceSync = real
