@@ -1,14 +1,14 @@
 import { Blocks } from './blocks.js'
 import { UNCONDITIONAL, type Conditions, type PolicyRow, type RoleLink } from './casbin-engine.js'
-import { applies, FALSE, type Question, type Truth } from './condition.js'
+import { applies, FALSE, TRUE, UNKNOWN, type Question, type Truth } from './condition.js'
 import { parsePermission, speaksOf, type Effect, type PermissionParts } from './permission.js'
 import { append, roleClosures } from './role-graph.js'
 
 /**
- * Every decision of a policy, worked out beforehand. For each subject and environment there is a row of permissions,
- * 32 to a word, in three bit planes: what is allowed, what is denied, and what hangs on conditions. The planes of a
- * word stand side by side, and with them the number of the word's conditional rules. Rows are cut into pages, and
- * each different page and row is kept once, so that a large policy costs no more than what is different in it.
+ * Every decision of a policy, worked out beforehand. For each subject and environment there is a row of permissions in
+ * three bit planes: what is allowed, what hangs on conditions, and what is denied. The planes are interleaved, four bits
+ * to a permission and eight permissions to a cell, so that one look tells all of them. Rows are cut into pages, and each
+ * different page and row is kept once, so that a large policy costs no more than what is different in it.
  */
 export interface PolicyIndex {
   readonly subjects: ReadonlyMap<string, number>
@@ -35,24 +35,26 @@ export interface Ids {
   readonly environments: readonly string[]
 }
 
-/** A conditional rule, as it concerns one word of permissions. */
+/** A conditional rule, as it concerns one cell of permissions. */
 export interface Conditional {
+  /** The lowest bit of each permission it speaks of. */
   readonly mask: number
   readonly effect: Effect
   readonly condition: number
 }
 
-// Offsets in a word's group of four.
-const ALLOW = 0
-const DENY = 1
+// Bits of a permission in its cell.
+const ALLOW = 1
 const CONDITIONAL = 2
-const RULES = 3
+const DENY = 4
+/** What they come to, two bits each: a deny is FALSE whatever else there is, then a condition UNKNOWN, an allow TRUE. */
+const TRUTHS = TRUE << 2 * ALLOW | UNKNOWN << 2 * CONDITIONAL | UNKNOWN << 2 * (CONDITIONAL | ALLOW)
 
-const GROUP = 4
-const GROUPS_A_PAGE = 4
-const PAGE = GROUP * GROUPS_A_PAGE
-/** A page holds 128 permissions in 64 bytes, a cache line. */
+/** 128 permissions in 64 bytes, a cache line; then, for each cell, the number of its list of conditional rules. */
+const CELLS_A_PAGE = 16
+const PAGE = 2 * CELLS_A_PAGE
 const PAGE_SHIFT = 7
+const RULES = CELLS_A_PAGE
 
 /** What V8 needs for an empty list, and for each object in it with its place, where pointers have 64 bits. */
 const LIST_BYTES = 48
@@ -62,7 +64,7 @@ const CONDITIONAL_BYTES = 56
 export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLink[], roles: readonly string[], ids: Ids, live: Ids): PolicyIndex {
   const subjects = intern([...roles, ...rows.map(([subject]) => subject)])
   const closures = roleClosures(roles, links)
-  const spread = wordsOf(ids, live)
+  const spread = placesOf(ids, live)
   const rulesOf = new Map<string, Row[]>()
   for (const row of rows) append(rulesOf, row[0], readRow(row, spread))
 
@@ -103,17 +105,13 @@ class RowBuilder {
   build (rules: readonly Row[]): number {
     const scratch = this.#scratch.fill(0)
     const conditionals = new Map<number, Conditional[]>()
-    for (const { effect, condition, words } of rules) {
-      for (const { group, mask } of words) {
-        if (condition === null) {
-          scratch[group + (effect === 'allow' ? ALLOW : DENY)]! |= mask
-        } else {
-          scratch[group + CONDITIONAL]! |= mask
-          append(conditionals, group, { mask, effect, condition })
-        }
+    for (const { effect, condition, places } of rules) {
+      for (const { cell, mask } of places) {
+        scratch[cell]! |= mask * (condition !== null ? CONDITIONAL : effect === 'allow' ? ALLOW : DENY)
+        if (condition !== null) append(conditionals, cell, { mask, effect, condition })
       }
     }
-    for (const [group, list] of conditionals) scratch[group + RULES] = this.#lists.intern(list)
+    for (const [cell, list] of conditionals) scratch[cell + RULES] = this.#lists.intern(list)
     for (let page = 0; page < this.#pageOf.length; page++) this.#pageOf[page] = this.#pages.intern(scratch, page * PAGE)
     return this.#rows.intern(this.#pageOf, 0)
   }
@@ -171,38 +169,29 @@ class CompiledIndex implements PolicyIndex {
     return rows
   }
 
-  /** Nearly all that a decision costs. No branch hangs on what is found; groups begin at multiples of four; TRUE is two, UNKNOWN one. */
+  /** Nearly all that a decision costs. No branch hangs on what is found, and pages begin at multiples of their length. */
   decide (rows: Rows, permission: number, environment: number): Truth {
     const environments = this.#environments
     // An id beyond the table would read another row.
     if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) return FALSE
     const cells = this.#cells
     const page = permission >> PAGE_SHIFT
-    const inPage = groupInPage(permission)
-    let allow = 0
-    let deny = 0
-    let conditional = 0
-    for (let at = environment; at < rows.length; at += environments) {
-      const group = cells[rows[at]! + page | 0]! | inPage
-      allow |= cells[group | ALLOW]!
-      deny |= cells[group | DENY]!
-      conditional |= cells[group | CONDITIONAL]!
-    }
-    const unknown = conditional & ~deny
-    const allowed = allow & ~deny & ~conditional
-    return ((allowed >>> permission & 1) << 1 | (unknown >>> permission & 1)) as Truth
+    const inPage = cellInPage(permission)
+    let found = 0
+    for (let at = environment; at < rows.length; at += environments) found |= cells[cells[rows[at]! + page | 0]! | inPage]!
+    return (TRUTHS >>> 2 * bitsOf(found, permission) & 3) as Truth
   }
 
   decideConditions (rows: Rows, permission: number, environment: number, conditions: Conditions, question: Question): boolean {
     const { cells, lists } = this.tables
-    const bit = 1 << (permission & 31)
     let allowed = false
     for (let at = environment; at < rows.length; at += this.#environments) {
-      const group = cells[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      if ((cells[group + ALLOW]! & bit) !== 0) allowed = true
-      if ((cells[group + CONDITIONAL]! & bit) === 0) continue
-      for (const { mask, effect, condition } of lists[cells[group + RULES]!]!) {
-        if ((mask & bit) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
+      const cell = this.#cellOf(rows[at]!, permission)
+      const bits = bitsOf(cells[cell]!, permission)
+      if ((bits & ALLOW) !== 0) allowed = true
+      if ((bits & CONDITIONAL) === 0) continue
+      for (const { mask, effect, condition } of lists[cells[cell + RULES]!]!) {
+        if (bitsOf(mask, permission) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
         if (effect === 'deny') return false
         allowed = true
       }
@@ -212,50 +201,54 @@ class CompiledIndex implements PolicyIndex {
 
   conditionalsOf (rows: Rows, permission: number, environment: number): { allowed: boolean, denied: boolean, rules: Conditional[] } {
     const { cells, lists } = this.tables
-    const bit = 1 << (permission & 31)
-    let allowed = false
-    let denied = false
+    let found = 0
     const rules: Conditional[] = []
     for (let at = environment; at < rows.length; at += this.#environments) {
-      const group = cells[rows[at]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      allowed ||= (cells[group + ALLOW]! & bit) !== 0
-      denied ||= (cells[group + DENY]! & bit) !== 0
-      for (const rule of lists[cells[group + RULES]!]!) if ((rule.mask & bit) !== 0) rules.push(rule)
+      const cell = this.#cellOf(rows[at]!, permission)
+      found |= bitsOf(cells[cell]!, permission)
+      for (const rule of lists[cells[cell + RULES]!]!) if (bitsOf(rule.mask, permission) !== 0) rules.push(rule)
     }
-    return { allowed, denied, rules }
+    return { allowed: (found & ALLOW) !== 0, denied: (found & DENY) !== 0, rules }
   }
 
   conditionsOf (permission: number, environment: number): readonly number[] {
     const { rowOf, cells, lists } = this.tables
-    const bit = 1 << (permission & 31)
     const found = new Set<number>()
     for (const subject of this.subjects.values()) {
-      const group = cells[rowOf[subject * this.#environments + environment]! + (permission >> PAGE_SHIFT)]! + groupInPage(permission)
-      for (const { mask, condition } of lists[cells[group + RULES]!]!) if ((mask & bit) !== 0) found.add(condition)
+      const cell = this.#cellOf(rowOf[subject * this.#environments + environment]!, permission)
+      for (const { mask, condition } of lists[cells[cell + RULES]!]!) if (bitsOf(mask, permission) !== 0) found.add(condition)
     }
     return [...found]
   }
+
+  #cellOf (row: number, permission: number): number {
+    return this.#cells[row + (permission >> PAGE_SHIFT)]! + cellInPage(permission)
+  }
 }
 
-// A constant, because a call of one is folded into its caller.
-const groupInPage = (permission: number): number => permission >> 3 & (GROUPS_A_PAGE - 1) * GROUP
+// Constants, because a call of one is folded into its caller.
+const cellInPage = (permission: number): number => permission >> 3 & CELLS_A_PAGE - 1
+/** The bits of a permission in a cell, or in a mask. A shift by more than 31 begins anew, as every cell does. */
+const bitsOf = (cell: number, permission: number): number => cell >>> (permission << 2) & 7
 
 interface Row {
   readonly environment: string
   readonly effect: Effect
   readonly condition: number | null
-  readonly words: Words
+  readonly places: Places
 }
 
-/** Where the permissions are that a pattern speaks of: the group of a word, and which of its bits. */
-type Words = ReadonlyArray<{ readonly group: number, readonly mask: number }>
+/** Where the permissions are in a row that a pattern speaks of: a cell, and the lowest bit of each in it. */
+type Places = ReadonlyArray<{ readonly cell: number, readonly mask: number }>
 
-function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: (pattern: PermissionParts, effect: Effect) => Words): Row {
-  return { environment, effect, condition: condition === UNCONDITIONAL ? null : Number(condition), words: spread({ resource, scope, action }, effect) }
+function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: Spread): Row {
+  return { environment, effect, condition: condition === UNCONDITIONAL ? null : Number(condition), places: spread({ resource, scope, action }, effect) }
 }
+
+type Spread = (pattern: PermissionParts, effect: Effect) => Places
 
 /** Spreads patterns over the permissions; each pattern once. */
-function wordsOf ({ permissions }: Ids, live: Ids): (pattern: PermissionParts, effect: Effect) => Words {
+function placesOf ({ permissions }: Ids, live: Ids): Spread {
   const idOf = intern(permissions)
   const byResource = new Map<string, Array<{ readonly id: number, readonly parts: PermissionParts }>>()
   for (const name of live.permissions) {
@@ -263,20 +256,20 @@ function wordsOf ({ permissions }: Ids, live: Ids): (pattern: PermissionParts, e
     append(byResource, parts.resource, { id: idOf.get(name)!, parts })
   }
   const all = [...byResource.values()].flat()
-  const known = new Map<string, Words>()
+  const known = new Map<string, Places>()
   return (pattern, effect) => {
     const key = `${pattern.resource}:${pattern.scope}:${pattern.action}:${effect}`
-    let words = known.get(key)
-    if (words === undefined) {
+    let places = known.get(key)
+    if (places === undefined) {
       const masks = new Map<number, number>()
       for (const { id, parts } of pattern.resource === '*' ? all : byResource.get(pattern.resource) ?? []) {
         if (!speaksOf(pattern, parts, effect)) continue
-        const group = (id >> 5) * GROUP
-        masks.set(group, (masks.get(group) ?? 0) | (1 << (id & 31)))
+        const cell = (id >> PAGE_SHIFT) * PAGE + cellInPage(id)
+        masks.set(cell, (masks.get(cell) ?? 0) | 1 << (id << 2))
       }
-      known.set(key, words = [...masks].map(([group, mask]) => ({ group, mask })))
+      known.set(key, places = [...masks].map(([cell, mask]) => ({ cell, mask })))
     }
-    return words
+    return places
   }
 }
 
