@@ -1,4 +1,5 @@
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
+import { createRequire } from 'node:module'
+import type { fastify, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { createCall, type Call } from './call.js'
 import { RouteUndeclared } from './errors.js'
 import { createGuard, type Guard, type GuardOptions } from './guard.js'
@@ -21,7 +22,15 @@ const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
 const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
 
 /** Error handlers that answer a refusal as {@link answerRefusal} does, or worse: Fastify's own, and those set by {@link answerWithProblems}. */
-const ours = new WeakSet<FastifyInstance['errorHandler']>([Fastify().errorHandler])
+const ours = new WeakSet<FastifyInstance['errorHandler']>()
+
+/** Asked for where there is an application, which has loaded Fastify: command lines and threads that use this package do without. */
+let knowsFastify = false
+function learnFastify (): void {
+  if (knowsFastify) return
+  knowsFastify = true
+  ours.add((createRequire(import.meta.url)('fastify') as typeof fastify)().errorHandler)
+}
 
 /** Answers every error, and what is not found, as a problem document (RFC 9457). */
 export function answerWithProblems (fastify: FastifyInstance): void {
@@ -36,6 +45,7 @@ export function answerWithProblems (fastify: FastifyInstance): void {
  */
 export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}): Guard {
   if (fastify.hasDecorator('guard')) return fastify.guard
+  learnFastify()
   const guard = createGuard(options)
   fastify.decorate('guard', guard)
   fastify.decorateRequest('principal', null as never)
