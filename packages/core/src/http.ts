@@ -69,7 +69,8 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     }
     const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
     const settle = (verdict: Verdict): void => {
-      if (call.responseHeaders !== null) void reply.headers(call.responseHeaders)
+      // A refusal often brings the very headers that its check asked for, and sets them itself.
+      if (call.responseHeaders !== null && !(verdict instanceof MartyError && verdict.headers === call.responseHeaders)) void reply.headers(call.responseHeaders)
       if (verdict === undefined) {
         request.principal = call.principal
         if (call.pending !== null) (request as PendingRequest)[kPending] = call

@@ -59,7 +59,7 @@ function sequence (runs: readonly CheckRun[], guard: Guard): GuardedOperation['d
       }
       const answer = runs[i]!(call)
       if (answer === undefined) continue
-      return isPromise(answer) ? answer.then(verdict => verdict === undefined ? from(call, i + 1) : verdict) : answer
+      return isPromise(answer) && i + 1 < runs.length ? answer.then(verdict => verdict === undefined ? from(call, i + 1) : verdict) : answer
     }
   }
   const start: CheckRun = call => from(call, 0)

@@ -1,9 +1,12 @@
 import type { BatchStore, Charge, StoreAnswer } from './store.js'
 
+/** Gives a request to a call. Once the call is back, one of the two is called: not a promise, because every one in the way of a request costs it. */
+export type Ask = (charges: readonly Charge[], answered: (answer: StoreAnswer) => void, failed: (error: unknown) => void) => void
+
 interface Waiting {
   readonly charges: readonly Charge[]
-  readonly resolve: (answer: StoreAnswer) => void
-  readonly reject: (error: unknown) => void
+  readonly answered: (answer: StoreAnswer) => void
+  readonly failed: (error: unknown) => void
 }
 
 /** Requests in one call. More would make the callers and Redis take turns instead of working side by side. */
@@ -23,7 +26,7 @@ const MAX_HOLD_MS = 2
  * Gathers requests into calls of up to sixteen, or 64 under heavy load. When nothing is under way, what came in one turn of the event loop is
  * sent at its end; otherwise a call leaves when it is full, when an earlier one has come back, or after two milliseconds.
  */
-export function createBatches (takeAll: BatchStore['takeAll']): (charges: readonly Charge[]) => Promise<StoreAnswer> {
+export function createBatches (takeAll: BatchStore['takeAll']): Ask {
   let waiting: Waiting[] = []
   let charged = 0
   let underWay = 0
@@ -42,11 +45,11 @@ export function createBatches (takeAll: BatchStore['takeAll']): (charges: readon
       answers => {
         for (let i = 0; i < batch.length; i++) {
           const answer = answers[i]!
-          if (answer instanceof Error) batch[i]!.reject(answer)
-          else batch[i]!.resolve(answer)
+          if (answer instanceof Error) batch[i]!.failed(answer)
+          else batch[i]!.answered(answer)
         }
       },
-      (error: unknown) => { for (const { reject } of batch) reject(error) }
+      (error: unknown) => { for (const { failed } of batch) failed(error) }
     ).finally(() => {
       underWay--
       if (underWay === 0 || isFull()) send()
@@ -57,8 +60,8 @@ export function createBatches (takeAll: BatchStore['takeAll']): (charges: readon
     return waiting.length >= (underWay < BUSY_CALLS ? MAX_BATCH : MAX_BUSY_BATCH) || charged >= MAX_CHARGES
   }
 
-  return charges => new Promise((resolve, reject) => {
-    waiting.push({ charges, resolve, reject })
+  return (charges, answered, failed) => {
+    waiting.push({ charges, answered, failed })
     charged += charges.length
     if (isFull()) send()
     else if (underWay > 0) hold ??= setTimeout(send, MAX_HOLD_MS)
@@ -66,5 +69,5 @@ export function createBatches (takeAll: BatchStore['takeAll']): (charges: readon
       scheduled = true
       setImmediate(() => { scheduled = false; send() })
     }
-  })
+  }
 }

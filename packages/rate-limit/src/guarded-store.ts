@@ -50,14 +50,18 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
 
   function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
     const state = breaker.enter()
-    if (state === 'open') return fallback(charges)
+    if (state === 'open') return inPlace(charges)
     // Before anything more is asked of these budgets: batches keep their order. Not with a probe: what a frozen store is told, it may count later.
-    if (state === 'closed') ledger.settle(charges, ask)
-    return ask(charges).catch(() => fallback(charges))
+    if (state === 'closed') ledger.settle(charges, async due => await new Promise((resolve, reject) => { ask(due, resolve, reject) }))
+    return new Promise(resolve => { ask(charges, resolve, () => { resolve(fallback(charges)) }) })
+  }
+
+  async function fallback (charges: readonly Charge[]): Promise<StoreAnswer> {
+    return inPlace(charges)
   }
 
   /** Closed when any of the rules is; what is open is not counted, and says that nothing is used. */
-  function fallback (charges: readonly Charge[]): StoreAnswer {
+  function inPlace (charges: readonly Charge[]): StoreAnswer {
     const modes = charges.map(charge => charge.onFailure ?? onFailure)
     if (modes.includes('closed')) throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
     if (!modes.includes('local')) return { allowed: true, degraded: true, states: [] }

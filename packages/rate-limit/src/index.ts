@@ -88,17 +88,14 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   function charge (plan: Plan): CheckRun | null {
     if (plan.rules.length === 0) return null
     const policy = plan.isConstant ? plan.policy : null
-    return call => {
-      const decision = limiter.take(subjectOf(call), plan.rules)
-      return decision instanceof Promise ? decision.then(decision => answer(call, decision, policy)) : answer(call, decision, policy)
-    }
+    return call => limiter.take(subjectOf(call), plan.rules, decision => answer(call, decision, policy))
   }
 
   function answer (call: Call, decision: LimitDecision, policy: string | null): Verdict {
     const headers = responseHeaders(decision, resolved.headers, policy)
     // On a refusal too: an application that answers errors itself need not know of them.
     call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
-    return decision.allowed ? undefined : refusal(decision, headers)
+    return decision.allowed ? undefined : refusal(decision, call.responseHeaders)
   }
 }
 
@@ -126,8 +123,7 @@ function subjectOf (call: Call): LimitSubject {
 function refusal ({ retryAfterMs, violated, degraded }: LimitDecision, headers: Record<string, string>): Error {
   return new RateLimitExceeded({
     message: `Too many requests; the next one fits in ${retryAfterMs} ms`,
-    // A refusal is true for a moment only, so no cache may keep it.
-    headers: { ...headers, 'cache-control': 'no-store' },
+    headers,
     data: { retry_after_ms: retryAfterMs, 'violated-policies': violated, ...(degraded ? { degraded: true } : {}) }
   })
 }

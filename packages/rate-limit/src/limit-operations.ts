@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import { budgetKey, ruleOf } from './budget.js'
+import { budgetKey } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
 import type { LeasedStore } from './leased-store.js'
 import { decisionOf, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who } from './limiter.js'
@@ -60,8 +60,8 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
         }
       }
     },
-    known (key, remainingMs, nowMs) {
-      metrics.of(ruleOf(key)).known_denied++
+    known (rule, key, remainingMs, nowMs) {
+      metrics.of(rule).known_denied++
       refused(key, nowMs + remainingMs, nowMs)
     },
     failed (charges) {

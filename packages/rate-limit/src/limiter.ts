@@ -62,14 +62,15 @@ export interface Quota extends Policy {
 export interface DecisionObserver {
   decided (charges: readonly Charge[], answer: StoreAnswer, askedAtMs: number): void
   /** A budget refused without asking the store. */
-  known (key: string, remainingMs: number, nowMs: number): void
+  known (rule: string, key: string, remainingMs: number, nowMs: number): void
   /** No decision: the store was gone and limits fail closed. */
   failed (charges: readonly Charge[]): void
 }
 
 /** The engine behind both the guard's checks and `fastify.limiter`. */
 export interface LimiterEngine extends Pick<Limiter, 'check'> {
-  take (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | Promise<LimitDecision>
+  /** Charges the rules, and has the decision made use of. */
+  take<Result> (subject: LimitSubject, rules: readonly AppliedRule[], use: (decision: LimitDecision) => Result): Result | Promise<Result>
   /** The decision that is already known without asking the store; null when it is open. */
   known (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
   /** The charges of one of the limiter's methods, called with these arguments. */
@@ -103,11 +104,11 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     return charges
   }
 
-  function ask (charges: readonly Charge[]): LimitDecision | Promise<LimitDecision> {
-    if (charges.length === 0) return UNCOUNTED
+  function ask<Result> (charges: readonly Charge[], use: (decision: LimitDecision) => Result): Result | Promise<Result> {
+    if (charges.length === 0) return use(UNCOUNTED)
     const askedAtMs = now()
     const refusal = refusalOf(charges, askedAtMs)
-    if (refusal !== null) return refusal
+    if (refusal !== null) return use(refusal)
     // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
     const askedAtUs = Math.floor(askedAtMs * 1000)
     const failed = (error: unknown): never => {
@@ -121,8 +122,8 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
       return failed(error)
     }
     return answer instanceof Promise
-      ? answer.then(answer => decide(charges, answer, askedAtUs), failed)
-      : decide(charges, answer, askedAtUs)
+      ? answer.then(answer => use(decide(charges, answer, askedAtUs)), failed)
+      : use(decide(charges, answer, askedAtUs))
   }
 
   function decide (charges: readonly Charge[], answer: StoreAnswer, askedAtUs: number): LimitDecision {
@@ -147,7 +148,7 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
       const key = keyOf(charge)
       const remaining = denied.remainingMs(key, charge, atMs)
       if (remaining === 0) continue
-      observer.known(key, remaining, atMs)
+      observer.known(charge.rule, key, remaining, atMs)
       const resetMs = Math.ceil(remaining)
       retryAfterMs = Math.max(retryAfterMs, resetMs)
       quotas.push({ rule: charge.rule, limit: charge.limit, windowMs: charge.windowMs, remaining: 0, resetMs })
@@ -178,10 +179,10 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
   }
 
   return {
-    take: (subject, applied) => ask(chargesOf(subject, applied)),
+    take: (subject, applied, use) => ask(chargesOf(subject, applied), use),
     known: (subject, applied) => denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now()),
     charges,
-    check: async (who, names, cost) => await ask(charges('check', who, names, cost))
+    check: async (who, names, cost) => await ask(charges('check', who, names, cost), decision => decision)
   }
 }
 

@@ -5,7 +5,7 @@ export type HeaderStyle = 'draft' | 'legacy' | 'both' | 'none'
 
 /**
  * What an answer says of its limits: the policy of every rule, and the state of the tightest. A refusal says when to come back in
- * every style. Rule names are restricted to characters that need no escaping in a structured field's string.
+ * every style, and that no cache may keep it. Rule names are restricted to characters that need no escaping in a structured field's string.
  *
  * @param policy the field of every rule of the operation, when it is known; made of the decision's by default
  */
@@ -24,7 +24,11 @@ export function responseHeaders (decision: LimitDecision, style: HeaderStyle, po
     headers['x-ratelimit-remaining'] = String(remaining)
     headers['x-ratelimit-reset'] = String(t)
   }
-  if (!decision.allowed) headers['retry-after'] = String(t)
+  if (!decision.allowed) {
+    headers['retry-after'] = String(t)
+    // It is true for a moment only.
+    headers['cache-control'] = 'no-store'
+  }
   return headers
 }
 

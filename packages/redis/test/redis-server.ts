@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
@@ -11,15 +12,19 @@ export interface RedisServer {
   stop (signal?: NodeJS.Signals): Promise<void>
 }
 
+/** Not one of those that outgoing connections get: before it is used, one of those would have been given to somebody else. */
 export async function freePort (): Promise<number> {
-  const probe = createServer()
-  probe.listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  probe.close()
-  await once(probe, 'close')
-  return address.port
+  for (;;) {
+    const port = randomInt(10_000, 32_000)
+    const probe = createServer()
+    try {
+      await once(probe.listen(port, '127.0.0.1'), 'listening')
+    } catch {
+      continue
+    }
+    await once(probe.close(), 'close')
+    return port
+  }
 }
 
 /** A real redis-server on its own port and in its own folder; stop it with `stop()`. */
