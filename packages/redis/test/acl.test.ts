@@ -18,8 +18,10 @@ t.test('access control', async t => {
       await client.call('ACL', 'SETUSER', 'narrow', 'on', `>${PASSWORD}`, '~limits:*', '-@all', '+get', '+cluster|slots')
     })
   }
-  const single = { host: '127.0.0.1', port: redis.port }
-  const clustered = { cluster: [{ host: '127.0.0.1', port: node.port }] }
+  // What is tested here is not how fast a busy machine answers.
+  const patient = { commandTimeoutMs: 5_000 }
+  const single = { ...patient, host: '127.0.0.1', port: redis.port }
+  const clustered = { ...patient, cluster: [{ host: '127.0.0.1', port: node.port }] }
 
   for (const [name, where] of [['single', single], ['cluster', clustered]] as const) {
     t.test(`${name}: a wrong password and an unknown user are told, the password to nobody`, async t => {
