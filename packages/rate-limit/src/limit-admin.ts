@@ -1,6 +1,6 @@
 import { closest } from '@marty/core'
 import type { ScriptClient } from '@marty/redis'
-import { budgetOf, ruleOf, type BudgetName } from './budget.js'
+import { budgetKey, budgetOf, ruleOf, subjectIn, type BudgetName } from './budget.js'
 import { BudgetInvalid, RuleUnknown } from './errors.js'
 import { limitOf } from './limiter.js'
 import { DEFAULT_PREFIX } from './log-name.js'
@@ -96,7 +96,15 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
 
     async reset (budget) {
       const { key, rule } = await find(budget)
-      return { key, wasUsed: await budgets.forget(key, rule?.windowMs ?? DAY_MS, rule?.log) }
+      const log = rule?.log ?? ruleOf(key)
+      // A log is read by a rule and by its burst, and refusals of both are remembered.
+      const others = [log, `${log}.burst`].filter(name => name !== ruleOf(key))
+      const readers = await Promise.all(others.map(async name => ({ name, rule: await budgets.rule(name) })))
+      const wasUsed = await budgets.forget(key, rule?.windowMs ?? DAY_MS, log)
+      for (const { name, rule } of readers) {
+        if (rule !== null && (name === log || rule.log === log)) await budgets.forget(budgetKey(name, subjectIn(key)), rule.windowMs, log)
+      }
+      return { key, wasUsed }
     },
 
     top: async (count = 20) => await budgets.top(count)

@@ -179,6 +179,23 @@ t.test('a reset reaches the memory of the other processes, without a question of
   await until(async () => { await ask(apps[0], '192.0.2.1'); return (await admin.top()).length === 1 }, 'the new refusal to be told of')
 })
 
+t.test('a reset of a rule reaches those whom its burst refused, and that of a burst those whom its rule did', async t => {
+  const prefix = fresh()
+  const both: RateLimitOptions['rules'] = { short: { limit: 9, windowMs: MINUTE, by: 'address', burst: { limit: 1, windowMs: MINUTE / 2 } }, long: { limit: 1, windowMs: MINUTE, by: 'address', burst: { limit: 1, windowMs: 1 } } }
+  const app = await build(t, { rules: both, apply: {}, store: { redis: await connect(t), prefix, deadlineMs: 2_000 } })
+  const other = await build(t, { rules: both, apply: {}, store: { redis: await connect(t), prefix, deadlineMs: 2_000 } })
+  const admin = createLimitAdmin({ redis: await connect(t), prefix })
+  for (const [rule, reset] of [['short', 'short'], ['long', 'long.burst']] as const) {
+    const allowed = async (by: FastifyInstance): Promise<boolean> => (await by.limiter.check({ address: '192.0.2.1' }, [rule])).allowed
+    t.equal(await allowed(app), true)
+    t.equal(await allowed(other), false)
+    await until(async () => (await admin.top()).length > 0, 'the refusal to be told of')
+    t.match(await admin.reset({ rule: reset, address: '192.0.2.1' }), { wasUsed: true })
+    t.same(await admin.top(), [])
+    await until(async () => await allowed(other), 'the other process to forget', 20_000)
+  }
+})
+
 t.test('an attack by ten thousand addresses is one small write a second', async t => {
   const prefix = fresh()
   const redis = await connect(t)
