@@ -21,16 +21,16 @@ export type RedisScript = (client: ScriptClient, keys: readonly string[], args: 
 /** A Lua script that is sent by its hash, and whole only to a server that does not know it. */
 export function redisScript (lua: string, { answer = 'text' }: ScriptOptions = {}): RedisScript {
   const sha1 = createHash('sha1').update(lua).digest('hex')
-  const send = async (client: ScriptClient, command: 'evalsha' | 'eval', script: string, keys: number, args: ScriptArgument[]): Promise<unknown> =>
-    answer === 'buffer' ? await client.callBuffer(command, [script, keys, ...args]) : await client[command](script, keys, ...args)
   return async (client, keys, args) => {
-    const all = [...keys, ...args]
+    const call = (command: 'evalsha' | 'eval', script: string): Promise<unknown> => answer === 'buffer'
+      ? client.callBuffer(command, [script, keys.length, ...keys, ...args])
+      : client[command](script, keys.length, ...keys, ...args)
     try {
-      return await send(client, 'evalsha', sha1, keys.length, all)
+      return await call('evalsha', sha1)
     } catch (error) {
       // The only failure after which it is certain that nothing was done, hence the only one that is sent again.
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
-      return await send(client, 'eval', lua, keys.length, all)
+      return await call('eval', lua)
     }
   }
 }
