@@ -35,8 +35,9 @@ export interface Weights {
 
 /** Fills in all that is known of the question, and keeps what asks about the resource. */
 export function filterOf ({ allowed, denied, rules }: Weights, { conditions, aliases }: PolicyOutline, question: Question): Filter {
-  // Several rules may hang on one condition.
+  // Several rules may hang on one condition. Conditions are numbered as the file has them, wherever their rules come from.
   const residues = (effect: Effect): Residue[] => [...new Set(rules.filter(rule => rule.effect === effect).map(({ condition }) => condition))]
+    .sort((a, b) => a - b)
     .map(number => remaining(prepare(conditions[number]!, aliases), question, effect === 'allow'))
   const where = join('and', [!denied, join('or', [allowed, ...residues('allow')]), ...residues('deny')])
   if (typeof where === 'boolean') return where ? ALL : NONE

@@ -108,3 +108,23 @@ t.test('for any condition, too', async t => {
   }), { numRuns: 200 })
   t.ok(some > 100, `${some} filters hang on the resource`)
 })
+
+t.test('conditions stand in the order of the file, whoever holds the roles in whatever order', async t => {
+  const policy = JSON.stringify({
+    version: 1,
+    resources: { doc: { actions: ['read'], attributes: { size: 'number' } } },
+    roles: {
+      z: { allow: [{ permission: 'doc:*', when: 'resource.size == 1' }, { permission: 'doc:read', when: 'resource.size == 2' }] },
+      m: { inherits: ['z'], allow: [{ permission: 'doc:read', when: 'resource.size == 3' }] },
+      a: { inherits: ['m'], allow: [{ permission: '*:read', when: 'resource.size == 4' }] }
+    },
+    environments: { ada: {} }
+  })
+  await using(policy, 'ada', undefined, rbac => {
+    for (const roles of [['a'], ['a', 'm', 'z'], ['z', 'm', 'a']]) {
+      const filter = rbac.filter({ roles }, 'doc:read')
+      const values = filter.kind === 'some' && 'operands' in filter.where ? filter.where.operands.map(operand => 'right' in operand && 'value' in operand.right ? operand.right.value : null) : null
+      t.same(values, [1, 2, 3, 4])
+    }
+  })
+})
