@@ -2,11 +2,12 @@
  * Decides a batch of requests, each by all of its logs, and records them, atomically.
  *
  * KEYS: every log that the batch touches, once. Arguments and answer are packed, because text would cost more to write and
- * to read than the decision itself. All numbers are big-endian.
- * ARGV[1], the rules: for each limit (4 bytes), window in microseconds (6), whether its logs are lists (1), and limit (4) and window
- * (6) of its burst, zero for none.
- * ARGV[2], the requests: for each the number of its charges (1), then for each charge the index of its key (2), of its rule (2), and
- * its cost (3). Indexes begin with 1.
+ * to read than the decision itself. All numbers are big-endian. Arguments have seven bits in a byte, which makes them text that ioredis writes in
+ * one piece with the keys, where bytes would be copied one argument after another; answers have eight.
+ * ARGV[1], the rules: for each limit (5 bytes), window in microseconds (7), whether its logs are lists (1), and limit (5) and window
+ * (7) of its burst, zero for none.
+ * ARGV[2], the requests: for each the number of its charges (2), then for each charge the index of its key (2), of its rule (2), and
+ * its cost (4). Indexes begin with 1.
  * Answer: Redis's time in microseconds (7), then for each request allowed (1), and for each charge remaining (3), resetUs (6) and
  * retryUs (6), the same again for its burst. A later request of a batch sees what an earlier one took.
  *
@@ -36,12 +37,14 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local limits, windows, lists, spares, ttls, burst_limits, burst_windows = {}, {}, {}, {}, {}, {}, {}
 local rules = ARGV[1]
+local function five (a, b, c, d, e) return (((a * 128 + b) * 128 + c) * 128 + d) * 128 + e end
+local function seven (a, b, ...) return (a * 128 + b) * 34359738368 + five(...) end
 local pos, count = 1, 0
 while pos <= #rules do
   count = count + 1
-  local list
-  limits[count], windows[count], list, burst_limits[count], burst_windows[count], pos = sunpack('>I4I6BI4I6', rules, pos)
-  lists[count] = list == 1
+  limits[count], windows[count], lists[count] = five(byte(rules, pos, pos + 4)), seven(byte(rules, pos + 5, pos + 11)), byte(rules, pos + 12) == 1
+  burst_limits[count], burst_windows[count] = five(byte(rules, pos + 13, pos + 17)), seven(byte(rules, pos + 18, pos + 24))
+  pos = pos + 25
   spares[count] = limits[count] > 32 and limits[count] / 4 or 8
   ttls[count] = floor(windows[count] * 1.25 / 1000) + 1000
 end
@@ -153,12 +156,13 @@ local function state (k, list, limit, window, cost, held, begin, eldest)
 end
 
 while pos <= #requests do
-  local charges
+  local more, charges = byte(requests, pos, pos + 1)
   local allowed = true
-  charges, pos = byte(requests, pos), pos + 1
+  charges, pos = more * 128 + charges, pos + 2
   for c = 1, charges do
-    local k, rule, cost
-    k, rule, cost, pos = sunpack('>HHI3', requests, pos)
+    local k1, k2, rule1, rule2, cost1, cost2, cost3, cost4 = byte(requests, pos, pos + 7)
+    local k, rule, cost = k1 * 128 + k2, rule1 * 128 + rule2, ((cost1 * 128 + cost2) * 128 + cost3) * 128 + cost4
+    pos = pos + 8
     ks[c], rs[c], cs[c] = k, rule, cost
     if (live[k] or open(k, rule)) + cost > limits[rule] then allowed = false end
     if burst_limits[rule] > 0 and (burst_live[k] or open_burst(k, rule)) + cost > burst_limits[rule] then allowed = false end

@@ -1,4 +1,4 @@
-import type { Charge, ChargeState } from './store.js'
+import type { Charge, ChargeState, StoreAnswer } from './store.js'
 
 /** A log in Redis. */
 export interface Log {
@@ -22,53 +22,65 @@ export interface Entry {
   readonly burst: Charge | null
 }
 
-/** What one call said of one request. */
-export interface TakeAnswer {
-  readonly allowed: boolean
+/** What one call said of one request. A burst's state is right behind its rule's. */
+export interface TakeAnswer extends StoreAnswer {
   /** Redis's time, in microseconds since the epoch. */
   readonly atUs: number
-  /** Of every charge: a burst's is right behind its rule's. */
-  readonly states: readonly ChargeState[]
 }
 
-const RULE_BYTES = 21
-const CHARGE_BYTES = 7
+const RULE_BYTES = 25
+const COUNT_BYTES = 2
+const CHARGE_BYTES = 8
 const STATE_BYTES = 15
+const TIME_BYTES = 7
 
 let calls = 0
 
 /** The arguments of the take script, in the form it documents. */
-export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { readonly keys: string[], readonly rules: Buffer, readonly charges: Buffer } {
+export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { readonly keys: string[], readonly rules: string, readonly charges: string } {
   const call = ++calls
   const keys: string[] = []
   const rules: Entry[] = []
-  let size = requests.length
-  for (const entries of requests) size += entries.length * CHARGE_BYTES
+  let size = requests.length * COUNT_BYTES
+  for (let i = 0; i < requests.length; i++) size += requests[i]!.length * CHARGE_BYTES
   const charges = Buffer.allocUnsafe(size)
   let at = 0
-  for (const entries of requests) {
-    charges[at++] = entries.length
-    for (const entry of entries) {
+  for (let i = 0; i < requests.length; i++) {
+    const entries = requests[i]!
+    pack(charges, at, entries.length, COUNT_BYTES)
+    at += COUNT_BYTES
+    for (let e = 0; e < entries.length; e++) {
+      const entry = entries[e]!
       const { log, charge: { cost } } = entry
       if (log.call !== call) {
         log.call = call
         log.index = keys.push(log.key)
       }
-      charges.writeUInt16BE(log.index, at)
-      charges.writeUInt16BE(ruleIndex(rules, entry), at + 2)
-      charges.writeUIntBE(cost, at + 4, 3)
+      const rule = ruleIndex(rules, entry)
+      pack(charges, at, log.index, 2)
+      pack(charges, at + 2, rule, 2)
+      pack(charges, at + 4, cost, 4)
       at += CHARGE_BYTES
     }
   }
   const packed = Buffer.allocUnsafe(rules.length * RULE_BYTES)
   for (const [i, { log: { isList }, charge: { limit, windowMs }, burst }] of rules.entries()) {
-    packed.writeUInt32BE(limit, i * RULE_BYTES)
-    packed.writeUIntBE(windowMs * 1000, i * RULE_BYTES + 4, 6)
-    packed[i * RULE_BYTES + 10] = isList ? 1 : 0
-    packed.writeUInt32BE(burst?.limit ?? 0, i * RULE_BYTES + 11)
-    packed.writeUIntBE((burst?.windowMs ?? 0) * 1000, i * RULE_BYTES + 15, 6)
+    const at = i * RULE_BYTES
+    pack(packed, at, limit, 5)
+    pack(packed, at + 5, windowMs * 1000, 7)
+    pack(packed, at + 12, isList ? 1 : 0, 1)
+    pack(packed, at + 13, burst?.limit ?? 0, 5)
+    pack(packed, at + 18, (burst?.windowMs ?? 0) * 1000, 7)
   }
-  return { keys, rules: packed, charges }
+  return { keys, rules: packed.toString('latin1'), charges: charges.toString('latin1') }
+}
+
+/** Seven bits a byte. */
+function pack (bytes: Buffer, at: number, value: number, length: number): void {
+  for (let i = at + length - 1; i >= at; i--) {
+    bytes[i] = value & 127
+    value = value > 0x7fffffff ? Math.floor(value / 128) : value >> 7
+  }
 }
 
 /** Few rules and limits occur in one call, so looking along them is faster than a table. */
@@ -83,24 +95,30 @@ function ruleIndex (rules: Entry[], entry: Entry): number {
 
 /** The answer of the take script. Throws `TypeError` when it is something else. */
 export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly Entry[]>): TakeAnswer[] {
-  let size = 7
-  for (const entries of requests) size += 1 + statesOf(entries) * STATE_BYTES
+  let size = TIME_BYTES
+  for (let i = 0; i < requests.length; i++) size += 1 + statesOf(requests[i]!) * STATE_BYTES
   if (!Buffer.isBuffer(reply) || reply.length !== size) throw new TypeError('Redis answered the limiter with something else than decisions')
-  const atUs = reply.readUInt8(0) * 2 ** 48 + reply.readUIntBE(1, 6)
-  let at = 7
-  return requests.map(entries => {
+  const atUs = reply[0]! * 2 ** 48 + uint48(reply, 1)
+  const answers: TakeAnswer[] = []
+  let at = TIME_BYTES
+  for (let i = 0; i < requests.length; i++) {
     const allowed = reply[at++] === 1
     const states: ChargeState[] = []
-    for (let left = statesOf(entries); left > 0; left--) {
-      states.push({ remaining: reply.readUIntBE(at, 3), resetUs: reply.readUIntBE(at + 3, 6), retryUs: reply.readUIntBE(at + 9, 6) })
+    for (let left = statesOf(requests[i]!); left > 0; left--) {
+      states.push({ remaining: reply[at]! << 16 | reply[at + 1]! << 8 | reply[at + 2]!, resetUs: uint48(reply, at + 3), retryUs: uint48(reply, at + 9) })
       at += STATE_BYTES
     }
-    return { allowed, atUs, states }
-  })
+    answers.push({ allowed, degraded: false, states, atUs })
+  }
+  return answers
+}
+
+function uint48 (bytes: Buffer, at: number): number {
+  return (bytes[at]! << 8 | bytes[at + 1]!) * 2 ** 32 + (bytes[at + 2]! << 24 >>> 0) + (bytes[at + 3]! << 16 | bytes[at + 4]! << 8 | bytes[at + 5]!)
 }
 
 function statesOf (entries: readonly Entry[]): number {
   let count = entries.length
-  for (const { burst } of entries) if (burst !== null) count++
+  for (let e = 0; e < entries.length; e++) if (entries[e]!.burst !== null) count++
   return count
 }
