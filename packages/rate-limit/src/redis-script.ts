@@ -39,6 +39,7 @@ local limits, windows, lists, spares, ttls, burst_limits, burst_windows = {}, {}
 local rules = ARGV[1]
 local function five (a, b, c, d, e) return (((a * 128 + b) * 128 + c) * 128 + d) * 128 + e end
 local function seven (a, b, ...) return (a * 128 + b) * 34359738368 + five(...) end
+local function narrow (two) return two - floor(two / 256) * 128 end
 local pos, count = 1, 0
 while pos <= #rules do
   count = count + 1
@@ -160,9 +161,12 @@ while pos <= #requests do
   local allowed = true
   charges, pos = more * 128 + charges, pos + 2
   for c = 1, charges do
-    local k1, k2, rule1, rule2, cost1, cost2, cost3, cost4 = byte(requests, pos, pos + 7)
-    local k, rule, cost = k1 * 128 + k2, rule1 * 128 + rule2, ((cost1 * 128 + cost2) * 128 + cost3) * 128 + cost4
-    pos = pos + 8
+    local k, rule, cost
+    k, rule, cost, pos = sunpack('>HHI4', requests, pos)
+    -- Small numbers are the same in seven bits a byte and in eight.
+    if k > 127 then k = narrow(k) end
+    if rule > 127 then rule = narrow(rule) end
+    if cost > 127 then cost = narrow(floor(cost / 65536)) * 16384 + narrow(cost % 65536) end
     ks[c], rs[c], cs[c] = k, rule, cost
     if (live[k] or open(k, rule)) + cost > limits[rule] then allowed = false end
     if burst_limits[rule] > 0 and (burst_live[k] or open_burst(k, rule)) + cost > burst_limits[rule] then allowed = false end

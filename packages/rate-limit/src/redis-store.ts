@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { redisScript, type ScriptClient } from '@marty/redis'
 import { createBreaker } from './breaker.js'
 import { DEFAULT_PREFIX, GROUPS, logName } from './log-name.js'
-import { packRequests, readAnswers, type Entry, type Log, type TakeAnswer } from './redis-wire.js'
+import { packRequests, readAnswers, type Entry, type Log, type Reply } from './redis-wire.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './redis-script.js'
 import { isBurst, type BatchStore, type Charge, type ChargeState, type LimitStore, type StoreAnswer } from './store.js'
 
@@ -16,7 +16,9 @@ export interface RedisStoreOptions {
 /** The part of one request that one call decides. */
 interface Part {
   readonly entries: readonly Entry[]
-  answer: TakeAnswer | null
+  answer: StoreAnswer | null
+  /** When that was, by Redis's clock. */
+  atUs: number
 }
 
 const runTake = redisScript(TAKE_SCRIPT, { answer: 'buffer' })
@@ -33,7 +35,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
 
   async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
     const entries = requests.map(entriesOf)
-    return isCluster ? await takeInGroups(entries) : await take(entries)
+    return isCluster ? await takeInGroups(entries) : (await take(entries)).answers
   }
 
   function entriesOf (charges: readonly Charge[]): Entry[] {
@@ -52,21 +54,20 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   }
 
   /** One call, for requests whose logs are all in one slot. */
-  async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<TakeAnswer[]> {
+  async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<Reply> {
     const { keys, rules, charges } = packRequests(requests)
-    const answers = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
+    const reply = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
     const heardAtMs = performance.now()
-    for (let i = 0; i < answers.length; i++) {
-      const entries = requests[i]!
-      const { states } = answers[i]!
+    for (let i = 0; i < requests.length; i++) {
+      const { states } = reply.answers[i]!
       let s = 0
-      for (const { log, charge, burst } of entries) {
+      for (const { log, charge, burst } of requests[i]!) {
         log.used = charge.limit - states[s++]!.remaining
         if (burst !== null) log.usedInBurst = burst.limit - states[s++]!.remaining
         log.heardAtMs = heardAtMs
       }
     }
-    return answers
+    return reply
   }
 
   /**
@@ -85,7 +86,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
         else part.push(entry)
       }
       return [...parts].map(([group, mine]) => {
-        const part: Part = { entries: mine, answer: null }
+        const part: Part = { entries: mine, answer: null, atUs: 0 }
         const others = groups.get(group)
         if (others === undefined) groups.set(group, [part])
         else others.push(part)
@@ -96,9 +97,12 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       const breaker = breakers[group]!
       if (breaker.enter() === 'open') throw new Error(`slot ${group} of the limiter has not answered and is left alone for a moment`)
       try {
-        const answers = await take(parts.map(part => part.entries))
+        const { answers, atUs } = await take(parts.map(part => part.entries))
         breaker.succeeded()
-        for (const [i, part] of parts.entries()) part.answer = answers[i]!
+        for (const [i, part] of parts.entries()) {
+          part.answer = answers[i]!
+          part.atUs = atUs
+        }
       } catch (error) {
         breaker.failed()
         throw error
@@ -122,8 +126,8 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     })
   }
 
-  async function refund ({ entries, answer }: Part): Promise<void> {
-    await runRefund(redis, entries.map(({ log }) => log.key), [answer!.atUs, ...entries.flatMap(({ charge, log }) => [charge.cost, log.isList ? 1 : 0])])
+  async function refund ({ entries, atUs }: Part): Promise<void> {
+    await runRefund(redis, entries.map(({ log }) => log.key), [atUs, ...entries.flatMap(({ charge, log }) => [charge.cost, log.isList ? 1 : 0])])
   }
 
   return {

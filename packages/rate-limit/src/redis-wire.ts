@@ -22,10 +22,12 @@ export interface Entry {
   readonly burst: Charge | null
 }
 
-/** What one call said of one request. A burst's state is right behind its rule's. */
-export interface TakeAnswer extends StoreAnswer {
+/** What one call said. */
+export interface Reply {
   /** Redis's time, in microseconds since the epoch. */
   readonly atUs: number
+  /** One for each request. A burst's state is right behind its rule's. */
+  readonly answers: StoreAnswer[]
 }
 
 const RULE_BYTES = 25
@@ -94,12 +96,12 @@ function ruleIndex (rules: Entry[], entry: Entry): number {
 }
 
 /** The answer of the take script. Throws `TypeError` when it is something else. */
-export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly Entry[]>): TakeAnswer[] {
+export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly Entry[]>): Reply {
   let size = TIME_BYTES
   for (let i = 0; i < requests.length; i++) size += 1 + statesOf(requests[i]!) * STATE_BYTES
   if (!Buffer.isBuffer(reply) || reply.length !== size) throw new TypeError('Redis answered the limiter with something else than decisions')
   const atUs = reply[0]! * 2 ** 48 + uint48(reply, 1)
-  const answers: TakeAnswer[] = []
+  const answers: StoreAnswer[] = []
   let at = TIME_BYTES
   for (let i = 0; i < requests.length; i++) {
     const allowed = reply[at++] === 1
@@ -108,9 +110,9 @@ export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly En
       states.push({ remaining: reply[at]! << 16 | reply[at + 1]! << 8 | reply[at + 2]!, resetUs: uint48(reply, at + 3), retryUs: uint48(reply, at + 9) })
       at += STATE_BYTES
     }
-    answers.push({ allowed, degraded: false, states, atUs })
+    answers.push({ allowed, degraded: false, states })
   }
-  return answers
+  return { atUs, answers }
 }
 
 function uint48 (bytes: Buffer, at: number): number {

@@ -199,7 +199,7 @@ t.test('a degraded refusal says so and is forgotten when the store is back', asy
   const evalsha = async (): Promise<unknown> => null
   const callBuffer = async (command: string, args: unknown[]): Promise<unknown> => {
     if (!alive) throw new Error('gone')
-    const requests = (args.at(-1) as Buffer).length / 8
+    const requests = (args.at(-1) as string).length / 10
     return Buffer.concat([Buffer.alloc(7), ...Array.from({ length: requests }, () => Buffer.alloc(1 + 15, 1))])
   }
   const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 60_000, by: 'address' } }, apply: { http: ['ip'] }, store: { redis: { evalsha, eval: evalsha, callBuffer } } })
