@@ -30,10 +30,11 @@ const MAX_REMEMBERED = 100_000
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
   const { redis, prefix = DEFAULT_PREFIX } = options
   const isCluster = redis.isCluster === true
-  const logOf = createLogs(prefix, isCluster)
+  const logs = createLogs(prefix, isCluster)
   const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
 
   async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
+    logs.forgetSome()
     const entries = requests.map(entriesOf)
     return isCluster ? await takeInGroups(entries) : (await take(entries)).answers
   }
@@ -47,7 +48,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       if (isBurst(charge) || (burst !== null && (burst.log !== charge.rule || burst.subject !== charge.subject || burst.cost !== charge.cost))) {
         throw new TypeError(`The charge of a burst does not follow that of its rule: ${charges.map(({ rule }) => rule).join(', ')}`)
       }
-      entries.push({ log: logOf(charge), charge, burst })
+      entries.push({ log: logs.of(charge), charge, burst })
       if (burst !== null) i++
     }
     return entries
@@ -138,7 +139,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     },
     takeAll,
     lastKnown (charge) {
-      const { used, usedInBurst, heardAtMs } = logOf(charge)
+      const { used, usedInBurst, heardAtMs } = logs.of(charge)
       return heardAtMs === 0 ? null : { used: isBurst(charge) ? usedInBurst : used, atMs: heardAtMs }
     }
   }
@@ -158,32 +159,43 @@ function refunded ({ answer }: Part, { cost, limit }: Charge, state: ChargeState
   return { remaining: Math.min(limit, state.remaining + cost), resetUs: state.resetUs, retryUs: 0 }
 }
 
+interface Logs {
+  of (charge: Charge): Log
+  /** Not within a call: a log that had two objects there would count as two. */
+  forgetSome (): void
+}
+
 /** The logs that charges are for. Those last used are remembered, because hashing their names is the dearest part of a decision. */
-function createLogs (prefix: string, isCluster: boolean): (charge: Charge) => Log {
-  const remembered = new Map<string, Map<string, Log>>()
+function createLogs (prefix: string, isCluster: boolean): Logs {
+  const [packed, lists] = [new Map<string, Map<string, Log>>(), new Map<string, Map<string, Log>>()]
   let size = 0
 
-  return charge => {
-    const { subject } = charge
-    const rule = charge.log ?? charge.rule
-    const isList = (charge.capacity ?? charge.limit) > PACKED_LIMIT
-    let logs = remembered.get(rule)
-    if (logs === undefined) remembered.set(rule, logs = new Map())
-    const known = logs.get(subject)
-    if (known !== undefined && known.isList === isList) return known
-    const { key, group } = logName(prefix, isCluster, rule, subject, isList)
-    // Every member in one literal: what is spread is kept apart, and slower to write.
-    const log: Log = { key, group, isList, index: 0, call: 0, used: 0, usedInBurst: 0, heardAtMs: 0 }
-    // Megabytes of text are hashed each time rather than kept.
-    if (subject.length <= 256) {
-      if (size >= MAX_REMEMBERED) {
-        remembered.clear()
-        remembered.set(rule, logs = new Map())
-        size = 0
+  return {
+    of (charge) {
+      const { subject } = charge
+      const rule = charge.log ?? charge.rule
+      const isList = (charge.capacity ?? charge.limit) > PACKED_LIMIT
+      const remembered = isList ? lists : packed
+      let logs = remembered.get(rule)
+      if (logs === undefined) remembered.set(rule, logs = new Map())
+      const known = logs.get(subject)
+      if (known !== undefined) return known
+      // Megabytes of text are hashed each time rather than kept.
+      const isKept = subject.length <= 256
+      const { key, group } = logName(prefix, isCluster, rule, subject, isList)
+      // Every member in one literal: what is spread is kept apart, and slower to write.
+      const log: Log = { key, group, isList, isKept, index: 0, call: 0, used: 0, usedInBurst: 0, heardAtMs: 0 }
+      if (isKept) {
+        logs.set(subject, log)
+        size++
       }
-      logs.set(subject, log)
-      size++
+      return log
+    },
+    forgetSome () {
+      if (size < MAX_REMEMBERED) return
+      packed.clear()
+      lists.clear()
+      size = 0
     }
-    return log
   }
 }

@@ -6,6 +6,8 @@ export interface Log {
   /** Logs of one group share a slot of the cluster. */
   readonly group: number
   readonly isList: boolean
+  /** Whether this object is the only one for the log. */
+  readonly isKept: boolean
   /** Its place among the keys of the call that is being packed, and which call that is. */
   index: number
   call: number
@@ -56,7 +58,8 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { read
       const { log, charge: { cost } } = entry
       if (log.call !== call) {
         log.call = call
-        log.index = keys.push(log.key)
+        const known = log.isKept ? -1 : keys.indexOf(log.key)
+        log.index = known === -1 ? keys.push(log.key) : known + 1
       }
       const rule = ruleIndex(rules, entry)
       pack(charges, at, log.index, 2)

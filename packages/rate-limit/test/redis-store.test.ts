@@ -119,6 +119,24 @@ t.test('requests of one turn share a call, see each other, and are refused one b
   t.same(answers.slice(0, 10).map(answer => answer.states[0]!.remaining), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
 })
 
+t.test('a budget is one in a call, however long its name, whatever its form, and when others are forgotten', async t => {
+  const store = createRedisStore({ redis: client, prefix: 'one' })
+  const admitted = async (...requests: ReadonlyArray<readonly Charge[]>): Promise<boolean[]> => (await store.takeAll(requests)).map(answer => !(answer instanceof Error) && answer.allowed)
+  const [long, other] = [charge('x'.repeat(10_000), { limit: 1 }), charge('y'.repeat(10_000), { limit: 1 })]
+  t.same(await admitted([long], [other], [long], [long, charge('short')]), [true, true, false, false])
+  const [small, large] = [charge('form', { limit: 1 }), charge('form', { limit: 1, capacity: 1_000 })]
+  t.same(await admitted([small], [large], [small], [large]), [true, true, false, false])
+  // A hundred thousand are remembered; the place in a call where that is reached depends on how many there were.
+  for (const crowd of [99_990, 99_991]) {
+    const store = createRedisStore({ redis: client, prefix: `crowd:${crowd}` })
+    for (let i = 0; i < crowd; i += 1_111) await store.takeAll(Array.from({ length: Math.min(1_111, crowd - i) }, (_, j) => [charge(`crowd-${i + j}`)]))
+    for (let i = 0; i < 10; i++) {
+      const one = charge(`last-${i}`, { limit: 1 })
+      t.same((await store.takeAll([[one], [charge(`next-${i}`)], [one]])).map(answer => !(answer instanceof Error) && answer.allowed), [true, true, false])
+    }
+  }
+})
+
 t.test('a frozen call makes nobody else wait for longer than his own deadline', async t => {
   const hanging = { takeAll: async () => await new Promise<never>(() => {}) }
   let calls = 0
