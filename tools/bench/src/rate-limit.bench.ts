@@ -67,18 +67,20 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
       await app(limited(connection, 'denied', { only: { limit: 1, windowMs: 3_600_000, by: 'principal' } })),
       await app(limited(connection, 'leased', HOT))
     ]
-    await fill(one, ['first'], scale)
-    await fill(three, ['first', 'second'], scale)
+    const makeRoom = createRoom([[one, ['first']], [three, ['first', 'second']]], scale, plan.limit, plain)
     const meter = createMeter(plain)
     const http = (name: string, server: FastifyInstance, { connections = CONNECTIONS, users = USERS, status = 200 } = {}): Case =>
-      httpCase(name, { port: portOf(server), credential: { kind: 'users', count: users }, connections, timed: true }, status, client, meter)
+      httpCase(name, { port: portOf(server), credential: { kind: 'users', count: users }, connections, timed: true }, status, client, meter, requests => makeRoom(server, requests))
     const cases = [
       http('bare', open), http('rule1', one), http('rule3', three), http('frl', theirs), http('frl_pipelined', theirsPipelined), http('lease3', leased),
       http('denied', closed, { users: 100, status: 429 }),
       http('bare_1conn', open, { connections: 1 }), http('rule1_1conn', one, { connections: 1 })
     ]
     await client.run({ port: portOf(closed), credential: { kind: 'users', count: 100 }, connections: CONNECTIONS, requests: 100 })
-    for (const one of [...cases, ...cases]) await one.run(WARM_UP_REQUESTS)
+    for (const one of [...cases, ...cases]) {
+      await one.prepare?.(WARM_UP_REQUESTS)
+      await one.run(WARM_UP_REQUESTS)
+    }
     meter.clear()
     const samples = await measure(cases, plan, progress)
     const [message, messages] = [
@@ -203,6 +205,28 @@ async function fill ({ limiter }: FastifyInstance, rules: readonly string[], { f
   }
 }
 
+/**
+ * Before a slice in which some user would run out, every log begins anew, as full as before. The denied stay denied:
+ * their process remembers it.
+ */
+function createRoom (servers: ReadonlyArray<readonly [FastifyInstance, readonly string[]]>, scale: Scale, limit: number, redis: Redis): (server: FastifyInstance, requests: number) => Promise<void> {
+  const used = new Map(servers.map(([server]) => [server, Infinity]))
+  return async (server, requests) => {
+    const before = used.get(server)
+    if (before === undefined) return
+    // Users take turns, from the first on.
+    const turns = Math.ceil(requests / USERS)
+    if (scale.filled > 0 && before + turns > limit - scale.filled) {
+      await redis.flushdb()
+      for (const [other, rules] of servers) {
+        await fill(other, rules, scale)
+        used.set(other, 0)
+      }
+    }
+    used.set(server, used.get(server)! + turns)
+  }
+}
+
 function callerOf (user: number): { readonly address: null, readonly principal: Principal, readonly operation: string } {
   return { address: null, principal: byHeader.authenticate(`user-${user}`, { address: null, requestId: '' }) as Principal, operation: 'GET /' }
 }
@@ -265,10 +289,13 @@ function createMeter (redis: Redis): Meter {
   }
 }
 
-function httpCase (name: string, load: Omit<LoadJob, 'requests'>, status: number, client: LoadProcess, meter: Meter): Case {
+function httpCase (name: string, load: Omit<LoadJob, 'requests'>, status: number, client: LoadProcess, meter: Meter, makeRoom: (requests: number) => Promise<void>): Case {
   return {
     name,
-    prepare: requests => client.prepare({ ...load, requests }),
+    async prepare (requests) {
+      await makeRoom(requests)
+      await client.prepare({ ...load, requests })
+    },
     run: requests => meter.measure(name, requests, async () => {
       const { statuses, latenciesMs } = await client.run({ ...load, requests })
       if (statuses[status] !== requests) throw new Error(`${name} answered ${JSON.stringify(statuses)}`)
