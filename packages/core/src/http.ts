@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import type { fastify, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { createCall, type Call } from './call.js'
+import { endOfTurn } from './end-of-turn.js'
 import { RouteUndeclared } from './errors.js'
 import { createGuard, type Guard, type GuardOptions } from './guard.js'
 import type { GuardedOperation, Verdict } from './operation.js'
@@ -82,9 +83,11 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
         done(verdict)
       }
     }
-    const verdict = operation.decide(call)
-    if (verdict === undefined || verdict instanceof Error) settle(verdict)
-    else void verdict.then(settle)
+    void endOfTurn().then(() => {
+      const verdict = operation.decide(call)
+      if (verdict === undefined || verdict instanceof Error) settle(verdict)
+      else void verdict.then(settle)
+    })
   })
 
   // First of all preHandlers, so that none of an application answers before everything is decided.

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -297,6 +298,41 @@ t.test('refusals are told to the sinks; a failing sink harms nobody', async t =>
     { type: 'authorization', action: 'GET /writer', outcome: 'denied', reason: 'TEST_FORBIDDEN', principal: { id: 'alice' } },
     { type: 'authentication', outcome: 'failure', reason: 'MARTY_CORE_UNAUTHENTICATED' }
   ])
+})
+
+t.test('requests of one turn are decided in a row: in their order, each in its own context, and none waits for another', async t => {
+  const app = Fastify()
+  const contexts = new AsyncLocalStorage<string>()
+  app.addHook('onRequest', (request, _reply, done) => { contexts.run((request.query as { n: string }).n, done) })
+  const decided: Array<string | undefined> = []
+  const never = new Promise<void>(() => {})
+  const guard = useGuard(app, { strict: true })
+  guard.addAuthenticator(bearer)
+  guard.addCheck({
+    name: 'test-context',
+    stage: 'admit',
+    keys: [],
+    compile: () => call => {
+      const mine = contexts.getStore()
+      decided.push(mine)
+      if (!call.request!.url!.endsWith(`n=${mine}`)) throw new TypeError('a context of somebody else')
+      if (mine === '3') throw new Forbidden()
+      if (mine === '5') return never
+      if (mine === '7') return new Limited()
+    }
+  })
+  app.get('/', { config: { security: { public: true } } }, async () => contexts.getStore())
+  app.get('/who', { config: { security: { authenticate: true } } }, async () => contexts.getStore())
+  t.teardown(() => app.close())
+  await app.ready()
+  const answers: string[] = []
+  const ask = (n: number): void => {
+    void app.inject({ url: `${n % 2 === 0 ? '/who' : '/'}?n=${n}`, headers: { authorization: 'Bearer alice.token' } }).then(({ statusCode, body }) => { answers[n] = statusCode === 200 ? body : String(statusCode) })
+  }
+  for (let n = 0; n < 12; n++) ask(n)
+  while (answers.filter(answer => answer !== undefined).length < 11) await new Promise(resolve => setImmediate(resolve))
+  t.same([...answers], ['0', '1', '2', '403', '4', undefined, '6', '429', '8', '9', '10', '11'])
+  t.same(decided, Array.from({ length: 12 }, (_, n) => String(n)))
 })
 
 t.test('a live connection whose principal has expired is refused and becomes anonymous', async t => {
