@@ -1,13 +1,23 @@
 import { spawn, execFile, type ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import t from 'tap'
 import { RpcClient } from './rpc-client.js'
 
 const run = promisify(execFile)
 const dist = resolve(import.meta.dirname, '../dist')
+
+/** What has not ended yet: after a failure it would keep the file from ending, and so from telling of the failure. */
+const running = new Map<ChildProcess, Promise<unknown>>()
+t.teardown(async () => {
+  for (const child of running.keys()) child.kill('SIGTERM')
+  await Promise.all(running.values())
+})
 
 export const PORT_SETTINGS = [
   'SERVER_PORT', 'HEALTH_PORT', 'MEDIAMTX_AUTH_PORT', 'MEDIAMTX_RTSP_PORT', 'MEDIAMTX_HLS_PORT', 'MEDIAMTX_WEBRTC_PORT',
@@ -61,9 +71,11 @@ export async function startService (options: StartOptions = {}): Promise<Running
   const exited = new Promise<{ code: number | null, signal: NodeJS.Signals | null }>(resolve => {
     child.once('close', (code, signal) => {
       ended = true
+      running.delete(child)
       resolve({ code, signal })
     })
   })
+  running.set(child, exited)
   const service: RunningService = {
     process: child,
     dataDir,
@@ -114,13 +126,16 @@ export async function eventually<T> (attempt: () => T | Promise<T>, deadlineMs =
   }
 }
 
-/** Ports that were all free a moment ago. */
+/** Ports that were all free a moment ago. Not of those that outgoing connections get: one of them could be given to somebody else before it is used. */
 export async function freePorts (): Promise<Ports> {
-  const held = await Promise.all(PORT_SETTINGS.map(async () => {
-    const server = createServer()
-    await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
-    return server
-  }))
+  const held: Server[] = []
+  while (held.length < PORT_SETTINGS.length) {
+    const server = createServer().listen(randomInt(10_000, 32_000), '127.0.0.1')
+    try {
+      await once(server, 'listening')
+      held.push(server)
+    } catch {}
+  }
   const numbers = held.map(server => (server.address() as { port: number }).port)
   await Promise.all(held.map(server => new Promise(resolve => server.close(resolve))))
   return Object.fromEntries(PORT_SETTINGS.map((name, index) => [name, numbers[index]])) as Ports

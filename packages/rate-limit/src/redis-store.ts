@@ -139,8 +139,9 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     },
     takeAll,
     lastKnown (charge) {
-      const { used, usedInBurst, heardAtMs } = logs.of(charge)
-      return heardAtMs === 0 ? null : { used: isBurst(charge) ? usedInBurst : used, atMs: heardAtMs }
+      const log = logs.known(charge)
+      if (log === undefined || log.heardAtMs === 0) return null
+      return { used: isBurst(charge) ? log.usedInBurst : log.used, atMs: log.heardAtMs }
     }
   }
 }
@@ -161,6 +162,8 @@ function refunded ({ answer }: Part, { cost, limit }: Charge, state: ChargeState
 
 interface Logs {
   of (charge: Charge): Log
+  /** If it is remembered. */
+  known (charge: Charge): Log | undefined
   /** Not within a call: a log that had two objects there would count as two. */
   forgetSome (): void
 }
@@ -174,7 +177,7 @@ function createLogs (prefix: string, isCluster: boolean): Logs {
     of (charge) {
       const { subject } = charge
       const rule = charge.log ?? charge.rule
-      const isList = (charge.capacity ?? charge.limit) > PACKED_LIMIT
+      const isList = hasList(charge)
       const remembered = isList ? lists : packed
       let logs = remembered.get(rule)
       if (logs === undefined) remembered.set(rule, logs = new Map())
@@ -191,6 +194,7 @@ function createLogs (prefix: string, isCluster: boolean): Logs {
       }
       return log
     },
+    known: charge => (hasList(charge) ? lists : packed).get(charge.log ?? charge.rule)?.get(charge.subject),
     forgetSome () {
       if (size < MAX_REMEMBERED) return
       packed.clear()
@@ -198,4 +202,8 @@ function createLogs (prefix: string, isCluster: boolean): Logs {
       size = 0
     }
   }
+}
+
+function hasList ({ capacity, limit }: Charge): boolean {
+  return (capacity ?? limit) > PACKED_LIMIT
 }
