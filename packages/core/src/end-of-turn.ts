@@ -4,7 +4,7 @@ interface Turn {
   waiting: number
 }
 
-/** So many are company enough, and fill a call of the limiter to Redis, which had better work while the rest is read. */
+/** So many are company enough: with more, whoever they ask over the network would be idle while the rest is read. */
 const ENOUGH = 16
 
 /** Kept, because tests of applications put clocks of their own in its place. */

@@ -137,6 +137,14 @@ t.test('a budget is one in a call, however long its name, whatever its form, and
   }
 })
 
+t.test('a number that does not fit is an error, not a smaller one', async t => {
+  const store = createRedisStore({ redis: client, prefix: 'fit' })
+  for (const cost of [2 ** 28, 2 ** 28 + 1, 2 ** 40, -1, NaN, Infinity]) await t.rejects(async () => await store.take([charge('cost', { cost, limit: 2 ** 30 })]), { name: 'RangeError', message: new RegExp(`cannot tell Redis ${cost}:`) })
+  for (const limit of [2 ** 35, -1, NaN]) await t.rejects(async () => await store.take([charge('limit', { limit })]), RangeError)
+  await t.rejects(async () => await store.take([charge('window', { windowMs: 2 ** 40 })]), RangeError)
+  t.same(await client.keys('{fit}*'), [])
+})
+
 t.test('a frozen call makes nobody else wait for longer than his own deadline', async t => {
   const hanging = { takeAll: async () => await new Promise<never>(() => {}) }
   let calls = 0
