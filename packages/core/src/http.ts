@@ -70,13 +70,14 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     }
     const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
     const settle = (verdict: Verdict): void => {
-      // A refusal often brings the very headers that its check asked for, and sets them itself.
-      if (call.responseHeaders !== null && !(verdict instanceof MartyError && verdict.headers === call.responseHeaders)) void reply.headers(call.responseHeaders)
+      const isAnsweredHere = verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
+      // A refusal often brings the very headers that its check asked for, and is answered with its own.
+      if (call.responseHeaders !== null && !(isAnsweredHere && verdict.headers === call.responseHeaders)) void reply.headers(call.responseHeaders)
       if (verdict === undefined) {
         request.principal = call.principal
         if (call.pending !== null) (request as PendingRequest)[kPending] = call
         done()
-      } else if (verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)) {
+      } else if (isAnsweredHere) {
         // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
         answerRefusal(verdict, request, reply)
       } else {

@@ -1,16 +1,16 @@
 import t, { type Test } from 'tap'
 import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
-import { ANONYMOUS, createCall, CredentialInvalid, invalidCredential, problemErrorHandler, useGuard, type Principal, type SecurityEvent } from '@marty/core'
+import { ANONYMOUS, createCall, CredentialInvalid, invalidCredential, problemErrorHandler, useGuard, type MartyError, type Principal, type SecurityEvent } from '@marty/core'
 import { rateLimit, type RateLimitOptions } from '@marty/rate-limit'
 
 const user = (id: string, roles: string[] = ['viewer']): Principal => ({ ...ANONYMOUS, id, kind: 'user', roles, authenticatedBy: 'jwt' })
 
 /** The application under test, its clock, and what its authenticator was asked. */
-async function build (t: Test, options: Omit<RateLimitOptions, 'now'>): Promise<{ app: FastifyInstance, clock: { ms: number }, asked: string[] }> {
+async function build (t: Test, options: Omit<RateLimitOptions, 'now'>, prepare: (app: FastifyInstance) => void = app => { app.setErrorHandler(problemErrorHandler) }): Promise<{ app: FastifyInstance, clock: { ms: number }, asked: string[] }> {
   const app = Fastify({ trustProxy: '127.0.0.1' })
   const clock = { ms: 1000 }
   const asked: string[] = []
-  app.setErrorHandler(problemErrorHandler)
+  prepare(app)
   await app.register(rateLimit, { ...options, now: () => clock.ms })
   useGuard(app).addAuthenticator({
     method: 'jwt',
@@ -171,6 +171,16 @@ t.test('over RPC: the transport\'s own defaults, -32040, decided without a promi
     { code: 'MARTY_RATE_LIMIT_EXCEEDED', rpcCode: -32040, data: { retry_after_ms: 1000, 'violated-policies': ['calls'] } })
   t.match(events, [{ type: 'limit', action: 'view', outcome: 'denied', principal: { id: 'alice' } }])
   t.equal((await app.inject(from('/public'))).headers.ratelimit, undefined, 'HTTP has no default')
+})
+
+t.test('an application that answers errors itself need not know of the fields: they are there', async t => {
+  const { app } = await build(t, { rules: { ip: { limit: 1, windowMs: 60_000, by: 'address' } }, apply: { http: ['ip'] } }, app => {
+    app.setErrorHandler(async (error: MartyError, _request, reply) => await reply.code(error.statusCode).send('mine'))
+  })
+  await app.inject(from('/public'))
+  const { statusCode, body, headers } = await app.inject(from('/public'))
+  t.same([statusCode, body], [429, 'mine'])
+  t.match(headers, { 'ratelimit-policy': '"ip";q=1;w=60', ratelimit: '"ip";r=0;t=60', 'retry-after': '60', 'cache-control': 'no-store' })
 })
 
 t.test('limiter.check answers instead of throwing, and refuses what it cannot mean', async t => {
