@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
+import type { Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { loggerOptions } from '@marty/audit'
 import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
 import { health } from '@marty/health'
@@ -43,7 +44,7 @@ import { takeSnapshot } from './media/snapshot.js'
 import { portsOf, waitForPorts } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
-import { readTls } from './tls.js'
+import { TlsListener } from './tls/tls-listener.js'
 import { securityOptions } from './security-options.js'
 
 /** Events of the identity plugin after which a principal's stream grants are withdrawn. */
@@ -56,6 +57,8 @@ export interface CameraService {
   readonly addresses: { readonly page: string, readonly rpc: string, readonly health: string }
   /** What is wrong and does not keep it from running, in sentences for an operator. */
   readonly warnings: readonly string[]
+  /** Reads the certificate and its key again; connections stay. What cannot be served is logged and the old one stays in use. */
+  reloadCertificate (): void
   close (): Promise<void>
 }
 
@@ -82,7 +85,9 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const warnings: string[] = []
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
 
-  const tls = readTls(config.security.ssl)
+  const publicHost = advertisedHost(server.host, server.public_host)
+  const tls = settings.tls === null ? null : new TlsListener(settings.tls, publicHost)
+  warnings.push(...tls?.warnings ?? [])
   const scheme = tls === null ? 'http' : 'https'
   if (tls === null && !isLoopback(server.host)) {
     warnings.push(`server.host ${server.host} opens every port to the network without TLS: tokens and pictures can be read on the way. Set security.ssl.enabled.`)
@@ -91,8 +96,9 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
 
   const app = Fastify({
-    logger: { level: config.logging.level, ...loggerOptions() },
-    ...(tls === null ? {} : { https: tls }),
+    // A terminal may be closed while the service ends: the errors of this stream are caught, those of pino's own are not.
+    logger: { level: config.logging.level, ...loggerOptions(), ...(process.stdout.isTTY ? { stream: process.stdout } : {}) },
+    ...(tls === null ? {} : { https: tls.options }),
     trustProxy: [...server.trust_proxy],
     bodyLimit: 64 * 1024,
     requestTimeout: 15_000,
@@ -101,6 +107,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     logController: new LogController({ disableRequestLogging: true })
   }) as unknown as FastifyInstance
   const log = app.log
+  tls?.attach(app.server as Server, config.security.ssl.handshakes_per_minute, log)
 
   // What is kept, and with which tools
   const library = openLibrary(join(dataDir, 'library.sqlite'))
@@ -183,7 +190,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   })
 
   // The API
-  const hosts: StreamHosts = { host: advertisedHost(server.host, server.public_host), scheme, rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
+  const hosts: StreamHosts = { host: publicHost, scheme, rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
   const viewOf = (camera: Camera) => cameraView(camera, reconciler.observed()?.get(camera.id), streamUrls(hosts, camera.id, null), recorder.current(camera.id) !== null)
 
   await app.register(security, securityOptions(settings, secrets, redis))
@@ -256,6 +263,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     ffmpeg: tools,
     redis,
     mediamtx: { version: found.binary?.version ?? null, missing, restarts: () => supervisor?.restarts ?? 0 },
+    tls,
     policy: () => app.rbac.status,
     connections: () => ({ count: app.rpc.connections().length, max: server.max_connections })
   })
@@ -284,7 +292,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     metricsPort: mediamtx.metrics_port,
     playbackPort: mediamtx.playback_port,
     webrtcHosts: [hosts.host],
-    tls: tls === null ? null : { certFile: resolve(config.security.ssl.cert_file), keyFile: resolve(config.security.ssl.key_file) },
+    tls: settings.tls,
     allowedOrigins: [...pageOrigins(scheme, portOf(app), server.host, hosts.host), ...server.allowed_origins]
   }, `http://127.0.0.1:${portOf(mediaAuth)}${secretPath}`)
   let heardAt = performance.now()
@@ -332,6 +340,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
         rpc: `${scheme === 'http' ? 'ws' : 'wss'}://${advertised}:${portOf(app)}${server.websocket_path}`,
         health: `http://${advertised}:${portOf(healthApp)}/health/system`
       },
+      reloadCertificate: () => { tls?.reload() },
       close
     }
   } catch (error) {

@@ -59,7 +59,15 @@ export const configSchema = Type.Object({
     ssl: Type.Object({
       enabled: Type.Boolean({ default: false, description: 'Serve https and wss (TLS 1.3).' }),
       cert_file: Type.String({ default: '', description: 'Certificate chain, PEM.' }),
-      key_file: Type.String({ default: '', description: 'Private key, PEM.' })
+      key_file: Type.String({ default: '', description: 'Private key, PEM.' }),
+      hsts: Type.Boolean({
+        default: true,
+        description: 'In production, tell browsers to use https alone for this host name (two years). That covers every port of the name: ' +
+          'its plain health port too.'
+      }),
+      handshakes_per_minute: Type.Integer({
+        default: 600, minimum: 10, maximum: 1_000_000, description: 'TLS handshakes that one address may begin in a minute; a tenth of it at once.'
+      })
     }, { additionalProperties: false, description: 'TLS of the HTTP and WebSocket port.' }),
     audit: Type.Object({
       file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' }),

@@ -5,6 +5,7 @@ import type { Storage } from './library/storage.js'
 import type { CameraRegistry } from './cameras/registry.js'
 import type { Ffmpeg } from './media/ffmpeg.js'
 import type { RuntimePath } from './mediamtx/client.js'
+import type { TlsListener } from './tls/tls-listener.js'
 
 /** What one component measures of itself. */
 export interface Measurement { readonly status: 'healthy' | 'degraded' | 'unhealthy', readonly details: string }
@@ -18,15 +19,18 @@ export interface HealthSources {
   readonly mediamtx: { readonly version: string | null, readonly missing: string, readonly restarts: () => number }
   /** Null when limits are kept in memory. */
   readonly redis: RedisConnection | null
+  /** Null when TLS is off. */
+  readonly tls: TlsListener | null
   readonly policy: () => PolicyStatus
   readonly connections: () => { readonly count: number, readonly max: number }
 }
 
 /** The components of the health report; each measures when it is asked. */
 export function healthProbes (sources: HealthSources): Record<string, () => Promise<Measurement>> {
-  const { redis } = sources
+  const { redis, tls } = sources
   return {
     ...(redis === null ? {} : { redis: async () => redisProbe(redis) }),
+    ...(tls === null ? {} : { tls: async () => tls.measure() }),
     async mediamtx () {
       const { version, missing, restarts } = sources.mediamtx
       if (version === null) return { status: 'unhealthy', details: missing }

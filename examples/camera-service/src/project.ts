@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path'
 import { loadConfig, environment, type LoadedConfig } from '@marty/config'
 import { existsSync } from 'node:fs'
 import { configSchema, type CameraServiceConfig } from './config.js'
+import type { TlsFiles } from './tls/certificate.js'
 
 /** Root of the checkout or installation this file is part of. */
 export const projectRoot: string = resolve(import.meta.dirname, '../../..')
@@ -27,6 +28,8 @@ export interface Settings {
   /** Null when `secret_key` signs. */
   readonly signingKeysFile: string | null
   readonly auditFile: string
+  /** Null when TLS is off. */
+  readonly tls: TlsFiles | null
   /** Where programs are looked for: the configured MediaMTX and the search path. */
   readonly mediamtxBinary: string
   readonly searchPath: string
@@ -39,6 +42,8 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
   const config = loaded.value as CameraServiceConfig
   // Relative folders count from the project, so that every command finds the same ones wherever it is run.
   const dataDir = resolve(projectRoot, config.data_dir)
+  const { ssl } = config.security
+  const fromProject = (path: string): string => path === '' ? '' : resolve(projectRoot, path)
   const inData = (configured: string, name: string): string => configured === '' ? join(dataDir, name) : resolve(projectRoot, configured)
   return {
     config,
@@ -50,6 +55,7 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
     apiKeysFile: inData(config.security.api_keys.storage_file, 'api-keys.json'),
     signingKeysFile: config.security.jwt.signing_keys_file === '' ? null : resolve(projectRoot, config.security.jwt.signing_keys_file),
     auditFile: inData(config.security.audit.file, 'audit.log'),
+    tls: ssl.enabled ? { certFile: fromProject(ssl.cert_file), keyFile: fromProject(ssl.key_file) } : null,
     mediamtxBinary: config.mediamtx.binary !== '' ? config.mediamtx.binary : environment('MEDIAMTX_BIN') ?? '',
     searchPath: environment('PATH') ?? ''
   }

@@ -35,7 +35,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       onAuthenticationFailure: ['failed-logins'],
       ...(redis === null ? {} : { store: { redis: redis.client } })
     },
-    headers: {},
+    headers: { ...(config.security.ssl.hsts ? {} : { hsts: false }) },
     audit: {
       sink: { file: settings.auditFile, mode: 'async', retention: { days: config.security.audit.keep_days } },
       heads: { key: secrets.auditKey },

@@ -13,6 +13,9 @@ const starting = start(settings)
 // Before the first child exists: a signal during the start, or a second one, must not leave any behind.
 let closing = false
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => { shutDown(signal) })
+process.on('SIGHUP', hangUp)
+// Every write to a terminal that is gone is an error, and would end the service before its children.
+for (const stream of [process.stdout, process.stderr]) if (stream.isTTY) stream.on('error', () => {})
 announce(await starting)
 
 function load (): Settings {
@@ -44,6 +47,15 @@ function announce ({ addresses, warnings }: CameraService): void {
     '  Token   npm run -s token -- --role operator',
     ''
   ].join('\n'))
+}
+
+/** From a terminal that was closed it means the end; otherwise, as with other daemons, that files are to be read again. */
+function hangUp (): void {
+  if (process.stdout.isTTY) {
+    shutDown('SIGHUP')
+    return
+  }
+  starting.then(service => { service.reloadCertificate() }, () => { /* the failed start has been reported */ })
 }
 
 function shutDown (signal: NodeJS.Signals): void {

@@ -1,0 +1,83 @@
+import type { Server } from 'node:https'
+import type { TlsOptions } from 'node:tls'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Measurement } from '../health.js'
+import { daysUntil, readCertificate, type Certificate, type TlsFiles } from './certificate.js'
+import { limitHandshakes, type HandshakeCounts } from './handshake-limit.js'
+
+/** Days left from which health says degraded: time to renew by hand. */
+const RENEW_DAYS = 14
+/** Refused handshakes are logged at most this often. */
+const REPORT_MS = 60_000
+
+/** TLS of the HTTP and WebSocket port: its certificate, which can be replaced while connections are open, and its handshakes. */
+export class TlsListener {
+  readonly #files: TlsFiles
+  readonly #host: string
+  #certificate: Certificate
+  #server: Server | null = null
+  #log: FastifyBaseLogger | null = null
+  #counts: HandshakeCounts = { completed: 0, failed: 0, refused: 0 }
+  #reported = { at: -Infinity, refused: 0 }
+
+  /** `host` is the name or address that clients are given. Throws when nothing can be served with the files. */
+  constructor (files: TlsFiles, host: string) {
+    this.#files = files
+    this.#host = host
+    this.#certificate = readCertificate(files, host)
+  }
+
+  get warnings (): readonly string[] { return this.#certificate.warnings }
+
+  /** Options of the https server. */
+  get options (): TlsOptions {
+    const { cert, key } = this.#certificate
+    return {
+      cert,
+      key,
+      minVersion: 'TLSv1.3',
+      // Named, because the default accepts ffdhe8192: a key share that costs the event loop 80 ms, before any limit or log.
+      ecdhCurve: 'X25519:P-256:P-384',
+      handshakeTimeout: 10_000
+    }
+  }
+
+  /** Bounds the handshakes of the server that was made with {@link options}, and logs to `log` from here on. */
+  attach (server: Server, handshakesPerMinute: number, log: FastifyBaseLogger): void {
+    this.#server = server
+    this.#log = log
+    this.#counts = limitHandshakes(server, { perMinute: handshakesPerMinute }, () => { this.#reportRefused() })
+  }
+
+  /** Reads the files again. What cannot be served is logged, and the certificate in use stays. */
+  reload (): void {
+    try {
+      this.#certificate = readCertificate(this.#files, this.#host)
+      this.#server?.setSecureContext(this.options)
+    } catch (error) {
+      this.#log?.error({ reason: (error as Error).message }, 'the new certificate cannot be used; the one in use stays')
+      return
+    }
+    for (const warning of this.warnings) this.#log?.warn(warning)
+    this.#log?.info({ days_left: daysUntil(this.#certificate.expiresAt) }, 'certificate read again')
+  }
+
+  measure (): Measurement {
+    const days = daysUntil(this.#certificate.expiresAt)
+    const { completed, failed, refused } = this.#counts
+    const handshakes = `${completed} handshakes, ${failed} failed, ${refused} refused`
+    if (days < 0) return { status: 'unhealthy', details: `the certificate has expired; ${handshakes}` }
+    return {
+      status: days < RENEW_DAYS ? 'degraded' : 'healthy',
+      details: `the certificate is valid for ${days} more ${days === 1 ? 'day' : 'days'}; ${handshakes}`
+    }
+  }
+
+  #reportRefused (): void {
+    const now = performance.now()
+    if (now - this.#reported.at < REPORT_MS) return
+    this.#log?.warn({ refused: this.#counts.refused - this.#reported.refused },
+      'TLS handshakes refused: an address began more than security.ssl.handshakes_per_minute allows')
+    this.#reported = { at: now, refused: this.#counts.refused }
+  }
+}
