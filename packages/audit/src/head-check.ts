@@ -28,8 +28,8 @@ export interface HeadChecker {
   /** When the log is over. */
   end (end: ChainHead, at: { readonly file: string, readonly line: number }): HeadFault | null
   count (): number
-  /** The last record covered by a head whose signature is valid; 0 when there is none. */
-  signedSeq (): number
+  /** The last record so far that a head covers, whose signature is valid if there are keys; 0 when there is none. */
+  coveredSeq (): number
 }
 
 /** With no keys, signatures are not checked. */
@@ -37,7 +37,6 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
   let next: SignedHead | null = null
   let from = 0
   let covered = 0
-  let signed = 0
   let count = 0
 
   async function advance (): Promise<HeadFault | null> {
@@ -70,7 +69,6 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
             return { kind: 'head-mismatch', file, line, seq, message: `The signed head of ${next.time} tells of another record here: the log was written anew somewhere after record ${covered}. Keep it, and restore the log from a copy that was kept elsewhere` }
           }
           covered = seq
-          if (keys.size > 0) signed = seq
         }
         const fault = await advance()
         if (fault !== null) return fault
@@ -82,8 +80,14 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
       return { kind: 'truncated', file, line: line + 1, seq: seq + 1, message: `The signed head of ${next.time} tells of ${next.seq} records: those after ${seq} were cut off, or the log was set back. Keep it, and restore the log from a copy that was kept elsewhere` }
     },
     count: () => count,
-    signedSeq: () => signed
+    coveredSeq: () => covered
   }
+}
+
+/** Whether the keys have signed a head of exactly this record, whatever else they signed. */
+export async function hasHeadOf (found: AsyncGenerator<FoundHead>, { seq, hash }: ChainHead, keys: ReadonlyMap<string, KeyObject>): Promise<boolean> {
+  for await (const { head } of found) if (head?.seq === seq && head.hash === hash && isSignedBy(head, keys)) return true
+  return false
 }
 
 /** Heads that were kept elsewhere. */

@@ -38,6 +38,12 @@ export async function logFiles (path: string): Promise<LogFile[]> {
   return current ? [...files, { path, firstSeq: null }] : files
 }
 
+/** For a file that has been renamed or deleted since it was listed. */
+export function absent (error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null
+  throw error
+}
+
 export interface Line {
   readonly bytes: Buffer
   /** Whether its newline, which is no part of `bytes`, was there. */

@@ -3,6 +3,9 @@ import type { SecurityEvent, SecurityEventType } from '@marty/core'
 /** The version of the Open Cybersecurity Schema Framework whose names and numbers the records use. */
 export const OCSF_VERSION = '1.3.0'
 
+export const LIFECYCLE_UID = 6002
+export const LOG_UID = 1008
+
 interface EventClass {
   readonly uid: number
   readonly name: string
@@ -24,11 +27,11 @@ const CLASSES: Readonly<Record<SecurityEventType, EventClass>> = {
   policy: { uid: 3004, name: 'Entity Management', activities: [[/\.(create|add)/, 1], [/\.(delete|remove)/, 4], [/\.(reload|update|change|assign)/, 3]] },
   operation: { uid: 6003, name: 'API Activity', activities: [[/^POST /, 1], [/^(GET|HEAD) /, 2], [/^(PUT|PATCH) /, 3], [/^DELETE /, 4]] },
   limit: { uid: 6003, name: 'API Activity', activities: [] },
-  service: { uid: 6002, name: 'Application Lifecycle', activities: [[/\.start$/, 3], [/\.stop$/, 4]] }
+  service: { uid: LIFECYCLE_UID, name: 'Application Lifecycle', activities: [[/\.start$/, 3], [/\.stop$/, 4]] }
 }
 
 /** Event Log Activity: what the audit log says of itself. */
-const LOG_CLASS: EventClass = { uid: 1008, name: 'Event Log Activity', activities: [[/\.prune$/, 2]] }
+const LOG_CLASS: EventClass = { uid: LOG_UID, name: 'Event Log Activity', activities: [[/\.prune$/, 2]] }
 const UNKNOWN_CLASS: EventClass = { uid: 0, name: 'Base Event', activities: [] }
 
 /** What a record's class says of it; the same for all events of one type, action and outcome. */

@@ -58,7 +58,7 @@ export async function openLog ({ sink: target, mode, heads: headOptions }: Resol
     try {
       const expired = await expiredFiles(target.settings.file, target.retentionDays)
       if (expired === null) return
-      await writer.write(pruneRecord(expired), true)
+      await writer.writeSigned(pruneRecord(expired))
       await deleteFiles(expired.files)
     } catch (error) {
       tellOfPruning(error)

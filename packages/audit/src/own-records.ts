@@ -1,6 +1,6 @@
 import type { Hash } from 'node:crypto'
-import type { ChainHead } from './chain.js'
-import { classify, OCSF_VERSION } from './ocsf.js'
+import type { ChainHead, OpenedRecord } from './chain.js'
+import { classify, LIFECYCLE_UID, LOG_UID, OCSF_VERSION } from './ocsf.js'
 
 /** What is missing or out of place before a gap marker. */
 export interface Gap {
@@ -11,13 +11,63 @@ export interface Gap {
   readonly lostEvents: number | null
 }
 
-/** JSON of the record `audit.gap`: says in the chain itself that something is missing before it, and covers the bytes that are there instead. */
-export function gapMarker ({ tornBytes, tornSha256, lostEvents }: Gap): string {
-  return ownRecord('audit.gap', 'failure', { torn_bytes: tornBytes, torn_sha256: tornSha256, lost_events: lostEvents })
+/** What a run found in the log, did not write, and cannot vouch for. */
+export interface Unproven {
+  /** The last record that a signed head vouches for; `GENESIS` when there is none. */
+  readonly after: ChainHead
+  /** The last record found. */
+  readonly last: ChainHead
+  /** The number of the last record that this run had written itself; 0 at its start. */
+  readonly writtenSeq: number
+}
+
+/**
+ * JSON of the record that a run writes before anything else when it does not simply go on: `audit.gap` when something is
+ * missing before it, and covers the bytes that are there instead; `audit.unproven` when there is only more than it can vouch for.
+ */
+export function markerRecord (gap: Gap | null, unproven: Unproven | null): string {
+  const { tornBytes, tornSha256, lostEvents } = gap ?? { tornBytes: 0, tornSha256: null, lostEvents: 0 }
+  return ownRecord(gap === null ? UNPROVEN : GAP, 'failure', {
+    torn_bytes: tornBytes,
+    torn_sha256: tornSha256,
+    lost_events: lostEvents,
+    ...(unproven === null ? {} : { unproven: rangeOf(unproven) })
+  })
+}
+
+/** A range of records that are proven by no signature made before it was named, as a record names it. */
+export interface NamedRange {
+  readonly after_seq: number
+  readonly after_hash: string
+  readonly last_seq: number
+  readonly last_hash: string
+  readonly written_seq: number
+}
+
+function rangeOf ({ after, last, writtenSeq }: Unproven): NamedRange {
+  return { after_seq: after.seq, after_hash: after.hash, last_seq: last.seq, last_hash: last.hash, written_seq: writtenSeq }
+}
+
+/**
+ * What a record says of the records right before it: that they are not proven. Where they begin is null in markers of
+ * earlier versions, which did not say. Null for any other record.
+ */
+export function namedBy ({ record, head, prev }: OpenedRecord): (Omit<NamedRange, 'after_seq'> & { readonly after_seq: number | null }) | null {
+  const named = record['unproven'] as Partial<NamedRange> | undefined
+  const isKilled = isGap(record) && record['lost_events'] === null
+  if (!isKilled && !((isGap(record) || isOwn(record, UNPROVEN)) && isObject(named))) return null
+  const { after_seq: after, after_hash: hash, written_seq: written } = named ?? {}
+  return {
+    after_seq: isSeq(after) && after < head.seq ? after : null,
+    after_hash: String(hash),
+    last_seq: head.seq - 1,
+    last_hash: prev,
+    written_seq: isSeq(written) ? written : 0
+  }
 }
 
 export function isGap (record: Readonly<Record<string, unknown>>): boolean {
-  return record['activity_name'] === 'audit.gap'
+  return isOwn(record, GAP)
 }
 
 /** Whether a record is the marker for exactly these bytes. */
@@ -30,23 +80,48 @@ export interface Pruned {
   readonly firstSeq: number
   /** The last record deleted: the log now begins with the one after it. */
   readonly last: ChainHead
+  /** What was named as unproven by records that are deleted, so that it stays named. */
+  readonly unproven: readonly NamedRange[]
 }
 
 /** JSON of the record `audit.prune`, written before anything is deleted. */
-export function pruneRecord ({ firstSeq, last }: Pruned): string {
-  return ownRecord('audit.prune', 'success', { first_seq: firstSeq, last_seq: last.seq, last_hash: last.hash })
+export function pruneRecord ({ firstSeq, last, unproven }: Pruned): string {
+  const members = { first_seq: firstSeq, last_seq: last.seq, last_hash: last.hash, ...(unproven.length === 0 ? {} : { unproven }) }
+  return ownRecord(PRUNE, 'success', members)
 }
 
-/** Whether a record tells that everything before the record after `start` was deleted on purpose. */
-export function provesStart (record: Readonly<Record<string, unknown>>, start: ChainHead): boolean {
-  if (record['activity_name'] !== 'audit.prune') return false
-  // A later part may still be there when the process ended while it deleted.
-  return Number(record['last_seq']) > start.seq || (record['last_seq'] === start.seq && record['last_hash'] === start.hash)
+/** What a record says was deleted on purpose; null for any other record. */
+export function prunedBy ({ record, head }: OpenedRecord): Pruned | null {
+  const { first_seq: firstSeq, last_seq: seq, last_hash: hash, unproven } = record
+  if (!isOwn(record, PRUNE) || !isSeq(firstSeq) || !isSeq(seq) || seq >= head.seq || typeof hash !== 'string') return null
+  return { firstSeq, last: { seq, hash }, unproven: Array.isArray(unproven) ? unproven.filter(isRange) : [] }
 }
 
 /** The record that an orderly end leaves last. */
 export function isOrderlyEnd (record: Readonly<Record<string, unknown>>): boolean {
-  return record['activity_name'] === 'service.stop'
+  // A client may choose the name of an operation that is refused.
+  return record['activity_name'] === 'service.stop' && record['class_uid'] === LIFECYCLE_UID
+}
+
+const GAP = 'audit.gap'
+const UNPROVEN = 'audit.unproven'
+const PRUNE = 'audit.prune'
+
+/** Whether the log wrote a record of itself; nobody else writes records of that class. */
+function isOwn (record: Readonly<Record<string, unknown>>, action: string): boolean {
+  return record['activity_name'] === action && record['class_uid'] === LOG_UID
+}
+
+function isRange (value: unknown): value is NamedRange {
+  return isObject(value) && isSeq(value.after_seq) && isSeq(value.last_seq) && typeof value.last_hash === 'string'
+}
+
+function isObject (value: unknown): value is Partial<NamedRange> {
+  return typeof value === 'object' && value !== null
+}
+
+function isSeq (value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 function ownRecord (action: string, outcome: 'success' | 'failure', members: Readonly<Record<string, unknown>>): string {

@@ -1,7 +1,7 @@
 import { open, stat, type FileHandle } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseObject } from './chain.js'
-import { logFiles, MAX_LINE_BYTES, type LogFile } from './log-files.js'
+import { absent, logFiles, MAX_LINE_BYTES, type LogFile } from './log-files.js'
 
 export interface TailOptions {
   /** Waits for further records, through rotations, until `signal` is aborted. @default false */
@@ -58,11 +58,6 @@ export async function * tailAuditLog (file: string, { follow = false, from = 1, 
 
 async function listed (file: string): Promise<readonly LogFile[]> {
   return await logFiles(file).catch(absent) ?? []
-}
-
-function absent (error: NodeJS.ErrnoException): null {
-  if (error.code === 'ENOENT') return null
-  throw error
 }
 
 /** The files that may hold records from `firstSeq` on, or after `last` when some were read. */

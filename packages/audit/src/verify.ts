@@ -1,13 +1,15 @@
 import { createHash, createPublicKey, type Hash, type KeyObject } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { follows, GENESIS, mayBeTorn, type ChainHead } from './chain.js'
+import { setTimeout as delay } from 'node:timers/promises'
+import { follows, GENESIS, mayBeTorn, type ChainHead, type OpenedRecord } from './chain.js'
 import { AuditOptionInvalid } from './errors.js'
 import { findFault, type FaultKind } from './fault.js'
-import { createHeadChecker, headsIn, headsOf, type HeadFault } from './head-check.js'
+import { createHeadChecker, hasHeadOf, headsIn, headsOf, type HeadFault } from './head-check.js'
 import { keyIdOf, type SignedHead } from './heads.js'
 import { entriesOf, type Entry } from './entries.js'
 import { logFiles } from './log-files.js'
-import { isGap, marksGap, provesStart } from './own-records.js'
+import { isGap, marksGap, prunedBy, type Pruned } from './own-records.js'
+import { Provenance, reaches, type Doubt } from './provenance.js'
 
 export interface VerifyOptions {
   /** The Ed25519 public keys, as KeyObjects or PEM, of the keys that signed the heads. Without one, heads are compared but their signatures are not checked. */
@@ -16,6 +18,8 @@ export interface VerifyOptions {
   readonly headsFile?: string
   /** Heads that were kept elsewhere. */
   readonly heads?: readonly SignedHead[]
+  /** Unproven records up to this one have been looked at: they are listed, and are no fault. @default 0 */
+  readonly acceptUnproven?: number
 }
 
 /** A line of a log. */
@@ -27,17 +31,33 @@ export interface AuditPlace {
   readonly seq: number | null
 }
 
-export type AuditFaultKind = FaultKind | HeadFault['kind'] | 'torn'
+export type AuditFaultKind = FaultKind | HeadFault['kind'] | 'torn' | 'start-unsigned'
 
 export interface AuditFault extends AuditPlace {
   /**
    * `edited`, `deleted`, `inserted`, `reordered`, `duplicated`: what was done to the log. `truncated`: a signed head tells of
    * records after its end. `head-mismatch`: a head tells of another record at this place. `head-forged`: a head that the
-   * key did not sign. `head-missing`: there is a key, and no head. `torn` (a warning): the last line was being written when the process died.
+   * key did not sign. `head-missing`: there is a key, and no head. Warnings: `torn`, the last line was being written when
+   * the process died; `start-unsigned`, older records were deleted, and without a key nothing proves who did it.
    */
   readonly kind: AuditFaultKind
   /** What it means and what to do. */
   readonly message: string
+}
+
+/** Records that the next run found, did not write, and named: no signature made before proves who wrote them. */
+export interface AuditUnprovenRange {
+  readonly firstSeq: number
+  /** Less than `firstSeq` when none was found, and some were removed. */
+  readonly lastSeq: number
+  /** Records after `lastSeq` that the run which names the range had written, and did not find again. */
+  readonly removed: number
+  /** Whether they stand behind an orderly end that is signed, where no run writes. Otherwise a crash may have left them unsigned. */
+  readonly afterStop: boolean
+  /** Where the first of them stands, or what names them when it is gone. */
+  readonly first: AuditPlace
+  /** The record that names them; null when no run has begun since. */
+  readonly namedBy: AuditPlace | null
 }
 
 export interface AuditVerified {
@@ -51,7 +71,16 @@ export interface AuditVerified {
   readonly head: ChainHead
   /** The last record that a head with a valid signature covers; null when there is none. Later ones are not proven to be genuine. */
   readonly signedSeq: number | null
+  /** Those that `acceptUnproven` accepts. */
+  readonly unproven: readonly AuditUnprovenRange[]
   readonly warnings: readonly AuditFault[]
+}
+
+/** Nothing contradicts the log, but some of its records are not proven to be genuine. The place is that of the first of them. */
+export interface AuditUnproven extends Omit<AuditVerified, 'ok'>, AuditPlace {
+  readonly ok: false
+  readonly kind: 'unproven'
+  readonly message: string
 }
 
 /** The first bad record. */
@@ -61,7 +90,7 @@ export interface AuditBroken extends AuditFault {
   readonly records: number
 }
 
-export type AuditVerification = AuditVerified | AuditBroken
+export type AuditVerification = AuditVerified | AuditUnproven | AuditBroken
 
 /** Lines that are no record, until the next one that is. */
 interface Unreadable {
@@ -88,14 +117,18 @@ export async function verifyAuditLog (file: string, options: VerifyOptions = {})
     const before = await stateOf(file, headsFile)
     const result = await verifyFiles(file, before.files, headsFile, options).catch((error: unknown) => error as Error)
     // A log may be written, rotated and pruned while it is read; what was done to it is still there when it is read again.
-    const again = attempt < MAX_ATTEMPTS && (result instanceof Error || !result.ok) && (await stateOf(file, headsFile)).mark !== before.mark
-    if (again) continue
+    if (attempt < MAX_ATTEMPTS && (result instanceof Error || !result.ok)) {
+      // A run that has just begun signs its first record at once, but not in the same moment.
+      if (attempt === 1 && 'unproven' in result && result.unproven.some(({ namedBy }) => namedBy === null)) await delay(SIGNING_MS)
+      if ((await stateOf(file, headsFile)).mark !== before.mark) continue
+    }
     if (result instanceof Error) throw result
     return result
   }
 }
 
 const MAX_ATTEMPTS = 5
+const SIGNING_MS = 250
 
 async function stateOf (file: string, headsFile: string): Promise<{ readonly files: readonly string[], readonly mark: string }> {
   const files = (await logFiles(file)).map(({ path }) => path)
@@ -106,12 +139,15 @@ async function stateOf (file: string, headsFile: string): Promise<{ readonly fil
 async function verifyFiles (file: string, files: readonly string[], headsFile: string, options: VerifyOptions): Promise<AuditVerification> {
   if (files.length === 0) throw Object.assign(new Error(`There is no audit log "${file}"`), { code: 'ENOENT' })
   const keys = keysOf(options.publicKey)
-  const checkers = [createHeadChecker(headsIn(headsFile), keys), createHeadChecker(headsOf(options.heads ?? []), keys)]
+  const sources = [() => headsIn(headsFile), () => headsOf(options.heads ?? [])]
+  const checkers = sources.map(heads => createHeadChecker(heads(), keys))
+  const provenance = new Provenance(keys.size > 0)
 
   let head = GENESIS
   let records = 0
   let unreadable: Unreadable | null = null
-  let unproven: Entry | null = null
+  let first: Entry | null = null
+  let isStartClaimed = false
   let fault: AuditFault | null = null
   let lastEntry: Entry | null = null
   const gaps: AuditPlace[] = []
@@ -122,8 +158,9 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
   for await (const entry of entriesOf(files)) {
     const { opened } = entry
     if (fault !== null) {
-      if (unproven === null) break
-      if (opened !== null && provesStart(opened.record, startOf(unproven))) unproven = null
+      // Which of two faults is the first: a deletion that is claimed, if only claimed, explains where the log begins.
+      if (first === null || isStartClaimed) break
+      isStartClaimed = opened !== null && claims(opened, startOf(first))
       continue
     }
     lastEntry = entry
@@ -137,8 +174,9 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
     }
     const isMarked: boolean = unreadable === null || (unreadable.torn && marksGap(opened.record, unreadable.bytes, unreadable.hash))
     if (records === 0 && opened.head.seq > 1 && isMarked) {
-      unproven = entry
+      first = entry
       head = startOf(entry)
+      provenance.beginsAfter(head)
     }
     if (unreadable !== null && !(isMarked && follows(opened, head))) {
       fault = await findFault(files, unreadable.first, head)
@@ -152,12 +190,14 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
     head = opened.head
     records++
     if (isGap(opened.record)) gaps.push(placeOf(entry))
-    if (unproven !== null && provesStart(opened.record, startOf(unproven))) unproven = null
+    if (first !== null) isStartClaimed ||= claims(opened, startOf(first))
+    provenance.look(opened, entry)
     for (const checker of checkers) if (checker.nextSeq <= head.seq) fault ??= await checker.check(head, entry)
+    if (fault === null && checkers.some(checker => checker.coveredSeq() === opened.head.seq)) provenance.cover(opened)
   }
 
-  if (unproven !== null) {
-    fault = await findFault(files, unproven, GENESIS)
+  if (first !== null && !(fault === null ? await isStartProven(files, provenance.startClaim, startOf(first)) : isStartClaimed)) {
+    fault = await findFault(files, first, GENESIS)
     records = 0
   }
   if (fault === null && unreadable !== null) {
@@ -172,13 +212,72 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
   }
   for (const checker of checkers) fault ??= checker.end(head, lastEntry ?? { file, line: 0 })
   if (fault !== null) return { ok: false, ...fault, records }
-  const signed = Math.max(...checkers.map(checker => checker.signedSeq()))
-  return { ok: true, records, files, gaps, head, signedSeq: signed === 0 ? null : signed, warnings }
+
+  if (first !== null && keys.size === 0) {
+    warnings.push({ kind: 'start-unsigned', ...placeOf(first), message: 'Records before this one were deleted. The log says that they were too old, but without the public key nothing proves it' })
+  }
+  const signed = keys.size === 0 ? 0 : Math.max(...checkers.map(checker => checker.coveredSeq()))
+  const doubts = await withoutSigned(provenance.end(head), sources, keys)
+  const unproven = await placed(doubts, files)
+  const found = { records, files, gaps, head, signedSeq: signed === 0 ? null : signed, unproven, warnings }
+  const bad = unproven.find(({ lastSeq }) => lastSeq > (options.acceptUnproven ?? 0))
+  return bad === undefined ? { ok: true, ...found } : { ok: false, kind: 'unproven', ...bad.first, message: wordsFor(bad), ...found }
 }
 
 /** The chain before a record. */
 function startOf ({ opened }: Entry): ChainHead {
   return { seq: opened!.head.seq - 1, hash: opened!.prev }
+}
+
+function claims (opened: OpenedRecord, start: ChainHead): boolean {
+  const pruned = prunedBy(opened)
+  return pruned !== null && reaches(pruned, start)
+}
+
+/** Of a deletion that was interrupted, the last record that was to go must still be there. */
+async function isStartProven (files: readonly string[], claim: Pruned | null, start: ChainHead): Promise<boolean> {
+  if (claim === null) return false
+  if (claim.last.seq === start.seq) return true
+  for await (const { opened } of entriesOf(files)) if (opened?.head.seq === claim.last.seq) return opened.head.hash === claim.last.hash
+  return false
+}
+
+/** Of what was deleted since, a head of exactly its end may tell that it was signed after all, with a key that the run did not have. */
+async function withoutSigned (doubts: readonly Doubt[], sources: ReadonlyArray<() => ReturnType<typeof headsIn>>, keys: ReadonlyMap<string, KeyObject>): Promise<Doubt[]> {
+  const left: Doubt[] = []
+  for (const doubt of doubts) {
+    const signed = doubt.deleted && doubt.removed === 0 ? await Promise.all(sources.map(heads => hasHeadOf(heads(), doubt.last, keys))) : []
+    if (!signed.includes(true)) left.push(doubt)
+  }
+  return left
+}
+
+/** Reads the log once more, if there is any doubt, for the first record of each. */
+async function placed (doubts: readonly Doubt[], files: readonly string[]): Promise<AuditUnprovenRange[]> {
+  const firsts = new Map<number, AuditPlace | null>(doubts.map(({ afterSeq }) => [afterSeq + 1, null]))
+  if (doubts.length > 0) {
+    for await (const entry of entriesOf(files)) {
+      const seq = entry.opened?.head.seq
+      if (seq !== undefined && firsts.get(seq) === null) firsts.set(seq, placeOf(entry))
+    }
+  }
+  return doubts.map(({ afterSeq, last, removed, afterStop, namedBy: by }) => {
+    const namedBy = by === null ? null : placeOf(by)
+    const first = (afterSeq < last.seq ? firsts.get(afterSeq + 1) : null) ?? namedBy!
+    return { firstSeq: afterSeq + 1, lastSeq: last.seq, removed, afterStop, first, namedBy }
+  })
+}
+
+/** What a range of unproven records means, and what to do. */
+function wordsFor ({ firstSeq, lastSeq, removed, afterStop, namedBy }: AuditUnprovenRange): string {
+  const range = firstSeq === lastSeq ? `Record ${firstSeq} is` : `Records ${firstSeq} to ${lastSeq} are`
+  const found = lastSeq < firstSeq ? '' : `${range} not proven to be genuine: no signature was made before ${namedBy === null ? 'the log ends' : `record ${namedBy.seq ?? '?'} named what was found`}. `
+  const gone = removed === 0 ? '' : `${removed} records that the service had written after record ${lastSeq} were removed while it ran. `
+  const why = afterStop
+    ? 'They stand behind a signed orderly end, where no run writes: unless the next run was killed within its first moments, somebody else wrote them'
+    : 'A run that is killed leaves records like these, and so does somebody who writes to the log'
+  const advice = `Compare them with other sources; when they are accounted for, accept those up to record ${lastSeq}`
+  return `${found}${gone}${why}. ${advice}`
 }
 
 function placeOf ({ file, line, opened }: Entry): AuditPlace {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { GENESIS, sealRecord, type ChainHead } from './chain.js'
 import { AuditUnavailable } from './errors.js'
 import type { HeadLog } from './head-log.js'
-import { gapMarker } from './own-records.js'
+import { markerRecord, type Unproven } from './own-records.js'
 import type { AuditSink, ResumePoint } from './sink.js'
 
 /** Puts records into the chain and the chain into the sink, in the order they came. */
@@ -14,6 +14,8 @@ export interface AuditWriter {
    * `json` is an object with members.
    */
   write (json: string, wait?: boolean): Promise<void>
+  /** Settles when the record is safe and, if there are heads, one covers it. */
+  writeSigned (json: string): Promise<void>
   /** Signs the end of a file that is complete and durable. */
   signEnd (head: ChainHead): Promise<void>
   /** Writes what is left and closes the sink. */
@@ -32,6 +34,8 @@ export interface WriterState {
 
 interface Waiting {
   readonly json: string
+  /** Settled only when a head covers it. */
+  readonly signed?: true
   readonly settle: ((error: Error | null) => void) | null
 }
 
@@ -60,6 +64,8 @@ const MAX_BATCH_CHARS = 1024 * 1024
 const FLUSH_MS = 50
 /** Async events wait in the queue while the sink fails; it is tried again after this long. */
 const RETRY_MS = 500
+/** Ends of earlier writes that are remembered while they may still turn up. */
+const MAX_IN_DOUBT = 100
 
 export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions): AuditWriter {
   const queue: Waiting[] = []
@@ -69,6 +75,12 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   let lastGood: ChainHead = GENESIS
   /** What the last write brought, in case it fails: some of it may be in the sink nevertheless. */
   let attempt: Attempt = NO_ATTEMPT
+  /** Ends of failed writes before that: Redis may carry out a command late. */
+  let inDoubt: string[] = []
+  /** What was found in the sink and has to be named before anything is signed. */
+  let unproven: Unproven | null = null
+  /** Settle when the next head has been signed, or not. */
+  let toSign: Array<NonNullable<Waiting['settle']>> = []
   /** Events of the write that is going on; 0 while it is looked where the chain ends. */
   let writing = 0
   let resumed = false
@@ -84,23 +96,40 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   /** Where the chain goes on, and what has to be said there first. */
   async function resume (): Promise<{ readonly end: ChainHead, readonly preface: string, readonly marker: string | null }> {
     const point: ResumePoint = await sink.resume?.() ?? { head: lastGood, torn: Buffer.alloc(0) }
-    await heads?.resume(point.head)
+    const vouched = await heads?.resume(point.head) ?? null
+    if (vouched !== null) doubt(point.head, vouched)
     settleAttempt(point.head.hash)
+    lastGood = point.head
     // The torn bytes lack their newline, or the marker would be torn with them.
     const preface = point.torn.length === 0 || point.torn.at(-1) === 0x0a ? '' : '\n'
     const torn = preface === '' ? point.torn : Buffer.concat([point.torn, Buffer.from(preface)])
     const died = !resumed && point.orderly === false
-    if (torn.length === 0 && !died && lostUntold === 0) return { end: point.head, preface, marker: null }
+    const isGap = torn.length > 0 || died || lostUntold > 0
+    if (!isGap && unproven === null) return { end: point.head, preface, marker: null }
     const tornSha256 = torn.length === 0 ? null : createHash('sha256').update(torn).digest('hex')
-    return { end: point.head, preface, marker: gapMarker({ tornBytes: torn.length, tornSha256, lostEvents: died ? null : lostUntold }) }
+    const gap = isGap ? { tornBytes: torn.length, tornSha256, lostEvents: died ? null : lostUntold } : null
+    return { end: point.head, preface, marker: markerRecord(gap, unproven) }
+  }
+
+  /** What is in the sink beyond the last head is proven only if this run wrote it. */
+  function doubt (end: ChainHead, vouched: ChainHead): void {
+    const { marker, events } = attempt
+    if ([lastGood.hash, marker, ...events, ...inDoubt].includes(end.hash)) return
+    if (end.hash === vouched.hash && lastGood.seq <= end.seq) return
+    unproven = { after: vouched, last: end, writtenSeq: Math.max(lastGood.seq, unproven?.writtenSeq ?? 0) }
   }
 
   /** Of a failed write, what the sink has after all is not written again. */
   function settleAttempt (end: string): void {
     const { marker, events, told } = attempt
     const there = events.indexOf(end)
-    if (there === -1 && end !== marker) return
+    if (there === -1 && end !== marker) {
+      const last = events.at(-1) ?? marker
+      if (last !== null && !inDoubt.includes(last)) inDoubt = [...inDoubt.slice(1 - MAX_IN_DOUBT), last]
+      return
+    }
     lostUntold -= told
+    unproven = null
     if (mode === 'async') take(there + 1)
     attempt = NO_ATTEMPT
   }
@@ -116,7 +145,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       lines = point.preface
       marker = point.marker
     } else if (lostUntold > 0) {
-      marker = gapMarker({ tornBytes: 0, tornSha256: null, lostEvents: lostUntold })
+      marker = markerRecord({ tornBytes: 0, tornSha256: null, lostEvents: lostUntold }, null)
     }
     const from = head
     let next = from
@@ -141,7 +170,12 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     resumed = true
     lostUntold -= told
     attempt = NO_ATTEMPT
-    for (const { settle } of take(events.length)) settle?.(null)
+    unproven = null
+    inDoubt = []
+    for (const { settle, signed } of take(events.length)) {
+      if (signed === true) toSign.push(settle!)
+      else settle?.(null)
+    }
 
     function append (json: string): void {
       const sealed = sealRecord(json, next)
@@ -165,9 +199,16 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       } catch (cause) {
         if (fail(cause) === 'kept') return
       }
-      if (head !== null && heads?.isDue(head) === true) await signEnd(head)
+      if (head !== null && (toSign.length > 0 || heads?.isDue(head) === true)) await signEnd(head)
+      settleSigned()
     } while (queue.length > 0)
     watchHead()
+  }
+
+  function settleSigned (): void {
+    const error = head !== null && heads?.isBehind(head) === true ? new AuditUnavailable('No head of the audit log could be signed') : null
+    for (const settle of toSign) settle(error)
+    toSign = []
   }
 
   /** Whoever waits is told; events that nobody waits for stay, and are tried again, as long as there is a process. */
@@ -193,7 +234,8 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   }
 
   async function signEnd (end: ChainHead): Promise<void> {
-    if (heads?.isBehind(end) !== true) return
+    // What was found must be named before a head covers it, also when its file is full.
+    if (unproven !== null || heads?.isBehind(end) !== true) return
     try {
       await sink.sync?.()
       await heads.sign(end)
@@ -221,6 +263,29 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     return running
   }
 
+  function write (json: string, wait = mode === 'sync', signed = false): Promise<void> {
+    if (closed) return Promise.reject(new AuditUnavailable('The audit log has been closed'))
+    if (queuedChars + json.length > MAX_QUEUED_CHARS) {
+      const full = new AuditUnavailable('More events are waiting to be written than the audit log can hold')
+      lose(1, full)
+      return wait ? Promise.reject(full) : Promise.resolve()
+    }
+    queuedChars += json.length
+    if (!wait) {
+      queue.push({ json, settle: null })
+      if (running === null) {
+        if (queue.length >= MAX_BATCH && healthy) void start()
+        else later(FLUSH_MS)
+      }
+      return Promise.resolve()
+    }
+    return new Promise((resolve, reject) => {
+      const settle = (error: Error | null): void => { if (error === null) resolve(); else reject(error) }
+      queue.push(signed ? { json, settle, signed } : { json, settle })
+      void start()
+    })
+  }
+
   return {
     async open () {
       try {
@@ -234,27 +299,9 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       await start()
     },
 
-    write (json, wait = mode === 'sync') {
-      if (closed) return Promise.reject(new AuditUnavailable('The audit log has been closed'))
-      if (queuedChars + json.length > MAX_QUEUED_CHARS) {
-        const full = new AuditUnavailable('More events are waiting to be written than the audit log can hold')
-        lose(1, full)
-        return wait ? Promise.reject(full) : Promise.resolve()
-      }
-      queuedChars += json.length
-      if (!wait) {
-        queue.push({ json, settle: null })
-        if (running === null) {
-          if (queue.length >= MAX_BATCH && healthy) void start()
-          else later(FLUSH_MS)
-        }
-        return Promise.resolve()
-      }
-      return new Promise((resolve, reject) => {
-        queue.push({ json, settle: error => { if (error === null) resolve(); else reject(error) } })
-        void start()
-      })
-    },
+    write,
+
+    async writeSigned (json) { await write(json, true, true) },
 
     signEnd,
 
