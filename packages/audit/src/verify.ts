@@ -18,8 +18,8 @@ export interface VerifyOptions {
   readonly headsFile?: string
   /** Heads that were kept elsewhere. */
   readonly heads?: readonly SignedHead[]
-  /** Unproven records up to this one have been looked at: they are listed, and are no fault. @default 0 */
-  readonly acceptUnproven?: number
+  /** `lastHash` of unproven ranges that have been looked at: they are listed, and are no fault. A hash stands for all that is before it too. @default [] */
+  readonly acceptUnproven?: readonly string[]
 }
 
 /** A line of a log. */
@@ -50,6 +50,8 @@ export interface AuditUnprovenRange {
   readonly firstSeq: number
   /** Less than `firstSeq` when none was found, and some were removed. */
   readonly lastSeq: number
+  /** The hash of that record. */
+  readonly lastHash: string
   /** Records after `lastSeq` that the run which names the range had written, and did not find again. */
   readonly removed: number
   /** Whether they stand behind an orderly end that is signed, where no run writes. Otherwise a crash may have left them unsigned. */
@@ -220,7 +222,7 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
   const doubts = await withoutSigned(provenance.end(head), sources, keys)
   const unproven = await placed(doubts, files)
   const found = { records, files, gaps, head, signedSeq: signed === 0 ? null : signed, unproven, warnings }
-  const bad = unproven.find(({ lastSeq }) => lastSeq > (options.acceptUnproven ?? 0))
+  const bad = unproven.find(({ lastHash }) => options.acceptUnproven?.includes(lastHash) !== true)
   return bad === undefined ? { ok: true, ...found } : { ok: false, kind: 'unproven', ...bad.first, message: wordsFor(bad), ...found }
 }
 
@@ -264,19 +266,21 @@ async function placed (doubts: readonly Doubt[], files: readonly string[]): Prom
   return doubts.map(({ afterSeq, last, removed, afterStop, namedBy: by }) => {
     const namedBy = by === null ? null : placeOf(by)
     const first = (afterSeq < last.seq ? firsts.get(afterSeq + 1) : null) ?? namedBy!
-    return { firstSeq: afterSeq + 1, lastSeq: last.seq, removed, afterStop, first, namedBy }
+    return { firstSeq: afterSeq + 1, lastSeq: last.seq, lastHash: last.hash, removed, afterStop, first, namedBy }
   })
 }
 
+const CHANGED = 'Somebody changed the log under the service'
+const BEHIND_STOP = 'They stand behind a signed orderly end, where no run writes: unless the next run was killed in its first moments, somebody else wrote them'
+const KILLED = 'A run that is killed leaves records like these, and so does somebody who writes to the log'
+
 /** What a range of unproven records means, and what to do. */
-function wordsFor ({ firstSeq, lastSeq, removed, afterStop, namedBy }: AuditUnprovenRange): string {
+function wordsFor ({ firstSeq, lastSeq, lastHash, removed, afterStop, namedBy }: AuditUnprovenRange): string {
   const range = firstSeq === lastSeq ? `Record ${firstSeq} is` : `Records ${firstSeq} to ${lastSeq} are`
   const found = lastSeq < firstSeq ? '' : `${range} not proven to be genuine: no signature was made before ${namedBy === null ? 'the log ends' : `record ${namedBy.seq ?? '?'} named what was found`}. `
-  const gone = removed === 0 ? '' : `${removed} records that the service had written after record ${lastSeq} were removed while it ran. `
-  const why = afterStop
-    ? 'They stand behind a signed orderly end, where no run writes: unless the next run was killed within its first moments, somebody else wrote them'
-    : 'A run that is killed leaves records like these, and so does somebody who writes to the log'
-  const advice = `Compare them with other sources; when they are accounted for, accept those up to record ${lastSeq}`
+  const gone = removed === 0 ? '' : `Records that the service had written after record ${lastSeq}, ${removed} in number, were removed while it ran. `
+  const why = removed > 0 ? CHANGED : afterStop ? BEHIND_STOP : KILLED
+  const advice = `Compare them with other sources; when they are accounted for, accept ${lastHash}`
   return `${found}${gone}${why}. ${advice}`
 }
 

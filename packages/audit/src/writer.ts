@@ -312,6 +312,8 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       if (headTimer !== null) clearTimeout(headTimer)
       timer = headTimer = null
       while (queue.length > 0 || running !== null) await start()
+      // What the last write lost or found is said now, if the sink takes it again.
+      if (head === null && resumed) await writeBatch().catch((error: unknown) => { onError(error, lostEvents) })
       if (head !== null) await signEnd(head)
       await sink.close?.()
     },

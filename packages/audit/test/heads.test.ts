@@ -61,7 +61,8 @@ t.test('a head that was being written when the process died is cut off', async t
   t.strictSame(seqs(file), [1, 2, 3, 4, 5])
   writeFileSync(`${file}.heads`, '{"seq":9,')
   await (await open(t, { file, mode: 'sync' })).close()
-  t.strictSame(seqs(file), [5, 6], 'what the last run left unsigned is signed at the start')
+  t.strictSame(seqs(file), [6, 7], 'what is found without a head is named, and not signed before')
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'unproven', seq: 1, unproven: [{ firstSeq: 1, lastSeq: 5 }] })
 })
 
 for (const mode of ['sync', 'async'] as const) {

@@ -30,6 +30,9 @@ async function history (t: Test): Promise<History> {
   return { files, kept, before }
 }
 
+const seqOf = (line: string): number => (JSON.parse(line) as { seq: number }).seq
+const hashOf = (line: string): string => (JSON.parse(line) as { hash: string }).hash
+
 /** The service starts, and stops in order. */
 async function run (files: Files, events = 1): Promise<string | null> {
   const app = await open(files.log, privateKey).catch((error: { code: string }) => error.code)
@@ -256,13 +259,13 @@ t.test('what a run could not vouch for stays named, whatever is done to the head
     file: files.log,
     line: 13,
     seq: 13,
-    message: /Records 13 to 14 are not proven.*record 15 named.*behind a signed orderly end.*accept those up to record 14/,
+    message: /Records 13 to 14 are not proven.*record 15 named.*behind a signed orderly end.*accept [0-9a-f]{64}$/,
     signedSeq: 18,
     records: 18,
-    unproven: [{ firstSeq: 13, lastSeq: 14, afterStop: true, removed: 0, first: { line: 13, seq: 13 }, namedBy: { line: 15, seq: 15 } }]
+    unproven: [{ firstSeq: 13, lastSeq: 14, lastHash: found!.hash, afterStop: true, removed: 0, first: { line: 13, seq: 13 }, namedBy: { line: 15, seq: 15 } }]
   })
-  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: 14 }), { ok: true, unproven: { length: 1 } }, 'when it has been looked at')
-  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: 13 }), { ok: false })
+  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [found!.hash] }), { ok: true, unproven: { length: 1 } }, 'when it has been looked at')
+  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [last!.hash] }), { ok: false }, 'that, and nothing else')
   t.match(await verifyAuditLog(files.log), { ok: false, kind: 'unproven', seq: 13, signedSeq: null }, 'without a key too')
   files.change(HEADS, heads => heads.slice(0, 2))
   t.match(await verifyAuditLog(files.log, { publicKey }), { ok: false, seq: 5, signedSeq: 4, unproven: [{ firstSeq: 5, lastSeq: 14 }] }, 'heads that are left decide where they begin')
@@ -292,7 +295,7 @@ t.test('a run that was killed: what no head covers is named by the next one, and
   t.match(await verifyAuditLog(files.log, { publicKey }), {
     ok: false, kind: 'unproven', line: 2, message: /a run that is killed/i, gaps: [{ seq: 5 }], unproven: [{ firstSeq: 2, lastSeq: 4, afterStop: false, namedBy: { seq: 5 } }]
   })
-  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: 4 }), { ok: true, gaps: { length: 1 } })
+  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [hashOf(files.lines()[3]!)] }), { ok: true, gaps: { length: 1 } })
   await run(files)
   t.match(await verifyAuditLog(files.log, { publicKey }), { unproven: { length: 1 } })
 })
@@ -313,7 +316,7 @@ t.test('while the service runs: what others write is named, and what they remove
   const attacks: Array<[string, (files: Files) => void, object]> = [
     ['a record appended', files => { append(files, forgedEvent) }, { seq: 2, unproven: [{ firstSeq: 2, lastSeq: 5, removed: 0, afterStop: false }] }],
     ['records replaced', files => { files.change(LOG, lines => rewrite(lines, 2).slice(0, -1)) }, { seq: 2, unproven: [{ firstSeq: 2, lastSeq: 3, removed: 1 }] }],
-    ['cut off to the last head', files => { files.change(LOG, lines => lines.slice(0, 1)) }, { seq: 2, message: /^3 records .*after record 1 were removed while it ran/, unproven: [{ firstSeq: 2, lastSeq: 1, removed: 3 }] }]
+    ['cut off to the last head', files => { files.change(LOG, lines => lines.slice(0, 1)) }, { seq: 2, message: /^Records .* after record 1, 3 in number, were removed while it ran\. Somebody changed/, unproven: [{ firstSeq: 2, lastSeq: 1, removed: 3 }] }]
   ]
   for (const [what, attack, expected] of attacks) {
     const files = new Files(logFile(t))
@@ -328,6 +331,16 @@ t.test('while the service runs: what others write is named, and what they remove
     await run(files)
     t.match(await verifyAuditLog(files.log, { publicKey }), { ok: false, kind: 'unproven', ...expected }, `${what}, after another run`)
   }
+})
+
+t.test('what the last write of a run finds is named all the same', async t => {
+  const files = new Files(logFile(t))
+  const app = await open(files.log, privateKey)
+  await until(() => files.of(HEADS).length === 1, 'the first head')
+  await act(app, 3)
+  files.change(LOG, lines => lines.slice(0, 1))
+  await app.close()
+  t.match(await verifyAuditLog(files.log, { publicKey }), { ok: false, kind: 'unproven', gaps: { length: 1 }, unproven: [{ firstSeq: 2, lastSeq: 1, removed: 3 }] })
 })
 
 t.test('whole files removed or swapped', async t => {
@@ -376,6 +389,7 @@ t.test('what was named stays named when it is deleted as too old, and so do dele
     await until(() => files.lines()[0] !== first, 'the oldest records to be deleted')
     await app.close()
   }
+  const named = hashOf(files.lines().at(-1)!)
   await run(files)
   for (let round = 0; round < 3; round++) {
     await prune()
@@ -384,14 +398,14 @@ t.test('what was named stays named when it is deleted as too old, and so do dele
       ok: false, kind: 'unproven', seq: Number, unproven: [{ firstSeq: 13, lastSeq: 14, afterStop: false, first: { seq: Number }, namedBy: { seq: Number } }]
     }, `round ${round}`)
   }
-  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: 14 }), { ok: true, unproven: { length: 1 } })
+  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [named] }), { ok: true, unproven: { length: 1 } })
   const copy = files.copy(join(dirname(files.folder), 'copy'))
   t.match(await verifyAuditLog(files.log), { ok: false, kind: 'unproven' }, 'without a key, the log is taken at its word')
-  t.match(await verifyAuditLog(files.log, { acceptUnproven: 14 }), { ok: true, warnings: [{ kind: 'start-unsigned', line: 1 }] }, 'with a warning')
+  t.match(await verifyAuditLog(files.log, { acceptUnproven: [named] }), { ok: true, warnings: [{ kind: 'start-unsigned', line: 1 }] }, 'with a warning')
 
   files.remove(files.names()[0]!)
   append(files, forgedPrune(files.lines()[0]!), forgedStop)
-  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: 14 }), { ok: false, kind: 'deleted', line: 1 })
+  t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [named] }), { ok: false, kind: 'deleted', line: 1 })
   files.restore(copy)
 })
 
@@ -405,7 +419,10 @@ t.test('a deletion that was interrupted is proven by the record it was to end wi
   const whole = files.copy(join(dirname(files.folder), 'whole'))
   mock.timers.tick(20 * DAY_MS)
   const second = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { days: 10 } })
-  await until(() => !files.names().some(name => name.includes('-0000000000000001')), 'the oldest file to be deleted')
+  await until(() => {
+    const [, last] = /"audit\.prune".*"last_seq":(\d+)/.exec(files.lines().join('\n')) ?? []
+    return last !== undefined && seqOf(files.lines()[0]!) > Number(last)
+  }, 'the oldest files to be deleted')
   await second.close()
   const gone = new Files(join(whole, LOG)).names().filter(name => !files.names().includes(name))
   t.ok(gone.length > 1)
@@ -519,7 +536,7 @@ const MOVES: Readonly<Record<string, (files: Files, one: number, two: number, co
   pruneAndStop: (files, one) => {
     files.change(pick(files.names(), 0), lines => lines.slice(1 + one % 3))
     const lines = files.lines()
-    if (lines.length > 0) append2(files, lines.at(-1)!, forgedPrune(lines[0]!), forgedStop)
+    if (lines.length > 0) files.change(LOG, current => [...current, ...chainOf(lines.at(-1)!, forgedPrune(lines[0]!), forgedStop)])
   },
   duplicate: (files, one, two) => { files.change(pick(files.names(), one), lines => lines.length === 0 ? lines : lines.toSpliced(two % lines.length, 0, pick(lines, one))) },
   removeHeads: files => { files.remove(HEADS) },
@@ -540,8 +557,8 @@ const MOVES: Readonly<Record<string, (files: Files, one: number, two: number, co
   }
 }
 
+/** The one at a place, counted round; the name of the current file when there is none. */
 const pick = <T> (list: readonly T[], index: number): T => list[index % Math.max(1, list.length)] ?? LOG as T
-const append2 = (files: Files, last: string, ...members: object[]): void => { files.change(LOG, lines => [...lines, ...chainOf(last, ...members)]) }
 
 for (const rotate of [false, { maxBytes: 2_400 }] as const) {
   t.test(`whatever is done without the key, what is said to be proven was written by the service (${rotate === false ? 'one file' : 'several files'})`, async t => {
@@ -580,7 +597,6 @@ for (const rotate of [false, { maxBytes: 2_400 }] as const) {
         if (!result.ok && result.kind !== 'unproven') continue
         const signedSeq = result.signedSeq ?? 0
         const lines = files.lines()
-        const seqOf = (line: string): number => (JSON.parse(line) as { seq: number }).seq
         if (seqOf(lines[0]!) !== 1) throw new Error(`the start is gone and ${wordOf(result)}`)
         const isNamed = (seq: number): boolean => seq > signedSeq || result.unproven.some(({ firstSeq, lastSeq }) => seq >= firstSeq && seq <= lastSeq)
         const smuggled = lines.find(line => !genuine.has(line) && !isNamed(seqOf(line)))

@@ -1,17 +1,18 @@
-import type { AuditLine, SignedHead } from '@marty/audit'
-import { EXIT, UsageError, type Command } from './command.js'
+import type { AuditLine, AuditUnproven, AuditUnprovenRange, SignedHead } from '@marty/audit'
+import { EXIT, UsageError, type Command, type Output } from './command.js'
 import { cannotBeRead, count, readNamedFile } from './policy-file.js'
-import { flag, json, text } from './values.js'
+import { flag, json, text, texts } from './values.js'
 
 const JSON_OPTION = { type: 'boolean', help: 'Write the result as JSON' } as const
 
 export const auditVerify: Command = {
   name: 'audit verify',
-  usage: 'FILE [--public-key FILE] [--heads FILE] [--json]',
+  usage: 'FILE [--public-key FILE] [--heads FILE] [--accept-unproven HASH]... [--json]',
   summary: 'Finds out whether an audit log was changed, and names the first bad record',
   options: {
     'public-key': { type: 'string', help: 'Ed25519 public key, as PEM, of what signed the heads' },
     heads: { type: 'string', help: 'Signed heads that were kept elsewhere, one JSON object a line; those beside the log (FILE.heads) count as well' },
+    'accept-unproven': { type: 'string', multiple: true, help: 'The hash of the last record of an unproven range that has been looked at; may be repeated' },
     json: JSON_OPTION
   },
   positionals: ['FILE'],
@@ -19,6 +20,7 @@ export const auditVerify: Command = {
     const publicKey = text(values, 'public-key')
     const heads = text(values, 'heads')
     const options = {
+      acceptUnproven: texts(values, 'accept-unproven').map(hashIn),
       ...(publicKey === undefined ? {} : { publicKey: await publicKeyIn(publicKey) }),
       ...(heads === undefined ? {} : { heads: headsIn(heads, await readNamedFile(heads)) })
     }
@@ -29,16 +31,19 @@ export const auditVerify: Command = {
     } else if (!result.ok) {
       const place = `${result.file === 'heads' ? heads! : result.file}:${result.line}`
       output.err(`${place}: ${result.kind}${result.seq === null ? '' : ` at record ${result.seq}`}: ${result.message}\n`)
+      if (result.kind === 'unproven') listRanges(result, output)
     } else {
       for (const { file, line, kind, message } of result.warnings) output.err(`${file}:${line}: warning: ${kind}: ${message}\n`)
       for (const { file, line, seq } of result.gaps) output.err(`${file}:${line}: warning: gap at record ${seq ?? '?'}: the log itself says that events were lost before it\n`)
-      const { records, files, signedSeq, head } = result
+      const { records, files, signedSeq, head, unproven } = result
+      for (const range of unproven) output.err(`${range.first.file}:${range.first.line}: warning: unproven: ${rangeOf(range)}, as accepted\n`)
       const proof = signedSeq === null
         ? publicKey === undefined ? 'signatures not checked: give --public-key' : 'no record is covered by a signature'
         : signedSeq === head.seq ? 'signed to the end' : `signed up to record ${signedSeq} of ${head.seq}`
       output.out(`${file} is intact: ${count(records, 'record')} in ${count(files.length, 'file')}, ${proof}\n`)
     }
-    return result.ok ? EXIT.ok : EXIT.invalid
+    if (result.ok) return EXIT.ok
+    return result.kind === 'unproven' ? EXIT.unproven : EXIT.invalid
   }
 }
 
@@ -70,6 +75,21 @@ export const auditTail: Command = {
     if (shown === 0) await readable(file)
     return EXIT.ok
   }
+}
+
+/** All ranges, with the hashes that accept them; the first has been explained. */
+function listRanges ({ unproven, records, signedSeq }: AuditUnproven, output: Output): void {
+  for (const range of unproven) output.err(`${range.first.file}:${range.first.line}: unproven: ${rangeOf(range)} (${range.lastHash})\n`)
+  output.err(`Nothing else is wrong with ${count(records, 'record')}${signedSeq === null ? '' : `, signed up to record ${signedSeq}`}\n`)
+}
+
+function rangeOf ({ firstSeq, lastSeq, removed }: AuditUnprovenRange): string {
+  return lastSeq < firstSeq ? `${count(removed, 'record')} removed after record ${lastSeq}` : `records ${firstSeq} to ${lastSeq}`
+}
+
+function hashIn (given: string): string {
+  if (!/^[0-9a-f]{64}$/.test(given)) throw new UsageError(`--accept-unproven "${given}" is no hash of a record; expected 64 hexadecimal digits, as "audit verify" tells them`)
+  return given
 }
 
 async function readable (file: string): Promise<void> {

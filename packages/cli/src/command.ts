@@ -12,7 +12,9 @@ export const EXIT = {
   /** What was named is not there. */
   notFound: 5,
   /** What is needed, such as Redis, does not answer. */
-  unavailable: 6
+  unavailable: 6,
+  /** Nothing contradicts what was examined, but not all of it is proven. */
+  unproven: 7
 } as const
 
 export type ExitCode = typeof EXIT[keyof typeof EXIT]

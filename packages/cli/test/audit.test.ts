@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { audit } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { chainOf, forgedEvent, forgedStop } from '../../audit/dist-test/attacker.js'
 import { until } from '../../redis/dist-test/redis-server.js'
 import { marty, run, runAsChild } from './run.js'
 
@@ -59,6 +60,7 @@ t.test('a wrong command line or file', async t => {
     [/bad\.heads:2 is no signed head/, ['audit', 'verify', file, '--heads', made('bad.heads', '\n{"seq":')]],
     [/short\.heads:1 is no signed head/, ['audit', 'verify', file, '--heads', made('short.heads', '{"seq":1,"hash":"x"}\n')]],
     [/null\.heads:1 is no signed head/, ['audit', 'verify', file, '--heads', made('null.heads', 'null\n')]],
+    [/"last" is no hash of a record; expected 64 hexadecimal digits/, ['audit', 'verify', file, '--accept-unproven', 'last']],
     [/audit tail needs FILE/, ['audit', 'tail']],
     [/none\.log cannot be read: there is no such file/, ['audit', 'tail', join(folder, 'none.log')]],
     [/it is a folder/, ['audit', 'tail', folder]],
@@ -120,7 +122,35 @@ t.test('verify of a log that is intact', async t => {
   t.match(torn, { code: 0, err: /audit\.log:8: warning: torn: .*Nothing has to be done/, out: /intact: 7 records in 1 file, signed up to record 6 of 7\n$/ })
 
   await (await open(file)).close()
-  t.match(await run('audit', 'verify', file, '--public-key', good), { code: 0, err: /audit\.log:\d+: warning: gap at record 8: / }, 'the next start marks it')
+  const unproven = await run('audit', 'verify', file, '--public-key', good)
+  t.match(unproven, { code: 7, out: '', err: /audit\.log:7: unproven at record 7: Record 7 is not proven/ }, 'the next start marks it, and names what is not signed')
+  const [hash = ''] = /[0-9a-f]{64}/.exec(unproven.err) ?? []
+  const accepted = await run('audit', 'verify', file, '--public-key', good, '--accept-unproven', hash)
+  t.match(accepted, { code: 0, out: /is intact: .*signed to the end/, err: /audit\.log:\d+: warning: gap at record 8: [^\n]*\n.*:7: warning: unproven: records 7 to 7, as accepted/ })
+})
+
+t.test('verify names records behind a signed orderly end, and ends with 7 for good', async t => {
+  const file = await log('behind')
+  const forge = (): void => { change(file, lines => [...lines, ...chainOf(lines.at(-1)!, forgedEvent, forgedStop)]) }
+  forge()
+  const first = /audit\.log:6: unproven at record 6: .*behind a signed orderly end.*\n.*:6: unproven: records 6 to 7 \([0-9a-f]{64}\)\nNothing else is wrong with/
+  t.match(await run('audit', 'verify', file, '--public-key', good), { code: 7, out: '', err: first })
+  await (await open(file)).close()
+  t.match(await runAsChild(['audit', 'verify', file, '--public-key', good]), { code: 7, out: '', err: first })
+  forge()
+  const both = JSON.parse((await run('audit', 'verify', file, '--public-key', good, '--json')).out) as object
+  t.match(both, { ok: false, kind: 'unproven', seq: 6, line: 6, unproven: [{ firstSeq: 6, lastSeq: 7, afterStop: true, namedBy: { seq: 8 } }, { firstSeq: 11, lastSeq: 12, namedBy: null }] })
+  t.match(await run('audit', 'verify', file), { code: 7, err: /Nothing else is wrong with 12 records\n/ }, 'without a key too')
+
+  const cut = await log('cut-while-running', true)
+  const app = await open(cut)
+  await until(() => readFileSync(`${cut}.heads`, 'utf8').includes('"seq":6,'), 'the first head')
+  await app.inject('/hello/you')
+  await until(() => readFileSync(cut, 'utf8').split('\n').length === 8, 'the record of the call')
+  change(cut, lines => lines.slice(0, 6))
+  await app.inject('/hello/you')
+  await app.close()
+  t.match(await run('audit', 'verify', cut, '--public-key', good), { code: 7, err: /unproven: 1 record removed after record 6 / })
 })
 
 t.test('tail', async t => {
