@@ -238,10 +238,10 @@ function claims (opened: OpenedRecord, start: ChainHead): boolean {
 
 /** Of a deletion that was interrupted, the last record that was to go must still be there. */
 async function isStartProven (files: readonly string[], claim: Pruned | null, start: ChainHead): Promise<boolean> {
-  if (claim === null) return false
-  if (claim.last.seq === start.seq) return true
-  for await (const { opened } of entriesOf(files)) if (opened?.head.seq === claim.last.seq) return opened.head.hash === claim.last.hash
-  return false
+  let isProven = claim?.last.seq === start.seq
+  if (claim === null || isProven) return isProven
+  for await (const { opened } of entriesOf(files)) isProven ||= opened?.head.seq === claim.last.seq && opened.head.hash === claim.last.hash
+  return isProven
 }
 
 /** Of what was deleted since, a head of exactly its end may tell that it was signed after all, with a key that the run did not have. */
