@@ -21,7 +21,15 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
       sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600 },
-      refresh: jwt.refresh_days === 0 ? false : { secret: secrets.refresh, idleSeconds: jwt.refresh_days * DAY_SECONDS, absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS },
+      refresh: jwt.refresh_days === 0
+        ? false
+        : {
+            secret: secrets.refresh,
+            idleSeconds: jwt.refresh_days * DAY_SECONDS,
+            absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS,
+            // Its clients sign in with API keys; refresh_days says how long they stay so.
+            clientCredentials: true
+          },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
       routes: true
     },

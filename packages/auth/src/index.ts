@@ -28,7 +28,7 @@ import { rememberVerified } from './verified-tokens.js'
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
-  const { verified, oldSecret, reuse, locked } = createTellers(guard)
+  const { verified, oldSecret, reuse, displaced, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)
   const revocations = createRevocations(store, {
@@ -37,7 +37,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0),
     onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
   })
-  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse })
+  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse, onDisplaced: displaced })
   const lockout = lockoutOptions === null
     ? null
     : createLockout(store, {
@@ -110,7 +110,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   if (routes === null) return
 
   const methods = authenticators.map(({ method }) => method)
-  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh) }
+  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh), forClients: refreshOptions!.clientCredentials }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)
   if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)
