@@ -31,10 +31,11 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const { verified, oldSecret, reuse, displaced, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)
+  const { idleMs, absoluteMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
   const revocations = createRevocations(store, {
     maxLifetimeSeconds: tokens.maxLifetimeSeconds,
-    // A refresh token outlives access tokens, and must not outlive the memory of why it ended.
-    subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0),
+    // Refresh tokens and sessions may outlive access tokens, and must not outlive the memory of why they ended.
+    subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0, absoluteMs / 1000),
     onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
   })
   const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse, onDisplaced: displaced })
@@ -53,8 +54,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
       onOldSecret: oldSecret,
       onProblem: error => { fastify.log.warn({ err: error }, 'the store of API keys could not be written') }
     })
-  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
-  const { idleMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions, Date.now, revocations.earliestIssue)
   const cookie = createSessionCookie(cookieOptions)
   const csrf = createCsrfCheck(trustedOrigins)
   const issuer = createTokenIssuer(options, revocations.earliestIssue)
@@ -73,7 +73,12 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
       issue: issuer.issue,
       verify: token => verify(token).claims,
       revoke: revocations.revokeToken,
-      revokeSubject: revocations.revokeSubject,
+      async revokeSubject (subject) {
+        await Promise.all([
+          revocations.revokeSubject(subject),
+          ...(['user', 'service', 'key'] as const).map(async kind => await sessions?.revokeAll({ kind, id: subject }))
+        ])
+      },
       async revokeFamily (sid, expiresAt) {
         await Promise.all([revocations.revokeFamily(sid, expiresAt), refresh?.revokeFamily(sid)])
       }
@@ -102,7 +107,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     foreign,
     revocations,
     apiKeys,
-    sessions: sessions === null ? null : { guard, sessions, cookie, csrf },
+    sessions: sessions === null ? null : { guard, sessions, revocations, cookie, csrf },
     mtls,
     onVerified: verified
   })
