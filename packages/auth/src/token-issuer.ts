@@ -1,7 +1,10 @@
+import { closest } from '@marty/core'
 import { randomBytes } from 'node:crypto'
+import { copyClaims } from './application-claims.js'
 import { CredentialRequestInvalid } from './errors.js'
 import { JWT_ALGORITHMS } from './jwt-algorithms.js'
-import type { TokenClaims } from './jwt-claims.js'
+import { isText, type TokenClaims } from './jwt-claims.js'
+import { MAX_TOKEN_CHARS } from './jwt-door.js'
 import { resolveTokenOptions, type TokenOptions } from './token-options.js'
 
 /** For whom a token is, and what it lets them do. */
@@ -10,7 +13,7 @@ export interface TokenRequest {
   /** One role, or several with `roles`. */
   readonly role?: string
   readonly roles?: readonly string[]
-  /** @default the `accessTokenTtlSeconds` of the options */
+  /** How long it lives, at most `maxLifetimeSeconds`. Seconds. @default the `accessTokenTtlSeconds` of the options */
   readonly ttlSeconds?: number
   readonly scopes?: readonly string[]
   /** @default 'user' */
@@ -19,6 +22,13 @@ export interface TokenRequest {
   readonly sessionId?: string
   /** Claim `client_id` (RFC 9068): who asked for the token on behalf of the subject. */
   readonly clientId?: string
+  /** Claim `tenant`: the organisation the subject acts for, which limits `by: 'tenant'` count by. */
+  readonly tenant?: string
+  /**
+   * Claims of the application's own, found again in `principal.claims`: plain JSON of at most 4096 bytes, nested at
+   * most six deep. Names that mean something to readers of tokens (`sub`, `exp`, `roles`, ...) are refused.
+   */
+  readonly claims?: Readonly<Record<string, unknown>>
 }
 
 export interface IssuedToken {
@@ -44,11 +54,12 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
   return {
     issue (request) {
       const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
-      const { scopes = [], kind = 'user', sessionId, clientId } = request
+      const { scopes = [], kind = 'user', sessionId, clientId, tenant } = request
       const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
       const exp = iat + (request.ttlSeconds ?? accessTokenTtlSeconds)
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
+        ...copyClaims(request.claims),
         iss: issuer,
         aud: audience,
         sub: subject,
@@ -58,13 +69,18 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
         ...(kind === 'user' ? {} : { kind }),
         ...(sessionId === undefined ? {} : { sid: sessionId }),
         ...(clientId === undefined ? {} : { client_id: clientId }),
+        ...(tenant === undefined ? {} : { tenant }),
         iat,
         exp,
         jti
       }
       const { kid, alg, signKey } = keyring.signing()
       const input = `${encode({ alg, typ: 'at+jwt', kid })}.${encode(claims)}`
-      return { token: `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`, expiresAt: exp * 1000, jti }
+      const token = `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`
+      if (token.length > MAX_TOKEN_CHARS) {
+        throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; give fewer roles, scopes or claims`)
+      }
+      return { token, expiresAt: exp * 1000, jti }
     }
   }
 }
@@ -74,8 +90,20 @@ export function issueToken (options: TokenOptions, request: TokenRequest): Issue
   return createTokenIssuer(options).issue(request)
 }
 
+const MEMBERS = ['subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'tenant', 'claims']
+/** What the same thing is called elsewhere: as a claim, or by other libraries. */
+const NEAR: Readonly<Record<string, string | undefined>> = Object.freeze({
+  __proto__: null as never, sub: 'subject', ttl: 'ttlSeconds', expiresIn: 'ttlSeconds', exp: 'ttlSeconds', scope: 'scopes', sid: 'sessionId', client_id: 'clientId', payload: 'claims'
+})
+
 function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { subject: string, roles: readonly string[] } {
-  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId } = request
+  if (typeof request !== 'object' || request === null) throw new CredentialRequestInvalid('A token is issued for an object such as { subject: "alice" }')
+  for (const member of Object.keys(request)) {
+    if (MEMBERS.includes(member)) continue
+    const near = NEAR[member] ?? closest(member, MEMBERS)
+    throw new CredentialRequestInvalid(`"${member.slice(0, 40)}" is not known; ${near === null ? `known are ${MEMBERS.join(', ')}` : `did you mean "${near}"?`}`)
+  }
+  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, tenant } = request
   if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
   if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
   const roles = request.roles ?? (role === undefined ? [] : [role])
@@ -89,12 +117,9 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
   }
   if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
   if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
+  if (tenant !== undefined && !isText(tenant)) throw new CredentialRequestInvalid('"tenant" must be a text of 1 to 256 characters')
   if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
   return { subject, roles }
-}
-
-function isText (value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && value.length <= 256
 }
 
 function encode (value: object): string {

@@ -10,6 +10,6 @@ export { createGuard, invalidCredential, type Decide, type Guard, type GuardOpti
 export { answerWithProblems, declareRule, useGuard } from './http.js'
 export { defineError, MartyError, rpcCodeOf, type ErrorDefinition, type ErrorDetails, type MartyErrorConstructor } from './marty-error.js'
 export type { Check, CheckRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'
-export { ANONYMOUS, type AuthenticationMethod, type Principal } from './principal.js'
+export { ANONYMOUS, type AuthenticationMethod, type Principal, type PrincipalClaims } from './principal.js'
 export { problemErrorHandler, problemNotFoundHandler, toProblem, type Problem } from './problem.js'
 export type { PermissionName, SecurityRule } from './rule.js'
