@@ -26,8 +26,8 @@ import { registerTokenRoutes } from './token-routes.js'
 import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const { verified, oldSecret, reuse, displaced, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)

@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
 import { compilePipeline, finishCall, orThrow } from './pipeline.js'
-import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
+import { CredentialInvalid, RuleInvalid } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
 import type { Check, GuardedOperation, Operation } from './operation.js'
 import type { AuthenticationMethod, Principal } from './principal.js'
 import type { PermissionName, SecurityRule } from './rule.js'
+import { refuseStart, type StartProblem } from './start-problems.js'
 import { verifyRule } from './verify-rule.js'
 
 export interface GuardOptions {
@@ -40,6 +41,8 @@ export interface Guard {
   operation (source: OperationSource): GuardedOperation | null
   /** Compiles every declared operation; throws one error that names every bad rule. Later operations compile at once. */
   compile (): void
+  /** The same for a caller that has more to report: returns what {@link compile} would throw. */
+  verify (): readonly StartProblem[]
   /** Every declared operation, for documents and audits. */
   operations (): readonly GuardedOperation[]
   /** The principal of the first credential that the request brings; null when there is none. */
@@ -68,7 +71,8 @@ class CompiledOperation implements GuardedOperation {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule
-  checks = 0
+  /** Not zero, which would let every call pass: an operation that could not be compiled refuses. */
+  checks = 1
   decide: GuardedOperation['decide'] = () => new RuleInvalid(`${this.name} was called before the application was ready`)
   readonly run: GuardedOperation['run']
   readonly finish: GuardedOperation['finish']
@@ -101,7 +105,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
     operation (source) {
       if (source.rule === undefined || source.rule === null) {
         if (!strict) return null
-        if (compiled) throw missingRules([source.where])
+        if (compiled) refuseStart([{ kind: 'missing', text: source.where }])
         missing.push(source.where)
         return null
       }
@@ -111,19 +115,20 @@ export function createGuard (options: GuardOptions = {}): Guard {
       return operation
     },
 
-    compile () {
-      if (compiled) return
+    compile () { refuseStart(guard.verify()) },
+
+    verify () {
+      if (compiled) return []
       compiled = true
-      const problems: string[] = []
+      const problems: StartProblem[] = missing.map(where => ({ kind: 'missing', text: where }))
       for (const { operation, where } of declared) {
         try {
           compileOne(operation, where)
         } catch (error) {
-          problems.push(error instanceof Error ? error.message : String(error))
+          problems.push({ kind: 'invalid', text: error instanceof Error ? error.message : String(error) })
         }
       }
-      if (problems.length > 0) throw new RuleInvalid(problems.join('\n'))
-      if (missing.length > 0) throw missingRules(missing)
+      return problems
     },
 
     operations: () => declared.map(({ operation }) => operation),
@@ -186,9 +191,3 @@ const TOLD: Promise<void> = Promise.resolve()
 export const invalidCredential: { readonly headers: Readonly<Record<string, string>> } = Object.freeze({
   headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
 })
-
-function missingRules (where: readonly string[]): Error {
-  return new RuleMissing(`${where.length === 1 ? 'An operation does' : `${where.length} operations do`} not say who may call ${where.length === 1 ? 'it' : 'them'}:\n` +
-    where.map(line => `  ${line}`).join('\n') +
-    '\nAdd config: { security: { permission: \'resource:action\' } } to each, or { public: true } if anybody may.')
-}

@@ -4,7 +4,7 @@ import { answerWithProblems, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import './augment.js'
 import { createSecurity, logBootAudit } from './boot-audit.js'
@@ -12,9 +12,20 @@ import { GuardNotStrict } from './errors.js'
 import { PARTS, verifyOptions, type SecurityOptions } from './options.js'
 
 const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => {
+  try {
+    await secure(fastify, options)
+  } catch (error) {
+    // Whoever catches this error, as `after` does, must not start a service that lacks half of its checks.
+    fastify.addHook('onReady', async () => { throw error })
+    throw error
+  }
+}
+
+async function secure (fastify: FastifyInstance, options: SecurityOptions): Promise<void> {
+  // Before anything can fail.
+  const guard = useGuard(fastify, { strict: true })
   verifyOptions(options)
   const { environment } = options
-  const guard = useGuard(fastify, { strict: true })
   if (!guard.strict) throw new GuardNotStrict()
   answerWithProblems(fastify)
 
