@@ -48,7 +48,7 @@ async function errorReference () {
 
 # Errors
 
-Every error has a stable code: \`code\` of the problem document (RFC 9457) over HTTP, \`error.data.code\` over JSON-RPC. A status of 500 with \`_OPT_INVALID\`, \`_RULE_\` or \`_POLICY_INVALID\` stops the start and never reaches a caller.
+Every error has a stable code: \`code\` of the problem document (RFC 9457) over HTTP, \`error.data.code\` over JSON-RPC. A status of 500 with \`_OPT_INVALID\`, \`_RULE_\`, \`_GUARD_\`, \`_UNGUARDED\` or \`_POLICY_INVALID\` stops the start and never reaches a caller.
 
 | Code | HTTP | JSON-RPC | Meaning |
 |---|---|---|---|
