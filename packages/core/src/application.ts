@@ -42,7 +42,7 @@ export interface Application {
   readonly guards: PlacedGuard[]
   /** By their options, which are one object for every hook of one registration. */
   readonly routes: Map<RouteOptions, RegisteredRoute>
-  /** Routes that were there before this module was loaded: Fastify tells their names and no more. */
+  /** Routes that were there before this module was loaded: `printRoutes` gives their names and no more. */
   readonly unseen: readonly string[]
   hasLastDefence: boolean
   isVerified: boolean
@@ -55,7 +55,7 @@ const MAX_NAME_LENGTH = 200
 // A decorator, so that every scope, and whatever wraps an instance, leads to the same one.
 const kApplication = Symbol('marty.application')
 
-// Fastify announces every instance that it makes. With static imports this module is loaded before any is made, so it
+// Fastify publishes every instance that it makes. With static imports this module is loaded before any is made, so it
 // sees every route, wherever a plugin is registered. It also sees applications where the plugin was forgotten.
 subscribe('fastify.initialization', message => {
   const { fastify } = message as { fastify: FastifyInstance }
@@ -66,8 +66,7 @@ export function applicationOf (fastify: FastifyInstance): Application {
   const known = (fastify as { [kApplication]?: Application })[kApplication]
   if (known !== undefined) return known
   // Loaded after the application was made, as by autoload: scopes that exist do not inherit a hook of the root.
-  const scopes = [fastify]
-  for (let scope = fastify; !isRoot(scope);) scopes.push(scope = Object.getPrototypeOf(scope) as FastifyInstance)
+  const scopes = scopesFrom(fastify)
   const root = scopes.at(-1)!
   return watch(root, scopes, printedRoutes(root))
 }
@@ -76,6 +75,11 @@ export function applicationOf (fastify: FastifyInstance): Application {
 export function isRoot (fastify: FastifyInstance): boolean {
   const prototype: unknown = Object.getPrototypeOf(fastify)
   return prototype === Object.prototype || prototype === null
+}
+
+/** The scope and all above it, the root last. */
+function scopesFrom (fastify: FastifyInstance): FastifyInstance[] {
+  return isRoot(fastify) ? [fastify] : [fastify, ...scopesFrom(Object.getPrototypeOf(fastify) as FastifyInstance)]
 }
 
 /** Adds a guard that was made for this scope. */
@@ -124,8 +128,8 @@ function watch (root: FastifyInstance, scopes: readonly FastifyInstance[], unsee
 }
 
 /**
- * Denies what no guard covers, on every route of the application. Whoever overlooks that the start was refused, and lets
- * requests in all the same (`inject` does after its first failure), must not find an open route.
+ * Denies what no guard covers, on every route of the application. Requests can come in after a refused start (`inject`
+ * lets them, from its second call on), and must not find an open route.
  */
 function addLastDefence (application: Application): void {
   if (application.hasLastDefence) return
@@ -151,15 +155,17 @@ function verifyStart (application: Application): void {
   const problems = [
     ...guards.filter(({ guard, scope }) => guard.strict && !isRoot(scope)).map(scopeProblem),
     ...isStrict(application) ? application.unseen.map((text): StartProblem => ({ kind: 'early', text })) : [],
-    ...[...routes.values()].flatMap((route): StartProblem[] => {
-      const kind = whatIsWrong(application, route)
-      return kind === null || isHeadOfGet(route, routes) ? [] : [{ kind, text: describe(route) }]
-    }),
+    ...[...routes.values()].flatMap(route => routeProblems(application, route)),
     ...guards.flatMap(({ guard }) => guard.verify())
   ]
   application.isRefused = problems.length > 0
   refuseStart(problems)
   routes.clear()
+}
+
+function routeProblems (application: Application, route: RegisteredRoute): StartProblem[] {
+  const kind = whatIsWrong(application, route)
+  return kind === null || isHeadOfGet(route, application.routes) ? [] : [{ kind, text: describe(route) }]
 }
 
 function whatIsWrong (application: Application, route: RegisteredRoute): StartProblem['kind'] | null {
@@ -184,9 +190,7 @@ function scopeProblem ({ scope, scopeName }: PlacedGuard): StartProblem {
 
 /** `app -> api -> @marty/security`: the plugins from the root on, by file, name or source, as Fastify knows them. */
 function scopeNameOf (scope: FastifyInstance): string {
-  const names: string[] = []
-  for (let at = scope; !isRoot(at); at = Object.getPrototypeOf(at) as FastifyInstance) names.unshift(shorten(at.pluginName))
-  return names.join(' -> ')
+  return scopesFrom(scope).slice(0, -1).reverse().map(({ pluginName }) => shorten(pluginName)).join(' -> ')
 }
 
 /** A function without a name is known by its source. */

@@ -15,7 +15,7 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
   try {
     await secure(fastify, options)
   } catch (error) {
-    // Whoever catches this error, as `after` does, must not start a service that lacks half of its checks.
+    // An application that catches this error, as in `after(error => {})`, must not start without half of its checks.
     fastify.addHook('onReady', async () => { throw error })
     throw error
   }
@@ -44,7 +44,8 @@ async function secure (fastify: FastifyInstance, options: SecurityOptions): Prom
 
 /**
  * Everything at once: the strict guard, problem documents, headers, limits, authentication, permissions and the audit log.
- * Register it before any route. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
+ * Register it on the root instance, before any route, and wait for it: otherwise the start is refused with
+ * `MARTY_CORE_GUARD_SCOPE` or `MARTY_CORE_ROUTE_UNGUARDED`. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
  */
 export const security: FastifyPluginAsync<SecurityOptions> = fp(plugin, { name: '@marty/security', fastify: '5.x' })
 export default security

@@ -15,7 +15,7 @@ import { rbac } from '@marty/rbac'
 import { declareRule, security, type AuthOptions, type RateLimitOptions, type SecurityOptions, type SecurityRule } from '@marty/security'
 import { optionsFor, POLICY } from './service.js'
 
-// Every way of registering that Fastify documents: whoever brings no credential gets 401, or the start names the route. Never 200.
+// Every way of registering that Fastify documents: a caller without a credential gets 401, or the start names the route. Never 200.
 
 const RULE: SecurityRule = { permission: 'report:write' }
 const GUARDED = { config: { security: RULE } } satisfies RouteShorthandOptions
@@ -102,7 +102,8 @@ const RIGHT: readonly Way[] = [
       app.get('/x', { ...GUARDED, constraints: { host: /^b\./ } }, handler)
       app.get('/x', { ...GUARDED, constraints: { version: '1.2.0' } }, handler)
     },
-    requests: [{ host: 'a.example' }, { host: 'b.example' }, { 'accept-version': '1.x' }].map(headers => ({ url: '/x', headers }))
+    requests: [{ host: 'a.example' }, { host: 'b.example' }, { 'accept-version': '1.x' }]
+      .flatMap(headers => (['GET', 'HEAD'] as const).map(method => ({ method, url: '/x', headers })))
   },
   {
     name: 'a constraint of the application\'s own',
