@@ -24,8 +24,10 @@ export interface OperationSource {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule | undefined
-  /** Where it was declared, for the message: `GET /status (routes/status.js:12)`. */
+  /** What it is, for the message: `route GET /status`. */
   readonly where: string
+  /** The line that declared it, when it is known, such as `/app/routes/status.js:12:5`; it stands at the end of the message. */
+  readonly place?: string | null
 }
 
 /** The ordered pipeline of checks in front of every operation, and the events that come out of it. */
@@ -91,8 +93,8 @@ export function createGuard (options: GuardOptions = {}): Guard {
   const checks: Check[] = []
   const authenticators: Authenticator[] = []
   const sinks: EventSink[] = []
-  const declared: Array<{ operation: CompiledOperation, where: string }> = []
-  const missing: string[] = []
+  const declared: Array<{ operation: CompiledOperation, source: OperationSource }> = []
+  const missing: StartProblem[] = []
   let compiled = false
   let decide: Decide = () => { throw new RuleInvalid('no registered plugin decides about permissions') }
 
@@ -105,12 +107,13 @@ export function createGuard (options: GuardOptions = {}): Guard {
     operation (source) {
       if (source.rule === undefined || source.rule === null) {
         if (!strict) return null
-        if (compiled) refuseStart([{ kind: 'missing', text: source.where }])
-        missing.push(source.where)
+        const problem: StartProblem = { kind: 'missing', text: withPlace(source.where, source) }
+        if (compiled) refuseStart([problem])
+        missing.push(problem)
         return null
       }
       const operation = new CompiledOperation(guard, source, Object.freeze({ ...source.rule }))
-      declared.push({ operation, where: source.where })
+      declared.push({ operation, source })
       if (compiled) compileOne(operation, source.where)
       return operation
     },
@@ -120,12 +123,12 @@ export function createGuard (options: GuardOptions = {}): Guard {
     verify () {
       if (compiled) return []
       compiled = true
-      const problems: StartProblem[] = missing.map(where => ({ kind: 'missing', text: where }))
-      for (const { operation, where } of declared) {
+      const problems = [...missing]
+      for (const { operation, source } of declared) {
         try {
-          compileOne(operation, where)
+          compileOne(operation, source.where)
         } catch (error) {
-          problems.push({ kind: 'invalid', text: error instanceof Error ? error.message : String(error) })
+          problems.push({ kind: 'invalid', text: withPlace(error instanceof Error ? error.message : String(error), source) })
         }
       }
       return problems
@@ -179,6 +182,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
   }
 
   return guard
+}
+
+function withPlace (text: string, { place = null }: OperationSource): string {
+  return place === null ? text : `${text} (${place})`
 }
 
 function isAsked ({ method, explicit = false }: Authenticator, methods: readonly AuthenticationMethod[] | undefined): boolean {

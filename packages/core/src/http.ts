@@ -134,7 +134,8 @@ function declareRoute (application: Application, guard: Guard, route: RouteOptio
       name,
       transport: 'http',
       rule: security ?? presets.get(guard)?.get(name),
-      where: `route ${name}${place === null ? '' : ` (${place})`}`
+      where: `route ${name}`,
+      place
     })
   noteDeclaration(application, route, { guard, operation, security })
   if (route.method === 'GET') {

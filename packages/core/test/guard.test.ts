@@ -86,7 +86,7 @@ t.test('rules that nobody could enforce as written stop the start, all at once',
   route(app, '/method', { authenticate: ['apiKeys'] } as unknown as SecurityRule)
   const error = await app.ready().then(() => null, error => error as MartyError)
   t.equal(error?.code, 'MARTY_CORE_RULE_INVALID')
-  t.match(error?.message, /\/typo \(.*: .*testRoel; did you mean "testRole"\?/)
+  t.match(error?.message, /\/typo: .*testRoel; did you mean "testRole"\? \(.*guard\.test/)
   for (const url of ['/both', '/neither', '/false', '/nobody', '/method']) t.match(error?.message, url)
 })
 

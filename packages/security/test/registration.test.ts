@@ -328,7 +328,7 @@ const WRONG: readonly WrongWay[] = [
     code: 'MARTY_CORE_ROUTE_UNGUARDED',
     message: [
       new RegExp(`GET /early ${HERE}`), new RegExp(`GET /forgotten ${HERE}`),
-      new RegExp(`GET /misspelt ${HERE}: .*did you mean "permission"`), new RegExp(`GET /child/unknown ${HERE}: .*report:raed`)
+      new RegExp(`GET /misspelt: .*did you mean "permission".* ${HERE}`), new RegExp(`GET /child/unknown: .*report:raed.* ${HERE}`)
     ]
   },
   {
