@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
-import { Redis, type Cluster, type RedisOptions as IoRedisOptions } from 'ioredis'
+import { Redis, type Cluster, type Command, type RedisOptions as IoRedisOptions } from 'ioredis'
 import { createCluster } from './cluster.js'
+import { startDeadline } from './deadline.js'
 import type { ResolvedRedisOptions } from './options.js'
 
 export type RedisClient = Redis | Cluster
@@ -36,7 +37,7 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     db: options.db
   }
   if (options.mode === 'sentinel') {
-    return harden(new Redis({
+    return harden(new PatientRedis({
       ...direct,
       sentinels: options.nodes.map(node => ({ ...node })),
       ...(options.name === undefined ? {} : { name: options.name }),
@@ -48,7 +49,27 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     }))
   }
   const node = options.nodes[0]!
-  return harden(new Redis({ ...direct, host: node.host, port: node.port }))
+  return harden(new PatientRedis({ ...direct, host: node.host, port: node.port }))
+}
+
+class PatientRedis extends Redis {
+  override sendCommand (command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
+    command.setTimeout = setCommandDeadline
+    return super.sendCommand(command, stream)
+  }
+}
+
+/** What ioredis 6 calls, and clears once the command is settled. */
+interface CommandDeadline {
+  _commandTimeoutTimer?: NodeJS.Timeout
+}
+
+/** In place of ioredis's own: its timer takes a busy event loop for a Redis that does not answer. */
+export function setCommandDeadline (this: Command, ms: number): void {
+  // A command that a cluster redirects keeps its first deadline.
+  (this as unknown as CommandDeadline)._commandTimeoutTimer ??= startDeadline(ms, () => {
+    if (!this.isSettled) this.reject(new Error('Command timed out'))
+  })
 }
 
 /** A connection that owes an answer for this long is given up. Milliseconds. */
@@ -63,6 +84,7 @@ export function backoffMs (attempt: number, mostMs: number): number {
 
 /** For every connection, before anybody else listens to it: what it says of itself holds no password, and its socket ends nobody's process. */
 export function harden (redis: Redis): Redis {
+  giveUpSilence(redis)
   redis.on('error', (error: Error & { command?: { args?: unknown } }) => {
     // The handshake's.
     if (error.command !== undefined) error.command = { ...error.command, args: [] }
@@ -70,6 +92,35 @@ export function harden (redis: Redis): Redis {
     redis.stream?.on('error', () => {})
   })
   return conceal(redis)
+}
+
+/** How ioredis 6 gives up a connection that owes an answer: started by a command, and by data while more is owed. */
+interface SilenceWatch {
+  setSocketTimeout: () => void
+  /** None is started while this is set. */
+  socketTimeoutTimer: NodeJS.Timeout | undefined
+}
+
+/** As ioredis does it, but a busy event loop of our own is no silence. */
+function giveUpSilence (redis: Redis): void {
+  const { socketTimeout } = redis.options
+  const watch = redis as unknown as SilenceWatch
+  if (socketTimeout === undefined) return
+  watch.setSocketTimeout = () => {
+    const { stream } = redis
+    const timer = startDeadline(socketTimeout, () => {
+      if (watch.socketTimeoutTimer !== timer) return
+      watch.socketTimeoutTimer = undefined
+      stream.destroy(new Error(`Socket timeout. Expecting data, but didn't receive any in ${socketTimeout}ms.`))
+    })
+    watch.socketTimeoutTimer = timer
+    // Called after ioredis's own listener, which takes what was answered from the queue.
+    stream.once('data', () => {
+      clearTimeout(timer)
+      watch.socketTimeoutTimer = undefined
+      if (redis.commandQueue.length > 0) watch.setSocketTimeout()
+    })
+  }
 }
 
 /** Logs and `console.log` show which client it is; its options hold the password. */

@@ -1,5 +1,5 @@
-import { Cluster, Redis } from 'ioredis'
-import { backoffMs, harden, type NodeOptions } from './client.js'
+import { Cluster, Redis, type Command } from 'ioredis'
+import { backoffMs, harden, setCommandDeadline, type NodeOptions } from './client.js'
 import type { ResolvedRedisOptions } from './options.js'
 
 /**
@@ -43,6 +43,11 @@ export function createCluster (options: ResolvedRedisOptions, perNode: NodeOptio
 }
 
 class FailFastCluster extends Cluster {
+  override sendCommand (command: Command, ...where: [stream?: Parameters<Cluster['sendCommand']>[1], node?: unknown]): unknown {
+    command.setTimeout = setCommandDeadline
+    return super.sendCommand(command, ...where)
+  }
+
   /** A pipeline made before the slots were ever known would wait for them, after `close()` for ever. */
   override delayUntilReady (callback: (error: Error) => void): void {
     callback(new Error('The cluster is not ready'))
