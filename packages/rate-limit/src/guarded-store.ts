@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { withinDeadline } from '@marty/redis'
 import { createBatches } from './batches.js'
 import { createBreaker, OPEN_FOR_MS } from './breaker.js'
 import { StoreUnavailable } from './errors.js'
@@ -17,8 +18,11 @@ export interface GuardedStoreOptions {
   readonly deadlineMs?: number
   /** @default 'local' */
   readonly onFailure?: StoreFailureMode
-  /** How many processes share the store: each takes its part of the limit while it is gone. @default 1 */
-  readonly instances?: number
+  /**
+   * How many processes share the store: each takes its part of the limit while it is gone. A function is asked at every
+   * decision; Infinity, when it is not known, leaves one request in a window. @default 1
+   */
+  readonly instances?: number | (() => number)
   /** Bound of the local logs. @default 100000 */
   readonly maxKeys?: number
   /** Told when the store fails, for the log; at most once in ten seconds. */
@@ -31,13 +35,13 @@ const TELL_EVERY_MS = 10_000
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   const { store, deadlineMs = 50, onFailure = 'local', instances = 1, maxKeys = 100_000, onDegraded } = options
   const ledger = createOutageLedger({ store, instances, maxKeys })
-  /** Calls in a row, not requests: one lost call of many requests says no more than one of few. */
   const breaker = createBreaker()
   let toldAt = -Infinity
 
   const ask = createBatches(async requests => {
     try {
-      const answers = await within(deadlineMs, store.takeAll(requests))
+      // Not withdrawn when it is late: if the store still counts it, the caller loses one unit and no one gains one.
+      const answers = await withinDeadline(deadlineMs, store.takeAll(requests), 'the store')
       breaker.succeeded()
       for (const answer of answers) if (answer instanceof Error) tell(answer)
       return answers
@@ -79,17 +83,4 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   }
 
   return { take }
-}
-
-/** The command is not withdrawn: if the store still counts it, the caller loses one unit and nobody gains one. */
-export async function within<T> (deadlineMs: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const expired = new Promise<never>((resolve, reject) => {
-    timer = setTimeout(() => { reject(new Error(`the store did not answer within ${deadlineMs} ms`)) }, deadlineMs)
-  })
-  try {
-    return await Promise.race([work, expired])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -1,20 +1,21 @@
 import './augment.js'
 import { useGuard, type Call, type CheckRun, type Operation, type Verdict } from '@marty/core'
+import { withinDeadline } from '@marty/redis'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
 import { RateLimitExceeded } from './errors.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit.js'
-import { createGuardedStore, within } from './guarded-store.js'
+import type { InstanceCount } from './instance-count.js'
 import { observe } from './limit-operations.js'
 import { createLimiter, isKnowable, type LimitDecision } from './limiter.js'
 import { createLeasedStore, type LeasedStore } from './leased-store.js'
 import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
 import { createRedisLeases } from './redis-leases.js'
-import { createRedisStore } from './redis-store.js'
 import { responseHeaders } from './response-headers.js'
+import { createSharedStore } from './shared-store.js'
 import { createRuleBook, planOf, union, type AppliedRule, type Plan } from './rule-book.js'
 import type { LimitSubject } from './subject.js'
 import { warnOfTrustedClients } from './trust-proxy.js'
@@ -25,15 +26,18 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const denied = new DenyCache(resolved.maxKeys)
   const observation = observe(resolved, denied)
   const memory = createMemoryStore(resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now })
-  const shared = createStore(resolved, fastify.log)
-  const store = shared ?? memory
+  const shared = createShared(resolved, fastify.log)
+  const store = shared?.store ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
-  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory, shared) })
-  fastify.addHook('onReady', async () => { observation.start() })
+  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory, shared?.store ?? null) })
+  fastify.addHook('onReady', async () => {
+    observation.start()
+    shared?.count?.start()
+  })
   fastify.addHook('onClose', async () => {
     observation.close()
     // What cannot be given back in time leaves with the window.
-    if (shared !== null) await within(CLOSE_MS, shared.close()).catch(() => {})
+    if (shared !== null) await withinDeadline(CLOSE_MS, Promise.all([shared.store.close(), shared.count?.close()]), 'Redis').catch(() => {})
   })
   warnOfTrustedClients(fastify)
 
@@ -102,18 +106,22 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
 /** Longest wait for Redis at the end. */
 const CLOSE_MS = 50
 
+interface Shared {
+  readonly store: LeasedStore
+  readonly count: InstanceCount | null
+}
+
 /** Null when the logs live in this process, where asking them costs no more than a lease would. */
-function createStore ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogger): LeasedStore | null {
+function createShared ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogger): Shared | null {
   if (store === 'memory') return null
-  const { redis, prefix, ...guarded } = store
-  const location = prefix === undefined ? { redis } : { redis, prefix }
-  const guard = createGuardedStore({
-    ...guarded,
-    store: createRedisStore(location),
+  const { redis, prefix, onFailure = 'local' } = store
+  const { store: guarded, count } = createSharedStore(store, {
     maxKeys,
-    onDegraded: error => { log.warn({ err: error, onFailure: guarded.onFailure ?? 'local' }, 'the limiter cannot reach Redis') }
+    onDegraded: error => { log.warn({ err: error, onFailure }, 'the limiter cannot reach Redis') },
+    onUncounted: error => { log.warn({ err: error, instances: count!.known() }, 'the limiter cannot count its instances in Redis') }
   })
-  return createLeasedStore({ store: guard, book: createRedisLeases(location), maxKeys })
+  const book = createRedisLeases(prefix === undefined ? { redis } : { redis, prefix })
+  return { store: createLeasedStore({ store: guarded, book, maxKeys }), count }
 }
 
 function subjectOf (call: Call): LimitSubject {
@@ -133,6 +141,7 @@ export default rateLimit
 
 export { BudgetInvalid, OptionInvalid, RateLimitExceeded, RuleUnknown, StoreUnavailable } from './errors.js'
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './guarded-store.js'
+export { createInstanceCount, type InstanceCount, type InstanceCountOptions } from './instance-count.js'
 export type { LimitDecision, Limiter, Policy, Quota, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'

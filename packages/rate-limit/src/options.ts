@@ -92,8 +92,11 @@ export interface RedisStoreSettings {
   readonly deadlineMs?: number
   /** What happens while Redis does not answer. @default 'local' */
   readonly onFailure?: StoreFailureMode
-  /** How many processes share these limits; with `local`, each takes its part while Redis is gone. @default 1 */
-  readonly instances?: number
+  /**
+   * How many processes share these limits; with `local`, each takes its part while Redis is gone. `auto`: they count each other in
+   * Redis, and the last known number holds; a process that has never reached Redis admits one request in a window. @default 'auto'
+   */
+  readonly instances?: 'auto' | number
 }
 
 export interface ResolvedOptions {
@@ -163,10 +166,10 @@ export function invalid (field: string, message: string): Error {
   return new OptionInvalid(`rate-limit: ${field} ${message}`)
 }
 
-/** Throws unless the value is an integer from 1 to the maximum. */
-export function positive (field: string, value: unknown, max: number): void {
+/** Throws unless the value is an integer from 1 to the maximum. `word` is what else the option may say. */
+export function positive (field: string, value: unknown, max: number, word?: string): void {
   if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > max) {
-    throw invalid(field, `must be an integer from 1 to ${max}, not ${typeof value === 'string' ? `"${value}"` : String(value)}`)
+    throw invalid(field, `must be ${word === undefined ? '' : `"${word}" or `}an integer from 1 to ${max}, not ${typeof value === 'string' ? `"${value}"` : String(value)}`)
   }
 }
 
@@ -248,12 +251,12 @@ export function verifyStore (store: unknown): void {
   if (store === 'memory') return
   if (typeof store !== 'object' || store === null) throw invalid('store', 'must be "memory" or { redis: client }')
   knownKeys('store', store, ['redis', 'prefix', 'deadlineMs', 'onFailure', 'instances'])
-  const { redis, prefix = 'marty:limit', deadlineMs = 50, onFailure = 'local', instances = 1 } = store as RedisStoreSettings
+  const { redis, prefix = 'marty:limit', deadlineMs = 50, onFailure = 'local', instances = 'auto' } = store as RedisStoreSettings
   if (typeof redis?.callBuffer !== 'function') throw invalid('store.redis', 'must be a Redis client of ioredis')
   if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw invalid('store.prefix', 'must be 1 to 64 letters, digits, "_", ":", "." or "-"')
   positive('store.deadlineMs', deadlineMs, 60_000)
   oneOf('store.onFailure', onFailure, FAILURE_MODES)
-  positive('store.instances', instances, 100_000)
+  if (instances !== 'auto') positive('store.instances', instances, 100_000, 'auto')
 }
 
 export function oneOf (field: string, value: unknown, allowed: readonly string[]): void {

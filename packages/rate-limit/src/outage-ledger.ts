@@ -5,8 +5,8 @@ import { isBurst, type BatchStore, type Charge, type StoreAnswer } from './store
 export interface OutageLedgerOptions {
   /** The store that may be gone: asked for what it last said, never for a decision. */
   readonly store: BatchStore
-  /** How many processes share the store. */
-  readonly instances: number
+  /** How many processes share the store, as a number or asked at every decision. */
+  readonly instances: number | (() => number)
   readonly maxKeys: number
 }
 
@@ -54,7 +54,8 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
 
   /** Never below one request, or a limit smaller than the number of instances would refuse everybody. */
   function partOf ({ cost, limit }: Charge): number {
-    return Math.min(limit, Math.max(cost, Math.floor(limit / instances)))
+    const count = typeof instances === 'number' ? instances : instances()
+    return Math.min(limit, Math.max(cost, Math.floor(limit / count)))
   }
 
   function settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void {

@@ -1,7 +1,6 @@
-import { redisScript, type RedisScript, type ScriptArgument, type ScriptClient } from '@marty/redis'
+import { redisScript, withinDeadline, type RedisScript, type ScriptArgument, type ScriptClient } from '@marty/redis'
 import { budgetKey, ruleOf, subjectIn } from './budget.js'
 import { StoreUnavailable } from './errors.js'
-import { within } from './guarded-store.js'
 import { logName } from './log-name.js'
 import { FORGET_SCRIPT, PEEK_SCRIPT, RESET_SCRIPT, TOP_SCRIPT } from './operator-scripts.js'
 import type { LimitRule } from './options.js'
@@ -90,7 +89,7 @@ export function controlKeys (prefix: string): Readonly<Record<'rules' | 'refused
 
 async function reach<T> (deadlineMs: number, work: Promise<T>): Promise<T> {
   try {
-    return await within(deadlineMs, work)
+    return await withinDeadline(deadlineMs, work, 'Redis')
   } catch (error) {
     throw new StoreUnavailable({ message: 'Redis does not answer, so nobody knows how the limits stand', cause: error })
   }

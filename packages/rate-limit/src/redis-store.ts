@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import { redisScript, type ScriptClient } from '@marty/redis'
+import { redisScript, withinDeadline, type ScriptClient } from '@marty/redis'
 import { createBreaker } from './breaker.js'
 import { DEFAULT_PREFIX, GROUPS, logName } from './log-name.js'
 import { packRequests, readAnswers, type Entry, type Log, type Reply } from './redis-wire.js'
@@ -11,6 +11,8 @@ export interface RedisStoreOptions {
   readonly redis: ScriptClient & { readonly isCluster?: boolean }
   /** Begins every key. @default 'marty:limit' */
   readonly prefix?: string
+  /** On a cluster, how long one slot may keep the requests of the others waiting, in milliseconds. @default the client's own */
+  readonly deadlineMs?: number
 }
 
 /** The part of one request that one call decides. */
@@ -28,7 +30,7 @@ const MAX_REMEMBERED = 100_000
 
 /** Keeps the logs in Redis: exact over every process that shares it. Rejects when Redis does; see `createGuardedStore`. */
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
-  const { redis, prefix = DEFAULT_PREFIX } = options
+  const { redis, prefix = DEFAULT_PREFIX, deadlineMs } = options
   const isCluster = redis.isCluster === true
   const logs = createLogs(prefix, isCluster)
   const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
@@ -98,7 +100,8 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       const breaker = breakers[group]!
       if (breaker.enter() === 'open') throw new Error(`slot ${group} of the limiter has not answered and is left alone for a moment`)
       try {
-        const { answers, atUs } = await take(parts.map(part => part.entries))
+        const answer = take(parts.map(part => part.entries))
+        const { answers, atUs } = await (deadlineMs === undefined ? answer : withinDeadline(deadlineMs, answer, `slot ${group} of the limiter`))
         breaker.succeeded()
         for (const [i, part] of parts.entries()) {
           part.answer = answers[i]!

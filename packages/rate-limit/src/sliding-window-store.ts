@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
 import { storeOn, type SlidingWindowStoreConstructor } from './fastify-rate-limit-store.js'
-import { createGuardedStore, type GuardedStoreOptions } from './guarded-store.js'
+import type { GuardedStoreOptions } from './guarded-store.js'
 import { createMemoryStore } from './memory-store.js'
 import { invalid, positive, verifyStore, type RedisStoreSettings } from './options.js'
-import { createRedisStore } from './redis-store.js'
+import { createSharedStore } from './shared-store.js'
 import type { LimitStore } from './store.js'
 
 /** Without `redis`, the logs live in this process and only `maxKeys` and `now` have a meaning. */
@@ -36,9 +36,11 @@ export function slidingWindowStore (options: SlidingWindowStoreOptions = {}): Sl
   if (isShared) verifyStore(settings)
   return storeOn(() => ({ store: isShared ? shared(settings as RedisStoreSettings) : createMemoryStore({ maxKeys, now }), denied: new DenyCache(maxKeys), now }))
 
-  function shared ({ redis, prefix, ...guarded }: RedisStoreSettings): LimitStore {
-    const store = createRedisStore(prefix === undefined ? { redis } : { redis, prefix })
-    return createGuardedStore({ ...guarded, store, maxKeys, ...(onDegraded === undefined ? {} : { onDegraded }) })
+  function shared (settings: RedisStoreSettings): LimitStore {
+    const { store, count } = createSharedStore(settings, onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded })
+    // Nothing tells when the application closes: what is not heard of any more is no longer counted.
+    count?.start()
+    return store
   }
 }
 
