@@ -1,3 +1,5 @@
+import { LEAD, SET_LIST_BACK } from './redis-script.js'
+
 /**
  * Takes units for a process to spend, and gives back what is left of its last ones, atomically.
  *
@@ -7,9 +9,10 @@
  *
  * The units are stamped with the end of the lease, so none can be spent after its stamp: whenever a window holds a spent unit,
  * the log still held it at every admission in that window. What is added while a lease lasts gets a stamp as late, because
- * stamps never go back; it stays longer than it need, by the length of a lease at most.
+ * stamps never go back; it stays longer than it need, by the length of a lease at most. A list whose stamps lie further ahead
+ * is one that the server's clock has left: see the take script.
  */
-export const LEASE_SCRIPT: string = `
+export const LEASE_SCRIPT: string = `${SET_LIST_BACK}${LEAD}
 local call, key = redis.call, KEYS[1]
 local limit, window, lease, want, share = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = call('TIME')
@@ -18,6 +21,8 @@ if ARGV[7] ~= '0' then call('LREM', key, -tonumber(ARGV[7]), ARGV[6]) end
 if want == 0 then return { 0, '0', 0 } end
 
 local length = call('LLEN', key)
+local ahead = length > 0 and tonumber(call('LINDEX', key, -1)) - now - lead_of(window) or 0
+if ahead > 0 then set_list_back(key, length, ahead) end
 local low, high = 0, length
 while low < high do
   local middle = math.floor((low + high) / 2)

@@ -1,27 +1,31 @@
+import { LEAD } from './redis-script.js'
+
 /** What operators ask of Redis: off the path of requests, so in plain text. Times are Redis's own. */
 
 /**
  * Reads one log without writing. KEYS: the log. ARGV: limit, window in microseconds, cost, and 1 when it is a list.
  * Answer: units used in the window, and the `resetUs` and `retryUs` of a request of that cost.
  */
-export const PEEK_SCRIPT: string = `
+export const PEEK_SCRIPT: string = `${LEAD}
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local limit, window, cost, list = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local packed = not list and redis.call('GET', KEYS[1]) or ''
 local length = list and redis.call('LLEN', KEYS[1]) or #packed / 7
+local ahead = 0
 local function at (index)
-  if list then return tonumber(redis.call('LINDEX', KEYS[1], index)) end
-  return (struct.unpack('>I7', packed, index * 7 + 1))
+  local stamp = list and tonumber(redis.call('LINDEX', KEYS[1], index)) or struct.unpack('>I7', packed, index * 7 + 1)
+  return stamp - ahead
 end
+-- As the next decision will: it sets back what the server's clock has left.
+if length > 0 then ahead = math.max(0, at(length - 1) - now - (list and lead_of(window) or 0)) end
 local low, high = 0, length
 while low < high do
   local middle = math.floor((low + high) / 2)
   if at(middle) + window <= now then low = middle + 1 else high = middle end
 end
 local function until_gone (index)
-  local left = at(index) + window - now
-  return left > window + 1000000 and window or left
+  return at(index) + window - now
 end
 local used, reset, retry = length - low, 0, 0
 if used > 0 then reset = until_gone(low) end

@@ -1,4 +1,33 @@
 /**
+ * For scripts that find stamps ahead of the server's clock: moves the stamps of a list into the past. The list is turned
+ * round once, a page at a time; where that would hold up Redis for long, all get the newest stamp instead. Its time to live
+ * is to be set again.
+ */
+export const SET_LIST_BACK: string = `
+local function set_list_back (key, length, microseconds)
+  local function moved (stamp) return string.format('%.0f', math.max(0, tonumber(stamp) - microseconds)) end
+  local same, page
+  if length > 20000 then
+    same, page = moved(redis.call('LINDEX', key, -1)), {}
+    for i = 1, 1000 do page[i] = same end
+    redis.call('DEL', key)
+  end
+  for left = length, 1, -1000 do
+    local size = math.min(left, 1000)
+    if not same then
+      page = redis.call('LRANGE', key, 0, size - 1)
+      redis.call('LTRIM', key, size, -1)
+      for i = 1, size do page[i] = moved(page[i]) end
+    end
+    redis.call('RPUSH', key, unpack(page, 1, size))
+  end
+end
+`
+
+/** How far ahead the stamps of a list may lie, for a window in microseconds: as far as a lease lasts at most. */
+export const LEAD: string = 'local function lead_of (window) return math.min(500000, window / 10) end\n'
+
+/**
  * Decides a batch of requests, each by all of its logs, and records them, atomically.
  *
  * KEYS: every log that the batch touches, once. Arguments and answer are packed, because text would cost more to write and
@@ -21,15 +50,17 @@
  *
  * - Time is Redis's own, so the clocks of the callers do not matter.
  * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
- * - A stamp is never older than the one before it, even when the server's clock steps back: the search relies on the order.
- * - Stamps of leases lie up to half a second ahead, and keep a log that much longer. Any later ones a clock has left that was set back:
- *   nobody is told to wait for it.
- * - A refused request writes nothing. When memory is out, Redis refuses the first write of a script, so none is made.
+ * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
+ * - A stamp is never older than the one before it: the search relies on the order.
+ * - When the server's clock is set back, each log whose newest stamp lies ahead is set back once, so that this stamp is of now. Its
+ *   units are really older than that, so none leaves a window early, and nobody waits for longer than a window.
+ * - Stamps of leases lie ahead, by a tenth of the window and half a second at most: so much is left to lists, where they are.
+ * - A refused request writes nothing else. When memory is out, Redis refuses the first write of a script, so none is made.
  * - What is no log, because somebody else wrote there, is replaced: it must not fail the other requests of its batch.
  * - A log lives for a window and a quarter after the first stamp of each quarter of a window, which is at least a window after
  *   any other; and for a second more, because expiry is counted in milliseconds and must not come early.
  */
-export const TAKE_SCRIPT: string = `
+export const TAKE_SCRIPT: string = `${SET_LIST_BACK}${LEAD}
 local call, spack, sunpack, sub, rep = redis.call, struct.pack, struct.unpack, string.sub, string.rep
 local floor, byte = math.floor, string.byte
 local time = call('TIME')
@@ -60,6 +91,19 @@ local function stamp_at (k, list, index)
   return (sunpack('>I7', values[k], index * 7 + 1))
 end
 
+-- Without memory for a write, a packed log is set back for this call alone.
+local function set_back (k, rule, length, microseconds)
+  if lists[rule] then
+    set_list_back(KEYS[k], length, microseconds)
+    call('PEXPIRE', KEYS[k], ttls[rule])
+    return
+  end
+  local moved = {}
+  for i = 1, length do moved[i] = spack('>I7', math.max(0, stamp_at(k, false, i - 1) - microseconds)) end
+  values[k] = table.concat(moved)
+  redis.pcall('SET', KEYS[k], values[k], 'PX', ttls[rule])
+end
+
 local function open (k, rule)
   local list, window = lists[rule], windows[rule]
   local length
@@ -76,6 +120,11 @@ local function open (k, rule)
   local low, head, last = 0, nil, nil
   if length > 0 then
     last = stamp_at(k, list, length - 1)
+    local ahead = last - now - (list and lead_of(window) or 0)
+    if ahead > 0 then
+      set_back(k, rule, length, ahead)
+      last = last - ahead
+    end
     if last + window <= now then
       low = length
     else
@@ -141,14 +190,12 @@ local function state (k, list, limit, window, cost, held, begin, eldest)
   local reset, retry = 0, 0
   if held > 0 then
     reset = eldest + window - now
-    if reset > window + 1000000 then reset = window end
     local over = held + cost - limit
     if over == 1 then retry = reset
     elseif over > 1 then
       local index = begin + over - 1
       local freed = index < lengths[k] and stamp_at(k, list, index) or stamps[k]
       retry = freed + window - now
-      if retry > window + 1000000 then retry = window end
     end
   end
   local remaining = limit - held

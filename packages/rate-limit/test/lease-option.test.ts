@@ -12,7 +12,7 @@ const prefixes = (function * () { for (let i = 0; ; i++) yield `lease:${i}` })()
 
 async function build (t: Test, prefix: string, rules: Readonly<Record<string, LimitRule>>): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(rateLimit, { rules, store: { redis: client, prefix, deadlineMs: 5_000, onFailure: 'closed' } })
+  await app.register(rateLimit, { rules, store: { redis: client, prefix, deadlineMs: 5_000, onFailure: 'closed', instances: 1 } })
   app.get('/', { config: { security: { public: true, limits: Object.keys(rules) } } }, async () => 'ok')
   t.teardown(() => app.close())
   await app.ready()

@@ -152,7 +152,7 @@ t.test('metrics: what is decided while Redis is gone', async t => {
   const redis = { evalsha: gone, eval: gone, callBuffer: gone }
   const who = { address: '192.0.2.1' }
   const counted = async (onFailure: 'local' | 'open' | 'closed', calls: number): Promise<unknown> => {
-    const { limiter } = await build(t, { store: { redis, onFailure } })
+    const { limiter } = await build(t, { store: { redis, onFailure, instances: 1 } })
     for (let i = 0; i < calls; i++) await limiter.check(who, ['address']).catch(error => { t.match(error, { statusCode: 503 }) })
     await t.rejects(limiter.top(), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE', statusCode: 503 })
     await t.rejects(limiter.peek(who, ['address']), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE' })
@@ -199,7 +199,7 @@ t.test('a reset of a rule reaches those whom its burst refused, and that of a bu
 t.test('an attack by ten thousand addresses is one small write a second', async t => {
   const prefix = fresh()
   const redis = await connect(t)
-  const app = await build(t, { store: { redis, prefix, deadlineMs: 2_000 }, rules: { all: { limit: 1, windowMs: MINUTE, by: 'address' } }, apply: { http: [] } })
+  const app = await build(t, { store: { redis, prefix, deadlineMs: 2_000, instances: 1 }, rules: { all: { limit: 1, windowMs: MINUTE, by: 'address' } }, apply: { http: [] } })
   const calls = async (): Promise<number> => Number(/cmdstat_zadd:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0)
   const before = await calls()
   const started = Date.now()
@@ -216,7 +216,7 @@ t.test('Redis that comes late, goes and comes again is told what it missed', asy
   const port = await freePort()
   const connection = openRedis({ url: `redis://127.0.0.1:${port}`, commandTimeoutMs: 2_000 })
   t.teardown(() => connection.close())
-  const app = await build(t, { store: { redis: connection.client } })
+  const app = await build(t, { store: { redis: connection.client, instances: 1 } })
   for (let i = 0; i < 3; i++) t.match(await app.limiter.check({ address: '192.0.2.1' }, ['address']), { degraded: true, allowed: i < 2 })
   for (let round = 0; round < 2; round++) {
     const late = await startRedis(port)

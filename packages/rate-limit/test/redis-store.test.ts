@@ -97,11 +97,11 @@ const packStamp = (stamp: number): Buffer => {
   return packed
 }
 
-t.test('a clock that stepped back admits nothing more', async t => {
+t.test('a log from the future is set back to now, and admits nothing more', async t => {
   for (const limit of [2, 200]) {
     await client.flushall()
     const store = createRedisStore({ redis: client })
-    const take = async (cost: number): Promise<StoreAnswer> => await store.take([charge('clock', { windowMs: 1000, limit, cost })])
+    const take = async (cost: number): Promise<StoreAnswer> => await store.take([charge('clock', { windowMs: 60_000, limit, cost })])
     await take(1)
     const [key = ''] = await client.keys('*')
     const ahead = Date.now() * 1000 + 3_600_000_000
@@ -109,10 +109,12 @@ t.test('a clock that stepped back admits nothing more', async t => {
     else await client.multi().del(key).rpush(key, String(ahead)).exec()
     t.match(await take(limit - 1), { allowed: true, states: [{ remaining: 0 }] })
     const stamps = limit === 2 ? await packedStamps(key) : (await client.lrange(key, 0, -1)).map(Number)
-    t.same(new Set(stamps), new Set([ahead]), 'the order of stamps holds')
+    t.equal(stamps.length, limit)
+    t.same(stamps, [...stamps].sort((a, b) => a - b), 'the order of stamps holds')
+    t.ok(stamps.at(-1)! < Date.now() * 1000 + 1_000_000)
     const refused = await take(1)
     t.equal(refused.allowed, false)
-    t.ok(refused.states[0]!.retryUs <= 1_000_000, 'the wait told is never longer than the window')
+    t.ok(refused.states[0]!.retryUs <= 60_500_000, 'the wait told is that of the window')
   }
 })
 

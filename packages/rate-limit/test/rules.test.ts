@@ -198,7 +198,7 @@ t.test('who is denied costs Redis nothing until the exact time, on every kind of
   const clock = { ms: 1000 }
   const app = await build(t, {
     rules: Object.fromEntries((['principal', 'tenant', 'global', 'principal+operation'] as const).map(by => [by.replace('+', '-'), { limit: 1, windowMs: HOUR, by }])),
-    store: { redis: spy, prefix: 'deny' },
+    store: { redis: spy, prefix: 'deny', instances: 1 },
     now: () => clock.ms
   })
   const alice = JSON.stringify({ id: 'alice', claims: { tenant: 'acme' } })
