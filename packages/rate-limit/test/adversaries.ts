@@ -34,6 +34,8 @@ export interface Attack {
 export interface Setup {
   readonly redis: RedisSingleOptions | RedisClusterOptions
   readonly deadlineMs: number
+  /** Every process keeps its event loop busy for so long, again and again. */
+  readonly busy?: { readonly forMs: number, readonly everyMs: number }
 }
 
 export type Order = { readonly do: 'attack', readonly attacks: readonly Attack[], readonly onFailure: StoreFailureMode } | { readonly do: 'answer' | 'stop' }
@@ -42,6 +44,8 @@ export interface Report {
   /** Those that admitted. */
   decisions: Decision[]
   asked: number
+  /** Admissions by Redis, or from its leases. */
+  admitted: number
   /** Requests decided without Redis. */
   degraded: number
   /** Requests answered with 503. */
@@ -50,6 +54,10 @@ export interface Report {
   leased: number
   /** Scripts sent to Redis. */
   sent: number
+  /** When a process decided or refused a request although Redis had decided every call in time, then and a second before. Microseconds. */
+  withoutCause: number[]
+  /** How many processes there are, as the one knows that knows of the fewest. */
+  instances: number
   /** When the first request was asked that Redis did not decide, and when the last one was answered; null when it decided all. Microseconds. */
   outage: readonly [from: number, to: number] | null
   /** Since when Redis has decided every request; 0 when it did not decide the last one. Microseconds. */
@@ -93,6 +101,9 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
     return {
       decisions: reports.flatMap(report => report.decisions),
       asked: sum(reports.map(report => report.asked)),
+      admitted: sum(reports.map(report => report.admitted)),
+      withoutCause: reports.flatMap(report => report.withoutCause),
+      instances: Math.min(...reports.map(report => report.instances)),
       degraded: sum(reports.map(report => report.degraded)),
       unavailable: sum(reports.map(report => report.unavailable)),
       leased: sum(reports.map(report => report.leased)),

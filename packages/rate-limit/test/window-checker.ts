@@ -15,6 +15,8 @@ export interface Decision {
   readonly admitted: boolean
   readonly before: number
   readonly after: number
+  /** Decided by a process in place of the store. */
+  readonly isLocal?: boolean
 }
 
 export interface Worst {
