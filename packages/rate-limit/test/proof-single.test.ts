@@ -109,9 +109,9 @@ t.test('every process is busy itself for 80 ms twice a second: nothing is refuse
 /** Whether others get answers from Redis meanwhile: it may have decided in time, and had no processor to say so. */
 function observeRedis (): { stop (): Promise<ReadonlyArray<readonly [fromUs: number, toUs: number]>> } {
   const slow: Array<readonly [number, number]> = []
-  let isOver = false
+  const over = new AbortController()
   const watching = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const from = Date.now()
       await client.ping()
       const to = Date.now()
@@ -121,7 +121,7 @@ function observeRedis (): { stop (): Promise<ReadonlyArray<readonly [fromUs: num
   })()
   return {
     async stop () {
-      isOver = true
+      over.abort()
       await watching
       return slow
     }

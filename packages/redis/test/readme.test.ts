@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { openRedis, redisScript, type RedisConnection, type RedisOptions } from '@marty/redis'
+import { openRedis, redisScript, withinDeadline, type RedisConnection, type RedisOptions } from '@marty/redis'
 import { createAuthority } from './certificates.js'
 import { freePort, startRedis } from './redis-server.js'
 
@@ -25,7 +25,7 @@ t.test('the quick start of the README runs and prints what it says', async t => 
 t.test('the other examples of the README are accepted, and the script among them runs', async t => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
   const [, ...examples] = [...readme.matchAll(/```js\n([\s\S]*?)```/g)].map(match => match[1]!)
-  t.equal(examples.length, 3)
+  t.equal(examples.length, 4)
   const server = await startRedis(await freePort())
   t.teardown(() => server.stop())
   const redis = openRedis({ port: server.port })
@@ -37,7 +37,7 @@ t.test('the other examples of the README are accepted, and the script among them
   const open = (options: RedisOptions): void => { opened.push(openRedis(options)) }
   for (const example of examples) {
     /* eslint-disable-next-line no-new-func */ // marty-security-audit-ignore eval -- the text is this package's own README
-    await new Function('openRedis', 'redisScript', 'redis', 'password', 'readFileSync', `return (async () => { ${example} })()`)(open, redisScript, redis, 'secret', (name: string) => files[name])
+    await new Function('openRedis', 'redisScript', 'withinDeadline', 'redis', 'password', 'readFileSync', `return (async () => { ${example} })()`)(open, redisScript, withinDeadline, redis, 'secret', (name: string) => files[name])
   }
   await Promise.all(opened.map(one => one.close()))
   t.strictSame(opened.map(one => one.health().details.mode), ['sentinel', 'cluster', 'single'])
