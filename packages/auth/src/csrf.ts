@@ -10,6 +10,11 @@ export interface CsrfCheck {
   check (request: IncomingMessage | null | undefined, sessionId: string): void
   /** The half that needs no session: does the request come from a page of ours, or from no page at all? */
   checkOrigin (request: IncomingMessage): void
+  /**
+   * For a WebSocket handshake that brings the session cookie. Browsers send it with a handshake that any page begins, and
+   * let the page read what comes: it must name its Origin (RFC 6455 section 10.2), which every browser does.
+   */
+  checkHandshake (request: IncomingMessage): void
 }
 
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
@@ -21,16 +26,31 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
     if (!OWN_SITES.includes(site as string | undefined)) throw refused('it comes from a page of another origin (Sec-Fetch-Site)')
     if (origin !== undefined && !isOwnOrigin(request, origin) && !trustedOrigins.includes(origin)) throw refused('it comes from a page of another origin (Origin)')
   }
+  const checkHandshake = (request: IncomingMessage): void => {
+    const { origin } = request.headers
+    if (origin !== undefined && (isOwnOrigin(request, origin) || trustedOrigins.includes(origin))) return
+    throw new CsrfInvalid('The session cookie does not authorize this WebSocket handshake, because its Origin is ' +
+      `${origin === undefined ? 'missing' : 'not this service'}: connect from a page of this service, or of one of "sessions.trustedOrigins"`)
+  }
   return {
     checkOrigin,
-    // A WebSocket upgrade is a GET: the transport that accepts it checks its Origin, as @marty/json-rpc does.
+    checkHandshake,
     check (request, sessionId) {
       if (request === null || request === undefined) throw refused('its method is unknown')
+      if (isHandshake(request)) {
+        checkHandshake(request)
+        return
+      }
       if (SAFE_METHODS.includes(request.method ?? '')) return
       checkOrigin(request)
       if (!isEqual(request.headers['x-csrf-token'], csrfTokenOf(sessionId))) throw refused('it lacks the session\'s token')
     }
   }
+}
+
+/** Also of a test that injects one, which no socket brings. */
+export function isHandshake ({ method, headers }: IncomingMessage): boolean {
+  return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 }
 
 /** Behind a proxy that ends TLS the scheme is not known here; a connection that is TLS leaves no doubt. */

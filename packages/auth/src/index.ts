@@ -6,6 +6,7 @@ import { createApiKeys, type ApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
 import { createCsrfCheck } from './csrf.js'
 import { createTellers, withEvents } from './events.js'
+import { checkHandshakes } from './handshake-origin.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
 import { createForeignDoor } from './foreign-issuers.js'
 import { registerJwksRoute } from './jwks.js'
@@ -112,6 +113,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     onVerified: verified
   })
   for (const authenticator of authenticators) guard.addAuthenticator(authenticator)
+  if (sessions !== null) checkHandshakes(fastify, guard, cookie, csrf)
   if (routes === null) return
 
   const methods = authenticators.map(({ method }) => method)

@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import { MartyError } from './marty-error.js'
+import { logRefusal } from './refusal-log.js'
 
 /** Problem details for HTTP APIs (RFC 9457), as this framework writes them. */
 export interface Problem {
@@ -19,7 +20,7 @@ export interface Problem {
  * become a plain 500 without their message.
  */
 export function toProblem (error: unknown, instance: string, requestId: string): Problem {
-  if (error instanceof MartyError && (error.statusCode < 500 || error.statusCode === 501 || error.statusCode >= 502)) {
+  if (error instanceof MartyError && error.statusCode !== 500) {
     return problem(error.type, error.statusCode, error.message, error.code, instance, requestId, error.data)
   }
   const { statusCode, code, message } = (error ?? {}) as Partial<FastifyError>
@@ -32,8 +33,8 @@ export function toProblem (error: unknown, instance: string, requestId: string):
 /** Fastify error handler that answers every failure as `application/problem+json`. */
 export function problemErrorHandler (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const document = toProblem(error, pathOf(request.url), request.id)
-  if (document.status >= 500) request.log.error({ err: error }, 'request failed')
-  else request.log.info({ code: document.code, status: document.status }, 'request refused')
+  if (document.status === 500) request.log.error({ err: error }, 'request failed')
+  else logRefusal(request.server, request.log, { code: document.code, statusCode: document.status })
   if (error instanceof MartyError) void reply.headers(error.headers)
   return reply.code(document.status).type('application/problem+json').send(document)
 }
@@ -41,7 +42,7 @@ export function problemErrorHandler (error: unknown, request: FastifyRequest, re
 /** Answers a refusal with the same document: written by hand, because under attack nothing is written more often. */
 export function answerRefusal (error: MartyError, request: FastifyRequest, reply: FastifyReply): void {
   const { code, data, headers, message, statusCode, type } = error
-  request.log.info({ code, status: statusCode }, 'request refused')
+  logRefusal(request.server, request.log, error)
   let text = '{'
   for (const key in data) if (!STANDARD.has(key) && data[key] !== undefined) text += `${JSON.stringify(key)}:${JSON.stringify(data[key])},`
   text += `"type":"${type}","title":"${STATUS_CODES[statusCode] ?? 'Error'}","status":${statusCode},"detail":${JSON.stringify(message)},` +
