@@ -4,7 +4,8 @@ import type { Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { loggerOptions } from '@marty/audit'
-import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
+import { answerWithProblems, problemServerOptions, useGuard } from '@marty/core'
+import { headers } from '@marty/headers'
 import { health } from '@marty/health'
 import { jsonRpc } from '@marty/json-rpc'
 import { explainMethod } from '@marty/rbac'
@@ -96,6 +97,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
 
   const app = Fastify({
+    ...problemServerOptions,
     // A terminal may be closed while the service ends: the errors of this stream are caught, those of pino's own are not.
     logger: { level: config.logging.level, ...loggerOptions(), ...(process.stdout.isTTY ? { stream: process.stdout } : {}) },
     ...(tls === null ? {} : { https: tls.options }),
@@ -251,10 +253,10 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
   // Health, on a port of its own
-  const healthApp = Fastify({ logger: false, requestTimeout: 5000, forceCloseConnections: true })
+  const healthApp = Fastify({ ...problemServerOptions, logger: false, requestTimeout: 5000, forceCloseConnections: true })
   useGuard(healthApp, { strict: true })
-  healthApp.setErrorHandler(problemErrorHandler)
-  healthApp.setNotFoundHandler(problemNotFoundHandler)
+  answerWithProblems(healthApp)
+  await healthApp.register(headers, { environment: config.environment })
   const probes = healthProbes({
     observed: () => reconciler.observed(),
     cameras,

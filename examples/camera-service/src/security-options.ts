@@ -20,7 +20,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     auth: {
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
-      sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600 },
+      sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600, trustedOrigins: config.server.allowed_origins },
       refresh: jwt.refresh_days === 0
         ? false
         : {

@@ -127,7 +127,7 @@ t.test('a WebSocket handshake with a dead cookie is healed the same way', async 
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as { port: number }
   const socket = connect(port, '127.0.0.1')
-  socket.end(`GET /thing HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: ${NAME}=ses_${'A'.repeat(43)}\r\n\r\n`)
+  socket.end(`GET /thing HTTP/1.1\r\nHost: ${HOST}\r\nOrigin: https://${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: ${NAME}=ses_${'A'.repeat(43)}\r\n\r\n`)
   let answer = ''
   socket.on('data', chunk => { answer += String(chunk) })
   await once(socket, 'close')

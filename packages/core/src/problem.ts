@@ -27,6 +27,10 @@ export function toProblem (error: unknown, instance: string, requestId: string):
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return problem('about:blank', statusCode, message ?? '', code ?? 'MARTY_CORE_BAD_REQUEST', instance, requestId)
   }
+  // Of Fastify and its plugins, such as FST_UNDER_PRESSURE: an answer, and no fault.
+  if (statusCode !== undefined && statusCode > 500 && statusCode < 600 && code?.startsWith('FST_') === true) {
+    return problem('about:blank', statusCode, 'The service cannot answer this now', code, instance, requestId)
+  }
   return problem('about:blank', 500, 'The request could not be completed; the service has logged why', 'MARTY_CORE_INTERNAL', instance, requestId)
 }
 
