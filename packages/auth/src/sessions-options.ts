@@ -15,8 +15,8 @@ export interface SessionOptions {
   /** How a browser carries its session. @default { name: '__Host-session', sameSite: 'Strict' } */
   readonly cookie?: SessionCookieOptions
   /**
-   * Origins that pages of this service have besides the one in the `Host` header, because a proxy changed that:
-   * `https://console.example.com`, compared exactly.
+   * Origins that pages of this service have besides the one in the `Host` header, because a proxy changed that, or whose
+   * pages may open WebSockets with the session cookie: `https://console.example.com`, compared exactly.
    * @default []
    */
   readonly trustedOrigins?: readonly string[]

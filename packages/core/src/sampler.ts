@@ -60,7 +60,10 @@ export function createSampler<Item> ({ windowMs, perKind, maxKinds, report, isAl
   function kindOf (name: string, item: Item): Kind<Item> {
     const known = kinds.get(name)
     if (known !== undefined) return known
-    if (kinds.size >= maxKinds) return others ??= begin(item, true)
+    if (kinds.size >= maxKinds) {
+      others ??= begin(item, true)
+      return others
+    }
     const kind = begin(item, false)
     kinds.set(name, kind)
     return kind

@@ -58,6 +58,7 @@ function isPersonal (request: FastifyRequest): boolean {
 export const headers: FastifyPluginAsync<HeadersOptions> = fp(plugin, { name: '@marty/headers', fastify: '5.x' })
 export default headers
 
+export { problemServerOptions } from '@marty/core'
 export type { ContentSecurityPolicy, Directive } from './content-security-policy.js'
 export { OptionInvalid } from './errors.js'
 export type { CorsOptions, Environment, HeaderOverrides, HeadersOptions, HstsOptions } from './options.js'

@@ -1,6 +1,10 @@
+import { createSampler } from '@marty/core'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { MediaAuthRequest, StreamAuthority } from '../../mediamtx/stream-auth.js'
+
+/** A wrong stream address costs whoever tries it nothing. */
+const LOGGED = { windowMs: 10_000, perKind: 10, maxKinds: 100 }
 
 const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
 
@@ -10,6 +14,11 @@ const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
  */
 export function mediaAuthServer (authority: StreamAuthority, secretPath: string, log: FastifyBaseLogger): FastifyInstance {
   const app = Fastify({ logger: false, bodyLimit: 64 * 1024, requestTimeout: 5000, forceCloseConnections: true })
+  const refusals = createSampler<string>({
+    ...LOGGED,
+    report: ({ first: reason, count, since }) => { log.info({ reason, count, since }, 'more media access refused than is logged one by one') }
+  })
+  app.addHook('onClose', async () => { refusals.close() })
   app.post<{ Body: MediaAuthRequest }>(secretPath, {
     schema: {
       body: Type.Object({
@@ -18,7 +27,7 @@ export function mediaAuthServer (authority: StreamAuthority, secretPath: string,
     }
   }, async (request, reply) => {
     const { allowed, reason } = authority.decide(normalise(request.body))
-    if (!allowed && reason !== 'no credential') {
+    if (!allowed && reason !== 'no credential' && refusals.passes(reason, reason)) {
       log.info({ action: request.body.action, path: request.body.path, protocol: request.body.protocol, ip: request.body.ip, reason }, 'media access refused')
     }
     return await reply.code(allowed ? 204 : 401).send()
