@@ -10,7 +10,7 @@ import { ANONYMOUS } from './principal.js'
 import { answerRefusal, problemErrorHandler, problemNotFoundHandler } from './problem.js'
 import { closeRefusalLog } from './refusal-log.js'
 import type { SecurityRule } from './rule.js'
-import { answerClientErrors } from './server-errors.js'
+import { answerClientErrors } from './unrouted-answers.js'
 import { watchUpgrades } from './upgrades.js'
 
 // Fastify copies a route's config (symbols too), so the operation travels inside it.

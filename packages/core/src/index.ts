@@ -17,4 +17,4 @@ export { problemErrorHandler, problemNotFoundHandler, toProblem, type Problem } 
 export { logRefusal, type Refusal } from './refusal-log.js'
 export type { PermissionName, SecurityRule } from './rule.js'
 export { createSampler, type Omitted, type Sampler, type SamplerOptions } from './sampler.js'
-export { answerClientErrors, problemServerOptions, setStandardHeaders, type StandardHeaders } from './server-errors.js'
+export { answerClientErrors, problemServerOptions, setStandardHeaders, type StandardHeaders } from './unrouted-answers.js'
