@@ -66,6 +66,8 @@ export interface ApiKeys {
   verify (token: string, from?: CallerPlace): Principal | Promise<Principal>
   /** Whether the key and secret a principal came with are still valid. */
   isAlive (principal: Principal): boolean | Promise<boolean>
+  /** When the key and secret a principal came with end, which a rotation may have brought forward; null when they have. Milliseconds since the epoch. */
+  endsAt (principal: Principal): number | null | Promise<number | null>
   /** Whether a key may still be used, by its id. */
   isUsable (keyId: string): boolean | Promise<boolean>
   /** Whether a token looks like a key of this service, by its beginning alone. */
@@ -214,6 +216,12 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return used(principalOf(record, known), record, known)
   }
 
+  function endsAt ({ session }: Principal): number | null | Promise<number | null> {
+    const [keyId = '', secretId = ''] = session?.split('.') ?? []
+    const record = store.get(keyId)
+    return record instanceof Promise ? record.then(found => endOf(found, secretId)) : endOf(record, secretId)
+  }
+
   return {
     accepts: token => token.startsWith(format.start),
 
@@ -230,10 +238,11 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     },
 
     isAlive (principal) {
-      const [keyId = '', secretId = ''] = principal.session?.split('.') ?? []
-      const record = store.get(keyId)
-      return record instanceof Promise ? record.then(found => found !== null && isActive(found, secretId)) : record !== null && isActive(record, secretId)
+      const end = endsAt(principal)
+      return end instanceof Promise ? end.then(found => found !== null) : end !== null
     },
+
+    endsAt,
 
     async create (request) {
       checkRequest(request)
@@ -333,7 +342,13 @@ function activeSecrets (record: ApiKeyRecord): readonly ApiKeySecret[] {
 }
 
 function isActive (record: ApiKeyRecord, secretId: string): boolean {
-  return activeSecrets(record).some(secret => secret.id === secretId)
+  return endOf(record, secretId) !== null
+}
+
+/** Null for a secret that is not active, or a key that is not there. */
+function endOf (record: ApiKeyRecord | null, secretId: string): number | null {
+  const secret = record === null ? undefined : activeSecrets(record).find(({ id }) => id === secretId)
+  return secret === undefined ? null : Math.min(record!.expiresAt, secret.expiresAt)
 }
 
 function principalOf (record: ApiKeyRecord, secret: ApiKeySecret): Principal {

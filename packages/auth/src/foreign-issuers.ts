@@ -109,10 +109,13 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, { audience
   if (typ !== 'at+jwt' && typ !== 'JWT') throw refuse('typ', 'must be "at+jwt" or "JWT"')
   if (typeof rolesOf !== 'function') throw refuse('rolesOf', 'must be a function from claims to a list of roles')
   if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) throw refuse('ca', 'must be a certificate in PEM')
+  const issuer = textOption(`${field}.issuer`, options.issuer)
+  // Its callers are named `issuer|subject`: with a bar in the issuer's name, two issuers could mean one caller.
+  if (issuer.includes('|')) throw refuse('issuer', 'must not contain "|"')
   const url = URL.canParse(options.jwksUrl) ? new URL(options.jwksUrl) : null
   if (url?.protocol !== 'https:') throw refuse('jwksUrl', 'must be an https: URL')
   return {
-    issuer: textOption(`${field}.issuer`, options.issuer),
+    issuer,
     audience: options.audience === undefined ? audience : textOption(`${field}.audience`, options.audience),
     clockSkewSeconds,
     maxLifetimeSeconds,

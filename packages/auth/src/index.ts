@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard } from '@marty/core'
+import { useGuard, type Principal } from '@marty/core'
 import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys, type ApiKeys } from './api-keys.js'
@@ -110,7 +110,9 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   if (routes === null) return
 
   const methods = authenticators.map(({ method }) => method)
-  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh) }
+  const endOf = (source: Principal): number | null | Promise<number | null> =>
+    source.authenticatedBy === 'apiKey' && apiKeys !== null ? apiKeys.endsAt(source) : source.expiresAt
+  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh, endOf) }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)
   if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)
@@ -118,7 +120,6 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, csrf, idleMs, methods })
   registerTokenRoutes(fastify, {
     guard,
-    tokens,
     issuer,
     verify: token => verify(token).claims,
     revocations,
@@ -127,7 +128,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     sessions,
     cookie: sessions === null ? null : cookie,
     methods,
-    hasForeignIssuers: foreign !== null,
+    foreign,
     introspection: routes.introspection
   })
 }

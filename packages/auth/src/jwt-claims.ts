@@ -1,4 +1,5 @@
 import type { Principal } from '@marty/core'
+import type { RevocableClaims } from './revocations.js'
 import type { JsonObject } from './strict-json.js'
 
 /** What a token must say, and within which bounds. Times are in seconds. */
@@ -28,6 +29,8 @@ export interface TokenClaims {
   readonly sid?: string
   /** The client that asked for the token (RFC 9068 section 2.2). */
   readonly client_id?: string
+  /** The `jti` of another issuer's token that this one was given in exchange for, and ends with. */
+  readonly source_jti?: string
   readonly [claim: string]: unknown
 }
 
@@ -36,7 +39,7 @@ const MAX_ROLES = 32
 
 /** The claims of a token of this service, or the name of the first one that is wrong. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
-  const { sub, user_id: userId, role, roles, scope, kind, sid, client_id: clientId } = payload
+  const { sub, user_id: userId, role, roles, scope, kind, sid, client_id: clientId, source_jti: sourceJti } = payload
   const wrong = wrongRegisteredClaim(payload, rules, now)
   if (wrong !== null) return wrong
   if (userId !== undefined && userId !== sub) return 'user_id'
@@ -47,6 +50,7 @@ export function readClaims (payload: JsonObject, rules: ClaimRules, now: number)
   if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
   if (sid !== undefined && !isText(sid)) return 'sid'
   if (clientId !== undefined && !isText(clientId)) return 'client_id'
+  if (sourceJti !== undefined && typeof sourceJti !== 'string') return 'source_jti'
   return deepFreeze(payload) as unknown as TokenClaims
 }
 
@@ -129,8 +133,10 @@ function deepFreeze (value: unknown): unknown {
   return value
 }
 
-/** What revocations know a token's principal by. Another issuer's `sid` names nothing here. */
-export function revocableOf ({ id, session, claims }: Principal): { readonly jti: string, readonly sub: string, readonly iat: number, readonly sid?: string } {
-  const { sub, iat, sid } = claims as TokenClaims
-  return { jti: session!, sub: id, iat, ...(sub === id && sid !== undefined ? { sid } : {}) }
+/** What revocations know a token's principal by. Another issuer's `sid` and `jti` name nothing of ours. */
+export function revocableOf ({ id, session, claims }: Principal): RevocableClaims & { readonly jti: string } {
+  const { sub, iat, sid, source_jti: sourceJti } = claims as TokenClaims
+  if (sub === id) return { jti: session!, sub: id, iat, sid, sourceJti }
+  // As JSON, so that no two pairs of names have one text.
+  return { jti: session!, sub: id, iat, issuerSession: isText(sid) ? JSON.stringify([id, sid]) : undefined }
 }

@@ -22,11 +22,12 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
   }
 
   return {
-    async create (sid, current, data) {
+    async create (sid, current, data, notAfter) {
       sweep(families.size < max ? 100 : 10_000)
       if (families.size >= max) throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
       const now = clock()
-      const family: Family = { data, endsAt: now + limits.absoluteSeconds * 1000, current, previous: null, rotatedAt: now, ended: null }
+      const endsAt = Math.min(now + limits.absoluteSeconds * 1000, notAfter ?? Infinity)
+      const family: Family = { data, endsAt, current, previous: null, rotatedAt: now, ended: null }
       families.set(sid, family)
       return expiryOf(family)
     },

@@ -9,9 +9,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local key = KEYS[1]
 `
 
-/** ARGV: hash of the secret, data, idle and absolute life in milliseconds. */
+/** ARGV: hash of the secret, data, idle and absolute life in milliseconds, and when the family must end at the latest, or nothing. */
 const CREATE = `${NOW}
-local ends = now + ARGV[4]
+local ends = math.min(now + ARGV[4], tonumber(ARGV[5]) or math.huge)
 local expires = math.min(now + ARGV[3], ends)
 redis.call('HSET', key, 'current', ARGV[1], 'data', ARGV[2], 'ends', ends)
 redis.call('PEXPIREAT', key, expires)
@@ -61,7 +61,7 @@ export function createRedisRefreshStore ({ redis, prefix }: Required<RedisAuthSt
   const idleMs = limits.idleSeconds * 1000
 
   return {
-    create: async (sid, current, data) => await create(keysOf(sid), [current, data, idleMs, limits.absoluteSeconds * 1000]) as number,
+    create: async (sid, current, data, notAfter) => await create(keysOf(sid), [current, data, idleMs, limits.absoluteSeconds * 1000, notAfter ?? '']) as number,
     async rotate (sid, presented, successor) {
       const reply = await rotate(keysOf(sid), [presented, successor, limits.graceSeconds * 1000, idleMs]) as [RefreshRotation['outcome'], string, number] | null
       return reply === null ? null : { outcome: reply[0], data: reply[1], expiresAt: reply[2] }

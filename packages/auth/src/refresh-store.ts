@@ -29,8 +29,8 @@ export interface RefreshRotation {
 
 /** Where families are kept, by their public name. Each function is one atomic step; null for a family that is not there. */
 export interface RefreshStore {
-  /** Answers when the family ends unless it is used, in milliseconds since the epoch. */
-  create (sid: string, current: string, data: string): Promise<number>
+  /** Answers when the family ends unless it is used, at the latest at `notAfter`, in milliseconds since the epoch. */
+  create (sid: string, current: string, data: string, notAfter: number | null): Promise<number>
   rotate (sid: string, presented: string, successor: string): Promise<RefreshRotation | null>
   read (sid: string): Promise<RefreshFamily | null>
   /** From now on none of its tokens is good. Answers what it was made with. */

@@ -26,8 +26,11 @@ export interface RefreshGrantAuthenticator extends Authenticator {
   rotationOf (principal: Principal): RotatedRefreshToken
 }
 
-/** Uses a refresh token up. Only an operation that names `refresh` can, so that no other route spends one by mistake. */
-export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens): RefreshGrantAuthenticator {
+/**
+ * Uses a refresh token up. Only an operation that names `refresh` can, so that no other route spends one by mistake.
+ * `endOf` answers when what signed in ends, as far as that is known now: an API key's secret may end sooner than it said.
+ */
+export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endOf: (source: Principal) => number | null | Promise<number | null>): RefreshGrantAuthenticator {
   const rotations = new WeakMap<Principal, RotatedRefreshToken>()
   return {
     method: 'refresh',
@@ -36,12 +39,13 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens): Ref
     accepts: () => true,
     async authenticate (token) {
       const rotated = await refresh.rotate(token)
-      const { sid, grant, expiresAt } = rotated
+      const { sid, grant } = rotated
       // What signed in then may have been revoked since: a key, a certificate, a session.
       if (!await guard.isAlive(grant.source)) {
         await refresh.revokeFamily(sid)
         throw refused()
       }
+      const expiresAt = Math.min(rotated.expiresAt, await endOf(grant.source) ?? Infinity)
       const principal: Principal = Object.freeze({
         id: grant.subject,
         kind: grant.kind,
@@ -52,7 +56,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens): Ref
         authenticatedBy: 'refresh',
         expiresAt
       })
-      rotations.set(principal, rotated)
+      rotations.set(principal, { ...rotated, expiresAt })
       return principal
     },
     rotationOf: principal => rotations.get(principal)!

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { CredentialRequestInvalid } from './errors.js'
 import { JWT_ALGORITHMS } from './jwt-algorithms.js'
 import type { TokenClaims } from './jwt-claims.js'
+import { refused } from './refused.js'
 import { resolveTokenOptions, type TokenOptions } from './token-options.js'
 
 /** For whom a token is, and what it lets them do. */
@@ -19,17 +20,23 @@ export interface TokenRequest {
   readonly sessionId?: string
   /** Claim `client_id` (RFC 9068): who asked for the token on behalf of the subject. */
   readonly clientId?: string
+  /** Claim `source_jti`: the token of another issuer that this one is given for, and ends with. */
+  readonly sourceJti?: string
+  /** When the token ends at the latest, because what it is given for ends then. Milliseconds since the epoch. @default never */
+  readonly notAfter?: number
 }
 
 export interface IssuedToken {
   readonly token: string
+  /** How long it lives. Seconds. */
+  readonly ttlSeconds: number
   /** Milliseconds since the epoch. */
   readonly expiresAt: number
   readonly jti: string
 }
 
 export interface TokenIssuer {
-  /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field. */
+  /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field, and `MARTY_CORE_CREDENTIAL_INVALID` when `notAfter` is over. */
   issue (request: TokenRequest): IssuedToken
 }
 
@@ -44,9 +51,10 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
   return {
     issue (request) {
       const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
-      const { scopes = [], kind = 'user', sessionId, clientId } = request
+      const { scopes = [], kind = 'user', sessionId, clientId, sourceJti, notAfter = Infinity } = request
       const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
-      const exp = iat + (request.ttlSeconds ?? accessTokenTtlSeconds)
+      const exp = Math.min(iat + (request.ttlSeconds ?? accessTokenTtlSeconds), Math.floor(notAfter / 1000))
+      if (exp <= iat) throw refused()
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
         iss: issuer,
@@ -58,13 +66,14 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
         ...(kind === 'user' ? {} : { kind }),
         ...(sessionId === undefined ? {} : { sid: sessionId }),
         ...(clientId === undefined ? {} : { client_id: clientId }),
+        ...(sourceJti === undefined ? {} : { source_jti: sourceJti }),
         iat,
         exp,
         jti
       }
       const { kid, alg, signKey } = keyring.signing()
       const input = `${encode({ alg, typ: 'at+jwt', kid })}.${encode(claims)}`
-      return { token: `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`, expiresAt: exp * 1000, jti }
+      return { token: `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`, ttlSeconds: exp - iat, expiresAt: exp * 1000, jti }
     }
   }
 }
@@ -75,7 +84,7 @@ export function issueToken (options: TokenOptions, request: TokenRequest): Issue
 }
 
 function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { subject: string, roles: readonly string[] } {
-  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId } = request
+  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, sourceJti, notAfter } = request
   if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
   if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
   const roles = request.roles ?? (role === undefined ? [] : [role])
@@ -90,6 +99,9 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
   if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
   if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
   if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
+  if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
+  // Seconds where milliseconds belong would be a token that is over before it begins.
+  if (notAfter !== undefined && !(notAfter >= 1e11)) throw new CredentialRequestInvalid('"notAfter" must be a time in milliseconds since the epoch')
   return { subject, roles }
 }
 
