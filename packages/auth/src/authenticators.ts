@@ -34,6 +34,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   if (apiKeys !== null) {
     authenticators.push({
       method: 'apiKey',
+      unguessable: true,
       find (request) {
         const { bearer, apiKey } = credentialsOf(request)
         if (apiKey !== null) return apiKey
@@ -46,6 +47,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   }
   authenticators.push({
     method: 'jwt',
+    unguessable: true,
     find (request) {
       const { bearer } = credentialsOf(request)
       return bearer !== null && !isSession(bearer) && !isApiKey(bearer) ? bearer : null

@@ -4,7 +4,7 @@ import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys, type ApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
-import { createCsrfCheck } from './csrf.js'
+import { createCsrfCheck, sameOriginCheck } from './csrf.js'
 import { createTellers, withEvents } from './events.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
 import { createForeignDoor } from './foreign-issuers.js'
@@ -26,7 +26,7 @@ import { registerTokenRoutes } from './token-routes.js'
 import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, trustedOrigins, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
   const guard = useGuard(fastify)
   const { verified, oldSecret, reuse, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
@@ -54,9 +54,10 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
       onProblem: error => { fastify.log.warn({ err: error }, 'the store of API keys could not be written') }
     })
   const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
-  const { idleMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const { idleMs, cookie: cookieOptions, trustedOrigins: sessionOrigins } = resolveSessionOptions(sessionOptions ?? {})
   const cookie = createSessionCookie(cookieOptions)
-  const csrf = createCsrfCheck(trustedOrigins)
+  const csrf = createCsrfCheck([...trustedOrigins, ...sessionOrigins])
+  guard.addCheck(sameOriginCheck(csrf))
   const issuer = createTokenIssuer(options, revocations.earliestIssue)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
@@ -117,7 +118,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)
   registerJwksRoute(fastify, tokens.keyring)
-  if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, csrf, idleMs, methods })
+  if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, idleMs, methods })
   registerTokenRoutes(fastify, {
     guard,
     issuer,

@@ -40,6 +40,7 @@ export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
 
   return {
     method: 'mtls',
+    unguessable: true,
     find (request) {
       const { bearer, apiKey } = credentialsOf(request)
       return bearer === null && apiKey === null && offered(request) !== null ? 'certificate' : null

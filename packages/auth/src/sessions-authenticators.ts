@@ -38,6 +38,7 @@ export function createSessionAuthenticators ({ guard, sessions, cookie, csrf }: 
   return [
     {
       method: 'session',
+      unguessable: true,
       find (request) {
         const { bearer } = credentialsOf(request)
         return bearer !== null && isSession(bearer) ? bearer : null
@@ -48,6 +49,7 @@ export function createSessionAuthenticators ({ guard, sessions, cookie, csrf }: 
     },
     {
       method: 'session',
+      unguessable: true,
       // A header was put there by whoever wrote the request, a cookie by the browser by itself: the header alone counts,
       // also when it is wrong, so that a request has one identity and a refused one does not fall back to another.
       find (request) {

@@ -35,6 +35,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
   return {
     method: 'refresh',
     explicit: true,
+    unguessable: true,
     find: () => null,
     accepts: () => true,
     async authenticate (token) {
@@ -68,6 +69,7 @@ export function assertionAuthenticator (verify: (token: string) => Promise<Princ
   return {
     method: 'assertion',
     explicit: true,
+    unguessable: true,
     find: () => null,
     accepts: () => true,
     async authenticate (token) {

@@ -104,7 +104,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
   void fastify.register(async scope => {
     acceptForms(scope)
     // Public, because the credential may be in the body: it is proved inside, by the same pipeline.
-    const open = { config: { security: { public: true } } } as const
+    const open = { config: { security: { sameOrigin: true, public: true } } } as const
 
     scope.post('/auth/token', open, async (request, reply) => {
       const assertion = optionalParameter(request, 'assertion')
@@ -118,7 +118,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
     if (refresh !== null) scope.post('/auth/refresh', open, refreshed)
 
-    scope.post('/auth/logout', { config: { security: { authenticate: only('jwt', 'session') } } }, async (request, reply) => {
+    scope.post('/auth/logout', { config: { security: { sameOrigin: true, authenticate: only('jwt', 'session') } } }, async (request, reply) => {
       const { principal } = request
       const body = request.body as { everywhere?: unknown } | null | undefined
       const everywhere = body?.everywhere === true || body?.everywhere === 'true'
@@ -146,7 +146,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
     const introspection = parts.introspection ?? (clients.length === 0 ? null : { authenticate: clients })
     if (introspection === null) return
-    scope.post('/auth/introspect', { config: { security: introspection } }, async (request, reply) => {
+    scope.post('/auth/introspect', { config: { security: { sameOrigin: true, ...introspection } } }, async (request, reply) => {
       void reply.header('cache-control', 'no-store')
       return await introspect(requiredParameter(request, 'token'))
     })

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
-import { compilePipeline, finishCall, orThrow } from './pipeline.js'
+import type { Call } from './call.js'
+import { compilePipeline, finishCall, methodsOf, orThrow } from './pipeline.js'
 import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
@@ -46,6 +47,11 @@ export interface Guard {
   identify (request: IncomingMessage, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
   /** Whether the request brings a credential, right or wrong. */
   hasCredential (request: IncomingMessage): boolean
+  /**
+   * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False without one.
+   * Failure limits ask it before they refuse a call whose credential nobody has looked at.
+   */
+  isGuessable (call: Call): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
   authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
@@ -138,6 +144,13 @@ export function createGuard (options: GuardOptions = {}): Guard {
     },
 
     hasCredential: request => authenticators.some(authenticator => authenticator.find(request) !== null),
+
+    isGuessable ({ operation, request, token }) {
+      const methods = methodsOf(operation)
+      const judge = authenticators.find(candidate => isAsked(candidate, methods) &&
+        (token === null ? request !== null && candidate.find(request) !== null : candidate.accepts(token)))
+      return judge !== undefined && judge.unguessable !== true
+    },
 
     async authenticate (token, context, methods) {
       const authenticator = authenticators.find(candidate => isAsked(candidate, methods) && candidate.accepts(token))
