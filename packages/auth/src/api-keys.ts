@@ -144,8 +144,10 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const isSlow = record.secrets.some(({ algorithm }) => algorithm === 'bcrypt')
     const match = async (): Promise<ApiKeySecret | null> => {
       // Others may have failed while this one waited for its turn.
-      if (!isKnown) await lockout.check(keyId, address)
+      if (isSlow && !isKnown) await lockout.check(keyId, address)
       for (const candidate of activeSecrets(record)) if (await hasher.matches(secret, candidate)) return candidate
+      // What costs nothing to verify is verified under a lock too, or a neighbour at this address could keep the key's owner out.
+      if (!isSlow && !isKnown) await lockout.check(keyId, address)
       // Counted before the next one has its turn.
       await lockout.fail(keyId, address)
       return null
@@ -154,12 +156,12 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const found = isSlow ? await gate.run(isKnown ? `${keyId} known` : keyId, match, isKnown) : await match()
     if (found === null) {
       cache.drop(cacheKey)
-      throw refused()
+      throw refused('secret')
     }
     if (!isKnown) await lockout.succeed(keyId, address)
     // Revoked or rotated away while it was hashed.
     const now = await store.get(keyId)
-    if (now === null || !isActive(now, found.id)) throw refused()
+    if (now === null || !isActive(now, found.id)) throw refused('key has ended')
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
     if (!hasher.isCurrent(found)) void hashAnew(now, found, secret, cacheKey)
     const principal = principalOf(now, found)
@@ -206,7 +208,9 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
 
   const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, from: CallerPlace): Principal | Promise<Principal> => {
     const { address } = from
-    if (record === null || !isUsable(record) || !mayComeFrom(record, address)) throw refused()
+    if (record === null) throw refused('key unknown')
+    if (!isUsable(record)) throw refused('key has ended')
+    if (!mayComeFrom(record, address)) throw refused('network')
     const cacheKey = createHmac('sha256', processKey).update(token).digest('base64')
     const verified = cache.get(cacheKey, record.version)
     const known = verified === null ? undefined : activeSecrets(record).find(one => one.id === verified.secretId)
@@ -227,7 +231,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
 
     verify (token, from = NOWHERE) {
       const parts = format.parse(token)
-      if (parts === null) throw refused()
+      if (parts === null) throw refused('form')
       const record = store.get(parts.keyId)
       return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, from)) : verifyRecord(record, parts.secret, token, from)
     },

@@ -69,7 +69,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   function unlessRevoked (principal: Principal, context: AuthenticationContext): Principal | Promise<Principal> {
     const alive = isTokenAlive(principal)
     const pass = (answer: boolean): Principal => {
-      if (!answer) throw refused()
+      if (!answer) throw refused('revoked')
       return verified(principal, context)
     }
     return typeof alive === 'boolean' ? pass(alive) : alive.then(pass)

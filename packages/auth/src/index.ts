@@ -31,10 +31,11 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const { verified, oldSecret, reuse, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)
+  const longestSeconds = Math.max(tokens.maxLifetimeSeconds, foreign?.maxLifetimeSeconds ?? 0)
   const revocations = createRevocations(store, {
-    maxLifetimeSeconds: tokens.maxLifetimeSeconds,
+    maxLifetimeSeconds: longestSeconds,
     // A refresh token outlives access tokens, and must not outlive the memory of why it ended.
-    subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0),
+    subjectLifetimeSeconds: Math.max(longestSeconds, refreshOptions?.absoluteSeconds ?? 0),
     onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
   })
   const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse })
@@ -61,7 +62,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const issuer = createTokenIssuer(options, revocations.earliestIssue)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
-    if (revocations.isRevoked(verified.claims)) throw refused()
+    if (revocations.isRevoked(verified.claims)) throw refused('revoked')
     return verified
   }
 
@@ -164,11 +165,11 @@ export { createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, t
 export { AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
-export type { TokenClaims } from './jwt-claims.js'
+export type { ForeignClaims, TokenClaims } from './jwt-claims.js'
 export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt-algorithms.js'
 export type { JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey, SigningKeys } from './jwt-keys.js'
 export type { KeyMaterial } from './jwt-key-material.js'
-export type { ForeignDoor, ForeignIssuerOptions } from './foreign-issuers.js'
+export type { ForeignDoor, ForeignIssuerOptions, ForeignTokenType } from './foreign-issuers.js'
 export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwks.js'
 export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './signing-keys-file.js'
 export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './signing-keys-rotation.js'

@@ -97,23 +97,23 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
 
     async rotate (token) {
       const parts = parse(token)
-      if (parts === null) throw refused()
+      if (parts === null) throw refused('form')
       const { family, sid, presented } = parts
       // Throws when revocations are not known, before the token is used up for nothing.
       revocations.isRevoked({ sub: '', iat: Infinity })
       // Derived rather than random: a client that asks again is given the same successor, and no secret is kept for it.
       const successor = createHmac('sha256', secret).update(token).digest('base64url')
       const rotation = await families.rotate(sid, presented, digest(successor))
-      if (rotation === null) throw refused()
+      if (rotation === null) throw refused('family unknown')
       const data = JSON.parse(rotation.data) as FamilyData
       if (rotation.outcome === 'reused' || rotation.outcome === 'revoked') {
         const isFirst = await finish(sid)
         if (isFirst && rotation.outcome === 'reused') onReuse(sid, data.grant)
-        throw refused()
+        throw refused(rotation.outcome)
       }
       if (isRevoked(sid, data)) {
         await end(sid)
-        throw refused()
+        throw refused('revoked')
       }
       return { token: `ref_${family}${successor}`, sid, grant: data.grant, expiresAt: rotation.expiresAt, replayed: rotation.outcome === 'replayed' }
     },

@@ -186,7 +186,7 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
       if (!isKnown()) throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' } })
       if (entries.find('token', jti) !== undefined || entries.find('token', sourceJti) !== undefined) return true
       if (entries.find('family', sid) !== undefined) return true
-      const epoch = Math.max(entries.find('subject', sub)?.epoch ?? 0, entries.find('issuer-session', issuerSession)?.epoch ?? 0)
+      const epoch = Math.max(entries.find('subject', sub)?.epoch ?? -1, entries.find('issuer-session', issuerSession)?.epoch ?? -1)
       return iat <= epoch
     },
     earliestIssue (subject) {

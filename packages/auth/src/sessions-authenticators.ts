@@ -26,12 +26,12 @@ export function createSessionAuthenticators ({ guard, sessions, cookie, csrf }: 
   }
   const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> => then(find(principal.session, peek), found => found !== null)
   const orRefuse = (found: Principal | null): Principal => {
-    if (found === null) throw refused()
+    if (found === null) throw refused('session has ended')
     return found
   }
   // The browser would send a dead cookie with every request until somebody takes it away.
   const orClear = (found: Principal | null): Principal => {
-    if (found === null) throw new CredentialInvalid({ headers: { ...invalidCredential.headers, 'set-cookie': cookie.cleared } })
+    if (found === null) throw new CredentialInvalid({ reason: 'session has ended', headers: { ...invalidCredential.headers, 'set-cookie': cookie.cleared } })
     return found
   }
 

@@ -44,7 +44,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
       // What signed in then may have been revoked since: a key, a certificate, a session.
       if (!await guard.isAlive(grant.source)) {
         await refresh.revokeFamily(sid)
-        throw refused()
+        throw refused('source has ended')
       }
       const expiresAt = Math.min(rotated.expiresAt, await endOf(grant.source) ?? Infinity)
       const principal: Principal = Object.freeze({
@@ -74,7 +74,7 @@ export function assertionAuthenticator (verify: (token: string) => Promise<Princ
     accepts: () => true,
     async authenticate (token) {
       const principal = await verify(token)
-      if (revocations.isRevoked(revocableOf(principal))) throw refused()
+      if (revocations.isRevoked(revocableOf(principal))) throw refused('revoked')
       return Object.freeze({ ...principal, authenticatedBy: 'assertion' as const })
     },
     isAlive: principal => !revocations.isRevoked(revocableOf(principal))

@@ -54,7 +54,7 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
       const { scopes = [], kind = 'user', sessionId, clientId, sourceJti, notAfter = Infinity } = request
       const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
       const exp = Math.min(iat + (request.ttlSeconds ?? accessTokenTtlSeconds), Math.floor(notAfter / 1000))
-      if (exp <= iat) throw refused()
+      if (exp <= iat) throw refused('source has ended')
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
         iss: issuer,

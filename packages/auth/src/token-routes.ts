@@ -193,7 +193,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
   async function principalOf (token: string): Promise<Principal> {
     if (foreign?.concerns(token) !== true) return principalOfClaims(verify(token))
     const principal = await foreign.verifyAssertion(token)
-    if (revocations.isRevoked(revocableOf(principal))) throw refused()
+    if (revocations.isRevoked(revocableOf(principal))) throw refused('revoked')
     return principal
   }
 }

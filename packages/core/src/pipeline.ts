@@ -80,6 +80,7 @@ function attempt (guard: Guard, call: Call, run: CheckRun): Verdict | Promise<Ve
 
 function refused (guard: Guard, call: Call, error: unknown): Error {
   const status = error instanceof MartyError ? error.statusCode : 500
+  const why = error instanceof MartyError ? error.reason : undefined
   const type: SecurityEventType = status === 401 ? 'authentication' : status === 429 ? 'limit' : 'authorization'
   void guard.emit({
     type,
@@ -88,7 +89,8 @@ function refused (guard: Guard, call: Call, error: unknown): Error {
     reason: error instanceof MartyError ? error.code : 'MARTY_CORE_CHECK_FAILED',
     principal: call.principal,
     address: call.address,
-    requestId: call.id
+    requestId: call.id,
+    ...(why === undefined ? {} : { details: { reason: why } })
   })
   return error instanceof Error ? error : new TypeError(`A check of ${call.operation.name} answered with something that is no error: it can only refuse`)
 }

@@ -33,15 +33,15 @@ export function toProblem (error: unknown, instance: string, requestId: string):
 export function problemErrorHandler (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const document = toProblem(error, pathOf(request.url), request.id)
   if (document.status >= 500) request.log.error({ err: error }, 'request failed')
-  else request.log.info({ code: document.code, status: document.status }, 'request refused')
+  else request.log.info({ code: document.code, status: document.status, reason: (error as Partial<MartyError> | null)?.reason }, 'request refused')
   if (error instanceof MartyError) void reply.headers(error.headers)
   return reply.code(document.status).type('application/problem+json').send(document)
 }
 
 /** Answers a refusal with the same document: written by hand, because under attack nothing is written more often. */
 export function answerRefusal (error: MartyError, request: FastifyRequest, reply: FastifyReply): void {
-  const { code, data, headers, message, statusCode, type } = error
-  request.log.info({ code, status: statusCode }, 'request refused')
+  const { code, data, headers, message, reason, statusCode, type } = error
+  request.log.info({ code, status: statusCode, reason }, 'request refused')
   let text = '{'
   for (const key in data) if (!STANDARD.has(key) && data[key] !== undefined) text += `${JSON.stringify(key)}:${JSON.stringify(data[key])},`
   text += `"type":"${type}","title":"${STATUS_CODES[statusCode] ?? 'Error'}","status":${statusCode},"detail":${JSON.stringify(message)},` +
