@@ -39,6 +39,8 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
     // Pages cannot forge their origin: one that is named may send from wherever it is.
     if (origin !== undefined && trustedOrigins.includes(origin)) return
     if (!OWN_SITES.includes(site as string | undefined)) throw fromElsewhere('Sec-Fetch-Site')
+    // Forms of our own pages have the origin `null` where the Referrer-Policy is `no-referrer`.
+    if (origin === 'null' && site === 'same-origin') return
     if (origin !== undefined && !isOwnOrigin(request, origin)) throw fromElsewhere('Origin')
   }
   return {
