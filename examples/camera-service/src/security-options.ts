@@ -23,6 +23,8 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600 },
       refresh: jwt.refresh_days === 0 ? false : { secret: secrets.refresh, idleSeconds: jwt.refresh_days * DAY_SECONDS, absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
+      // Pages that may connect may sign out too.
+      trustedOrigins: config.server.allowed_origins.filter(isOrigin),
       routes: true
     },
     rbac: { policyFile: settings.policyFile },
@@ -42,4 +44,9 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       product: { name: 'camera-service', version }
     }
   }
+}
+
+/** What `allowed_origins` may hold besides, such as `file://`, no browser sends with a request that this is asked about. */
+function isOrigin (value: string): boolean {
+  return URL.canParse(value) && new URL(value).origin === value
 }

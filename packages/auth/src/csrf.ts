@@ -26,7 +26,7 @@ export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
 export interface CsrfCheck {
   /** For a request whose credential is the session cookie. Safe methods (RFC 9110 section 9.2.1) pass: they change nothing. */
   check (request: IncomingMessage | null | undefined, sessionId: string): void
-  /** The half that needs no session: does the request come from a page of ours, of an origin that is trusted, or from no page at all? */
+  /** For a request whose credential the browser does not add by itself: does a page of ours, or of an origin that is trusted, cause it, or none at all? */
   checkOrigin (request: IncomingMessage): void
 }
 
@@ -34,22 +34,22 @@ const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
 const OWN_SITES = [undefined, 'same-origin', 'none']
 
 export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
-  const checkOrigin = (request: IncomingMessage): void => {
-    const { origin, 'sec-fetch-site': site } = request.headers
-    // Pages cannot forge their origin: one that is named may send from wherever it is.
-    if (origin !== undefined && trustedOrigins.includes(origin)) return
-    if (!OWN_SITES.includes(site as string | undefined)) throw fromElsewhere('Sec-Fetch-Site')
-    // Forms of our own pages have the origin `null` where the Referrer-Policy is `no-referrer`.
-    if (origin === 'null' && site === 'same-origin') return
-    if (origin !== undefined && !isOwnOrigin(request, origin)) throw fromElsewhere('Origin')
-  }
   return {
-    checkOrigin,
+    checkOrigin (request) {
+      const { origin, 'sec-fetch-site': site } = request.headers
+      // Pages cannot forge either header. Of our own, the origin may be `null` (Referrer-Policy) or another than `Host` (a proxy).
+      if (site === 'same-origin' || (origin !== undefined && trustedOrigins.includes(origin))) return
+      if (!OWN_SITES.includes(site as string | undefined)) throw fromElsewhere('Sec-Fetch-Site')
+      if (origin !== undefined && !isOwnOrigin(request, origin)) throw fromElsewhere('Origin')
+    },
     // A WebSocket upgrade is a GET: the transport that accepts it checks its Origin, as @marty/json-rpc does.
     check (request, sessionId) {
       if (request === null || request === undefined) throw refused('its method is unknown')
       if (SAFE_METHODS.includes(request.method ?? '')) return
-      checkOrigin(request)
+      const { origin, 'sec-fetch-site': site } = request.headers
+      // The cookie is what another site would use: both headers must say that the page is ours.
+      if (!OWN_SITES.includes(site as string | undefined)) throw refused('it comes from a page of another origin (Sec-Fetch-Site)')
+      if (origin !== undefined && !isOwnOrigin(request, origin) && !trustedOrigins.includes(origin)) throw refused('it comes from a page of another origin (Origin)')
       if (!isEqual(request.headers['x-csrf-token'], csrfTokenOf(sessionId))) throw refused('it lacks the session\'s token')
     }
   }

@@ -21,8 +21,8 @@ export interface AuthOptions extends TokenOptions {
   /** Issue refresh tokens; `false` for none. @default false */
   readonly refresh?: RefreshOptions | false
   /**
-   * Origins whose pages may use the routes under `/auth` and session cookies, besides the one in the `Host` header:
-   * because a proxy changes that, or because they are pages of yours elsewhere. `https://console.example.com`, compared exactly.
+   * Origins whose pages may use the routes under `/auth`, besides the one in the `Host` header: because a proxy changes that,
+   * for session cookies too, or because they are pages of yours elsewhere. `https://console.example.com`, compared exactly.
    * @default []
    */
   readonly trustedOrigins?: readonly string[]

@@ -160,6 +160,8 @@ t.test('programs, pages of the service and named origins are asked for their cre
     { 'sec-fetch-site': 'none' },
     { 'sec-fetch-site': 'same-origin', origin: 'https://cameras.test' },
     { origin: 'http://cameras.test' },
+    { 'sec-fetch-site': 'same-origin', origin: 'null' },
+    { 'sec-fetch-site': 'same-origin', origin: 'https://behind-a-proxy.test' },
     { 'sec-fetch-site': 'cross-site', origin: 'https://console.test' },
     { 'sec-fetch-site': 'same-site', origin: 'https://console.test' }
   ]
