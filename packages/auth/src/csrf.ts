@@ -26,7 +26,7 @@ export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
 export interface CsrfCheck {
   /** For a request whose credential is the session cookie. Safe methods (RFC 9110 section 9.2.1) pass: they change nothing. */
   check (request: IncomingMessage | null | undefined, sessionId: string): void
-  /** For a request whose credential the browser does not add by itself: does a page of ours, or of an origin that is trusted, cause it, or none at all? */
+  /** Whatever the credential: was the request caused by a page of ours, by one of an origin that is trusted, or by no page at all? */
   checkOrigin (request: IncomingMessage): void
 }
 

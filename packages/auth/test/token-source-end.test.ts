@@ -133,3 +133,30 @@ for (const place of ['memory', 'Redis'] as const) {
     endsBy(t, app, (await postTo(app)('/auth/refresh', { refresh_token: first.refresh_token })).body, end, 'renewed')
   })
 }
+
+t.test('a token is issued for no longer than it is asked to be', async t => {
+  const app = await build(t)
+  const end = now() + 30
+  const issued = app.tokens.issue({ subject: 'alice', notAfter: end * 1000 + 999 })
+  t.equal(app.tokens.verify(issued.token).exp, end, 'the end of that second')
+  t.equal(issued.expiresAt, end * 1000)
+  t.ok(issued.ttlSeconds <= 30 && issued.ttlSeconds >= 29)
+  t.equal(app.tokens.issue({ subject: 'alice', ttlSeconds: 5, notAfter: Date.now() + 3_600_000 }).ttlSeconds, 5)
+  for (const over of [Date.now() - 5_000, Date.now()]) t.throws(() => app.tokens.issue({ subject: 'alice', notAfter: over }), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'source has ended' })
+  for (const bad of [NaN, end, '2030', null]) t.throws(() => app.tokens.issue({ subject: 'alice', notAfter: bad as number }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"notAfter" must be a time in milliseconds/ })
+  for (const bad of [5, 'x'.repeat(1025), null]) t.throws(() => app.tokens.issue({ subject: 'alice', sourceJti: bad as string }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"sourceJti"/ })
+})
+
+t.test('with what cannot be asked any longer, nothing is renewed', async t => {
+  const store = createMemoryApiKeyStore()
+  const apiKeys = { store, prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 } as const
+  const app = await build(t, { routes: true, refresh: REFRESH, apiKeys })
+  const { key, keyId } = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
+  const principal = await app.apiKeys!.verify(key)
+  t.equal(await app.apiKeys!.endsAt(principal), principal.expiresAt)
+  const first = await postTo(app)('/auth/token', {}, { 'x-api-key': key })
+  await store.delete(keyId)
+  t.equal(await app.apiKeys!.endsAt(principal), null)
+  t.equal(await app.apiKeys!.isAlive(principal), false)
+  t.equal((await postTo(app)('/auth/refresh', { refresh_token: first.body.refresh_token })).status, 401)
+})

@@ -195,3 +195,26 @@ t.test('what is refused for where it comes from is no failed login on other rout
   for (let i = 0; i < 2 * MOST; i++) t.equal((await app.inject({ method: 'POST', url: '/change', headers: { ...cookie, 'sec-fetch-site': 'same-site' } })).statusCode, 403)
   for (let i = 0; i < MOST; i++) t.equal(await get(service, bearer(`wrong.token.${i}`)), 401)
 })
+
+t.test('any route may refuse pages of other sites; a rule that says it otherwise stops the start', async t => {
+  const service = await listen(t, 'memory', { sessions: false })
+  for (const sameOrigin of [false, 'yes', null]) {
+    const app = Fastify() as unknown as FastifyInstance
+    t.teardown(() => app.close())
+    await app.register(auth, TOKENS)
+    app.post('/change', { config: { security: { public: true, sameOrigin: sameOrigin as unknown as true } } }, async () => 'changed')
+    await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_INVALID', message: /POST \/change: security\.sameOrigin can only be true/ })
+  }
+  const app = Fastify() as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  answerWithProblems(app)
+  await app.register(auth, TOKENS)
+  await app.register(jsonRpc)
+  app.post('/change', { config: { security: { public: true, sameOrigin: true } } }, async () => 'changed')
+  app.rpc.method({ name: 'change', security: { public: true, sameOrigin: true }, handler: () => 'changed' })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  t.equal((await app.inject({ method: 'POST', url: '/change', headers: { 'sec-fetch-site': 'cross-site' } })).statusCode, 403)
+  t.equal((await app.inject({ method: 'POST', url: '/change' })).statusCode, 200)
+  t.equal(await (await connectRpc(t, app)).call('change'), 'changed', 'a connection was asked for its origin when it began')
+  t.equal((await service.app.inject({ method: 'POST', url: '/auth/logout', headers: { 'sec-fetch-site': 'cross-site' } })).statusCode, 403)
+})
