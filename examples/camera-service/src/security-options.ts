@@ -46,7 +46,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
   }
 }
 
-/** What `allowed_origins` may hold besides, such as `file://`, no browser sends with a request that this is asked about. */
+/** `allowed_origins` may hold others too, such as `file://`, for WebSocket clients alone. */
 function isOrigin (value: string): boolean {
   return URL.canParse(value) && new URL(value).origin === value
 }

@@ -66,7 +66,10 @@ export interface ApiKeys {
   verify (token: string, from?: CallerPlace): Principal | Promise<Principal>
   /** Whether the key and secret a principal came with are still valid. */
   isAlive (principal: Principal): boolean | Promise<boolean>
-  /** When the key and secret a principal came with end, which a rotation may have brought forward; null when they have. Milliseconds since the epoch. */
+  /**
+   * When the key and secret a principal came with end, which a rotation may have brought forward; null when they have.
+   * Milliseconds since the epoch.
+   */
   endsAt (principal: Principal): number | null | Promise<number | null>
   /** Whether a key may still be used, by its id. */
   isUsable (keyId: string): boolean | Promise<boolean>
@@ -146,7 +149,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       // Others may have failed while this one waited for its turn.
       if (isSlow && !isKnown) await lockout.check(keyId, address)
       for (const candidate of activeSecrets(record)) if (await hasher.matches(secret, candidate)) return candidate
-      // What costs nothing to verify is verified under a lock too, or a neighbour at this address could keep the key's owner out.
+      // A fast hash is verified under a lock too, or a neighbour at this address could keep the key's owner out.
       if (!isSlow && !isKnown) await lockout.check(keyId, address)
       // Counted before the next one has its turn.
       await lockout.fail(keyId, address)

@@ -16,7 +16,9 @@ export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
     keys: ['sameOrigin'],
     compile ({ rule: { sameOrigin } }) {
       if (sameOrigin === undefined) return null
-      if (sameOrigin !== true) throw new RuleInvalid('security.sameOrigin can only be true; leave it out to let pages of other origins ask')
+      if (sameOrigin !== true) {
+        throw new RuleInvalid('security.sameOrigin can only be true; leave it out to let pages of other origins ask')
+      }
       return ({ request }) => { if (request !== null) checkOrigin(request) }
     }
   }
@@ -26,18 +28,19 @@ export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
 export interface CsrfCheck {
   /** For a request whose credential is the session cookie. Safe methods (RFC 9110 section 9.2.1) pass: they change nothing. */
   check (request: IncomingMessage | null | undefined, sessionId: string): void
-  /** Whatever the credential: was the request caused by a page of ours, by one of an origin that is trusted, or by no page at all? */
+  /** Whatever the credential: was it a page of ours that caused the request, one of a trusted origin, or no page at all? */
   checkOrigin (request: IncomingMessage): void
 }
 
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
+const ANOTHER_ORIGIN = 'it comes from a page of another origin'
 const OWN_SITES = [undefined, 'same-origin', 'none']
 
 export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
   return {
     checkOrigin (request) {
       const { origin, 'sec-fetch-site': site } = request.headers
-      // Pages cannot forge either header. Of our own, the origin may be `null` (Referrer-Policy) or another than `Host` (a proxy).
+      // Pages cannot forge either header. The origin of our own may be `null` (Referrer-Policy) or not `Host` (a proxy).
       if (site === 'same-origin' || (origin !== undefined && trustedOrigins.includes(origin))) return
       if (!OWN_SITES.includes(site as string | undefined)) throw fromElsewhere('Sec-Fetch-Site')
       if (origin !== undefined && !isOwnOrigin(request, origin)) throw fromElsewhere('Origin')
@@ -48,8 +51,9 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
       if (SAFE_METHODS.includes(request.method ?? '')) return
       const { origin, 'sec-fetch-site': site } = request.headers
       // The cookie is what another site would use: both headers must say that the page is ours.
-      if (!OWN_SITES.includes(site as string | undefined)) throw refused('it comes from a page of another origin (Sec-Fetch-Site)')
-      if (origin !== undefined && !isOwnOrigin(request, origin) && !trustedOrigins.includes(origin)) throw refused('it comes from a page of another origin (Origin)')
+      if (!OWN_SITES.includes(site as string | undefined)) throw refused(`${ANOTHER_ORIGIN} (Sec-Fetch-Site)`)
+      const isOwn = origin === undefined || isOwnOrigin(request, origin) || trustedOrigins.includes(origin)
+      if (!isOwn) throw refused(`${ANOTHER_ORIGIN} (Origin)`)
       if (!isEqual(request.headers['x-csrf-token'], csrfTokenOf(sessionId))) throw refused('it lacks the session\'s token')
     }
   }
@@ -68,7 +72,8 @@ function isEqual (given: string | string[] | undefined, expected: string): boole
 }
 
 function fromElsewhere (header: string): InstanceType<typeof CsrfInvalid> {
-  return new CsrfInvalid(`A page of another origin caused this request (${header}); an origin whose pages may do so is named in "trustedOrigins"`)
+  return new CsrfInvalid(`A page of another origin caused this request (${header}); ` +
+    'an origin whose pages may do so is named in "trustedOrigins"')
 }
 
 function refused (why: string): InstanceType<typeof CsrfInvalid> {

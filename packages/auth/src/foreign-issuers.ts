@@ -3,7 +3,9 @@ import { hash } from 'node:crypto'
 import { AuthOptionInvalid } from './errors.js'
 import { createRemoteJwks, isAsymmetric, type RemoteJwks } from './jwks-remote.js'
 import type { AsymmetricAlgorithmName } from './jwt-algorithms.js'
-import { isRoles, principalOfForeignClaims, readForeignClaims, type ForeignClaimRules, type ForeignClaims } from './jwt-claims.js'
+import {
+  isRoles, principalOfForeignClaims, readForeignClaims, type ForeignClaimRules, type ForeignClaims
+} from './jwt-claims.js'
 import { FOREIGN_KID } from './jwt-keys.js'
 import { prove, readHeader, readPayload, refusedToken, takeApart } from './jwt-door.js'
 import { integerOption, textOption, type ResolvedTokenOptions } from './token-options.js'
@@ -30,11 +32,17 @@ export interface ForeignIssuerOptions {
    * @default 'at+jwt'
    */
   readonly typ?: ForeignTokenType | readonly ForeignTokenType[]
-  /** Whether its tokens must have a `jti`. One without is known by the SHA-256 of its header and claims, and revoked by that. @default true */
+  /**
+   * Whether its tokens must have a `jti`. One without is known by the SHA-256 of its header and claims, and revoked by that.
+   * @default true
+   */
   readonly requireJti?: boolean
   /** Tokens meant to live longer are refused. At most a year. Seconds. @default the plugin's `maxLifetimeSeconds` */
   readonly maxLifetimeSeconds?: number
-  /** What its tokens must say besides, compared exactly: `{ token_use: 'access' }`, `{ hd: 'example.com' }`. At most 32. @default {} */
+  /**
+   * What its tokens must say besides, compared exactly: `{ token_use: 'access' }`, `{ hd: 'example.com' }`. At most 32.
+   * @default {}
+   */
   readonly requiredClaims?: Readonly<Record<string, string | number | boolean>>
   /** Which roles its claims stand for here. @default none */
   readonly rolesOf?: (claims: ForeignClaims) => readonly string[]
@@ -65,7 +73,11 @@ interface Issuer extends ForeignClaimRules {
   readonly jwks: RemoteJwks
 }
 
-const FIELDS = ['issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds', 'requiredClaims', 'rolesOf', 'ca']
+const FIELDS = [
+  'issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds', 'requiredClaims',
+  'rolesOf', 'ca'
+]
+const TYPES: readonly ForeignTokenType[] = ['at+jwt', 'JWT', null]
 const YEAR = 365 * 86_400
 const MAX_REQUIRED_CLAIMS = 32
 
@@ -101,7 +113,8 @@ export function createForeignDoor (options: readonly ForeignIssuerOptions[] | un
       const claims = readForeignClaims(prove(parts, header, key), issuer, Math.floor(Date.now() / 1000))
       if (typeof claims === 'string') throw refusedToken(claims)
       // Not the signature: of some algorithms a holder can make another that is as good.
-      return principalOfForeignClaims(claims, rolesOf(issuer, claims), claims.jti ?? `#${hash('sha256', parts.input, 'base64url')}`)
+      const tokenId = claims.jti ?? `#${hash('sha256', parts.input, 'base64url')}`
+      return principalOfForeignClaims(claims, rolesOf(issuer, claims), tokenId)
     },
     maxLifetimeSeconds: Math.max(0, ...[...issuers.values()].map(({ maxLifetimeSeconds }) => maxLifetimeSeconds)),
     close () {
@@ -122,7 +135,8 @@ function rolesOf (issuer: Issuer, claims: ForeignClaims): readonly string[] {
   return roles
 }
 
-function resolveIssuer (field: string, options: ForeignIssuerOptions, { audience, clockSkewSeconds, maxLifetimeSeconds }: ResolvedTokenOptions): Issuer {
+function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: ResolvedTokenOptions): Issuer {
+  const { audience, clockSkewSeconds, maxLifetimeSeconds: ourMaxSeconds } = ours
   const refuse = (member: string, reason: string): Error => new AuthOptionInvalid(`auth option "${field}.${member}" ${reason}`)
   if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid(`auth option "${field}" must be { issuer, jwksUrl, algorithms }`)
   for (const member of Object.keys(options)) {
@@ -130,13 +144,18 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, { audience
     const near = closest(member, FIELDS)
     throw refuse(member, `is not known; ${near === null ? `known are ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`)
   }
-  const { algorithms, audienceClaim = 'aud', typ = 'at+jwt', requireJti = true, requiredClaims = {}, rolesOf = () => [], ca } = options
+  const { algorithms, typ = 'at+jwt', rolesOf = () => [], ca } = options
+  const { audienceClaim = 'aud', requireJti = true, requiredClaims = {} } = options
   const types = (Array.isArray(typ) ? typ : [typ]) as readonly ForeignTokenType[]
   if (!Array.isArray(algorithms) || algorithms.length === 0 || !algorithms.every(isAsymmetric)) throw refuse('algorithms', 'must be a list of ES256, EdDSA, RS256 or PS256')
-  if (audienceClaim !== 'aud' && audienceClaim !== 'client_id') throw refuse('audienceClaim', 'must be "aud" or "client_id"')
-  if (types.length === 0 || !types.every(type => type === 'at+jwt' || type === 'JWT' || type === null)) throw refuse('typ', 'must be "at+jwt", "JWT", null for none, or a list of these')
+  if (!['aud', 'client_id'].includes(audienceClaim)) throw refuse('audienceClaim', 'must be "aud" or "client_id"')
+  if (types.length === 0 || !types.every(type => TYPES.includes(type))) {
+    throw refuse('typ', 'must be "at+jwt", "JWT", null for none, or a list of these')
+  }
   if (typeof requireJti !== 'boolean') throw refuse('requireJti', 'must be true or false')
-  if (!isRequiredClaims(requiredClaims)) throw refuse('requiredClaims', `must be an object of at most ${MAX_REQUIRED_CLAIMS} strings, numbers and booleans`)
+  if (!isRequiredClaims(requiredClaims)) {
+    throw refuse('requiredClaims', `must be an object of at most ${MAX_REQUIRED_CLAIMS} strings, numbers and booleans`)
+  }
   if (typeof rolesOf !== 'function') throw refuse('rolesOf', 'must be a function from claims to a list of roles')
   if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) throw refuse('ca', 'must be a certificate in PEM')
   const issuer = textOption(`${field}.issuer`, options.issuer)
@@ -149,7 +168,7 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, { audience
     audience: options.audience === undefined ? audience : textOption(`${field}.audience`, options.audience),
     audienceClaim,
     clockSkewSeconds,
-    maxLifetimeSeconds: integerOption(`${field}.maxLifetimeSeconds`, options.maxLifetimeSeconds, 1, YEAR, maxLifetimeSeconds),
+    maxLifetimeSeconds: integerOption(`${field}.maxLifetimeSeconds`, options.maxLifetimeSeconds, 1, YEAR, ourMaxSeconds),
     types: [...types],
     requireJti,
     requiredClaims: Object.entries(requiredClaims),
@@ -161,5 +180,6 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, { audience
 function isRequiredClaims (value: unknown): value is Readonly<Record<string, string | number | boolean>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const values = Object.values(value)
-  return values.length <= MAX_REQUIRED_CLAIMS && values.every(one => ['string', 'number', 'boolean'].includes(typeof one))
+  const isPlain = (one: unknown): boolean => ['string', 'number', 'boolean'].includes(typeof one)
+  return values.length <= MAX_REQUIRED_CLAIMS && values.every(isPlain)
 }

@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard, type Principal } from '@marty/core'
+import { useGuard } from '@marty/core'
 import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys, type ApiKeys } from './api-keys.js'
@@ -20,13 +20,15 @@ import { registerSessionRoutes } from './session-routes.js'
 import { refused } from './refused.js'
 import { resolveSessionOptions } from './sessions-options.js'
 import { createSessionStore } from './sessions.js'
-import { assertionAuthenticator, refreshAuthenticator } from './token-grants.js'
+import { assertionAuthenticator, refreshAuthenticator, type EndOf } from './token-grants.js'
 import { createTokenIssuer } from './token-issuer.js'
 import { registerTokenRoutes } from './token-routes.js'
 import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, trustedOrigins, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
+  const resolved = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, mtls, routes } = resolved
+  const { refresh: refreshOptions, trustedOrigins, lockout: lockoutOptions } = resolved
   const guard = useGuard(fastify)
   const { verified, oldSecret, reuse, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
@@ -112,7 +114,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   if (routes === null) return
 
   const methods = authenticators.map(({ method }) => method)
-  const endOf = (source: Principal): number | null | Promise<number | null> =>
+  const endOf: EndOf = source =>
     source.authenticatedBy === 'apiKey' && apiKeys !== null ? apiKeys.endsAt(source) : source.expiresAt
   const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh, endOf) }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)

@@ -114,7 +114,9 @@ function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]):
   if (typeof jwk !== 'object' || jwk === null) return null
   for (const algorithm of algorithms) {
     try {
-      return createJwtKey({ kid: (jwk as { kid: string }).kid, algorithm, publicKey: jwk as JsonWebKey }, (member, reason) => new Error(`${member} ${reason}`), FOREIGN_KID)
+      const { kid } = jwk as { kid: string }
+      const refuse = (member: string, reason: string): Error => new Error(`${member} ${reason}`)
+      return createJwtKey({ kid, algorithm, publicKey: jwk as JsonWebKey }, refuse, FOREIGN_KID)
     } catch {
       // It may fit the next one.
     }

@@ -58,7 +58,8 @@ const MAX_ROLES = 32
 
 /** The claims of a token of this service, or the name of the first one that is wrong. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
-  const { aud, sub, jti, user_id: userId, role, roles, scope, kind, sid, client_id: clientId, source_jti: sourceJti } = payload
+  const { aud, sub, jti, user_id: userId, role, roles, scope, kind } = payload
+  const { sid, client_id: clientId, source_jti: sourceJti } = payload
   const wrong = wrongRegisteredClaim(payload, rules, now)
   if (wrong !== null) return wrong
   if (!isAudience(aud, rules.audience)) return 'aud'

@@ -50,7 +50,10 @@ export interface ResolvedAuthOptions {
   readonly routes: { readonly introspection: SecurityRule | null } | null
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'issuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes']
+const FIELDS = [
+  'issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store',
+  'issuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
+]
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {

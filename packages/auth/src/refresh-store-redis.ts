@@ -9,7 +9,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local key = KEYS[1]
 `
 
-/** ARGV: hash of the secret, data, idle and absolute life in milliseconds, and when the family must end at the latest, or nothing. */
+/** ARGV: hash of the secret, data, idle and absolute life in milliseconds, when it must end at the latest (or nothing). */
 const CREATE = `${NOW}
 local ends = math.min(now + ARGV[4], tonumber(ARGV[5]) or math.huge)
 local expires = math.min(now + ARGV[3], ends)
@@ -61,7 +61,9 @@ export function createRedisRefreshStore ({ redis, prefix }: Required<RedisAuthSt
   const idleMs = limits.idleSeconds * 1000
 
   return {
-    create: async (sid, current, data, notAfter) => await create(keysOf(sid), [current, data, idleMs, limits.absoluteSeconds * 1000, notAfter ?? '']) as number,
+    async create (sid, current, data, notAfter) {
+      return await create(keysOf(sid), [current, data, idleMs, limits.absoluteSeconds * 1000, notAfter ?? '']) as number
+    },
     async rotate (sid, presented, successor) {
       const reply = await rotate(keysOf(sid), [presented, successor, limits.graceSeconds * 1000, idleMs]) as [RefreshRotation['outcome'], string, number] | null
       return reply === null ? null : { outcome: reply[0], data: reply[1], expiresAt: reply[2] }

@@ -36,7 +36,10 @@ export interface RotatedRefreshToken extends IssuedRefreshToken {
 
 /** Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when the store does not answer; all may be repeated. */
 export interface RefreshTokens {
-  /** Begins a family, which ends with its source at the latest. Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` when no more can be held. */
+  /**
+   * Begins a family, which ends with its source at the latest. Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` when no more
+   * can be held.
+   */
   issue (grant: RefreshGrant): Promise<IssuedRefreshToken>
   /** Uses a token up and gives its successor. Rejects with `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong. */
   rotate (token: string): Promise<RotatedRefreshToken>
@@ -92,7 +95,8 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       const ours = randomBytes(32).toString('base64url')
       const sid = digest(family).slice(0, 22)
       const data: FamilyData = { signedInAt: Math.max(Math.floor(clock() / 1000), revocations.earliestIssue(grant.subject)), grant }
-      return { token: `ref_${family}${ours}`, sid, expiresAt: await families.create(sid, digest(ours), JSON.stringify(data), grant.source.expiresAt) }
+      const expiresAt = await families.create(sid, digest(ours), JSON.stringify(data), grant.source.expiresAt)
+      return { token: `ref_${family}${ours}`, sid, expiresAt }
     },
 
     async rotate (token) {

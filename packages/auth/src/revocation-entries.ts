@@ -9,7 +9,10 @@ export interface RevocationRecord {
   readonly member: string
   /** When nothing it could refuse is valid any longer. Milliseconds since the epoch. */
   readonly until: number
-  /** Of a subject or a session at another issuer: tokens issued in this second or before are refused. Seconds since the epoch; 0 for other kinds. */
+  /**
+   * Of a subject or a session at another issuer: tokens issued in this second or before are refused. Seconds since the
+   * epoch; 0 for other kinds.
+   */
   readonly epoch: number
 }
 

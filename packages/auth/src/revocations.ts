@@ -177,7 +177,8 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
     },
     async revokeIssuerSession (session, issuedAt) {
       const now = clock()
-      await revoke('issuer-session', session, now + maxLifetimeSeconds * 1000 + MAX_SKEW_MS, Math.max(Math.floor(now / 1000), issuedAt))
+      const epoch = Math.max(Math.floor(now / 1000), issuedAt)
+      await revoke('issuer-session', session, now + maxLifetimeSeconds * 1000 + MAX_SKEW_MS, epoch)
     },
     async revokeSubject (subject) {
       await revoke('subject', subject, clock() + subjectLifetimeSeconds * 1000 + MAX_SKEW_MS, Math.floor(clock() / 1000))
@@ -186,8 +187,8 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
       if (!isKnown()) throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' } })
       if (entries.find('token', jti) !== undefined || entries.find('token', sourceJti) !== undefined) return true
       if (entries.find('family', sid) !== undefined) return true
-      const epoch = Math.max(entries.find('subject', sub)?.epoch ?? -1, entries.find('issuer-session', issuerSession)?.epoch ?? -1)
-      return iat <= epoch
+      return iat <= (entries.find('subject', sub)?.epoch ?? -1) ||
+        iat <= (entries.find('issuer-session', issuerSession)?.epoch ?? -1)
     },
     earliestIssue (subject) {
       const entry = entries.find('subject', subject)

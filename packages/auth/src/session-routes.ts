@@ -41,13 +41,15 @@ export function registerSessionRoutes (fastify: FastifyInstance, { sessions, coo
     }
   })
 
-  fastify.delete('/auth/session', { config: { security: { sameOrigin: true, authenticate: ['session'] } } }, async (request, reply) => {
+  const endOwn = { sameOrigin: true, authenticate: ['session'] } as const
+  fastify.delete('/auth/session', { config: { security: endOwn } }, async (request, reply) => {
     await sessions.revokeByKey(request.principal.session!)
     if (isByCookie(request)) void reply.header('set-cookie', cookie.cleared)
     return await reply.code(204).header('cache-control', 'no-store').send()
   })
 
-  fastify.delete('/auth/sessions', { config: { security: { sameOrigin: true, authenticate: true } } }, async (request, reply) => {
+  const endAll = { sameOrigin: true, authenticate: true } as const
+  fastify.delete('/auth/sessions', { config: { security: endAll } }, async (request, reply) => {
     const ended = await sessions.revokeAll(request.principal)
     if (isByCookie(request)) void reply.header('set-cookie', cookie.cleared)
     void reply.header('cache-control', 'no-store')

@@ -31,7 +31,10 @@ export function createSessionAuthenticators ({ guard, sessions, cookie, csrf }: 
   }
   // The browser would send a dead cookie with every request until somebody takes it away.
   const orClear = (found: Principal | null): Principal => {
-    if (found === null) throw new CredentialInvalid({ reason: 'session has ended', headers: { ...invalidCredential.headers, 'set-cookie': cookie.cleared } })
+    if (found === null) {
+      const headers = { ...invalidCredential.headers, 'set-cookie': cookie.cleared }
+      throw new CredentialInvalid({ reason: 'session has ended', headers })
+    }
     return found
   }
 

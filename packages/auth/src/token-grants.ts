@@ -21,6 +21,9 @@ export function proveBy (guard: Guard, name: string, methods: readonly Authentic
   }
 }
 
+/** When a principal's credential ends; null for never. Milliseconds since the epoch. */
+export type EndOf = (source: Principal) => number | null | Promise<number | null>
+
 export interface RefreshGrantAuthenticator extends Authenticator {
   /** What became of the refresh token that this principal came with. */
   rotationOf (principal: Principal): RotatedRefreshToken
@@ -30,7 +33,7 @@ export interface RefreshGrantAuthenticator extends Authenticator {
  * Uses a refresh token up. Only an operation that names `refresh` can, so that no other route spends one by mistake.
  * `endOf` answers when what signed in ends, as far as that is known now: an API key's secret may end sooner than it said.
  */
-export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endOf: (source: Principal) => number | null | Promise<number | null>): RefreshGrantAuthenticator {
+export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endOf: EndOf): RefreshGrantAuthenticator {
   const rotations = new WeakMap<Principal, RotatedRefreshToken>()
   return {
     method: 'refresh',

@@ -73,7 +73,8 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
       }
       const { kid, alg, signKey } = keyring.signing()
       const input = `${encode({ alg, typ: 'at+jwt', kid })}.${encode(claims)}`
-      return { token: `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`, ttlSeconds: exp - iat, expiresAt: exp * 1000, jti }
+      const token = `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`
+      return { token, ttlSeconds: exp - iat, expiresAt: exp * 1000, jti }
     }
   }
 }
@@ -99,9 +100,13 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
   if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
   if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
   if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
-  if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
+  if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) {
+    throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
+  }
   // Seconds where milliseconds belong would be a token that is over before it begins.
-  if (notAfter !== undefined && !(notAfter >= 1e11)) throw new CredentialRequestInvalid('"notAfter" must be a time in milliseconds since the epoch')
+  if (notAfter !== undefined && !(notAfter >= 1e11)) {
+    throw new CredentialRequestInvalid('"notAfter" must be a time in milliseconds since the epoch')
+  }
   return { subject, roles }
 }
 

@@ -48,9 +48,11 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address: request.ip ?? null, requestId: request.id, object })
   }
 
-  /** An access token of what the principal may do. It outlives neither the principal nor the source, which is what signed in. */
-  const accessToken = (principal: Principal, source: Principal, scopes: readonly string[], sessionId: string | null, clientId: string | null): IssuedToken =>
-    issuer.issue({
+  /** An access token of what the principal may do. It ends with the principal, and with the source: what signed in. */
+  function accessToken (
+    principal: Principal, source: Principal, scopes: readonly string[], sessionId: string | null, clientId: string | null
+  ): IssuedToken {
+    return issuer.issue({
       subject: principal.id,
       roles: principal.roles,
       scopes,
@@ -60,6 +62,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       ...(source.authenticatedBy === 'assertion' ? { sourceJti: source.session! } : {}),
       ...(principal.expiresAt === null ? {} : { notAfter: principal.expiresAt })
     })
+  }
 
   /** RFC 6749 section 5.1. */
   const answer = (reply: FastifyReply, { token, ttlSeconds }: { token: string, ttlSeconds: number }, scopes: readonly string[], refreshToken: { token: string, expiresAt: number } | null): object => {
@@ -118,7 +121,8 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
     if (refresh !== null) scope.post('/auth/refresh', open, refreshed)
 
-    scope.post('/auth/logout', { config: { security: { sameOrigin: true, authenticate: only('jwt', 'session') } } }, async (request, reply) => {
+    const signedIn = { sameOrigin: true, authenticate: only('jwt', 'session') } as const
+    scope.post('/auth/logout', { config: { security: signedIn } }, async (request, reply) => {
       const { principal } = request
       const body = request.body as { everywhere?: unknown } | null | undefined
       const everywhere = body?.everywhere === true || body?.everywhere === 'true'
@@ -146,7 +150,8 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
     const introspection = parts.introspection ?? (clients.length === 0 ? null : { authenticate: clients })
     if (introspection === null) return
-    scope.post('/auth/introspect', { config: { security: { sameOrigin: true, ...introspection } } }, async (request, reply) => {
+    const mayIntrospect = { sameOrigin: true, ...introspection } as const
+    scope.post('/auth/introspect', { config: { security: mayIntrospect } }, async (request, reply) => {
       void reply.header('cache-control', 'no-store')
       return await introspect(requiredParameter(request, 'token'))
     })

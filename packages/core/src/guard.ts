@@ -48,8 +48,8 @@ export interface Guard {
   /** Whether the request brings a credential, right or wrong. */
   hasCredential (request: IncomingMessage): boolean
   /**
-   * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False without one.
-   * Failure limits ask it before they refuse a call whose credential nobody has looked at.
+   * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False
+   * without one. Failure limits ask it before they refuse a call whose credential nobody has looked at.
    */
   isGuessable (call: Call): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */

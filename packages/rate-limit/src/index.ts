@@ -54,9 +54,10 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
       const plan = planOf(union(rules, failureRules(operation)))
       return call => {
         if (denied.isEmpty) return
-        // A neighbour's failures count only against what could be a guess. Whoever has proved already who it is guesses nothing,
-        // and a credential beyond guessing is verified first: a wrong one is refused by the same limits after that.
-        const decision = limiter.known(subjectOf(call), call.principal.kind === 'anonymous' && guard.isGuessable(call) ? all : own)
+        // A neighbour's failures count only against what could be a guess. Whoever has proved already who it is guesses
+        // nothing, and a credential beyond guessing is verified first: a wrong one is refused by the same limits after that.
+        const mayBeGuess = call.principal.kind === 'anonymous' && guard.isGuessable(call)
+        const decision = limiter.known(subjectOf(call), mayBeGuess ? all : own)
         return decision === null ? undefined : answer(call, decision, plan.policy)
       }
     }
