@@ -7,6 +7,7 @@ import Fastify from 'fastify'
 import { cameraMethods } from '@marty/camera-service/api/methods/cameras.js'
 import { libraryMethods } from '@marty/camera-service/api/methods/library.js'
 import { mediaMethods } from '@marty/camera-service/api/methods/media.js'
+import { systemMethods } from '@marty/camera-service/api/methods/system.js'
 import { explainMethod } from '@marty/rbac'
 import { configSchema } from '@marty/camera-service/config.js'
 import { policyReference } from './policy-reference.mjs'
@@ -119,6 +120,7 @@ async function rpcReference () {
   cameraMethods(app, parts)
   mediaMethods(app, parts)
   libraryMethods(app, parts)
+  systemMethods(app, parts)
   app.rpc.method(explainMethod())
   const methods = app.rpc.methods()
   await app.close()

@@ -16,6 +16,7 @@ import { createEvents } from './api/events.js'
 import { cameraMethods } from './api/methods/cameras.js'
 import { libraryMethods } from './api/methods/library.js'
 import { mediaMethods } from './api/methods/media.js'
+import { systemMethods } from './api/methods/system.js'
 import type { ApiParts } from './api/parts.js'
 import { fileRoutes } from './api/routes/files.js'
 import { mediaAuthServer } from './api/routes/media-auth.js'
@@ -45,7 +46,7 @@ import { portsOf, waitForPorts } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
 import { TlsListener } from './tls/tls-listener.js'
-import { securityOptions } from './security-options.js'
+import { securityOptions, version } from './security-options.js'
 
 /** Events of the identity plugin after which a principal's stream grants are withdrawn. */
 const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
@@ -231,6 +232,12 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     streamTokenMs: mediamtx.stream_token_seconds * 1000,
     maxRecordingSeconds: config.recording.max_duration_seconds,
     observed: () => reconciler.observed(),
+    versions: async () => ({
+      service: version,
+      node: process.version,
+      mediamtx: found.binary?.version ?? null,
+      ffmpeg: await tools.version()
+    }),
     snapshot: async (camera, format, quality) => {
       const { token } = authority.grantRead(pathOf(camera), 'camera-service', OWN_READ_MS)
       try {
@@ -246,6 +253,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   cameraMethods(app, parts)
   mediaMethods(app, parts)
   libraryMethods(app, parts)
+  systemMethods(app, parts)
   app.rpc.method(explainMethod(app.rbac))
   fileRoutes(app, library)
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
@@ -262,7 +270,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     library,
     ffmpeg: tools,
     redis,
-    mediamtx: { version: found.binary?.version ?? null, missing, restarts: () => supervisor?.restarts ?? 0 },
+    mediamtx: { found: found.binary !== null, restarts: () => supervisor?.restarts ?? 0 },
     tls,
     policy: () => app.rbac.status,
     connections: () => ({ count: app.rpc.connections().length, max: server.max_connections })

@@ -6,7 +6,8 @@ import { apiKeyOptions, tokenOptions } from './credentials.js'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
-const { version } = JSON.parse(readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
+const manifest = readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')
+export const { version } = JSON.parse(manifest) as { version: string }
 const MINUTE_MS = 60_000
 const DAY_SECONDS = 86_400
 
