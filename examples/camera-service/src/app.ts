@@ -45,6 +45,7 @@ import { takeSnapshot } from './media/snapshot.js'
 import { portsOf, waitForPorts } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
+import { cutStalledReaders, slowClientOptions } from './slow-clients.js'
 import { TlsListener } from './tls/tls-listener.js'
 import { securityOptions, version } from './security-options.js'
 
@@ -96,17 +97,19 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const secrets = await loadSecrets(dataDir, config.security.jwt.secret_key)
   const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
 
+  const stalledMs = server.stalled_client_seconds * 1000
+  const slow = slowClientOptions(stalledMs)
   const app = Fastify({
     // A terminal may be closed while the service ends: the errors of this stream are caught, those of pino's own are not.
     logger: { level: config.logging.level, ...loggerOptions(), ...(process.stdout.isTTY ? { stream: process.stdout } : {}) },
-    ...(tls === null ? {} : { https: tls.options }),
+    ...(tls === null ? { http: slow.server } : { https: { ...tls.options, ...slow.server } }),
+    ...slow.fastify,
     trustProxy: [...server.trust_proxy],
     bodyLimit: 64 * 1024,
-    requestTimeout: 15_000,
-    keepAliveTimeout: 5000,
     forceCloseConnections: true,
     logController: new LogController({ disableRequestLogging: true })
   }) as unknown as FastifyInstance
+  cutStalledReaders(app, stalledMs)
   const log = app.log
   tls?.attach(app.server as Server, config.security.ssl.handshakes_per_minute, log)
 
@@ -259,7 +262,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
   // Health, on a port of its own
-  const healthApp = Fastify({ logger: false, requestTimeout: 5000, forceCloseConnections: true })
+  const healthApp = Fastify({ logger: false, ...slow.fastify, http: slow.server, forceCloseConnections: true })
+  cutStalledReaders(healthApp, stalledMs)
   useGuard(healthApp, { strict: true })
   healthApp.setErrorHandler(problemErrorHandler)
   healthApp.setNotFoundHandler(problemNotFoundHandler)

@@ -1,6 +1,10 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import { cutStalledReaders, slowClientOptions } from '../../slow-clients.js'
 import type { MediaAuthRequest, StreamAuthority } from '../../mediamtx/stream-auth.js'
+
+/** MediaMTX, the only caller, is on this machine. */
+const STALLED_MS = 10_000
 
 const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
 
@@ -9,7 +13,11 @@ const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
  * else on the machine can ask; the answer is only yes or no.
  */
 export function mediaAuthServer (authority: StreamAuthority, secretPath: string, log: FastifyBaseLogger): FastifyInstance {
-  const app = Fastify({ logger: false, bodyLimit: 64 * 1024, requestTimeout: 5000, forceCloseConnections: true })
+  const slow = slowClientOptions(STALLED_MS)
+  const app = Fastify({
+    logger: false, ...slow.fastify, http: slow.server, bodyLimit: 64 * 1024, forceCloseConnections: true
+  })
+  cutStalledReaders(app, STALLED_MS)
   app.post<{ Body: MediaAuthRequest }>(secretPath, {
     schema: {
       body: Type.Object({
