@@ -149,7 +149,7 @@ ${methods.map(method).join('\n')}
 | Method | Params | To |
 |---|---|---|
 | \`camera_status_update\` | a camera as in \`get_camera_list\` | connections with \`camera:view\` |
-| \`recording_status_update\` | \`device\`, \`status\` (STARTED, STOPPED, ERROR), \`filename\`, \`duration\` | connections with \`camera:view\` |
+| \`recording_status_update\` | \`device\`, \`status\` (STARTED, WAITING, RESUMED, STOPPED, ERROR), \`filename\`, \`duration\` | connections with \`camera:view\` |
 `
 }
 

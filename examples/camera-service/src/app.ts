@@ -140,6 +140,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     onRestarted: () => { publishers.restartAll() },
     onObserved: (paths, rejected) => {
       publishers.observe(paths)
+      recorder.observe(paths)
       replaceIfMute(paths !== null)
       for (const camera of cameras.list()) {
         if (camera.source.kind !== 'rtsp') continue
@@ -186,16 +187,16 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     onChange: camera => {
       publishers.follow(camera)
       events.cameraStatus(viewOf(camera))
-      if (camera.status === 'DISCONNECTED' && recorder.current(camera.id) !== null) {
-        recorder.stop(camera.id).catch((error: unknown) => { log.error({ err: error, camera: camera.id }, 'the recording of a vanished camera could not be finished') })
-      }
       reconciler.poke().catch(() => { /* told by the reconciler, tried again at its next pass */ })
     }
   })
 
   // The API
   const hosts: StreamHosts = { host: publicHost, scheme, rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
-  const viewOf = (camera: Camera) => cameraView(camera, reconciler.observed()?.get(camera.id), streamUrls(hosts, camera.id, null), recorder.current(camera.id) !== null)
+  const viewOf = (camera: Camera) => {
+    const { id } = camera
+    return cameraView(camera, reconciler.observed()?.get(id), streamUrls(hosts, id, null), recorder.status(id))
+  }
 
   await app.register(security, securityOptions(settings, secrets, redis))
   await app.register(jsonRpc, {

@@ -11,8 +11,10 @@ export const device = Type.String({ minLength: 1, maxLength: 64, description: 'C
 
 /** ping, get_camera_list, get_camera_status, get_stream_url. */
 export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
-  const view = (camera: Camera): CameraView =>
-    cameraView(camera, parts.observed()?.get(camera.id), streamUrls(parts.hosts, camera.id, null), parts.recorder.current(camera.id) !== null)
+  const view = (camera: Camera): CameraView => {
+    const { id } = camera
+    return cameraView(camera, parts.observed()?.get(id), streamUrls(parts.hosts, id, null), parts.recorder.status(id))
+  }
   const streamStatus = (camera: Camera): 'READY' | 'NOT_READY' => parts.observed()?.get(camera.id)?.available === true ? 'READY' : 'NOT_READY'
 
   app.rpc.method({
