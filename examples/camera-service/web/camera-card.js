@@ -41,7 +41,7 @@ export class CameraCard {
   /** @type {number | undefined} */
   #clockTimer
 
-  #video = element('video', { muted: true, playsinline: true, autoplay: true, disablepictureinpicture: true })
+  #video = element('video', { muted: true, playsinline: true, autoplay: true })
   #message = element('p', { class: 'message' })
   #stage = element('div', { class: 'stage' })
   #badge = element('span', { class: 'badge', 'data-testid': 'camera-state' })
