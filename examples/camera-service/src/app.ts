@@ -35,6 +35,7 @@ import { createBreaker } from './mediamtx/breaker.js'
 import { createMediaMtxClient } from './mediamtx/client.js'
 import { isLoopback, mediaMtxConfig, writeMediaMtxConfig } from './mediamtx/config-file.js'
 import { pathOf } from './mediamtx/path-spec.js'
+import { createMediaSessions } from './mediamtx/media-sessions.js'
 import { endLeftover, findMediaMtx, superviseMediaMtx } from './mediamtx/process.js'
 import { createReconciler } from './mediamtx/reconciler.js'
 import { createStreamAuthority } from './mediamtx/stream-auth.js'
@@ -49,7 +50,7 @@ import { cutStalledReaders, slowClientOptions } from './slow-clients.js'
 import { TlsListener } from './tls/tls-listener.js'
 import { securityOptions, version } from './security-options.js'
 
-/** Events of the identity plugin after which a principal's stream grants are withdrawn. */
+/** Events of the identity plugin after which a principal's stream grants are withdrawn and its media sessions ended. */
 const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
 
 /** A running camera service. */
@@ -141,6 +142,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     onObserved: (paths, rejected) => {
       publishers.observe(paths)
       recorder.observe(paths)
+      sessions.observe(paths)
       replaceIfMute(paths !== null)
       for (const camera of cameras.list()) {
         if (camera.source.kind !== 'rtsp') continue
@@ -225,8 +227,19 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     }
   })
   const events = createEvents(app)
-  // Who signs out takes the stream addresses along.
-  app.guard.addSink(event => { if (SIGN_OUTS.has(event.action)) authority.revokeReads(event.principal.id) })
+  const sessions = createMediaSessions({
+    client,
+    log,
+    mayWatch: async principal => await app.guard.isAlive(principal, true) && app.can(principal, 'stream:view'),
+    holders: () => authority.holders(),
+    onEnded: principal => { authority.revokeReads(holder => holder === principal) }
+  })
+  // A sign-out ends the principal's stream addresses and what is being watched with them.
+  app.guard.addSink(event => {
+    if (!SIGN_OUTS.has(event.action)) return
+    authority.revokeReads(({ id }) => id === event.principal.id)
+    sessions.endAll(event.principal.id)
+  })
   const parts: ApiParts = {
     cameras,
     library,
@@ -243,7 +256,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
       ffmpeg: await tools.version()
     }),
     snapshot: async (camera, format, quality) => {
-      const { token } = authority.grantRead(pathOf(camera), 'camera-service', OWN_READ_MS)
+      const { token } = authority.grantRead(pathOf(camera), null, OWN_READ_MS)
       try {
         return await takeSnapshot(
           { tools, library, storage, folder: settings.snapshots, timeoutMs: config.snapshots.timeout_seconds * 1000 },
@@ -288,7 +301,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
 
   // Open the doors: from here on something must be closed again when a later step fails.
   const secretPath = `/${randomBytes(24).toString('base64url')}`
-  const mediaAuth = mediaAuthServer(authority, secretPath, log)
+  const mediaAuth = mediaAuthServer(authority, sessions, secretPath, log)
   const configFile = join(dataDir, 'mediamtx.json')
   const pidFile = join(dataDir, 'mediamtx.pid')
   const supervisor = found.binary === null
@@ -322,6 +335,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     healthApp.health.drain()
     await Promise.allSettled([app.close(), cameras.stop()])
     await Promise.allSettled([recorder.close(), publishers.stop()])
+    sessions.stop()
     await reconciler.stop()
     await supervisor?.stop()
     await Promise.allSettled([mediaAuth.close(), healthApp.close(), redis?.close()])
@@ -342,6 +356,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     if (supervisor !== null) {
       await supervisor.start()
       reconciler.start()
+      sessions.start()
     }
     await cameras.start()
     const advertised = hosts.host.includes(':') ? `[${hosts.host}]` : hosts.host

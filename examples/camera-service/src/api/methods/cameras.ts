@@ -65,7 +65,7 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
     params: Type.Object({ device }, { additionalProperties: false }),
     handler: (params, { principal }) => {
       const camera = parts.cameras.get(params.device)
-      const grant = parts.authority.grantRead(pathOf(camera.id), principal.id, parts.streamTokenMs)
+      const grant = parts.authority.grantRead(pathOf(camera.id), principal, parts.streamTokenMs)
       const streams = streamUrls(parts.hosts, camera.id, grant.token)
       const runtime = parts.observed()?.get(camera.id)
       return {
