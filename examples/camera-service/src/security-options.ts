@@ -6,7 +6,8 @@ import { apiKeyOptions, tokenOptions } from './credentials.js'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
-const { version } = JSON.parse(readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
+const manifest = readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')
+export const { version } = JSON.parse(manifest) as { version: string }
 const MINUTE_MS = 60_000
 const DAY_SECONDS = 86_400
 
@@ -21,7 +22,15 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
       sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600 },
-      refresh: jwt.refresh_days === 0 ? false : { secret: secrets.refresh, idleSeconds: jwt.refresh_days * DAY_SECONDS, absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS },
+      refresh: jwt.refresh_days === 0
+        ? false
+        : {
+            secret: secrets.refresh,
+            idleSeconds: jwt.refresh_days * DAY_SECONDS,
+            absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS,
+            // Its clients sign in with API keys; refresh_days says how long they stay so.
+            clientCredentials: true
+          },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
       // Pages that may connect may sign out too.
       trustedOrigins: config.server.allowed_origins.filter(isOrigin),

@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile } from 'node:fs/promises'
 import { request } from 'node:https'
@@ -88,7 +89,7 @@ t.test('two instances on one Redis share one exact budget, and go on without it'
   await eventually(async () => { if (!await opens(redisPort, '127.0.0.1')) throw new Error('redis-server does not run: install it (Debian: apt-get install redis-server)') })
   const env = {
     CAMERA_SERVICE_REDIS_URL: `redis://127.0.0.1:${redisPort}`,
-    CAMERA_SERVICE_JWT_SECRET: 'the same secret of two instances, long enough',
+    CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64'),
     CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never'
   }
   const services = await Promise.all([startService({ env }), startService({ env })])

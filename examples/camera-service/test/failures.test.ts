@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFile, writeFile, mkdtemp, chmod } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -196,7 +197,7 @@ t.test('a frozen MediaMTX is replaced; calls fail at once with -32050, and healt
 })
 
 t.test('the environment does not overrule the media server\'s configuration, and its children do not get our secrets', async t => {
-  const service = await startService({ env: { MTX_AUTHMETHOD: 'internal', MTX_API: 'no', CAMERA_SERVICE_JWT_SECRET: 'a secret nobody else should ever see' } })
+  const service = await startService({ env: { MTX_AUTHMETHOD: 'internal', MTX_API: 'no', CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64') } })
   const client = await service.connect('viewer')
   await eventually(async () => {
     if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -50,7 +51,7 @@ t.test('two instances on one Redis: what one revokes, the other refuses, on live
   t.teardown(() => { redis.kill('SIGKILL') })
   const env = {
     CAMERA_SERVICE_REDIS_URL: `redis://127.0.0.1:${redisPort}`,
-    CAMERA_SERVICE_JWT_SECRET: 'the same secret of two instances, long enough',
+    CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64'),
     CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never'
   }
   const [first, second] = await Promise.all([startService({ env }), startService({ env })])

@@ -1,6 +1,7 @@
 import type { ApiKeyStore } from './api-key-store.js'
 import { AuthOptionInvalid } from './errors.js'
 import type { HashGateLimits } from './hash-gate.js'
+import { secretBytes, secretOption } from './secret-strength.js'
 import { integerOption } from './token-options.js'
 
 export interface ApiKeyOptions {
@@ -9,7 +10,7 @@ export interface ApiKeyOptions {
   readonly prefix: string
   /** A key of one environment is no key in another: 1 to 16 of `a-z0-9`, a letter first. */
   readonly environment: string
-  /** Secret of at least 32 bytes, kept apart from the store. A string counts as its UTF-8 bytes. */
+  /** Random, at least 32 bytes, kept apart from the store. A string counts as its UTF-8 bytes. Make one with `openssl rand -base64 48`. */
   readonly pepper: Buffer | string
   /** Peppers that keys were made with earlier; a key that is used is hashed anew with `pepper`. @default [] */
   readonly previousPeppers?: ReadonlyArray<Buffer | string>
@@ -44,15 +45,10 @@ export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOpt
     throw new AuthOptionInvalid('auth option "apiKeys.environment" must be 1 to 16 of a-z 0-9, a letter first')
   }
   if (!Array.isArray(previousPeppers)) throw new AuthOptionInvalid('auth option "apiKeys.previousPeppers" must be a list')
-  const peppers = [pepperOption('pepper', pepper), ...previousPeppers.map((one, index) => pepperOption(`previousPeppers[${index}]`, one))]
+  // Those in use before stay readable, however poor: their keys are hashed anew with the good one.
+  const previous = previousPeppers.map((one, index) => secretBytes(`apiKeys.previousPeppers[${index}]`, one))
+  const peppers = [secretOption('apiKeys.pepper', pepper), ...previous]
   if (hash !== 'bcrypt' && hash !== 'hmac-sha256') throw new AuthOptionInvalid('auth option "apiKeys.hash" must be "bcrypt" or "hmac-sha256"')
   for (const field of ['concurrency', 'queue', 'laneQueue'] as const) integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
   return Object.freeze({ store, prefix, environment, peppers, hash, bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10), hashing })
-}
-
-function pepperOption (field: string, pepper: unknown): Buffer {
-  if (typeof pepper !== 'string' && !Buffer.isBuffer(pepper)) throw new AuthOptionInvalid(`auth option "apiKeys.${field}" must be a string or a Buffer`)
-  const bytes = Buffer.from(pepper as string)
-  if (bytes.length < 32) throw new AuthOptionInvalid(`auth option "apiKeys.${field}" has ${bytes.length} bytes and needs at least 32; make one with: openssl rand -base64 48`)
-  return bytes
 }

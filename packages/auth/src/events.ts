@@ -99,6 +99,7 @@ export interface Tellers {
   readonly verified: (principal: Principal, from: { readonly address: string | null, readonly requestId?: string }) => void
   readonly oldSecret: (keyId: string) => void
   readonly reuse: (sid: string, grant: RefreshGrant) => void
+  readonly displaced: (sid: string, grant: RefreshGrant) => void
   readonly locked: (account: string, address: string | null, until: number) => void
 }
 
@@ -116,6 +117,9 @@ export function createTellers (guard: Guard): Tellers {
     },
     reuse (sid, { subject, kind, roles }) {
       tell({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, object: sid })
+    },
+    displaced (sid, { subject, kind, roles }) {
+      tell({ type: 'credential', action: 'refresh_token.displace', outcome: 'success', principal: { id: subject, kind, roles }, object: sid })
     },
     locked (account, address, until) {
       // Whoever is locked out has proved nothing: the account is the caller's text.

@@ -3,8 +3,11 @@ import { CredentialInvalid, invalidCredential, MartyError, Unauthenticated } fro
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import { credentialsOf } from './credentials.js'
-import type { VerifiedToken } from './jwt-door.js'
+import { CredentialRequestInvalid } from './errors.js'
+import { isText, readClaims } from './jwt-claims.js'
+import { MAX_TOKEN_CHARS, type VerifiedToken } from './jwt-door.js'
 import type { JwtKey, SigningKey } from './jwt-keys.js'
+import type { JsonObject } from './strict-json.js'
 import type { ResolvedTokenOptions } from './token-options.js'
 
 /** Options that @fastify/jwt's users give, flat or as `{ sign }`, `{ verify }`, `{ decode }`. */
@@ -35,7 +38,11 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
   const sign = (payload: unknown, settings?: Settings): unknown => {
     const key = keyring.signing()
     const full = withTokenId(payload) as object
-    return settings === undefined && key === first ? inner.sign(full) : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
+    const token: string = settings === undefined && key === first
+      ? inner.sign(full)
+      : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
+    assertOfUse(token, options)
+    return token
   }
   const check = (token: string, settings?: Settings): unknown => refusing(() => {
     const { claims, key } = verify(token)
@@ -76,6 +83,19 @@ function headerOf ({ alg, kid }: SigningKey, more?: unknown): { algorithm: Signi
 function withTokenId (payload: unknown): unknown {
   if (typeof payload !== 'object' || payload === null || 'jti' in payload) return payload
   return { ...payload, jti: randomBytes(16).toString('base64url') }
+}
+
+/** What makes a token one for another service or another time, which is the caller's business. */
+const ELSEWHERE: readonly string[] = ['iss', 'aud', 'exp', 'iat', 'nbf']
+
+/** A token that this service would refuse for ever is not signed: its holder would only learn later, and not why. */
+function assertOfUse (token: string, options: ResolvedTokenOptions): void {
+  if (token.length > MAX_TOKEN_CHARS) throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; sign fewer claims`)
+  const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as JsonObject
+  if (!isText(claims['sub'])) throw new CredentialRequestInvalid('A token needs "sub", a text of 1 to 256 characters that says whom it is for: sign { sub: user.id, ... }, or use tokens.issue({ subject })')
+  const wrong = readClaims(claims, options, claims['iat'] as number)
+  if (wrong === 'lifetime') throw new CredentialRequestInvalid(`The token would live longer than ${options.maxLifetimeSeconds} seconds (maxLifetimeSeconds), and be refused; give a shorter "expiresIn"`)
+  if (typeof wrong === 'string' && !ELSEWHERE.includes(wrong)) throw new CredentialRequestInvalid(`The claim "${wrong}" is not what tokens of this service have there, and the token would be refused; see the README of @marty/auth`)
 }
 
 function tokenOf (request: FastifyRequest, settings?: Settings): string {

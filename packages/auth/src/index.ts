@@ -26,21 +26,22 @@ import { registerTokenRoutes } from './token-routes.js'
 import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
+  const guard = useGuard(fastify)
   const resolved = resolveOptions(options)
   const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, mtls, routes } = resolved
   const { refresh: refreshOptions, trustedOrigins, lockout: lockoutOptions } = resolved
-  const guard = useGuard(fastify)
-  const { verified, oldSecret, reuse, locked } = createTellers(guard)
+  const { verified, oldSecret, reuse, displaced, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)
   const longestSeconds = Math.max(tokens.maxLifetimeSeconds, foreign?.maxLifetimeSeconds ?? 0)
+  const { idleMs, absoluteMs, cookie: cookieOptions, trustedOrigins: sessionOrigins } = resolveSessionOptions(sessionOptions ?? {})
   const revocations = createRevocations(store, {
     maxLifetimeSeconds: longestSeconds,
-    // A refresh token outlives access tokens, and must not outlive the memory of why it ended.
-    subjectLifetimeSeconds: Math.max(longestSeconds, refreshOptions?.absoluteSeconds ?? 0),
+    // Refresh tokens and sessions may outlive access tokens, and must not outlive the memory of why they ended.
+    subjectLifetimeSeconds: Math.max(longestSeconds, refreshOptions?.absoluteSeconds ?? 0, absoluteMs / 1000),
     onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
   })
-  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse })
+  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse, onDisplaced: displaced })
   const lockout = lockoutOptions === null
     ? null
     : createLockout(store, {
@@ -56,8 +57,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
       onOldSecret: oldSecret,
       onProblem: error => { fastify.log.warn({ err: error }, 'the store of API keys could not be written') }
     })
-  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions)
-  const { idleMs, cookie: cookieOptions, trustedOrigins: sessionOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions, Date.now, revocations.earliestIssue)
   const cookie = createSessionCookie(cookieOptions)
   const csrf = createCsrfCheck([...trustedOrigins, ...sessionOrigins])
   guard.addCheck(sameOriginCheck(csrf))
@@ -77,7 +77,12 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
       issue: issuer.issue,
       verify: token => verify(token).claims,
       revoke: revocations.revokeToken,
-      revokeSubject: revocations.revokeSubject,
+      async revokeSubject (subject) {
+        await Promise.all([
+          revocations.revokeSubject(subject),
+          ...(['user', 'service', 'key'] as const).map(async kind => await sessions?.revokeAll({ kind, id: subject }))
+        ])
+      },
       async revokeFamily (sid, expiresAt) {
         await Promise.all([revocations.revokeFamily(sid, expiresAt), refresh?.revokeFamily(sid)])
       }
@@ -106,7 +111,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     foreign,
     revocations,
     apiKeys,
-    sessions: sessions === null ? null : { guard, sessions, cookie, csrf },
+    sessions: sessions === null ? null : { guard, sessions, revocations, cookie, csrf },
     mtls,
     onVerified: verified
   })
@@ -116,7 +121,9 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const methods = authenticators.map(({ method }) => method)
   const endOf: EndOf = source =>
     source.authenticatedBy === 'apiKey' && apiKeys !== null ? apiKeys.endsAt(source) : source.expiresAt
-  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh, endOf) }
+  const grants = refresh === null
+    ? null
+    : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh, endOf), forClients: refreshOptions!.clientCredentials }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)
   if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)

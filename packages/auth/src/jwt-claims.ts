@@ -147,7 +147,7 @@ function isAudience (aud: unknown, audience: string): boolean {
   return Array.isArray(aud) && aud.every(one => typeof one === 'string') && aud.includes(audience)
 }
 
-function isText (value: unknown): value is string {
+export function isText (value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.length <= MAX_TEXT
 }
 

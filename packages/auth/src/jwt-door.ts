@@ -33,7 +33,7 @@ export interface TokenParts {
   readonly signature: Buffer
 }
 
-const MAX_TOKEN_CHARS = 8 * 1024
+export const MAX_TOKEN_CHARS: number = 8 * 1024
 const MAX_HEADER_CHARS = 1024
 const MAX_DEPTH = 8
 const MAX_KNOWN_HEADERS = 32

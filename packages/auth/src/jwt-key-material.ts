@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, createSecretKey, KeyObject, type JsonWebKey } from 'node:crypto'
 import { JWT_ALGORITHMS, type JwtAlgorithmName } from './jwt-algorithms.js'
+import { weaknessOf } from './secret-strength.js'
 
 /** Makes the error for one member of what a key was given as. */
 export type KeyRefusal = (member: string, reason: string) => Error
@@ -12,7 +13,10 @@ export function secretKey (secret: unknown, refuse: KeyRefusal): KeyObject {
   if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) throw refuse('secret', 'must be a string or a Buffer')
   const bytes = Buffer.from(secret as string)
   if (isOtherKind(bytes)) throw refuse('secret', 'is a PEM, DER or JSON document; give random bytes, or the algorithm the key was made for')
-  return fit(createSecretKey(bytes), 'HS256', 'secret', refuse)
+  const key = fit(createSecretKey(bytes), 'HS256', 'secret', refuse)
+  const weakness = weaknessOf(bytes)
+  if (weakness !== null) throw refuse('secret', weakness)
+  return key
 }
 
 export function privateKey (material: unknown, alg: JwtAlgorithmName, refuse: KeyRefusal): KeyObject {

@@ -8,7 +8,7 @@ export interface SecretKeyOptions {
   /** Names the key in tokens: 1 to 64 of `A-Za-z0-9._-`. */
   readonly kid: string
   readonly algorithm: 'HS256'
-  /** At least 32 bytes; a string counts as its UTF-8 bytes. */
+  /** Random, at least 32 bytes; a string counts as its UTF-8 bytes. Make one with `openssl rand -base64 48`. */
   readonly secret: Buffer | string
 }
 

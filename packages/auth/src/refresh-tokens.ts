@@ -1,9 +1,9 @@
 import type { Principal } from '@marty/core'
 import { createHmac, hash, randomBytes } from 'node:crypto'
-import type { ResolvedRefreshOptions } from './refresh-options.js'
+import { MAX_PER_SUBJECT, type ResolvedRefreshOptions } from './refresh-options.js'
 import { createMemoryRefreshStore } from './refresh-store-memory.js'
 import { createRedisRefreshStore } from './refresh-store-redis.js'
-import type { RefreshStore } from './refresh-store.js'
+import type { RefreshLimits, RefreshStore } from './refresh-store.js'
 import { refused } from './refused.js'
 import type { Revocations } from './revocations.js'
 import type { ResolvedAuthStore } from './store-options.js'
@@ -37,8 +37,9 @@ export interface RotatedRefreshToken extends IssuedRefreshToken {
 /** Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when the store does not answer; all may be repeated. */
 export interface RefreshTokens {
   /**
-   * Begins a family, which ends with its source at the latest. Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` when no more
-   * can be held.
+   * Begins a family, which ends with its source at the latest. Beyond `maxPerSubject`, the one that its subject used longest
+   * ago is removed: its refresh token is refused from then on, its access token lives out its few minutes. Rejects with
+   * `MARTY_AUTH_CAPACITY_EXCEEDED` when no more can be held in memory and the subject has none to give up.
    */
   issue (grant: RefreshGrant): Promise<IssuedRefreshToken>
   /** Uses a token up and gives its successor. Rejects with `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong. */
@@ -54,10 +55,14 @@ export interface RefreshTokens {
   revokeFamily (sid: string): Promise<boolean>
 }
 
-export interface RefreshTokensOptions extends ResolvedRefreshOptions {
+export interface RefreshTokensOptions extends Pick<ResolvedRefreshOptions, 'secret' | 'idleSeconds' | 'absoluteSeconds' | 'graceSeconds'> {
   readonly revocations: Revocations
   /** Told once for each family that ended because a token was used that had been used before: somebody else has it. */
   readonly onReuse: (sid: string, grant: RefreshGrant) => void
+  /** Called for each family that was removed because its subject began another beyond `maxPerSubject`. */
+  readonly onDisplaced?: (sid: string, grant: RefreshGrant) => void
+  /** Families of one subject. @default 50 */
+  readonly maxPerSubject?: number
   /** Families in this process, when they are kept in memory. @default 100_000 */
   readonly maxFamilies?: number
   /** Milliseconds since the epoch. @default Date.now */
@@ -69,8 +74,9 @@ const SID = /^[A-Za-z0-9_-]{22}$/
 
 /** Refresh tokens that are good once (RFC 9700 section 4.14.2): a stolen one gives itself away and ends its family. */
 export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshTokensOptions): RefreshTokens {
-  const { secret, revocations, onReuse, maxFamilies = 100_000, clock = Date.now } = options
-  const families: RefreshStore = store === 'memory' ? createMemoryRefreshStore(options, maxFamilies, clock) : createRedisRefreshStore(store, options)
+  const { secret, revocations, onReuse, onDisplaced = () => {}, maxPerSubject = MAX_PER_SUBJECT, maxFamilies = 100_000, clock = Date.now } = options
+  const limits: RefreshLimits = { ...options, maxPerSubject }
+  const families: RefreshStore = store === 'memory' ? createMemoryRefreshStore(limits, maxFamilies, clock) : createRedisRefreshStore(store, limits)
 
   /** Whether the family may go on. `signedInAt` is by the clock of whoever revokes and issues access tokens, not by Redis's. */
   const isRevoked = (sid: string, { signedInAt, grant }: FamilyData): boolean => revocations.isRevoked({ sub: grant.subject, iat: signedInAt, sid })
@@ -95,7 +101,11 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       const ours = randomBytes(32).toString('base64url')
       const sid = digest(family).slice(0, 22)
       const data: FamilyData = { signedInAt: Math.max(Math.floor(clock() / 1000), revocations.earliestIssue(grant.subject)), grant }
-      const expiresAt = await families.create(sid, digest(ours), JSON.stringify(data), grant.source.expiresAt)
+      const owner = digest(`${grant.kind}:${grant.subject}`)
+      const { expiresAt, displaced } = await families.create({
+        sid, owner, current: digest(ours), data: JSON.stringify(data), notAfter: grant.source.expiresAt
+      })
+      for (const one of displaced) onDisplaced(one.sid, (JSON.parse(one.data) as FamilyData).grant)
       return { token: `ref_${family}${ours}`, sid, expiresAt }
     },
 

@@ -2,25 +2,29 @@ import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, t
 import type { CsrfCheck } from './csrf.js'
 import { credentialsOf } from './credentials.js'
 import { refused } from './refused.js'
+import type { Revocations } from './revocations.js'
 import type { SessionCookie } from './session-cookie.js'
 import { sessionKey } from './session-id.js'
+import type { SessionRecord } from './sessions-records.js'
 import type { SessionStore } from './sessions.js'
 
 export interface SessionParts {
   readonly guard: Guard
   readonly sessions: SessionStore
+  readonly revocations: Revocations
   readonly cookie: SessionCookie
   readonly csrf: CsrfCheck
 }
 
 /** Sessions by `Authorization: Bearer ses_...` and by cookie. */
-export function createSessionAuthenticators ({ guard, sessions, cookie, csrf }: SessionParts): readonly Authenticator[] {
+export function createSessionAuthenticators ({ guard, sessions, revocations, cookie, csrf }: SessionParts): readonly Authenticator[] {
+  const isRevoked = ({ principal, signedInAt }: SessionRecord): boolean => revocations.isRevoked({ sub: principal.id, iat: signedInAt })
   const isSession = (token: string): boolean => token.startsWith('ses_')
 
-  /** Null when the session, or the credential it came from, is over. */
+  /** Null when the session, its subject or the credential it came from is over. */
   const find = (key: string | null, peek: boolean): Principal | null | Promise<Principal | null> => {
     const found = key === null ? null : sessions.find(key, peek)
-    return then(found, record => record === null
+    return then(found, record => record === null || isRevoked(record)
       ? null
       : then(guard.isAlive(record.source, peek), alive => alive ? record.principal : null))
   }

@@ -28,7 +28,7 @@ export function createMemorySessionRecords (limits: SessionLimits & { readonly m
   const ofOwner = (owner: SessionOwner): Kept[] => aliveOf(byOwner.get(ownerOf(owner)) ?? [])
 
   return {
-    add ({ key, source, notAfter, address, userAgent, replaces, mustReplace }) {
+    add ({ key, source, signedInAt, notAfter, address, userAgent, replaces, mustReplace }) {
       const now = clock()
       const expiresAt = Math.min(now + absoluteMs, notAfter ?? Infinity)
       if (expiresAt <= now) return 'expired'
@@ -41,7 +41,7 @@ export function createMemorySessionRecords (limits: SessionLimits & { readonly m
       if (replaced !== null) drop(replaced)
       const mine = ofOwner(source).sort((a, b) => a.usedAt - b.usedAt)
       for (const oldest of mine.slice(0, Math.max(0, mine.length - maxPerPrincipal + 1))) drop(oldest)
-      sessions.set(key, { key, source, principal: principalOf(key, source, expiresAt), createdAt: now, usedAt: now, expiresAt, address, userAgent })
+      sessions.set(key, { key, source, principal: principalOf(key, source, expiresAt), signedInAt, createdAt: now, usedAt: now, expiresAt, address, userAgent })
       const owner = ownerOf(source)
       byOwner.set(owner, (byOwner.get(owner) ?? new Set()).add(key))
       return expiresAt

@@ -7,6 +7,8 @@ export interface SessionRecord {
   readonly source: Principal
   /** Who its requests come from: the source, authenticated by this session. */
   readonly principal: Principal
+  /** By the clock of whoever revokes, for `revokeSubject`: what signed in up to then has ended. Seconds since the epoch. */
+  readonly signedInAt: number
   readonly createdAt: number
   readonly usedAt: number
   readonly expiresAt: number
@@ -17,6 +19,7 @@ export interface SessionRecord {
 export interface NewSession {
   readonly key: string
   readonly source: Principal
+  readonly signedInAt: number
   /** When it must end at the latest, besides the absolute limit. Milliseconds since the epoch; null for no such time. */
   readonly notAfter: number | null
   readonly address: string | null

@@ -20,6 +20,8 @@ type Row = [kept: string, createdAt: string, expiresAt: string, usedAt: string, 
 
 interface Kept {
   readonly source: Principal
+  /** Not there in what versions before have kept. */
+  readonly signedInAt?: number
   readonly address: string | null
   readonly userAgent: string | null
 }
@@ -44,8 +46,8 @@ export function createRedisSessionRecords ({ redis, prefix }: Required<RedisAuth
   })
 
   return {
-    async add ({ key, source, notAfter, address, userAgent, replaces, mustReplace }) {
-      const kept: Kept = { source, address, userAgent }
+    async add ({ key, source, signedInAt, notAfter, address, userAgent, replaces, mustReplace }) {
+      const kept: Kept = { source, signedInAt, address, userAgent }
       const step = async (): Promise<unknown> => await add([
         key, ownerOf(source), JSON.stringify(kept), idleMs, absoluteMs, notAfter ?? '', maxPerPrincipal, replaces ?? '', mustReplace ? 1 : 0
       ])
@@ -72,9 +74,9 @@ export function createRedisSessionRecords ({ redis, prefix }: Required<RedisAuth
 }
 
 function recordOf (key: string, [kept, createdAt, expiresAt, usedAt]: Row): SessionRecord {
-  const { source, address, userAgent } = JSON.parse(kept) as Kept
+  const { source, signedInAt = Math.floor(Number(createdAt) / 1000), address, userAgent } = JSON.parse(kept) as Kept
   Object.freeze(source)
-  return { key, source, principal: principalOf(key, source, Number(expiresAt)), createdAt: Number(createdAt), usedAt: Number(usedAt), expiresAt: Number(expiresAt), address, userAgent }
+  return { key, source, principal: principalOf(key, source, Number(expiresAt)), signedInAt, createdAt: Number(createdAt), usedAt: Number(usedAt), expiresAt: Number(expiresAt), address, userAgent }
 }
 
 /** Principals' ids are chosen by others: hashed, they neither choose a key nor its length. */

@@ -78,11 +78,12 @@ export interface SessionStore extends Sessions {
 
 /**
  * Keeps sessions, by the hash of their id, in memory or in Redis; needs no Fastify. `clock` tells the time in
- * milliseconds since the epoch; in Redis, Redis does.
+ * milliseconds since the epoch; in Redis, Redis does. `earliestIssue` is that of the revocations which end sessions by
+ * their subject: who signs in again in the second of a revocation is not revoked with it.
  *
  * @throws `MARTY_AUTH_OPT_INVALID` naming the field
  */
-export function createSessionStore (store: AuthStore = 'memory', options: SessionOptions = {}, clock: () => number = Date.now): SessionStore {
+export function createSessionStore (store: AuthStore = 'memory', options: SessionOptions = {}, clock: () => number = Date.now, earliestIssue: (subject: string) => number = () => 0): SessionStore {
   const limits = resolveSessionOptions(options)
   const place = resolveStore(store)
   const records = place === 'memory' ? createMemorySessionRecords(limits, clock) : createRedisSessionRecords(place, limits)
@@ -94,6 +95,7 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
     if (added === 'expired') throw expired()
     return { id, expiresAt: added, csrfToken: csrfTokenOf(id) }
   }
+  const signedInNow = ({ id }: Principal): number => Math.max(Math.floor(clock() / 1000), earliestIssue(id))
   const end = async (key: string | null): Promise<Principal | null> => {
     if (key === null || !isSessionKey(key)) return null
     return (await records.remove(key))?.principal ?? null
@@ -105,6 +107,7 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
       if (principal.authenticatedBy === 'session') throw new CredentialRequestInvalid('A session cannot come from another session; give the session a new id with renew')
       return await add({
         source: principal,
+        signedInAt: signedInNow(principal),
         notAfter: principal.expiresAt,
         address: neutralised(address, 64),
         userAgent: neutralised(userAgent, 200),
@@ -123,6 +126,7 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
       return await add({
         // What it came from stays what it lives by: its claims tell whether that was revoked.
         source: anew ? principal : { ...old.source, roles, scopes },
+        signedInAt: anew ? signedInNow(principal) : old.signedInAt,
         notAfter: anew ? expiresAt : old.expiresAt,
         address: old.address,
         userAgent: old.userAgent,

@@ -1,7 +1,10 @@
+import { closest } from '@marty/core'
 import { randomBytes } from 'node:crypto'
+import { copyClaims } from './application-claims.js'
 import { CredentialRequestInvalid } from './errors.js'
 import { JWT_ALGORITHMS } from './jwt-algorithms.js'
-import type { TokenClaims } from './jwt-claims.js'
+import { isText, type TokenClaims } from './jwt-claims.js'
+import { MAX_TOKEN_CHARS } from './jwt-door.js'
 import { refused } from './refused.js'
 import { resolveTokenOptions, type TokenOptions } from './token-options.js'
 
@@ -11,7 +14,7 @@ export interface TokenRequest {
   /** One role, or several with `roles`. */
   readonly role?: string
   readonly roles?: readonly string[]
-  /** @default the `accessTokenTtlSeconds` of the options */
+  /** How long it lives, at most `maxLifetimeSeconds`. Seconds. @default the `accessTokenTtlSeconds` of the options */
   readonly ttlSeconds?: number
   readonly scopes?: readonly string[]
   /** @default 'user' */
@@ -24,6 +27,13 @@ export interface TokenRequest {
   readonly sourceJti?: string
   /** When the token ends at the latest, because what it is given for ends then. Milliseconds since the epoch. @default never */
   readonly notAfter?: number
+  /** Claim `tenant`: the organisation the subject acts for, which limits `by: 'tenant'` count by. */
+  readonly tenant?: string
+  /**
+   * Claims of the application's own, found again in `principal.claims`: plain JSON of at most 4096 bytes, nested at
+   * most six deep. Names that mean something to readers of tokens (`sub`, `exp`, `roles`, ...) are refused.
+   */
+  readonly claims?: Readonly<Record<string, unknown>>
 }
 
 export interface IssuedToken {
@@ -51,12 +61,13 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
   return {
     issue (request) {
       const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
-      const { scopes = [], kind = 'user', sessionId, clientId, sourceJti, notAfter = Infinity } = request
+      const { scopes = [], kind = 'user', sessionId, clientId, sourceJti, notAfter = Infinity, tenant } = request
       const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
       const exp = Math.min(iat + (request.ttlSeconds ?? accessTokenTtlSeconds), Math.floor(notAfter / 1000))
       if (exp <= iat) throw refused('source has ended')
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
+        ...copyClaims(request.claims),
         iss: issuer,
         aud: audience,
         sub: subject,
@@ -67,6 +78,7 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
         ...(sessionId === undefined ? {} : { sid: sessionId }),
         ...(clientId === undefined ? {} : { client_id: clientId }),
         ...(sourceJti === undefined ? {} : { source_jti: sourceJti }),
+        ...(tenant === undefined ? {} : { tenant }),
         iat,
         exp,
         jti
@@ -74,6 +86,9 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
       const { kid, alg, signKey } = keyring.signing()
       const input = `${encode({ alg, typ: 'at+jwt', kid })}.${encode(claims)}`
       const token = `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`
+      if (token.length > MAX_TOKEN_CHARS) {
+        throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; give fewer roles, scopes or claims`)
+      }
       return { token, ttlSeconds: exp - iat, expiresAt: exp * 1000, jti }
     }
   }
@@ -84,8 +99,20 @@ export function issueToken (options: TokenOptions, request: TokenRequest): Issue
   return createTokenIssuer(options).issue(request)
 }
 
+const MEMBERS = ['subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'sourceJti', 'notAfter', 'tenant', 'claims']
+/** What the same thing is called elsewhere: as a claim, or by other libraries. */
+const NEAR: Readonly<Record<string, string | undefined>> = Object.freeze({
+  __proto__: null as never, sub: 'subject', ttl: 'ttlSeconds', expiresIn: 'ttlSeconds', exp: 'ttlSeconds', scope: 'scopes', sid: 'sessionId', client_id: 'clientId', payload: 'claims'
+})
+
 function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { subject: string, roles: readonly string[] } {
-  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, sourceJti, notAfter } = request
+  if (typeof request !== 'object' || request === null) throw new CredentialRequestInvalid('A token is issued for an object such as { subject: "alice" }')
+  for (const member of Object.keys(request)) {
+    if (MEMBERS.includes(member)) continue
+    const near = NEAR[member] ?? closest(member, MEMBERS)
+    throw new CredentialRequestInvalid(`"${member.slice(0, 40)}" is not known; ${near === null ? `known are ${MEMBERS.join(', ')}` : `did you mean "${near}"?`}`)
+  }
+  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, sourceJti, notAfter, tenant } = request
   if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
   if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
   const roles = request.roles ?? (role === undefined ? [] : [role])
@@ -99,6 +126,7 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
   }
   if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
   if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
+  if (tenant !== undefined && !isText(tenant)) throw new CredentialRequestInvalid('"tenant" must be a text of 1 to 256 characters')
   if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
   if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) {
     throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
@@ -108,10 +136,6 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
     throw new CredentialRequestInvalid('"notAfter" must be a time in milliseconds since the epoch')
   }
   return { subject, roles }
-}
-
-function isText (value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && value.length <= 256
 }
 
 function encode (value: object): string {

@@ -19,7 +19,12 @@ export interface TokenRouteParts {
   /** Claims of a token of ours that is good now. Throws `MARTY_CORE_CREDENTIAL_INVALID` for any other text. */
   readonly verify: (token: string) => TokenClaims
   readonly revocations: Revocations
-  readonly refresh: { readonly tokens: RefreshTokens, readonly authenticator: RefreshGrantAuthenticator } | null
+  readonly refresh: {
+    readonly tokens: RefreshTokens
+    readonly authenticator: RefreshGrantAuthenticator
+    /** Whether `client_credentials` gives a refresh token too. */
+    readonly forClients: boolean
+  } | null
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionStore | null
   readonly cookie: SessionCookie | null
@@ -76,10 +81,10 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     }
   }
 
-  async function signIn (request: FastifyRequest, reply: FastifyReply, principal: Principal): Promise<object> {
+  async function signIn (request: FastifyRequest, reply: FastifyReply, principal: Principal, isClient: boolean): Promise<object> {
     const scopes = narrowed(principal.scopes, optionalParameter(request, 'scope'))
     const clientId = principal.kind === 'key' ? principal.id : null
-    const family = refresh === null
+    const family = refresh === null || (isClient && !refresh.forClients)
       ? null
       : await refresh.tokens.issue({
         subject: principal.id,
@@ -114,9 +119,9 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       const grant = optionalParameter(request, 'grant_type') ?? (assertion === null ? GRANTS[0] : GRANTS[2])
       if (!(known as readonly string[]).includes(grant)) throw new AuthGrantUnsupported(`This service does not know the grant_type; it knows ${known.join(', ') || 'none'}`)
       if (grant === GRANTS[1]) return await refreshed(request, reply)
-      return await signIn(request, reply, grant === GRANTS[2]
-        ? await proveAssertion!(request, requiredParameter(request, 'assertion'))
-        : await proveClient!(request, null))
+      return grant === GRANTS[2]
+        ? await signIn(request, reply, await proveAssertion!(request, requiredParameter(request, 'assertion')), false)
+        : await signIn(request, reply, await proveClient!(request, null), true)
     })
 
     if (refresh !== null) scope.post('/auth/refresh', open, refreshed)

@@ -15,7 +15,7 @@ export interface Tokens {
    * `MARTY_AUTH_STORE_UNAVAILABLE` when only this process knows of it so far.
    */
   revoke (jti: string, expiresAt: number): Promise<void>
-  /** The same for every token of a subject that was issued up to now, and its refresh tokens. */
+  /** The same for everything a subject got up to now: tokens, refresh tokens and sessions, those of `sessions.create` too. */
   revokeSubject (subject: string): Promise<void>
   /** The same for a family of refresh tokens and their access tokens, by its `sid`. `expiresAt`: of the last access token. */
   revokeFamily (sid: string, expiresAt?: number): Promise<void>

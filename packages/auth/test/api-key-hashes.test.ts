@@ -5,9 +5,9 @@ import { auth, createApiKeys, createMemoryApiKeyStore, type ApiKeyRecord, type A
 import type { SecurityEvent } from '@marty/core'
 import { until } from '../../redis/dist-test/redis-server.js'
 import { codeOf, keyOptions, REFUSED, request, timeMachine, wrongKeys } from './api-key-service.js'
-import { bearer, build, PEPPER, TOKENS } from './service.js'
+import { bearer, build, PEPPER, secretFor, TOKENS } from './service.js'
 
-const NEW_PEPPER = 'another pepper of more than thirty-two bytes'
+const NEW_PEPPER = secretFor('another pepper')
 const secretOf = async (store: ApiKeyStore, keyId: string) => (await store.get(keyId) as ApiKeyRecord).secrets[0]!
 const versionOf = async (store: ApiKeyStore, keyId: string): Promise<number> => (await store.get(keyId) as ApiKeyRecord).version
 

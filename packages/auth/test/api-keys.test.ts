@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { createHash } from 'node:crypto'
 import { createApiKeys, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeyRecord, type ApiKeyRequest, type ApiKeys, type ApiKeyStore } from '@marty/auth'
 import type { MartyError, SecurityEvent } from '@marty/core'
-import { bearer, build, PEPPER } from './service.js'
+import { bearer, build, PEPPER, secretFor } from './service.js'
 
 const options = (changes: Partial<ApiKeyOptions> = {}): ApiKeyOptions => ({ store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8, ...changes })
 const request: ApiKeyRequest = { name: 'recorder', roles: ['operator'], scopes: ['media'], expiresInSeconds: 3_600 }
@@ -69,7 +69,7 @@ t.test('unknown, foreign, expired and revoked keys are refused with the same err
   const { key, keyId } = await keys.create(request)
   const elsewhere = await createApiKeys(options()).create(request)
   const otherEnvironment = await createApiKeys(options({ environment: 'prod' })).create(request)
-  const otherPepper = createApiKeys(options({ store, pepper: 'another pepper of more than thirty-two bytes' }))
+  const otherPepper = createApiKeys(options({ store, pepper: secretFor('another pepper') }))
   t.equal(await codeOf(() => keys.verify(elsewhere.key)), 'MARTY_CORE_CREDENTIAL_INVALID')
   t.equal(await codeOf(() => keys.verify(otherEnvironment.key)), 'MARTY_CORE_CREDENTIAL_INVALID')
   t.equal(await codeOf(() => otherPepper.verify(key)), 'MARTY_CORE_CREDENTIAL_INVALID')

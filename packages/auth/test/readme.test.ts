@@ -17,6 +17,17 @@ t.test('the quick start of the README runs and prints what it says', async t => 
   t.equal(stdout.trim(), prints)
 })
 
+t.test('the claims of the README come out as it says', async t => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const code = /## Claims of your own[\s\S]*?```js\n([\s\S]*?)```/.exec(readme)?.[1]
+  const start = /```js\n([\s\S]*?)```/.exec(readme)?.[1]
+  if (code === undefined || start === undefined) throw new Error('the README has no claims')
+  const file = fileURLToPath(new URL(`readme-claims-${process.pid}.mjs`, import.meta.url))
+  t.teardown(() => { rmSync(file, { force: true }) })
+  writeFileSync(file, `${start}${code}console.log(plan, tenant)\n`)
+  t.match((await promisify(execFile)(process.execPath, [file])).stdout, /\ngold acme\n$/)
+})
+
 t.test('the rotation of the README runs', async t => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
   const code = /## Rotating keys[\s\S]*?```js\n([\s\S]*?)```/.exec(readme)?.[1]

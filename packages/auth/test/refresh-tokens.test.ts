@@ -4,11 +4,11 @@ import fc from 'fast-check'
 import { auth, createRefreshTokens, createRevocations, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RedisAuthStore, type ResolvedAuthStore, type Revocations } from '@marty/auth'
 import { ANONYMOUS, useGuard, type SecurityEvent } from '@marty/core'
 import { until } from '../../redis/dist-test/redis-server.js'
-import { TOKENS } from './service.js'
+import { secretFor, TOKENS } from './service.js'
 import { insist, storeOf, testRedis } from './state-store.js'
 
 const REFUSED = { code: 'MARTY_CORE_CREDENTIAL_INVALID', statusCode: 401 }
-const secret = Buffer.from('a secret of more than thirty-two bytes, for tests')
+const secret = Buffer.from(secretFor('refresh tokens'))
 const grantOf = (subject: string): RefreshGrant => ({
   subject,
   kind: 'user',
@@ -62,7 +62,7 @@ async function bench (t: Test, kind: 'memory' | 'redis', options: Partial<Refres
 
 async function age (prefix: string, ms: number): Promise<void> {
   const script = `
-    for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':refresh:*')) do
+    for _, key in ipairs(redis.call('KEYS', '{' .. ARGV[1] .. '}:refresh:' .. string.rep('?', 22))) do
       for _, field in ipairs({ 'ends', 'rotated' }) do
         if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, -ARGV[2]) end
       end

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { generateKeyPairSync, sign } from 'node:crypto'
-import { AUDIENCE, bearer, build, encode, forge, ISSUER, now, REFUSAL, SECRET, validClaims, validHeader } from './service.js'
+import { AUDIENCE, bearer, build, encode, forge, ISSUER, now, REFUSAL, SECRET, secretFor, validClaims, validHeader } from './service.js'
 
 const header = (changes: Record<string, unknown>): Record<string, unknown> => ({ ...validHeader(), ...changes })
 const claims = (changes: Record<string, unknown>): Record<string, unknown> => ({ ...validClaims(), ...changes })
@@ -106,7 +106,7 @@ const refused: Record<string, string> = {
   'audience list without us': withClaims({ aud: ['a', 'b'] }),
   'audience an empty list': withClaims({ aud: [] }),
   ...Object.fromEntries(['iss', 'aud', 'sub', 'exp', 'iat', 'jti'].map(name => [`${name} missing`, forge(validHeader(), without(name))])),
-  'signed with another secret': forge(validHeader(), validClaims(), 'another secret of more than thirty-two bytes'),
+  'signed with another secret': forge(validHeader(), validClaims(), secretFor('another secret')),
   'signature altered': good().slice(0, -3) + (good().at(-3) === 'A' ? 'B' : 'A') + good().slice(-2),
   'signature spelt otherwise': respell(good()),
   'signature empty': good().replace(/[^.]*$/, ''),

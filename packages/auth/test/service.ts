@@ -1,13 +1,16 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { createHmac } from 'node:crypto'
+import { createHmac, hash } from 'node:crypto'
 import { auth, type AuthOptions } from '@marty/auth'
 import { ANONYMOUS, problemErrorHandler, useGuard, type Principal, type SecurityEvent } from '@marty/core'
 
-export const SECRET = 'a secret of more than thirty-two bytes, for tests'
+/** A secret that is the same in every run, and looks as random as a good one. */
+export const secretFor = (name: string): string => hash('sha256', name, 'base64')
+
+export const SECRET = secretFor('tokens')
 export const ISSUER = 'https://issuer.test'
 export const AUDIENCE = 'camera-service'
-export const PEPPER = 'a pepper of more than thirty-two bytes, for tests'
+export const PEPPER = secretFor('API keys')
 export const TOKENS: AuthOptions = { issuer: ISSUER, audience: AUDIENCE, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: SECRET } } }
 
 /** A tiny service whose `GET /who` asks who is calling. */

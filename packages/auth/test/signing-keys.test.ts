@@ -10,12 +10,13 @@ import { fileURLToPath } from 'node:url'
 import { createTokenIssuer, createTokenVerifier, jwksOf, openSigningKeys, rotateSigningKeys, type SigningKeyRecord } from '@marty/auth'
 import { until } from '../../redis/dist-test/redis-server.js'
 import { ALGORITHMS, PAIRS } from './key-pairs.js'
-import { AUDIENCE, bearer, build, ISSUER, TOKENS } from './service.js'
+import { AUDIENCE, bearer, build, ISSUER, secretFor, TOKENS } from './service.js'
 
 const CHILD = fileURLToPath(new URL('signing-keys-child.js', import.meta.url))
 const options = { issuer: ISSUER, audience: AUDIENCE }
 const records = (file: string): SigningKeyRecord[] => (JSON.parse(readFileSync(file, 'utf8')) as { keys: SigningKeyRecord[] }).keys
-const record = (changes: object = {}): object => ({ kid: 'k1', algorithm: 'HS256', secret: Buffer.alloc(32, 7).toString('base64url'), createdAt: 1, activatesAt: 1, expiresAt: null, ...changes })
+const SECRET_TEXT = Buffer.from(secretFor('signing keys'), 'base64').toString('base64url')
+const record = (changes: object = {}): object => ({ kid: 'k1', algorithm: 'HS256', secret: SECRET_TEXT, createdAt: 1, activatesAt: 1, expiresAt: null, ...changes })
 
 function write (file: string, keys: unknown, mode = 0o600): void {
   writeFileSync(`${file}.new`, typeof keys === 'string' ? keys : JSON.stringify({ version: 1, keys }))
@@ -43,7 +44,7 @@ function child (t: Test, ...args: string[]): { process: ChildProcess, lines: str
 
 t.test('a file that cannot be used stops the start and says what is wrong where, but no secret', async t => {
   const file = join(t.testdir(), 'keys.json')
-  const secret = Buffer.alloc(32, 7).toString('base64url')
+  const secret = SECRET_TEXT
   const privateKey = PAIRS.ES256.privateKey.export({ format: 'jwk' })
   const bad: ReadonlyArray<readonly [RegExp, unknown, number?]> = [
     [/not JSON/, `{"version":1,"keys":[{"secret":"${secret}"`],

@@ -111,6 +111,41 @@ t.test('Redis freezes in mid-flight: nothing hangs, no lineage is doubled or los
   await until(async () => await codeOf(one.ask('verify', signed)) === REFUSED, 'the other process to know')
 })
 
+t.test('one subject signs in from two processes at once and Redis is killed in the middle: the limit remains, others go on', async t => {
+  const [one, two] = await Promise.all([startWorker(t), startWorker(t)])
+  const folder = t.testdir()
+  const durable = ['--dir', folder, '--appendonly', 'yes', '--appendfsync', 'always']
+  await redis.restart(durable)
+  const bystander = await persist(async () => await one.ask('issue', 'victor'))
+  const flying = Promise.all([one, two].map(async worker => {
+    const answers: string[] = []
+    for (let i = 0; i < 20; i++) answers.push(...await worker.ask('issueMany', 'walter', 25))
+    return answers
+  }))
+  const reader = await redis.connect({ commandTimeoutMs: 5_000 })
+  await until(async () => (await reader.client.keys('{service}:refresh:*')).length > 20, 'some sign-ins')
+  redis.server.child.kill('SIGKILL')
+  await once(redis.server.child, 'exit')
+  await redis.restart(durable)
+  const tokens = (await flying).flat()
+  t.equal(tokens.length, 1_000)
+  t.ok(tokens.every(token => token === UNAVAILABLE || token.startsWith('ref_')))
+  tokens.push(...await persist(async () => {
+    const last = await two.ask('issueMany', 'walter', 60)
+    if (last.includes(UNAVAILABLE)) throw Object.assign(new Error(UNAVAILABLE), { code: UNAVAILABLE })
+    return last
+  }))
+
+  let alive = 0
+  for (const token of tokens.filter(token => token.startsWith('ref_'))) if (await persist(async () => await one.ask('inspect', token))) alive++
+  t.equal(alive, 50)
+  await reader.ready(10_000)
+  const keys = await reader.client.keys('{service}:refresh:*')
+  t.equal(keys.filter(key => !key.includes(':of:')).length, 51, 'and nothing is left behind')
+  t.ok(await persist(async () => await two.ask('rotate', bystander.token)))
+  await redis.restart()
+})
+
 t.test('Redis is killed and comes back empty: what was revoked stays so, for new processes too', async t => {
   const [one, two] = await Promise.all([startWorker(t), startWorker(t)])
   const tokens = await Promise.all(Array.from({ length: 5 }, async (_, i) => await one.ask('sign', `user-${i}`, `sid ${i}`)))

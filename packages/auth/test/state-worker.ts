@@ -28,6 +28,8 @@ const actions = {
   revokeSubject: async (subject: string) => { await app.tokens.revokeSubject(subject) },
   revokeFamily: async (sid: string) => { await app.tokens.revokeFamily(sid) },
   issue: async (subject: string) => await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }),
+  issueMany: async (subject: string, times: number) => await Promise.all(Array.from({ length: times }, async () => await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }).then(({ token }) => token, codeOf))),
+  inspect: async (token: string) => await refresh.inspect(token) !== null,
   rotate: async (token: string) => await refresh.rotate(token),
   rotateMany: async (token: string, times: number) => await Promise.all(Array.from({ length: times }, async () => await refresh.rotate(token).then(answer => answer.token, codeOf))),
   reuses: async () => reuses,

@@ -5,9 +5,9 @@ import { createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
 import { openRedis } from '@marty/redis'
 import { freePort } from '../../redis/dist-test/redis-server.js'
-import { bearer, build, ISSUER, PEPPER, TOKENS } from './service.js'
+import { bearer, build, ISSUER, PEPPER, secretFor, TOKENS } from './service.js'
 
-const REFRESH = { secret: 'a refresh secret of more than thirty-two bytes, for tests' }
+const REFRESH = { secret: secretFor('refresh tokens'), clientCredentials: true }
 const OPTIONS: Partial<AuthOptions> = {
   routes: true,
   refresh: REFRESH,

@@ -2,7 +2,7 @@ import t from 'tap'
 import Fastify from 'fastify'
 import { auth, createTokenIssuer, createTokenVerifier, issueToken, type AuthOptions, type TokenRequest } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
-import { AUDIENCE, bearer, build, forge, ISSUER, now, SECRET, TOKENS, validClaims, validHeader } from './service.js'
+import { AUDIENCE, bearer, build, forge, ISSUER, now, SECRET, secretFor, TOKENS, validClaims, validHeader } from './service.js'
 
 const key = { kid: 'k1', algorithm: 'HS256', secret: SECRET }
 
@@ -32,6 +32,11 @@ const badOptions: Array<[string, unknown]> = [
   ['refresh', { refresh: null }],
   ['refresh.secret', { refresh: {} }],
   ['refresh.secret', { refresh: { secret: 'thirty-one bytes are not enough' } }],
+  ['refresh.maxPerSubject', { refresh: { secret: SECRET, maxPerSubject: 0 } }],
+  ['refresh.maxPerSubject', { refresh: { secret: SECRET, maxPerSubject: 1_001 } }],
+  ['refresh.maxPerSubjects" is not known; did you mean "maxPerSubject', { refresh: { secret: SECRET, maxPerSubjects: 5 } }],
+  ['refresh.x" is not known; known are secret, idleSeconds', { refresh: { secret: SECRET, x: 5 } }],
+  ['refresh.clientCredentials', { refresh: { secret: SECRET, clientCredentials: 'yes' } }],
   ['refresh.idleSeconds', { refresh: { secret: SECRET, idleSeconds: 0 } }],
   ['refresh.absoluteSeconds', { refresh: { secret: SECRET, absoluteSeconds: 1.5 } }],
   ['refresh.graceSeconds', { refresh: { secret: SECRET, graceSeconds: 11 } }],
@@ -115,7 +120,7 @@ t.test('a token issued without Fastify is accepted, and the other way round', as
 
 t.test('rotation: previous keys verify, new tokens carry the new key, dropped keys are refused', async t => {
   const old = issueToken(TOKENS, { subject: 'alice' }).token
-  const next = { kid: 'k2', algorithm: 'HS256', secret: 'another secret of more than thirty-two bytes' } as const
+  const next = { kid: 'k2', algorithm: 'HS256', secret: secretFor('another secret') } as const
   const overlap = await build(t, { keys: { signing: next, previous: [{ kid: 'k1', algorithm: 'HS256', secret: Buffer.from(SECRET) }] } })
   overlap.get('/plain', { config: { security: { public: true } } }, async request => await request.jwtVerify())
   for (const token of [old, overlap.tokens.issue({ subject: 'alice' }).token, overlap.jwt.sign({ sub: 'alice' })]) {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { ApiKeyInfo, ApiKeys, IssuedApiKey } from '@marty/auth'
 import { EXIT, UsageError, type Command, type ExitCode, type Output, type Values } from './command.js'
 import { readNamedFile } from './policy-file.js'
@@ -17,7 +18,8 @@ const FORMAT = {
 const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' } } as const
 
 /** Listing, revoking and pruning neither make nor check a secret. */
-const NO_SECRETS = { pepper: 'not used: no secret is made or checked', prefix: 'none', environment: 'none' } as const
+// No secret is made or checked, so any pepper will do.
+const NO_SECRETS = { pepper: randomBytes(32), prefix: 'none', environment: 'none' } as const
 
 /** `mayMake` is for the one command that begins a key file; for the others, a file that is not there is a mistake. */
 async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promise<Result>, mayMake = false): Promise<Result> {

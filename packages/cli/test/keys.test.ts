@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { chmodSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { auth, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyStore } from '@marty/auth'
@@ -6,7 +7,7 @@ import t, { type Test } from 'tap'
 import { freePort, until } from '../../redis/dist-test/redis-server.js'
 import { ownRedis, refuses, run, runAsChild } from './run.js'
 
-const PEPPER = 'a pepper of more than thirty-two bytes, for tests'
+const PEPPER = randomBytes(32).toString('base64')
 const folder = t.testdir({ pepper: `${PEPPER}\n`, 'damaged.json': '{', 'open.json': '{"version":1,"keys":[]}', 'empty.json': '{"version":1,"keys":[]}' })
 const at = (name: string): string => join(folder, name)
 for (const name of ['damaged.json', 'empty.json']) chmodSync(at(name), 0o600)

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { auth } from '@marty/auth'
 import Fastify from 'fastify'
 import t from 'tap'
@@ -20,7 +21,7 @@ t.test('sessions of a service are listed and ended', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(auth, {
-    issuer: 'i', audience: 'a', routes: true, store: { redis: client }, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: 'a secret of more than thirty-two bytes, for tests' } }
+    issuer: 'i', audience: 'a', routes: true, store: { redis: client }, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: randomBytes(32) } }
   })
   await app.ready()
   const signIn = async (subject: string): Promise<string> => {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { auth, openSigningKeys, type AuthOptions } from '@marty/auth'
@@ -6,7 +7,7 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { refuses, run, runAsChild } from './run.js'
 
-const SECRET = 'a secret of more than thirty-two bytes, for tests'
+const SECRET = randomBytes(32).toString('base64')
 const folder = t.testdir({ secret: `${SECRET}\n`, short: 'too short', bytes: Buffer.from([0xff, 0xfe, 0x00]), 'damaged.json': '{' })
 const at = (name: string): string => join(folder, name)
 chmodSync(at('damaged.json'), 0o600)

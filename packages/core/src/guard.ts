@@ -2,12 +2,13 @@ import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
 import type { Call } from './call.js'
 import { compilePipeline, finishCall, methodsOf, orThrow } from './pipeline.js'
-import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
+import { CredentialInvalid, RuleInvalid } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
 import type { Check, GuardedOperation, Operation } from './operation.js'
 import type { AuthenticationMethod, Principal } from './principal.js'
 import type { PermissionName, SecurityRule } from './rule.js'
+import { refuseStart, type StartProblem } from './start-problems.js'
 import { verifyRule } from './verify-rule.js'
 
 export interface GuardOptions {
@@ -24,8 +25,10 @@ export interface OperationSource {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule | undefined
-  /** Where it was declared, for the message: `GET /status (routes/status.js:12)`. */
+  /** What it is, for the message: `route GET /status`. */
   readonly where: string
+  /** The line that declared it, when it is known, such as `/app/routes/status.js:12:5`; it stands at the end of the message. */
+  readonly place?: string | null
 }
 
 /** The ordered pipeline of checks in front of every operation, and the events that come out of it. */
@@ -41,6 +44,8 @@ export interface Guard {
   operation (source: OperationSource): GuardedOperation | null
   /** Compiles every declared operation; throws one error that names every bad rule. Later operations compile at once. */
   compile (): void
+  /** The same for a caller that has more to report: returns what {@link compile} would throw. */
+  verify (): readonly StartProblem[]
   /** Every declared operation, for documents and audits. */
   operations (): readonly GuardedOperation[]
   /** The principal of the first credential that the request brings; null when there is none. */
@@ -74,7 +79,8 @@ class CompiledOperation implements GuardedOperation {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule
-  checks = 0
+  /** Not zero, which would let every call pass: an operation that could not be compiled refuses. */
+  checks = 1
   decide: GuardedOperation['decide'] = () => new RuleInvalid(`${this.name} was called before the application was ready`)
   readonly run: GuardedOperation['run']
   readonly finish: GuardedOperation['finish']
@@ -93,8 +99,8 @@ export function createGuard (options: GuardOptions = {}): Guard {
   const checks: Check[] = []
   const authenticators: Authenticator[] = []
   const sinks: EventSink[] = []
-  const declared: Array<{ operation: CompiledOperation, where: string }> = []
-  const missing: string[] = []
+  const declared: Array<{ operation: CompiledOperation, source: OperationSource }> = []
+  const missing: StartProblem[] = []
   let compiled = false
   let decide: Decide = () => { throw new RuleInvalid('no registered plugin decides about permissions') }
 
@@ -107,29 +113,31 @@ export function createGuard (options: GuardOptions = {}): Guard {
     operation (source) {
       if (source.rule === undefined || source.rule === null) {
         if (!strict) return null
-        if (compiled) throw missingRules([source.where])
-        missing.push(source.where)
+        const problem: StartProblem = { kind: 'missing', text: withPlace(source.where, source) }
+        if (compiled) refuseStart([problem])
+        missing.push(problem)
         return null
       }
       const operation = new CompiledOperation(guard, source, Object.freeze({ ...source.rule }))
-      declared.push({ operation, where: source.where })
+      declared.push({ operation, source })
       if (compiled) compileOne(operation, source.where)
       return operation
     },
 
-    compile () {
-      if (compiled) return
+    compile () { refuseStart(guard.verify()) },
+
+    verify () {
+      if (compiled) return []
       compiled = true
-      const problems: string[] = []
-      for (const { operation, where } of declared) {
+      const problems = [...missing]
+      for (const { operation, source } of declared) {
         try {
-          compileOne(operation, where)
+          compileOne(operation, source.where)
         } catch (error) {
-          problems.push(error instanceof Error ? error.message : String(error))
+          problems.push({ kind: 'invalid', text: withPlace(error instanceof Error ? error.message : String(error), source) })
         }
       }
-      if (problems.length > 0) throw new RuleInvalid(problems.join('\n'))
-      if (missing.length > 0) throw missingRules(missing)
+      return problems
     },
 
     operations: () => declared.map(({ operation }) => operation),
@@ -189,6 +197,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
   return guard
 }
 
+function withPlace (text: string, { place = null }: OperationSource): string {
+  return place === null ? text : `${text} (${place})`
+}
+
 function isAsked ({ method, explicit = false }: Authenticator, methods: readonly AuthenticationMethod[] | undefined): boolean {
   return methods === undefined ? !explicit : methods.includes(method)
 }
@@ -199,9 +211,3 @@ const TOLD: Promise<void> = Promise.resolve()
 export const invalidCredential: { readonly headers: Readonly<Record<string, string>> } = Object.freeze({
   headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
 })
-
-function missingRules (where: readonly string[]): Error {
-  return new RuleMissing(`${where.length === 1 ? 'An operation does' : `${where.length} operations do`} not say who may call ${where.length === 1 ? 'it' : 'them'}:\n` +
-    where.map(line => `  ${line}`).join('\n') +
-    '\nAdd config: { security: { permission: \'resource:action\' } } to each, or { public: true } if anybody may.')
-}

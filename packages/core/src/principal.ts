@@ -1,6 +1,16 @@
 /** How a principal proved who it is. `refresh` and `assertion` serve one purpose each, and count only where a rule names them. */
 export type AuthenticationMethod = 'jwt' | 'apiKey' | 'session' | 'mtls' | 'refresh' | 'assertion'
 
+/**
+ * Claims of a credential. An application states the types of its own here, all optional, since other credentials lack them.
+ *
+ * @example
+ * declare module '@marty/core' { interface PrincipalClaims { readonly plan?: 'free' | 'gold' } }
+ */
+export interface PrincipalClaims {
+  readonly [claim: string]: unknown
+}
+
 /** Who is calling. The same shape for a person, a service, an API key and nobody. */
 export interface Principal {
   /** Stable identifier, unique within its kind: the `sub` of a token, the id of a key. */
@@ -12,7 +22,7 @@ export interface Principal {
   /** Identifier of the credential's session (`jti`, session id hash); null for anonymous callers. */
   readonly session: string | null
   /** Verified claims of the credential, as issued. */
-  readonly claims: Readonly<Record<string, unknown>>
+  readonly claims: PrincipalClaims
   readonly authenticatedBy: AuthenticationMethod | null
   /** When the credential stops being valid, in milliseconds since the epoch; null for never. */
   readonly expiresAt: number | null

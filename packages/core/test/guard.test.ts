@@ -59,11 +59,12 @@ t.test('a route without a rule stops the start and is named', async t => {
   await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_MISSING', message: /route GET \/forgotten/ })
 })
 
-t.test('a route registered before the guard is denied at the request', async t => {
+t.test('a route registered before the guard stops the start, and is denied if that is overlooked', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   app.get('/early', async () => 'secret')
   useGuard(app, { strict: true })
+  await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /before the guard[^]* GET \/early \(.*guard\.test/ })
   const answer = await app.inject('/early')
   t.equal(answer.statusCode, 403)
   t.notMatch(answer.body, 'secret')
@@ -85,7 +86,7 @@ t.test('rules that nobody could enforce as written stop the start, all at once',
   route(app, '/method', { authenticate: ['apiKeys'] } as unknown as SecurityRule)
   const error = await app.ready().then(() => null, error => error as MartyError)
   t.equal(error?.code, 'MARTY_CORE_RULE_INVALID')
-  t.match(error?.message, /\/typo: .*testRoel; did you mean "testRole"\?/)
+  t.match(error?.message, /\/typo: .*testRoel; did you mean "testRole"\? \(.*guard\.test/)
   for (const url of ['/both', '/neither', '/false', '/nobody', '/method']) t.match(error?.message, url)
 })
 

@@ -20,6 +20,7 @@ import type { LimitSubject } from './subject.js'
 import { warnOfTrustedClients } from './trust-proxy.js'
 
 async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
+  const guard = useGuard(fastify)
   const resolved = resolveOptions(options)
   const denied = new DenyCache(resolved.maxKeys)
   const observation = observe(resolved, denied)
@@ -41,7 +42,6 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
 
   const failureRules = (operation: Operation): readonly AppliedRule[] => operation.rule.public === true ? [] : failures
 
-  const guard = useGuard(fastify)
   guard.addCheck({
     name: '@marty/rate-limit known offenders',
     stage: 'admit',

@@ -4,7 +4,7 @@ import { answerWithProblems, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import './augment.js'
 import { createSecurity, logBootAudit } from './boot-audit.js'
@@ -12,9 +12,20 @@ import { GuardNotStrict } from './errors.js'
 import { PARTS, verifyOptions, type SecurityOptions } from './options.js'
 
 const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => {
+  try {
+    await secure(fastify, options)
+  } catch (error) {
+    // An application that catches this error, as in `after(error => {})`, must not start without half of its checks.
+    fastify.addHook('onReady', async () => { throw error })
+    throw error
+  }
+}
+
+async function secure (fastify: FastifyInstance, options: SecurityOptions): Promise<void> {
+  // Before anything can fail.
+  const guard = useGuard(fastify, { strict: true })
   verifyOptions(options)
   const { environment } = options
-  const guard = useGuard(fastify, { strict: true })
   if (!guard.strict) throw new GuardNotStrict()
   answerWithProblems(fastify)
 
@@ -33,7 +44,8 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
 
 /**
  * Everything at once: the strict guard, problem documents, headers, limits, authentication, permissions and the audit log.
- * Register it before any route. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
+ * Register it on the root instance, before any route, and wait for it: otherwise the start is refused with
+ * `MARTY_CORE_GUARD_SCOPE` or `MARTY_CORE_ROUTE_UNGUARDED`. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
  */
 export const security: FastifyPluginAsync<SecurityOptions> = fp(plugin, { name: '@marty/security', fastify: '5.x' })
 export default security
