@@ -7,6 +7,7 @@ import Fastify from 'fastify'
 import { cameraMethods } from '@marty/camera-service/api/methods/cameras.js'
 import { libraryMethods } from '@marty/camera-service/api/methods/library.js'
 import { mediaMethods } from '@marty/camera-service/api/methods/media.js'
+import { systemMethods } from '@marty/camera-service/api/methods/system.js'
 import { explainMethod } from '@marty/rbac'
 import { configSchema } from '@marty/camera-service/config.js'
 import { policyReference } from './policy-reference.mjs'
@@ -48,7 +49,7 @@ async function errorReference () {
 
 # Errors
 
-Every error has a stable code: \`code\` of the problem document (RFC 9457) over HTTP, \`error.data.code\` over JSON-RPC. A status of 500 with \`_OPT_INVALID\`, \`_RULE_\` or \`_POLICY_INVALID\` stops the start and never reaches a caller.
+Every error has a stable code: \`code\` of the problem document (RFC 9457) over HTTP, \`error.data.code\` over JSON-RPC. A status of 500 with \`_OPT_INVALID\`, \`_RULE_\`, \`_GUARD_\`, \`_UNGUARDED\` or \`_POLICY_INVALID\` stops the start and never reaches a caller.
 
 | Code | HTTP | JSON-RPC | Meaning |
 |---|---|---|---|
@@ -119,6 +120,7 @@ async function rpcReference () {
   cameraMethods(app, parts)
   mediaMethods(app, parts)
   libraryMethods(app, parts)
+  systemMethods(app, parts)
   app.rpc.method(explainMethod())
   const methods = app.rpc.methods()
   await app.close()
@@ -147,7 +149,7 @@ ${methods.map(method).join('\n')}
 | Method | Params | To |
 |---|---|---|
 | \`camera_status_update\` | a camera as in \`get_camera_list\` | connections with \`camera:view\` |
-| \`recording_status_update\` | \`device\`, \`status\` (STARTED, STOPPED, ERROR), \`filename\`, \`duration\` | connections with \`camera:view\` |
+| \`recording_status_update\` | \`device\`, \`status\` (STARTED, WAITING, RESUMED, STOPPED, ERROR), \`filename\`, \`duration\` | connections with \`camera:view\` |
 `
 }
 

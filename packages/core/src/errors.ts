@@ -14,7 +14,21 @@ export const RuleInvalid: MartyErrorConstructor<'MARTY_CORE_RULE_INVALID'> = def
   message: 'A security rule is not valid'
 })
 
-/** A route that escaped the boot check, because it was registered before the guard, is denied. */
+/** Stops the start: the guard was registered in a child scope, so routes outside it would be open. */
+export const GuardScope: MartyErrorConstructor<'MARTY_CORE_GUARD_SCOPE'> = defineError({
+  code: 'MARTY_CORE_GUARD_SCOPE',
+  statusCode: 500,
+  message: 'The guard was registered inside a scope of its own'
+})
+
+/** Stops the start: a route that the guard does not cover, or not as its rule is written. */
+export const RouteUnguarded: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNGUARDED'> = defineError({
+  code: 'MARTY_CORE_ROUTE_UNGUARDED',
+  statusCode: 500,
+  message: 'A route is not guarded as its rule is written'
+})
+
+/** A route that escaped the check of the start is denied. */
 export const RouteUndeclared: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNDECLARED'> = defineError({
   code: 'MARTY_CORE_ROUTE_UNDECLARED',
   statusCode: 403,

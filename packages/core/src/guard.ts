@@ -1,12 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
-import { compilePipeline, finishCall, orThrow } from './pipeline.js'
-import { CredentialInvalid, RuleInvalid, RuleMissing } from './errors.js'
+import type { Call } from './call.js'
+import { compilePipeline, finishCall, methodsOf, orThrow } from './pipeline.js'
+import { CredentialInvalid, RuleInvalid } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
 import type { Check, GuardedOperation, Operation } from './operation.js'
 import type { AuthenticationMethod, Principal } from './principal.js'
 import type { PermissionName, SecurityRule } from './rule.js'
+import { refuseStart, type StartProblem } from './start-problems.js'
 import { verifyRule } from './verify-rule.js'
 
 export interface GuardOptions {
@@ -32,8 +34,10 @@ export interface OperationSource {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule | undefined
-  /** Where it was declared, for the message: `GET /status (routes/status.js:12)`. */
+  /** What it is, for the message: `route GET /status`. */
   readonly where: string
+  /** The line that declared it, when it is known, such as `/app/routes/status.js:12:5`; it stands at the end of the message. */
+  readonly place?: string | null
 }
 
 /** The ordered pipeline of checks in front of every operation, and the events that come out of it. */
@@ -50,12 +54,19 @@ export interface Guard {
   operation (source: OperationSource): GuardedOperation | null
   /** Compiles every declared operation; throws one error that names every bad rule. Later operations compile at once. */
   compile (): void
+  /** The same for a caller that has more to report: returns what {@link compile} would throw. */
+  verify (): readonly StartProblem[]
   /** Every declared operation, for documents and audits. */
   operations (): readonly GuardedOperation[]
   /** The principal of the first credential that the request brings; null when there is none. */
   identify (request: IncomingMessage, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
   /** Whether the request brings a credential, right or wrong. */
   hasCredential (request: IncomingMessage): boolean
+  /**
+   * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False
+   * without one. Failure limits ask it before they refuse a call whose credential nobody has looked at.
+   */
+  isGuessable (call: Call): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
   authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
@@ -78,7 +89,8 @@ class CompiledOperation implements GuardedOperation {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule
-  checks = 0
+  /** Not zero, which would let every call pass: an operation that could not be compiled refuses. */
+  checks = 1
   decide: GuardedOperation['decide'] = () => new RuleInvalid(`${this.name} was called before the application was ready`)
   readonly run: GuardedOperation['run']
   readonly finish: GuardedOperation['finish']
@@ -97,8 +109,8 @@ export function createGuard (options: GuardOptions = {}): Guard {
   const checks: Check[] = []
   const authenticators: Authenticator[] = []
   const sinks: EventSink[] = []
-  const declared: Array<{ operation: CompiledOperation, where: string }> = []
-  const missing: string[] = []
+  const declared: Array<{ operation: CompiledOperation, source: OperationSource }> = []
+  const missing: StartProblem[] = []
   let compiled = false
   let decide: Decide = () => { throw new RuleInvalid('no registered plugin decides about permissions') }
 
@@ -112,29 +124,31 @@ export function createGuard (options: GuardOptions = {}): Guard {
     operation (source) {
       if (source.rule === undefined || source.rule === null) {
         if (!strict) return null
-        if (compiled) throw missingRules([source.where])
-        missing.push(source.where)
+        const problem: StartProblem = { kind: 'missing', text: withPlace(source.where, source) }
+        if (compiled) refuseStart([problem])
+        missing.push(problem)
         return null
       }
       const operation = new CompiledOperation(guard, source, Object.freeze({ ...source.rule }))
-      declared.push({ operation, where: source.where })
+      declared.push({ operation, source })
       if (compiled) compileOne(operation, source.where)
       return operation
     },
 
-    compile () {
-      if (compiled) return
+    compile () { refuseStart(guard.verify()) },
+
+    verify () {
+      if (compiled) return []
       compiled = true
-      const problems: string[] = []
-      for (const { operation, where } of declared) {
+      const problems = [...missing]
+      for (const { operation, source } of declared) {
         try {
-          compileOne(operation, where)
+          compileOne(operation, source.where)
         } catch (error) {
-          problems.push(error instanceof Error ? error.message : String(error))
+          problems.push({ kind: 'invalid', text: withPlace(error instanceof Error ? error.message : String(error), source) })
         }
       }
-      if (problems.length > 0) throw new RuleInvalid(problems.join('\n'))
-      if (missing.length > 0) throw missingRules(missing)
+      return problems
     },
 
     operations: () => declared.map(({ operation }) => operation),
@@ -149,6 +163,13 @@ export function createGuard (options: GuardOptions = {}): Guard {
     },
 
     hasCredential: request => authenticators.some(authenticator => authenticator.find(request) !== null),
+
+    isGuessable ({ operation, request, token }) {
+      const methods = methodsOf(operation)
+      const judge = authenticators.find(candidate => isAsked(candidate, methods) &&
+        (token === null ? request !== null && candidate.find(request) !== null : candidate.accepts(token)))
+      return judge !== undefined && judge.unguessable !== true
+    },
 
     async authenticate (token, context, methods) {
       const authenticator = authenticators.find(candidate => isAsked(candidate, methods) && candidate.accepts(token))
@@ -187,6 +208,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
   return guard
 }
 
+function withPlace (text: string, { place = null }: OperationSource): string {
+  return place === null ? text : `${text} (${place})`
+}
+
 function isAsked ({ method, explicit = false }: Authenticator, methods: readonly AuthenticationMethod[] | undefined): boolean {
   return methods === undefined ? !explicit : methods.includes(method)
 }
@@ -197,9 +222,3 @@ const TOLD: Promise<void> = Promise.resolve()
 export const invalidCredential: { readonly headers: Readonly<Record<string, string>> } = Object.freeze({
   headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
 })
-
-function missingRules (where: readonly string[]): Error {
-  return new RuleMissing(`${where.length === 1 ? 'An operation does' : `${where.length} operations do`} not say who may call ${where.length === 1 ? 'it' : 'them'}:\n` +
-    where.map(line => `  ${line}`).join('\n') +
-    '\nAdd config: { security: { permission: \'resource:action\' } } to each, or { public: true } if anybody may.')
-}

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import type { fastify, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { applicationOf, isDenied, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application, type RouteConfig } from './application.js'
 import { createCall, type Call } from './call.js'
 import { endOfTurn } from './end-of-turn.js'
 import { RouteUndeclared } from './errors.js'
@@ -13,14 +14,11 @@ import type { SecurityRule } from './rule.js'
 import { answerClientErrors } from './unrouted-answers.js'
 import { watchUpgrades } from './upgrades.js'
 
-// Fastify copies a route's config (symbols too), so the operation travels inside it.
-const kOperation = Symbol('marty.operation')
 const kPending = Symbol('marty.pending')
-type RouteConfig = { [kOperation]?: GuardedOperation, security?: SecurityRule }
 
 type PendingRequest = FastifyRequest & { [kPending]: Call | null }
 
-interface DeclaredGet { readonly security: SecurityRule | undefined, readonly operation: GuardedOperation }
+interface DeclaredGet { readonly security: SecurityRule | undefined, readonly operation: GuardedOperation | null, readonly place: string | null }
 
 const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
 const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
@@ -71,20 +69,23 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
   watchUpgrades(fastify)
   const guard = createGuard(options)
   const isFast = guard.refusals === 'fast'
+  const application = applicationOf(fastify)
+  placeGuard(application, guard, fastify)
   fastify.decorate('guard', guard)
   fastify.decorateRequest('principal', null as never)
   fastify.decorateRequest(kPending as never, null as never)
 
   const notFound = guard.operation({ name: '404', transport: 'http', rule: { public: true }, where: 'the answer to unknown URLs' })
 
-  fastify.addHook('onRoute', route => { declareRoute(guard, route) })
-  fastify.addHook('onReady', async () => { guard.compile() })
+  fastify.addHook('onRoute', route => { declareRoute(application, guard, route) })
 
   fastify.addHook('onRequest', function (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
     request.principal = ANONYMOUS
-    const operation = request.is404 ? notFound : (request.routeOptions.config as RouteConfig)[kOperation]
+    const config = request.routeOptions.config as RouteConfig
+    // A rule on a 404 handler, which is no route, has no operation and so denies.
+    const operation = request.is404 && config.security === undefined ? notFound : config[kOperation]
     if (operation === undefined || operation === null) {
-      done(guard.strict ? new RouteUndeclared() : undefined)
+      done(isDenied(application, request) ? new RouteUndeclared() : undefined)
       return
     }
     if (operation.checks === 0) {
@@ -151,19 +152,29 @@ export function declareRule (fastify: FastifyInstance, method: string, url: stri
   presets.set(guard, rules.set(`${method.toUpperCase()} ${url}`, rule))
 }
 
-function declareRoute (guard: Guard, route: RouteOptions): void {
-  const config: RouteConfig = route.config ?? {}
-  const name = `${[route.method].flat().join(',')} ${route.url}`
-  // Fastify registers HEAD beside every GET, with its rule: it is the same operation.
+function declareRoute (application: Application, guard: Guard, route: RouteOptions): void {
+  // Read once, so that what is kept is what was judged, whatever a getter or proxy answers next time.
+  const config: RouteConfig = { ...route.config }
+  const { security } = config
+  const name = nameOf(route)
+  const place = placeOf(application, route)
+  // Fastify registers HEAD beside every GET, with its rule: it is the same operation, and lacks its rule only once.
   const get = route.method === 'HEAD' ? gets.get(guard)?.get(route.url) : undefined
-  const operation = get !== undefined && get.security === config.security
+  const operation = get !== undefined && get.security === security && (get.operation !== null || get.place === place)
     ? get.operation
-    : guard.operation({ name, transport: 'http', rule: config.security ?? presets.get(guard)?.get(name), where: `route ${name}` })
-  if (operation === null) return
+    : guard.operation({
+      name,
+      transport: 'http',
+      rule: security ?? presets.get(guard)?.get(name),
+      where: `route ${name}`,
+      place
+    })
+  noteDeclaration(application, route, { guard, operation, security })
   if (route.method === 'GET') {
     const known = gets.get(guard) ?? new Map<string, DeclaredGet>()
-    gets.set(guard, known.set(route.url, { security: config.security, operation }))
+    gets.set(guard, known.set(route.url, { security, operation, place }))
   }
+  if (operation === null) return
   // A config of its own: an application may give one object to several routes, and each is its own operation.
   route.config = { ...config, [kOperation]: operation } as RouteConfig
 }

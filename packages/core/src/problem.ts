@@ -38,7 +38,7 @@ export function toProblem (error: unknown, instance: string, requestId: string):
 export function problemErrorHandler (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const document = toProblem(error, pathOf(request.url), request.id)
   if (document.status === 500) request.log.error({ err: error }, 'request failed')
-  else logRefusal(request.server, request.log, { code: document.code, statusCode: document.status })
+  else logRefusal(request.server, request.log, { code: document.code, statusCode: document.status, reason: reasonOf(error) })
   if (error instanceof MartyError) void reply.headers(error.headers)
   return reply.code(document.status).type('application/problem+json').send(document)
 }
@@ -55,6 +55,10 @@ export function answerRefusal (error: MartyError, request: FastifyRequest, reply
 }
 
 const STANDARD: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'instance', 'code', 'request_id'])
+
+function reasonOf (error: unknown): string | undefined {
+  return error instanceof MartyError ? error.reason : undefined
+}
 
 /** Fastify not-found handler in the same shape. */
 export function problemNotFoundHandler (request: FastifyRequest, reply: FastifyReply): FastifyReply {

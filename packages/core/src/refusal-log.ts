@@ -5,6 +5,8 @@ import { createSampler, type Sampler } from './sampler.js'
 export interface Refusal {
   readonly code: string
   readonly statusCode: number
+  /** Why, for the log alone. */
+  readonly reason?: string | undefined
 }
 
 const WINDOW_MS = 10_000
@@ -23,9 +25,10 @@ export function logRefusal (fastify: FastifyInstance, log: FastifyBaseLogger, re
   let sampler = samplers.get(fastify.server)
   if (sampler === undefined) samplers.set(fastify.server, sampler = createRefusalSampler(fastify.log))
   if (!sampler.passes(refusal.code, refusal)) return
-  const { code, statusCode: status } = refusal
-  if (status < 500) log.info({ code, status }, 'request refused')
-  else log.warn({ code, status }, 'request refused')
+  const { code, statusCode: status, reason } = refusal
+  const facts = reason === undefined ? { code, status } : { code, status, reason }
+  if (status < 500) log.info(facts, 'request refused')
+  else log.warn(facts, 'request refused')
 }
 
 /** Writes down what is counted, when the application closes. */

@@ -59,11 +59,12 @@ t.test('a route without a rule stops the start and is named', async t => {
   await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_MISSING', message: /route GET \/forgotten/ })
 })
 
-t.test('a route registered before the guard is denied at the request', async t => {
+t.test('a route registered before the guard stops the start, and is denied if that is overlooked', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   app.get('/early', async () => 'secret')
   useGuard(app, { strict: true })
+  await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /before the guard[^]* GET \/early \(.*guard\.test/ })
   const answer = await app.inject('/early')
   t.equal(answer.statusCode, 403)
   t.notMatch(answer.body, 'secret')
@@ -85,7 +86,7 @@ t.test('rules that nobody could enforce as written stop the start, all at once',
   route(app, '/method', { authenticate: ['apiKeys'] } as unknown as SecurityRule)
   const error = await app.ready().then(() => null, error => error as MartyError)
   t.equal(error?.code, 'MARTY_CORE_RULE_INVALID')
-  t.match(error?.message, /\/typo: .*testRoel; did you mean "testRole"\?/)
+  t.match(error?.message, /\/typo: .*testRoel; did you mean "testRole"\? \(.*guard\.test/)
   for (const url of ['/both', '/neither', '/false', '/nobody', '/method']) t.match(error?.message, url)
 })
 
@@ -165,6 +166,26 @@ t.test('a failed authentication runs the failure checks in place of the throttle
   t.equal(third.statusCode, 429)
   t.equal(third.headers['retry-after'], '7')
   t.same(ran, ['throttle', 'failure', 'failure'])
+})
+
+t.test('why a credential was refused is told to the sinks and the log, and not to the caller', async t => {
+  const lines: string[] = []
+  for (const answer of ['ours', 'theirs'] as const) {
+    const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { lines.push(line) } } } }) as unknown as FastifyInstance
+    t.teardown(() => app.close())
+    const events: SecurityEvent[] = []
+    useGuard(app, { strict: true }).addSink(event => { events.push(event) })
+    if (answer === 'ours') app.setErrorHandler(problemErrorHandler)
+    else answerWithProblems(app)
+    app.guard.addAuthenticator({ ...bearer, authenticate: () => { throw new CredentialInvalid({ reason: 'out of date' }) } })
+    app.get('/', { config: { security: { authenticate: true } } }, async () => 'ok')
+    const { statusCode, body } = await app.inject({ url: '/', headers: { authorization: 'Bearer x' } })
+    t.equal(statusCode, 401)
+    t.notMatch(body, 'out of date')
+    t.match(events, [{ reason: 'MARTY_CORE_CREDENTIAL_INVALID', details: { reason: 'out of date' } }])
+    t.match(JSON.parse(lines.find(line => line.includes('request refused'))!), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'out of date' })
+    lines.length = 0
+  }
 })
 
 t.test('a credential without headers is judged, limited and told like any other', async t => {

@@ -49,6 +49,7 @@ export type { Permission, PermissionRegister, Resource, Role } from './register.
  * of routes and RPC methods. Decorates the application with `can` and `rbac`.
  */
 export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyInstance, given: RbacOptions) => {
+  const guard = useGuard(fastify)
   const options = resolveOptions(given)
   const file = options.policyFile ?? 'policy'
   const { bytes } = options.policy === null ? await readText(file) : { bytes: Buffer.from(options.policy) }
@@ -84,7 +85,6 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   await source.start()
   const decider = createDecider(options.shadowRate, environment, policy.environmentId(environment)!, fastify.log)
   const access = createAccess(source, environment, service, decider, demands)
-  const guard = useGuard(fastify)
   guard.addCheck(accessCheck(access))
   guard.decideBy((principal, permission, resource) => access.rbac.can(principal, permission, resource))
   fastify.decorate('rbac', access.rbac)

@@ -74,7 +74,7 @@ t.test('rules that name what the policy does not define stop the start, all at o
   for (const [url, rule] of Object.entries(bad)) route(app, url, rule as SecurityRule)
   const error = await app.ready().then(() => null, error => error as MartyError)
   t.equal(error?.code, 'MARTY_CORE_RULE_INVALID')
-  const lines = error?.message.split('\n') ?? []
+  const [, ...lines] = error?.message.split('\n') ?? []
   t.match(lines[0], /GET \/a: .*"camera:veiw", which policy does not define; did you mean "camera:view"\?/)
   t.match(lines[1], /GET \/b: .*without \*/)
   t.match(lines[2], /GET \/c: .*"resource:action" or/)

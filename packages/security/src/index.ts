@@ -4,7 +4,7 @@ import { answerWithProblems, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import './augment.js'
 import { createSecurity, logBootAudit } from './boot-audit.js'
@@ -12,10 +12,21 @@ import { GuardNotStrict, SecurityOptionInvalid } from './errors.js'
 import { PARTS, verifyOptions, type SecurityOptions } from './options.js'
 
 const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => {
+  try {
+    await secure(fastify, options)
+  } catch (error) {
+    // An application that catches this error, as in `after(error => {})`, must not start without half of its checks.
+    fastify.addHook('onReady', async () => { throw error })
+    throw error
+  }
+}
+
+async function secure (fastify: FastifyInstance, options: SecurityOptions): Promise<void> {
+  const { refusals = 'fast' } = options
+  // Before anything can fail.
+  const guard = useGuard(fastify, { strict: true, refusals })
   verifyOptions(options)
   const { environment } = options
-  const { refusals = 'fast' } = options
-  const guard = useGuard(fastify, { strict: true, refusals })
   if (!guard.strict) throw new GuardNotStrict()
   if (guard.refusals !== refusals) {
     throw new SecurityOptionInvalid(`security option "refusals" is "${refusals}", but the guard was made before with "${guard.refusals}": say the same to both`)
@@ -37,7 +48,8 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
 
 /**
  * Everything at once: the strict guard, problem documents, headers, limits, authentication, permissions and the audit log.
- * Register it before any route. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
+ * Register it on the root instance, before any route, and wait for it: otherwise the start is refused with
+ * `MARTY_CORE_GUARD_SCOPE` or `MARTY_CORE_ROUTE_UNGUARDED`. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
  */
 export const security: FastifyPluginAsync<SecurityOptions> = fp(plugin, { name: '@marty/security', fastify: '5.x' })
 export default security
