@@ -7,6 +7,7 @@ import Fastify from 'fastify'
 import { cameraMethods } from '@marty/camera-service/api/methods/cameras.js'
 import { libraryMethods } from '@marty/camera-service/api/methods/library.js'
 import { mediaMethods } from '@marty/camera-service/api/methods/media.js'
+import { systemMethods } from '@marty/camera-service/api/methods/system.js'
 import { explainMethod } from '@marty/rbac'
 import { configSchema } from '@marty/camera-service/config.js'
 import { policyReference } from './policy-reference.mjs'
@@ -119,6 +120,7 @@ async function rpcReference () {
   cameraMethods(app, parts)
   mediaMethods(app, parts)
   libraryMethods(app, parts)
+  systemMethods(app, parts)
   app.rpc.method(explainMethod())
   const methods = app.rpc.methods()
   await app.close()
@@ -147,7 +149,7 @@ ${methods.map(method).join('\n')}
 | Method | Params | To |
 |---|---|---|
 | \`camera_status_update\` | a camera as in \`get_camera_list\` | connections with \`camera:view\` |
-| \`recording_status_update\` | \`device\`, \`status\` (STARTED, STOPPED, ERROR), \`filename\`, \`duration\` | connections with \`camera:view\` |
+| \`recording_status_update\` | \`device\`, \`status\` (STARTED, WAITING, RESUMED, STOPPED, ERROR), \`filename\`, \`duration\` | connections with \`camera:view\` |
 `
 }
 

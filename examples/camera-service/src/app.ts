@@ -4,7 +4,8 @@ import type { Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { loggerOptions } from '@marty/audit'
-import { problemErrorHandler, problemNotFoundHandler, useGuard } from '@marty/core'
+import { answerWithProblems, problemServerOptions, useGuard } from '@marty/core'
+import { headers } from '@marty/headers'
 import { health } from '@marty/health'
 import { jsonRpc } from '@marty/json-rpc'
 import { explainMethod } from '@marty/rbac'
@@ -16,6 +17,7 @@ import { createEvents } from './api/events.js'
 import { cameraMethods } from './api/methods/cameras.js'
 import { libraryMethods } from './api/methods/library.js'
 import { mediaMethods } from './api/methods/media.js'
+import { systemMethods } from './api/methods/system.js'
 import type { ApiParts } from './api/parts.js'
 import { fileRoutes } from './api/routes/files.js'
 import { mediaAuthServer } from './api/routes/media-auth.js'
@@ -34,6 +36,7 @@ import { createBreaker } from './mediamtx/breaker.js'
 import { createMediaMtxClient } from './mediamtx/client.js'
 import { isLoopback, mediaMtxConfig, writeMediaMtxConfig } from './mediamtx/config-file.js'
 import { pathOf } from './mediamtx/path-spec.js'
+import { createMediaSessions } from './mediamtx/media-sessions.js'
 import { endLeftover, findMediaMtx, superviseMediaMtx } from './mediamtx/process.js'
 import { createReconciler } from './mediamtx/reconciler.js'
 import { createStreamAuthority } from './mediamtx/stream-auth.js'
@@ -44,10 +47,11 @@ import { takeSnapshot } from './media/snapshot.js'
 import { portsOf, waitForPorts } from './ports.js'
 import { shipped, type Settings } from './project.js'
 import { loadSecrets } from './secrets.js'
+import { cutStalledReaders, slowClientOptions } from './slow-clients.js'
 import { TlsListener } from './tls/tls-listener.js'
-import { securityOptions } from './security-options.js'
+import { securityOptions, version } from './security-options.js'
 
-/** Events of the identity plugin after which a principal's stream grants are withdrawn. */
+/** Events of the identity plugin after which a principal's stream grants are withdrawn and its media sessions ended. */
 const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
 
 /** A running camera service. */
@@ -95,17 +99,20 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const secrets = await loadSecrets(dataDir, config.security.jwt.secret_key)
   const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
 
+  const stalledMs = server.stalled_client_seconds * 1000
+  const slow = slowClientOptions(stalledMs)
   const app = Fastify({
+    ...problemServerOptions,
     // A terminal may be closed while the service ends: the errors of this stream are caught, those of pino's own are not.
     logger: { level: config.logging.level, ...loggerOptions(), ...(process.stdout.isTTY ? { stream: process.stdout } : {}) },
-    ...(tls === null ? {} : { https: tls.options }),
+    ...(tls === null ? { http: slow.server } : { https: { ...tls.options, ...slow.server } }),
+    ...slow.fastify,
     trustProxy: [...server.trust_proxy],
     bodyLimit: 64 * 1024,
-    requestTimeout: 15_000,
-    keepAliveTimeout: 5000,
     forceCloseConnections: true,
     logController: new LogController({ disableRequestLogging: true })
   }) as unknown as FastifyInstance
+  cutStalledReaders(app, stalledMs)
   const log = app.log
   tls?.attach(app.server as Server, config.security.ssl.handshakes_per_minute, log)
 
@@ -136,6 +143,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     onRestarted: () => { publishers.restartAll() },
     onObserved: (paths, rejected) => {
       publishers.observe(paths)
+      recorder.observe(paths)
+      sessions.observe(paths)
       replaceIfMute(paths !== null)
       for (const camera of cameras.list()) {
         if (camera.source.kind !== 'rtsp') continue
@@ -182,16 +191,16 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     onChange: camera => {
       publishers.follow(camera)
       events.cameraStatus(viewOf(camera))
-      if (camera.status === 'DISCONNECTED' && recorder.current(camera.id) !== null) {
-        recorder.stop(camera.id).catch((error: unknown) => { log.error({ err: error, camera: camera.id }, 'the recording of a vanished camera could not be finished') })
-      }
       reconciler.poke().catch(() => { /* told by the reconciler, tried again at its next pass */ })
     }
   })
 
   // The API
   const hosts: StreamHosts = { host: publicHost, scheme, rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
-  const viewOf = (camera: Camera) => cameraView(camera, reconciler.observed()?.get(camera.id), streamUrls(hosts, camera.id, null), recorder.current(camera.id) !== null)
+  const viewOf = (camera: Camera) => {
+    const { id } = camera
+    return cameraView(camera, reconciler.observed()?.get(id), streamUrls(hosts, id, null), recorder.status(id))
+  }
 
   await app.register(security, securityOptions(settings, secrets, redis))
   await app.register(jsonRpc, {
@@ -220,8 +229,19 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     }
   })
   const events = createEvents(app)
-  // Who signs out takes the stream addresses along.
-  app.guard.addSink(event => { if (SIGN_OUTS.has(event.action)) authority.revokeReads(event.principal.id) })
+  const sessions = createMediaSessions({
+    client,
+    log,
+    mayWatch: async principal => await app.guard.isAlive(principal, true) && app.can(principal, 'stream:view'),
+    holders: () => authority.holders(),
+    onEnded: principal => { authority.revokeReads(holder => holder === principal) }
+  })
+  // A sign-out ends the principal's stream addresses and what is being watched with them.
+  app.guard.addSink(event => {
+    if (!SIGN_OUTS.has(event.action)) return
+    authority.revokeReads(({ id }) => id === event.principal.id)
+    sessions.endAll(event.principal.id)
+  })
   const parts: ApiParts = {
     cameras,
     library,
@@ -231,8 +251,14 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     streamTokenMs: mediamtx.stream_token_seconds * 1000,
     maxRecordingSeconds: config.recording.max_duration_seconds,
     observed: () => reconciler.observed(),
+    versions: async () => ({
+      service: version,
+      node: process.version,
+      mediamtx: found.binary?.version ?? null,
+      ffmpeg: await tools.version()
+    }),
     snapshot: async (camera, format, quality) => {
-      const { token } = authority.grantRead(pathOf(camera), 'camera-service', OWN_READ_MS)
+      const { token } = authority.grantRead(pathOf(camera), null, OWN_READ_MS)
       try {
         return await takeSnapshot(
           { tools, library, storage, folder: settings.snapshots, timeoutMs: config.snapshots.timeout_seconds * 1000 },
@@ -246,15 +272,17 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   cameraMethods(app, parts)
   mediaMethods(app, parts)
   libraryMethods(app, parts)
+  systemMethods(app, parts)
   app.rpc.method(explainMethod(app.rbac))
   fileRoutes(app, library)
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
   // Health, on a port of its own
-  const healthApp = Fastify({ logger: false, requestTimeout: 5000, forceCloseConnections: true })
+  const healthApp = Fastify({ ...problemServerOptions, logger: false, ...slow.fastify, http: slow.server, forceCloseConnections: true })
+  cutStalledReaders(healthApp, stalledMs)
   useGuard(healthApp, { strict: true })
-  healthApp.setErrorHandler(problemErrorHandler)
-  healthApp.setNotFoundHandler(problemNotFoundHandler)
+  answerWithProblems(healthApp)
+  await healthApp.register(headers, { environment: config.environment })
   const probes = healthProbes({
     observed: () => reconciler.observed(),
     cameras,
@@ -262,7 +290,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     library,
     ffmpeg: tools,
     redis,
-    mediamtx: { version: found.binary?.version ?? null, missing, restarts: () => supervisor?.restarts ?? 0 },
+    mediamtx: { found: found.binary !== null, restarts: () => supervisor?.restarts ?? 0 },
     tls,
     policy: () => app.rbac.status,
     connections: () => ({ count: app.rpc.connections().length, max: server.max_connections })
@@ -275,7 +303,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
 
   // Open the doors: from here on something must be closed again when a later step fails.
   const secretPath = `/${randomBytes(24).toString('base64url')}`
-  const mediaAuth = mediaAuthServer(authority, secretPath, log)
+  const mediaAuth = mediaAuthServer(authority, sessions, secretPath, log)
   const configFile = join(dataDir, 'mediamtx.json')
   const pidFile = join(dataDir, 'mediamtx.pid')
   const supervisor = found.binary === null
@@ -309,6 +337,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     healthApp.health.drain()
     await Promise.allSettled([app.close(), cameras.stop()])
     await Promise.allSettled([recorder.close(), publishers.stop()])
+    sessions.stop()
     await reconciler.stop()
     await supervisor?.stop()
     await Promise.allSettled([mediaAuth.close(), healthApp.close(), redis?.close()])
@@ -329,6 +358,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     if (supervisor !== null) {
       await supervisor.start()
       reconciler.start()
+      sessions.start()
     }
     await cameras.start()
     const advertised = hosts.host.includes(':') ? `[${hosts.host}]` : hosts.host

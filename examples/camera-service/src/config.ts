@@ -22,6 +22,13 @@ export const configSchema = Type.Object({
     trust_proxy: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$' }), {
       default: [], description: 'Addresses and networks of proxies in front, such as 10.0.0.0/8, whose X-Forwarded-For says who is calling. Empty: nobody is believed.'
     }),
+    stalled_client_seconds: Type.Number({
+      default: 8,
+      minimum: 1,
+      maximum: 300,
+      description: 'A client that takes not a byte of its answer for this long, at most twice as long, is ' +
+        'disconnected; slow ones whose bytes flow are not.'
+    }),
     shutdown_timeout_seconds: Type.Number({ default: 10, minimum: 1, maximum: 300, description: 'Longest orderly shutdown.' })
   }, { additionalProperties: false, description: 'Where the service listens.' }),
   health: Type.Object({

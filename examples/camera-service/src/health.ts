@@ -16,7 +16,7 @@ export interface HealthSources {
   readonly storage: Storage
   readonly library: Library
   readonly ffmpeg: Ffmpeg
-  readonly mediamtx: { readonly version: string | null, readonly missing: string, readonly restarts: () => number }
+  readonly mediamtx: { readonly found: boolean, readonly restarts: () => number }
   /** Null when limits are kept in memory. */
   readonly redis: RedisConnection | null
   /** Null when TLS is off. */
@@ -25,19 +25,22 @@ export interface HealthSources {
   readonly connections: () => { readonly count: number, readonly max: number }
 }
 
-/** The components of the health report; each measures when it is asked. */
+const MISSING = 'MediaMTX was not found: run "npm run setup", or set mediamtx.binary or MEDIAMTX_BIN; ' +
+  'the output of the service says what was tried'
+
+/** The components of the health report; each measures when it is asked. Anyone can read them: no versions, no paths. */
 export function healthProbes (sources: HealthSources): Record<string, () => Promise<Measurement>> {
   const { redis, tls } = sources
   return {
     ...(redis === null ? {} : { redis: async () => redisProbe(redis) }),
     ...(tls === null ? {} : { tls: async () => tls.measure() }),
     async mediamtx () {
-      const { version, missing, restarts } = sources.mediamtx
-      if (version === null) return { status: 'unhealthy', details: missing }
+      const { found, restarts } = sources.mediamtx
+      if (!found) return { status: 'unhealthy', details: MISSING }
       const paths = sources.observed()
       if (paths === null) return { status: 'unhealthy', details: 'MediaMTX does not answer; it is being started again' }
       const online = [...paths.values()].filter(path => path.available).length
-      return { status: 'healthy', details: `MediaMTX ${version}, ${online} of ${paths.size} streams online, ${restarts()} restarts` }
+      return { status: 'healthy', details: `${online} of ${paths.size} streams online, ${restarts()} restarts` }
     },
     async cameras () {
       const cameras = sources.cameras.list()
@@ -62,10 +65,9 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
       return { status: 'healthy', details: `${total} recordings listed in ${(performance.now() - started).toFixed(1)} ms` }
     },
     async ffmpeg () {
-      const version = await sources.ffmpeg.version()
-      return version === null
+      return await sources.ffmpeg.version() === null
         ? { status: 'unhealthy', details: 'ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg)' }
-        : { status: 'healthy', details: `ffmpeg ${version}` }
+        : { status: 'healthy', details: 'ffmpeg can be run' }
     },
     async policy () {
       const { generation, loadedAt, stale, problems } = sources.policy()

@@ -6,7 +6,8 @@ import { apiKeyOptions, tokenOptions } from './credentials.js'
 import type { Settings } from './project.js'
 import type { Secrets } from './secrets.js'
 
-const { version } = JSON.parse(readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
+const manifest = readFileSync(resolve(import.meta.dirname, '../package.json'), 'utf8')
+export const { version } = JSON.parse(manifest) as { version: string }
 const MINUTE_MS = 60_000
 const DAY_SECONDS = 86_400
 
@@ -20,7 +21,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     auth: {
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
-      sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600 },
+      sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600, trustedOrigins: config.server.allowed_origins },
       refresh: jwt.refresh_days === 0
         ? false
         : {
@@ -31,6 +32,8 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
             clientCredentials: true
           },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
+      // Pages that may connect may sign out too.
+      trustedOrigins: config.server.allowed_origins.filter(isOrigin),
       routes: true
     },
     rbac: { policyFile: settings.policyFile },
@@ -50,4 +53,9 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       product: { name: 'camera-service', version }
     }
   }
+}
+
+/** `allowed_origins` may hold others too, such as `file://`, for WebSocket clients alone. */
+function isOrigin (value: string): boolean {
+  return URL.canParse(value) && new URL(value).origin === value
 }

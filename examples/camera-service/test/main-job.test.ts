@@ -229,7 +229,7 @@ t.test('health says what is measured', async t => {
     t.equal(body.timestamp, new Date(body.timestamp).toISOString())
     t.equal(typeof body.components, 'object')
   }
-  t.match((await get('mediamtx')).body.components['mediamtx'], { status: 'healthy', details: /MediaMTX v1\.\d+\.\d+, 1 of 1 streams online/ })
+  t.match((await get('mediamtx')).body.components['mediamtx'], { status: 'healthy', details: /^1 of 1 streams online/ })
   t.match((await get('cameras')).body.components['cameras'], { status: 'healthy', details: '1 of 1 connected' })
   t.equal((await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/nothing`)).status, 404)
 })

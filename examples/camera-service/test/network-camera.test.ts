@@ -1,10 +1,8 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findMediaMtx } from '@marty/camera-service/mediamtx/process.js'
-import { startChild, type Child } from '@marty/camera-service/media/child.js'
-import { shipped } from '@marty/camera-service/project.js'
 import t from 'tap'
+import { startRtspCamera } from './rtsp-camera.js'
 import { eventually, freePorts, startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
@@ -12,44 +10,6 @@ t.setTimeout(900_000)
 
 // As awkward as MediaMTX, which plays the camera here, lets a password be.
 const PASSWORD = 'p@s#s^w$1x'
-
-/** A network camera: another MediaMTX that wants user and password, and an ffmpeg in front of a pattern. */
-async function startCamera (folder: string, port: number): Promise<{ stop (): Promise<void> }> {
-  const { binary } = await findMediaMtx(process.env['MEDIAMTX_BIN'] ?? '', process.env['PATH'] ?? '', shipped.mediamtx)
-  if (binary === null) throw new Error('MediaMTX is not there: run "npm run setup -- --for test"')
-  const file = join(folder, 'camera.json')
-  await writeFile(file, JSON.stringify({
-    rtspAddress: `127.0.0.1:${port}`,
-    rtspTransports: ['tcp'],
-    rtmp: false,
-    hls: false,
-    webrtc: false,
-    srt: false,
-    moq: false,
-    authInternalUsers: [
-      { user: 'any', permissions: [{ action: 'publish' }] },
-      { user: 'viewer', pass: PASSWORD, permissions: [{ action: 'read' }] }
-    ],
-    paths: { all_others: {} }
-  }))
-  const server = await startChild({ command: binary.path, args: [file] })
-  const ffmpeg = await eventually(async (): Promise<Child> => {
-    const child = await startChild({
-      command: 'ffmpeg',
-      args: ['-loglevel', 'error', '-nostdin', '-re', '-f', 'lavfi', '-i', 'testsrc2=size=320x240:rate=10', '-c:v', 'libx264', '-preset', 'ultrafast',
-        '-tune', 'zerolatency', '-g', '10', '-pix_fmt', 'yuv420p', '-f', 'rtsp', '-rtsp_transport', 'tcp', `rtsp://127.0.0.1:${port}/stream`]
-    })
-    const early = await Promise.race([child.ended, new Promise<null>(resolve => setTimeout(resolve, 1000, null))])
-    if (early !== null) throw new Error('the camera could not publish yet')
-    return child
-  })
-  return {
-    async stop () {
-      await ffmpeg.stop()
-      await server.stop()
-    }
-  }
-}
 
 t.test('a network camera with an awkward password is shown, photographed, lost and found again; its password never appears', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'network-camera-'))
@@ -61,7 +21,7 @@ t.test('a network camera with an awkward password is shown, photographed, lost a
     - { name: Back door, url: 'rtsp://viewer:secret@127.0.0.1:${nobody}/stream' }
     - { name: Side door, url: 'rtsp://viewer:wrong-password@127.0.0.1:${port}/side' }
 `)
-  let camera = await startCamera(folder, port)
+  let camera = await startRtspCamera(folder, port, PASSWORD)
   t.teardown(() => camera.stop())
   const service = await startService({ env: { CAMERA_SERVICE_CONFIG: config } })
   t.teardown(() => { service.process.kill('SIGKILL') })
@@ -81,7 +41,7 @@ t.test('a network camera with an awkward password is shown, photographed, lost a
   await camera.stop()
   await until('camera0', 'DISCONNECTED')
   t.ok(client.notifications.some(({ method, params }) => method === 'camera_status_update' && params['device'] === 'camera0' && params['status'] === 'DISCONNECTED'))
-  camera = await startCamera(folder, port)
+  camera = await startRtspCamera(folder, port, PASSWORD)
   await until('camera0', 'CONNECTED')
 
   const seen = JSON.stringify([await client.call('get_camera_list'), await client.call('get_stream_url', { device: 'camera0' }), client.notifications]) +

@@ -1,23 +1,14 @@
-import { access, mkdtemp } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
-import { chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t from 'tap'
-import { eventually, startService } from './running-service.js'
+import { launchChromium } from './browser.js'
+import { eventually, processesMentioning, startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
 
-// Chromium in a closed network, as root in a container: without these it asks for hosts that are not there.
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-  '--disable-sync', '--autoplay-policy=no-user-gesture-required'
-]
-
 const service = await startService()
 t.teardown(() => service.stop())
-const profile = await mkdtemp(join(tmpdir(), 'chromium-'))
-const browser = await chromium.launchPersistentContext(profile, { executablePath: await chromiumPath(), args: FLAGS, headless: true, viewport: { width: 1280, height: 800 } })
+const browser = await launchChromium()
 t.teardown(() => browser.close())
 
 const errors: string[] = []
@@ -74,6 +65,28 @@ t.test('an operator signs in, sees the picture move, takes a snapshot and record
   await page.close()
 })
 
+t.test('a recording whose camera sends nothing says that it waits, and goes on when the picture is back', async t => {
+  const page = await open()
+  await signIn(page, await service.token('operator'))
+  const badge = page.locator('.badge.rec')
+  const says = async (text: string): Promise<void> => await eventually(async () => {
+    const said = await badge.textContent()
+    if (said !== text || !await badge.isVisible()) throw new Error(`it says "${said}"`)
+  }, 60_000)
+  await page.getByTestId('record-duration').selectOption({ value: '' })
+  await page.getByTestId('record-button').click()
+  await says('Recording')
+  const [ffmpeg] = await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`)
+  process.kill(ffmpeg!, 'SIGSTOP')
+  await says('Recording, waiting for the camera')
+  process.kill(ffmpeg!, 'SIGCONT')
+  await says('Recording')
+  const recorded = await page.getByTestId('recording-row').count()
+  await page.getByTestId('record-button').click()
+  await eventually(async () => { if (await page.getByTestId('recording-row').count() <= recorded) throw new Error('not listed') })
+  await page.close()
+})
+
 t.test('a viewer sees the picture and is offered nothing that would be refused', async t => {
   const page = await open()
   const token = await service.token('viewer')
@@ -93,16 +106,20 @@ t.test('a viewer sees the picture and is offered nothing that would be refused',
   await page.close()
 })
 
+t.test('the page may go full screen, show its picture beside other windows and keep the display awake; others may not', async t => {
+  const page = await open()
+  await signIn(page, await service.token('viewer'))
+  await page.getByTestId('camera-card').waitFor()
+  await page.locator('button.full-screen').click()
+  await eventually(async () => { if (!await page.evaluate('document.fullscreenElement !== null')) throw new Error('not in full screen') })
+  await page.evaluate('document.exitFullscreen()')
+  const allowed = await page.evaluate(`['fullscreen', 'picture-in-picture', 'screen-wake-lock', 'camera', 'microphone', 'geolocation']
+    .filter(feature => document.featurePolicy.allowsFeature(feature))`)
+  t.same(allowed, ['fullscreen', 'picture-in-picture', 'screen-wake-lock'])
+  t.same(await page.evaluate("document.featurePolicy.getAllowlistForFeature('fullscreen')"), [`http://127.0.0.1:${service.ports.SERVER_PORT}`])
+  await page.close()
+})
+
 t.test('the page breaks none of its own content security policy', async t => {
   t.same(errors.filter(text => /Content Security Policy|Refused to/i.test(text)), [])
 })
-
-/** The names under which setup looks for Chromium, too. */
-async function chromiumPath (): Promise<string> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    for (const name of ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']) {
-      if (await access(join(folder, name)).then(() => true, () => false)) return join(folder, name)
-    }
-  }
-  throw new Error('Chromium is not installed: run "npm run setup -- --for test" (Debian: apt-get install chromium)')
-}

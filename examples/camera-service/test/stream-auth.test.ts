@@ -1,6 +1,8 @@
 import { createStreamAuthority, type MediaAuthRequest } from '@marty/camera-service/mediamtx/stream-auth.js'
+import { ANONYMOUS, type Principal } from '@marty/core'
 import t from 'tap'
 
+const holder = (id: string): Principal => ({ ...ANONYMOUS, id, kind: 'user' })
 const ask = (over: Partial<MediaAuthRequest>): MediaAuthRequest => ({
   ip: '127.0.0.1', user: '', password: '', token: '', action: 'read', path: 'cs/camera0', protocol: 'rtsp', id: null, query: '', ...over
 })
@@ -21,7 +23,7 @@ t.test('nothing is granted without a credential, by a foreign one, or for an unk
 t.test('a read token opens its own path, as password, bearer or query, until it expires or is revoked', async t => {
   let now = 1_000_000
   const authority = createStreamAuthority(() => now)
-  const { token, expiresAt } = authority.grantRead('cs/camera0', 'alice', 5000)
+  const { token, expiresAt } = authority.grantRead('cs/camera0', holder('alice'), 5000)
   t.equal(expiresAt, now + 5000)
   t.equal(authority.decide(ask({ password: token })).allowed, true)
   t.equal(authority.decide(ask({ token })).allowed, true)
@@ -33,10 +35,21 @@ t.test('a read token opens its own path, as password, bearer or query, until it 
   now += 5000
   t.equal(authority.decide(ask({ token })).allowed, false)
 
-  const other = authority.grantRead('cs/camera0', 'bob', 5000)
-  authority.grantRead('cs/camera1', 'alice', 5000)
-  t.equal(authority.revokeReads('bob'), 1)
+  const other = authority.grantRead('cs/camera0', holder('bob'), 5000)
+  authority.grantRead('cs/camera1', holder('alice'), 5000)
+  t.equal(authority.revokeReads(({ id }) => id === 'bob'), 1)
   t.equal(authority.decide(ask({ token: other.token })).allowed, false)
+  t.same([...authority.holders()].map(({ id }) => id), ['alice'], 'of those whose grants have not expired')
+  t.equal(authority.revokeReads(() => false), 0)
+})
+
+t.test('a read says whose it is; one of the service itself is nobody\'s, and no sign-out ends it', async t => {
+  const authority = createStreamAuthority()
+  const alice = holder('alice')
+  t.equal(authority.decide(ask({ token: authority.grantRead('cs/camera0', alice, 5000).token })).reader, alice)
+  const own = authority.grantRead('cs/camera0', null, 5000)
+  t.equal(authority.revokeReads(() => true), 1)
+  t.match(authority.decide(ask({ token: own.token })), { allowed: true, reader: undefined })
 })
 
 t.test('a publish key is replaced by the next one and does not read', async t => {
@@ -54,7 +67,7 @@ t.test('a publish key is replaced by the next one and does not read', async t =>
 
 t.test('grants are bounded in number', async t => {
   const authority = createStreamAuthority()
-  const first = authority.grantRead('cs/camera0', 'alice', 60_000)
-  for (let i = 0; i < 10_001; i++) authority.grantRead('cs/camera0', 'mallory', 60_000)
+  const first = authority.grantRead('cs/camera0', holder('alice'), 60_000)
+  for (let i = 0; i < 10_001; i++) authority.grantRead('cs/camera0', holder('mallory'), 60_000)
   t.equal(authority.decide(ask({ token: first.token })).allowed, false, 'the oldest is forgotten')
 })

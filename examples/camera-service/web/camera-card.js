@@ -12,6 +12,7 @@ import { clock, inWords, when } from './words.js'
  * @property {string | null} resolution
  * @property {number | null} fps
  * @property {boolean} recording
+ * @property {'OFF' | 'RECORDING' | 'WAITING_FOR_CAMERA'} [recording_status]
  * @property {string} detail
  */
 
@@ -40,7 +41,7 @@ export class CameraCard {
   /** @type {number | undefined} */
   #clockTimer
 
-  #video = element('video', { muted: true, playsinline: true, autoplay: true, disablepictureinpicture: true })
+  #video = element('video', { muted: true, playsinline: true, autoplay: true })
   #message = element('p', { class: 'message' })
   #stage = element('div', { class: 'stage' })
   #badge = element('span', { class: 'badge', 'data-testid': 'camera-state' })
@@ -114,7 +115,7 @@ export class CameraCard {
    */
   setRecording (recording, since = null) {
     const was = this.#camera.recording && this.#clockTimer !== undefined
-    this.#camera = { ...this.#camera, recording }
+    if (recording !== this.#camera.recording) this.#camera = { ...this.#camera, recording, recording_status: recording ? 'RECORDING' : 'OFF' }
     clearInterval(this.#clockTimer)
     this.#clockTimer = undefined
     if (recording) {
@@ -124,6 +125,15 @@ export class CameraCard {
     } else {
       this.#recordingSince = null
     }
+    this.#render()
+  }
+
+  /**
+   * The running recording waits for its camera, or goes on.
+   * @param {boolean} waiting
+   */
+  setWaiting (waiting) {
+    this.#camera = { ...this.#camera, recording_status: waiting ? 'WAITING_FOR_CAMERA' : 'RECORDING' }
     this.#render()
   }
 
@@ -205,6 +215,7 @@ export class CameraCard {
     setText(this.#title, name)
     setText(this.#facts, this.#describe())
     this.#recordingBadge.hidden = !this.#camera.recording
+    setText(this.#recordingBadge, this.#camera.recording_status === 'WAITING_FOR_CAMERA' ? 'Recording, waiting for the camera' : 'Recording')
     this.#video.hidden = !(shown === 'live' || shown === 'stalled')
     this.#video.setAttribute('aria-label', `Live picture of ${name}`)
     setText(this.#message, this.#explain(shown, detail))

@@ -123,8 +123,13 @@ export class Wall {
   /** @param {{ device: string, status: string, filename: string }} update */
   #showRecording ({ device, status, filename }) {
     const name = this.#cameras.get(device)?.name ?? device
+    const card = this.#cards.get(device)
+    if (status === 'WAITING' || status === 'RESUMED') {
+      card?.setWaiting(status === 'WAITING')
+      return
+    }
     const started = status === 'STARTED'
-    this.#cards.get(device)?.setRecording(started, started ? Date.now() : null)
+    card?.setRecording(started, started ? Date.now() : null)
     if (status === 'ERROR') toast(`${name}: the recording ended with an error. What was recorded until then is kept.`, 'error')
     else if (!started) toast(`${name}: ${filename} is recorded.`)
     if (!started && this.#libraryLoaded) void this.#library.refreshRecordings()

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
-import { security } from '@marty/security'
+import { problemServerOptions, security } from '@marty/security'
 import Fastify from 'fastify'
 
-const app = Fastify({ logger: { level: 'warn' } })
+const app = Fastify({ ...problemServerOptions, logger: { level: 'warn' } })
 await app.register(security, {
   environment: 'development',
   auth: { issuer: 'quickstart', audience: 'quickstart', keys: { signing: { kid: 'first', algorithm: 'HS256', secret: randomBytes(32) } } },

@@ -66,6 +66,11 @@ export interface ApiKeys {
   verify (token: string, from?: CallerPlace): Principal | Promise<Principal>
   /** Whether the key and secret a principal came with are still valid. */
   isAlive (principal: Principal): boolean | Promise<boolean>
+  /**
+   * When the key and secret a principal came with end, which a rotation may have brought forward; null when they have.
+   * Milliseconds since the epoch.
+   */
+  endsAt (principal: Principal): number | null | Promise<number | null>
   /** Whether a key may still be used, by its id. */
   isUsable (keyId: string): boolean | Promise<boolean>
   /** Whether a token looks like a key of this service, by its beginning alone. */
@@ -142,8 +147,10 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const isSlow = record.secrets.some(({ algorithm }) => algorithm === 'bcrypt')
     const match = async (): Promise<ApiKeySecret | null> => {
       // Others may have failed while this one waited for its turn.
-      if (!isKnown) await lockout.check(keyId, address)
+      if (isSlow && !isKnown) await lockout.check(keyId, address)
       for (const candidate of activeSecrets(record)) if (await hasher.matches(secret, candidate)) return candidate
+      // A fast hash is verified under a lock too, or a neighbour at this address could keep the key's owner out.
+      if (!isSlow && !isKnown) await lockout.check(keyId, address)
       // Counted before the next one has its turn.
       await lockout.fail(keyId, address)
       return null
@@ -152,12 +159,12 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const found = isSlow ? await gate.run(isKnown ? `${keyId} known` : keyId, match, isKnown) : await match()
     if (found === null) {
       cache.drop(cacheKey)
-      throw refused()
+      throw refused('secret')
     }
     if (!isKnown) await lockout.succeed(keyId, address)
     // Revoked or rotated away while it was hashed.
     const now = await store.get(keyId)
-    if (now === null || !isActive(now, found.id)) throw refused()
+    if (now === null || !isActive(now, found.id)) throw refused('key has ended')
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
     if (!hasher.isCurrent(found)) void hashAnew(now, found, secret, cacheKey)
     const principal = principalOf(now, found)
@@ -204,7 +211,9 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
 
   const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, from: CallerPlace): Principal | Promise<Principal> => {
     const { address } = from
-    if (record === null || !isUsable(record) || !mayComeFrom(record, address)) throw refused()
+    if (record === null) throw refused('key unknown')
+    if (!isUsable(record)) throw refused('key has ended')
+    if (!mayComeFrom(record, address)) throw refused('network')
     const cacheKey = createHmac('sha256', processKey).update(token).digest('base64')
     const verified = cache.get(cacheKey, record.version)
     const known = verified === null ? undefined : activeSecrets(record).find(one => one.id === verified.secretId)
@@ -214,12 +223,18 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return used(principalOf(record, known), record, known)
   }
 
+  function endsAt ({ session }: Principal): number | null | Promise<number | null> {
+    const [keyId = '', secretId = ''] = session?.split('.') ?? []
+    const record = store.get(keyId)
+    return record instanceof Promise ? record.then(found => endOf(found, secretId)) : endOf(record, secretId)
+  }
+
   return {
     accepts: token => token.startsWith(format.start),
 
     verify (token, from = NOWHERE) {
       const parts = format.parse(token)
-      if (parts === null) throw refused()
+      if (parts === null) throw refused('form')
       const record = store.get(parts.keyId)
       return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, from)) : verifyRecord(record, parts.secret, token, from)
     },
@@ -230,10 +245,11 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     },
 
     isAlive (principal) {
-      const [keyId = '', secretId = ''] = principal.session?.split('.') ?? []
-      const record = store.get(keyId)
-      return record instanceof Promise ? record.then(found => found !== null && isActive(found, secretId)) : record !== null && isActive(record, secretId)
+      const end = endsAt(principal)
+      return end instanceof Promise ? end.then(found => found !== null) : end !== null
     },
+
+    endsAt,
 
     async create (request) {
       checkRequest(request)
@@ -333,7 +349,13 @@ function activeSecrets (record: ApiKeyRecord): readonly ApiKeySecret[] {
 }
 
 function isActive (record: ApiKeyRecord, secretId: string): boolean {
-  return activeSecrets(record).some(secret => secret.id === secretId)
+  return endOf(record, secretId) !== null
+}
+
+/** Null for a secret that is not active, or a key that is not there. */
+function endOf (record: ApiKeyRecord | null, secretId: string): number | null {
+  const secret = record === null ? undefined : activeSecrets(record).find(({ id }) => id === secretId)
+  return secret === undefined ? null : Math.min(record!.expiresAt, secret.expiresAt)
 }
 
 function principalOf (record: ApiKeyRecord, secret: ApiKeySecret): Principal {

@@ -7,7 +7,7 @@ import { CredentialRequestInvalid } from './errors.js'
 const RESERVED: ReadonlySet<string> = new Set([
   'iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'typ', 'alg', 'kid', 'cty', 'crit', 'cnf', 'act', 'may_act', 'sid', 'nonce', 'azp',
   'acr', 'amr', 'auth_time', 'at_hash', 'events', 'user_id', 'role', 'roles', 'groups', 'entitlements', 'scope', 'scopes', 'scp', 'permissions',
-  'kind', 'client_id', 'tenant'
+  'kind', 'client_id', 'source_jti', 'tenant'
 ])
 const MAX_BYTES = 4_096
 const MAX_DEPTH = 6

@@ -6,6 +6,16 @@ import type { SessionCookie } from './session-cookie.js'
 import type { Sessions } from './sessions.js'
 import type { Tokens } from './tokens.js'
 
+declare module '@marty/core' {
+  interface SecurityRule {
+    /**
+     * Refuses, before any credential is looked at, what a page of another origin made a browser send (`Origin`,
+     * `Sec-Fetch-Site`), unless its origin is one of `trustedOrigins`: 403 `MARTY_AUTH_CSRF_INVALID`. Programs send neither header.
+     */
+    readonly sameOrigin?: true
+  }
+}
+
 declare module 'fastify' {
   interface FastifyInstance {
     /** Issues and revokes access tokens. */

@@ -34,6 +34,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   if (apiKeys !== null) {
     authenticators.push({
       method: 'apiKey',
+      unguessable: true,
       find (request) {
         const { bearer, apiKey } = credentialsOf(request)
         if (apiKey !== null) return apiKey
@@ -46,6 +47,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   }
   authenticators.push({
     method: 'jwt',
+    unguessable: true,
     find (request) {
       const { bearer } = credentialsOf(request)
       return bearer !== null && !isSession(bearer) && !isApiKey(bearer) ? bearer : null
@@ -67,7 +69,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   function unlessRevoked (principal: Principal, context: AuthenticationContext): Principal | Promise<Principal> {
     const alive = isTokenAlive(principal)
     const pass = (answer: boolean): Principal => {
-      if (!answer) throw refused()
+      if (!answer) throw refused('revoked')
       return verified(principal, context)
     }
     return typeof alive === 'boolean' ? pass(alive) : alive.then(pass)

@@ -84,11 +84,11 @@ export const AccountLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineE
   message: 'Too many failed attempts; wait before the next one'
 })
 
-/** The session cookie came with a request that changes something and that a page of another site could have caused. */
+/** A page of another site could have caused the request, and it came with the session cookie or asks for tokens. */
 export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = defineError({
   code: 'MARTY_AUTH_CSRF_INVALID',
   statusCode: 403,
-  message: 'The session cookie does not authorize this request'
+  message: 'A page of another site could have caused this request'
 })
 
 /** The file of signing keys cannot be read, is damaged or open to others, or holds no key that is active. */

@@ -4,8 +4,9 @@ import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys, type ApiKeys } from './api-keys.js'
 import { createAuthenticators } from './authenticators.js'
-import { createCsrfCheck } from './csrf.js'
+import { createCsrfCheck, sameOriginCheck } from './csrf.js'
 import { createTellers, withEvents } from './events.js'
+import { checkHandshakes } from './handshake-origin.js'
 import { registerFastifyJwt } from './fastify-jwt.js'
 import { createForeignDoor } from './foreign-issuers.js'
 import { registerJwksRoute } from './jwks.js'
@@ -20,22 +21,25 @@ import { registerSessionRoutes } from './session-routes.js'
 import { refused } from './refused.js'
 import { resolveSessionOptions } from './sessions-options.js'
 import { createSessionStore } from './sessions.js'
-import { assertionAuthenticator, refreshAuthenticator } from './token-grants.js'
+import { assertionAuthenticator, refreshAuthenticator, type EndOf } from './token-grants.js'
 import { createTokenIssuer } from './token-issuer.js'
 import { registerTokenRoutes } from './token-routes.js'
 import { rememberVerified } from './verified-tokens.js'
 
 const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const guard = useGuard(fastify)
-  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, refresh: refreshOptions, lockout: lockoutOptions, mtls, routes } = resolveOptions(options)
+  const resolved = resolveOptions(options)
+  const { tokens, apiKeys: apiKeyOptions, sessions: sessionOptions, store, mtls, routes } = resolved
+  const { refresh: refreshOptions, trustedOrigins, lockout: lockoutOptions } = resolved
   const { verified, oldSecret, reuse, displaced, locked } = createTellers(guard)
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)
-  const { idleMs, absoluteMs, cookie: cookieOptions, trustedOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const longestSeconds = Math.max(tokens.maxLifetimeSeconds, foreign?.maxLifetimeSeconds ?? 0)
+  const { idleMs, absoluteMs, cookie: cookieOptions, trustedOrigins: sessionOrigins } = resolveSessionOptions(sessionOptions ?? {})
   const revocations = createRevocations(store, {
-    maxLifetimeSeconds: tokens.maxLifetimeSeconds,
+    maxLifetimeSeconds: longestSeconds,
     // Refresh tokens and sessions may outlive access tokens, and must not outlive the memory of why they ended.
-    subjectLifetimeSeconds: Math.max(tokens.maxLifetimeSeconds, refreshOptions?.absoluteSeconds ?? 0, absoluteMs / 1000),
+    subjectLifetimeSeconds: Math.max(longestSeconds, refreshOptions?.absoluteSeconds ?? 0, absoluteMs / 1000),
     onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
   })
   const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse, onDisplaced: displaced })
@@ -56,11 +60,12 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     })
   const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions, Date.now, revocations.earliestIssue)
   const cookie = createSessionCookie(cookieOptions)
-  const csrf = createCsrfCheck(trustedOrigins)
+  const csrf = createCsrfCheck([...trustedOrigins, ...sessionOrigins])
+  guard.addCheck(sameOriginCheck(csrf))
   const issuer = createTokenIssuer(options, revocations.earliestIssue)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
-    if (revocations.isRevoked(verified.claims)) throw refused()
+    if (revocations.isRevoked(verified.claims)) throw refused('revoked')
     return verified
   }
 
@@ -112,18 +117,22 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     onVerified: verified
   })
   for (const authenticator of authenticators) guard.addAuthenticator(authenticator)
+  if (sessions !== null) checkHandshakes(fastify, guard, cookie, csrf)
   if (routes === null) return
 
   const methods = authenticators.map(({ method }) => method)
-  const grants = refresh === null ? null : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh), forClients: refreshOptions!.clientCredentials }
+  const endOf: EndOf = source =>
+    source.authenticatedBy === 'apiKey' && apiKeys !== null ? apiKeys.endsAt(source) : source.expiresAt
+  const grants = refresh === null
+    ? null
+    : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh, endOf), forClients: refreshOptions!.clientCredentials }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)
   if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)
   registerJwksRoute(fastify, tokens.keyring)
-  if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, csrf, idleMs, methods })
+  if (told.sessions !== null) registerSessionRoutes(fastify, { sessions: told.sessions, cookie, idleMs, methods })
   registerTokenRoutes(fastify, {
     guard,
-    tokens,
     issuer,
     verify: token => verify(token).claims,
     revocations,
@@ -132,7 +141,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     sessions,
     cookie: sessions === null ? null : cookie,
     methods,
-    hasForeignIssuers: foreign !== null,
+    foreign,
     introspection: routes.introspection
   })
 }
@@ -167,11 +176,11 @@ export { createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, t
 export { AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
 export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './hash-gate.js'
-export type { TokenClaims } from './jwt-claims.js'
+export type { ForeignClaims, TokenClaims } from './jwt-claims.js'
 export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt-algorithms.js'
 export type { JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey, SigningKeys } from './jwt-keys.js'
 export type { KeyMaterial } from './jwt-key-material.js'
-export type { ForeignDoor, ForeignIssuerOptions } from './foreign-issuers.js'
+export type { ForeignDoor, ForeignIssuerOptions, ForeignTokenType } from './foreign-issuers.js'
 export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwks.js'
 export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './signing-keys-file.js'
 export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './signing-keys-rotation.js'

@@ -2,7 +2,7 @@ import type { JsonWebKey } from 'node:crypto'
 import { get } from 'node:https'
 import { IssuerUnavailable } from './errors.js'
 import { JWT_ALGORITHMS, type AsymmetricAlgorithmName } from './jwt-algorithms.js'
-import { createJwtKey, type JwtKey } from './jwt-keys.js'
+import { createJwtKey, FOREIGN_KID, type JwtKey } from './jwt-keys.js'
 import { parseStrictJson } from './strict-json.js'
 
 export interface RemoteJwksOptions {
@@ -114,7 +114,9 @@ function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]):
   if (typeof jwk !== 'object' || jwk === null) return null
   for (const algorithm of algorithms) {
     try {
-      return createJwtKey({ kid: (jwk as { kid: string }).kid, algorithm, publicKey: jwk as JsonWebKey }, (member, reason) => new Error(`${member} ${reason}`))
+      const { kid } = jwk as { kid: string }
+      const refuse = (member: string, reason: string): Error => new Error(`${member} ${reason}`)
+      return createJwtKey({ kid, algorithm, publicKey: jwk as JsonWebKey }, refuse, FOREIGN_KID)
     } catch {
       // It may fit the next one.
     }

@@ -1,4 +1,5 @@
 import type { Principal } from '@marty/core'
+import type { RevocableClaims } from './revocations.js'
 import type { JsonObject } from './strict-json.js'
 
 /** What a token must say, and within which bounds. Times are in seconds. */
@@ -7,6 +8,25 @@ export interface ClaimRules {
   readonly audience: string
   readonly clockSkewSeconds: number
   readonly maxLifetimeSeconds: number
+}
+
+/** The same for another issuer, whose tokens may be of another shape. */
+export interface ForeignClaimRules extends ClaimRules {
+  readonly audienceClaim: 'aud' | 'client_id'
+  readonly requireJti: boolean
+  readonly requiredClaims: ReadonlyArray<readonly [name: string, value: unknown]>
+}
+
+/** Claims of another issuer's token, times in seconds since the epoch. The others mean what that issuer says. */
+export interface ForeignClaims {
+  readonly iss: string
+  readonly sub: string
+  readonly exp: number
+  readonly iat: number
+  /** Undefined when the issuer gives none, and does not have to. */
+  readonly jti?: string
+  readonly aud?: string | readonly string[]
+  readonly [claim: string]: unknown
 }
 
 /** Claims of an access token (RFC 7519, RFC 9068), times in seconds since the epoch. */
@@ -28,6 +48,8 @@ export interface TokenClaims {
   readonly sid?: string
   /** The client that asked for the token (RFC 9068 section 2.2). */
   readonly client_id?: string
+  /** The `jti` of another issuer's token that this one was given in exchange for, and ends with. */
+  readonly source_jti?: string
   readonly [claim: string]: unknown
 }
 
@@ -36,9 +58,12 @@ const MAX_ROLES = 32
 
 /** The claims of a token of this service, or the name of the first one that is wrong. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
-  const { sub, user_id: userId, role, roles, scope, kind, sid, client_id: clientId } = payload
+  const { aud, sub, jti, user_id: userId, role, roles, scope, kind } = payload
+  const { sid, client_id: clientId, source_jti: sourceJti } = payload
   const wrong = wrongRegisteredClaim(payload, rules, now)
   if (wrong !== null) return wrong
+  if (!isAudience(aud, rules.audience)) return 'aud'
+  if (!isText(jti)) return 'jti'
   if (userId !== undefined && userId !== sub) return 'user_id'
   if (role !== undefined && !isText(role)) return 'role'
   if (roles !== undefined && !isRoles(roles)) return 'roles'
@@ -47,20 +72,29 @@ export function readClaims (payload: JsonObject, rules: ClaimRules, now: number)
   if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
   if (sid !== undefined && !isText(sid)) return 'sid'
   if (clientId !== undefined && !isText(clientId)) return 'client_id'
+  if (sourceJti !== undefined && typeof sourceJti !== 'string') return 'source_jti'
   return deepFreeze(payload) as unknown as TokenClaims
 }
 
 /** The same of another issuer's token, whose private claims mean nothing here. */
-export function readForeignClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
-  return wrongRegisteredClaim(payload, rules, now) ?? deepFreeze(payload) as unknown as TokenClaims
+export function readForeignClaims (payload: JsonObject, rules: ForeignClaimRules, now: number): ForeignClaims | string {
+  const { aud, client_id: clientId, jti } = payload
+  const wrong = wrongRegisteredClaim(payload, rules, now)
+  if (wrong !== null) return wrong
+  if (rules.audienceClaim === 'client_id' && clientId !== rules.audience) return 'client_id'
+  // A token that says whom it is for is for nobody else, whichever claim has to name us.
+  if ((aud !== undefined || rules.audienceClaim === 'aud') && !isAudience(aud, rules.audience)) return 'aud'
+  if ((jti !== undefined || rules.requireJti) && !isText(jti)) return 'jti'
+  for (const [name, value] of rules.requiredClaims) {
+    if (!Object.hasOwn(payload, name) || payload[name] !== value) return name
+  }
+  return deepFreeze(payload) as unknown as ForeignClaims
 }
 
 /** RFC 7519 section 4.1. */
-function wrongRegisteredClaim ({ iss, aud, sub, jti, exp, iat, nbf }: JsonObject, rules: ClaimRules, now: number): string | null {
+function wrongRegisteredClaim ({ iss, sub, exp, iat, nbf }: JsonObject, rules: ClaimRules, now: number): string | null {
   if (iss !== rules.issuer) return 'iss'
-  if (!isAudience(aud, rules.audience)) return 'aud'
   if (!isText(sub)) return 'sub'
-  if (!isText(jti)) return 'jti'
   if (!isTime(exp)) return 'exp'
   if (!isTime(iat)) return 'iat'
   // Skew only helps tokens that seem to come from the future; an expiry is exact.
@@ -91,13 +125,13 @@ export function principalOfClaims (claims: TokenClaims): Principal {
  * The principal another issuer's token stands for. Its id and session carry the issuer, so that they never meet local
  * ones; it has no scopes, and no roles but those the configuration maps.
  */
-export function principalOfForeignClaims (claims: TokenClaims, roles: readonly string[]): Principal {
+export function principalOfForeignClaims (claims: ForeignClaims, roles: readonly string[], tokenId: string): Principal {
   return Object.freeze({
     id: `${claims.iss}|${claims.sub}`,
     kind: 'user',
     roles: Object.freeze([...roles]),
     scopes: NONE,
-    session: `${claims.iss}|${claims.jti}`,
+    session: `${claims.iss}|${tokenId}`,
     claims,
     authenticatedBy: 'jwt',
     expiresAt: claims.exp * 1000
@@ -129,8 +163,10 @@ function deepFreeze (value: unknown): unknown {
   return value
 }
 
-/** What revocations know a token's principal by. Another issuer's `sid` names nothing here. */
-export function revocableOf ({ id, session, claims }: Principal): { readonly jti: string, readonly sub: string, readonly iat: number, readonly sid?: string } {
-  const { sub, iat, sid } = claims as TokenClaims
-  return { jti: session!, sub: id, iat, ...(sub === id && sid !== undefined ? { sid } : {}) }
+/** What revocations know a token's principal by. Another issuer's `sid` and `jti` name nothing of ours. */
+export function revocableOf ({ id, session, claims }: Principal): RevocableClaims & { readonly jti: string } {
+  const { sub, iat, sid, source_jti: sourceJti } = claims as TokenClaims
+  if (sub === id) return { jti: session!, sub: id, iat, sid, sourceJti }
+  // As JSON, so that no two pairs of names have one text.
+  return { jti: session!, sub: id, iat, issuerSession: isText(sid) ? JSON.stringify([id, sid]) : undefined }
 }

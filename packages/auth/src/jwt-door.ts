@@ -51,9 +51,9 @@ export function createTokenDoor (options: DoorOptions): TokenDoor {
   return (token, nowMs = Date.now()) => {
     const parts = takeApart(token)
     const header = known.get(parts.headerText) ?? readHeader(parts)
-    if (header.typ !== 'at+jwt') throw refusedToken('typ')
+    if (header.typ !== 'at+jwt') throw refusedToken(isIssuedBy(options.issuer, parts) ? 'typ' : 'iss')
     const key = keyring.find(header.kid)
-    if (key === undefined) throw refusedToken('kid')
+    if (key === undefined) throw refusedToken(isIssuedBy(options.issuer, parts) ? 'kid' : 'iss')
     const payload = prove(parts, header, key)
     if (!known.has(parts.headerText)) {
       if (known.size >= MAX_KNOWN_HEADERS) known.clear()
@@ -77,14 +77,14 @@ export function takeApart (token: unknown): TokenParts {
   return { headerText: token.slice(0, first), input: token.slice(0, second), payload, signature }
 }
 
-export function readHeader ({ headerText }: TokenParts): TokenHeader {
+export function readHeader ({ headerText }: TokenParts, names: RegExp = KID): TokenHeader {
   const bytes = decodeBase64url(headerText)
   if (bytes === null) throw refusedToken('base64url')
   const header = parseStrictJson(bytes, MAX_DEPTH)
   if (header === null) throw refusedToken('header')
   for (const name of REFUSED_HEADERS) if (Object.hasOwn(header, name)) throw refusedToken(name)
   const { alg, typ, kid } = header
-  if (typeof kid !== 'string' || !KID.test(kid)) throw refusedToken('kid')
+  if (typeof kid !== 'string' || !names.test(kid)) throw refusedToken('kid')
   return { alg, typ, kid }
 }
 
@@ -101,6 +101,11 @@ export function readPayload (payload: Buffer): JsonObject {
   return parsed
 }
 
+/** What a stranger's token says of its issuer explains best why its type or key is not known here. */
+function isIssuedBy (issuer: string, { payload }: TokenParts): boolean {
+  return parseStrictJson(payload, MAX_DEPTH)?.['iss'] === issuer
+}
+
 export function refusedToken (check: string): MartyError {
-  return new CredentialInvalid({ ...invalidCredential, cause: `token check failed: ${check}` })
+  return new CredentialInvalid({ ...invalidCredential, reason: check, cause: `token check failed: ${check}` })
 }

@@ -65,6 +65,8 @@ export interface SigningKeys {
 }
 
 export const KID: RegExp = /^[A-Za-z0-9._-]{1,64}$/
+/** Other issuers choose their names, of which some are hashes in base64 as RFC 4648 section 4 has it (Amazon Cognito). */
+export const FOREIGN_KID: RegExp = /^(?:[A-Za-z0-9._-]{1,64}|[A-Za-z0-9+/]{1,86}={0,2})$/
 
 /** The keys of the options, typed and checked. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveKeys (options: JwtKeysOptions | SigningKeys): SigningKeys {
@@ -93,10 +95,10 @@ export function createSigningKey (options: JwtKeyOptions, refuse: KeyRefusal): S
 }
 
 /** One key, with its algorithm and no other. What is wrong is thrown as `refuse` makes it. */
-export function createJwtKey (options: JwtKeyOptions | PublicKeyOptions, refuse: KeyRefusal): JwtKey {
+export function createJwtKey (options: JwtKeyOptions | PublicKeyOptions, refuse: KeyRefusal, names: RegExp = KID): JwtKey {
   if (typeof options !== 'object' || options === null) throw refuse('', 'must be { kid, algorithm, secret } or { kid, algorithm, privateKey }')
   const { kid, algorithm: alg, secret, privateKey: privateHalf, publicKey: publicHalf } = options as Partial<SecretKeyOptions & PrivateKeyOptions & PublicKeyOptions>
-  if (typeof kid !== 'string' || !KID.test(kid)) throw refuse('kid', 'must be 1 to 64 of A-Z a-z 0-9 . _ -')
+  if (typeof kid !== 'string' || !names.test(kid)) throw refuse('kid', 'must be 1 to 64 of A-Z a-z 0-9 . _ -')
   const algorithm = JWT_ALGORITHMS[alg as unknown as JwtAlgorithmName] as JwtAlgorithm | undefined
   if (typeof alg !== 'string' || algorithm === undefined) throw refuse('algorithm', `must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
   if (algorithm.kind === 'symmetric') {

@@ -1,8 +1,9 @@
-import { CredentialInvalid, invalidCredential, type Authenticator, type Principal } from '@marty/core'
+import type { Authenticator, Principal } from '@marty/core'
 import type { X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { credentialsOf } from './credentials.js'
+import { refused } from './refused.js'
 import { servicesOf, type MtlsOptions, type MtlsService } from './mtls-options.js'
 
 type Accepted = Principal & { readonly expiresAt: number }
@@ -40,6 +41,7 @@ export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
 
   return {
     method: 'mtls',
+    unguessable: true,
     find (request) {
       const { bearer, apiKey } = credentialsOf(request)
       return bearer === null && apiKey === null && offered(request) !== null ? 'certificate' : null
@@ -48,7 +50,7 @@ export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
     authenticate (token, { request }) {
       const principal = request == null ? null : offered(request)
       // Each time: a connection, or a session that is resumed, can outlive the certificate.
-      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw new CredentialInvalid(invalidCredential)
+      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw refused('certificate')
       return principal
     }
   }

@@ -5,7 +5,7 @@ import type { ForeignIssuerOptions } from './foreign-issuers.js'
 import { resolveLockout, type LockoutOptions } from './lockout-options.js'
 import type { MtlsOptions } from './mtls-options.js'
 import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './refresh-options.js'
-import type { SessionOptions } from './sessions-options.js'
+import { originsOption, type SessionOptions } from './sessions-options.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
 
@@ -20,6 +20,12 @@ export interface AuthOptions extends TokenOptions {
   readonly issuers?: readonly ForeignIssuerOptions[]
   /** Issue refresh tokens; `false` for none. @default false */
   readonly refresh?: RefreshOptions | false
+  /**
+   * Origins whose pages may use the routes under `/auth`, besides the one in the `Host` header: because a proxy changes that,
+   * for session cookies too, or because they are pages of yours elsewhere. `https://console.example.com`, compared exactly.
+   * @default []
+   */
+  readonly trustedOrigins?: readonly string[]
   /** When guessing is slowed down and locked out; `false` for never. @default { maxFailures: 5, windowSeconds: 900, lockSeconds: 900 } */
   readonly lockout?: LockoutOptions | false
   /** Accept client certificates of known services. The server must ask for them and verify them: `https: { requestCert: true, ca }`. @default none are accepted */
@@ -38,12 +44,16 @@ export interface ResolvedAuthOptions {
   readonly sessions: SessionOptions | null
   readonly store: ResolvedAuthStore
   readonly refresh: ResolvedRefreshOptions | null
+  readonly trustedOrigins: readonly string[]
   readonly lockout: LockoutOptions | null
   readonly mtls: MtlsOptions | null
   readonly routes: { readonly introspection: SecurityRule | null } | null
 }
 
-const FIELDS = ['issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store', 'issuers', 'refresh', 'lockout', 'mtls', 'routes']
+const FIELDS = [
+  'issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store',
+  'issuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
+]
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
@@ -62,6 +72,7 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
     sessions: sessions === false ? null : sessions,
     store: resolveStore(options.store),
     refresh: resolveRefreshOptions(options.refresh),
+    trustedOrigins: originsOption('trustedOrigins', options.trustedOrigins),
     lockout: resolveLockout(options.lockout),
     mtls: options.mtls ?? null,
     routes: resolveRoutes(options.routes)

@@ -22,10 +22,10 @@ local function latest (owner)
 end
 `
 
-/** ARGV, further: sid, hash of the secret, data, idle and absolute life in milliseconds, owner, families of one owner. */
+/** ARGV, further: sid, hash of the secret, data, idle and absolute life in milliseconds, owner, families of one owner, latest end or nothing. */
 export const CREATE: string = `${COMMON}
 local sid, current, data, owner, max = ARGV[2], ARGV[3], ARGV[4], ARGV[7], tonumber(ARGV[8])
-local ends = now + ARGV[6]
+local ends = math.min(now + ARGV[6], tonumber(ARGV[9]) or math.huge)
 local expires = math.min(now + ARGV[5], ends)
 local reply = { expires }
 

@@ -52,12 +52,13 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
   }
 
   return {
-    async create ({ sid, owner, current, data }) {
+    async create ({ sid, owner, current, data, notAfter }) {
       sweep(families.size < max ? 100 : 10_000)
       const displaced = makeRoom(owner)
       if (families.size >= max) throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
       const now = clock()
-      const family: Family = { sid, owner, data, endsAt: now + limits.absoluteSeconds * 1000, current, previous: null, rotatedAt: now, ended: null }
+      const endsAt = Math.min(now + limits.absoluteSeconds * 1000, notAfter ?? Infinity)
+      const family: Family = { sid, owner, data, endsAt, current, previous: null, rotatedAt: now, ended: null }
       families.set(sid, family)
       byOwner.set(owner, (byOwner.get(owner) ?? new Set()).add(family))
       return { expiresAt: expiryOf(family), displaced: displaced.filter(({ ended }) => ended === null) }

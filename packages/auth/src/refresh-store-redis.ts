@@ -19,9 +19,9 @@ export function createRedisRefreshStore ({ redis, prefix }: Required<RedisAuthSt
   }
 
   return {
-    async create ({ sid, owner, current, data }) {
-      const life = [idleMs, limits.absoluteSeconds * 1000]
-      const [expiresAt, ...rest] = await create([`${base}:${sid}`], [base, sid, current, data, ...life, owner, limits.maxPerSubject]) as [number, ...string[]]
+    async create ({ sid, owner, current, data, notAfter }) {
+      const args = [base, sid, current, data, idleMs, limits.absoluteSeconds * 1000, owner, limits.maxPerSubject, notAfter ?? '']
+      const [expiresAt, ...rest] = await create([`${base}:${sid}`], args) as [number, ...string[]]
       const displaced: Array<CreatedRefreshFamily['displaced'][number]> = []
       for (let i = 0; i < rest.length; i += 2) displaced.push({ sid: rest[i]!, data: rest[i + 1]! })
       return { expiresAt, displaced }

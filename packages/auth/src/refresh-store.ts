@@ -25,6 +25,8 @@ export interface NewRefreshFamily {
   readonly owner: string
   readonly current: string
   readonly data: string
+  /** When it must end at the latest, because what it came from ends then. Milliseconds since the epoch; null for no such end. */
+  readonly notAfter: number | null
 }
 
 export interface CreatedRefreshFamily {

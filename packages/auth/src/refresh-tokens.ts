@@ -37,9 +37,9 @@ export interface RotatedRefreshToken extends IssuedRefreshToken {
 /** Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when the store does not answer; all may be repeated. */
 export interface RefreshTokens {
   /**
-   * Begins a family. Beyond `maxPerSubject`, the one that its subject used longest ago is removed: its refresh token is
-   * refused from then on, its access token lives out its few minutes. Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` when
-   * no more can be held in memory and the subject has none to give up.
+   * Begins a family, which ends with its source at the latest. Beyond `maxPerSubject`, the one that its subject used longest
+   * ago is removed: its refresh token is refused from then on, its access token lives out its few minutes. Rejects with
+   * `MARTY_AUTH_CAPACITY_EXCEEDED` when no more can be held in memory and the subject has none to give up.
    */
   issue (grant: RefreshGrant): Promise<IssuedRefreshToken>
   /** Uses a token up and gives its successor. Rejects with `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong. */
@@ -102,30 +102,32 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       const sid = digest(family).slice(0, 22)
       const data: FamilyData = { signedInAt: Math.max(Math.floor(clock() / 1000), revocations.earliestIssue(grant.subject)), grant }
       const owner = digest(`${grant.kind}:${grant.subject}`)
-      const { expiresAt, displaced } = await families.create({ sid, owner, current: digest(ours), data: JSON.stringify(data) })
+      const { expiresAt, displaced } = await families.create({
+        sid, owner, current: digest(ours), data: JSON.stringify(data), notAfter: grant.source.expiresAt
+      })
       for (const one of displaced) onDisplaced(one.sid, (JSON.parse(one.data) as FamilyData).grant)
       return { token: `ref_${family}${ours}`, sid, expiresAt }
     },
 
     async rotate (token) {
       const parts = parse(token)
-      if (parts === null) throw refused()
+      if (parts === null) throw refused('form')
       const { family, sid, presented } = parts
       // Throws when revocations are not known, before the token is used up for nothing.
       revocations.isRevoked({ sub: '', iat: Infinity })
       // Derived rather than random: a client that asks again is given the same successor, and no secret is kept for it.
       const successor = createHmac('sha256', secret).update(token).digest('base64url')
       const rotation = await families.rotate(sid, presented, digest(successor))
-      if (rotation === null) throw refused()
+      if (rotation === null) throw refused('family unknown')
       const data = JSON.parse(rotation.data) as FamilyData
       if (rotation.outcome === 'reused' || rotation.outcome === 'revoked') {
         const isFirst = await finish(sid)
         if (isFirst && rotation.outcome === 'reused') onReuse(sid, data.grant)
-        throw refused()
+        throw refused(rotation.outcome)
       }
       if (isRevoked(sid, data)) {
         await end(sid)
-        throw refused()
+        throw refused('revoked')
       }
       return { token: `ref_${family}${successor}`, sid, grant: data.grant, expiresAt: rotation.expiresAt, replayed: rotation.outcome === 'replayed' }
     },

@@ -2,14 +2,17 @@ import { hash } from 'node:crypto'
 import { AuthCapacityExceeded } from './errors.js'
 import { createSweep } from './sweep.js'
 
-export type RevocationKind = 'token' | 'family' | 'subject'
+export type RevocationKind = 'token' | 'family' | 'subject' | 'issuer-session'
 
 /** One revocation, by a name that tells nobody what it is of. */
 export interface RevocationRecord {
   readonly member: string
   /** When nothing it could refuse is valid any longer. Milliseconds since the epoch. */
   readonly until: number
-  /** Of a subject: tokens issued in this second or before are refused. Seconds since the epoch; 0 for other kinds. */
+  /**
+   * Of a subject or a session at another issuer: tokens issued in this second or before are refused. Seconds since the
+   * epoch; 0 for other kinds.
+   */
   readonly epoch: number
 }
 

@@ -10,7 +10,11 @@ export interface RevocableClaims {
   readonly sub: string
   readonly iat: number
   /** The family of refresh tokens it belongs to. */
-  readonly sid?: string
+  readonly sid?: string | undefined
+  /** The session at another issuer that it belongs to, under a name that no other issuer, subject or family can have. */
+  readonly issuerSession?: string | undefined
+  /** The `jti` of the token that it was given in exchange for, and ends with. */
+  readonly sourceJti?: string | undefined
 }
 
 export interface RevocationsHealth {
@@ -35,6 +39,11 @@ export interface Revocations {
   revokeToken (jti: string, expiresAt: number): Promise<void>
   /** Every access token of a family. `expiresAt`: when the last one ends anyway, in milliseconds. @default now and `maxLifetimeSeconds` */
   revokeFamily (sid: string, expiresAt?: number): Promise<void>
+  /**
+   * Every token of a session at another issuer that was issued up to now, or up to `issuedAt` (seconds since the epoch)
+   * when the issuer's clock is ahead. A token that it issues later was asked for anew, and is accepted.
+   */
+  revokeIssuerSession (session: string, issuedAt: number): Promise<void>
   /** Every token of the subject that was issued up to now, by the clock of this process, in whole seconds. */
   revokeSubject (subject: string): Promise<void>
   /** Throws `MARTY_AUTH_STORE_UNAVAILABLE` when what others revoked has been unknown for a minute, or was never known. */
@@ -166,14 +175,20 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
     async revokeFamily (sid, expiresAt = Infinity) {
       await revoke('family', sid, Math.min(expiresAt, clock() + maxLifetimeSeconds * 1000 + MAX_SKEW_MS), 0)
     },
+    async revokeIssuerSession (session, issuedAt) {
+      const now = clock()
+      const epoch = Math.max(Math.floor(now / 1000), issuedAt)
+      await revoke('issuer-session', session, now + maxLifetimeSeconds * 1000 + MAX_SKEW_MS, epoch)
+    },
     async revokeSubject (subject) {
       await revoke('subject', subject, clock() + subjectLifetimeSeconds * 1000 + MAX_SKEW_MS, Math.floor(clock() / 1000))
     },
-    isRevoked ({ jti, sub, iat, sid }) {
+    isRevoked ({ jti, sub, iat, sid, issuerSession, sourceJti }) {
       if (!isKnown()) throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' } })
-      if (entries.find('token', jti) !== undefined || entries.find('family', sid) !== undefined) return true
-      const subject = entries.find('subject', sub)
-      return subject !== undefined && iat <= subject.epoch
+      if (entries.find('token', jti) !== undefined || entries.find('token', sourceJti) !== undefined) return true
+      if (entries.find('family', sid) !== undefined) return true
+      return iat <= (entries.find('subject', sub)?.epoch ?? -1) ||
+        iat <= (entries.find('issuer-session', issuerSession)?.epoch ?? -1)
     },
     earliestIssue (subject) {
       const entry = entries.find('subject', subject)

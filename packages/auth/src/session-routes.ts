@@ -1,7 +1,6 @@
 import type { AuthenticationMethod } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { credentialsOf } from './credentials.js'
-import type { CsrfCheck } from './csrf.js'
 import type { SessionCookie } from './session-cookie.js'
 import { csrfTokenOf } from './session-id.js'
 import type { Sessions } from './sessions.js'
@@ -9,7 +8,6 @@ import type { Sessions } from './sessions.js'
 export interface SessionRouteParts {
   readonly sessions: Sessions
   readonly cookie: SessionCookie
-  readonly csrf: CsrfCheck
   readonly idleMs: number
   /** What the guard can authenticate by. */
   readonly methods: readonly AuthenticationMethod[]
@@ -19,12 +17,12 @@ export interface SessionRouteParts {
 const SIGN_IN: readonly AuthenticationMethod[] = ['jwt', 'apiKey', 'mtls', 'assertion']
 
 /** `POST`, `GET` and `DELETE /auth/session`, and `DELETE /auth/sessions`: how a page signs in and out. */
-export function registerSessionRoutes (fastify: FastifyInstance, { sessions, cookie, csrf, idleMs, methods }: SessionRouteParts): void {
+export function registerSessionRoutes (fastify: FastifyInstance, { sessions, cookie, idleMs, methods }: SessionRouteParts): void {
   const bySession = { config: { security: { authenticate: ['session'] as const } } }
 
-  fastify.post('/auth/session', { config: { security: { authenticate: SIGN_IN.filter(method => methods.includes(method)) } } }, async (request, reply) => {
-    // A client certificate is sent by the browser by itself: another site must not sign its visitor in.
-    csrf.checkOrigin(request.raw)
+  // A client certificate is sent by the browser by itself: another site must not sign its visitor in.
+  const signIn = { sameOrigin: true, authenticate: SIGN_IN.filter(method => methods.includes(method)) } as const
+  fastify.post('/auth/session', { config: { security: signIn } }, async (request, reply) => {
     const issued = await sessions.create(request.principal, {
       address: request.ip,
       userAgent: request.headers['user-agent'] ?? null,
@@ -43,13 +41,15 @@ export function registerSessionRoutes (fastify: FastifyInstance, { sessions, coo
     }
   })
 
-  fastify.delete('/auth/session', bySession, async (request, reply) => {
+  const endOwn = { sameOrigin: true, authenticate: ['session'] } as const
+  fastify.delete('/auth/session', { config: { security: endOwn } }, async (request, reply) => {
     await sessions.revokeByKey(request.principal.session!)
     if (isByCookie(request)) void reply.header('set-cookie', cookie.cleared)
     return await reply.code(204).header('cache-control', 'no-store').send()
   })
 
-  fastify.delete('/auth/sessions', { config: { security: { authenticate: true } } }, async (request, reply) => {
+  const endAll = { sameOrigin: true, authenticate: true } as const
+  fastify.delete('/auth/sessions', { config: { security: endAll } }, async (request, reply) => {
     const ended = await sessions.revokeAll(request.principal)
     if (isByCookie(request)) void reply.header('set-cookie', cookie.cleared)
     void reply.header('cache-control', 'no-store')

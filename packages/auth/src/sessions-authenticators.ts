@@ -30,18 +30,22 @@ export function createSessionAuthenticators ({ guard, sessions, revocations, coo
   }
   const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> => then(find(principal.session, peek), found => found !== null)
   const orRefuse = (found: Principal | null): Principal => {
-    if (found === null) throw refused()
+    if (found === null) throw refused('session has ended')
     return found
   }
   // The browser would send a dead cookie with every request until somebody takes it away.
   const orClear = (found: Principal | null): Principal => {
-    if (found === null) throw new CredentialInvalid({ headers: { ...invalidCredential.headers, 'set-cookie': cookie.cleared } })
+    if (found === null) {
+      const headers = { ...invalidCredential.headers, 'set-cookie': cookie.cleared }
+      throw new CredentialInvalid({ reason: 'session has ended', headers })
+    }
     return found
   }
 
   return [
     {
       method: 'session',
+      unguessable: true,
       find (request) {
         const { bearer } = credentialsOf(request)
         return bearer !== null && isSession(bearer) ? bearer : null
@@ -52,6 +56,7 @@ export function createSessionAuthenticators ({ guard, sessions, revocations, coo
     },
     {
       method: 'session',
+      unguessable: true,
       // A header was put there by whoever wrote the request, a cookie by the browser by itself: the header alone counts,
       // also when it is wrong, so that a request has one identity and a refused one does not fall back to another.
       find (request) {

@@ -14,11 +14,7 @@ export interface SessionOptions {
   readonly maxSessions?: number
   /** How a browser carries its session. @default { name: '__Host-session', sameSite: 'Strict' } */
   readonly cookie?: SessionCookieOptions
-  /**
-   * Origins that pages of this service have besides the one in the `Host` header, because a proxy changed that:
-   * `https://console.example.com`, compared exactly.
-   * @default []
-   */
+  /** The same as the plugin's own `trustedOrigins`; the two lists count together. @default [] */
   readonly trustedOrigins?: readonly string[]
 }
 
@@ -41,18 +37,22 @@ export function resolveSessionOptions (options: SessionOptions): ResolvedSession
     const near = closest(field, FIELDS)
     throw new AuthOptionInvalid(`auth option "sessions.${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
   }
-  const { trustedOrigins = [] } = options
-  if (!Array.isArray(trustedOrigins) || !trustedOrigins.every(isOrigin)) {
-    throw new AuthOptionInvalid('auth option "sessions.trustedOrigins" must be a list of origins such as "https://console.example.com", without path or trailing slash')
-  }
   return Object.freeze({
     idleMs: integerOption('sessions.idleSeconds', options.idleSeconds, 1, YEAR, 1_800) * 1000,
     absoluteMs: integerOption('sessions.absoluteSeconds', options.absoluteSeconds, 1, YEAR, 43_200) * 1000,
     maxPerPrincipal: integerOption('sessions.maxPerPrincipal', options.maxPerPrincipal, 1, 1_000, 16),
     maxSessions: integerOption('sessions.maxSessions', options.maxSessions, 1, 1_000_000, 10_000),
     cookie: resolveSessionCookie(options.cookie),
-    trustedOrigins: Object.freeze([...trustedOrigins])
+    trustedOrigins: originsOption('sessions.trustedOrigins', options.trustedOrigins)
   })
+}
+
+/** A list of origins, none by default. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+export function originsOption (field: string, value: unknown = []): readonly string[] {
+  if (!Array.isArray(value) || !value.every(isOrigin)) {
+    throw new AuthOptionInvalid(`auth option "${field}" must be a list of origins such as "https://console.example.com", without path or trailing slash`)
+  }
+  return Object.freeze([...value as string[]])
 }
 
 function isOrigin (value: unknown): boolean {

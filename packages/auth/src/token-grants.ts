@@ -21,27 +21,35 @@ export function proveBy (guard: Guard, name: string, methods: readonly Authentic
   }
 }
 
+/** When a principal's credential ends; null for never. Milliseconds since the epoch. */
+export type EndOf = (source: Principal) => number | null | Promise<number | null>
+
 export interface RefreshGrantAuthenticator extends Authenticator {
   /** What became of the refresh token that this principal came with. */
   rotationOf (principal: Principal): RotatedRefreshToken
 }
 
-/** Uses a refresh token up. Only an operation that names `refresh` can, so that no other route spends one by mistake. */
-export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens): RefreshGrantAuthenticator {
+/**
+ * Uses a refresh token up. Only an operation that names `refresh` can, so that no other route spends one by mistake.
+ * `endOf` answers when what signed in ends, as far as that is known now: an API key's secret may end sooner than it said.
+ */
+export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endOf: EndOf): RefreshGrantAuthenticator {
   const rotations = new WeakMap<Principal, RotatedRefreshToken>()
   return {
     method: 'refresh',
     explicit: true,
+    unguessable: true,
     find: () => null,
     accepts: () => true,
     async authenticate (token) {
       const rotated = await refresh.rotate(token)
-      const { sid, grant, expiresAt } = rotated
+      const { sid, grant } = rotated
       // What signed in then may have been revoked since: a key, a certificate, a session.
       if (!await guard.isAlive(grant.source)) {
         await refresh.revokeFamily(sid)
-        throw refused()
+        throw refused('source has ended')
       }
+      const expiresAt = Math.min(rotated.expiresAt, await endOf(grant.source) ?? Infinity)
       const principal: Principal = Object.freeze({
         id: grant.subject,
         kind: grant.kind,
@@ -52,7 +60,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens): Ref
         authenticatedBy: 'refresh',
         expiresAt
       })
-      rotations.set(principal, rotated)
+      rotations.set(principal, { ...rotated, expiresAt })
       return principal
     },
     rotationOf: principal => rotations.get(principal)!
@@ -64,11 +72,12 @@ export function assertionAuthenticator (verify: (token: string) => Promise<Princ
   return {
     method: 'assertion',
     explicit: true,
+    unguessable: true,
     find: () => null,
     accepts: () => true,
     async authenticate (token) {
       const principal = await verify(token)
-      if (revocations.isRevoked(revocableOf(principal))) throw refused()
+      if (revocations.isRevoked(revocableOf(principal))) throw refused('revoked')
       return Object.freeze({ ...principal, authenticatedBy: 'assertion' as const })
     },
     isAlive: principal => !revocations.isRevoked(revocableOf(principal))

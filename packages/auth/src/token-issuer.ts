@@ -5,6 +5,7 @@ import { CredentialRequestInvalid } from './errors.js'
 import { JWT_ALGORITHMS } from './jwt-algorithms.js'
 import { isText, type TokenClaims } from './jwt-claims.js'
 import { MAX_TOKEN_CHARS } from './jwt-door.js'
+import { refused } from './refused.js'
 import { resolveTokenOptions, type TokenOptions } from './token-options.js'
 
 /** For whom a token is, and what it lets them do. */
@@ -22,6 +23,10 @@ export interface TokenRequest {
   readonly sessionId?: string
   /** Claim `client_id` (RFC 9068): who asked for the token on behalf of the subject. */
   readonly clientId?: string
+  /** Claim `source_jti`: the token of another issuer that this one is given for, and ends with. */
+  readonly sourceJti?: string
+  /** When the token ends at the latest, because what it is given for ends then. Milliseconds since the epoch. @default never */
+  readonly notAfter?: number
   /** Claim `tenant`: the organisation the subject acts for, which limits `by: 'tenant'` count by. */
   readonly tenant?: string
   /**
@@ -33,13 +38,15 @@ export interface TokenRequest {
 
 export interface IssuedToken {
   readonly token: string
+  /** How long it lives. Seconds. */
+  readonly ttlSeconds: number
   /** Milliseconds since the epoch. */
   readonly expiresAt: number
   readonly jti: string
 }
 
 export interface TokenIssuer {
-  /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field. */
+  /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field, and `MARTY_CORE_CREDENTIAL_INVALID` when `notAfter` is over. */
   issue (request: TokenRequest): IssuedToken
 }
 
@@ -54,9 +61,10 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
   return {
     issue (request) {
       const { subject, roles } = checkRequest(request, maxLifetimeSeconds)
-      const { scopes = [], kind = 'user', sessionId, clientId, tenant } = request
+      const { scopes = [], kind = 'user', sessionId, clientId, sourceJti, notAfter = Infinity, tenant } = request
       const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
-      const exp = iat + (request.ttlSeconds ?? accessTokenTtlSeconds)
+      const exp = Math.min(iat + (request.ttlSeconds ?? accessTokenTtlSeconds), Math.floor(notAfter / 1000))
+      if (exp <= iat) throw refused('source has ended')
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
         ...copyClaims(request.claims),
@@ -69,6 +77,7 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
         ...(kind === 'user' ? {} : { kind }),
         ...(sessionId === undefined ? {} : { sid: sessionId }),
         ...(clientId === undefined ? {} : { client_id: clientId }),
+        ...(sourceJti === undefined ? {} : { source_jti: sourceJti }),
         ...(tenant === undefined ? {} : { tenant }),
         iat,
         exp,
@@ -80,7 +89,7 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
       if (token.length > MAX_TOKEN_CHARS) {
         throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; give fewer roles, scopes or claims`)
       }
-      return { token, expiresAt: exp * 1000, jti }
+      return { token, ttlSeconds: exp - iat, expiresAt: exp * 1000, jti }
     }
   }
 }
@@ -90,7 +99,7 @@ export function issueToken (options: TokenOptions, request: TokenRequest): Issue
   return createTokenIssuer(options).issue(request)
 }
 
-const MEMBERS = ['subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'tenant', 'claims']
+const MEMBERS = ['subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'sourceJti', 'notAfter', 'tenant', 'claims']
 /** What the same thing is called elsewhere: as a claim, or by other libraries. */
 const NEAR: Readonly<Record<string, string | undefined>> = Object.freeze({
   __proto__: null as never, sub: 'subject', ttl: 'ttlSeconds', expiresIn: 'ttlSeconds', exp: 'ttlSeconds', scope: 'scopes', sid: 'sessionId', client_id: 'clientId', payload: 'claims'
@@ -103,7 +112,7 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
     const near = NEAR[member] ?? closest(member, MEMBERS)
     throw new CredentialRequestInvalid(`"${member.slice(0, 40)}" is not known; ${near === null ? `known are ${MEMBERS.join(', ')}` : `did you mean "${near}"?`}`)
   }
-  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, tenant } = request
+  const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, sourceJti, notAfter, tenant } = request
   if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
   if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
   const roles = request.roles ?? (role === undefined ? [] : [role])
@@ -119,6 +128,13 @@ function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { sub
   if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
   if (tenant !== undefined && !isText(tenant)) throw new CredentialRequestInvalid('"tenant" must be a text of 1 to 256 characters')
   if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
+  if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) {
+    throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
+  }
+  // Seconds where milliseconds belong would be a token that is over before it begins.
+  if (notAfter !== undefined && !(notAfter >= 1e11)) {
+    throw new CredentialRequestInvalid('"notAfter" must be a time in milliseconds since the epoch')
+  }
   return { subject, roles }
 }
 

@@ -2,19 +2,19 @@ import type { AuthenticationMethod, Guard, MartyError, Principal, SecurityEvent,
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiKeys } from './api-keys.js'
 import { AuthGrantUnsupported, AuthRequestMalformed, AuthScopeInvalid } from './errors.js'
-import type { TokenClaims } from './jwt-claims.js'
+import type { ForeignDoor } from './foreign-issuers.js'
+import { principalOfClaims, revocableOf, type TokenClaims } from './jwt-claims.js'
+import { refused } from './refused.js'
 import type { RefreshTokens } from './refresh-tokens.js'
 import type { Revocations } from './revocations.js'
 import { acceptForms, optionalParameter, requiredParameter } from './route-body.js'
 import type { SessionCookie } from './session-cookie.js'
 import type { SessionStore } from './sessions.js'
 import { proveBy, type RefreshGrantAuthenticator } from './token-grants.js'
-import type { TokenIssuer } from './token-issuer.js'
-import type { ResolvedTokenOptions } from './token-options.js'
+import type { IssuedToken, TokenIssuer } from './token-issuer.js'
 
 export interface TokenRouteParts {
   readonly guard: Guard
-  readonly tokens: ResolvedTokenOptions
   readonly issuer: TokenIssuer
   /** Claims of a token of ours that is good now. Throws `MARTY_CORE_CREDENTIAL_INVALID` for any other text. */
   readonly verify: (token: string) => TokenClaims
@@ -30,7 +30,8 @@ export interface TokenRouteParts {
   readonly cookie: SessionCookie | null
   /** Ways to prove who one is that this service knows, besides refresh tokens and assertions. */
   readonly methods: readonly AuthenticationMethod[]
-  readonly hasForeignIssuers: boolean
+  /** The door for tokens of other issuers; null when there are none. */
+  readonly foreign: ForeignDoor | null
   /** Who may introspect; null for services, when there are any. */
   readonly introspection: SecurityRule | null
 }
@@ -40,11 +41,11 @@ const GRANTS = ['client_credentials', 'refresh_token', 'urn:ietf:params:oauth:gr
 
 /** `POST /auth/token`, `/auth/refresh`, `/auth/logout`, `/auth/revoke` (RFC 7009) and `/auth/introspect` (RFC 7662). */
 export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRouteParts): void {
-  const { guard, tokens: { accessTokenTtlSeconds }, issuer, verify, revocations, refresh, apiKeys, sessions, cookie, methods, hasForeignIssuers } = parts
+  const { guard, issuer, verify, revocations, refresh, apiKeys, sessions, cookie, methods, foreign } = parts
   const only = (...wanted: AuthenticationMethod[]): AuthenticationMethod[] => wanted.filter(method => methods.includes(method))
   const clients = only('apiKey', 'mtls')
   const proveClient = clients.length === 0 ? null : proveBy(guard, 'auth.token', clients)
-  const proveAssertion = hasForeignIssuers ? proveBy(guard, 'auth.assertion', ['assertion']) : null
+  const proveAssertion = foreign !== null ? proveBy(guard, 'auth.assertion', ['assertion']) : null
   const proveRefresh = refresh === null ? null : proveBy(guard, 'auth.refresh', ['refresh'])
   const known = GRANTS.filter((_, index) => [proveClient, proveRefresh, proveAssertion][index] !== null)
 
@@ -52,20 +53,20 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address: request.ip ?? null, requestId: request.id, object })
   }
 
-  /** An access token of what the principal may do, that does not outlive what the principal came with. */
-  const accessToken = (principal: Principal, scopes: readonly string[], sessionId: string | null, clientId: string | null) => {
-    const left = principal.expiresAt === null ? Infinity : Math.floor((principal.expiresAt - Date.now()) / 1000)
-    const ttlSeconds = Math.max(1, Math.min(accessTokenTtlSeconds, left))
-    const issued = issuer.issue({
+  /** An access token of what the principal may do. It ends with the principal, and with the source: what signed in. */
+  function accessToken (
+    principal: Principal, source: Principal, scopes: readonly string[], sessionId: string | null, clientId: string | null
+  ): IssuedToken {
+    return issuer.issue({
       subject: principal.id,
       roles: principal.roles,
       scopes,
-      ttlSeconds,
       kind: principal.kind === 'user' ? 'user' : 'service',
       ...(sessionId === null ? {} : { sessionId }),
-      ...(clientId === null ? {} : { clientId })
+      ...(clientId === null ? {} : { clientId }),
+      ...(source.authenticatedBy === 'assertion' ? { sourceJti: source.session! } : {}),
+      ...(principal.expiresAt === null ? {} : { notAfter: principal.expiresAt })
     })
-    return { ...issued, ttlSeconds }
   }
 
   /** RFC 6749 section 5.1. */
@@ -93,7 +94,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
         ...(clientId === null ? {} : { clientId }),
         source: principal
       })
-    const issued = accessToken(principal, scopes, family?.sid ?? null, clientId)
+    const issued = accessToken(principal, principal, scopes, family?.sid ?? null, clientId)
     tell(request, 'credential', 'token.issue', issued.jti, principal)
     return answer(reply, issued, scopes, family)
   }
@@ -103,7 +104,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     const principal = await proveRefresh!(request, token)
     const rotated = refresh!.authenticator.rotationOf(principal)
     const scopes = narrowed(principal.scopes, optionalParameter(request, 'scope'))
-    const issued = accessToken(principal, scopes, rotated.sid, rotated.grant.clientId ?? null)
+    const issued = accessToken(principal, rotated.grant.source, scopes, rotated.sid, rotated.grant.clientId ?? null)
     tell(request, 'credential', 'token.refresh', issued.jti, principal)
     return answer(reply, issued, scopes, rotated)
   }
@@ -111,7 +112,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
   void fastify.register(async scope => {
     acceptForms(scope)
     // Public, because the credential may be in the body: it is proved inside, by the same pipeline.
-    const open = { config: { security: { public: true } } } as const
+    const open = { config: { security: { sameOrigin: true, public: true } } } as const
 
     scope.post('/auth/token', open, async (request, reply) => {
       const assertion = optionalParameter(request, 'assertion')
@@ -125,12 +126,13 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
     if (refresh !== null) scope.post('/auth/refresh', open, refreshed)
 
-    scope.post('/auth/logout', { config: { security: { authenticate: only('jwt', 'session') } } }, async (request, reply) => {
+    const signedIn = { sameOrigin: true, authenticate: only('jwt', 'session') } as const
+    scope.post('/auth/logout', { config: { security: signedIn } }, async (request, reply) => {
       const { principal } = request
       const body = request.body as { everywhere?: unknown } | null | undefined
       const everywhere = body?.everywhere === true || body?.everywhere === 'true'
       const refreshToken = optionalParameter(request, 'refresh_token')
-      if (principal.authenticatedBy === 'jwt') await endToken(principal.claims as TokenClaims)
+      if (principal.authenticatedBy === 'jwt') await signOut(principal)
       else if (principal.session !== null) await sessions?.revokeByKey(principal.session)
       if (refreshToken !== null && (await refresh?.tokens.inspect(refreshToken))?.grant.subject === principal.id) await refresh?.tokens.revoke(refreshToken)
       if (everywhere) {
@@ -153,14 +155,18 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
     const introspection = parts.introspection ?? (clients.length === 0 ? null : { authenticate: clients })
     if (introspection === null) return
-    scope.post('/auth/introspect', { config: { security: introspection } }, async (request, reply) => {
+    const mayIntrospect = { sameOrigin: true, ...introspection } as const
+    scope.post('/auth/introspect', { config: { security: mayIntrospect } }, async (request, reply) => {
       void reply.header('cache-control', 'no-store')
       return await introspect(requiredParameter(request, 'token'))
     })
   })
 
-  async function endToken ({ jti, exp, sid }: TokenClaims): Promise<void> {
-    await revocations.revokeToken(jti, exp * 1000)
+  /** Ends a token, and the session it belongs to: a family of ours, or its issuer's session. */
+  async function signOut (principal: Principal): Promise<void> {
+    const { jti, iat, sid, issuerSession } = revocableOf(principal)
+    await revocations.revokeToken(jti, principal.expiresAt!)
+    if (issuerSession !== undefined) await revocations.revokeIssuerSession(issuerSession, iat)
     if (sid === undefined) return
     await refresh?.tokens.revokeFamily(sid)
     // Also when its refresh tokens have ended already.
@@ -176,10 +182,10 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       const family = await refresh?.tokens.revoke(token) ?? null
       return family === null ? null : { object: family.sid, owner: { id: family.grant.subject, kind: family.grant.kind, roles: family.grant.roles } }
     }
-    const claims = goodClaims(token)
-    if (claims === null) return null
-    await revocations.revokeToken(claims.jti, claims.exp * 1000)
-    return { object: claims.jti, owner: { id: claims.sub, kind: claims.kind ?? 'user', roles: claims.roles ?? [] } }
+    const principal = await unlessBad(async () => await principalOf(token))
+    if (principal === null) return null
+    await revocations.revokeToken(principal.session!, principal.expiresAt!)
+    return { object: principal.session!, owner: principal }
   }
 
   async function introspect (token: string): Promise<object> {
@@ -189,18 +195,26 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       const { grant: { subject, scopes, clientId, roles }, sid, expiresAt } = family
       return { active: true, token_type: 'refresh_token', sub: subject, roles, exp: Math.floor(expiresAt / 1000), sid, ...(clientId === undefined ? {} : { client_id: clientId }), ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }) }
     }
-    const claims = goodClaims(token)
+    const claims = await unlessBad(() => verify(token))
     return claims === null ? { active: false } : { active: true, token_type: 'access_token', ...claims }
   }
 
-  /** Null for a token that is not good. A store that does not answer is no answer: that error goes on. */
-  function goodClaims (token: string): TokenClaims | null {
-    try {
-      return verify(token)
-    } catch (error) {
-      if ((error as MartyError).statusCode === 401) return null
-      throw error
-    }
+  /** The principal of a token that is good now, of ours or of another issuer. */
+  async function principalOf (token: string): Promise<Principal> {
+    if (foreign?.concerns(token) !== true) return principalOfClaims(verify(token))
+    const principal = await foreign.verifyAssertion(token)
+    if (revocations.isRevoked(revocableOf(principal))) throw refused('revoked')
+    return principal
+  }
+}
+
+/** Null for a token that is not good. A store that does not answer is no answer: that error goes on. */
+async function unlessBad<T> (prove: () => T | Promise<T>): Promise<T | null> {
+  try {
+    return await prove()
+  } catch (error) {
+    if ((error as MartyError).statusCode === 401) return null
+    throw error
   }
 }
 

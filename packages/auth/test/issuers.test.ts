@@ -1,64 +1,11 @@
 import t, { type Test } from 'tap'
-import { execFileSync } from 'node:child_process'
-import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
-import type { Duplex } from 'node:stream'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { auth, createTokenIssuer, type AsymmetricAlgorithmName, type AuthOptions, type ForeignIssuerOptions } from '@marty/auth'
+import { auth, createTokenIssuer, type AuthOptions } from '@marty/auth'
 import { until } from '../../redis/dist-test/redis-server.js'
 import { ASYMMETRIC, forgeWith, pairFor, PAIRS, type Pair } from './key-pairs.js'
+import { allKeys, CA, claims, foreign, FOREIGN, keySet, provide, publicJwk, type Provider } from './provider.js'
 import { AUDIENCE, bearer, build, encode, now, TOKENS, validClaims } from './service.js'
-
-const FOREIGN = 'https://login.example'
-
-// A certificate authority, a certificate of it for this machine, and one that signed itself.
-const folder = t.testdir()
-const openssl = (...args: string[]): void => { execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' }) }
-const at = (name: string): string => join(folder, name)
-openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=test authority')
-openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=provider', '-addext', 'subjectAltName=IP:127.0.0.1')
-openssl('x509', '-req', '-in', 'server.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'server.pem', '-days', '2', '-copy_extensions', 'copy')
-const CA = readFileSync(at('ca.pem'))
-const SERVER = { key: readFileSync(at('server.key')), cert: readFileSync(at('server.pem')) }
-
-interface Provider {
-  readonly url: string
-  readonly options: ForeignIssuerOptions
-  /** How often its keys were asked for. */
-  asked: number
-  answer: (response: ServerResponse, request: IncomingMessage) => void
-}
-
-const publicJwk = (key: KeyObject, more: object = {}): object => ({ ...key.export({ format: 'jwk' }), use: 'sig', ...more })
-const keySet = (...keys: unknown[]): (response: ServerResponse) => void => response => { response.setHeader('content-type', 'application/json').end(JSON.stringify({ keys })) }
-const allKeys = ASYMMETRIC.map(alg => publicJwk(PAIRS[alg].publicKey, { kid: alg, alg }))
-
-async function provide (t: Test, options: Partial<ForeignIssuerOptions> = {}): Promise<Provider> {
-  const sockets = new Set<Duplex>()
-  const server = createServer(SERVER, (request, response) => { provider.asked++; provider.answer(response, request) })
-  server.on('connection', socket => { sockets.add(socket) })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(async () => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-    await once(server, 'close')
-  })
-  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`
-  const provider: Provider = { url, options: { issuer: FOREIGN, jwksUrl: url, algorithms: ASYMMETRIC, ca: CA, ...options }, asked: 0, answer: keySet(...allKeys) }
-  return provider
-}
-
-const claims = (changes: object = {}): object => ({ iss: FOREIGN, aud: AUDIENCE, sub: 'alice', jti: randomBytes(6).toString('hex'), iat: now(), exp: now() + 300, ...changes })
-
-function foreign (alg: AsymmetricAlgorithmName, changes: object = {}, header: object = {}, key: KeyObject = PAIRS[alg].privateKey): string {
-  return forgeWith(alg, { alg, typ: 'at+jwt', kid: alg, ...header }, claims(changes), key)
-}
 
 const ask = async (app: FastifyInstance, token: string): Promise<{ status: number, body: Record<string, unknown>, headers: Record<string, unknown> }> => {
   const answer = await app.inject({ url: '/who', headers: bearer(token) })
@@ -95,7 +42,17 @@ t.test('bad issuers stop the start and name the field', async t => {
     ['issuers[0].algorithms', [{ ...good, algorithms: ['ES256', 'none'] }]],
     ['issuers[0].algorithms', [{ ...good, algorithms: 'ES256' }]],
     ['issuers[0].algorithms', [{ ...good, algorithms: ['toString'] }]],
+    ['issuers[0].issuer', [{ ...good, issuer: 'https://login.example|alice' }]],
     ['issuers[0].typ', [{ ...good, typ: 'refresh+jwt' }]],
+    ['issuers[0].typ', [{ ...good, typ: [] }]],
+    ['issuers[0].typ', [{ ...good, typ: ['JWT', undefined] }]],
+    ['issuers[0].audienceClaim', [{ ...good, audienceClaim: 'azp' }]],
+    ['issuers[0].requireJti', [{ ...good, requireJti: 'no' }]],
+    ['issuers[0].maxLifetimeSeconds', [{ ...good, maxLifetimeSeconds: 0 }]],
+    ['issuers[0].maxLifetimeSeconds', [{ ...good, maxLifetimeSeconds: 366 * 86_400 }]],
+    ['issuers[0].requiredClaims', [{ ...good, requiredClaims: ['hd'] }]],
+    ['issuers[0].requiredClaims', [{ ...good, requiredClaims: { groups: ['a'] } }]],
+    ['issuers[0].requiredClaims', [{ ...good, requiredClaims: null }]],
     ['issuers[0].rolesOf', [{ ...good, rolesOf: ['admin'] }]],
     ['issuers[0].ca', [{ ...good, ca: 5 }]],
     ['did you mean "algorithms"', [{ ...good, algorithm: ['ES256'] }]],

@@ -127,12 +127,35 @@ t.test('a WebSocket handshake with a dead cookie is healed the same way', async 
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as { port: number }
   const socket = connect(port, '127.0.0.1')
-  socket.end(`GET /thing HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: ${NAME}=ses_${'A'.repeat(43)}\r\n\r\n`)
+  socket.end(`GET /thing HTTP/1.1\r\nHost: ${HOST}\r\nOrigin: https://${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: ${NAME}=ses_${'A'.repeat(43)}\r\n\r\n`)
   let answer = ''
   socket.on('data', chunk => { answer += String(chunk) })
   await once(socket, 'close')
   t.match(answer, /^HTTP\/1\.1 401 /)
   t.match(answer, new RegExp(`^set-cookie: ${CLEARED}\r$`, 'mi'))
+})
+
+t.test('a WebSocket handshake by cookie comes from a page of the service, on guarded and on public routes', async t => {
+  const events: SecurityEvent[] = []
+  const app = await service(t, { sessions: { trustedOrigins: ['https://console.test'] } }, events)
+  // As a WebSocket route is declared; what serves it has no part in this.
+  const webSocket = { websocket: true }
+  app.get('/guarded', { ...webSocket, config: { security: { authenticate: true } } }, async () => 'accepted')
+  app.get('/public', { ...webSocket, config: { security: { public: true } }, onRequest: async () => {} }, async () => 'accepted')
+  const { cookie } = await signIn(app)
+  for (const url of ['/guarded', '/public']) {
+    for (const origin of [undefined, 'null', 'https://evil.test', `https://${HOST}.evil.test`, `https://${HOST}:8443`]) {
+      const answer = await get(app, { upgrade: 'websocket', cookie, ...(origin === undefined ? {} : { origin }) }, url)
+      t.match(answer, { statusCode: 403 }, `${url} ${origin}`)
+      t.match(answer.json(), { code: 'MARTY_AUTH_CSRF_INVALID', detail: /Origin/ })
+    }
+    for (const origin of [`https://${HOST}`, `http://${HOST}`, 'https://console.test']) {
+      t.equal((await get(app, { upgrade: 'websocket', cookie, origin }, url)).body, 'accepted', `${url} ${origin}`)
+    }
+    t.equal(events.filter(({ action, reason }) => action === `GET ${url}` && reason === 'MARTY_AUTH_CSRF_INVALID').length, 5, 'each refusal is on record, once')
+  }
+  t.equal((await get(app, { upgrade: 'websocket' }, '/public')).body, 'accepted', 'without the cookie')
+  t.equal((await get(app, { cookie }, '/guarded')).body, 'accepted', 'what is no handshake')
 })
 
 t.test('a credential in a header counts alone, right or wrong, and no cookie stands in for it', async t => {

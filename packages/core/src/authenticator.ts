@@ -14,6 +14,13 @@ export interface Authenticator {
   readonly method: AuthenticationMethod
   /** Used only by operations whose rule names the method: a credential that serves one purpose, such as a refresh token. @default false */
   readonly explicit?: boolean
+  /**
+   * Whether its credentials are beyond guessing: signed, or at least 128 random bits. Then a right one is let in from an
+   * address whose failures are used up, because it is verified first. Leave it out for passwords and PINs: they are not
+   * looked at there.
+   * @default false
+   */
+  readonly unguessable?: boolean
   /** The credential of this kind that the request brings, or null. Must not throw. */
   find (request: IncomingMessage): string | null
   /** Whether a bare token (JSON-RPC `authenticate`) is of this kind, judged by its form alone. */

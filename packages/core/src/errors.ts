@@ -48,3 +48,31 @@ export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INV
   statusCode: 401,
   message: 'The credential is not valid'
 })
+
+/** What arrived on a connection is no HTTP request. */
+export const RequestMalformed: MartyErrorConstructor<'MARTY_CORE_REQUEST_MALFORMED'> = defineError({
+  code: 'MARTY_CORE_REQUEST_MALFORMED',
+  statusCode: 400,
+  message: 'This is not a valid HTTP request'
+})
+
+/** A request was not sent within the time that the server gives it. */
+export const RequestTimeout: MartyErrorConstructor<'MARTY_CORE_REQUEST_TIMEOUT'> = defineError({
+  code: 'MARTY_CORE_REQUEST_TIMEOUT',
+  statusCode: 408,
+  message: 'The request did not arrive in time'
+})
+
+/** Extensions of a chunked body (RFC 9112 section 7.1.1) are longer than Node reads. */
+export const ChunkExtensionsTooLarge: MartyErrorConstructor<'MARTY_CORE_CHUNK_EXTENSIONS_TOO_LARGE'> = defineError({
+  code: 'MARTY_CORE_CHUNK_EXTENSIONS_TOO_LARGE',
+  statusCode: 413,
+  message: 'The chunk extensions of the body are too large'
+})
+
+/** The URL and headers of a request are longer than Node reads (RFC 6585 section 5). */
+export const HeadersTooLarge: MartyErrorConstructor<'MARTY_CORE_HEADERS_TOO_LARGE'> = defineError({
+  code: 'MARTY_CORE_HEADERS_TOO_LARGE',
+  statusCode: 431,
+  message: 'The headers of the request are too large'
+})

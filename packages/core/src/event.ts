@@ -16,6 +16,7 @@ export interface SecurityEvent {
   readonly requestId: string | null
   /** What it was done to, when that is known. */
   readonly object?: string | undefined
+  /** Of a refused credential, `reason` names what was wrong with it: it stands in the audit log and is never sent. */
   readonly details?: Readonly<Record<string, string | number | boolean | null>> | undefined
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationContext, Authenticator } from './authenticator.js'
-import { compilePipeline, finishCall, orThrow } from './pipeline.js'
+import type { Call } from './call.js'
+import { compilePipeline, finishCall, methodsOf, orThrow } from './pipeline.js'
 import { CredentialInvalid, RuleInvalid } from './errors.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from './marty-error.js'
@@ -17,7 +18,16 @@ export interface GuardOptions {
    * @default false
    */
   readonly strict?: boolean
+  /**
+   * How refusals over HTTP are answered. `fast` answers them without Fastify's error path, which doubles the cost of a
+   * response: rejecting an attacker must not cost more than serving a client. `fastify` sends them through it, so that
+   * `onError` hooks (Sentry, OpenTelemetry) see each. An application with an error handler of its own has that in both.
+   * @default 'fast'
+   */
+  readonly refusals?: Refusals
 }
+
+export type Refusals = 'fast' | 'fastify'
 
 /** Something that is callable and must say by whom. */
 export interface OperationSource {
@@ -33,6 +43,7 @@ export interface OperationSource {
 /** The ordered pipeline of checks in front of every operation, and the events that come out of it. */
 export interface Guard {
   readonly strict: boolean
+  readonly refusals: Refusals
   addCheck (check: Check): void
   addAuthenticator (authenticator: Authenticator): void
   addSink (sink: EventSink): void
@@ -51,6 +62,11 @@ export interface Guard {
   identify (request: IncomingMessage, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
   /** Whether the request brings a credential, right or wrong. */
   hasCredential (request: IncomingMessage): boolean
+  /**
+   * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False
+   * without one. Failure limits ask it before they refuse a call whose credential nobody has looked at.
+   */
+  isGuessable (call: Call): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
   authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
@@ -89,7 +105,7 @@ class CompiledOperation implements GuardedOperation {
 }
 
 export function createGuard (options: GuardOptions = {}): Guard {
-  const strict = options.strict ?? false
+  const { strict = false, refusals = 'fast' } = options
   const checks: Check[] = []
   const authenticators: Authenticator[] = []
   const sinks: EventSink[] = []
@@ -100,6 +116,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
 
   const guard: Guard = {
     strict,
+    refusals,
     addCheck (check) { checks.push(check) },
     addAuthenticator (authenticator) { authenticators.push(authenticator) },
     addSink (sink) { sinks.push(sink) },
@@ -146,6 +163,13 @@ export function createGuard (options: GuardOptions = {}): Guard {
     },
 
     hasCredential: request => authenticators.some(authenticator => authenticator.find(request) !== null),
+
+    isGuessable ({ operation, request, token }) {
+      const methods = methodsOf(operation)
+      const judge = authenticators.find(candidate => isAsked(candidate, methods) &&
+        (token === null ? request !== null && candidate.find(request) !== null : candidate.accepts(token)))
+      return judge !== undefined && judge.unguessable !== true
+    },
 
     async authenticate (token, context, methods) {
       const authenticator = authenticators.find(candidate => isAsked(candidate, methods) && candidate.accepts(token))

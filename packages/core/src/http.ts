@@ -9,7 +9,10 @@ import type { GuardedOperation, Verdict } from './operation.js'
 import { MartyError } from './marty-error.js'
 import { ANONYMOUS } from './principal.js'
 import { answerRefusal, problemErrorHandler, problemNotFoundHandler } from './problem.js'
+import { closeRefusalLog } from './refusal-log.js'
 import type { SecurityRule } from './rule.js'
+import { answerClientErrors } from './unrouted-answers.js'
+import { watchUpgrades } from './upgrades.js'
 
 const kPending = Symbol('marty.pending')
 
@@ -31,11 +34,29 @@ function learnFastify (): void {
   ours.add((createRequire(import.meta.url)('fastify') as typeof fastify)().errorHandler)
 }
 
-/** Answers every error, and what is not found, as a problem document (RFC 9457). */
+/**
+ * Answers every error, what is not found and what is no request as a problem document (RFC 9457), unless the application
+ * has a handler of its own: for errors and for what is not found, set before or after, in this scope or in one below.
+ */
 export function answerWithProblems (fastify: FastifyInstance): void {
-  fastify.setErrorHandler(problemErrorHandler)
-  fastify.setNotFoundHandler(problemNotFoundHandler)
-  ours.add(fastify.errorHandler)
+  learnFastify()
+  if (ours.has(fastify.errorHandler) || fastify.errorHandler.name === 'defaultErrorHandler') {
+    fastify.setErrorHandler(problemErrorHandler)
+    ours.add(fastify.errorHandler)
+  }
+  answerNotFound(fastify)
+  answerClientErrors(fastify)
+  fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
+}
+
+/** Without a handler, Fastify's own stays in place and leaves room for one of the application; its hooks run before it. */
+function answerNotFound (fastify: FastifyInstance): void {
+  const options = { preHandler: async (request: FastifyRequest, reply: FastifyReply) => problemNotFoundHandler(request, reply) }
+  try {
+    fastify.setNotFoundHandler(options, undefined as never)
+  } catch {
+    // The application has one already: it is the only reason why Fastify refuses.
+  }
 }
 
 /**
@@ -45,7 +66,9 @@ export function answerWithProblems (fastify: FastifyInstance): void {
 export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}): Guard {
   if (fastify.hasDecorator('guard')) return fastify.guard
   learnFastify()
+  watchUpgrades(fastify)
   const guard = createGuard(options)
+  const isFast = guard.refusals === 'fast'
   const application = applicationOf(fastify)
   placeGuard(application, guard, fastify)
   fastify.decorate('guard', guard)
@@ -71,7 +94,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     }
     const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
     const settle = (verdict: Verdict): void => {
-      const isAnsweredHere = verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
+      const isAnsweredHere = isFast && verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
       // A refusal often brings the very headers that its check asked for, and is answered with its own.
       if (call.responseHeaders !== null && !(isAnsweredHere && verdict.headers === call.responseHeaders)) void reply.headers(call.responseHeaders)
       if (verdict === undefined) {
@@ -79,7 +102,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
         if (call.pending !== null) (request as PendingRequest)[kPending] = call
         done()
       } else if (isAnsweredHere) {
-        // The way of errors through Fastify costs as much again as answering does; an attacker must not be dearer than a guest.
+        // Fastify's error path doubles the cost of a response: rejecting an attacker must not cost more than serving a client.
         answerRefusal(verdict, request, reply)
       } else {
         done(verdict)
@@ -91,6 +114,15 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
       else void verdict.then(settle)
     })
   })
+
+  // Handlers of an application seldom send what belongs to an error. On the raw response, so that what they do send wins.
+  fastify.addHook('onError', (_request, reply, error, done) => {
+    if (error instanceof MartyError) {
+      for (const [name, value] of Object.entries(error.headers)) reply.raw.setHeader(name, value)
+    }
+    done()
+  })
+  fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
 
   // First of all preHandlers, so that none of an application answers before everything is decided.
   fastify.addHook('preHandler', function (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) {

@@ -6,6 +6,8 @@ export interface ErrorDetails {
   readonly headers?: Readonly<Record<string, string>>
   /** Machine-readable facts: members of the problem document and of JSON-RPC's `error.data`. */
   readonly data?: Readonly<Record<string, unknown>>
+  /** Why, for the log and the audit log alone; it is never sent. A word of ours, no text of the caller's. */
+  readonly reason?: string
   readonly cause?: unknown
 }
 
@@ -32,6 +34,8 @@ export class MartyError extends Error {
   readonly type: string
   readonly headers: Readonly<Record<string, string>>
   readonly data: Readonly<Record<string, unknown>>
+  /** Why, for the log and the audit log alone: it is never sent. Undefined when the code says it all. */
+  readonly reason: string | undefined
 
   constructor (definition: ErrorDefinition, details: ErrorDetails = {}) {
     // A refusal is an answer, not a fault: nobody reads where it was made, and finding that out costs as much as all else.
@@ -47,6 +51,7 @@ export class MartyError extends Error {
     this.type = definition.type ?? `urn:marty:error:${definition.code}`
     this.headers = details.headers ?? {}
     this.data = details.data ?? {}
+    this.reason = details.reason
   }
 }
 

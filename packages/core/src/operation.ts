@@ -36,6 +36,9 @@ export type Verdict = Error | undefined
 /** One compiled check. It throws a coded error to refuse, or returns it, which is the cheaper way when refusals are frequent. */
 export type CheckRun = (call: Call) => Verdict | void | Promise<Verdict | void>
 
+/** A compiled check of a call whose authentication failed; it refuses as {@link CheckRun} does. */
+export type FailureRun = (call: Call, error: unknown) => Verdict | void | Promise<Verdict | void>
+
 export type Stage = 'admit' | 'throttle' | 'authorize'
 
 /** What a plugin adds to the guard. */
@@ -49,6 +52,6 @@ export interface Check {
    * Null when the operation needs nothing of it. Throws `MARTY_CORE_RULE_INVALID` for a bad rule.
    */
   compile (operation: Operation): CheckRun | null
-  /** For throttling: what runs instead when authentication failed. */
-  compileFailure? (operation: Operation): CheckRun | null
+  /** For throttling: what runs instead when authentication failed, with the error that it failed with. */
+  compileFailure? (operation: Operation): FailureRun | null
 }

@@ -2,8 +2,8 @@ import type { Call } from './call.js'
 import { CredentialInvalid, Unauthenticated } from './errors.js'
 import { invalidCredential, type Guard } from './guard.js'
 import { MartyError } from './marty-error.js'
-import type { Check, CheckRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'
-import { ANONYMOUS } from './principal.js'
+import type { Check, CheckRun, FailureRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'
+import { ANONYMOUS, type AuthenticationMethod } from './principal.js'
 import type { SecurityEventType } from './event.js'
 
 /** Builds the shortest list of functions that decides one operation, and the runner over it. */
@@ -80,6 +80,7 @@ function attempt (guard: Guard, call: Call, run: CheckRun): Verdict | Promise<Ve
 
 function refused (guard: Guard, call: Call, error: unknown): Error {
   const status = error instanceof MartyError ? error.statusCode : 500
+  const why = error instanceof MartyError ? error.reason : undefined
   const type: SecurityEventType = status === 401 ? 'authentication' : status === 429 ? 'limit' : 'authorization'
   void guard.emit({
     type,
@@ -88,14 +89,15 @@ function refused (guard: Guard, call: Call, error: unknown): Error {
     reason: error instanceof MartyError ? error.code : 'MARTY_CORE_CHECK_FAILED',
     principal: call.principal,
     address: call.address,
-    requestId: call.id
+    requestId: call.id,
+    ...(why === undefined ? {} : { details: { reason: why } })
   })
   return error instanceof Error ? error : new TypeError(`A check of ${call.operation.name} answered with something that is no error: it can only refuse`)
 }
 
 /** Who is it? A principal that is already there (a WebSocket connection's) is asked only whether it is still valid. */
-function authenticate (guard: Guard, operation: Operation, onFailure: readonly CheckRun[]): CheckRun {
-  const methods = Array.isArray(operation.rule.authenticate) ? operation.rule.authenticate : undefined
+function authenticate (guard: Guard, operation: Operation, onFailure: readonly FailureRun[]): CheckRun {
+  const methods = methodsOf(operation)
 
   const identify = (call: Call): ReturnType<CheckRun> => {
     if (call.principal.kind !== 'anonymous') {
@@ -117,7 +119,7 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly C
   // A failed authentication still costs the caller: guessing is limited by address, in place of the throttle stage.
   const failed = async (call: Call, error: unknown): Promise<Verdict> => {
     for (const run of onFailure) {
-      const verdict = await run(call)
+      const verdict = await run(call, error)
       if (verdict !== undefined) return verdict
     }
     throw error
@@ -133,6 +135,11 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly C
       return failed(call, error)
     }
   }
+}
+
+/** The methods that an operation's rule names; undefined for any. */
+export function methodsOf ({ rule }: Operation): readonly AuthenticationMethod[] | undefined {
+  return Array.isArray(rule.authenticate) ? rule.authenticate : undefined
 }
 
 function verdictOf (call: Call, alive: boolean): Verdict {

@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import { MartyError } from './marty-error.js'
+import { logRefusal } from './refusal-log.js'
 
 /** Problem details for HTTP APIs (RFC 9457), as this framework writes them. */
 export interface Problem {
@@ -19,12 +20,16 @@ export interface Problem {
  * become a plain 500 without their message.
  */
 export function toProblem (error: unknown, instance: string, requestId: string): Problem {
-  if (error instanceof MartyError && (error.statusCode < 500 || error.statusCode === 501 || error.statusCode >= 502)) {
+  if (error instanceof MartyError && error.statusCode !== 500) {
     return problem(error.type, error.statusCode, error.message, error.code, instance, requestId, error.data)
   }
   const { statusCode, code, message } = (error ?? {}) as Partial<FastifyError>
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return problem('about:blank', statusCode, message ?? '', code ?? 'MARTY_CORE_BAD_REQUEST', instance, requestId)
+  }
+  // Of Fastify and its plugins, such as FST_UNDER_PRESSURE: an answer, and no fault.
+  if (statusCode !== undefined && statusCode > 500 && statusCode < 600 && code?.startsWith('FST_') === true) {
+    return problem('about:blank', statusCode, 'The service cannot answer this now', code, instance, requestId)
   }
   return problem('about:blank', 500, 'The request could not be completed; the service has logged why', 'MARTY_CORE_INTERNAL', instance, requestId)
 }
@@ -32,8 +37,8 @@ export function toProblem (error: unknown, instance: string, requestId: string):
 /** Fastify error handler that answers every failure as `application/problem+json`. */
 export function problemErrorHandler (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const document = toProblem(error, pathOf(request.url), request.id)
-  if (document.status >= 500) request.log.error({ err: error }, 'request failed')
-  else request.log.info({ code: document.code, status: document.status }, 'request refused')
+  if (document.status === 500) request.log.error({ err: error }, 'request failed')
+  else logRefusal(request.server, request.log, { code: document.code, statusCode: document.status, reason: reasonOf(error) })
   if (error instanceof MartyError) void reply.headers(error.headers)
   return reply.code(document.status).type('application/problem+json').send(document)
 }
@@ -41,7 +46,7 @@ export function problemErrorHandler (error: unknown, request: FastifyRequest, re
 /** Answers a refusal with the same document: written by hand, because under attack nothing is written more often. */
 export function answerRefusal (error: MartyError, request: FastifyRequest, reply: FastifyReply): void {
   const { code, data, headers, message, statusCode, type } = error
-  request.log.info({ code, status: statusCode }, 'request refused')
+  logRefusal(request.server, request.log, error)
   let text = '{'
   for (const key in data) if (!STANDARD.has(key) && data[key] !== undefined) text += `${JSON.stringify(key)}:${JSON.stringify(data[key])},`
   text += `"type":"${type}","title":"${STATUS_CODES[statusCode] ?? 'Error'}","status":${statusCode},"detail":${JSON.stringify(message)},` +
@@ -50,6 +55,10 @@ export function answerRefusal (error: MartyError, request: FastifyRequest, reply
 }
 
 const STANDARD: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'instance', 'code', 'request_id'])
+
+function reasonOf (error: unknown): string | undefined {
+  return error instanceof MartyError ? error.reason : undefined
+}
 
 /** Fastify not-found handler in the same shape. */
 export function problemNotFoundHandler (request: FastifyRequest, reply: FastifyReply): FastifyReply {

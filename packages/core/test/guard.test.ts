@@ -168,6 +168,26 @@ t.test('a failed authentication runs the failure checks in place of the throttle
   t.same(ran, ['throttle', 'failure', 'failure'])
 })
 
+t.test('why a credential was refused is told to the sinks and the log, and not to the caller', async t => {
+  const lines: string[] = []
+  for (const answer of ['ours', 'theirs'] as const) {
+    const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { lines.push(line) } } } }) as unknown as FastifyInstance
+    t.teardown(() => app.close())
+    const events: SecurityEvent[] = []
+    useGuard(app, { strict: true }).addSink(event => { events.push(event) })
+    if (answer === 'ours') app.setErrorHandler(problemErrorHandler)
+    else answerWithProblems(app)
+    app.guard.addAuthenticator({ ...bearer, authenticate: () => { throw new CredentialInvalid({ reason: 'out of date' }) } })
+    app.get('/', { config: { security: { authenticate: true } } }, async () => 'ok')
+    const { statusCode, body } = await app.inject({ url: '/', headers: { authorization: 'Bearer x' } })
+    t.equal(statusCode, 401)
+    t.notMatch(body, 'out of date')
+    t.match(events, [{ reason: 'MARTY_CORE_CREDENTIAL_INVALID', details: { reason: 'out of date' } }])
+    t.match(JSON.parse(lines.find(line => line.includes('request refused'))!), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'out of date' })
+    lines.length = 0
+  }
+})
+
 t.test('a credential without headers is judged, limited and told like any other', async t => {
   const guard = createGuard({ strict: true })
   const events: SecurityEvent[] = []

@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard } from '@marty/core'
+import { answerClientErrors, setStandardHeaders, useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { registerCors } from './cors.js'
@@ -35,6 +35,9 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
     done()
   })
   useGuard(fastify)
+  // For what never becomes a request with hooks: malformed URLs and bytes that are no HTTP.
+  setStandardHeaders(fastify, isSecure => isSecure ? standard.secure : standard.plain)
+  answerClientErrors(fastify)
   const completeCors = resolved.cors === null ? null : await registerCors(fastify, resolved.cors)
 
   // Whatever a hook before ours refused arrives here as well, and so does every error and unknown URL.
@@ -55,6 +58,7 @@ function isPersonal (request: FastifyRequest): boolean {
 export const headers: FastifyPluginAsync<HeadersOptions> = fp(plugin, { name: '@marty/headers', fastify: '5.x' })
 export default headers
 
+export { problemServerOptions } from '@marty/core'
 export type { ContentSecurityPolicy, Directive } from './content-security-policy.js'
 export { OptionInvalid } from './errors.js'
 export type { CorsOptions, Environment, HeaderOverrides, HeadersOptions, HstsOptions } from './options.js'

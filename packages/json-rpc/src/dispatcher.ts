@@ -194,7 +194,7 @@ function writeFailure (element: RpcRequest | RpcMistake, callId: string, error: 
   const method = 'mistake' in element ? null : element.method.slice(0, 64)
   if (error instanceof MartyError && error.statusCode !== 500) {
     // Refusals are free for whoever sends the calls, so they may not fill the log; the security ones go to the sinks.
-    log.debug({ request_id: callId, method, code: error.code }, 'call refused')
+    log.debug({ request_id: callId, method, code: error.code, reason: error.reason }, 'call refused')
     try {
       return writeError(id, error.rpcCode, error.message, { ...error.data, code: error.code, request_id: callId })
     } catch (unwritable) {

@@ -1,7 +1,6 @@
 import websocket from '@fastify/websocket'
-import { ANONYMOUS, createCall, type Guard, type Principal } from '@marty/core'
+import { ANONYMOUS, createCall, logRefusal, type Guard, type Principal } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { IncomingMessage } from 'node:http'
 import { Connection } from './connection.js'
 import { releaseWithSocket, type Connections } from './connections.js'
 import type { Dispatcher } from './dispatcher.js'
@@ -20,6 +19,9 @@ export interface UpgradeParts {
 // Many tiny parts cost far more memory than their bytes; no honest client sends 64 KiB in so many.
 const MAX_FRAGMENTS = 64
 const MAX_BUFFERED_CHUNKS = 256
+
+/** RFC 9110 section 7.8, and RFC 6455 section 4.2.2 for clients that speak another version. */
+const UPGRADE = { upgrade: 'websocket', 'sec-websocket-version': '13' }
 
 /** How long a client gets to answer our close frame, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5_000
@@ -43,7 +45,10 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
   await fastify.register(websocket, {
     options: server,
     // ws closes the connection itself with the right code; terminating it here would swallow that.
-    errorHandler: (error, _socket, request) => { request.log.info({ err: error }, 'connection failed') },
+    errorHandler: (error, _socket, request) => {
+      const { code = 'WS_ERR' } = error as NodeJS.ErrnoException
+      logRefusal(fastify, request.log, { code, statusCode: 400 })
+    },
     preClose: async () => {
       await connections.shutdown()
       pending?.close()
@@ -53,10 +58,6 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
 
   pending = watchUpgrades(fastify, options.upgradeTimeoutMs)
   refuseElsewhere(fastify)
-  // @fastify/websocket hangs up on refused upgrades only when its own hook has seen them; the guard's runs before it.
-  fastify.addHook('onResponse', async ({ raw }: { raw: IncomingMessage & { readonly upgrade?: boolean } }) => {
-    if (raw.upgrade === true) raw.socket.destroySoon()
-  })
   const identify = authenticateUpgrades(guard)
   const principals = new WeakMap<FastifyRequest, Principal>()
   const releases = new WeakMap<FastifyRequest, () => void>()
@@ -65,8 +66,10 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
     websocket: true,
     config: { security: options.transportSecurity },
     preValidation: async request => {
-      if (!request.ws) throw new UpgradeRequired({ headers: { upgrade: 'websocket' } })
+      if (!request.ws) throw new UpgradeRequired({ headers: UPGRADE })
       assertOriginAllowed(request, options)
+      // None of the subprotocols that a client may offer is spoken here, and ws would choose the first.
+      delete request.raw.headers['sec-websocket-protocol']
       const address = request.ip ?? null
       const release = connections.reserve(address)
       releases.set(request, release)

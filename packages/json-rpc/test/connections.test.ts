@@ -56,7 +56,7 @@ t.test('upgrades at the same moment, refused ones and broken ones leave the coun
   await until(() => app.rpc.connections().length === 0)
   for (let round = 0; round < 6; round++) {
     t.equal((await refusal(t, url(), { headers: { authorization: 'Bearer a:b' } }))?.status, 401)
-    t.match(await rawUpgrade(url(), 'Sec-WebSocket-Key: short'), /^HTTP\/1\.1 400 /)
+    t.match(await rawUpgrade(url(), 'Sec-WebSocket-Key: short'), /^HTTP\/1\.1 426 /)
     await hangUpDuringUpgrade(url())
   }
   await until(async () => {
@@ -247,7 +247,7 @@ function portOf (url: string): number { return Number(new URL(url).port) }
 
 async function rawUpgrade (url: string, header: string): Promise<string> {
   const socket = net.connect(portOf(url), '127.0.0.1')
-  socket.write(`GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${header}\r\n\r\n`)
+  socket.write(`GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${header}\r\n\r\n`)
   let text = ''
   for await (const chunk of socket) text += String(chunk)
   return text

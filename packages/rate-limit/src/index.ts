@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard, type Call, type CheckRun, type Operation, type Verdict } from '@marty/core'
+import { useGuard, type Call, type CheckRun, type MartyError, type Operation, type Verdict } from '@marty/core'
 import { withinDeadline } from '@marty/redis'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -57,8 +57,11 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
       if (all.length === 0) return null
       const plan = planOf(union(rules, failureRules(operation)))
       return call => {
-        // Whoever has proved already who it is, on a connection that lives on, is guessing nothing: a neighbour's failures are not held against it.
-        const decision = limiter.known(subjectOf(call), call.principal.kind === 'anonymous' ? all : own)
+        if (denied.isEmpty) return
+        // A neighbour's failures count only against what could be a guess. Whoever has proved already who it is guesses
+        // nothing, and a credential beyond guessing is verified first: a wrong one is refused by the same limits after that.
+        const mayBeGuess = call.principal.kind === 'anonymous' && guard.isGuessable(call)
+        const decision = limiter.known(subjectOf(call), mayBeGuess ? all : own)
         return decision === null ? undefined : answer(call, decision, plan.policy)
       }
     }
@@ -77,7 +80,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
         ? anonymous
         : charge(planOf(union(rules.filter(({ rule }) => rule.by.startsWith('address')), failureRules(operation))))
       if (anonymous === null && guess === null) return null
-      return call => (isGuess(call) ? guess : anonymous)?.(call)
+      return (call, error) => (isGuess(call, error) ? guess : anonymous)?.(call)
     }
   })
 
@@ -85,7 +88,10 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, { store, denied: new DenyCache(resolved.maxKeys), now: resolved.now ?? (() => performance.now()) })
   }
 
-  function isGuess (call: Call): boolean {
+  /** Where a store does not answer, or a browser was sent by a page of another site, the credential may well be right. */
+  function isGuess (call: Call, error: unknown): boolean {
+    const { statusCode } = error as Partial<MartyError>
+    if (statusCode !== 401 && statusCode !== 429) return false
     return call.token !== null || (call.request !== null && guard.hasCredential(call.request))
   }
 

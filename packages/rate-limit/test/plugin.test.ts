@@ -1,7 +1,11 @@
 import t, { type Test } from 'tap'
+import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
-import { ANONYMOUS, createCall, CredentialInvalid, invalidCredential, problemErrorHandler, useGuard, type MartyError, type Principal, type SecurityEvent } from '@marty/core'
+import { ANONYMOUS, createCall, CredentialInvalid, defineError, invalidCredential, problemErrorHandler, useGuard, type Call, type MartyError, type Principal, type SecurityEvent } from '@marty/core'
 import { rateLimit, type RateLimitOptions } from '@marty/rate-limit'
+
+const StoreGone = defineError({ code: 'TEST_STORE_GONE', statusCode: 503, message: 'gone' })
+const OtherSite = defineError({ code: 'TEST_OTHER_SITE', statusCode: 403, message: 'from elsewhere' })
 
 const user = (id: string, roles: string[] = ['viewer']): Principal => ({ ...ANONYMOUS, id, kind: 'user', roles, authenticatedBy: 'jwt' })
 
@@ -135,6 +139,34 @@ t.test('guessing: no more credentials are looked at than the failure rule allows
   clock.ms += 1000
   t.equal((await app.inject(from('/mine/1', '192.0.2.1', 'alice'))).statusCode, 200)
   for (let i = 0; i < 10; i++) t.equal((await app.inject(from('/mine/1', '192.0.2.1', 'alice'))).statusCode, 200, 'success costs nothing')
+})
+
+t.test('a credential beyond guessing is verified first: a right one is let in, a wrong one refused by the same limit', async t => {
+  const { app, clock, asked } = await build(t, { rules: { guesses: { limit: 2, windowMs: 1000, by: 'address' } }, onAuthenticationFailure: ['guesses'] })
+  const find = (header: string) => ({ headers }: IncomingMessage): string | null => headers[header]?.toString() ?? null
+  const authenticate = (token: string): Principal => {
+    if (token === 'wrong') throw new CredentialInvalid(invalidCredential)
+    if (token === 'store gone') throw new StoreGone()
+    if (token === 'other site') throw new OtherSite()
+    return user(token)
+  }
+  app.guard.addAuthenticator({ method: 'apiKey', unguessable: true, find: find('x-signed'), accepts: token => token !== 'no credential', authenticate })
+  app.get('/keys', { config: { security: { authenticate: ['apiKey'] } } }, async () => 'ok')
+  const operation = app.guard.operation({ name: 'in', transport: 'rpc', rule: { authenticate: ['apiKey'] }, where: 'method in' })!
+  const get = async (url: string, credential: string): Promise<number> => (await app.inject({ url, headers: { 'x-forwarded-for': '192.0.2.1', 'x-signed': credential } })).statusCode
+  for (let i = 0; i < 5; i++) t.same([await get('/keys', 'store gone'), await get('/keys', 'other site')], [503, 403], 'neither is a wrong credential')
+  t.same([await get('/keys', 'wrong'), await get('/keys', 'wrong'), await get('/keys', 'wrong')], [401, 401, 429])
+  t.equal(await get('/keys', 'alice'), 200)
+  t.equal((await app.inject(from('/mine/1', '192.0.2.1', 'alice'))).statusCode, 429, 'what can be guessed is not looked at')
+  t.same(asked, [])
+  t.equal((await app.inject(from('/keys', '192.0.2.1', 'alice'))).statusCode, 429, 'a credential that the route does not take is a wrong one')
+  t.equal((await app.inject(from('/keys'))).statusCode, 401, 'no credential is no guess')
+  const call = (token: string): Call => createCall(operation, '1', '192.0.2.1', null, ANONYMOUS, token)
+  await operation.run(call('alice'))
+  for (const token of ['wrong', 'no credential']) await t.rejects(async () => { await operation.run(call(token)) }, { code: 'MARTY_RATE_LIMIT_EXCEEDED' }, token)
+  t.equal(app.limiter.metrics()['guesses']!.allowed, 2)
+  clock.ms += 1000
+  t.equal(await get('/keys', 'wrong'), 401)
 })
 
 t.test('failing is no cheaper way to knock: the address limits are charged as well', async t => {

@@ -8,7 +8,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import './augment.js'
 import { createSecurity, logBootAudit } from './boot-audit.js'
-import { GuardNotStrict } from './errors.js'
+import { GuardNotStrict, SecurityOptionInvalid } from './errors.js'
 import { PARTS, verifyOptions, type SecurityOptions } from './options.js'
 
 const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => {
@@ -22,11 +22,15 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
 }
 
 async function secure (fastify: FastifyInstance, options: SecurityOptions): Promise<void> {
+  const { refusals = 'fast' } = options
   // Before anything can fail.
-  const guard = useGuard(fastify, { strict: true })
+  const guard = useGuard(fastify, { strict: true, refusals })
   verifyOptions(options)
   const { environment } = options
   if (!guard.strict) throw new GuardNotStrict()
+  if (guard.refusals !== refusals) {
+    throw new SecurityOptionInvalid(`security option "refusals" is "${refusals}", but the guard was made before with "${guard.refusals}": say the same to both`)
+  }
   answerWithProblems(fastify)
 
   if (options.headers !== false) await fastify.register(headers, { ...options.headers, environment })
@@ -53,8 +57,8 @@ export default security
 export type { Audit, AuditOptions } from '@marty/audit'
 export type { ApiKeys, AuthOptions, Sessions, TokenRequest, Tokens } from '@marty/auth'
 export {
-  ANONYMOUS, declareRule, defineError, MartyError,
-  type Guard, type MartyErrorConstructor, type Operation, type Principal, type SecurityEvent, type SecurityRule
+  ANONYMOUS, declareRule, defineError, MartyError, problemServerOptions,
+  type Guard, type MartyErrorConstructor, type Operation, type Principal, type Refusals, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 export type { Environment, HeadersOptions } from '@marty/headers'
 export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'

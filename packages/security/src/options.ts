@@ -1,6 +1,6 @@
 import type { AuditOptions } from '@marty/audit'
 import type { AuthOptions } from '@marty/auth'
-import { closest } from '@marty/core'
+import { closest, type Refusals } from '@marty/core'
 import type { Environment, HeadersOptions } from '@marty/headers'
 import type { RateLimitOptions } from '@marty/rate-limit'
 import type { RbacOptions } from '@marty/rbac'
@@ -23,12 +23,20 @@ export interface SecurityOptions {
   readonly headers: Omit<HeadersOptions, 'environment'> | false
   /** What happened. With `false` nothing is written down. */
   readonly audit: AuditOptions | false
+  /**
+   * How refusals over HTTP are answered. `fast` answers them without Fastify's error path, which doubles the cost of a
+   * response. `fastify` sends them through it, so that `onError` hooks (Sentry, OpenTelemetry) see each. An application
+   * with an error handler of its own has that in both.
+   * @default 'fast'
+   */
+  readonly refusals?: Refusals
 }
 
-export type Part = Exclude<keyof SecurityOptions, 'environment'>
+export type Part = Exclude<keyof SecurityOptions, 'environment' | 'refusals'>
 
 export const PARTS: readonly Part[] = ['headers', 'limits', 'auth', 'rbac', 'audit']
-const FIELDS: readonly string[] = ['environment', ...PARTS]
+const FIELDS: readonly string[] = ['environment', 'refusals', ...PARTS]
+const REFUSALS: readonly unknown[] = [undefined, 'fast', 'fastify']
 
 /** Refuses unknown options and parts that nobody decided about. What is inside each part is its own plugin's to judge. */
 export function verifyOptions (options: SecurityOptions): void {
@@ -39,6 +47,7 @@ export function verifyOptions (options: SecurityOptions): void {
     throw new SecurityOptionInvalid(`security has no option "${field}"; ${near === null ? `it has ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`)
   }
   if (typeof options.environment !== 'string') throw new SecurityOptionInvalid('security option "environment" is required, such as "production": a guess could widen access')
+  if (!REFUSALS.includes(options.refusals)) throw new SecurityOptionInvalid(`security option "refusals" must be "fast" or "fastify", not ${JSON.stringify(options.refusals)}`)
   for (const part of PARTS) {
     const value: unknown = options[part]
     if (value === false || (typeof value === 'object' && value !== null)) continue

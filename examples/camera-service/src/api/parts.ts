@@ -6,6 +6,14 @@ import type { StreamHosts } from '../mediamtx/stream-urls.js'
 import type { Recorder } from '../media/recording.js'
 import type { SnapshotFormat } from '../media/snapshot.js'
 
+/** What runs here; null for a program that is not there. */
+export interface Versions {
+  readonly service: string
+  readonly node: string
+  readonly mediamtx: string | null
+  readonly ffmpeg: string | null
+}
+
 /** What the methods and routes need of the rooms behind them. */
 export interface ApiParts {
   readonly cameras: CameraRegistry
@@ -18,5 +26,6 @@ export interface ApiParts {
   readonly maxRecordingSeconds: number
   /** What the media server runs, by camera; null while it does not answer. */
   readonly observed: () => ReadonlyMap<string, RuntimePath> | null
+  readonly versions: () => Promise<Versions>
   readonly snapshot: (camera: string, format: SnapshotFormat, quality: number) => Promise<FileRecord>
 }

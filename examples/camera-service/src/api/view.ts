@@ -1,5 +1,6 @@
 import type { Camera } from '../cameras/camera.js'
 import type { FileRecord } from '../library/index.js'
+import type { RecordingStatus } from '../media/recording.js'
 import type { RuntimePath } from '../mediamtx/client.js'
 import type { StreamUrls } from '../mediamtx/stream-urls.js'
 
@@ -12,11 +13,15 @@ export interface CameraView {
   readonly fps: number | null
   /** Addresses without a token: `get_stream_url` makes ones that play. */
   readonly streams: StreamUrls
+  /** Whether there is a recording under way, also one that waits for the camera. */
   readonly recording: boolean
+  readonly recording_status: RecordingStatus
   readonly detail: string
 }
 
-export function cameraView (camera: Camera, runtime: RuntimePath | undefined, urls: StreamUrls, recording: boolean): CameraView {
+export function cameraView (
+  camera: Camera, runtime: RuntimePath | undefined, urls: StreamUrls, recording: RecordingStatus
+): CameraView {
   const video = runtime?.tracks2.find(track => track.codecProps?.width !== undefined)?.codecProps
   const width = video?.width ?? camera.mode?.width
   const height = video?.height ?? camera.mode?.height
@@ -27,7 +32,8 @@ export function cameraView (camera: Camera, runtime: RuntimePath | undefined, ur
     resolution: width === undefined || height === undefined ? null : `${width}x${height}`,
     fps: camera.mode?.fps ?? null,
     streams: urls,
-    recording,
+    recording: recording !== 'OFF',
+    recording_status: recording,
     detail: camera.detail
   }
 }

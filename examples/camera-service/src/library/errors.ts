@@ -11,3 +11,17 @@ export const StorageFull: MartyErrorConstructor<'MARTY_CAMERA_STORAGE_FULL'> = d
   statusCode: 507,
   message: 'Nothing more can be stored: there is too little free space, or the disk cannot be written'
 })
+
+/** RFC 9110 section 15.5.13. */
+export const PreconditionFailed: MartyErrorConstructor<'MARTY_CAMERA_PRECONDITION_FAILED'> = defineError({
+  code: 'MARTY_CAMERA_PRECONDITION_FAILED',
+  statusCode: 412,
+  message: 'The file is not the one the request was made for; ask for it again without the precondition'
+})
+
+/** RFC 9110 section 15.5.17. `Content-Range` says how long the file is. */
+export const RangeNotSatisfiable: MartyErrorConstructor<'MARTY_CAMERA_RANGE_NOT_SATISFIABLE'> = defineError({
+  code: 'MARTY_CAMERA_RANGE_NOT_SATISFIABLE',
+  statusCode: 416,
+  message: 'The range is outside the file; Content-Range says how long it is'
+})

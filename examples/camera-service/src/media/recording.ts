@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import type { FileRecord, Library, OpenRecording } from '../library/index.js'
 import { asStorageError, type Storage } from '../library/storage.js'
+import type { RuntimePath } from '../mediamtx/client.js'
 import type { RecordSpec } from '../mediamtx/path-spec.js'
 import { AlreadyRecording, NotRecording, RecordingFailed } from './errors.js'
 import { probe, type Ffmpeg } from './ffmpeg.js'
@@ -25,7 +26,8 @@ export interface RecordingOptions {
 
 export interface RecordingEvent {
   readonly device: string
-  readonly status: 'STARTED' | 'STOPPED' | 'ERROR'
+  /** `WAITING`: no picture comes, and the recording goes on when one does; `RESUMED`: it does. */
+  readonly status: 'STARTED' | 'WAITING' | 'RESUMED' | 'STOPPED' | 'ERROR'
   readonly filename: string
   readonly duration?: number
 }
@@ -33,7 +35,13 @@ export interface RecordingEvent {
 /** A recording that has ended, and the files it became: more than one when the stream was interrupted. */
 export interface FinishedRecording { readonly recording: OpenRecording, readonly endedAt: number, readonly files: readonly FileRecord[] }
 
-/** At most one recording a camera, written by the media server without touching the picture. */
+/** What a camera's recording does at the moment. */
+export type RecordingStatus = 'OFF' | 'RECORDING' | 'WAITING_FOR_CAMERA'
+
+/**
+ * At most one recording a camera, written by the media server without touching the picture. What happens to the camera
+ * ends none: while it is away the recording waits, and makes another file when it is back.
+ */
 export interface Recorder {
   /** Finishes what an earlier run left open. */
   recover (): Promise<void>
@@ -41,14 +49,27 @@ export interface Recorder {
   stop (camera: string): Promise<FinishedRecording>
   /** The recording of a camera that is under way. */
   current (camera: string): OpenRecording | null
+  status (camera: string): RecordingStatus
+  /** Follows what runs at the media server, by camera; null while it does not answer. */
+  observe (paths: ReadonlyMap<string, RuntimePath> | null): void
   /** What the media server should do for a camera now. */
   spec (camera: string): RecordSpec | null
   /** Finishes every recording. */
   close (): Promise<void>
 }
 
-interface Active { readonly recording: OpenRecording, timer: NodeJS.Timeout | undefined, finishing: Promise<FinishedRecording> | null }
+interface Active {
+  readonly recording: OpenRecording
+  readonly flow: Flow
+  /** Whether its start has been reported: only then can it wait or resume. */
+  begun: boolean
+  waiting: boolean
+  timer: NodeJS.Timeout | undefined
+  finishing: Promise<FinishedRecording> | null
+}
 
+/** A picture of which no byte has come for this long does not flow. The media server notices after 10 s. */
+const SILENCE_MS = 5000
 /** How often the space left is looked at while something is recorded. */
 const SPACE_CHECK_MS = 5000
 
@@ -65,6 +86,16 @@ export function createRecorder (options: RecordingOptions): Recorder {
     })
   }, SPACE_CHECK_MS)
   spaceCheck.unref()
+
+  /** Emits an event when a recording begins to wait for its camera, and when it goes on. */
+  function follow (entry: Active, path: RuntimePath | undefined): void {
+    const { recording: { camera, name } } = entry
+    const waiting = !entry.flow.observe(path?.available === true ? path.inboundBytes : null)
+    if (waiting === entry.waiting) return
+    entry.waiting = waiting
+    log.info({ camera, recording: name }, waiting ? 'the recording waits for its camera' : 'the recording goes on')
+    onEvent({ device: camera, status: waiting ? 'WAITING' : 'RESUMED', filename: `${name}.mp4` })
+  }
 
   async function finishAll (): Promise<void> {
     await Promise.allSettled([...active.values()].map(entry => {
@@ -133,7 +164,9 @@ export function createRecorder (options: RecordingOptions): Recorder {
 
   async function moved (open: OpenRecording): Promise<string[]> {
     const names = await readdir(folder).catch(() => [])
-    return names.filter(name => name.startsWith(open.name) && name.endsWith('.mp4')).sort().map(name => join(folder, name))
+    // By number: `_10` after `_9`, or the second file would be renamed over another.
+    return names.filter(name => name.startsWith(open.name) && name.endsWith('.mp4'))
+      .sort((a, b) => a.length - b.length || (a < b ? -1 : 1)).map(name => join(folder, name))
   }
 
   /** Waits until the media server has closed a segment, or no longer writes to it. */
@@ -162,7 +195,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
     async recover () {
       for (const open of library.openRecordings()) {
         log.warn({ camera: open.camera, recording: open.name }, 'finishing a recording that an earlier run left open')
-        await finish({ recording: open, timer: undefined, finishing: null }, true).catch((error: unknown) => {
+        await finish(entryOf(open), true).catch((error: unknown) => {
           log.error({ err: error, camera: open.camera, recording: open.name }, 'an earlier recording cannot be finished now; its footage is kept and the next start tries again')
         })
       }
@@ -173,7 +206,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
       const startedAt = Date.now()
       const id = randomUUID()
       const open: OpenRecording = { id, camera, folder: join(folder, '.open', id), name: baseName(camera, startedAt), startedAt, durationSeconds, startedBy }
-      const entry: Active = { recording: open, timer: undefined, finishing: null }
+      const entry = entryOf(open)
       // Taken before the first wait, so that two calls at once cannot both begin.
       active.set(camera, entry)
       let footageFrom = startedAt
@@ -207,6 +240,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
           entry.finishing.catch((error: unknown) => { log.error({ err: error, camera }, 'a recording could not be finished') })
         }, Math.max(0, footageFrom + durationSeconds * 1000 - Date.now()))
       }
+      entry.begun = true
       onEvent({ device: camera, status: 'STARTED', filename: `${open.name}.mp4` })
       return open
     },
@@ -220,6 +254,18 @@ export function createRecorder (options: RecordingOptions): Recorder {
 
     current: camera => active.get(camera)?.recording ?? null,
 
+    status (camera) {
+      const entry = active.get(camera)
+      if (entry === undefined) return 'OFF'
+      return entry.waiting ? 'WAITING_FOR_CAMERA' : 'RECORDING'
+    },
+
+    observe (paths) {
+      for (const [camera, entry] of active) {
+        if (entry.begun && entry.finishing === null) follow(entry, paths?.get(camera))
+      }
+    },
+
     spec (camera) {
       const entry = active.get(camera)
       return entry !== undefined && recording.has(camera) ? { folder: entry.recording.folder } : null
@@ -230,6 +276,26 @@ export function createRecorder (options: RecordingOptions): Recorder {
       await finishAll()
     }
   }
+}
+
+/** Whether bytes flow, from how many have come so far. */
+interface Flow { observe (bytes: number | null): boolean }
+
+function createFlow (): Flow {
+  let last: number | null = null
+  let grewAt = performance.now()
+  return {
+    observe (bytes) {
+      const now = performance.now()
+      if (bytes !== null && bytes !== last) grewAt = now
+      last = bytes
+      return bytes !== null && now - grewAt < SILENCE_MS
+    }
+  }
+}
+
+function entryOf (recording: OpenRecording): Active {
+  return { recording, flow: createFlow(), begun: false, waiting: false, timer: undefined, finishing: null }
 }
 
 async function segments (folder: string): Promise<string[]> {

@@ -28,6 +28,8 @@ export interface MediaMtxClient {
   patchPath (name: string, conf: PathConf): Promise<void>
   /** Deleting what is not there is a success. */
   deletePath (name: string): Promise<void>
+  /** Ends a session; `kind` is where the API lists it, such as `rtspsessions`. False when it is not there. */
+  kick (kind: string, id: string): Promise<boolean>
 }
 
 export interface ClientOptions {
@@ -86,7 +88,16 @@ export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 3000 }: Cli
     listPaths: () => all('/paths/list'),
     async replacePath (name, conf) { await call('POST', `/config/paths/replace/${encodePath(name)}`, conf) },
     async patchPath (name, conf) { await call('PATCH', `/config/paths/patch/${encodePath(name)}`, conf) },
-    async deletePath (name) { await call('DELETE', `/config/paths/delete/${encodePath(name)}`) }
+    async deletePath (name) { await call('DELETE', `/config/paths/delete/${encodePath(name)}`) },
+    async kick (kind, id) {
+      try {
+        await call('POST', `/${kind}/kick/${encodeURIComponent(id)}`)
+        return true
+      } catch (error) {
+        if (error instanceof MediaMtxRejected && error.data['status'] === 404) return false
+        throw error
+      }
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import type { Principal } from '@marty/core'
 
 /** What MediaMTX asks before every action (its HTTP authentication request). */
 export interface MediaAuthRequest {
@@ -28,19 +29,25 @@ export interface StreamGrant {
 export interface StreamAuthority {
   /** Secret for the Control API and metrics, for this process only. */
   readonly controllerSecret: string
-  grantRead (path: string, principalId: string, ttlMs: number): StreamGrant
+  /** `holder` null is this service itself. */
+  grantRead (path: string, holder: Principal | null, ttlMs: number): StreamGrant
   /** A key with which one publisher may start publishing on one path. Replaces the path's earlier key. */
   grantPublish (path: string, ttlMs: number): StreamGrant
   /** Ends the key of a path: its publisher has connected. A session that has begun is not asked again. */
   endPublish (path: string): void
   /** Ends one read grant before its time. */
   endRead (token: string): void
-  /** Withdraws every read grant of a principal. Returns how many there were. */
-  revokeReads (principalId: string): number
-  decide (request: MediaAuthRequest): { readonly allowed: boolean, readonly reason: string }
+  /** Withdraws the read grants of every holder that `ends` picks. Returns how many there were. */
+  revokeReads (ends: (holder: Principal) => boolean): number
+  /** Who holds a read grant that has not expired. */
+  holders (): ReadonlySet<Principal>
+  decide (request: MediaAuthRequest): Decision
 }
 
-interface Entry { readonly path: string, readonly principalId: string, readonly expiresAt: number }
+/** `reader` is who holds the grant with which a read was allowed. */
+export interface Decision { readonly allowed: boolean, readonly reason: string, readonly reader?: Principal }
+
+interface Entry { readonly path: string, readonly holder: Principal | null, readonly expiresAt: number }
 
 /** Read grants that may exist at once; the oldest is forgotten beyond. */
 const MAX_GRANTS = 10_000
@@ -63,11 +70,11 @@ export function createStreamAuthority (now: () => number = Date.now): StreamAuth
 
   return {
     controllerSecret,
-    grantRead (path, principalId, ttlMs) {
+    grantRead (path, holder, ttlMs) {
       sweep()
       const token = randomBytes(32).toString('base64url')
       const expiresAt = now() + ttlMs
-      reads.set(hash(token), { path, principalId, expiresAt })
+      reads.set(hash(token), { path, holder, expiresAt })
       return { token, expiresAt }
     },
     grantPublish (path, ttlMs) {
@@ -78,12 +85,17 @@ export function createStreamAuthority (now: () => number = Date.now): StreamAuth
     },
     endPublish (path) { publishers.delete(path) },
     endRead (token) { reads.delete(hash(token)) },
-    revokeReads (principalId) {
+    revokeReads (ends) {
       let count = 0
-      for (const [key, entry] of reads) {
-        if (entry.principalId === principalId && reads.delete(key)) count++
+      for (const [key, { holder }] of reads) {
+        if (holder !== null && ends(holder) && reads.delete(key)) count++
       }
       return count
+    },
+    holders () {
+      const found = new Set<Principal>()
+      for (const { holder, expiresAt } of reads.values()) if (holder !== null && expiresAt > now()) found.add(holder)
+      return found
     },
     decide (request) {
       const credential = credentialOf(request)
@@ -100,7 +112,8 @@ export function createStreamAuthority (now: () => number = Date.now): StreamAuth
         case 'read': {
           const entry = reads.get(hash(credential))
           if (entry === undefined || entry.path !== request.path) return { allowed: false, reason: 'no grant for this path' }
-          return entry.expiresAt > now() ? allowed : { allowed: false, reason: 'stream token expired' }
+          if (entry.expiresAt <= now()) return { allowed: false, reason: 'stream token expired' }
+          return entry.holder === null ? allowed : { ...allowed, reader: entry.holder }
         }
         default:
           return { allowed: false, reason: 'action is never granted' }

@@ -11,8 +11,10 @@ export const device = Type.String({ minLength: 1, maxLength: 64, description: 'C
 
 /** ping, get_camera_list, get_camera_status, get_stream_url. */
 export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
-  const view = (camera: Camera): CameraView =>
-    cameraView(camera, parts.observed()?.get(camera.id), streamUrls(parts.hosts, camera.id, null), parts.recorder.current(camera.id) !== null)
+  const view = (camera: Camera): CameraView => {
+    const { id } = camera
+    return cameraView(camera, parts.observed()?.get(id), streamUrls(parts.hosts, id, null), parts.recorder.status(id))
+  }
   const streamStatus = (camera: Camera): 'READY' | 'NOT_READY' => parts.observed()?.get(camera.id)?.available === true ? 'READY' : 'NOT_READY'
 
   app.rpc.method({
@@ -63,7 +65,7 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
     params: Type.Object({ device }, { additionalProperties: false }),
     handler: (params, { principal }) => {
       const camera = parts.cameras.get(params.device)
-      const grant = parts.authority.grantRead(pathOf(camera.id), principal.id, parts.streamTokenMs)
+      const grant = parts.authority.grantRead(pathOf(camera.id), principal, parts.streamTokenMs)
       const streams = streamUrls(parts.hosts, camera.id, grant.token)
       const runtime = parts.observed()?.get(camera.id)
       return {

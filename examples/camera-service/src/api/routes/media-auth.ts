@@ -1,6 +1,15 @@
+import { createSampler } from '@marty/core'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
-import type { MediaAuthRequest, StreamAuthority } from '../../mediamtx/stream-auth.js'
+import { cutStalledReaders, slowClientOptions } from '../../slow-clients.js'
+import type { MediaSessions } from '../../mediamtx/media-sessions.js'
+import type { Decision, MediaAuthRequest, StreamAuthority } from '../../mediamtx/stream-auth.js'
+
+/** MediaMTX, the only caller, is on this machine. */
+const STALLED_MS = 10_000
+
+/** A wrong stream address costs whoever tries it nothing. */
+const LOGGED = { windowMs: 10_000, perKind: 10, maxKinds: 100 }
 
 const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
 
@@ -8,24 +17,59 @@ const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
  * The loopback listener on which MediaMTX asks who may do what. The path is a secret of this process, so that nobody
  * else on the machine can ask; the answer is only yes or no.
  */
-export function mediaAuthServer (authority: StreamAuthority, secretPath: string, log: FastifyBaseLogger): FastifyInstance {
-  const app = Fastify({ logger: false, bodyLimit: 64 * 1024, requestTimeout: 5000, forceCloseConnections: true })
+export function mediaAuthServer (
+  authority: StreamAuthority, sessions: MediaSessions, secretPath: string, log: FastifyBaseLogger
+): FastifyInstance {
+  const slow = slowClientOptions(STALLED_MS)
+  const app = Fastify({
+    logger: false, ...slow.fastify, http: slow.server, bodyLimit: 64 * 1024, forceCloseConnections: true
+  })
+  cutStalledReaders(app, STALLED_MS)
+  const refusals = createSampler<string>({
+    ...LOGGED,
+    report: ({ first: reason, count, since }) => { log.info({ reason, count, since }, 'more media access refused than is logged one by one') }
+  })
+  app.addHook('onClose', async () => { refusals.close() })
   app.post<{ Body: MediaAuthRequest }>(secretPath, {
     schema: {
       body: Type.Object({
-        ip: text, user: text, password: text, token: text, action: Type.String(), path: text, protocol: text, query: text
+        ip: text,
+        user: text,
+        password: text,
+        token: text,
+        action: Type.String(),
+        path: text,
+        protocol: text,
+        id: text,
+        query: text
       }, { additionalProperties: true })
     }
   }, async (request, reply) => {
-    const { allowed, reason } = authority.decide(normalise(request.body))
-    if (!allowed && reason !== 'no credential') {
+    const { allowed, reason } = admit(normalise(request.body))
+    if (!allowed && reason !== 'no credential' && refusals.passes(reason, reason)) {
       log.info({ action: request.body.action, path: request.body.path, protocol: request.body.protocol, ip: request.body.ip, reason }, 'media access refused')
     }
     return await reply.code(allowed ? 204 : 401).send()
   })
   return app
+
+  /** Lets a reader in only when its session can be ended again. */
+  function admit (request: MediaAuthRequest): Decision {
+    const decision = authority.decide(request)
+    if (decision.reader === undefined || sessions.add(request, decision.reader)) return decision
+    return { allowed: false, reason: 'too many media sessions, or of an unknown protocol' }
+  }
 }
 
 function normalise (body: MediaAuthRequest): MediaAuthRequest {
-  return { ...body, password: body.password ?? '', token: body.token ?? '', path: body.path ?? '', query: body.query ?? '' }
+  const { password, token, path, protocol, id, query } = body
+  return {
+    ...body,
+    password: password ?? '',
+    token: token ?? '',
+    path: path ?? '',
+    protocol: protocol ?? '',
+    id: id ?? null,
+    query: query ?? ''
+  }
 }

@@ -19,7 +19,9 @@ export function pageRoutes (app: FastifyInstance, folder: string, mediaOrigins: 
       'base-uri': ["'none'"],
       'form-action': ["'self'"],
       'frame-ancestors': ["'none'"]
-    }
+    },
+    // What a wall of cameras is used for; frames of other origins are granted nothing.
+    permissions: { fullscreen: ['self'], 'picture-in-picture': ['self'], 'screen-wake-lock': ['self'] }
   }
   for (const name of readdirSync(folder)) {
     const type = TYPES[extname(name)]

@@ -1,0 +1,12 @@
+import type { FastifyInstance } from 'fastify'
+import type { ApiParts } from '../parts.js'
+
+/** get_versions. */
+export function systemMethods (app: FastifyInstance, parts: ApiParts): void {
+  app.rpc.method({
+    name: 'get_versions',
+    summary: 'Versions of the service and of the programs it runs; the public health endpoints leave them out.',
+    security: { permission: 'system:view' },
+    handler: async () => await parts.versions()
+  })
+}

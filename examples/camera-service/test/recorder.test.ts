@@ -1,0 +1,109 @@
+import { copyFile, mkdir, mkdtemp, rename, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openLibrary } from '@marty/camera-service/library/index.js'
+import { StorageFull } from '@marty/camera-service/library/errors.js'
+import type { RuntimePath } from '@marty/camera-service/mediamtx/client.js'
+import { createRecorder, type Recorder, type RecordingEvent } from '@marty/camera-service/media/recording.js'
+import { useFfmpeg } from '@marty/camera-service/media/ffmpeg.js'
+import { useStorage } from '@marty/camera-service/library/storage.js'
+import { startChild } from '@marty/camera-service/media/child.js'
+import Fastify from 'fastify'
+import t from 'tap'
+import { eventually } from './running-service.js'
+
+// For a machine that hangs; nothing here is about speed. The media server is played here: it writes what a test wants.
+t.setTimeout(300_000)
+
+const log = Fastify({ logger: false }).log
+const flowing = (inboundBytes: number): ReadonlyMap<string, RuntimePath> =>
+  new Map([['camera0', { available: true, inboundBytes } as unknown as RuntimePath]])
+
+interface Stage { readonly recorder: Recorder, readonly events: RecordingEvent[], readonly folder: string, full: boolean, segment (name: string): Promise<void> }
+
+async function stage (): Promise<Stage> {
+  const folder = await mkdtemp(join(tmpdir(), 'recorder-'))
+  const footage = join(await mkdtemp(join(tmpdir(), 'footage-')), 'footage.mp4')
+  const child = await startChild({
+    command: 'ffmpeg',
+    args: ['-loglevel', 'error', '-y', '-f', 'lavfi', '-i', 'color=size=64x64:rate=5:duration=1', '-c:v', 'libx264', '-movflags', 'frag_keyframe+empty_moov', footage]
+  })
+  await child.ended
+  const library = openLibrary(':memory:')
+  const space = useStorage(folder, 100, 100)
+  const made = { events: [] as RecordingEvent[], folder, full: false }
+  const recorder = createRecorder({
+    library,
+    storage: { ...space, assertSpace: async () => { if (made.full) throw new StorageFull() } },
+    tools: useFfmpeg('ffmpeg', 'ffprobe'),
+    folder,
+    log,
+    apply: async () => {},
+    onEvent: event => { made.events.push(event) }
+  })
+  t.teardown(async () => {
+    await recorder.close()
+    library.close()
+  })
+  const segment = async (name: string): Promise<void> => {
+    const to = join(recorder.spec('camera0')!.folder, 'cs', 'camera0')
+    await mkdir(to, { recursive: true })
+    await copyFile(footage, join(to, name))
+  }
+  return Object.assign(made, { recorder, segment })
+}
+
+async function begun (now: Stage, seconds: number | null = null): Promise<void> {
+  const starting = now.recorder.start('camera0', seconds, 'alice')
+  await eventually(() => { if (now.recorder.spec('camera0') === null) throw new Error('not begun') })
+  await now.segment('1767225600-000000.mp4')
+  await starting
+}
+
+const statuses = ({ events }: Stage): string[] => events.map(({ status }) => status)
+
+t.test('a recording waits while no byte comes and goes on when one does, told once each', async t => {
+  const now = await stage()
+  t.equal(now.recorder.status('camera0'), 'OFF')
+  now.recorder.observe(null)
+  await begun(now)
+  t.equal(now.recorder.status('camera0'), 'RECORDING')
+  now.recorder.observe(flowing(1))
+  t.same(statuses(now), ['STARTED'])
+  await eventually(() => {
+    now.recorder.observe(flowing(1))
+    if (now.recorder.status('camera0') !== 'WAITING_FOR_CAMERA') throw new Error('bytes that do not come are not missed')
+  })
+  now.recorder.observe(new Map())
+  now.recorder.observe(null)
+  t.same(statuses(now), ['STARTED', 'WAITING'])
+  now.recorder.observe(flowing(2))
+  t.same(statuses(now), ['STARTED', 'WAITING', 'RESUMED'])
+  const { files } = await now.recorder.stop('camera0')
+  t.equal(files.length, 1)
+  now.recorder.observe(null)
+  t.same(statuses(now), ['STARTED', 'WAITING', 'RESUMED', 'STOPPED'])
+})
+
+t.test('a full disk still ends a recording that waits for its camera', async t => {
+  const now = await stage()
+  await begun(now)
+  now.recorder.observe(null)
+  now.full = true
+  await eventually(() => { if (now.recorder.status('camera0') !== 'OFF') throw new Error('not ended') })
+  t.same(statuses(now), ['STARTED', 'WAITING', 'STOPPED'])
+})
+
+t.test('many interruptions make many files, in their order, also when finishing is interrupted and begun again', async t => {
+  const now = await stage()
+  await begun(now)
+  const { name } = now.recorder.current('camera0')!
+  for (let i = 1; i < 12; i++) await now.segment(`17672256${String(i).padStart(2, '0')}-000000.mp4`)
+  const expected = [`${name}.mp4`, ...Array.from({ length: 11 }, (_, index) => `${name}_${index + 2}.mp4`)]
+  // What an earlier attempt has moved already: eleven, of which the names sort differently as text and as numbers.
+  const from = join(now.recorder.spec('camera0')!.folder, 'cs', 'camera0')
+  for (let i = 0; i < 11; i++) await rename(join(from, `17672256${String(i).padStart(2, '0')}-000000.mp4`), join(now.folder, expected[i]!))
+  await writeFile(join(now.folder, 'camera0_another.mp4'), '')
+  const { files } = await now.recorder.stop('camera0')
+  t.same(files.map(file => file.name), expected)
+})

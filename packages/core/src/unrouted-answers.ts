@@ -1,0 +1,89 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { STATUS_CODES } from 'node:http'
+import { ChunkExtensionsTooLarge, HeadersTooLarge, RequestMalformed, RequestTimeout } from './errors.js'
+import type { MartyError } from './marty-error.js'
+import { problemErrorHandler } from './problem.js'
+import { logRefusal } from './refusal-log.js'
+
+/** Response fields by name, for requests that came over TLS and for the others. */
+export type StandardHeaders = (isSecure: boolean) => ReadonlyArray<readonly [name: string, value: string]>
+
+type Server = FastifyInstance['server']
+type Socket = FastifyRequest['raw']['socket']
+
+const standardHeaders = new WeakMap<Server, StandardHeaders>()
+
+/** Sets the fields of answers that pass no hook of Fastify: see {@link answerClientErrors} and {@link problemServerOptions}. */
+export function setStandardHeaders (fastify: FastifyInstance, headers: StandardHeaders): void {
+  standardHeaders.set(fastify.server, headers)
+}
+
+/**
+ * Answers what Node could not read as a request (400, 408, 413, 431) as a problem document with the standard headers, in
+ * place of Fastify's own `clientErrorHandler`. An application that has given one to Fastify keeps it.
+ */
+export function answerClientErrors (fastify: FastifyInstance): void {
+  const { server } = fastify
+  const own = server.listeners('clientError').find(({ name }) => name === 'bound defaultClientErrorHandler')
+  if (own === undefined) return
+  server.off('clientError', own as () => void)
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    fastify.log.trace({ err: error }, 'client error')
+    // What has begun to be answered cannot be answered again.
+    const { _httpMessage: response } = socket as { _httpMessage?: { readonly headersSent: boolean } | null }
+    if (error.code === 'ECONNRESET' || !socket.writable || response?.headersSent === true) {
+      socket.destroy()
+      return
+    }
+    const refusal = refusalOf(error)
+    logRefusal(fastify, fastify.log, refusal)
+    socket.write(answerOf(refusal, standardHeaders.get(server)?.('encrypted' in socket) ?? []))
+    socket.destroySoon()
+  })
+}
+
+function refusalOf ({ code }: NodeJS.ErrnoException): MartyError {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT': return new RequestTimeout()
+    case 'HPE_HEADER_OVERFLOW': return new HeadersTooLarge()
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW': return new ChunkExtensionsTooLarge()
+    default: return new RequestMalformed()
+  }
+}
+
+/** Without `instance` and `request_id`: there is no request. */
+function answerOf ({ type, statusCode, message, code }: MartyError, headers: ReturnType<StandardHeaders>): string {
+  const title = STATUS_CODES[statusCode] ?? 'Error'
+  const body = JSON.stringify({ type, title, status: statusCode, detail: message, code })
+  const fields = [
+    ['connection', 'close'], ['content-type', 'application/problem+json; charset=utf-8'], ['content-length', String(Buffer.byteLength(body))], ...headers
+  ]
+  return `HTTP/1.1 ${statusCode} ${title}\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`
+}
+
+const DETAILS: Readonly<Record<string, string>> = {
+  FST_ERR_BAD_URL: 'The URL is not validly encoded',
+  FST_ERR_MAX_PARAM_LENGTH: 'A part of the URL is too long'
+}
+
+/** Fastify's own words repeat the URL, with what should not come back or be logged. */
+function answerFrameworkError (error: FastifyError, asked: unknown, answered: unknown): void {
+  const [request, reply] = [asked as FastifyRequest, answered as FastifyReply]
+  const fields = standardHeaders.get(request.server.server)?.(request.protocol === 'https') ?? []
+  for (const [name, value] of fields) reply.raw.setHeader(name, value)
+  const { code, statusCode } = error
+  const detail = DETAILS[code]
+  problemErrorHandler(detail === undefined ? error : { code, statusCode, message: detail }, request, reply)
+}
+
+/**
+ * Options for the constructor of Fastify: what its router refuses by itself (a malformed URL, a parameter that is too
+ * long), which no plugin can answer, is a problem document with the standard headers.
+ *
+ * @example
+ * const app = Fastify({ ...problemServerOptions, logger: true })
+ */
+export const problemServerOptions: {
+  // Of no type of their own, so that servers with and without TLS both take it.
+  readonly frameworkErrors: (error: FastifyError, request: unknown, reply: unknown) => void
+} = Object.freeze({ frameworkErrors: answerFrameworkError })
