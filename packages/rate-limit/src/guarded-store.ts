@@ -78,7 +78,13 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     onDegraded?.(error)
   }
 
-  return { take }
+  return {
+    take,
+    async refund (charges, takenAtUs) {
+      // Not repeated when it fails: the units leave with their window.
+      await within(deadlineMs, Promise.resolve(store.refund?.(charges, takenAtUs))).catch(tell)
+    }
+  }
 }
 
 /** The command is not withdrawn: if the store still counts it, the caller loses one unit and nobody gains one. */

@@ -4,7 +4,6 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fas
 import fp from 'fastify-plugin'
 import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
-import { RateLimitExceeded } from './errors.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit.js'
 import { createGuardedStore, within } from './guarded-store.js'
 import { observe } from './limit-operations.js'
@@ -14,6 +13,7 @@ import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
 import { createRedisLeases } from './redis-leases.js'
 import { createRedisStore } from './redis-store.js'
+import { rateLimitRefusal } from './refusal.js'
 import { responseHeaders } from './response-headers.js'
 import { createRuleBook, planOf, union, type AppliedRule, type Plan } from './rule-book.js'
 import type { LimitSubject } from './subject.js'
@@ -27,7 +27,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const shared = createStore(resolved, fastify.log)
   const store = shared ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
-  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory, shared) })
+  const { check, enforce, refund } = limiter
+  fastify.decorate('limiter', { check, enforce, refund, ...observation.operate(limiter, memory, shared) })
   fastify.addHook('onReady', async () => { observation.start() })
   fastify.addHook('onClose', async () => {
     observation.close()
@@ -78,7 +79,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   })
 
   if (resolved.fastifyRateLimit !== false) {
-    await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, { store, denied: new DenyCache(resolved.maxKeys), now: resolved.now ?? (() => performance.now()) })
+    await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, {
+      store, denied, observer: observation.observer, now: resolved.now ?? (() => performance.now())
+    })
   }
 
   function isGuess (call: Call): boolean {
@@ -95,7 +98,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     const headers = responseHeaders(decision, resolved.headers, policy)
     // On a refusal too: an application that answers errors itself need not know of them.
     call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
-    return decision.allowed ? undefined : refusal(decision, call.responseHeaders)
+    return decision.allowed ? undefined : rateLimitRefusal(decision, call.responseHeaders)
   }
 }
 
@@ -120,14 +123,6 @@ function subjectOf (call: Call): LimitSubject {
   return { address: call.address, principal: call.principal, operation: call.operation.name }
 }
 
-function refusal ({ retryAfterMs, violated, degraded }: LimitDecision, headers: Record<string, string>): Error {
-  return new RateLimitExceeded({
-    message: `Too many requests; the next one fits in ${retryAfterMs} ms`,
-    headers,
-    data: { retry_after_ms: retryAfterMs, 'violated-policies': violated, ...(degraded ? { degraded: true } : {}) }
-  })
-}
-
 export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name: '@marty/rate-limit', fastify: '5.x' })
 export default rateLimit
 
@@ -137,7 +132,7 @@ export type { LimitDecision, Limiter, Policy, Quota, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { ClientBanned } from './errors.js'
-export type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
+export type { FastifyRateLimitRefusal, FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
 export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit-store.js'
 export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './sliding-window-store.js'
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'
