@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import type { fastify, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { fastify, FastifyError, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { applicationOf, isDenied, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application, type RouteConfig } from './application.js'
 import { createCall, type Call } from './call.js'
 import { endOfTurn } from './end-of-turn.js'
@@ -60,6 +60,15 @@ function answerNotFound (fastify: FastifyInstance): void {
 }
 
 /**
+ * Error handler of routes that have none: a refusal that a handler or hook throws is the same problem document as one of the
+ * guard, unless the application answers errors itself. Every other error goes on to the handler of its scope.
+ */
+function answerThrownRefusal (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof MartyError && error.statusCode !== 500 && ours.has(request.server.errorHandler)) problemErrorHandler(error, request, reply)
+  else void reply.send(error)
+}
+
+/**
  * The guard of this application, made and bound to its requests on first use. Every plugin calls it, so each
  * is usable alone; `strict` counts only for the call that makes the guard.
  */
@@ -77,7 +86,10 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
 
   const notFound = guard.operation({ name: '404', transport: 'http', rule: { public: true }, where: 'the answer to unknown URLs' })
 
-  fastify.addHook('onRoute', route => { declareRoute(application, guard, route) })
+  fastify.addHook('onRoute', route => {
+    declareRoute(application, guard, route)
+    route.errorHandler ??= answerThrownRefusal
+  })
 
   fastify.addHook('onRequest', function (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
     request.principal = ANONYMOUS

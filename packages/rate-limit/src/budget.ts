@@ -52,6 +52,17 @@ export function budgetKey (rule: string, subject: string): string {
   return `${rule}:${subject}`
 }
 
+/** Rules of `@fastify/rate-limit` begin with a sign that no rule of ours may have. */
+export function isBudgetKey (text: string): boolean {
+  return /^(?:[A-Za-z][\w.-]{0,63}|@fastify\/rate-limit(?::refused)?):./s.test(text)
+}
+
+/** The window that a budget of `@fastify/rate-limit` names in its key, in milliseconds; null for any other. */
+export function windowIn (key: string): number | null {
+  const found = /^@fastify\/rate-limit:(\d+):/.exec(key)
+  return found === null ? null : Number(found[1])
+}
+
 export function ruleOf (key: string): string {
   return key.slice(0, key.indexOf(':'))
 }

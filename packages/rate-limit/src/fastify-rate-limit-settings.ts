@@ -1,12 +1,55 @@
-import type { RateLimitHook, RateLimitPluginOptions } from '@fastify/rate-limit'
+import type { FastifyRequest } from 'fastify'
 import { invalid, knownKeys, MAX_LIMIT, MAX_WINDOW_MS, object, oneOf, positive } from './options.js'
 
-/** The options of `@fastify/rate-limit`, without those that its store decides on: see `store` and `maxKeys` beside them. */
-export type FastifyRateLimitSettings = Omit<RateLimitPluginOptions, 'redis' | 'store' | 'nameSpace' | 'cache' | 'continueExceeding' | 'exponentialBackoff' | 'groupId'>
+type Hook = 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler'
+type Setting<T> = T | ((request: FastifyRequest, key: string) => number) | ((request: FastifyRequest, key: string) => Promise<number>)
+
+/**
+ * The options of `@fastify/rate-limit`, without those that its store decides on: see `store` and `maxKeys` beside them. Described
+ * here, because importing the types of that plugin would give every application `fastify.rateLimit`, registered or not. For the
+ * types of `config.rateLimit` and `fastify.rateLimit` import that package.
+ */
+export interface FastifyRateLimitSettings {
+  /** Whether routes without `config.rateLimit` are limited. @default true */
+  global?: boolean
+  /** Requests in every window. @default 1000 */
+  max?: Setting<number>
+  /** Milliseconds, or text such as `1 minute`. @default 60000 */
+  timeWindow?: Setting<number | string>
+  /** @default 'onRequest' */
+  hook?: Hook
+  /** Refusals within a window after which the answer is 403. @default none */
+  ban?: number
+  allowList?: string[] | ((request: FastifyRequest, key: string) => boolean | Promise<boolean>)
+  /** @default the address, IPv6 by its /64 */
+  keyGenerator?: (request: FastifyRequest) => string | number | Promise<string | number>
+  ipv6Subnet?: number
+  /** Let requests through when the store fails. @default false */
+  skipOnError?: boolean
+  enableDraftSpec?: boolean
+  /** By name of the field. */
+  addHeaders?: Partial<Record<`${'x-ratelimit' | 'ratelimit'}-${'limit' | 'remaining' | 'reset'}` | 'retry-after', boolean>>
+  addHeadersOnExceeding?: Partial<Record<`${'x-ratelimit' | 'ratelimit'}-${'limit' | 'remaining' | 'reset'}`, boolean>>
+  errorResponseBuilder?: (request: FastifyRequest, context: FastifyRateLimitRefusal) => object
+  onExceeding?: (request: FastifyRequest, key: string) => void
+  onExceeded?: (request: FastifyRequest, key: string) => void
+  onBanReach?: (request: FastifyRequest, key: string) => void
+}
+
+/** What `errorResponseBuilder` is given. */
+export interface FastifyRateLimitRefusal {
+  statusCode: number
+  ban: boolean
+  /** The wait in words. */
+  after: string
+  max: number
+  /** Milliseconds until the next request fits. */
+  ttl: number
+}
 
 const FUNCTIONS = ['keyGenerator', 'onBanReach', 'onExceeding', 'onExceeded', 'errorResponseBuilder'] as const
 const SWITCHES = ['global', 'skipOnError', 'enableDraftSpec', 'continueExceeding', 'exponentialBackoff'] as const
-const HOOKS: readonly RateLimitHook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
+const HOOKS: readonly Hook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
 /** Of a route and of the plugin. */
 const COMMON = ['max', 'timeWindow', 'ban', 'hook', 'allowList', 'ipv6Subnet', 'skipOnError', 'continueExceeding', 'exponentialBackoff', 'cache', ...FUNCTIONS]
 const ROUTE = [...COMMON, 'groupId', 'enableDraftSpec', 'addHeaders', 'addHeadersOnExceeding']

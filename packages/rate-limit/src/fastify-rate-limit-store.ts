@@ -1,14 +1,16 @@
-import type { FastifyRateLimitStore } from '@fastify/rate-limit'
+import { budgetKey } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
+import type { DecisionObserver } from './limiter.js'
 import { invalid, MAX_LIMIT, MAX_WINDOW_MS, positive } from './options.js'
 import type { Charge, ChargeState, LimitStore } from './store.js'
 import { bounded } from './subject.js'
 
 type Answer = { current: number, ttl: number }
-type Callback = Parameters<FastifyRateLimitStore['incr']>[1]
+type Callback = (error: Error | null, result?: Answer) => void
 
 /** A store of `@fastify/rate-limit`: what that plugin makes of the class below. */
-export interface SlidingWindowStoreInstance extends FastifyRateLimitStore {
+export interface SlidingWindowStoreInstance {
+  incr (key: string, callback: Callback, timeWindow: number, max: number): void
   /** Where a client stands, without charging it: what `{ increment: false }` asks for. */
   read (key: string, callback: Callback, timeWindow: number, max: number): void
   /** @param params the plugin's options merged with the route's, and `routeInfo` */
@@ -20,6 +22,8 @@ export type SlidingWindowStoreConstructor = new (params: object) => SlidingWindo
 /** Where the instances of one registration keep their logs. */
 export interface Logs {
   readonly store: LimitStore
+  /** Hears of each decision, so that operators see these budgets beside the others. */
+  readonly observer?: DecisionObserver
   readonly denied: DenyCache
   readonly now: () => number
 }
@@ -107,13 +111,18 @@ class Store implements SlidingWindowStoreInstance {
 
   /** The store's decision, or the one that is known without asking it. No state: let through uncounted. */
   #ask (charge: Charge): Decision | Promise<Decision> {
-    const { store, denied, now } = this.#logs
-    const name = `${charge.rule} ${charge.subject}`
+    const { store, denied, now, observer } = this.#logs
+    const name = budgetKey(charge.rule, charge.subject)
     // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
     const askedAtUs = Math.floor(now() * 1000)
     const knownUs = Math.round(denied.remainingMs(name, charge, askedAtUs / 1000) * 1000)
-    if (knownUs > 0) return { allowed: false, state: { remaining: 0, resetUs: knownUs, retryUs: knownUs } }
-    return then(store.take([charge]), ({ allowed, degraded, states: [state] }) => {
+    if (knownUs > 0) {
+      observer?.known(charge.rule, name, knownUs / 1000, askedAtUs / 1000)
+      return { allowed: false, state: { remaining: 0, resetUs: knownUs, retryUs: knownUs } }
+    }
+    return then(store.take([charge]), answer => {
+      observer?.decided([charge], answer, askedAtUs / 1000)
+      const { allowed, degraded, states: [state] } = answer
       if (!degraded && state !== undefined && state.retryUs > 0) denied.note(name, charge, (askedAtUs + state.retryUs) / 1000)
       return { allowed, state }
     })

@@ -1,7 +1,8 @@
-import fastifyRateLimit, { type errorResponseBuilderContext } from '@fastify/rate-limit'
+import fastifyRateLimit, { type RateLimitPluginOptions } from '@fastify/rate-limit'
+import type { SecurityRule } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ClientBanned, RateLimitExceeded } from './errors.js'
-import { verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
+import { verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitRefusal, type FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
 import { storeOn, type Logs } from './fastify-rate-limit-store.js'
 import { invalid } from './options.js'
 
@@ -12,16 +13,22 @@ export async function registerFastifyRateLimit (fastify: FastifyInstance, option
   if (fastify.hasPlugin('@fastify/rate-limit')) {
     throw invalid('fastifyRateLimit', 'registers @fastify/rate-limit, which this application has registered already; remove one of the two')
   }
-  fastify.addHook('onRoute', ({ method, url, config }) => {
-    const own: unknown = config?.rateLimit
+  fastify.addHook('onRoute', route => {
+    const where = `route ${[route.method].flat().join(',')} ${route.url}`
+    const own: unknown = route.config?.rateLimit
+    const isExempt = (route.config as { security?: SecurityRule } | undefined)?.security?.limits === false
+    if (isExempt && own !== undefined && own !== false) {
+      throw invalid(`${where}: config.rateLimit`, 'limits a route whose config.security says limits: false; remove one of the two')
+    }
+    if (isExempt) route.config = { ...route.config, rateLimit: false } as NonNullable<typeof route.config>
     // Anything else but false the plugin refuses by itself.
-    if (typeof own === 'object' && own !== null) verifyRouteSettings(`route ${[method].flat().join(',')} ${url}`, own)
+    if (typeof own === 'object' && own !== null) verifyRouteSettings(where, own)
   })
-  await fastify.register(fastifyRateLimit, { errorResponseBuilder: refusal, ...settings, store: storeOn(() => logs) })
+  await fastify.register(fastifyRateLimit, { errorResponseBuilder: refusal, ...settings, store: storeOn(() => logs) } as RateLimitPluginOptions)
 }
 
 /** The same answer as for the limits of `config.security`. */
-function refusal (request: FastifyRequest, { ban, ttl }: errorResponseBuilderContext): Error {
+function refusal (request: FastifyRequest, { ban, ttl }: FastifyRateLimitRefusal): Error {
   const details = { headers: { 'cache-control': 'no-store' }, data: { retry_after_ms: ttl } }
   return ban ? new ClientBanned(details) : new RateLimitExceeded({ ...details, message: `Too many requests; the next one fits in ${ttl} ms` })
 }

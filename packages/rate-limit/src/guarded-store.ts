@@ -82,5 +82,11 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     onDegraded?.(error)
   }
 
-  return { take }
+  return {
+    take,
+    async refund (charges, takenAtUs) {
+      // Not repeated when it fails: the units leave with their window.
+      await withinDeadline(deadlineMs, Promise.resolve(store.refund?.(charges, takenAtUs)), 'the store').catch(tell)
+    }
+  }
 }

@@ -5,7 +5,6 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fas
 import fp from 'fastify-plugin'
 import { performance } from 'node:perf_hooks'
 import { DenyCache } from './deny-cache.js'
-import { RateLimitExceeded } from './errors.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit.js'
 import type { InstanceCount } from './instance-count.js'
 import { observe } from './limit-operations.js'
@@ -14,6 +13,7 @@ import { createLeasedStore, type LeasedStore } from './leased-store.js'
 import { createMemoryStore } from './memory-store.js'
 import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
 import { createRedisLeases } from './redis-leases.js'
+import { rateLimitRefusal } from './refusal.js'
 import { responseHeaders } from './response-headers.js'
 import { createSharedStore } from './shared-store.js'
 import { createRuleBook, planOf, union, type AppliedRule, type Plan } from './rule-book.js'
@@ -29,7 +29,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const shared = createShared(resolved, fastify.log)
   const store = shared?.store ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
-  fastify.decorate('limiter', { check: limiter.check, ...observation.operate(limiter, memory, shared?.store ?? null) })
+  const { check, enforce, refund } = limiter
+  fastify.decorate('limiter', { check, enforce, refund, ...observation.operate(limiter, memory, shared?.store ?? null) })
   fastify.addHook('onReady', async () => {
     observation.start()
     shared?.count?.start()
@@ -85,7 +86,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   })
 
   if (resolved.fastifyRateLimit !== false) {
-    await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, { store, denied: new DenyCache(resolved.maxKeys), now: resolved.now ?? (() => performance.now()) })
+    await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, {
+      store, denied, observer: observation.observer, now: resolved.now ?? (() => performance.now())
+    })
   }
 
   /** Where a store does not answer, or a browser was sent by a page of another site, the credential may well be right. */
@@ -105,7 +108,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     const headers = responseHeaders(decision, resolved.headers, policy)
     // On a refusal too: an application that answers errors itself need not know of them.
     call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
-    return decision.allowed ? undefined : refusal(decision, call.responseHeaders)
+    return decision.allowed ? undefined : rateLimitRefusal(decision, call.responseHeaders)
   }
 }
 
@@ -134,14 +137,6 @@ function subjectOf (call: Call): LimitSubject {
   return { address: call.address, principal: call.principal, operation: call.operation.name }
 }
 
-function refusal ({ retryAfterMs, violated, degraded }: LimitDecision, headers: Record<string, string>): Error {
-  return new RateLimitExceeded({
-    message: `Too many requests; the next one fits in ${retryAfterMs} ms`,
-    headers,
-    data: { retry_after_ms: retryAfterMs, 'violated-policies': violated, ...(degraded ? { degraded: true } : {}) }
-  })
-}
-
 export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name: '@marty/rate-limit', fastify: '5.x' })
 export default rateLimit
 
@@ -152,7 +147,7 @@ export type { LimitDecision, Limiter, Policy, Quota, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js'
 export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { ClientBanned } from './errors.js'
-export type { FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
+export type { FastifyRateLimitRefusal, FastifyRateLimitSettings } from './fastify-rate-limit-settings.js'
 export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit-store.js'
 export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './sliding-window-store.js'
 export { createRedisStore, type RedisStoreOptions } from './redis-store.js'

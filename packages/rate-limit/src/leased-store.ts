@@ -143,7 +143,9 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
       else if (!answer.degraded) renew(charges, budgets, spentOf)
       if (answer.states.length === 0) return answer
       let next = 0
-      return { ...answer, states: spentOf.map((spent, i) => spent === null ? answer.states[next++]! : answer.allowed ? spent.state : { ...spent.state, remaining: spent.lease.units }) }
+      // Leased units cannot be taken back, so nothing of this request can.
+      const { allowed, degraded } = answer
+      return { allowed, degraded, states: spentOf.map((spent, i) => spent === null ? answer.states[next++]! : answer.allowed ? spent.state : { ...spent.state, remaining: spent.lease.units }) }
     }
     try {
       const answer = store.take(rest)
@@ -232,6 +234,7 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
 
   return {
     take,
+    refund: (charges, takenAtUs) => store.refund?.(charges, takenAtUs),
     forget (charges) {
       for (const { rule, subject } of charges) {
         const budget = rules.get(rule)?.get(subject)

@@ -1,6 +1,6 @@
 import { closest } from '@marty/core'
 import type { ScriptClient } from '@marty/redis'
-import { budgetKey, budgetOf, ruleOf, subjectIn, type BudgetName } from './budget.js'
+import { budgetKey, budgetOf, isBudgetKey, windowIn, ruleOf, subjectIn, type BudgetName } from './budget.js'
 import { BudgetInvalid, RuleUnknown } from './errors.js'
 import { limitOf } from './limiter.js'
 import { DEFAULT_PREFIX } from './log-name.js'
@@ -63,7 +63,7 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
 
   async function find (budget: string | BudgetName): Promise<{ readonly key: string, readonly rule: PublishedRule | null, readonly roles: readonly string[] | undefined }> {
     if (typeof budget === 'string') {
-      if (!/^[A-Za-z][\w.-]{0,63}:./s.test(budget)) throw new BudgetInvalid(`"${budget}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+      if (!isBudgetKey(budget)) throw new BudgetInvalid(`"${budget}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
       return { key: budget, rule: await budgets.rule(ruleOf(budget)), roles: undefined }
     }
     const rule = await budgets.rule(budget.rule)
@@ -79,7 +79,7 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
   return {
     async show (budget) {
       const { key, rule, roles } = await find(budget)
-      const windowMs = rule?.windowMs ?? null
+      const windowMs = rule?.windowMs ?? windowIn(key)
       const limit = rule === null || (typeof rule.limit !== 'number' && roles === undefined) ? null : limitOf(rule, { roles: roles ?? [] })
       const { used, resetUs, retryUs } = await budgets.read(key, limit ?? UNBOUNDED, windowMs ?? UNBOUNDED, rule?.cost ?? 1, rule?.log)
       return {

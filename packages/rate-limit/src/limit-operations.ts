@@ -1,15 +1,16 @@
 import { performance } from 'node:perf_hooks'
-import { budgetKey } from './budget.js'
+import { budgetKey, isBudgetKey, ruleOf, subjectIn } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
+import { BudgetInvalid } from './errors.js'
 import type { LeasedStore } from './leased-store.js'
-import { decisionOf, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who } from './limiter.js'
+import { decisionOf, unaffordable, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who } from './limiter.js'
 import { DEFAULT_PREFIX } from './log-name.js'
 import { createMetrics, prometheusText, type LimitMetrics } from './metrics.js'
 import type { ResolvedOptions } from './options.js'
 import { createRedisBudgets } from './redis-budgets.js'
 import { createRefusalReports, type RefusalReports } from './refusal-reports.js'
 import { createRefusals, type Refused } from './refusals.js'
-import type { OperableStore } from './store.js'
+import type { Charge, OperableStore } from './store.js'
 
 /** The operator's side of `fastify.limiter`. While Redis is gone, what asks it throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE`. */
 export interface LimitOperations {
@@ -17,6 +18,8 @@ export interface LimitOperations {
   peek (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
   /** Lets the budgets of these rules begin anew: at once here, in other processes as `LimitAdmin.reset` says. */
   reset (who: Who, rules: readonly string[]): Promise<void>
+  /** The same for one budget by its key, as `top` gives it. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when it is none. */
+  reset (key: string): Promise<void>
   /** Who is refused now, or was within the last minute, the most refused first: by this process, or with Redis by all of them. */
   top (count?: number): Promise<readonly Refused[]>
   /** Decisions of this process since its start, by rule and outcome. */
@@ -83,11 +86,13 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
       return {
         async peek (who, rules, cost) {
           const charges = engine.charges('peek', who, rules, cost)
+          const refusal = unaffordable(charges)
+          if (refusal !== null) return refusal
           const states = await (budgets ?? memory).peek(charges)
           return decisionOf(charges, { allowed: states.every(({ retryUs }) => retryUs === 0), degraded: false, states })
         },
-        async reset (who, rules) {
-          const charges = engine.charges('reset', who, rules)
+        async reset (who: Who | string, rules?: readonly string[]) {
+          const charges = typeof who === 'string' ? [budgetCharge(who)] : engine.charges('reset', who, rules ?? [])
           leases?.forget(charges)
           await (budgets ?? memory).reset(charges)
           // Once more: until just now they could be had from the log that is gone.
@@ -100,4 +105,12 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
       }
     }
   }
+}
+
+/** Longer than any process remembers a refusal, since the rule's window is not known. */
+const DAY_MS = 86_400_000
+
+function budgetCharge (key: string): Charge {
+  if (!isBudgetKey(key)) throw new BudgetInvalid(`"${key}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+  return { rule: ruleOf(key), subject: subjectIn(key), limit: 1, windowMs: DAY_MS, cost: 1 }
 }

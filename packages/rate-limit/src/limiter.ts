@@ -3,30 +3,47 @@ import { ANONYMOUS, RuleInvalid, type Principal } from '@marty/core'
 import { budgetKey } from './budget.js'
 import type { DenyCache } from './deny-cache.js'
 import type { LimitOperations } from './limit-operations.js'
-import { positive, verifyNames, type LimitRule, type ResolvedOptions } from './options.js'
+import { MAX_LIMIT, positive, verifyNames, type LimitRule, type ResolvedOptions } from './options.js'
 import { withBurst, type AppliedRule } from './rule-book.js'
 import type { Charge, LimitStore, StoreAnswer } from './store.js'
+import { rateLimitRefusal } from './refusal.js'
+import { responseHeaders } from './response-headers.js'
 import { subjectOf, type LimitSubject } from './subject.js'
+import { verifyWho } from './who.js'
 
 /** Asks and charges limits outside the guard: for messages, jobs, anything that is not a declared operation. */
 export interface Limiter extends LimitOperations {
   /**
    * Charges all the rules, or none when one of them has no room. Refusal is an answer, not an error.
    *
-   * @param rules names of configured rules; throws `MARTY_CORE_RULE_INVALID` for an unknown one
-   * @param cost units, in place of each rule's own cost; at most the smallest limit
-   * @throws `MARTY_CORE_RULE_INVALID` when an account is needed and missing
+   * @param rules names of configured rules
+   * @param cost units, in place of each rule's own cost; what costs more than a limit is refused, and never fits
+   * @throws `MARTY_CORE_RULE_INVALID` for an unknown rule, and when `who` has an unknown member, lacks what a rule counts by or is
+   * malformed: such callers would share one budget
    * @throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while Redis is gone and limits fail closed
    */
   check (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
+  /**
+   * As `check`, but a refusal is thrown: the complete 429, with its headers and `retry_after_ms`.
+   *
+   * @throws `MARTY_RATE_LIMIT_EXCEEDED`, and what `check` throws
+   */
+  enforce (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
+  /**
+   * Takes back what an allowed `check` or `enforce` has charged, so that only what is not taken back counts: failed logins, say.
+   * Until then the units count, so requests that run at the same time are limited as well. Resolves with whether it was done:
+   * nothing is taken back twice, after the window, from a decision made while Redis was gone, or from leased rules.
+   */
+  refund (decision: LimitDecision): Promise<boolean>
 }
 
 /** Whose budgets are meant. */
 export interface Who {
+  /** Null where there is none, as on a Unix socket. */
   readonly address: string | null
   /** @default ANONYMOUS */
   readonly principal?: Principal
-  /** Needed by rules that count by operation. @default '' */
+  /** Needed by rules that count by operation. */
   readonly operation?: string
   /** Needed by rules that count by account: what the caller claims to be, spelled as the store of accounts would look it up. */
   readonly account?: string
@@ -34,7 +51,7 @@ export interface Who {
 
 export interface LimitDecision {
   readonly allowed: boolean
-  /** Exact time until the same request fits, in milliseconds rounded up; 0 when it was allowed. */
+  /** Exact time until the same request fits, in milliseconds rounded up; 0 when it was allowed, Infinity when it never fits. */
   readonly retryAfterMs: number
   /** Names of the rules that had no room. */
   readonly violated: readonly string[]
@@ -68,13 +85,21 @@ export interface DecisionObserver {
 }
 
 /** The engine behind both the guard's checks and `fastify.limiter`. */
-export interface LimiterEngine extends Pick<Limiter, 'check'> {
+export interface LimiterEngine extends Pick<Limiter, 'check' | 'enforce' | 'refund'> {
   /** Charges the rules, and has the decision made use of. */
   take<Result> (subject: LimitSubject, rules: readonly AppliedRule[], use: (decision: LimitDecision) => Result): Result | Promise<Result>
   /** The decision that is already known without asking the store; null when it is open. */
   known (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
   /** The charges of one of the limiter's methods, called with these arguments. */
   charges (method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
+}
+
+type Use<Result> = (decision: LimitDecision, takenAtUs?: StoreAnswer['takenAtUs']) => Result
+
+interface Taken {
+  readonly charges: readonly Charge[]
+  readonly takenAtUs: NonNullable<StoreAnswer['takenAtUs']>
+  readonly askedAtMs: number
 }
 
 /** What no rule counts. */
@@ -90,9 +115,11 @@ export function isKnowable ({ rule }: AppliedRule): boolean {
 
 export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache, observer: DecisionObserver): LimiterEngine {
   const now = options.now ?? (() => performance.now())
-  const askAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
+  const defaultAskAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
 
   const known = new Map<string, readonly AppliedRule[]>()
+  /** What may still be taken back, for as long as its caller keeps the decision. */
+  const taken = new WeakMap<LimitDecision, Taken>()
 
   function chargesOf (subject: LimitSubject, applied: readonly AppliedRule[]): Charge[] {
     const charges: Charge[] = []
@@ -104,7 +131,7 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     return charges
   }
 
-  function ask<Result> (charges: readonly Charge[], use: (decision: LimitDecision) => Result): Result | Promise<Result> {
+  function ask<Result> (charges: readonly Charge[], use: Use<Result>, askAgainUs = defaultAskAgainUs): Result | Promise<Result> {
     if (charges.length === 0) return use(UNCOUNTED)
     const askedAtMs = now()
     const refusal = refusalOf(charges, askedAtMs)
@@ -121,22 +148,22 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     } catch (error) {
       return failed(error)
     }
-    return answer instanceof Promise
-      ? answer.then(answer => use(decide(charges, answer, askedAtUs)), failed)
-      : use(decide(charges, answer, askedAtUs))
-  }
-
-  function decide (charges: readonly Charge[], answer: StoreAnswer, askedAtUs: number): LimitDecision {
-    observer.decided(charges, answer, askedAtUs / 1000)
-    if (!answer.degraded) remember(charges, answer, askedAtUs)
-    return decisionOf(charges, answer)
+    const decide = (answer: StoreAnswer): Result => {
+      observer.decided(charges, answer, askedAtUs / 1000)
+      if (!answer.degraded) remember(charges, answer, askedAtUs, askAgainUs)
+      return use(decisionOf(charges, answer), answer.takenAtUs)
+    }
+    return answer instanceof Promise ? answer.then(decide, failed) : decide(answer)
   }
 
   /** Also after the last admitted request: the next one need not be let as far as the store, or its credential. */
-  function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number): void {
+  function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number, askAgainUs: number): void {
     for (let i = 0; i < states.length; i++) {
       const { retryUs } = states[i]!
-      if (retryUs > 0) denied.note(keyOf(charges[i]!), charges[i]!, (askedAtUs + retryUs) / 1000, (askedAtUs + Math.min(retryUs, charges[i]!.lease === undefined ? askAgainUs : TAKEN_BACK_US)) / 1000)
+      if (retryUs === 0) continue
+      const charge = charges[i]!
+      const trustedUs = Math.min(retryUs, charge.lease === undefined ? askAgainUs : TAKEN_BACK_US)
+      denied.note(keyOf(charge), charge, (askedAtUs + retryUs) / 1000, (askedAtUs + trustedUs) / 1000)
     }
   }
 
@@ -157,13 +184,34 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     return { allowed: false, retryAfterMs, violated: quotas.map(quota => quota.rule), degraded: false, quotas }
   }
 
-  function charges (method: string, { address, principal = ANONYMOUS, operation = '', account }: Who, names: readonly string[], cost?: number): readonly Charge[] {
+  function charges (method: string, who: Who, names: readonly string[], cost?: number): readonly Charge[] {
     const where = `limiter.${method}()`
     const applied = cost === undefined ? appliedOf(where, names) : appliedOf(where, names).map(({ rule }) => ({ rule, cost }))
-    const unknown = applied.find(({ rule }) => rule.by.startsWith('account'))
-    if (unknown !== undefined && (typeof account !== 'string' || account === '')) throw new RuleInvalid(`${where} needs an account, by which the rule "${unknown.rule.name}" counts`)
-    if (cost !== undefined) positive(`${where} cost`, cost, Math.min(...applied.map(({ rule }) => limitOf(rule, principal))))
+    verifyWho(where, who, applied)
+    if (cost !== undefined) positive(`${where} cost`, cost, MAX_LIMIT)
+    const { address, principal = ANONYMOUS, operation = '', account } = who
     return chargesOf({ address, principal, operation, account }, applied)
+  }
+
+  async function check (method: string, who: Who, names: readonly string[], cost?: number): Promise<LimitDecision> {
+    const charged = charges(method, who, names, cost)
+    const askedAtMs = now()
+    return unaffordable(charged) ?? await ask(charged, (decision, takenAtUs) => {
+      if (decision.allowed && takenAtUs !== undefined) taken.set(decision, { charges: charged, takenAtUs, askedAtMs })
+      return decision
+      // Others may take back what used this budget up.
+    }, TAKEN_BACK_US)
+  }
+
+  async function refund (decision: LimitDecision): Promise<boolean> {
+    const found = taken.get(decision)
+    if (found === undefined || store.refund === undefined) return false
+    taken.delete(decision)
+    const elapsedMs = now() - found.askedAtMs
+    if (found.charges.every(({ windowMs }) => windowMs <= elapsedMs)) return false
+    await store.refund(found.charges, found.takenAtUs)
+    for (const charge of found.charges) denied.forget(keyOf(charge))
+    return true
   }
 
   /** What is asked about once is asked about often. Rules never change, and a list of other rules joins to another text. */
@@ -182,8 +230,22 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     take: (subject, applied, use) => ask(chargesOf(subject, applied), use),
     known: (subject, applied) => denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now()),
     charges,
-    check: async (who, names, cost) => await ask(charges('check', who, names, cost), decision => decision)
+    check: async (who, names, cost) => await check('check', who, names, cost),
+    async enforce (who, names, cost) {
+      const decision = await check('enforce', who, names, cost)
+      if (!decision.allowed) throw rateLimitRefusal(decision, responseHeaders(decision, options.headers, null))
+      return decision
+    },
+    refund
   }
+}
+
+/** A request that costs more than a limit is refused without being counted: it would not fit into an empty budget. */
+export function unaffordable (charges: readonly Charge[]): LimitDecision | null {
+  const tooDear = charges.filter(({ cost, limit }) => cost > limit)
+  if (tooDear.length === 0) return null
+  const quotas = tooDear.map(({ rule, limit, windowMs }) => ({ rule, limit, windowMs, remaining: 0, resetMs: 0 }))
+  return { allowed: false, retryAfterMs: Infinity, violated: quotas.map(({ rule }) => rule), degraded: false, quotas }
 }
 
 export function decisionOf (charges: readonly Charge[], { allowed, degraded, states }: StoreAnswer): LimitDecision {

@@ -10,13 +10,14 @@ export interface MemoryStoreOptions {
 
 /** Keeps the logs in this process. Exact for one process; several have a budget each. */
 export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore & OperableStore {
-  const { take, peek, reset } = createLocalLogs(options)
-  return { take, peek, reset }
+  const { take, refund, peek, reset } = createLocalLogs(options)
+  return { take, refund, peek, reset }
 }
 
 /** The memory store as the outage ledger needs it. */
 export interface LocalLogs extends OperableStore {
   take (charges: readonly Charge[]): StoreAnswer
+  refund (charges: readonly Charge[], takenAtUs: number | readonly number[]): void
   /** Units inside the window. */
   units (charge: Charge): number
   /** Forgets as many units as the charge costs, the oldest first. */
@@ -38,7 +39,7 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
     const states = charges.map((charge, i) => stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs))
     // Not before: what it drops may be a log of this very request.
     if (allowed) for (const log of found) if (log === undefined) forgetSome(nowUs)
-    return { allowed, degraded: false, states }
+    return { allowed, degraded: false, states, takenAtUs: nowUs }
   }
 
   function find (charge: Charge, nowUs: number): Log | undefined {
@@ -70,6 +71,13 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
 
   return {
     take,
+    refund (charges, takenAtUs) {
+      const nowUs = clockUs()
+      for (const [i, charge] of charges.entries()) {
+        const stamp = typeof takenAtUs === 'number' ? takenAtUs : takenAtUs[i]!
+        find(charge, nowUs)?.remove(stamp, charge.cost)
+      }
+    },
     units: charge => find(charge, clockUs())?.length ?? 0,
     drop: charge => { find(charge, clockUs())?.drop(charge.cost) },
     async peek (charges) {
@@ -135,6 +143,18 @@ class Log {
     const dropped = Math.min(units, this.length)
     this.head = (this.head + dropped) % this.stamps.length
     this.length -= dropped
+  }
+
+  /** Takes out at most so many of the stamps that are exactly this one. */
+  remove (stamp: number, units: number): void {
+    const kept = Array.from({ length: this.length }, (_, index) => this.at(index))
+    const first = kept.indexOf(stamp)
+    if (first === -1) return
+    let last = first
+    while (last < kept.length && last - first < units && kept[last] === stamp) last++
+    kept.splice(first, last - first)
+    for (const [index, value] of kept.entries()) this.stamps[(this.head + index) % this.stamps.length] = value
+    this.length = kept.length
   }
 
   private grow (): void {

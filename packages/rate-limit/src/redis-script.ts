@@ -265,17 +265,22 @@ return table.concat(answer)
 export const PACKED_LIMIT: number = 128
 
 /**
- * Takes back what one take recorded, where another slot of a cluster refused the same request.
+ * Takes back what one take recorded: where another slot of a cluster refused the same request, or a caller asks for it.
  *
- * KEYS: the logs. ARGV: the time that the take answered, then for each log its cost and form. The first stamps at or after that
+ * KEYS: the logs. ARGV: the time that the take answered, then for each log its cost, form and window in microseconds. A log whose
+ * window has passed since is left alone: the request's own stamps may be gone, and others would go in their place. The first stamps at or after that
  * time go: they are the request's own, or equal to them, or (after the server's clock stepped back) such as leave the
  * window earlier; so a log never forgets more than the request had added. Lists lose their stamps by value.
  */
 export const REFUND_SCRIPT: string = `
 local from = tonumber(ARGV[1])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 for k, key in ipairs(KEYS) do
-  local cost, list = tonumber(ARGV[2 * k]), ARGV[2 * k + 1] == '1'
-  if list then
+  local cost, list, window = tonumber(ARGV[3 * k - 1]), ARGV[3 * k] == '1', tonumber(ARGV[3 * k + 1])
+  if from + window <= now then
+    -- It is over by itself.
+  elseif list then
     local length = redis.call('LLEN', key)
     local low, high = 0, length
     while low < high do

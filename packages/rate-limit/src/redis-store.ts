@@ -126,12 +126,19 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
         const states = part.answer!.states.values()
         return part.entries.map(entry => [entry, chargesOf(entry).map(charge => refunded(part, charge, states.next().value!, allowed))] as const)
       }))
-      return { allowed, degraded: false, states: entries.flatMap(entry => statesOf.get(entry)!) }
+      const clockOf = new Map(parts.flatMap(part => part.entries.map(entry => [entry, part.atUs] as const)))
+      return {
+        allowed,
+        degraded: false,
+        states: entries.flatMap(entry => statesOf.get(entry)!),
+        takenAtUs: entries.flatMap(entry => chargesOf(entry).map(() => clockOf.get(entry)!))
+      }
     })
   }
 
-  async function refund ({ entries, atUs }: Part): Promise<void> {
-    await runRefund(redis, entries.map(({ log }) => log.key), [atUs, ...entries.flatMap(({ charge, log }) => [charge.cost, log.isList ? 1 : 0])])
+  async function refund ({ entries, atUs }: Pick<Part, 'entries' | 'atUs'>): Promise<void> {
+    const logs = entries.flatMap(({ charge, log }) => [charge.cost, log.isList ? 1 : 0, charge.windowMs * 1000])
+    await runRefund(redis, entries.map(({ log }) => log.key), [atUs, ...logs])
   }
 
   return {
@@ -141,6 +148,17 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       return answer!
     },
     takeAll,
+    async refund (charges, takenAtUs) {
+      const stampOf = (charge: Charge): number => typeof takenAtUs === 'number' ? takenAtUs : takenAtUs[charges.indexOf(charge)]!
+      const parts = new Map<number, { atUs: number, entries: Entry[] }>()
+      for (const entry of entriesOf(charges)) {
+        const group = isCluster ? entry.log.group : 0
+        const part = parts.get(group) ?? { atUs: stampOf(entry.charge), entries: [] }
+        part.entries.push(entry)
+        parts.set(group, part)
+      }
+      await Promise.all([...parts.values()].map(refund))
+    },
     lastKnown (charge) {
       const log = logs.known(charge)
       if (log === undefined || log.heardAtMs === 0) return null

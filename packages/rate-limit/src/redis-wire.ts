@@ -116,7 +116,7 @@ export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly En
       states.push({ remaining: reply[at]! << 16 | reply[at + 1]! << 8 | reply[at + 2]!, resetUs: uint48(reply, at + 3), retryUs: uint48(reply, at + 9) })
       at += STATE_BYTES
     }
-    answers.push({ allowed, degraded: false, states })
+    answers.push({ allowed, degraded: false, states, takenAtUs: atUs })
   }
   return { atUs, answers }
 }

@@ -15,17 +15,19 @@ export function responseHeaders (decision: LimitDecision, style: HeaderStyle, po
   const { rule, limit, remaining, resetMs } = tightest(decision)
   // On a refusal t must not promise more than Retry-After does.
   const t = toSeconds(decision.allowed ? resetMs : decision.retryAfterMs)
+  // What never fits has no time to come back.
+  const isTimed = Number.isFinite(t)
   if (style === 'draft' || style === 'both') {
     headers['ratelimit-policy'] = policy ?? decision.quotas.map(quota => policyOf(quota.rule, quota.limit, quota.windowMs)).join(', ')
-    headers.ratelimit = `"${rule}";r=${remaining};t=${t}`
+    headers.ratelimit = `"${rule}";r=${remaining}${isTimed ? `;t=${t}` : ''}`
   }
   if (style === 'legacy' || style === 'both') {
     headers['x-ratelimit-limit'] = String(limit)
     headers['x-ratelimit-remaining'] = String(remaining)
-    headers['x-ratelimit-reset'] = String(t)
+    if (isTimed) headers['x-ratelimit-reset'] = String(t)
   }
   if (!decision.allowed) {
-    headers['retry-after'] = String(t)
+    if (isTimed) headers['retry-after'] = String(t)
     // It is true for a moment only.
     headers['cache-control'] = 'no-store'
   }

@@ -12,6 +12,11 @@ export interface LimitStore {
    * request is for another budget.
    */
   take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer>
+  /**
+   * Takes back the units of an admitted request whose answer said `takenAtUs`. Charges whose units have left their window by then
+   * lose nothing. Absent where it cannot be done.
+   */
+  refund? (charges: readonly Charge[], takenAtUs: number | readonly number[]): void | Promise<void>
 }
 
 /** One rule applied to one subject. */
@@ -45,6 +50,8 @@ export function isBurst ({ log, rule }: Charge): boolean {
 export interface BatchStore {
   /** An error in place of an answer where only some requests could be decided. */
   takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<ReadonlyArray<StoreAnswer | Error>>
+  /** As that of a {@link LimitStore}. */
+  refund? (charges: readonly Charge[], takenAtUs: number | readonly number[]): void | Promise<void>
   /** What it last said of a log, for the time when it says nothing; null when it is not remembered. */
   lastKnown? (charge: Charge): LastKnown | null
 }
@@ -61,6 +68,11 @@ export interface StoreAnswer {
   readonly degraded: boolean
   /** One for each charge, in their order; empty when the request was let through uncounted. */
   readonly states: readonly ChargeState[]
+  /**
+   * The stamp of the units by the store's clock, in microseconds; one for each charge where they are kept by several clocks.
+   * Absent when they cannot be taken back.
+   */
+  readonly takenAtUs?: number | readonly number[]
 }
 
 /** A log after the decision. Times are in microseconds, because two stamps in one millisecond are common. */

@@ -44,7 +44,8 @@ for (const kind of ['memory', 'redis'] as const) {
   t.test(`${kind}: peek says what check would, and takes nothing`, async t => {
     const { limiter } = await build(t, { store: await storeOf(t) })
     await t.rejects(limiter.peek({ address: null }, ['adress']), { code: 'MARTY_CORE_RULE_INVALID', message: /limiter\.peek\(\).*did you mean "address"/ })
-    await t.rejects(limiter.peek({ address: null }, ['address'], 3), { code: 'MARTY_RATE_LIMIT_OPT_INVALID', message: /limiter\.peek\(\) cost/ })
+    await t.rejects(limiter.peek({ address: null }, ['address'], 0), { code: 'MARTY_RATE_LIMIT_OPT_INVALID', message: /limiter\.peek\(\) cost/ })
+    t.match(await limiter.peek({ address: null }, ['address'], 3), { allowed: false, retryAfterMs: Infinity, violated: ['address'] })
 
     const who = { address: '192.0.2.1', principal: user('ada'), operation: 'export' }
     for (let i = 0; i < 3; i++) {
@@ -132,7 +133,7 @@ t.test('metrics: every decision is counted for the rules that made it', async t 
   const none = { allowed: 0, denied: 0, known_denied: 0, degraded_allowed: 0, degraded_denied: 0, error: 0 }
   t.strictSame(limiter.metrics(), { address: none, user: none, heavy: none })
   for (let i = 0; i < 5; i++) await ask(app, '192.0.2.1')
-  for (let i = 0; i < 4; i++) await limiter.check({ address: '192.0.2.9', principal: user('ada') }, ['user', 'heavy'], 3)
+  for (let i = 0; i < 4; i++) await limiter.check({ address: '192.0.2.9', principal: user('ada'), operation: 'export' }, ['user', 'heavy'], 3)
   const metrics: LimitMetrics = limiter.metrics()
   t.strictSame(metrics, { address: { ...none, allowed: 2, known_denied: 3 }, user: { ...none, allowed: 1, known_denied: 3 }, heavy: { ...none, allowed: 1 } })
   await limiter.peek({ address: '192.0.2.1' }, ['address'])

@@ -224,7 +224,7 @@ t.test('limiter.check answers instead of throwing, and refuses what it cannot me
   t.match(await app.limiter.check({ address: null }, ['messages', 'all'], 4), { allowed: true }, 'without a principal and an address: a budget of their own')
   t.match(await app.limiter.check(who, ['messages', 'all']), { allowed: false, violated: ['all'] })
   await t.rejects(app.limiter.check(who, ['mesages']), { code: 'MARTY_CORE_RULE_INVALID', message: /did you mean "messages"/ })
-  for (const cost of [0, -1, 1.5, 6]) await t.rejects(app.limiter.check(who, ['messages', 'all'], cost), { code: 'MARTY_RATE_LIMIT_OPT_INVALID', message: /cost must be an integer from 1 to 5/ }, String(cost))
+  for (const cost of [0, -1, 1.5]) await t.rejects(app.limiter.check(who, ['messages', 'all'], cost), { code: 'MARTY_RATE_LIMIT_OPT_INVALID', message: /cost must be an integer from 1 to 1000000/ }, String(cost))
 })
 
 t.test('a store that fails closed answers 503', async t => {
