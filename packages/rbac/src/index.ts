@@ -68,6 +68,11 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     const { problems, failures } = testPolicy(policy, textOf((await readText(policyTests)).bytes, policyTests), policyTests)
     if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
   }
+  for (const name of reload.refuseGain) {
+    if (policy.environmentNames.has(name)) continue
+    throw new OptionInvalid(`option "reload.refuseGain" of @marty/rbac names the environment "${name}", which ${file} does not define` +
+      didYouMean(name, policy.environmentNames.keys()))
+  }
   const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }
   const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
   const source = createPolicySource({
@@ -76,6 +81,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     origin: reload.redis === null ? fromFile : redisOrigin(reload.redis, reload.pollMs),
     isWatched: reload.isOn,
     tests: policyTests,
+    refuseGain: reload.refuseGain,
     compiler: createPolicyCompiler(reload.timeoutMs, Date.now),
     objections: next => unmetDemands(next, demands),
     log: fastify.log

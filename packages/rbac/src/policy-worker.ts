@@ -3,11 +3,12 @@ import { parentPort } from 'node:worker_threads'
 import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from './errors.js'
 import { lintPolicy } from './lint-policy.js'
-import { loadAfter, type Policy } from './policy.js'
+import { loadAfter, NO_IDS, type Policy } from './policy.js'
 import type { Ids } from './policy-index.js'
 import { problemOf, textOf } from './policy-origin.js'
 import { packPolicy, type PackedPolicy } from './policy-transfer.js'
-import { testPolicy } from './test-policy.js'
+import { statedDecisions, testPolicy } from './test-policy.js'
+import { unstatedGains } from './unstated-gains.js'
 
 // The thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
 
@@ -24,6 +25,14 @@ export interface WorkerTask extends PolicyText {
   readonly sha256: string | null
   /** A file of policy tests that must pass; null for none. */
   readonly tests: PolicyText | null
+  /** What is in use, and where the text must grant no more than the tests state; null when it may. */
+  readonly guard: GainGuard | null
+}
+
+export interface GainGuard {
+  readonly inUse: PolicyText
+  /** Names or aliases of environments. */
+  readonly environments: readonly string[]
 }
 
 export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
@@ -60,7 +69,7 @@ parentPort!.on('message', (task: WorkerTask) => {
   }
 })
 
-function compile ({ bytes, file, known, sha256, tests }: WorkerTask): Policy {
+function compile ({ bytes, file, known, sha256, tests, guard }: WorkerTask): Policy {
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
     throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
@@ -68,6 +77,13 @@ function compile ({ bytes, file, known, sha256, tests }: WorkerTask): Policy {
   if (tests !== null) {
     const { failures, problems } = testPolicy(policy, textOf(tests.bytes, tests.file), tests.file)
     if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
+  }
+  if (guard !== null) {
+    const { inUse, environments } = guard
+    const before = loadAfter(textOf(inUse.bytes, inUse.file), inUse.file, NO_IDS, { clock: Date.now, generation: 1 })
+    const stated = tests === null ? null : statedDecisions(policy, textOf(tests.bytes, tests.file), tests.file)
+    const gains = unstatedGains(before, policy, environments, stated)
+    if (gains.length > 0) throw new PolicyInvalid(gains)
   }
   return policy
 }

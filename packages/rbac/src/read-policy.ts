@@ -24,6 +24,8 @@ const MAX_ROLES = 20_000
 export function readPolicy (text: string, file: string): ReadPolicy {
   const sizeBytes = Buffer.byteLength(text)
   if (sizeBytes > MAX_FILE_BYTES) return faulty([tooLarge(file, sizeBytes)])
+  const cutOff = missingLineBreak(text, file)
+  if (cutOff !== null) return faulty([cutOff])
   const parsed = parseYaml(text, file)
   if (parsed.source === null) return faulty(parsed.problems)
   const { source } = parsed
@@ -70,6 +72,22 @@ export function readPolicy (text: string, file: string): ReadPolicy {
       positionOf: (path: Path, part?: 'key' | 'value') => source.positionOf(path, part)
     }),
     problems: []
+  }
+}
+
+/**
+ * A text that ends within a line may have been cut off while it was written, and what is left of a policy may grant
+ * more than the whole. Everything else that is wrong with it would be a consequence.
+ */
+export function missingLineBreak (text: string, file: string): SourceProblem | null {
+  // An empty text is another mistake. JSON, as programs write it, is nothing before its last brace.
+  if (text.trim() === '' || /[\r\n]$/.test(text) || (/^\s*\{/.test(text) && text.endsWith('}'))) return null
+  const lines = text.split(/\r\n|\r|\n/)
+  return {
+    source: file,
+    line: lines.length,
+    column: lines.at(-1)!.length + 1,
+    message: 'the text ends without a line break, as if it was cut off while it was written; write it whole, with a line break at its end'
   }
 }
 

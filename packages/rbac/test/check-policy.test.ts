@@ -161,7 +161,7 @@ function damaged (node: unknown, [step, ...rest]: readonly number[], key: string
 t.test('a process that lets no code be made out of text reads policies all the same', async t => {
   const script = `import { checkPolicy, loadPolicy } from '@marty/rbac'
     const policy = await loadPolicy(process.argv[1], 'p')
-    console.log(policy.decide(['viewer'], 'camera:view', 'prod'), checkPolicy('version: 2', 'p').problems.length)`
+    console.log(policy.decide(['viewer'], 'camera:view', 'prod'), checkPolicy('version: 2\\n', 'p').problems.length)`
   const { stdout } = await promisify(execFile)(process.execPath, ['--disallow-code-generation-from-strings', '--input-type=module', '--eval', script, POLICY], { cwd: import.meta.dirname })
   t.equal(stdout, 'true 4\n')
 })
