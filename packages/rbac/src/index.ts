@@ -16,6 +16,7 @@ import { fileOrigin, readText } from './policy-file.js'
 import { textOf } from './policy-origin.js'
 import { redisOrigin } from './policy-redis.js'
 import { createPolicySource } from './policy-source.js'
+import { firstProblems } from './read-policy.js'
 import { createAccess, type RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 import { createDecider } from './shadow.js'
@@ -66,7 +67,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   const { policyTests, reload } = options
   if (policyTests !== null) {
     const { problems, failures } = testPolicy(policy, textOf((await readText(policyTests)).bytes, policyTests), policyTests)
-    if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
+    if (problems.length + failures.length > 0) throw new PolicyInvalid(firstProblems([...problems, ...failures], policyTests))
   }
   for (const name of reload.refuseGain) {
     if (policy.environmentNames.has(name)) continue

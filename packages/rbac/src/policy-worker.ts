@@ -7,6 +7,7 @@ import { loadAfter, NO_IDS, type Policy } from './policy.js'
 import type { Ids } from './policy-index.js'
 import { problemOf, textOf } from './policy-origin.js'
 import { packPolicy, type PackedPolicy } from './policy-transfer.js'
+import { firstProblems } from './read-policy.js'
 import { statedDecisions, testPolicy } from './test-policy.js'
 import { unstatedGains } from './unstated-gains.js'
 
@@ -43,8 +44,6 @@ export interface WorkerRemarks {
   readonly warnings: readonly SourceProblem[]
 }
 
-/** A file of garbage has a mistake on every line. */
-const MAX_PROBLEMS = 100
 const MAX_WARNINGS = 20
 /** Looking a policy over takes longer than making it; who saves one is about to save the next. */
 const LOOK_OVER_AFTER_MS = 1_000
@@ -62,10 +61,7 @@ parentPort!.on('message', (task: WorkerTask) => {
     }, LOOK_OVER_AFTER_MS)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
-    const { problems } = error
-    const told = problems.slice(0, MAX_PROBLEMS)
-    if (told.length < problems.length) told.push(problemOf(task.file, `has ${problems.length - told.length} more problems`))
-    parentPort!.postMessage({ packed: null, problems: told } satisfies WorkerAnswer)
+    parentPort!.postMessage({ packed: null, problems: firstProblems(error.problems, task.file) } satisfies WorkerAnswer)
   }
 })
 

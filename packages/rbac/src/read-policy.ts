@@ -27,14 +27,14 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   const cutOff = missingLineBreak(text, file)
   if (cutOff !== null) return faulty([cutOff])
   const parsed = parseYaml(text, file)
-  if (parsed.source === null) return faulty(parsed.problems)
+  if (parsed.source === null) return faulty(parsed.problems.map(problem => adviseQuotes(problem, text)))
   const { source } = parsed
   const problems: SourceProblem[] = []
   const report: ReportProblem = (path, message, part = 'value') => { problems.push({ source: file, ...source.positionOf(path, part), message }) }
   // The check that finds every mistake is slow; most files have none.
   if (!hasShape(source.value)) checkSchema(source.value, policySchema, (path, part, message) => { report(path, message, part) })
   // Names can only be compared in a file whose shape is right.
-  if (problems.length > 0) return faulty(problems)
+  if (problems.length > 0) return faulty(problems.map(problem => /^unknown key/.test(problem.message) ? adviseQuotes(problem, text) : problem))
 
   const document = source.value as PolicyDocument
   const resources = new Map(Object.entries(document.resources).map(([name, resource]) => [name, readResource(resource)]))
@@ -44,7 +44,7 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   if (problems.length > 0) return faulty(problems)
 
   const permissions = permissionsOf(resources)
-  checkReferences(document, resources, permissions, report)
+  checkReferences(document, resources, permissions, report, (path, part) => source.positionOf(path, part).line)
   const aliases = readAliases(document, report)
   const tangles = inheritanceProblems(roles)
   for (const { path, message } of tangles) report(path, message)
@@ -114,8 +114,26 @@ function holdsTwice (value: unknown): boolean {
   return items.size < value.length || value.some(holdsTwice)
 }
 
+/** A file of garbage has a mistake on every line. */
+const MAX_PROBLEMS = 100
+
+/** The first of many problems, and how many more there are. */
+export function firstProblems (problems: readonly SourceProblem[], file: string): readonly SourceProblem[] {
+  const more = problems.length - MAX_PROBLEMS
+  return more <= 0 ? problems : [...problems.slice(0, MAX_PROBLEMS), { source: file, line: 0, column: 0, message: `has ${more} more problems` }]
+}
+
 function faulty (problems: readonly SourceProblem[]): ReadPolicy {
-  return { definition: null, problems: sortProblems(problems) }
+  return { definition: null, problems: firstProblems(sortProblems(problems), problems[0]!.source) }
+}
+
+/** A condition without quotes, of which YAML takes a character for its own. */
+const OPEN_CONDITION = /\bwhen: *[^\s'"].*?(?:[[\]{},]|: | #)/
+
+function adviseQuotes (problem: SourceProblem, text: string): SourceProblem {
+  const line = text.split(/\r\n|\r|\n/)[problem.line - 1] ?? ''
+  const isMeant = OPEN_CONDITION.test(line.replace(/[ ,}]+$/, ''))
+  return isMeant ? { ...problem, message: `${problem.message}; put the condition in quotes, as when: '...', because [ ] { } , # and : mean something to YAML` } : problem
 }
 
 function readResource ({ description, actions, scopes = [], attributes = {} }: ResourceDocument): ResourceDefinition {
