@@ -18,7 +18,7 @@ interface Parsed {
 const MAX_CHARACTERS = 500_000
 
 /** What YAML 1.2 lets nobody write (section 5.1), but for a byte order mark at the beginning. */
-// eslint-disable-next-line no-control-regex
+
 const FORBIDDEN = /[^\t\n\r\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u
 
 /**

@@ -61,7 +61,7 @@ parentPort!.on('message', (task: WorkerTask) => {
     }, LOOK_OVER_AFTER_MS)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
-    parentPort!.postMessage({ packed: null, problems: firstProblems(error.problems, task.file) } satisfies WorkerAnswer)
+    parentPort!.postMessage({ packed: null, problems: error.problems } satisfies WorkerAnswer)
   }
 })
 
@@ -72,14 +72,14 @@ function compile ({ bytes, file, known, sha256, tests, guard }: WorkerTask): Pol
   const policy = loadAfter(textOf(bytes, file), file, known, { clock: Date.now, generation: 1 })
   if (tests !== null) {
     const { failures, problems } = testPolicy(policy, textOf(tests.bytes, tests.file), tests.file)
-    if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
+    if (failures.length + problems.length > 0) throw new PolicyInvalid(firstProblems([...problems, ...failures], tests.file))
   }
   if (guard !== null) {
     const { inUse, environments } = guard
     const before = loadAfter(textOf(inUse.bytes, inUse.file), inUse.file, NO_IDS, { clock: Date.now, generation: 1 })
     const stated = tests === null ? null : statedDecisions(policy, textOf(tests.bytes, tests.file), tests.file)
     const gains = unstatedGains(before, policy, environments, stated)
-    if (gains.length > 0) throw new PolicyInvalid(gains)
+    if (gains.length > 0) throw new PolicyInvalid(firstProblems(gains, file))
   }
   return policy
 }
