@@ -8,7 +8,7 @@ export function policyReference () {
 
 One YAML file says who may do what. This is every key of it, and what it means. The way through is [Authorise your callers](../guides/authorization.md).
 
-An unknown key is a mistake, never ignored. Every mistake is told at once, with file, line and column. For your editor: \`# yaml-language-server: $schema=./rbac_policies.schema.json\`, the file that stands beside [policies/rbac_policies.yaml](../../policies/rbac_policies.yaml).
+An unknown key is a mistake, never ignored. Mistakes are told together, each with file, line and column; at most 100, with the number of the others. A text that does not end with a line break is refused: it may have been cut off while it was written. Put a condition in quotes when it holds \`[ ] { } , #\` or a colon. For your editor: \`# yaml-language-server: $schema=./rbac_policies.schema.json\`, the file that stands beside [policies/rbac_policies.yaml](../../policies/rbac_policies.yaml).
 
 ## Sections
 
@@ -18,7 +18,7 @@ ${Object.entries(properties).map(([name, schema]) => row(name, schema, required)
 
 ${Object.entries(properties).flatMap(([name, schema]) => tables(name, schema)).join('\n\n')}
 
-Names are small letters, digits, \`_\` and \`-\`, beginning with a letter; \`constructor\` and \`prototype\` are none. Names of attributes may have capitals. No list or map is empty, and no list of names or patterns says the same twice: leave out what you do not need.
+Names are small letters, digits, \`_\` and \`-\`, beginning with a letter; \`constructor\`, \`prototype\`, \`null\`, \`true\` and \`false\` are none. Names of attributes may have capitals. No list or map is empty, and no list of names or patterns says the same twice: leave out what you do not need.
 
 ## How a decision is made
 

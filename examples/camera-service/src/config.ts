@@ -39,6 +39,8 @@ export const configSchema = Type.Object({
   }, { additionalProperties: false, description: 'Health endpoints.' }),
   security: Type.Object({
     policy_file: Type.String({ default: '', description: 'RBAC policy. Empty: the one that comes with the project.' }),
+    policy_tests: Type.String({ default: '', description: 'Policy tests that a policy must pass before it is used. Empty: those that come with the project, for a policy of your own those beside it (NAME.test.yaml), if there are any.' }),
+    policy_refuse_gain: Type.Boolean({ default: true, description: 'In production, a changed policy that grants more there than its tests state is not used until the next start.' }),
     jwt: Type.Object({
       issuer: Type.String({ default: 'camera-service', minLength: 1, description: 'iss of the tokens.' }),
       audience: Type.String({ default: 'camera-service', minLength: 1, description: 'aud of the tokens.' }),

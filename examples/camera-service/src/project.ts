@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path'
+import { join, parse, resolve } from 'node:path'
 import { loadConfig, environment, type LoadedConfig } from '@marty/config'
 import { existsSync } from 'node:fs'
 import { configSchema, type CameraServiceConfig } from './config.js'
@@ -24,6 +24,8 @@ export interface Settings {
   readonly recordings: string
   readonly snapshots: string
   readonly policyFile: string
+  /** Null when a policy of the operator's own has none. */
+  readonly policyTests: string | null
   readonly apiKeysFile: string
   /** Null when `secret_key` signs. */
   readonly signingKeysFile: string | null
@@ -45,13 +47,15 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
   const { ssl } = config.security
   const fromProject = (path: string): string => path === '' ? '' : resolve(projectRoot, path)
   const inData = (configured: string, name: string): string => configured === '' ? join(dataDir, name) : resolve(projectRoot, configured)
+  const policyFile = config.security.policy_file === '' ? shipped.policy : resolve(projectRoot, config.security.policy_file)
   return {
     config,
     loaded,
     dataDir,
     recordings: inData(config.recording.folder, 'recordings'),
     snapshots: inData(config.snapshots.folder, 'snapshots'),
-    policyFile: config.security.policy_file === '' ? shipped.policy : resolve(projectRoot, config.security.policy_file),
+    policyFile,
+    policyTests: config.security.policy_tests === '' ? testsBeside(policyFile) : resolve(projectRoot, config.security.policy_tests),
     apiKeysFile: inData(config.security.api_keys.storage_file, 'api-keys.json'),
     signingKeysFile: config.security.jwt.signing_keys_file === '' ? null : resolve(projectRoot, config.security.jwt.signing_keys_file),
     auditFile: inData(config.security.audit.file, 'audit.log'),
@@ -59,4 +63,11 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
     mediamtxBinary: config.mediamtx.binary !== '' ? config.mediamtx.binary : environment('MEDIAMTX_BIN') ?? '',
     searchPath: environment('PATH') ?? ''
   }
+}
+
+/** `rbac.yaml` has its tests in `rbac.test.yaml`, as the policy that is shipped. */
+function testsBeside (policyFile: string): string | null {
+  const { dir, name, ext } = parse(policyFile)
+  const tests = join(dir, `${name}.test${ext}`)
+  return existsSync(tests) ? tests : null
 }

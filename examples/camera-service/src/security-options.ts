@@ -36,7 +36,11 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       trustedOrigins: config.server.allowed_origins.filter(isOrigin),
       routes: true
     },
-    rbac: { policyFile: settings.policyFile },
+    rbac: {
+      policyFile: settings.policyFile,
+      ...(settings.policyTests === null ? {} : { policyTests: settings.policyTests }),
+      reload: { refuseGain: config.environment === 'production' && config.security.policy_refuse_gain ? ['production'] : [] }
+    },
     limits: {
       rules: {
         requests: { limit: perMinute, windowMs: MINUTE_MS, by: 'principal' },

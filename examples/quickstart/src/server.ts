@@ -3,11 +3,12 @@ import { fileURLToPath } from 'node:url'
 import { problemServerOptions, security } from '@marty/security'
 import Fastify from 'fastify'
 
+const file = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 const app = Fastify({ ...problemServerOptions, logger: { level: 'warn' } })
 await app.register(security, {
   environment: 'development',
   auth: { issuer: 'quickstart', audience: 'quickstart', keys: { signing: { kid: 'first', algorithm: 'HS256', secret: randomBytes(32) } } },
-  rbac: { policyFile: fileURLToPath(new URL('../policy.yaml', import.meta.url)) },
+  rbac: { policyFile: file('policy.yaml'), policyTests: file('policy.test.yaml') },
   limits: { rules: { reports: { limit: 5, windowMs: 60_000, by: 'principal' } } },
   headers: {},
   audit: { sink: 'none', product: { name: 'quickstart', version: '1.0.0' } }

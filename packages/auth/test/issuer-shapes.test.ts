@@ -5,7 +5,7 @@ import { auth, createMemoryApiKeyStore, type AuthOptions, type ForeignIssuerOpti
 import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
 import { forgeWith, PAIRS } from './key-pairs.js'
 import { foreign, FOREIGN, keySet, provide, publicJwk } from './provider.js'
-import { AUDIENCE, bearer, build, encode, forge, now, PEPPER, TOKENS, validClaims, validHeader } from './service.js'
+import { AUDIENCE, bearer, build, encode, forge, now, PEPPER, secretFor, TOKENS, validClaims, validHeader } from './service.js'
 
 const HOUR = 3_600
 const DAY = 86_400
@@ -161,7 +161,7 @@ t.test('names of claims that every object has are no claims', async t => {
 t.test('the reason of every refusal is in the log and among the events, in words of ours, and never in the answer', async t => {
   const { app, lines, events } = await trusting(t, {}, {
     apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 },
-    refresh: { secret: 'a refresh secret of more than thirty-two bytes, for tests' }
+    refresh: { secret: secretFor('refresh') }
   })
   const { key } = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 60 })
   const revoked = app.tokens.issue({ subject: 'alice' })

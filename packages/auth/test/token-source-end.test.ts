@@ -8,13 +8,13 @@ import { auth, createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import { problemErrorHandler, useGuard } from '@marty/core'
 import { createAuthority } from './certificates.js'
 import { foreign, provide } from './provider.js'
-import { build, now, PEPPER, TOKENS } from './service.js'
+import { build, now, PEPPER, secretFor, TOKENS } from './service.js'
 import { storeOf, testRedis } from './state-store.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(600_000)
 
-const REFRESH = { secret: 'a refresh secret of more than thirty-two bytes, for tests', graceSeconds: 0 }
+const REFRESH = { secret: secretFor('refresh'), graceSeconds: 0 }
 const RECORDER = 'spiffe://prod/ns/cams/sa/recorder'
 const redis = await testRedis(t)
 const connection = await redis.connect({ commandTimeoutMs: 5_000 })

@@ -3,6 +3,7 @@ import type { TSchema } from 'typebox'
 import type { TLocalizedValidationError } from 'typebox/error'
 import { Value } from 'typebox/value'
 import { branchFor, choicesOf, memberSchema, shapeOf } from './schema-shape.js'
+import { strangeCharacterHint } from './strange-character.js'
 import type { Path } from './yaml-source.js'
 
 /** Told of every mistake: where it is, whether its key or its value is meant, and what is wrong. */
@@ -44,8 +45,10 @@ function checkMapping (value: Readonly<Record<string, unknown>>, schema: TSchema
     else checking.report([...path, key], 'key', unknownKey(path, key, known))
   }
   if (Object.keys(value).length < minProperties) checking.report(path, 'value', `${nameOf(path)} must hold at least ${minProperties === 1 ? 'one entry' : `${minProperties} entries`}`)
+  const unknown = Object.keys(value).filter(key => memberSchema(schema, key) === undefined)
   for (const key of required) {
-    if (Object.hasOwn(value, key)) continue
+    // Where it stands misspelt that has been said already.
+    if (Object.hasOwn(value, key) || (unknown.length > 0 && closest(key, unknown) !== null)) continue
     const { description } = shapeOf(properties[key] ?? {})
     checking.report([...path, key], 'key', `${nameOf([...path, key])} is required` + (description === undefined ? '' : ` (${description})`))
   }
@@ -95,7 +98,7 @@ function explain (error: TLocalizedValidationError, value: unknown, schema: TSch
     case 'minItems': return `${name} must have at least ${error.params.limit} ${error.params.limit === 1 ? 'item' : 'items'}`
     case 'maxItems': return `${name} must have at most ${error.params.limit} items`
     case 'uniqueItems': return `${name} repeats an item`
-    case 'pattern': return `${name} must be ${shapeOf(schema).expected ?? `a text that matches ${String(error.params.pattern)}`}; found ${found(value, schema, path, checking)}`
+    case 'pattern': return `${name} must be ${shapeOf(schema).expected ?? `a text that matches ${String(error.params.pattern)}`}; found ${found(value, schema, path, checking)}${strangeHint(value, schema, path, checking)}`
     default: return `${name} ${error.message}`
   }
 }
@@ -109,11 +112,11 @@ export function nameOf (path: Path): string {
 function unknownKey (path: Path, key: string, known: readonly string[]): string {
   const near = closest(key, known)
   const hint = near !== null ? `did you mean "${near}"?` : `known here: ${known.join(', ')}`
-  return `unknown key "${key}"${path.length === 0 ? '' : ` in ${nameOf(path)}`}; ${hint}`
+  return `unknown key "${key}"${path.length === 0 ? '' : ` in ${nameOf(path)}`}${strangeCharacterHint(key)}; ${hint}`
 }
 
 function badName (path: Path, key: string, patterns: readonly string[]): string {
-  return `"${key}" is not a name that ${nameOf(path)} may hold; names match ${patterns.join(' or ')}`
+  return `"${key}" is not a name that ${nameOf(path)} may hold; names match ${patterns.join(' or ')}${strangeCharacterHint(key)}`
 }
 
 function expectation (schema: TSchema): string {
@@ -145,6 +148,10 @@ function found (value: unknown, schema: TSchema, path: Path, checking: Checking)
 
 function isConcealed (schema: TSchema, path: Path, checking: Checking): boolean {
   return shapeOf(schema).secret === true || checking.conceal(path)
+}
+
+function strangeHint (value: unknown, schema: TSchema, path: Path, checking: Checking): string {
+  return typeof value === 'string' && !isConcealed(schema, path, checking) ? strangeCharacterHint(value) : ''
 }
 
 function quoteHint (value: unknown, schema: TSchema): string {

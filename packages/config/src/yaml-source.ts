@@ -1,5 +1,6 @@
-import { load, YAMLException } from 'js-yaml'
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Node, type Pair, type YAMLMap } from 'yaml'
+import { load } from 'js-yaml'
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair, type YAMLMap } from 'yaml'
+import { explainYaml, place } from './explain-yaml.js'
 import type { SourceProblem } from './problem.js'
 
 /** Keys and indexes from the root of a document to one of its nodes. */
@@ -33,13 +34,13 @@ const RESERVED_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
  * js-yaml decides what the text means. The position-keeping parser runs only when a position is asked for.
  */
 export function parseYaml (text: string, file: string): ParsedYaml {
-  const positions = lazy(() => readPositions(text))
+  const positions = lazy(() => readPositions(text, false))
   const problem = (offset: SourcePosition, message: string): SourceProblem => ({ source: file, ...offset, message })
   let value: unknown
   try {
     value = isBlank(text) ? null : load(text, { filename: file, maxAliases: 0 })
   } catch (error) {
-    return { source: null, problems: explainFailure(error, positions).map(({ at, message }) => problem(at, message)) }
+    return { source: null, problems: explainYaml(text, error, () => readPositions(text, true)).map(({ at, message }) => problem(at, message)) }
   }
   const source: YamlSource = { file, value, positionOf: (path, part = 'value') => locate(positions(), path, part) }
   if (hasReservedKey(value)) {
@@ -54,38 +55,11 @@ interface Positions {
   readonly pairs: WeakMap<YAMLMap, Map<string, Pair>>
 }
 
-function readPositions (text: string): Positions {
+/** Looking for keys that are written twice takes the square of their number; in a text that was read there are none. */
+function readPositions (text: string, uniqueKeys: boolean): Positions {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error', strict: true, uniqueKeys: true })
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error', strict: true, uniqueKeys })
   return { document, lines, pairs: new WeakMap() }
-}
-
-/** Every mistake the position-keeping parser finds, one per line: what follows on a line is mostly a consequence. */
-function explainFailure (error: unknown, positions: () => Positions): Array<{ at: SourcePosition, message: string }> {
-  const found = new Map<number, { at: SourcePosition, message: string }>()
-  const add = (at: SourcePosition, message: string): void => { if (!found.has(at.line)) found.set(at.line, { at, message }) }
-  try {
-    const { document, lines } = positions()
-    for (const { code, pos, message } of [...document.errors, ...document.warnings]) add(position(lines, pos[0]), WORDS[code] ?? message)
-    visit(document, {
-      Alias: (_, node) => { add(position(lines, node.range?.[0] ?? 0), `the alias *${node.source} is not supported; write the value out`) }
-    })
-  } catch {
-    // Nested too deeply for this parser; js-yaml has said so already.
-  }
-  if (found.size === 0) {
-    const mark = error instanceof YAMLException ? error.mark : undefined
-    const reason = error instanceof YAMLException ? error.reason : 'cannot be read as YAML'
-    add({ line: (mark?.line ?? 0) + 1, column: (mark?.column ?? 0) + 1 }, reason)
-  }
-  return [...found.values()].sort((a, b) => a.at.line - b.at.line)
-}
-
-const WORDS: Readonly<Record<string, string>> = {
-  DUPLICATE_KEY: 'this key is written twice in the same mapping',
-  TAB_AS_INDENT: 'a tab is used for indentation; use spaces',
-  MULTIPLE_DOCS: 'a second document begins here; a file holds one',
-  TAG_RESOLVE_FAILED: 'this tag is not supported'
 }
 
 function locate ({ document, lines, pairs }: Positions, path: Path, part: 'key' | 'value'): SourcePosition {
@@ -96,19 +70,19 @@ function locate ({ document, lines, pairs }: Positions, path: Path, part: 'key' 
     let key: unknown = null
     if (isMap(node)) {
       const pair = pairsOf(node, pairs).get(String(step))
-      if (pair === undefined) return position(lines, ownerOffset)
+      if (pair === undefined) return place(lines, ownerOffset)
       key = pair.key
       node = pair.value
     } else if (isSeq(node)) {
       node = node.items[Number(step)]
     } else {
-      return position(lines, ownerOffset)
+      return place(lines, ownerOffset)
     }
     ownerOffset = (key as Node | null)?.range?.[0] ?? (node as Node | null)?.range?.[0] ?? ownerOffset
     const target = part === 'key' && depth === path.length - 1 ? key ?? node : node
     offset = (target as Node | null)?.range?.[0] ?? (key as Node | null)?.range?.[0] ?? offset
   }
-  return position(lines, offset)
+  return place(lines, offset)
 }
 
 function pairsOf (map: YAMLMap, cache: Positions['pairs']): Map<string, Pair> {
@@ -118,11 +92,6 @@ function pairsOf (map: YAMLMap, cache: Positions['pairs']): Map<string, Pair> {
     cache.set(map, pairs)
   }
   return pairs
-}
-
-function position (lines: LineCounter, offset: number): SourcePosition {
-  const { line, col } = lines.linePos(offset)
-  return { line: Math.max(1, line), column: Math.max(1, col) }
 }
 
 /** Large files have none: the way to each node is not worth noting before it is known that there are. */

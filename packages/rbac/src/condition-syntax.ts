@@ -1,3 +1,5 @@
+import { nameCharacter } from '@marty/config'
+
 /** A value written in a condition. */
 export type Scalar = string | number | boolean
 
@@ -149,7 +151,7 @@ function tokenize (text: string): Token[] {
   for (let offset = 0; offset < text.length;) {
     TOKEN.lastIndex = offset
     const match = TOKEN.exec(text)
-    if (match === null) throw new ConditionMistake(offset, `cannot read ${JSON.stringify(text[offset])}${hint(text[offset]!)}`)
+    if (match === null) throw new ConditionMistake(offset, cannotRead(text, offset))
     const [all, quoted, number, word, sign] = match
     if (quoted !== undefined) tokens.push({ kind: 'text', text: quoted.slice(1, -1).replace(/\\(.)/g, '$1'), offset })
     else if (number !== undefined) tokens.push({ kind: 'number', text: number, offset })
@@ -159,6 +161,14 @@ function tokenize (text: string): Token[] {
   }
   tokens.push({ kind: 'end', text: '', offset: text.length })
   return tokens
+}
+
+/** A condition that breaks off within a text was cut by YAML, for which a # behind a space begins a comment. */
+function cannotRead (text: string, offset: number): string {
+  const character = String.fromCodePoint(text.codePointAt(offset)!)
+  const shown = /^[\x20-\x7E]$/.test(character) ? JSON.stringify(character) : nameCharacter(character)
+  const isOpen = (character === '"' || character === "'") && !text.includes(character, offset + 1)
+  return `cannot read ${shown}${hint(character)}${isOpen ? '; when it holds a # or a colon, put the condition in quotes' : ''}`
 }
 
 function isComparator ({ kind, text }: Token): boolean {

@@ -1,3 +1,4 @@
+import { strangeCharacterHint } from '@marty/config'
 import { didYouMean } from './did-you-mean.js'
 import { ConditionMistake, type Comparison, type Expression, type Operand, type Scalar } from './condition-syntax.js'
 import { readTimeWindow } from './time-window.js'
@@ -60,7 +61,7 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
 function choiceMistakes (literal: Operand, { choices }: AttributeType, attribute: Operand): ConditionMistake[] {
   if (literal.kind !== 'literal' || choices === undefined || attribute.kind !== 'attribute') return []
   return [literal.value].flat().filter(value => typeof value === 'string' && !choices.includes(value)).map(value =>
-    new ConditionMistake(literal.offset, `${attribute.name} is never "${String(value)}"${didYouMean(String(value), choices)}`))
+    new ConditionMistake(literal.offset, `${attribute.name} is never "${String(value)}"${strangeCharacterHint(String(value))}${didYouMean(String(value), choices)}`))
 }
 
 function timeMistakes ({ comparator, left, right, offset }: Comparison): ConditionMistake[] {

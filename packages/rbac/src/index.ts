@@ -16,6 +16,7 @@ import { fileOrigin, readText } from './policy-file.js'
 import { textOf } from './policy-origin.js'
 import { redisOrigin } from './policy-redis.js'
 import { createPolicySource } from './policy-source.js'
+import { firstProblems } from './read-policy.js'
 import { createAccess, type RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 import { createDecider } from './shadow.js'
@@ -67,7 +68,12 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   const { policyTests, reload } = options
   if (policyTests !== null) {
     const { problems, failures } = testPolicy(policy, textOf((await readText(policyTests)).bytes, policyTests), policyTests)
-    if (problems.length + failures.length > 0) throw new PolicyInvalid([...problems, ...failures])
+    if (problems.length + failures.length > 0) throw new PolicyInvalid(firstProblems([...problems, ...failures], policyTests))
+  }
+  for (const name of reload.refuseGain) {
+    if (policy.environmentNames.has(name)) continue
+    throw new OptionInvalid(`option "reload.refuseGain" of @marty/rbac names the environment "${name}", which ${file} does not define` +
+      didYouMean(name, policy.environmentNames.keys()))
   }
   const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }
   const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
@@ -77,6 +83,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     origin: reload.redis === null ? fromFile : redisOrigin(reload.redis, reload.pollMs),
     isWatched: reload.isOn,
     tests: policyTests,
+    refuseGain: reload.refuseGain,
     compiler: createPolicyCompiler(reload.timeoutMs, Date.now),
     objections: next => unmetDemands(next, demands),
     log: fastify.log

@@ -1,12 +1,13 @@
 import { sortProblems, type Path, type SourceProblem } from '@marty/config'
 import type { PolicyDefinition, Rule } from './definition.js'
+import { formulaOf, implies } from './formula.js'
 import { formatPermission, type PermissionParts } from './permission.js'
 import { partsOf, type Policy } from './policy.js'
 import { append, roleClosure } from './role-graph.js'
 
 /** What is sound, and yet probably not meant. */
 export type PolicyLintRule = 'never-granted' | 'unreachable-role' | 'redundant-grant' | 'redundant-inheritance' | 'shadowed-grant' |
-  'idle-deny' | 'idle-separation' | 'unused-attribute' | 'wildcard-overgrant'
+  'idle-deny' | 'idle-separation' | 'unused-attribute' | 'wildcard-overgrant' | 'condition-never-holds' | 'condition-always-holds'
 
 export interface PolicyFinding extends SourceProblem {
   readonly rule: PolicyLintRule
@@ -34,7 +35,36 @@ export function lintPolicy (policy: Policy): readonly PolicyFinding[] {
   lintRoles(definition, report)
   lintGrants(definition, allows, report)
   lintDenies(definition, allows, report)
+  lintConditions(definition, report)
   return sortProblems(findings)
+}
+
+/** What a condition comes to wherever its rule applies: the same always, as far as can be proved. */
+function lintConditions ({ rules, conditions, environments, aliases }: PolicyDefinition, report: Report): void {
+  const proved = new Map<string, boolean>()
+  /** Whether an expression is never `truth` in an environment. */
+  const isNever = (condition: number, truth: boolean, environment: string): boolean => {
+    const key = `${condition} ${truth} ${environment}`
+    let known = proved.get(key)
+    if (known === undefined) proved.set(key, known = implies(formulaOf(conditions[condition]!.expression, truth, environment, aliases), false))
+    return known
+  }
+  for (const { condition, subject, environment, path } of rules) {
+    if (condition === null) continue
+    const places = environment === '*' ? environments : [environment]
+    const [neverTrue, neverFalse] = [true, false].map(truth => places.every(place => isNever(condition, truth, place)))
+    // Of what is required the opposite stands in the rule.
+    const isOpposite = subject.kind === 'anyone'
+    const at = whenPath(path)
+    if (isOpposite ? neverFalse : neverTrue) report('condition-never-holds', at, 'this condition never holds, whatever is asked')
+    else if (isOpposite ? neverTrue : neverFalse) report('condition-always-holds', at, 'this condition holds whatever is asked, as soon as what it asks about is there')
+  }
+}
+
+/** Of a rule's pattern, the condition beside it. */
+function whenPath (path: Path): Path {
+  const last = path.lastIndexOf('permissions')
+  return [...last === -1 || last < path.length - 2 ? path : path.slice(0, last), 'when']
 }
 
 type Report = (rule: PolicyLintRule, path: Path, message: string, part?: 'key' | 'value') => void

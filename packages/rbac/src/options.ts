@@ -1,4 +1,5 @@
 import { closest } from '@marty/core'
+import { didYouMean } from './did-you-mean.js'
 import { OptionInvalid } from './errors.js'
 import type { PolicyRedis } from './policy-redis.js'
 
@@ -28,6 +29,12 @@ export interface ReloadOptions {
   readonly pollMs?: number
   /** How long a policy may take to be read, compiled and tested, in milliseconds from 100 to 600,000. @default 30000 */
   readonly timeoutMs?: number
+  /**
+   * Environments, by name or alias, in which a newer policy must not grant more than `policyTests` state: the one in
+   * use stays in use then. Without `policyTests` it must grant nothing more at all. The first policy of a process is
+   * compared with none. @default [] - anything may be granted anywhere
+   */
+  readonly refuseGain?: readonly string[]
 }
 
 export interface ResolvedOptions {
@@ -36,7 +43,7 @@ export interface ResolvedOptions {
   readonly environment: string
   readonly service: string | undefined
   readonly policyTests: string | null
-  readonly reload: { readonly isOn: boolean, readonly redis: PolicyRedis | null, readonly pollMs: number, readonly timeoutMs: number }
+  readonly reload: { readonly isOn: boolean, readonly redis: PolicyRedis | null, readonly pollMs: number, readonly timeoutMs: number, readonly refuseGain: readonly string[] }
   readonly explainUrl: string | null
   readonly shadowRate: number
 }
@@ -59,21 +66,24 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
     throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
   }
   if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
-  const { redis = null, pollMs = redis === null ? 2_000 : 400, timeoutMs = 30_000 } = resolveReload(reload)
+  const { redis = null, pollMs = redis === null ? 2_000 : 400, timeoutMs = 30_000, refuseGain = [] } = resolveReload(reload)
   if (reload !== false && policyFile === null && redis === null) throw new OptionInvalid('option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from')
   if (explainUrl !== null && !explainUrl.startsWith('/')) throw new OptionInvalid('option "explainUrl" of @marty/rbac must begin with /')
   if (typeof shadowRate !== 'number' || !(shadowRate >= 0 && shadowRate <= 1)) throw new OptionInvalid('option "shadowRate" of @marty/rbac must be a number from 0 to 1')
-  return Object.freeze({ policyFile, policy, environment, service, policyTests, explainUrl, shadowRate, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs }) })
+  return Object.freeze({ policyFile, policy, environment, service, policyTests, explainUrl, shadowRate, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs, refuseGain }) })
 }
 
-const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs'] satisfies ReadonlyArray<keyof ReloadOptions>
+const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs', 'refuseGain'] satisfies ReadonlyArray<keyof ReloadOptions>
 
 function resolveReload (reload: unknown): ReloadOptions {
   const invalid = (what: string): Error => new OptionInvalid(`option "reload${what}`)
   if (typeof reload === 'boolean') return {}
   if (typeof reload !== 'object' || reload === null) throw invalid('" of @marty/rbac must be true, false or settings')
-  for (const key of Object.keys(reload)) if (!RELOAD_KEYS.includes(key)) throw invalid(`" of @marty/rbac has no "${key}"; it has ${RELOAD_KEYS.join(', ')}`)
-  const { redis, pollMs, timeoutMs } = reload as ReloadOptions
+  for (const key of Object.keys(reload)) if (!RELOAD_KEYS.includes(key)) throw invalid(`" of @marty/rbac has no "${key}"${didYouMean(key, RELOAD_KEYS) || `; it has ${RELOAD_KEYS.join(', ')}`}`)
+  const { redis, pollMs, timeoutMs, refuseGain } = reload as ReloadOptions
+  if (refuseGain !== undefined && !(Array.isArray(refuseGain) && refuseGain.every(name => typeof name === 'string' && name !== ''))) {
+    throw invalid('.refuseGain" of @marty/rbac must be a list of environments, such as ["production"]')
+  }
   if (!isWithin(pollMs, 20, 60_000)) throw invalid('.pollMs" of @marty/rbac must be 20 to 60,000 milliseconds')
   if (!isWithin(timeoutMs, 100, 600_000)) throw invalid('.timeoutMs" of @marty/rbac must be 100 to 600,000 milliseconds')
   if (redis !== undefined) {

@@ -12,11 +12,15 @@ export interface CompiledPolicy {
   readonly warnings: Promise<readonly SourceProblem[]>
 }
 
+export interface CompileTask extends Pick<WorkerTask, 'sha256' | 'tests' | 'guard'> {
+  readonly previous: Policy
+}
+
 export interface PolicyCompiler {
   /** Starts the thread, unless it runs: the next policy needs not wait for it. */
   prepare (): void
   /** Throws {@link PolicyInvalid} for whatever keeps the text from becoming a policy. One at a time. */
-  compile (text: PolicyText, task: { readonly previous: Policy, readonly sha256: string | null, readonly tests: PolicyText | null }): Promise<CompiledPolicy>
+  compile (text: PolicyText, task: CompileTask): Promise<CompiledPolicy>
   close (): Promise<void>
 }
 
@@ -79,8 +83,8 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
       worker ??= start()
       worker.unref()
     },
-    async compile ({ bytes, file }, { previous, sha256, tests }) {
-      const answer = await answerOf({ bytes, file, known: partsOf(previous).ids, sha256, tests })
+    async compile ({ bytes, file }, { previous, ...task }) {
+      const answer = await answerOf({ bytes, file, known: partsOf(previous).ids, ...task })
       if (answer.packed === null) throw new PolicyInvalid(answer.problems)
       const found = warnings
       return { policy: await unpackPolicy(answer.packed, { bytes, file, previous, clock }), warnings: found }

@@ -5,8 +5,8 @@ import { PolicyInvalid } from './errors.js'
 import { problemOf, type PolicyOrigin } from './policy-origin.js'
 import { MAX_FILE_BYTES, tooLarge } from './read-policy.js'
 
-/** Those who write a file bit by bit, or put another one in its place, are done by then. */
-const SETTLE_MS = 100
+/** Those who write a file bit by bit, or put another one in its place, are done by then, on a busy machine too. */
+const SETTLE_MS = 500
 
 /**
  * A policy that is followed in its file, together with the file of its tests. The folder is watched, because editors

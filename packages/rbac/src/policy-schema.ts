@@ -1,7 +1,8 @@
 import { Type, type TSchema } from 'typebox'
 
 // Names that reach into prototypes are refused although every lookup is a Map: the generated types and documents are objects.
-const NAME = '^(?!constructor$|prototype$)[a-z][a-z0-9_-]*$'
+// `null`, `true` and `false` are what YAML makes of a key that is missing or no text.
+const NAME = '^(?!constructor$|prototype$|null$|true$|false$)[a-z][a-z0-9_-]*$'
 const ATTRIBUTE = '^(?!constructor$|prototype$)[A-Za-z][A-Za-z0-9_-]*$'
 const NAME_WORDS = 'a name of small letters, digits, _ and -'
 const PATTERN = '^(\\*|[a-z][a-z0-9_-]*)(:(\\*|[a-z][a-z0-9_-]*)){1,2}$'

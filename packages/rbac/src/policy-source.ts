@@ -36,6 +36,8 @@ export interface PolicySourceOptions {
   readonly isWatched: boolean
   /** A file of tests that every policy must pass. */
   readonly tests: string | null
+  /** Environments in which a newer policy must grant no more than the tests state. */
+  readonly refuseGain: readonly string[]
   readonly compiler: PolicyCompiler
   /** What keeps a sound policy from being used in this process. */
   readonly objections: (policy: Policy) => readonly SourceProblem[]
@@ -54,7 +56,8 @@ const PREPARE_AFTER_MS = 2_000
  * Follows an origin. A text becomes the policy in use when it has passed everything; whatever goes wrong, the last good
  * policy stays in use, and `status` says why.
  */
-export function createPolicySource ({ policy, bytes: first, origin, isWatched, tests, compiler, objections, log }: PolicySourceOptions): RunningPolicySource {
+export function createPolicySource (options: PolicySourceOptions): RunningPolicySource {
+  const { policy, bytes: first, origin, isWatched, tests, refuseGain, compiler, objections, log } = options
   let current = policy
   let bytes = first
   let newest = 0
@@ -75,7 +78,8 @@ export function createPolicySource ({ policy, bytes: first, origin, isWatched, t
       const checked = tests === null ? null : await readText(tests)
       isRead = true
       if (found !== null && Buffer.compare(found.bytes, bytes) !== 0) {
-        const { policy: next, warnings } = await compiler.compile(found, { previous: current, sha256: found.sha256, tests: checked })
+        const guard = refuseGain.length === 0 ? null : { inUse: { bytes, file: current.file }, environments: refuseGain }
+        const { policy: next, warnings } = await compiler.compile(found, { previous: current, sha256: found.sha256, tests: checked, guard })
         const objected = objections(next)
         if (objected.length > 0) throw new PolicyInvalid(objected)
         if (isClosed) return

@@ -3,11 +3,13 @@ import { parentPort } from 'node:worker_threads'
 import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from './errors.js'
 import { lintPolicy } from './lint-policy.js'
-import { loadAfter, type Policy } from './policy.js'
+import { loadAfter, NO_IDS, type Policy } from './policy.js'
 import type { Ids } from './policy-index.js'
 import { problemOf, textOf } from './policy-origin.js'
 import { packPolicy, type PackedPolicy } from './policy-transfer.js'
-import { testPolicy } from './test-policy.js'
+import { firstProblems } from './read-policy.js'
+import { statedDecisions, testPolicy } from './test-policy.js'
+import { unstatedGains } from './unstated-gains.js'
 
 // The thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
 
@@ -24,6 +26,14 @@ export interface WorkerTask extends PolicyText {
   readonly sha256: string | null
   /** A file of policy tests that must pass; null for none. */
   readonly tests: PolicyText | null
+  /** What is in use, and where the text must grant no more than the tests state; null when it may. */
+  readonly guard: GainGuard | null
+}
+
+export interface GainGuard {
+  readonly inUse: PolicyText
+  /** Names or aliases of environments. */
+  readonly environments: readonly string[]
 }
 
 export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
@@ -34,8 +44,6 @@ export interface WorkerRemarks {
   readonly warnings: readonly SourceProblem[]
 }
 
-/** A file of garbage has a mistake on every line. */
-const MAX_PROBLEMS = 100
 const MAX_WARNINGS = 20
 /** Looking a policy over takes longer than making it; who saves one is about to save the next. */
 const LOOK_OVER_AFTER_MS = 1_000
@@ -53,21 +61,25 @@ parentPort!.on('message', (task: WorkerTask) => {
     }, LOOK_OVER_AFTER_MS)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
-    const { problems } = error
-    const told = problems.slice(0, MAX_PROBLEMS)
-    if (told.length < problems.length) told.push(problemOf(task.file, `has ${problems.length - told.length} more problems`))
-    parentPort!.postMessage({ packed: null, problems: told } satisfies WorkerAnswer)
+    parentPort!.postMessage({ packed: null, problems: error.problems } satisfies WorkerAnswer)
   }
 })
 
-function compile ({ bytes, file, known, sha256, tests }: WorkerTask): Policy {
+function compile ({ bytes, file, known, sha256, tests, guard }: WorkerTask): Policy {
   if (sha256 !== null && createHash('sha256').update(bytes).digest('hex') !== sha256) {
     throw new PolicyInvalid([problemOf(file, `is not the text that was published: its sha256 is not ${sha256}`)])
   }
   const policy = loadAfter(textOf(bytes, file), file, known, { clock: Date.now, generation: 1 })
   if (tests !== null) {
     const { failures, problems } = testPolicy(policy, textOf(tests.bytes, tests.file), tests.file)
-    if (failures.length + problems.length > 0) throw new PolicyInvalid([...problems, ...failures])
+    if (failures.length + problems.length > 0) throw new PolicyInvalid(firstProblems([...problems, ...failures], tests.file))
+  }
+  if (guard !== null) {
+    const { inUse, environments } = guard
+    const before = loadAfter(textOf(inUse.bytes, inUse.file), inUse.file, NO_IDS, { clock: Date.now, generation: 1 })
+    const stated = tests === null ? null : statedDecisions(policy, textOf(tests.bytes, tests.file), tests.file)
+    const gains = unstatedGains(before, policy, environments, stated)
+    if (gains.length > 0) throw new PolicyInvalid(firstProblems(gains, file))
   }
   return policy
 }

@@ -24,15 +24,17 @@ const MAX_ROLES = 20_000
 export function readPolicy (text: string, file: string): ReadPolicy {
   const sizeBytes = Buffer.byteLength(text)
   if (sizeBytes > MAX_FILE_BYTES) return faulty([tooLarge(file, sizeBytes)])
+  const cutOff = missingLineBreak(text, file)
+  if (cutOff !== null) return faulty([cutOff])
   const parsed = parseYaml(text, file)
-  if (parsed.source === null) return faulty(parsed.problems)
+  if (parsed.source === null) return faulty(parsed.problems.map(problem => adviseQuotes(problem, text)))
   const { source } = parsed
   const problems: SourceProblem[] = []
   const report: ReportProblem = (path, message, part = 'value') => { problems.push({ source: file, ...source.positionOf(path, part), message }) }
   // The check that finds every mistake is slow; most files have none.
   if (!hasShape(source.value)) checkSchema(source.value, policySchema, (path, part, message) => { report(path, message, part) })
   // Names can only be compared in a file whose shape is right.
-  if (problems.length > 0) return faulty(problems)
+  if (problems.length > 0) return faulty(problems.map(problem => /^unknown key/.test(problem.message) ? adviseQuotes(problem, text) : problem))
 
   const document = source.value as PolicyDocument
   const resources = new Map(Object.entries(document.resources).map(([name, resource]) => [name, readResource(resource)]))
@@ -42,7 +44,7 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   if (problems.length > 0) return faulty(problems)
 
   const permissions = permissionsOf(resources)
-  checkReferences(document, resources, permissions, report)
+  checkReferences(document, resources, permissions, report, (path, part) => source.positionOf(path, part).line)
   const aliases = readAliases(document, report)
   const tangles = inheritanceProblems(roles)
   for (const { path, message } of tangles) report(path, message)
@@ -73,6 +75,22 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   }
 }
 
+/**
+ * A text that ends within a line may have been cut off while it was written, and what is left of a policy may grant
+ * more than the whole. Everything else that is wrong with it would be a consequence.
+ */
+export function missingLineBreak (text: string, file: string): SourceProblem | null {
+  // An empty text is another mistake. JSON, as programs write it, is nothing before its last brace.
+  if (text.trim() === '' || /[\r\n]$/.test(text) || (/^\s*\{/.test(text) && text.endsWith('}'))) return null
+  const lines = text.split(/\r\n|\r|\n/)
+  return {
+    source: file,
+    line: lines.length,
+    column: lines.at(-1)!.length + 1,
+    message: 'the text ends without a line break, as if it was cut off while it was written; write it whole, with a line break at its end'
+  }
+}
+
 export function tooLarge (file: string, sizeBytes: number): SourceProblem {
   return { source: file, line: 0, column: 0, message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}` }
 }
@@ -96,8 +114,26 @@ function holdsTwice (value: unknown): boolean {
   return items.size < value.length || value.some(holdsTwice)
 }
 
+/** A file of garbage has a mistake on every line. */
+const MAX_PROBLEMS = 100
+
+/** The first of many problems, and how many more there are. */
+export function firstProblems (problems: readonly SourceProblem[], file: string): readonly SourceProblem[] {
+  const more = problems.length - MAX_PROBLEMS
+  return more <= 0 ? problems : [...problems.slice(0, MAX_PROBLEMS), { source: file, line: 0, column: 0, message: `has ${more} more problems` }]
+}
+
 function faulty (problems: readonly SourceProblem[]): ReadPolicy {
-  return { definition: null, problems: sortProblems(problems) }
+  return { definition: null, problems: firstProblems(sortProblems(problems), problems[0]!.source) }
+}
+
+/** A condition without quotes, of which YAML takes a character for its own. */
+const OPEN_CONDITION = /\bwhen: *[^\s'"].*?(?:[[\]{},]|: | #)/
+
+function adviseQuotes (problem: SourceProblem, text: string): SourceProblem {
+  const line = text.split(/\r\n|\r|\n/)[problem.line - 1] ?? ''
+  const isMeant = OPEN_CONDITION.test(line.replace(/[ ,}]+$/, ''))
+  return isMeant ? { ...problem, message: `${problem.message}; put the condition in quotes, as when: '...', because [ ] { } , # and : mean something to YAML` } : problem
 }
 
 function readResource ({ description, actions, scopes = [], attributes = {} }: ResourceDocument): ResourceDefinition {

@@ -6,6 +6,7 @@ import { didYouMean } from './did-you-mean.js'
 import { spokenRules } from './explain.js'
 import { parsePermission, speaksOf } from './permission.js'
 import { partsOf, type Policy } from './policy.js'
+import { missingLineBreak } from './read-policy.js'
 
 /** What came out of a policy's tests. */
 export interface PolicyTestReport {
@@ -67,6 +68,8 @@ interface Test {
 /** Asks a policy every question of a test file: principals by permissions by environments. Throws nothing. */
 export function testPolicy (policy: Policy, text: string, file: string): PolicyTestReport {
   const refuse = (problems: readonly SourceProblem[]): PolicyTestReport => ({ passed: 0, failures: [], uncovered: [], problems: sortProblems(problems) })
+  const cutOff = missingLineBreak(text, file)
+  if (cutOff !== null) return refuse([cutOff])
   const parsed = parseYaml(text, file)
   if (parsed.source === null) return refuse(parsed.problems)
   const { source } = parsed
@@ -76,10 +79,43 @@ export function testPolicy (policy: Policy, text: string, file: string): PolicyT
   if (problems.length === 0) problems.push(...unknownNames(source.value as TestDocument, policy).map(({ path, message }) => at(path, message)))
   if (problems.length > 0) return refuse(problems)
 
-  const { principals, tests } = source.value as TestDocument
   const failures: SourceProblem[] = []
   const coverage = createCoverage(policy)
   let passed = 0
+  for (const { test, name, principal, permission, environment, attributes, allowed, path } of decisionsOf(source.value as TestDocument, policy)) {
+    coverage.note(principal.roles, permission, environment, attributes)
+    if (policy.decide(principal.roles, permission, environment, attributes) === allowed) {
+      passed++
+      continue
+    }
+    const { reason, rule } = policy.explain(principal.roles, permission, environment, attributes)
+    failures.push(at(path, `${test}: ${name} must ${allowed ? '' : 'not '}be allowed ${permission} in ${environment}, but ` +
+      reason + (rule === undefined ? '' : ` (${rule.where})`)))
+  }
+  return { passed, failures: sortProblems(failures), uncovered: coverage.uncovered(), problems: [] }
+}
+
+/** A decision that a test expects. */
+export interface StatedDecision {
+  /** Of the test. */
+  readonly test: string
+  /** Of the principal. */
+  readonly name: string
+  readonly principal: PrincipalDocument
+  readonly permission: string
+  /** As the test names it, which may be an alias. */
+  readonly environment: string
+  readonly attributes: Attributes
+  readonly allowed: boolean
+  readonly path: Path
+}
+
+/** Every decision that a test file without mistakes expects. */
+export function statedDecisions (policy: Policy, text: string, file: string): Iterable<StatedDecision> {
+  return decisionsOf(parseYaml(text, file).source!.value as TestDocument, policy)
+}
+
+function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Generator<StatedDecision> {
   for (const [index, test] of tests.entries()) {
     const expectations = expectationsOf(test, policy, ['tests', index])
     // A test that sets no clock knows no time: what hangs on it must not change with the hour the test runs at.
@@ -88,20 +124,10 @@ export function testPolicy (policy: Policy, text: string, file: string): PolicyT
       const principal = principals[name]!
       const attributes: Attributes = { principal, service: test.service, resource: test.resource, time }
       for (const environment of test.environments ?? policy.environments) {
-        for (const { permission, allowed, path } of expectations) {
-          coverage.note(principal.roles, permission, environment, attributes)
-          if (policy.decide(principal.roles, permission, environment, attributes) === allowed) {
-            passed++
-            continue
-          }
-          const { reason, rule } = policy.explain(principal.roles, permission, environment, attributes)
-          failures.push(at(path, `${test.name}: ${name} must ${allowed ? '' : 'not '}be allowed ${permission} in ${environment}, but ` +
-            reason + (rule === undefined ? '' : ` (${rule.where})`)))
-        }
+        for (const expectation of expectations) yield { test: test.name, name, principal, environment, attributes, ...expectation }
       }
     }
   }
-  return { passed, failures: sortProblems(failures), uncovered: coverage.uncovered(), problems: [] }
 }
 
 /** Notes the places of the policy whose rules applied to some decision. */

@@ -80,7 +80,7 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
   await keeps(WIDER.replace('camera:view', 'camera:vew'), /rbac\.yaml:8:\d+: "camera" does not have the action "vew"; did you mean "view"/)
   await keeps('', /rbac\.yaml:1:1: /)
   await keeps('# nothing\n', /rbac\.yaml:1:1: /)
-  await keeps('\u0000\uFFFF', /rbac\.yaml:1:1: /)
+  await keeps('\u0000\uFFFF\n', /rbac\.yaml:1:1: /)
   await keeps(Buffer.from(WIDER.replace('viewer', 'vi\u00E9wer'), 'latin1'), /rbac\.yaml: is not UTF-8; save it in that encoding/)
   await keeps(WIDER.slice(0, 400), /rbac\.yaml:\d+/)
   await keeps(`${WIDER}---\n${WIDER}`, /rbac\.yaml:\d+:1: a second document begins here/)

@@ -55,7 +55,7 @@ t.test('the commands do what the guide says', async t => {
   const marty = fileURLToPath(new URL('../../cli/dist/marty.js', import.meta.url))
   const outputs: string[] = []
   for (const line of blocks(guide, 'sh').join('').trim().split('\n')) {
-    outputs.push((await run('sh', ['-c', line.replace('npx marty', '"$NODE" "$MARTY"')], { cwd, env: { ...process.env, NODE: process.execPath, MARTY: marty } })).stdout)
+    outputs.push((await run('sh', ['-c', line.replace('npx @marty/cli', '"$NODE" "$MARTY"')], { cwd, env: { ...process.env, NODE: process.execPath, MARTY: marty } })).stdout)
   }
   const [checked, tested, explained, typed] = outputs
   t.match(checked, /is valid/)

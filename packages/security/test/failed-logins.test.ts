@@ -8,7 +8,7 @@ import { jsonRpc } from '@marty/json-rpc'
 import { rateLimit } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import { foreign, provide } from '../../auth/dist-test/provider.js'
-import { bearer, PEPPER, TOKENS } from '../../auth/dist-test/service.js'
+import { bearer, PEPPER, secretFor, TOKENS } from '../../auth/dist-test/service.js'
 import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
 import { connectRpc } from './rpc-client.js'
 
@@ -37,7 +37,7 @@ async function listen (t: Test, place: 'memory' | 'Redis' = 'memory', options: P
   await app.register(auth, {
     ...TOKENS,
     routes: { introspection: { authenticate: ['apiKey'] } },
-    refresh: { secret: 'a refresh secret of more than thirty-two bytes, for tests' },
+    refresh: { secret: secretFor('refresh') },
     apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 },
     ...options
   })

@@ -5,7 +5,7 @@ import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
 import { jsonRpc } from '@marty/json-rpc'
 import { openRedis } from '@marty/redis'
 import { foreign, FOREIGN, provide } from '../../auth/dist-test/provider.js'
-import { bearer, now, TOKENS } from '../../auth/dist-test/service.js'
+import { bearer, now, secretFor, TOKENS } from '../../auth/dist-test/service.js'
 import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
 import { connectRpc } from './rpc-client.js'
 
@@ -31,7 +31,7 @@ async function listen (t: Test, store: AuthOptions['store'], issuers: AuthOption
     ...(store === undefined ? {} : { store }),
     ...(issuers === undefined ? {} : { issuers }),
     routes: true,
-    refresh: { secret: 'a refresh secret of more than thirty-two bytes, for tests', graceSeconds: 0 }
+    refresh: { secret: secretFor('refresh'), graceSeconds: 0 }
   })
   await app.register(jsonRpc)
   app.rpc.method({ name: 'who', security: { authenticate: true }, handler: (_params, { principal }) => principal.id })
