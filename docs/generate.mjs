@@ -1,4 +1,5 @@
-// Writes what the documents take from the code: `node docs/generate.mjs`; with --check it only tells what has drifted.
+// Writes what the documents take from the code: `node docs/generate.mjs`; with --check it only reports what is out of date, with --list
+// it names the files.
 import { readdirSync, readFileSync, writeFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -25,7 +26,9 @@ const documents = {
 }
 
 const drifted = Object.entries(documents).filter(([file, text]) => !existsSync(join(root, file)) || read(file) !== text).map(([file]) => file)
-if (process.argv.includes('--check')) {
+if (process.argv.includes('--list')) {
+  process.stdout.write(Object.keys(documents).join('\n') + '\n')
+} else if (process.argv.includes('--check')) {
   if (drifted.length > 0) {
     process.stderr.write(`Out of date: ${drifted.join(', ')}. Run: node docs/generate.mjs\n`)
     process.exitCode = 1
