@@ -26,7 +26,7 @@ export async function makeCertificate (folder: string, name: string, request: Ce
   await run('openssl', ['genpkey', ...key, '-out', keyFile])
   await run('chmod', ['600', keyFile])
   const added = [`subjectAltName=${names}`, ...extensions].flatMap(extension => ['-addext', extension])
-  await run('openssl', ['req', '-new', '-key', keyFile, '-subj', '/CN=test', ...added, '-out', requestFile])
+  await run('openssl', ['req', '-new', '-key', keyFile, '-subj', `/CN=${name}`, ...added, '-out', requestFile])
   await run('openssl', ['ca', '-batch', '-selfsign', '-keyfile', keyFile, '-in', requestFile, '-out', certFile, '-notext',
     '-startdate', utc(from), '-enddate', utc(to), '-config', await authority(folder, name)])
   return { certFile, keyFile }

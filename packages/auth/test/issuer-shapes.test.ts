@@ -194,12 +194,13 @@ t.test('the reason of every refusal is in the log and among the events, in words
     ['session has ended', `ses_${'A'.repeat(43)}`]
   ]
   const bodies = new Set<string>()
-  for (const [reason, token] of cases) {
+  for (const [index, [reason, token]] of cases.entries()) {
     const answer = await ask(app, token)
     t.equal(answer.statusCode, 401, reason)
     bodies.add(answer.body.replace(answer.json<{ request_id: string }>().request_id, ''))
     t.equal(events.at(-1)?.details?.['reason'], reason)
-    t.equal(lines.findLast(line => line['msg'] === 'request refused')?.['reason'], reason)
+    // Of one code ten lines are written in ten seconds.
+    if (index < 10) t.equal(lines.findLast(line => line['msg'] === 'request refused')?.['reason'], reason)
   }
   const refused = await app.inject({ method: 'POST', url: '/auth/refresh', payload: { refresh_token: `ref_${'a'.repeat(65)}` } })
   t.equal(refused.statusCode, 401)

@@ -14,7 +14,7 @@ import { storeOf, testRedis } from './state-store.js'
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(600_000)
 
-const REFRESH = { secret: secretFor('refresh'), graceSeconds: 0 }
+const REFRESH = { secret: secretFor('refresh'), graceSeconds: 0, clientCredentials: true }
 const RECORDER = 'spiffe://prod/ns/cams/sa/recorder'
 const redis = await testRedis(t)
 const connection = await redis.connect({ commandTimeoutMs: 5_000 })

@@ -148,7 +148,7 @@ t.test('roles that could never be used are refused', async t => {
 })
 
 t.test('mistakes of the newer sections are told', async t => {
-  t.match(mistakes('call: storage', 'call: storag'), ['31:17 there is no service "storag"; did you mean "storage"?'])
+  t.match(mistakes('call: storage', 'call: storag'), ['31:17 there is no service "storag"; did you mean "storage", declared in line 33 and used nowhere?'])
   t.match(mistakes("'log:read'] }\n      - { call: index", "'log:raed'] }\n      - { call: index"), [/"log" does not have the action "raed"/])
   t.match(mistakes('roles: [chief], reason', 'roles: [cheif], reason'), [/there is no role "cheif"/])
   t.match(mistakes('roles: [chief], reason', 'reason'), [/this requires nothing; add roles or when/])

@@ -37,7 +37,7 @@ async function listen (t: Test, place: 'memory' | 'Redis' = 'memory', options: P
   await app.register(auth, {
     ...TOKENS,
     routes: { introspection: { authenticate: ['apiKey'] } },
-    refresh: { secret: secretFor('refresh') },
+    refresh: { secret: secretFor('refresh'), clientCredentials: true },
     apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 },
     ...options
   })
