@@ -6,5 +6,8 @@ const MEASURED = ['auth', 'redis', 'audit']
 /** Which sources a test file is measured against. */
 export default test => {
   const name = MEASURED.find(one => test.startsWith(`packages/${one}/`))
-  return name === undefined ? null : readdirSync(`packages/${name}/src`).map(file => `packages/${name}/src/${file}`)
+  if (name === undefined) return null
+  return readdirSync(`packages/${name}/src`, { recursive: true })
+    .filter(file => file.endsWith('.ts'))
+    .map(file => `packages/${name}/src/${file}`)
 }
