@@ -10,7 +10,7 @@ import { libraryMethods } from '@marty/camera-service/api/methods/library.js'
 import { mediaMethods } from '@marty/camera-service/api/methods/media.js'
 import { systemMethods } from '@marty/camera-service/api/methods/system.js'
 import { explainMethod } from '@marty/rbac'
-import { configSchema } from '@marty/camera-service/config.js'
+import { configSchema } from '@marty/camera-service/settings/schema.js'
 import { policyReference } from './policy-reference.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))

@@ -119,12 +119,12 @@ One blank stands between the parts. Hours are wall-clock time of the zone, two d
 
 | What | At most |
 |---|---|
-| the file | ${bound('read-policy', 'MAX_FILE_BYTES')} bytes |
-| permissions: of every resource, actions × (scopes + 1) | ${bound('read-policy', 'MAX_PERMISSIONS')} |
-| roles | ${bound('read-policy', 'MAX_ROLES')} |
-| roles that a role inherits over, one behind the other | ${bound('role-graph', 'MAX_DEPTH')} |
-| ways in which a role inherits | ${bound('role-graph', 'MAX_WAYS')} |
-| a condition | ${count(conditionSchema().maxLength)} characters, ${bound('condition-syntax', 'MAX_DEPTH')} levels deep |
+| the file | ${bound('parse/policy', 'MAX_FILE_BYTES')} bytes |
+| permissions: of every resource, actions × (scopes + 1) | ${bound('parse/policy', 'MAX_PERMISSIONS')} |
+| roles | ${bound('parse/policy', 'MAX_ROLES')} |
+| roles that a role inherits over, one behind the other | ${bound('model/role-graph', 'MAX_DEPTH')} |
+| ways in which a role inherits | ${bound('model/role-graph', 'MAX_WAYS')} |
+| a condition | ${count(conditionSchema().maxLength)} characters, ${bound('conditions/syntax', 'MAX_DEPTH')} levels deep |
 
 One YAML 1.2 document, without aliases, tags of your own, duplicate keys, or the keys \`__proto__\`, \`constructor\` and \`prototype\`.
 

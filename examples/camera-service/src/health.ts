@@ -1,6 +1,6 @@
 import type { PolicyStatus } from '@marty/rbac'
 import type { RedisConnection } from '@marty/redis'
-import type { Library } from './library/index.js'
+import type { Library } from './library/library.js'
 import type { Storage } from './library/storage.js'
 import type { CameraRegistry } from './cameras/registry.js'
 import type { Ffmpeg } from './media/ffmpeg.js'

@@ -1,6 +1,6 @@
 import { ConfigError } from '@marty/config'
 import { PortsBusy, startCameraService, type CameraService } from './app.js'
-import { loadSettings, type Settings } from './project.js'
+import { loadSettings, type Settings } from './settings/settings.js'
 
 const out = (text: string): void => { process.stdout.write(text + '\n') }
 const fail = (text: string): never => {

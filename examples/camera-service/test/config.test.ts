@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { loadConfig } from '@marty/config'
-import { configSchema } from '@marty/camera-service/config.js'
+import { configSchema } from '@marty/camera-service/settings/schema.js'
 import t from 'tap'
 
 t.test('camera-service.yaml says what the schema says', async t => {

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findMediaMtx } from '@marty/camera-service/mediamtx/process.js'
-import { startChild, type Child } from '@marty/camera-service/media/child.js'
-import { shipped } from '@marty/camera-service/project.js'
+import { startChild, type Child } from '@marty/camera-service/process/child.js'
+import { shipped } from '@marty/camera-service/settings/settings.js'
 import { eventually } from './running-service.js'
 
 /** A network camera as users have one: another MediaMTX as its RTSP server, and an ffmpeg as its lens. */

@@ -84,11 +84,11 @@ export async function startService (options: StartOptions = {}): Promise<Running
     output: () => text,
     exited,
     async token (role, ...more) {
-      const { stdout } = await run(process.execPath, [join(dist, 'token.js'), '--role', role, ...more], { env })
+      const { stdout } = await run(process.execPath, [join(dist, 'commands/token.js'), '--role', role, ...more], { env })
       return stdout.trim()
     },
     async apiKey (...args) {
-      return (await run(process.execPath, [join(dist, 'api-key.js'), ...args], { env })).stdout.trim()
+      return (await run(process.execPath, [join(dist, 'commands/api-key.js'), ...args], { env })).stdout.trim()
     },
     async connect (role) {
       // The token first: on a slow machine making one takes longer than the service waits for a client to sign in.

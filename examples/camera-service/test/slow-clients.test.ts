@@ -4,7 +4,7 @@ import { mkdtemp, open, readdir, readFile, readlink, rm } from 'node:fs/promises
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { FileRecord } from '@marty/camera-service/library/index.js'
+import type { FileRecord } from '@marty/camera-service/library/library.js'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { connect as connectTls } from 'node:tls'

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
 
-import { chooseMode, discoverV4l2, ffmpegInputArgs, watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2.js'
-import type { V4l2Format } from '@marty/camera-service/cameras/discovery/v4l2.js'
+import { chooseMode, discoverV4l2, ffmpegInputArgs, watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
+import type { V4l2Format } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
 
 /** Answers of a real v4l2-ctl 1.22 about real drivers; long format lists are cut after the first formats. */
 const recorded = fileURLToPath(new URL('../test/v4l2-discovery', import.meta.url))

@@ -1,10 +1,10 @@
 // Brings the types of fastify.jwt, request.jwtVerify and request.user along.
 import '@fastify/jwt'
-import type { ApiKeys } from './api-keys.js'
-import type { Lockout } from './lockout.js'
-import type { SessionCookie } from './session-cookie.js'
-import type { Sessions } from './sessions.js'
-import type { Tokens } from './tokens.js'
+import type { ApiKeys } from './api-keys/api-keys.js'
+import type { Lockout } from './lockout/lockout.js'
+import type { SessionCookie } from './sessions/cookie.js'
+import type { Sessions } from './sessions/sessions.js'
+import type { Tokens } from './tokens/tokens.js'
 
 declare module '@marty/core' {
   interface SecurityRule {

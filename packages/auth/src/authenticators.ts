@@ -1,13 +1,13 @@
 import type { AuthenticationContext, Authenticator, Principal } from '@marty/core'
-import type { ApiKeys } from './api-keys.js'
+import type { ApiKeys } from './api-keys/api-keys.js'
 import { credentialsOf } from './credentials.js'
-import type { ForeignDoor } from './foreign-issuers.js'
-import { revocableOf, type TokenClaims } from './jwt-claims.js'
-import { createMtlsAuthenticator } from './mtls.js'
-import type { MtlsOptions } from './mtls-options.js'
+import type { ForeignDoor } from './jwt/trusted-issuers.js'
+import { revocableOf, type TokenClaims } from './jwt/claims.js'
+import { createMtlsAuthenticator } from './mtls/mtls.js'
+import type { MtlsOptions } from './mtls/options.js'
 import { refused } from './refused.js'
-import type { Revocations } from './revocations.js'
-import { createSessionAuthenticators, type SessionParts } from './sessions-authenticators.js'
+import type { Revocations } from './revocations/revocations.js'
+import { createSessionAuthenticators, type SessionParts } from './sessions/authenticators.js'
 
 export interface AuthenticatorParts {
   /** The principal of a token of this service; the same object for a token that is remembered. */

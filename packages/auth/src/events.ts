@@ -1,9 +1,9 @@
 import { ANONYMOUS, type Guard, type Principal, type SecurityEvent } from '@marty/core'
-import type { ApiKeys } from './api-keys.js'
-import type { RefreshGrant } from './refresh-tokens.js'
-import { sessionKey } from './session-id.js'
-import type { Sessions, SessionStore } from './sessions.js'
-import type { Tokens } from './tokens.js'
+import type { ApiKeys } from './api-keys/api-keys.js'
+import type { RefreshGrant } from './tokens/refresh/refresh-tokens.js'
+import { sessionKey } from './sessions/id.js'
+import type { Sessions, SessionStore } from './sessions/sessions.js'
+import type { Tokens } from './tokens/tokens.js'
 
 interface Told {
   readonly tokens: Tokens

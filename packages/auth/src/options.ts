@@ -1,13 +1,13 @@
 import { closest, type SecurityRule } from '@marty/core'
-import type { ApiKeyOptions } from './api-key-options.js'
+import type { ApiKeyOptions } from './api-keys/options.js'
 import { AuthOptionInvalid } from './errors.js'
-import type { ForeignIssuerOptions } from './foreign-issuers.js'
-import { resolveLockout, type LockoutOptions } from './lockout-options.js'
-import type { MtlsOptions } from './mtls-options.js'
-import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './refresh-options.js'
-import { originsOption, type SessionOptions } from './sessions-options.js'
+import type { ForeignIssuerOptions } from './jwt/trusted-issuers.js'
+import { resolveLockout, type LockoutOptions } from './lockout/options.js'
+import type { MtlsOptions } from './mtls/options.js'
+import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './tokens/refresh/options.js'
+import { originsOption, type SessionOptions } from './sessions/options.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
-import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './token-options.js'
+import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './jwt/options.js'
 
 export interface AuthOptions extends TokenOptions {
   /** Accept API keys. @default none are accepted */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 // Not by the package's name: a process that is killed within milliseconds should not load everything first.
-import { openFileApiKeyStore } from '../dist/api-key-file-store.js'
+import { openFileApiKeyStore } from '../dist/api-keys/file-store.js'
 
 // Adds, rotates and revokes keys in a file, one after another, and tells each key's id and version once it is kept.
 const [file = '', count = ''] = process.argv.slice(2)

@@ -1,5 +1,5 @@
 import type { Limiter } from './limiter.js'
-import type { RouteLimit } from './rule-book.js'
+import type { RouteLimit } from './route-rules.js'
 
 declare module '@marty/core' {
   interface SecurityRule {

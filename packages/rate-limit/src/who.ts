@@ -1,6 +1,6 @@
 import { addressKey, closest, RuleInvalid, type Principal } from '@marty/core'
 import type { Who } from './limiter.js'
-import type { AppliedRule } from './rule-book.js'
+import type { AppliedRule } from './route-rules.js'
 
 const MEMBERS: readonly string[] = ['address', 'principal', 'operation', 'account']
 

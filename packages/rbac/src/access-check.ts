@@ -1,9 +1,9 @@
 import { MartyError, RuleInvalid, type Call, type Check, type Operation } from '@marty/core'
-import type { Attributes } from './condition.js'
+import type { Attributes } from './conditions/evaluate.js'
 import { AttributesFailed, Denied } from './errors.js'
-import { parsePermission } from './permission.js'
+import { parsePermission } from './model/permission.js'
 import { didYouMean } from './did-you-mean.js'
-import type { Policy } from './policy.js'
+import type { Policy } from './engine/policy.js'
 import type { Access } from './rbac.js'
 
 /** What a loader of `config.security.when` tells of a resource; null or undefined when there is none. */

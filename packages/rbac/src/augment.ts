@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { LoadedResource } from './access-check.js'
 import type { AccessHook } from './access-hooks.js'
-import type { Attributes } from './condition.js'
+import type { Attributes } from './conditions/evaluate.js'
 import type { Rbac, RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 

@@ -1,7 +1,7 @@
 import { closest } from '@marty/core'
 import { didYouMean } from './did-you-mean.js'
 import { OptionInvalid } from './errors.js'
-import type { PolicyRedis } from './policy-redis.js'
+import type { PolicyRedis } from './reload/redis.js'
 
 export interface RbacOptions {
   /** The policy file. Exactly one of `policyFile` and `policy` is given. */

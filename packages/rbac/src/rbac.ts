@@ -1,15 +1,15 @@
 import type { Principal } from '@marty/core'
-import type { Attributes, Question } from './condition.js'
+import type { Attributes, Question } from './conditions/evaluate.js'
 import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown } from './errors.js'
-import { spokenRules, type Explanation } from './explain.js'
-import { filterOf, NONE, type Filter, type Weights } from './filter.js'
-import { parsePermission, type Effect } from './permission.js'
-import { partsOf, type Policy, type RoleSummary } from './policy.js'
-import type { PolicyDemands } from './policy-demands.js'
-import type { PolicySource, PolicyStatus } from './policy-source.js'
+import { spokenRules, type Explanation } from './engine/explain.js'
+import { filterOf, NONE, type Filter, type Weights } from './analysis/filter.js'
+import { parsePermission, type Effect } from './model/permission.js'
+import { partsOf, type Policy, type RoleSummary } from './engine/policy.js'
+import type { PolicyDemands } from './reload/requirements.js'
+import type { PolicySource, PolicyStatus } from './reload/source.js'
 import type { Permission } from './register.js'
-import type { Decider, Shadow } from './shadow.js'
+import type { Decider, Shadow } from './engine/shadow.js'
 
 /** Anything that holds roles; a principal does. Conditions may ask about its other members too. */
 export type RoleHolder = Pick<Principal, 'roles'> & Partial<Principal>

@@ -14,38 +14,38 @@ t.setTimeout(120_000)
 t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
 
 const MUTANTS: ReadonlyArray<readonly [name: string, file: string, piece: string, replacement: string]> = [
-  ['drops every deny', 'policy-index', "effect === 'allow' ? ALLOW : DENY", "effect === 'allow' ? ALLOW : 0"],
-  ['inherits denies', 'policy-index', "row.effect === 'allow' || member === subject", 'true'],
-  ['inherits nothing', 'policy-index', "row.effect === 'allow' || member === subject", 'member === subject'],
-  ['ignores environments', 'policy-index', 'builder.build([...everywhere, ...here])', 'builder.build([...reached.values()].flat())'],
-  ['forgets rules of environments', 'policy-index', 'reached.get(name)', 'undefined'],
-  ['applies rules of an environment everywhere', 'policy-index', "reached.get('*') ?? []", '[...reached.values()].flat()'],
-  ['swaps environments', 'policy-index', 'rowOf[id * environments + at] = here', 'rowOf[id * environments + environments - 1 - at] = here'],
-  ['allows what is conditional', 'policy-index', 'UNKNOWN << 2 * CONDITIONAL |', 'TRUE << 2 * CONDITIONAL |'],
-  ['denies what is conditional', 'policy-index', 'UNKNOWN << 2 * CONDITIONAL |', ''],
-  ['ignores conditions beside an allow', 'policy-index', 'UNKNOWN << 2 * (CONDITIONAL | ALLOW)', 'TRUE << 2 * (CONDITIONAL | ALLOW)'],
-  ['lets an allow beat a deny', 'policy-index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | TRUE << 2 * (DENY | ALLOW) |'],
-  ['goes on after a conditional deny', 'policy-index', "if (effect === 'deny')\n                    return false;", "if (effect === 'deny')\n                    continue;"],
-  ['forgets allows beside conditions', 'policy-index', 'if ((bits & ALLOW) !== 0)\n                allowed = true;', ''],
-  ['weighs conditions beside a deny', 'policy-index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | UNKNOWN << 2 * (DENY | CONDITIONAL) |'],
-  ['takes the next permission', 'policy-index', 'cell >>> (permission << 2)', 'cell >>> (permission + 1 << 2)'],
-  ['takes two permissions for one', 'policy-index', 'permission >> 3 & CELLS_A_PAGE - 1', 'permission >> 4 & CELLS_A_PAGE - 1'],
-  ['takes the first page', 'policy-index', 'const page = permission >> PAGE_SHIFT;', 'const page = 0;'],
-  ['asks one role', 'policy-index', 'at < rows.length; at += environments', 'at < environments; at += environments'],
-  ['keeps a cell of the row before', 'policy-index', 'scratch.fill(0)', 'scratch'],
-  ['keeps one permission of a cell', 'policy-index', '(masks.get(cell) ?? 0) |', ''],
-  ['confuses lists of conditions', 'policy-index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, effect }, condition) =>'],
-  ['confuses effects of conditions', 'policy-index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, condition }, effect) =>'],
-  ['looks at all conditions of a cell', 'policy-index', 'bitsOf(mask, permission) === 0 || ', ''],
-  ['denies only the very scope', 'policy-index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'allow')"],
-  ['allows the whole for a part', 'policy-index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'deny')"],
-  ['takes persons for services', 'role-sets', "principal?.kind === 'service'", 'principal !== undefined'],
-  ['lets roles name services', 'role-sets', 'if (!known.has(role))\n                continue;\n            held.push(role);', 'if (known.has(role))\n                held.push(role);'],
-  ['separates holders of one role', 'role-sets', '>= 2', '>= 1'],
-  ['separates nobody', 'role-sets', '>= 2', '>= 3'],
-  ['requires the opposite', 'role-sets', '!needed.some(holds)', 'needed.some(holds)'],
-  ['requires roles directly', 'role-sets', 'closureOf(own).has(role)', 'own === role'],
-  ['forgets rules for anyone', 'role-sets', 'add(anyone);', '']
+  ['drops every deny', 'engine/index', "effect === 'allow' ? ALLOW : DENY", "effect === 'allow' ? ALLOW : 0"],
+  ['inherits denies', 'engine/index', "row.effect === 'allow' || member === subject", 'true'],
+  ['inherits nothing', 'engine/index', "row.effect === 'allow' || member === subject", 'member === subject'],
+  ['ignores environments', 'engine/index', 'builder.build([...everywhere, ...here])', 'builder.build([...reached.values()].flat())'],
+  ['forgets rules of environments', 'engine/index', 'reached.get(name)', 'undefined'],
+  ['applies rules of an environment everywhere', 'engine/index', "reached.get('*') ?? []", '[...reached.values()].flat()'],
+  ['swaps environments', 'engine/index', 'rowOf[id * environments + at] = here', 'rowOf[id * environments + environments - 1 - at] = here'],
+  ['allows what is conditional', 'engine/index', 'UNKNOWN << 2 * CONDITIONAL |', 'TRUE << 2 * CONDITIONAL |'],
+  ['denies what is conditional', 'engine/index', 'UNKNOWN << 2 * CONDITIONAL |', ''],
+  ['ignores conditions beside an allow', 'engine/index', 'UNKNOWN << 2 * (CONDITIONAL | ALLOW)', 'TRUE << 2 * (CONDITIONAL | ALLOW)'],
+  ['lets an allow beat a deny', 'engine/index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | TRUE << 2 * (DENY | ALLOW) |'],
+  ['goes on after a conditional deny', 'engine/index', "if (effect === 'deny')\n                    return false;", "if (effect === 'deny')\n                    continue;"],
+  ['forgets allows beside conditions', 'engine/index', 'if ((bits & ALLOW) !== 0)\n                allowed = true;', ''],
+  ['weighs conditions beside a deny', 'engine/index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | UNKNOWN << 2 * (DENY | CONDITIONAL) |'],
+  ['takes the next permission', 'engine/index', 'cell >>> (permission << 2)', 'cell >>> (permission + 1 << 2)'],
+  ['takes two permissions for one', 'engine/index', 'permission >> 3 & CELLS_A_PAGE - 1', 'permission >> 4 & CELLS_A_PAGE - 1'],
+  ['takes the first page', 'engine/index', 'const page = permission >> PAGE_SHIFT;', 'const page = 0;'],
+  ['asks one role', 'engine/index', 'at < rows.length; at += environments', 'at < environments; at += environments'],
+  ['keeps a cell of the row before', 'engine/index', 'scratch.fill(0)', 'scratch'],
+  ['keeps one permission of a cell', 'engine/index', '(masks.get(cell) ?? 0) |', ''],
+  ['confuses lists of conditions', 'engine/index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, effect }, condition) =>'],
+  ['confuses effects of conditions', 'engine/index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, condition }, effect) =>'],
+  ['looks at all conditions of a cell', 'engine/index', 'bitsOf(mask, permission) === 0 || ', ''],
+  ['denies only the very scope', 'engine/index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'allow')"],
+  ['allows the whole for a part', 'engine/index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'deny')"],
+  ['takes persons for services', 'engine/role-sets', "principal?.kind === 'service'", 'principal !== undefined'],
+  ['lets roles name services', 'engine/role-sets', 'if (!known.has(role))\n                continue;\n            held.push(role);', 'if (known.has(role))\n                held.push(role);'],
+  ['separates holders of one role', 'engine/role-sets', '>= 2', '>= 1'],
+  ['separates nobody', 'engine/role-sets', '>= 2', '>= 3'],
+  ['requires the opposite', 'engine/role-sets', '!needed.some(holds)', 'needed.some(holds)'],
+  ['requires roles directly', 'engine/role-sets', 'closureOf(own).has(role)', 'own === role'],
+  ['forgets rules for anyone', 'engine/role-sets', 'add(anyone);', '']
 ]
 
 /** A copy of the package with pieces of its text replaced; each must be there exactly once. */
@@ -73,7 +73,7 @@ const ofTwins: RandomQuestion[] = ['role0', 'role1'].map(role => ({ roles: [role
 
 const made = [{ policy: twins, text: write(twins), questions: ofTwins }, ...fc.sample(randomPolicy, { numRuns: 20, seed: 1 }).map((policy, index) =>
   ({ policy, text: write(policy), questions: fc.sample(randomQuestion, { numRuns: 25, seed: index + 1 }) }))]
-const withoutSelfCheck = ['policy', 'if (differences.length > 0)', 'if (false)'] as const
+const withoutSelfCheck = ['engine/policy', 'if (differences.length > 0)', 'if (false)'] as const
 
 /** The number of the first random policy that gives the fault away; null when none does. */
 async function firstDifference ({ loadPolicy }: typeof Rbac): Promise<number | null> {
@@ -120,9 +120,9 @@ const MISREADINGS: typeof MUTANTS = [
   ['takes rules about several permissions for one', 'read-rules', 'formatPermission(read)', 'read.action'],
   ['takes allows and denies for one', 'read-rules', '{effect}', '{environment}'],
   ['takes every pattern for the first', 'read-rules', 'known.get(pattern)', 'known.values().next().value'],
-  ['stays in the environment it was asked about first', 'policy', 'if (name === latest)', "if (name !== '')"],
-  ['stays in the environment it was asked about last', 'policy', 'latest = name;', ''],
-  ['remembers the environment without its id', 'policy', 'latestId = id;', '']
+  ['stays in the environment it was asked about first', 'engine/policy', 'if (name === latest)', "if (name !== '')"],
+  ['stays in the environment it was asked about last', 'engine/policy', 'latest = name;', ''],
+  ['remembers the environment without its id', 'engine/policy', 'latestId = id;', '']
 ]
 for (const [name, ...change] of MISREADINGS) {
   t.test(`a policy that ${name} is found out by comparing`, async t => {
@@ -150,7 +150,7 @@ t.test('Casbin holding what is no rule is told', async t => {
 })
 
 t.test('an index that disagrees is told, ten times at most', async t => {
-  const { loadPolicy } = await mutate('told', ['policy-index', 'TRUTHS >>> 2 * bitsOf(found, permission) & 3', 'TRUE'])
+  const { loadPolicy } = await mutate('told', ['engine/index', 'TRUTHS >>> 2 * bitsOf(found, permission) & 3', 'TRUE'])
   const error = await loadPolicy(made[1]!.text, 'p').catch((error: unknown) => error as Rbac.PolicyInvalid) as Rbac.PolicyInvalid
   t.equal(error.problems.length, 10)
   t.match(error.problems[0], { source: 'p', line: 0, message: /^the compiled policy and Casbin disagree on \w+:\S+ for .+ in (development|production)$/ })

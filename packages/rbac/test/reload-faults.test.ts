@@ -23,13 +23,13 @@ t.test('a thread that fails is a reload that fails', async t => {
     if (text.split(piece).length !== 2) throw new Error(`${name}.js does not hold once: ${piece}`)
     writeFileSync(`${copy}${name}.js`, text.replace(piece, () => replacement))
   }
-  change('policy-worker', 'const policy = loadAfter(', `const fault = textOf(bytes).trimEnd().split('# ')[1];
+  change('reload/worker', 'const policy = loadAfter(', `const fault = textOf(bytes).trimEnd().split('# ')[1];
     if (fault === 'exit') process.exit(3);
     if (fault === 'throw') throw new Error('out of order');
     if (fault === 'memory') for (const hog = []; ;) hog.push(new Array(1000).fill(hog.length));
     while (fault === 'hang') ;
     const policy = loadAfter(`)
-  change('policy-compiler', 'const MAX_HEAP_MB = 768', 'const MAX_HEAP_MB = 48')
+  change('reload/compiler', 'const MAX_HEAP_MB = 768', 'const MAX_HEAP_MB = 48')
   const faulty = await import(`${copy}index.js`) as typeof import('@marty/rbac')
 
   const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))

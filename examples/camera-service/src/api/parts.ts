@@ -1,5 +1,5 @@
 import type { CameraRegistry } from '../cameras/registry.js'
-import type { FileRecord, Library } from '../library/index.js'
+import type { FileRecord, Library } from '../library/library.js'
 import type { RuntimePath } from '../mediamtx/client.js'
 import type { StreamAuthority } from '../mediamtx/stream-auth.js'
 import type { StreamHosts } from '../mediamtx/stream-urls.js'

@@ -1,5 +1,5 @@
 import type { Camera } from '../cameras/camera.js'
-import type { FileRecord } from '../library/index.js'
+import type { FileRecord } from '../library/library.js'
 import type { RecordingStatus } from '../media/recording.js'
 import type { RuntimePath } from '../mediamtx/client.js'
 import type { StreamUrls } from '../mediamtx/stream-urls.js'

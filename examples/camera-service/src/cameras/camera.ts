@@ -1,4 +1,4 @@
-import type { V4l2Camera } from './discovery/v4l2.js'
+import type { V4l2Camera } from './discovery/v4l2/v4l2.js'
 
 /** How many pixels, how often. */
 export interface VideoMode { readonly width: number, readonly height: number, readonly fps: number }

@@ -1,5 +1,5 @@
 import type { Camera } from './camera.js'
-import { chooseMode, ffmpegInputArgs } from './discovery/v4l2.js'
+import { chooseMode, ffmpegInputArgs } from './discovery/v4l2/v4l2.js'
 
 /** The arguments with which ffmpeg reads a local camera and publishes it as H.264 over RTSP. */
 export function encodeArgs (camera: Camera, target: string): string[] {

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { startChild, type Child } from '../media/child.js'
-import { redactUrls } from '../media/redact-urls.js'
+import { startChild, type Child } from '../process/child.js'
+import { redactUrls } from '../process/redact-urls.js'
 import type { Camera } from './camera.js'
 import { encodeArgs } from './encode-args.js'
 

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { CameraIdentity } from '../library/index.js'
+import type { CameraIdentity } from '../library/library.js'
 import type { Camera, CameraStatus, Discovery, FoundCamera } from './camera.js'
 import { CameraNotFound } from './errors.js'
 

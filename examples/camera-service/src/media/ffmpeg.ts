@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { childEnvironment } from './child-environment.js'
+import { childEnvironment } from '../process/environment.js'
 import { FfmpegFailed } from './errors.js'
-import { redactUrls } from './redact-urls.js'
+import { redactUrls } from '../process/redact-urls.js'
 
 const run = promisify(execFile)
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { FileRecord, Library } from '../library/index.js'
+import type { FileRecord, Library } from '../library/library.js'
 import { asStorageError, type Storage } from '../library/storage.js'
 import { bounded, probe, type Ffmpeg } from './ffmpeg.js'
 import { fileName } from './file-name.js'

@@ -1,4 +1,4 @@
-import { redactUrls } from '../media/redact-urls.js'
+import { redactUrls } from '../process/redact-urls.js'
 import { MediaMtxRejected, MediaMtxUnavailable } from './errors.js'
 
 /** What `/v3/info` answers. A changed `started` means every path has been forgotten. */

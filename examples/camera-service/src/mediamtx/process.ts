@@ -3,9 +3,9 @@ import { access, constants, readFile, rm, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
-import { childEnvironment } from '../media/child-environment.js'
-import { startChild, type Child } from '../media/child.js'
-import { redactUrls } from '../media/redact-urls.js'
+import { childEnvironment } from '../process/environment.js'
+import { startChild, type Child } from '../process/child.js'
+import { redactUrls } from '../process/redact-urls.js'
 
 /** Oldest MediaMTX whose Control API has the fields we read. */
 const MINIMUM = [1, 17] as const

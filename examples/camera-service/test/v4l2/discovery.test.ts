@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { chmod, readdir } from 'node:fs/promises'
 import t from 'tap'
 
-import { chooseMode, discoverV4l2, ffmpegInputArgs, watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2.js'
-import type { V4l2Camera } from '@marty/camera-service/cameras/discovery/v4l2.js'
+import { chooseMode, discoverV4l2, ffmpegInputArgs, watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
+import type { V4l2Camera } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
 
 import { eventually } from './eventually.js'
 import { bindVivid, loadVivid, unbindVivid, unloadVivid } from './vivid.js'

@@ -1,7 +1,7 @@
 import type { Permission } from '@marty/rbac'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
-import type { FileKind } from '../../library/index.js'
+import type { FileKind } from '../../library/library.js'
 import type { ApiParts } from '../parts.js'
 import { fileView } from '../view.js'
 

@@ -5,7 +5,7 @@ import { ReadStream } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { basename, dirname } from 'node:path'
 import { FileNotFound, PreconditionFailed, RangeNotSatisfiable } from '../../library/errors.js'
-import type { FileKind, FileRecord, Library } from '../../library/index.js'
+import type { FileKind, FileRecord, Library } from '../../library/library.js'
 
 const TYPES: Readonly<Record<string, string>> = { mp4: 'video/mp4', jpg: 'image/jpeg', png: 'image/png' }
 

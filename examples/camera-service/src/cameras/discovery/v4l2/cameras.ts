@@ -1,0 +1,30 @@
+import type { Discovery, FoundCamera } from '../../camera.js'
+import { chooseMode, discoverV4l2, watchV4l2 } from './v4l2.js'
+
+/** Tells of a device node that could not be asked, once for each reason. */
+export type OnProblem = (node: string, reason: string) => void
+
+/** Local cameras, as a discovery. */
+export function v4l2Cameras (onProblem: OnProblem): Discovery {
+  // Serials seen on two cameras at once: both keep their longer key when one of them is unplugged.
+  let sharedSerials: Awaited<ReturnType<typeof discoverV4l2>>['sharedSerials'] | undefined
+  let told = new Set<string>()
+  return {
+    name: 'v4l2',
+    async find () {
+      const result = await discoverV4l2(sharedSerials === undefined ? {} : { sharedSerials })
+      sharedSerials = result.sharedSerials
+      const problems = new Set(result.problems.map(({ node, reason }) => `${node} ${reason}`))
+      for (const { node, reason } of result.problems) if (!told.has(`${node} ${reason}`)) onProblem(node, reason)
+      told = problems
+      return result.cameras.map((device): FoundCamera => {
+        const { width, height, fps } = chooseMode(device)
+        return { stableKey: device.stableKey, name: device.name, source: { kind: 'v4l2', device }, mode: { width, height, fps } }
+      })
+    },
+    watch (onChange) {
+      const watch = watchV4l2(onChange)
+      return () => { watch.close() }
+    }
+  }
+}

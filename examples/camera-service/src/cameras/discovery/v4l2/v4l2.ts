@@ -1,0 +1,202 @@
+import { constants } from 'node:fs'
+import { open, readFile, readdir, realpath, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+import { askV4l2Ctl, isCapture, isMultiplanarOnly, parseFormats, parseInfo } from './v4l2-ctl.js'
+import { assignKeys, describeIdentity } from './identity.js'
+import type { UsbInterface, V4l2Identity } from './identity.js'
+import { isReadable } from './mode.js'
+
+export { chooseMode, ffmpegInputArgs } from './mode.js'
+export type { V4l2Mode, V4l2ModeWish } from './mode.js'
+export { watchV4l2 } from './watch.js'
+export type { V4l2Watch, V4l2WatchOptions } from './watch.js'
+
+/** A camera of this machine: one node of the kernel's Video4Linux that captures video. */
+export interface V4l2Camera {
+  /**
+   * Stays the same when the camera is unplugged, plugged in again or renumbered. Built from the USB serial number where
+   * there is a usable one (then it also survives another port), else from the bus path and the card's name. Unique within one result.
+   */
+  readonly stableKey: string
+  /** Device file, for example `/dev/video0`. May change at every replug. */
+  readonly node: string
+  /** What the driver calls the card, for people to read. */
+  readonly name: string
+  readonly driver: string
+  /** Where it is attached, in the kernel's words, for example `usb-0000:00:14.0-2`. */
+  readonly bus: string
+  readonly formats: readonly V4l2Format[]
+}
+
+/** One pixel format and the sizes in which the camera delivers it. */
+export interface V4l2Format {
+  /** Four-character code without padding, for example `YUYV`, `MJPG`, `H264`. */
+  readonly pixelFormat: string
+  /** Empty when the driver does not say. */
+  readonly sizes: readonly V4l2Size[]
+}
+
+export interface V4l2Size {
+  readonly width: number
+  readonly height: number
+  /** Frames per second, fastest first. Empty when the driver does not say. */
+  readonly fps: readonly number[]
+}
+
+/** A node that may be a camera but could not be asked, and what to do about it. */
+export interface V4l2Problem {
+  /** Device file, for example `/dev/video0`. */
+  readonly node: string
+  readonly reason: string
+}
+
+export interface V4l2Discovery {
+  /** In the order of their node numbers. */
+  readonly cameras: readonly V4l2Camera[]
+  readonly problems: readonly V4l2Problem[]
+  /** Serial identities worn by more than one camera so far: give them to the next call, see {@link V4l2DiscoveryOptions.sharedSerials}. */
+  readonly sharedSerials: readonly string[]
+}
+
+export interface V4l2DiscoveryOptions {
+  /** Where sysfs is mounted. @default '/sys' */
+  readonly sysfs?: string
+  /** The folder of device files. @default '/dev' */
+  readonly dev?: string
+  /** The program that asks the driver. @default 'v4l2-ctl', found on PATH */
+  readonly v4l2ctl?: string
+  /** Longest wait for one answer of one node, in milliseconds. @default 5000 */
+  readonly timeoutMs?: number
+  /**
+   * `sharedSerials` of an earlier result. Cheap cameras all carry the same serial number; such a number never identifies a camera again,
+   * so that unplugging one of the two does not change the other's key. @default []
+   */
+  readonly sharedSerials?: readonly string[]
+}
+
+/**
+ * Finds the cameras of this machine: V4L2 nodes whose own capabilities include video capture.
+ * Output, metadata, radio, VBI and touch nodes of the same device are left out.
+ *
+ * Only queries are made, which a driver answers while another program streams. A node that cannot be asked becomes a problem;
+ * the promise rejects only for bad options. On a machine without Video4Linux the result is empty.
+ * @throws RangeError when `timeoutMs` is not a positive integer
+ */
+export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise<V4l2Discovery> {
+  const { sysfs = '/sys', dev = '/dev', v4l2ctl = 'v4l2-ctl', timeoutMs = 5000, sharedSerials = [] } = options
+  if (!Number.isSafeInteger(timeoutMs) || timeoutMs < 1) throw new RangeError(`timeoutMs must be a positive integer number of milliseconds, not ${timeoutMs}`)
+
+  const classFolder = join(sysfs, 'class/video4linux')
+  const names = await listVideoNodes(classFolder)
+  const answers = await inParallel(names, 4, async name => {
+    const entry = join(classFolder, name)
+    const before = await inode(entry)
+    const answer = await ask(entry, sysfs, join(dev, name), v4l2ctl, timeoutMs)
+    // Unplugged while it was asked, or its number given to another: what was read may belong to two devices, or lack half.
+    return before !== undefined && await inode(entry) === before ? answer : undefined
+  })
+
+  const found = answers.filter(answer => answer !== undefined && 'camera' in answer)
+  const assigned = assignKeys(found.map(({ identity }) => identity), sharedSerials)
+  return {
+    cameras: found.map(({ camera }, at) => ({ stableKey: assigned.keys[at] as string, ...camera })),
+    problems: answers.filter(answer => answer !== undefined && 'reason' in answer),
+    sharedSerials: assigned.sharedSerials
+  }
+}
+
+type Answer = V4l2Problem | NotACamera | { readonly camera: Omit<V4l2Camera, 'stableKey'>, readonly identity: V4l2Identity }
+interface NotACamera { readonly notACamera: true }
+
+async function listVideoNodes (classFolder: string): Promise<string[]> {
+  const entries = await readdir(classFolder).catch(() => [])
+  // The other names in this class are radio, swradio, vbi, v4l-touch and v4l-subdev.
+  const numbers = entries.flatMap(name => /^video(\d+)$/.exec(name)?.[1] ?? []).map(Number)
+  return numbers.sort((a, b) => a - b).map(number => `video${number}`)
+}
+
+async function ask (entry: string, sysfs: string, node: string, v4l2ctl: string, timeoutMs: number): Promise<Answer> {
+  const info = await askV4l2Ctl(v4l2ctl, node, '--info', timeoutMs)
+  const card = parseInfo(info.output)
+  if (card === undefined) return { node, reason: info.failure ?? await whyUnreadable(node, timeoutMs) }
+  if (!isCapture(card.capabilities)) return { notACamera: true }
+  if (isMultiplanarOnly(card.capabilities)) {
+    return { node, reason: `"${card.name}" captures in multi-planar buffers only, which ffmpeg cannot read` }
+  }
+
+  const listing = await askV4l2Ctl(v4l2ctl, node, '--list-formats-ext', timeoutMs)
+  if (listing.failure !== undefined) return { node, reason: listing.failure }
+  const formats = parseFormats(listing.output)
+  if (formats.length === 0) return { node, reason: `"${card.name}" lists no video formats; a capture card may have no signal, a sensor may need its media pipeline set up` }
+  if (!formats.some(({ pixelFormat }) => isReadable(pixelFormat))) {
+    return { node, reason: `"${card.name}" offers only pixel formats that ffmpeg cannot read: ${formats.map(({ pixelFormat }) => pixelFormat).join(', ')}` }
+  }
+
+  const name = await readAttribute(entry, 'name')
+  const index = await readAttribute(entry, 'index')
+  // The kernel gives every node both: one without them is being made or taken away, and the watch will tell.
+  if (name === undefined || index === undefined) return { notACamera: true }
+  const device = await realpath(join(entry, 'device')).catch(() => undefined)
+  const identity = describeIdentity({
+    bus: card.bus,
+    function: name || card.name,
+    index,
+    usb: device === undefined ? undefined : await findUsbInterface(device, await realpath(sysfs))
+  })
+  return { camera: { node, name: card.name, driver: card.driver, bus: card.bus, formats }, identity }
+}
+
+/** The USB device is an ancestor of the interface that the camera's driver is bound to. */
+async function findUsbInterface (device: string, sysfs: string): Promise<UsbInterface | undefined> {
+  const number = await readAttribute(device, 'bInterfaceNumber')
+  for (let folder = device; folder.startsWith(sysfs) && folder !== sysfs; folder = dirname(folder)) {
+    const vendor = await readAttribute(folder, 'idVendor')
+    const product = await readAttribute(folder, 'idProduct')
+    if (vendor !== undefined && product !== undefined) {
+      return { vendor, product, serial: await readAttribute(folder, 'serial'), number: number ?? '00' }
+    }
+  }
+}
+
+/** v4l2-ctl says little about a node it cannot open, and not the same in every version: the kernel's own answer is exact. */
+async function whyUnreadable (node: string, timeoutMs: number): Promise<string> {
+  const opening = open(node, constants.O_RDWR | constants.O_NONBLOCK).then(
+    async file => { await file.close(); return 'opened' },
+    (error: Error & { code?: string }) => error.code ?? error.message
+  )
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const outcome = await Promise.race([opening, new Promise<string>(resolve => { timer = setTimeout(resolve, timeoutMs, 'ETIMEDOUT') })])
+  clearTimeout(timer)
+  switch (outcome) {
+    case 'EACCES':
+    case 'EPERM': return 'permission denied: add the user of this service to the group that owns the node (usually "video"), or allow the device in its container'
+    case 'EBUSY': return 'busy: another program has opened it and the driver allows only one'
+    case 'ENOENT': return 'the kernel has this camera but there is no device file; in a container, pass the device in'
+    case 'ENODEV':
+    case 'ENXIO': return 'the device does not answer any more; unplug it and plug it in again'
+    case 'ETIMEDOUT': return `opening it took longer than ${timeoutMs} ms`
+    case 'opened': return 'it opens, but v4l2-ctl cannot tell what it is; is it a V4L2 node?'
+    default: return `cannot be opened (${outcome})`
+  }
+}
+
+/** undefined when the attribute is missing. */
+async function readAttribute (folder: string, name: string): Promise<string | undefined> {
+  return await readFile(join(folder, name), 'utf8').then(text => text.trim(), () => undefined)
+}
+
+/** Tells one device from the next under the same name; undefined when there is none. */
+async function inode (path: string): Promise<number | undefined> {
+  return await stat(path).then(({ ino }) => ino, () => undefined)
+}
+
+async function inParallel<Item, Result> (items: readonly Item[], limit: number, work: (item: Item) => Promise<Result>): Promise<Result[]> {
+  const results: Result[] = []
+  const queue = items.entries()
+  const takeTurns = async (): Promise<void> => {
+    for (const [at, item] of queue) results[at] = await work(item)
+  }
+  await Promise.all(Array.from({ length: limit }, takeTurns))
+  return results
+}

@@ -1,0 +1,79 @@
+import { createSocket } from 'node:dgram'
+import { createServer } from 'node:net'
+import type { CameraServiceConfig } from './schema.js'
+
+/** A port that must be free, and the setting that chooses it. */
+export interface WantedPort { readonly setting: string, readonly host: string, readonly port: number, readonly protocol?: 'tcp' | 'udp' }
+
+/**
+ * Sentences about the ports that cannot be had; empty when all are free. Port 0 is always free. Tries again for up to `patienceMs`,
+ * for when somebody is just leaving.
+ */
+export async function waitForPorts (wanted: readonly WantedPort[], patienceMs: number): Promise<string[]> {
+  const deadline = performance.now() + patienceMs
+  for (;;) {
+    const problems = await busyPorts(wanted)
+    if (problems.length === 0 || performance.now() >= deadline) return problems
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+}
+
+/** Every port a configuration asks for. */
+export function portsOf ({ server: { host, port }, health, mediamtx }: CameraServiceConfig): WantedPort[] {
+  const local = '127.0.0.1'
+  return [
+    { setting: 'server.port', host, port },
+    { setting: 'health.port', host, port: health.port },
+    { setting: 'mediamtx.auth_port', host: local, port: mediamtx.auth_port },
+    { setting: 'mediamtx.rtsp_port', host, port: mediamtx.rtsp_port },
+    { setting: 'mediamtx.hls_port', host, port: mediamtx.hls_port },
+    { setting: 'mediamtx.webrtc_port', host, port: mediamtx.webrtc_port },
+    { setting: 'mediamtx.webrtc_udp_port', host, port: mediamtx.webrtc_udp_port, protocol: 'udp' },
+    { setting: 'mediamtx.api_port', host: local, port: mediamtx.api_port },
+    { setting: 'mediamtx.metrics_port', host: local, port: mediamtx.metrics_port },
+    { setting: 'mediamtx.playback_port', host: local, port: mediamtx.playback_port }
+  ]
+}
+
+async function busyPorts (wanted: readonly WantedPort[]): Promise<string[]> {
+  const problems: string[] = []
+  const seen = new Map<string, string>()
+  for (const { setting, host, port, protocol = 'tcp' } of wanted) {
+    if (port === 0) continue
+    const other = seen.get(`${protocol} ${port}`)
+    if (other !== undefined) problems.push(`${setting} and ${other} both say ${port}: choose two different ports`)
+    seen.set(`${protocol} ${port}`, setting)
+    const code = await (protocol === 'udp' ? tryUdp(host, port) : tryTcp(host, port))
+    if (code !== null) problems.push(explain(code, setting, host, port, protocol))
+  }
+  return problems
+}
+
+function explain (code: string, setting: string, host: string, port: number, protocol: string): string {
+  const what = `${protocol === 'udp' ? 'UDP port' : 'port'} ${port} (${setting})`
+  switch (code) {
+    case 'EADDRINUSE': return `${what} is in use: end the program that uses it, or set ${setting} to another port`
+    case 'EACCES': return `${what} needs privileges: set ${setting} to a port above 1023`
+    case 'EADDRNOTAVAIL': return `${what} cannot be opened on ${host}: no interface of this machine has that address; check server.host`
+    default: return `${what} cannot be opened on ${host} (${code})`
+  }
+}
+
+function tryTcp (host: string, port: number): Promise<string | null> {
+  return new Promise(resolve => {
+    const server = createServer()
+    server.once('error', (error: NodeJS.ErrnoException) => { resolve(error.code ?? error.message) })
+    server.listen({ host, port, exclusive: true }, () => server.close(() => { resolve(null) }))
+  })
+}
+
+function tryUdp (host: string, port: number): Promise<string | null> {
+  return new Promise(resolve => {
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      socket.close()
+      resolve(error.code ?? error.message)
+    })
+    socket.bind({ address: host, port, exclusive: true }, () => socket.close(() => { resolve(null) }))
+  })
+}

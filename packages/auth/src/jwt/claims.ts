@@ -1,0 +1,172 @@
+import type { Principal } from '@marty/core'
+import type { RevocableClaims } from '../revocations/revocations.js'
+import type { JsonObject } from './strict-json.js'
+
+/** What a token must say, and within which bounds. Times are in seconds. */
+export interface ClaimRules {
+  readonly issuer: string
+  readonly audience: string
+  readonly clockSkewSeconds: number
+  readonly maxLifetimeSeconds: number
+}
+
+/** The same for another issuer, whose tokens may be of another shape. */
+export interface ForeignClaimRules extends ClaimRules {
+  readonly audienceClaim: 'aud' | 'client_id'
+  readonly requireJti: boolean
+  readonly requiredClaims: ReadonlyArray<readonly [name: string, value: unknown]>
+}
+
+/** Claims of another issuer's token, times in seconds since the epoch. The others mean what that issuer says. */
+export interface ForeignClaims {
+  readonly iss: string
+  readonly sub: string
+  readonly exp: number
+  readonly iat: number
+  /** Undefined when the issuer gives none, and does not have to. */
+  readonly jti?: string
+  readonly aud?: string | readonly string[]
+  readonly [claim: string]: unknown
+}
+
+/** Claims of an access token (RFC 7519, RFC 9068), times in seconds since the epoch. */
+export interface TokenClaims {
+  readonly iss: string
+  readonly aud: string | readonly string[]
+  readonly sub: string
+  readonly exp: number
+  readonly iat: number
+  readonly jti: string
+  /** The same as `sub`. */
+  readonly user_id?: string
+  readonly role?: string
+  readonly roles?: readonly string[]
+  /** OAuth scopes, separated by spaces. */
+  readonly scope?: string
+  readonly kind?: 'user' | 'service'
+  /** The session, or family of refresh tokens, the token belongs to (OpenID Connect Back-Channel Logout 1.0 section 2.1). */
+  readonly sid?: string
+  /** The client that asked for the token (RFC 9068 section 2.2). */
+  readonly client_id?: string
+  /** The `jti` of another issuer's token that this one was given in exchange for, and ends with. */
+  readonly source_jti?: string
+  readonly [claim: string]: unknown
+}
+
+const MAX_TEXT = 256
+const MAX_ROLES = 32
+
+/** The claims of a token of this service, or the name of the first one that is wrong. */
+export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
+  const { aud, sub, jti, user_id: userId, role, roles, scope, kind } = payload
+  const { sid, client_id: clientId, source_jti: sourceJti } = payload
+  const wrong = wrongRegisteredClaim(payload, rules, now)
+  if (wrong !== null) return wrong
+  if (!isAudience(aud, rules.audience)) return 'aud'
+  if (!isText(jti)) return 'jti'
+  if (userId !== undefined && userId !== sub) return 'user_id'
+  if (role !== undefined && !isText(role)) return 'role'
+  if (roles !== undefined && !isRoles(roles)) return 'roles'
+  if (role !== undefined && roles !== undefined && !roles.includes(role)) return 'roles'
+  if (scope !== undefined && typeof scope !== 'string') return 'scope'
+  if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
+  if (sid !== undefined && !isText(sid)) return 'sid'
+  if (clientId !== undefined && !isText(clientId)) return 'client_id'
+  if (sourceJti !== undefined && typeof sourceJti !== 'string') return 'source_jti'
+  return deepFreeze(payload) as unknown as TokenClaims
+}
+
+/** The same of another issuer's token, whose private claims mean nothing here. */
+export function readForeignClaims (payload: JsonObject, rules: ForeignClaimRules, now: number): ForeignClaims | string {
+  const { aud, client_id: clientId, jti } = payload
+  const wrong = wrongRegisteredClaim(payload, rules, now)
+  if (wrong !== null) return wrong
+  if (rules.audienceClaim === 'client_id' && clientId !== rules.audience) return 'client_id'
+  // A token that says whom it is for is for nobody else, whichever claim has to name us.
+  if ((aud !== undefined || rules.audienceClaim === 'aud') && !isAudience(aud, rules.audience)) return 'aud'
+  if ((jti !== undefined || rules.requireJti) && !isText(jti)) return 'jti'
+  for (const [name, value] of rules.requiredClaims) {
+    if (!Object.hasOwn(payload, name) || payload[name] !== value) return name
+  }
+  return deepFreeze(payload) as unknown as ForeignClaims
+}
+
+/** RFC 7519 section 4.1. */
+function wrongRegisteredClaim ({ iss, sub, exp, iat, nbf }: JsonObject, rules: ClaimRules, now: number): string | null {
+  if (iss !== rules.issuer) return 'iss'
+  if (!isText(sub)) return 'sub'
+  if (!isTime(exp)) return 'exp'
+  if (!isTime(iat)) return 'iat'
+  // Skew only helps tokens that seem to come from the future; an expiry is exact.
+  if (exp <= now) return 'exp'
+  if (iat > now + rules.clockSkewSeconds) return 'iat'
+  if (exp <= iat || exp - iat > rules.maxLifetimeSeconds) return 'lifetime'
+  return nbf === undefined || (isTime(nbf) && nbf <= now + rules.clockSkewSeconds) ? null : 'nbf'
+}
+
+// Principals are shared between requests: nothing in them may change.
+const NONE: readonly string[] = Object.freeze([])
+
+/** The principal a token of this service stands for. */
+export function principalOfClaims (claims: TokenClaims): Principal {
+  return Object.freeze({
+    id: claims.sub,
+    kind: claims.kind ?? 'user',
+    roles: claims.roles ?? (claims.role === undefined ? NONE : Object.freeze([claims.role])),
+    scopes: claims.scope === undefined ? NONE : Object.freeze(claims.scope.split(' ').filter(scope => scope !== '')),
+    session: claims.jti,
+    claims,
+    authenticatedBy: 'jwt',
+    expiresAt: claims.exp * 1000
+  })
+}
+
+/**
+ * The principal another issuer's token stands for. Its id and session carry the issuer, so that they never meet local
+ * ones; it has no scopes, and no roles but those the configuration maps.
+ */
+export function principalOfForeignClaims (claims: ForeignClaims, roles: readonly string[], tokenId: string): Principal {
+  return Object.freeze({
+    id: `${claims.iss}|${claims.sub}`,
+    kind: 'user',
+    roles: Object.freeze([...roles]),
+    scopes: NONE,
+    session: `${claims.iss}|${tokenId}`,
+    claims,
+    authenticatedBy: 'jwt',
+    expiresAt: claims.exp * 1000
+  })
+}
+
+export function isRoles (value: unknown): value is unknown[] {
+  return Array.isArray(value) && value.length <= MAX_ROLES && value.every(isText)
+}
+
+function isAudience (aud: unknown, audience: string): boolean {
+  if (typeof aud === 'string') return aud === audience
+  return Array.isArray(aud) && aud.every(one => typeof one === 'string') && aud.includes(audience)
+}
+
+export function isText (value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= MAX_TEXT
+}
+
+function isTime (value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function deepFreeze (value: unknown): unknown {
+  if (typeof value === 'object' && value !== null) {
+    Object.freeze(value)
+    for (const key of Object.keys(value)) deepFreeze((value as JsonObject)[key])
+  }
+  return value
+}
+
+/** What revocations know a token's principal by. Another issuer's `sid` and `jti` name nothing of ours. */
+export function revocableOf ({ id, session, claims }: Principal): RevocableClaims & { readonly jti: string } {
+  const { sub, iat, sid, source_jti: sourceJti } = claims as TokenClaims
+  if (sub === id) return { jti: session!, sub: id, iat, sid, sourceJti }
+  // As JSON, so that no two pairs of names have one text.
+  return { jti: session!, sub: id, iat, issuerSession: isText(sid) ? JSON.stringify([id, sid]) : undefined }
+}

@@ -1,0 +1,157 @@
+import fastifyJwt, { type JWT } from '@fastify/jwt'
+import { CredentialInvalid, invalidCredential, MartyError, Unauthenticated } from '@marty/core'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { randomBytes } from 'node:crypto'
+import { credentialsOf } from '../credentials.js'
+import { CredentialRequestInvalid } from '../errors.js'
+import { isText, readClaims } from './claims.js'
+import { MAX_TOKEN_CHARS, type VerifiedToken } from './verify.js'
+import type { JwtKey, SigningKey } from './keys.js'
+import type { JsonObject } from './strict-json.js'
+import type { ResolvedTokenOptions } from './options.js'
+
+/** Options that @fastify/jwt's users give, flat or as `{ sign }`, `{ verify }`, `{ decode }`. */
+type Settings = Readonly<Record<string, unknown>>
+type Callback = (error: unknown, value?: unknown) => void
+
+/** Where @fastify/jwt puts what it makes; what its users call is ours, under the usual names. */
+const NAMESPACE = 'unguarded'
+
+/**
+ * Registers @fastify/jwt with our issuer and audience, so that `fastify.jwt`, `request.jwtVerify()`, `reply.jwtSign()`
+ * and `request.user` work as its users know them, with the key that signs at the moment, and every token passing our
+ * door before it. Options of a call can ask for more than the door, never for less. Whatever is wrong with a token,
+ * the error is `MARTY_CORE_CREDENTIAL_INVALID`.
+ */
+export async function registerFastifyJwt (fastify: FastifyInstance, options: ResolvedTokenOptions, verify: (token: string) => VerifiedToken): Promise<void> {
+  const { issuer, audience, keyring, accessTokenTtlSeconds } = options
+  const first = keyring.signing()
+  await fastify.register(fastifyJwt, {
+    namespace: NAMESPACE,
+    secret: { private: privateText(first), public: publicText(first) },
+    sign: { iss: issuer, aud: audience, expiresIn: accessTokenTtlSeconds, ...headerOf(first) },
+    verify: { algorithms: [first.alg], allowedIss: issuer, allowedAud: audience, cache: false }
+  })
+  const { [NAMESPACE]: inner } = fastify.jwt as unknown as Readonly<Record<typeof NAMESPACE, JWT>>
+  Reflect.deleteProperty(fastify.jwt, NAMESPACE)
+
+  const sign = (payload: unknown, settings?: Settings): unknown => {
+    const key = keyring.signing()
+    const full = withTokenId(payload) as object
+    const token: string = settings === undefined && key === first
+      ? inner.sign(full)
+      : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
+    assertOfUse(token, options)
+    return token
+  }
+  const check = (token: string, settings?: Settings): unknown => refusing(() => {
+    const { claims, key } = verify(token)
+    // A copy: callers of @fastify/jwt may add to what is theirs.
+    return settings === undefined ? { ...claims } : inner.verify(token, { ...settings, key: publicText(key), algorithms: [key.alg] })
+  })
+  const decode = (token: string, settings?: Settings): unknown => refusing(() => inner.decode(token, settings))
+
+  Object.assign(fastify.jwt, {
+    options: inner.options,
+    lookupToken: tokenOf,
+    decode,
+    sign: (payload: unknown, ...rest: unknown[]) => settle(rest, settings => sign(payload, settings)),
+    verify: (token: string, ...rest: unknown[]) => settle(rest, settings => check(token, settings))
+  })
+  fastify.decorateRequest('jwtVerify', function (this: FastifyRequest, ...rest: unknown[]) {
+    return promised(rest, settings => {
+      const wanted = partOf(settings, 'verify')
+      const user = check(tokenOf(this, wanted), wanted)
+      this.user = user as typeof this.user
+      return user
+    })
+  } as never)
+  fastify.decorateRequest('jwtDecode', function (this: FastifyRequest, ...rest: unknown[]) {
+    return promised(rest, settings => decode(tokenOf(this, settings?.['verify'] as Settings | undefined), settings?.['decode'] as Settings | undefined))
+  } as never)
+  fastify.decorateReply('jwtSign', function (this: FastifyReply, payload: unknown, ...rest: unknown[]) {
+    return promised(rest, settings => sign(payload, partOf(settings, 'sign')))
+  } as never)
+}
+
+/** Given last, so that no caller's option moves a token to another key or algorithm. */
+function headerOf ({ alg, kid }: SigningKey, more?: unknown): { algorithm: SigningKey['alg'], kid: string, header: { alg: string, typ: string, kid: string } } {
+  return { algorithm: alg, kid, header: { ...more as object | undefined, alg, typ: 'at+jwt', kid } }
+}
+
+/** Our door wants a `jti` in every token, and fast-jwt cannot make one per token. */
+function withTokenId (payload: unknown): unknown {
+  if (typeof payload !== 'object' || payload === null || 'jti' in payload) return payload
+  return { ...payload, jti: randomBytes(16).toString('base64url') }
+}
+
+/** What makes a token one for another service or another time, which is the caller's business. */
+const ELSEWHERE: readonly string[] = ['iss', 'aud', 'exp', 'iat', 'nbf']
+
+/** A token that this service would refuse for ever is not signed: its holder would only learn later, and not why. */
+function assertOfUse (token: string, options: ResolvedTokenOptions): void {
+  if (token.length > MAX_TOKEN_CHARS) throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; sign fewer claims`)
+  const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as JsonObject
+  if (!isText(claims['sub'])) throw new CredentialRequestInvalid('A token needs "sub", a text of 1 to 256 characters that says whom it is for: sign { sub: user.id, ... }, or use tokens.issue({ subject })')
+  const wrong = readClaims(claims, options, claims['iat'] as number)
+  if (wrong === 'lifetime') throw new CredentialRequestInvalid(`The token would live longer than ${options.maxLifetimeSeconds} seconds (maxLifetimeSeconds), and be refused; give a shorter "expiresIn"`)
+  if (typeof wrong === 'string' && !ELSEWHERE.includes(wrong)) throw new CredentialRequestInvalid(`The claim "${wrong}" is not what tokens of this service have there, and the token would be refused; see the README of @marty/auth`)
+}
+
+function tokenOf (request: FastifyRequest, settings?: Settings): string {
+  const extract = settings?.['extractToken'] as ((request: FastifyRequest) => string | undefined) | undefined
+  const token = extract === undefined ? credentialsOf(request.raw).bearer : extract(request) ?? null
+  if (token === null) throw new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } })
+  return token
+}
+
+function refusing<T> (work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    throw cause instanceof MartyError ? cause : new CredentialInvalid({ ...invalidCredential, cause })
+  }
+}
+
+/** Options come flat, or under the name of what they are for. */
+function partOf (settings: Settings | undefined, name: 'sign' | 'verify'): Settings | undefined {
+  return settings !== undefined && ('decode' in settings || name in settings) ? settings[name] as Settings | undefined : settings
+}
+
+/** The value; or the callback's, when the last argument is one. */
+function settle (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): unknown {
+  const callback = rest.findLast(argument => typeof argument === 'function') as Callback | undefined
+  const settings = typeof rest[0] === 'object' && rest[0] !== null ? rest[0] as Settings : undefined
+  if (callback === undefined) return produce(settings)
+  let value: unknown
+  try {
+    value = produce(settings)
+  } catch (error) {
+    callback(error)
+    return
+  }
+  callback(null, value)
+}
+
+function promised (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): Promise<unknown> | void {
+  if (rest.some(argument => typeof argument === 'function')) settle(rest, produce)
+  else return (async () => settle(rest, produce))()
+}
+
+// PEM or bytes, as fast-jwt reads them; written out once per key.
+const privateTexts = new WeakMap<JwtKey, string | Buffer>()
+const publicTexts = new WeakMap<JwtKey, string | Buffer>()
+
+function privateText (key: SigningKey): string | Buffer {
+  return remembered(privateTexts, key, () => key.signKey.type === 'secret' ? key.signKey.export() : key.signKey.export({ type: 'pkcs8', format: 'pem' }))
+}
+
+function publicText (key: JwtKey): string | Buffer {
+  return remembered(publicTexts, key, () => key.verifyKey.type === 'secret' ? key.verifyKey.export() : key.verifyKey.export({ type: 'spki', format: 'pem' }))
+}
+
+function remembered (texts: WeakMap<JwtKey, string | Buffer>, key: JwtKey, make: () => string | Buffer): string | Buffer {
+  const text = texts.get(key) ?? make()
+  texts.set(key, text)
+  return text
+}

@@ -1,0 +1,40 @@
+import type { FastifyInstance } from 'fastify'
+import { resolveKeys, type JwtKeysOptions, type SigningKeys } from './keys.js'
+
+/** A public key as others need it to verify our tokens (RFC 7517, RFC 7518 section 6, RFC 8037). */
+export interface PublicJwk {
+  readonly kty: string
+  readonly kid: string
+  readonly alg: string
+  readonly use: 'sig'
+  readonly crv?: string
+  readonly x?: string
+  readonly y?: string
+  readonly n?: string
+  readonly e?: string
+}
+
+export interface Jwks {
+  readonly keys: readonly PublicJwk[]
+}
+
+/** The public halves of all keys, those that do not sign yet included. Of symmetric keys there is nothing to show: an empty set. */
+export function jwksOf (keys: JwtKeysOptions | SigningKeys): Jwks {
+  const keyring = resolveKeys(keys)
+  if (keyring.kind === 'symmetric') return { keys: [] }
+  return {
+    keys: keyring.all().map(({ kid, alg, verifyKey }) => ({ ...verifyKey.export({ format: 'jwk' }) as { kty: string }, kid, alg, use: 'sig' }))
+  }
+}
+
+/**
+ * `GET /.well-known/jwks.json`: the keys to verify our tokens with, for anybody, to be kept for five minutes.
+ * Registers nothing when the keys are symmetric.
+ */
+export function registerJwksRoute (fastify: FastifyInstance, keys: JwtKeysOptions | SigningKeys): void {
+  const keyring = resolveKeys(keys)
+  if (keyring.kind === 'symmetric') return
+  fastify.get('/.well-known/jwks.json', { config: { security: { public: true } } }, async (_request, reply) => {
+    return await reply.type('application/jwk-set+json').header('cache-control', 'public, max-age=300').send(JSON.stringify(jwksOf(keyring)))
+  })
+}

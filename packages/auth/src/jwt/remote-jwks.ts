@@ -1,0 +1,129 @@
+import type { JsonWebKey } from 'node:crypto'
+import { get } from 'node:https'
+import { IssuerUnavailable } from '../errors.js'
+import { JWT_ALGORITHMS, type AsymmetricAlgorithmName } from './algorithms.js'
+import { createJwtKey, FOREIGN_KID, type JwtKey } from './keys.js'
+import { parseStrictJson } from './strict-json.js'
+
+export interface RemoteJwksOptions {
+  readonly url: URL
+  /** A key that does not name its algorithm is bound to the first of these it fits. */
+  readonly algorithms: readonly AsymmetricAlgorithmName[]
+  /** Trusted instead of the usual certificate authorities. */
+  readonly ca?: string | Buffer
+}
+
+export interface RemoteJwks {
+  /**
+   * The key of this name; null when the issuer has none. Answers at once when it is known.
+   * Rejects with `MARTY_AUTH_ISSUER_UNAVAILABLE` when the keys have not been fetched for ten minutes.
+   */
+  find (kid: string): JwtKey | null | Promise<JwtKey | null>
+  close (): void
+}
+
+/** Known keys are fetched again in the background when they are this old. */
+const FRESH_MS = 5 * 60_000
+/** Without a good answer they are used no longer than this. */
+const STALE_MS = 10 * 60_000
+/** Whatever tokens arrive, the issuer is asked no more often than this. */
+const SPACING_MS = 30_000
+const TIMEOUT_MS = 2_000
+const MAX_BYTES = 64 * 1024
+const MAX_KEYS = 64
+const MAX_DEPTH = 8
+
+/** The keys of another issuer. Ages are measured by a clock that nobody sets: an old key must not become young. */
+export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
+  let keys: ReadonlyMap<string, JwtKey> = new Map()
+  let fetchedAt = -Infinity
+  let askedAt = -Infinity
+  let asking: Promise<void> | null = null
+  let stop = (): void => {}
+
+  /** Single flight; null when it is too early to ask again. Never rejects: what was known stays. */
+  const refresh = (): Promise<void> | null => {
+    if (asking !== null || performance.now() - askedAt < SPACING_MS) return asking
+    askedAt = performance.now()
+    const abort = new AbortController()
+    stop = () => { abort.abort() }
+    asking = fetchKeys(options, abort)
+      .then(fetched => {
+        keys = fetched
+        fetchedAt = performance.now()
+      })
+      .catch(() => {})
+      .finally(() => { asking = null })
+    return asking
+  }
+  const lookUp = (kid: string): JwtKey | null => {
+    if (performance.now() - fetchedAt > STALE_MS) throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
+    return keys.get(kid) ?? null
+  }
+
+  return {
+    find (kid) {
+      const age = performance.now() - fetchedAt
+      const isKnown = age <= STALE_MS && keys.has(kid)
+      const answer = !isKnown || age > FRESH_MS ? refresh() : null
+      return isKnown || answer === null ? lookUp(kid) : answer.then(() => lookUp(kid))
+    },
+    close: () => { stop() }
+  }
+}
+
+async function fetchKeys ({ url, algorithms, ca }: RemoteJwksOptions, abort: AbortController): Promise<ReadonlyMap<string, JwtKey>> {
+  const timer = setTimeout(() => { abort.abort() }, TIMEOUT_MS).unref()
+  try {
+    const document = parseStrictJson(await fetchBytes(url, ca, abort.signal), MAX_DEPTH)
+    const given = document?.['keys']
+    if (!Array.isArray(given) || given.length > MAX_KEYS) throw new Error('not a JWK set, or one of too many keys')
+    const keys = new Map<string, JwtKey>()
+    for (const jwk of given as unknown[]) {
+      const key = readKey(jwk, algorithms)
+      if (key !== null && !keys.has(key.kid)) keys.set(key.kid, key)
+    }
+    if (keys.size === 0) throw new Error('no usable key')
+    return keys
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** The body of a plain 200; redirects are not followed. The signal bounds it all, from the look-up of the name to the last byte. */
+async function fetchBytes (url: URL, ca: string | Buffer | undefined, signal: AbortSignal): Promise<Buffer> {
+  return await new Promise((resolve, reject) => {
+    const request = get(url, { signal, agent: false, headers: { accept: 'application/jwk-set+json, application/json' }, ...(ca === undefined ? {} : { ca }) }, response => {
+      const chunks: Buffer[] = []
+      let bytes = 0
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length
+        if (bytes > MAX_BYTES) request.destroy(new Error('too large'))
+        else chunks.push(chunk)
+      })
+      response.on('end', () => { resolve(Buffer.concat(chunks)) })
+      response.on('error', reject)
+      if (response.statusCode !== 200) request.destroy(new Error(`status ${response.statusCode ?? 0}`))
+    })
+    request.on('error', reject)
+  })
+}
+
+/** Null for a key that is not for us: symmetric, private, weak, for another use or algorithm, or without a good name. */
+function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]): JwtKey | null {
+  if (typeof jwk !== 'object' || jwk === null) return null
+  for (const algorithm of algorithms) {
+    try {
+      const { kid } = jwk as { kid: string }
+      const refuse = (member: string, reason: string): Error => new Error(`${member} ${reason}`)
+      return createJwtKey({ kid, algorithm, publicKey: jwk as JsonWebKey }, refuse, FOREIGN_KID)
+    } catch {
+      // It may fit the next one.
+    }
+  }
+  return null
+}
+
+export function isAsymmetric (name: unknown): name is AsymmetricAlgorithmName {
+  return typeof name === 'string' && (JWT_ALGORITHMS as Readonly<Record<string, { kind: string } | undefined>>)[name]?.kind === 'asymmetric'
+}

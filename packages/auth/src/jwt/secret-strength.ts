@@ -1,0 +1,151 @@
+import { AuthOptionInvalid } from '../errors.js'
+
+const MIN_BYTES = 32
+const HOW = 'make one with: openssl rand -base64 48'
+
+/** A secret of the options as bytes. Throws `MARTY_AUTH_OPT_INVALID` naming the field for one that could be guessed. */
+export function secretOption (field: string, secret: unknown): Buffer {
+  const bytes = secretBytes(field, secret)
+  const weakness = weaknessOf(bytes)
+  if (weakness !== null) throw new AuthOptionInvalid(`auth option "${field}" ${weakness}`)
+  return bytes
+}
+
+/** The same, long enough, for a secret that is not in use any more. */
+export function secretBytes (field: string, secret: unknown): Buffer {
+  if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) throw new AuthOptionInvalid(`auth option "${field}" must be a string or a Buffer`)
+  const bytes = Buffer.from(secret as string)
+  if (bytes.length < MIN_BYTES) throw new AuthOptionInvalid(`auth option "${field}" has ${bytes.length} bytes and needs at least ${MIN_BYTES}; ${HOW}`)
+  return bytes
+}
+
+/** What a description must save, against writing every character out, to be more than chance. */
+const MARGIN_BITS = 48
+/** What a description of fewer bits stands for is weaker than the hash it is used with; words are weaker than that. */
+const STRONG_BITS = 256
+/** More is not looked at: what is longer and begins with as many poor characters is no key anybody made at random. */
+const MAX_CHARACTERS = 1_024
+
+/**
+ * Why a secret is not random; null when it may well be.
+ *
+ * The rule is a measure, not a list of known bad secrets. A few fixed ways to describe characters (few different ones,
+ * a repeated part, equal steps, English letter pairs and some words) are compared with writing each out of its alphabet: 3.3 bits for
+ * a digit, 4 for hexadecimal, 6 for base64, 8 for any byte. A secret is refused when one of them saves 48 bits. By
+ * Kraft's inequality at most one in 2^48 random secrets can be described so much shorter in any one way; with all ways,
+ * of the text and of the bytes it encodes, fewer than one in 2^44 is refused by mistake.
+ */
+export function weaknessOf (secret: Buffer): string | null {
+  const text = secret.subarray(0, MAX_CHARACTERS).toString('latin1').replace(/={0,2}[\r\n]{0,2}$/, '')
+  const readings = [text]
+  if (/^(?:[\da-f]{2})+$|^(?:[\dA-F]{2})+$/.test(text)) readings.push(Buffer.from(text, 'hex').toString('latin1'))
+  else if (BASE64.test(text)) readings.push(Buffer.from(text, 'base64').toString('latin1'))
+  for (const reading of readings) {
+    const flaw = flawOf(reading)
+    if (flaw !== null) return `${flaw}, so it can be guessed; ${HOW}`
+  }
+  return null
+}
+
+function flawOf (text: string): string | null {
+  const codes = [...Buffer.from(text, 'latin1')]
+  const size = alphabetSize(text)
+  const isShort = (bits: number): boolean => bits < STRONG_BITS && bits + MARGIN_BITS <= codes.length * Math.log2(size)
+  const steps = codes.slice(1).map((code, index) => (code - codes[index]! + 256) % 256)
+
+  if (isShort(bitsOfFew(codes, size))) return 'consists of few different characters'
+  if (isShort(bitsOfPeriod(codes, size))) return 'repeats itself'
+  if (isShort(8 + Math.min(bitsOfFew(steps, 256), bitsOfPeriod(steps, 256)))) return 'counts up or down'
+  return bitsOfWords(text) + MARGIN_BITS <= codes.length * Math.log2(size) ? 'consists of words' : null
+}
+
+const BASE64 = /^[\w-]+$|^[A-Za-z\d+/]+$/
+
+/** The smallest usual alphabet that has all characters: that many there were to choose from. */
+function alphabetSize (text: string): number {
+  if (/^\d+$/.test(text)) return 10
+  if (/^[\da-f]+$|^[\dA-F]+$/.test(text)) return 16
+  if (/^[\da-f:-]+$|^[\dA-F:-]+$/.test(text)) return 18
+  if (/^[\da-z]+$|^[\dA-Z]+$/.test(text)) return 36
+  if (BASE64.test(text)) return 64
+  return /^[\x20-\x7e]+$/.test(text) ? 95 : 256
+}
+
+/** Which characters occur, and then each by its number among them. */
+function bitsOfFew (codes: readonly number[], size: number): number {
+  const different = new Set(codes).size
+  let bits = Math.log2(size) + codes.length * Math.log2(different)
+  for (let i = 0; i < different; i++) bits += Math.log2(size - i) - Math.log2(i + 1)
+  return bits
+}
+
+/** How long the repeated part is, and that part. */
+function bitsOfPeriod (codes: readonly number[], size: number): number {
+  let period = 1
+  while (codes.some((code, index) => index >= period && code !== codes[index - period])) period++
+  return Math.log2(codes.length) + period * Math.log2(size)
+}
+
+/** Each character by what usually follows the one before it, or a whole word of the list; Infinity for what is not printable ASCII. */
+function bitsOfWords (text: string): number {
+  if (!/^[\x20-\x7e]*$/.test(text)) return Infinity
+  const bits = bitsOfCharacters(text)
+  const lower = text.toLowerCase()
+  // The cheapest way to each place in the text. One bit in eight says that a word follows.
+  const cheapest: number[] = new Array<number>(text.length + 1).fill(Infinity)
+  cheapest[0] = 0
+  for (let at = 0; at < text.length; at++) {
+    const here = cheapest[at]!
+    cheapest[at + 1] = Math.min(cheapest[at + 1]!, here + Math.log2(8 / 7) + bits[at]!)
+    for (const word of WORDS) {
+      if (!lower.startsWith(word, at) || !/^[a-z]+$|^[A-Z][a-z]*$|^[A-Z]+$/.test(text.slice(at, at + word.length))) continue
+      cheapest[at + word.length] = Math.min(cheapest[at + word.length]!, here + 3 + Math.log2(3 * WORDS.length))
+    }
+  }
+  return cheapest[text.length]!
+}
+
+function bitsOfCharacters (text: string): number[] {
+  let previous = OTHER
+  let wasUpper = false
+  return [...text].map(character => {
+    const letter = /[a-z]/i.test(character) ? parseInt(character, 36) - 10 : OTHER
+    const pair = parseInt(LETTER_PAIRS[previous]![letter]!, 36) / 3
+    previous = letter
+    if (letter === OTHER) return pair + (/[ ._-]/.test(character) ? 3 : 1 + Math.log2(39))
+    const isUpper = character < 'a'
+    const bits = pair + (isUpper === wasUpper ? Math.log2(8 / 7) : 3)
+    wasUpper = isUpper
+    return bits
+  })
+}
+
+/** What stands in for a secret until somebody changes it. */
+const WORDS: readonly string[] = `
+  abc access admin and api app application asdfghjkl auth bar battery baz bit bits byte bytes change changed changeme character
+  characters client code company config cookie correct crypto database default demo dev development dolor dragon dummy encrypt
+  encryption environment ever example fake fixme foo for generated hash hello here hmac horse host hundred insecure ipsum jwt
+  key keyboard least letmein local localhost long lorem master minimum monkey more must name never not one only pass passphrase
+  password pepper placeholder please private prod production project public qwerty qwertyuiop random refresh replace root salt
+  sample secret secure security server service session shared should sign signature signing staging staple storage store string
+  strong super temp temporary test testing tests than that the thirty this todo token two use user value variable very web
+  welcome with world your zxcvbnm`.trim().split(/\s+/)
+
+/** What is not a letter, in the last row and column. */
+const OTHER = 26
+
+/**
+ * How surprising each letter, or other character, is after each: in thirds of a bit, as digits of base 36, counted in
+ * 1.6 million letters of technical English. Rounded up, so that each row is a code.
+ */
+const LETTER_PAIRS: readonly string[] = [
+  'nhdermfsgplaf9phtab8hiophsd', 'bnnq6rqtfctapocpudgmasrubuf', 'aqjrast9fsdfps8qtfj9ftqulug',
+  'dljf7lkpaprjklckthdggnltlt6', 'dldcigkoiqshgbkhlaadnikgkt8', 'bnjnceqq9ssinn8mtdiedqnuiu8',
+  'elkm7llebrrekfglteegdpltmr7', '9pop4pssattnlocouilhlspuntb', 'iidggehustmcf7aishaasitnuml',
+  'bust5uurftsttteptr5qdfiuuuo', 'akll5mopbqrlnfjltnaikqltnu9', 'clmf8mpr9so9opbmunfdelmudub',
+  '7gni7pssbssmfobaupglgppupuc', 'endadjapgpmimkcisnaajlntit9', 'jgheldmslnlgd8ieu8hdchfqrtc',
+  '8rqn9rqnetsahnbdu9hagnrujug', 'qsssssttquuhstssusqq1ssutuh', 'bmii7kkqbskihfbmugddhmmugua',
+  'flfl9kphcqnkkldgskd9fnkqjt6', 'dnhoamp7asslooblteefhrkthu9', 'hhgidjhtetsaebpeu99aotrsttf',
+  '8rpr3qis9tsrqpiquqmnoqqtrud', 'appocqs85tqnrdbqufemrsqusud', '7ododorlcrtpnpm7uol8prophta',
+  'ejikijoogqqiie8ctidemmhtoq5', '9roo3rtratugrsgouqioktrqllf', 'bfdfffkjcmnhfgderfdahjfsks9'
+]

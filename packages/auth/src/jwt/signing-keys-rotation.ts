@@ -1,0 +1,110 @@
+import { generateKeyPair, randomBytes } from 'node:crypto'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { AuthOptionInvalid } from '../errors.js'
+import { withFileLock } from '../api-keys/file-lock.js'
+import { JWT_ALGORITHMS, type JwtAlgorithmName } from './algorithms.js'
+import { invalid, isExpired, MAX_KEYS, readSigningKeyRecords, type SigningKeyRecord } from './signing-keys-file.js'
+import { integerOption } from './options.js'
+
+export interface SigningKeyRotation {
+  readonly algorithm: JwtAlgorithmName
+  /** How long the new key is published before it signs: at least as long as others take to notice it. Seconds, at most 30 days. @default 60 */
+  readonly activatesInSeconds?: number
+  /** How long older keys verify after that: at least the longest life of a token. Seconds, at most a year. @default 86400 */
+  readonly overlapSeconds?: number
+}
+
+/** The key that was added. Times are milliseconds since the epoch. */
+export interface RotatedSigningKey {
+  readonly kid: string
+  readonly algorithm: JwtAlgorithmName
+  readonly activatesAt: number
+  /** Keys that had expired and were dropped. */
+  readonly dropped: readonly string[]
+}
+
+const DAY = 86_400
+
+/**
+ * Adds a key to a file for `openSigningKeys`, or makes the file (mode 0600). Older keys expire `overlapSeconds` after
+ * the new one activates; expired ones are dropped. When no key is active, the new one is at once. The file is replaced
+ * atomically and is on disk when the promise settles; processes that rotate at the same time take turns.
+ *
+ * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` for a file that is damaged, of the other kind (symmetric or asymmetric), or
+ * cannot be written; `MARTY_AUTH_OPT_INVALID` naming the field
+ */
+export async function rotateSigningKeys (file: string, rotation: SigningKeyRotation): Promise<RotatedSigningKey> {
+  const path = resolve(file)
+  const { algorithm } = rotation
+  if (typeof algorithm !== 'string' || JWT_ALGORITHMS[algorithm] === undefined) throw new AuthOptionInvalid(`auth option "algorithm" must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
+  const activatesIn = integerOption('activatesInSeconds', rotation.activatesInSeconds, 0, 30 * DAY, 60) * 1000
+  const overlap = integerOption('overlapSeconds', rotation.overlapSeconds, 0, 365 * DAY, DAY) * 1000
+  // Before the lock: an RSA key takes a while.
+  const material = await generate(algorithm)
+
+  const rotate = async (assertHeld: () => void): Promise<RotatedSigningKey> => {
+    const now = Date.now()
+    const older = readSigningKeyRecords(path)
+    if (older.some(record => JWT_ALGORITHMS[record.algorithm].kind !== JWT_ALGORITHMS[algorithm].kind)) throw invalid(path, `holds keys of another kind than ${algorithm}: symmetric and asymmetric keys do not mix`)
+    const isFirst = !older.some(record => record.activatesAt <= now && !isExpired(record, now))
+    const activatesAt = isFirst ? now : now + activatesIn
+    const record: SigningKeyRecord = {
+      kid: `${new Date(now).toISOString().slice(0, 10)}-${randomBytes(6).toString('hex')}`,
+      algorithm,
+      ...material,
+      // Later than all others, whatever the clock says: the newest one signs.
+      createdAt: Math.max(now, ...older.map(({ createdAt }) => createdAt + 1)),
+      activatesAt,
+      expiresAt: null
+    }
+    const kept = older
+      .map(each => ({ ...each, expiresAt: each.expiresAt ?? activatesAt + overlap }))
+      .filter(each => !isExpired(each, now))
+    if (kept.length >= MAX_KEYS) throw invalid(path, `holds ${kept.length} keys that have not expired; wait for them, or rotate with a shorter overlap`)
+    await replaceFile(path, JSON.stringify({ version: 1, keys: [...kept, record] }, null, 2) + '\n', assertHeld)
+    return Object.freeze({ kid: record.kid, algorithm, activatesAt, dropped: older.map(({ kid }) => kid).filter(kid => !kept.some(each => each.kid === kid)) })
+  }
+
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    return await withFileLock(`${path}.lock`, rotate)
+  } catch (cause) {
+    if (cause instanceof Error && 'statusCode' in cause) throw cause
+    throw invalid(path, `cannot be written (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause)
+  }
+}
+
+async function generate (algorithm: JwtAlgorithmName): Promise<Pick<SigningKeyRecord, 'secret' | 'privateKey'>> {
+  const make = promisify(generateKeyPair)
+  switch (algorithm) {
+    case 'HS256': return { secret: randomBytes(32).toString('base64url') }
+    case 'ES256': return { privateKey: (await make('ec', { namedCurve: 'P-256' })).privateKey.export({ format: 'jwk' }) }
+    case 'EdDSA': return { privateKey: (await make('ed25519')).privateKey.export({ format: 'jwk' }) }
+    default: return { privateKey: (await make('rsa', { modulusLength: 3072 })).privateKey.export({ format: 'jwk' }) }
+  }
+}
+
+/** Under the lock. */
+async function replaceFile (path: string, text: string, assertHeld: () => void): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.tmp`)
+  // Whoever was killed left this behind, its own name for the lock included.
+  for (const name of await readdir(dirname(path))) if (name.startsWith(`.${basename(path)}.`) && name.endsWith('.tmp')) await rm(join(dirname(path), name), { force: true })
+  const file = await open(temporary, 'wx', 0o600)
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  assertHeld()
+  await rename(temporary, path)
+  // The new name is durable only once its folder is.
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

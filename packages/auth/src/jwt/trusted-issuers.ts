@@ -1,0 +1,185 @@
+import { closest, type Principal } from '@marty/core'
+import { hash } from 'node:crypto'
+import { AuthOptionInvalid } from '../errors.js'
+import { createRemoteJwks, isAsymmetric, type RemoteJwks } from './remote-jwks.js'
+import type { AsymmetricAlgorithmName } from './algorithms.js'
+import {
+  isRoles, principalOfForeignClaims, readForeignClaims, type ForeignClaimRules, type ForeignClaims
+} from './claims.js'
+import { FOREIGN_KID } from './keys.js'
+import { prove, readHeader, readPayload, refusedToken, takeApart } from './verify.js'
+import { integerOption, textOption, type ResolvedTokenOptions } from './options.js'
+
+/** Another issuer whose tokens are accepted, such as the identity provider of the company. */
+export interface ForeignIssuerOptions {
+  /** Its `iss`, compared exactly. */
+  readonly issuer: string
+  /** The `aud` its tokens must carry. @default the plugin's `audience` */
+  readonly audience?: string
+  /** Where it publishes its keys: `https:` only, redirects are not followed. */
+  readonly jwksUrl: string
+  /** Algorithms its keys may be for. */
+  readonly algorithms: readonly AsymmetricAlgorithmName[]
+  /**
+   * Which claim must name the audience. Access tokens of Amazon Cognito have no `aud`, but a `client_id`; one that has an
+   * `aud` all the same must name the audience there too.
+   * @default 'aud'
+   */
+  readonly audienceClaim?: 'aud' | 'client_id'
+  /**
+   * The `typ` of its tokens, or all that it uses; null stands for none at all. `JWT` and none are also what other kinds of
+   * tokens call themselves: name an audience of your own, and what tells them apart in `requiredClaims`.
+   * @default 'at+jwt'
+   */
+  readonly typ?: ForeignTokenType | readonly ForeignTokenType[]
+  /**
+   * Whether its tokens must have a `jti`. One without is known by the SHA-256 of its header and claims, and revoked by that.
+   * @default true
+   */
+  readonly requireJti?: boolean
+  /** Tokens meant to live longer are refused. At most a year. Seconds. @default the plugin's `maxLifetimeSeconds` */
+  readonly maxLifetimeSeconds?: number
+  /**
+   * What its tokens must say besides, compared exactly: `{ token_use: 'access' }`, `{ hd: 'example.com' }`. At most 32.
+   * @default {}
+   */
+  readonly requiredClaims?: Readonly<Record<string, string | number | boolean>>
+  /** Which roles its claims stand for here. @default none */
+  readonly rolesOf?: (claims: ForeignClaims) => readonly string[]
+  /** The certificate authority of `jwksUrl`, in PEM, trusted instead of the usual ones. */
+  readonly ca?: string | Buffer
+}
+
+export type ForeignTokenType = 'at+jwt' | 'JWT' | null
+
+/** The door for tokens of other issuers. */
+export interface ForeignDoor {
+  /** Whether the token says that one of them issued it. Nothing is proved by that, and nothing thrown. */
+  concerns (token: string): boolean
+  /**
+   * The principal of such a token: id `issuer|sub`, a user, with the roles of `rolesOf` and no others.
+   * Rejects with `MARTY_CORE_CREDENTIAL_INVALID` for any other text, and with `MARTY_AUTH_ISSUER_UNAVAILABLE` while
+   * the issuer's keys are not known.
+   */
+  verifyAssertion (token: string): Promise<Principal>
+  /** The longest life of a token that is accepted. Seconds. */
+  readonly maxLifetimeSeconds: number
+  close (): void
+}
+
+interface Issuer extends ForeignClaimRules {
+  readonly types: readonly ForeignTokenType[]
+  readonly rolesOf: (claims: ForeignClaims) => readonly string[]
+  readonly jwks: RemoteJwks
+}
+
+const FIELDS = [
+  'issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds', 'requiredClaims',
+  'rolesOf', 'ca'
+]
+const TYPES: readonly ForeignTokenType[] = ['at+jwt', 'JWT', null]
+const YEAR = 365 * 86_400
+const MAX_REQUIRED_CLAIMS = 32
+
+/** Null when there are no other issuers. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+export function createForeignDoor (options: readonly ForeignIssuerOptions[] | undefined, tokens: ResolvedTokenOptions): ForeignDoor | null {
+  if (options === undefined) return null
+  if (!Array.isArray(options)) throw new AuthOptionInvalid('auth option "issuers" must be a list')
+  const issuers = new Map<string, Issuer>()
+  for (const [index, given] of (options as readonly ForeignIssuerOptions[]).entries()) {
+    const field = `issuers[${index}]`
+    const issuer = resolveIssuer(field, given, tokens)
+    if (issuer.issuer === tokens.issuer || issuers.has(issuer.issuer)) throw new AuthOptionInvalid(`auth option "${field}.issuer" names an issuer twice: "${issuer.issuer}"`)
+    issuers.set(issuer.issuer, issuer)
+  }
+  const issuerOf = (payload: Buffer): Issuer | undefined => issuers.get(readPayload(payload)['iss'] as string)
+
+  return {
+    concerns (token) {
+      try {
+        return issuerOf(takeApart(token).payload) !== undefined
+      } catch {
+        return false
+      }
+    },
+    async verifyAssertion (token) {
+      const parts = takeApart(token)
+      const header = readHeader(parts, FOREIGN_KID)
+      const issuer = issuerOf(parts.payload)
+      if (issuer === undefined) throw refusedToken('iss')
+      if (!issuer.types.some(type => header.typ === (type ?? undefined))) throw refusedToken('typ')
+      const key = await issuer.jwks.find(header.kid)
+      if (key === null) throw refusedToken('kid')
+      const claims = readForeignClaims(prove(parts, header, key), issuer, Math.floor(Date.now() / 1000))
+      if (typeof claims === 'string') throw refusedToken(claims)
+      // Not the signature: of some algorithms a holder can make another that is as good.
+      const tokenId = claims.jti ?? `#${hash('sha256', parts.input, 'base64url')}`
+      return principalOfForeignClaims(claims, rolesOf(issuer, claims), tokenId)
+    },
+    maxLifetimeSeconds: Math.max(0, ...[...issuers.values()].map(({ maxLifetimeSeconds }) => maxLifetimeSeconds)),
+    close () {
+      for (const { jwks } of issuers.values()) jwks.close()
+    }
+  }
+}
+
+/** A mapping that fails over what a stranger put into the claims is no reason to answer 500. */
+function rolesOf (issuer: Issuer, claims: ForeignClaims): readonly string[] {
+  let roles: readonly string[]
+  try {
+    roles = issuer.rolesOf(claims)
+  } catch {
+    throw refusedToken('rolesOf')
+  }
+  if (!isRoles(roles)) throw refusedToken('rolesOf')
+  return roles
+}
+
+function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: ResolvedTokenOptions): Issuer {
+  const { audience, clockSkewSeconds, maxLifetimeSeconds: ourMaxSeconds } = ours
+  const refuse = (member: string, reason: string): Error => new AuthOptionInvalid(`auth option "${field}.${member}" ${reason}`)
+  if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid(`auth option "${field}" must be { issuer, jwksUrl, algorithms }`)
+  for (const member of Object.keys(options)) {
+    if (FIELDS.includes(member)) continue
+    const near = closest(member, FIELDS)
+    throw refuse(member, `is not known; ${near === null ? `known are ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`)
+  }
+  const { algorithms, typ = 'at+jwt', rolesOf = () => [], ca } = options
+  const { audienceClaim = 'aud', requireJti = true, requiredClaims = {} } = options
+  const types = (Array.isArray(typ) ? typ : [typ]) as readonly ForeignTokenType[]
+  if (!Array.isArray(algorithms) || algorithms.length === 0 || !algorithms.every(isAsymmetric)) throw refuse('algorithms', 'must be a list of ES256, EdDSA, RS256 or PS256')
+  if (!['aud', 'client_id'].includes(audienceClaim)) throw refuse('audienceClaim', 'must be "aud" or "client_id"')
+  if (types.length === 0 || !types.every(type => TYPES.includes(type))) {
+    throw refuse('typ', 'must be "at+jwt", "JWT", null for none, or a list of these')
+  }
+  if (typeof requireJti !== 'boolean') throw refuse('requireJti', 'must be true or false')
+  if (!isRequiredClaims(requiredClaims)) {
+    throw refuse('requiredClaims', `must be an object of at most ${MAX_REQUIRED_CLAIMS} strings, numbers and booleans`)
+  }
+  if (typeof rolesOf !== 'function') throw refuse('rolesOf', 'must be a function from claims to a list of roles')
+  if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) throw refuse('ca', 'must be a certificate in PEM')
+  const issuer = textOption(`${field}.issuer`, options.issuer)
+  // Its callers are named `issuer|subject`: with a bar in the issuer's name, two issuers could mean one caller.
+  if (issuer.includes('|')) throw refuse('issuer', 'must not contain "|"')
+  const url = URL.canParse(options.jwksUrl) ? new URL(options.jwksUrl) : null
+  if (url?.protocol !== 'https:') throw refuse('jwksUrl', 'must be an https: URL')
+  return {
+    issuer,
+    audience: options.audience === undefined ? audience : textOption(`${field}.audience`, options.audience),
+    audienceClaim,
+    clockSkewSeconds,
+    maxLifetimeSeconds: integerOption(`${field}.maxLifetimeSeconds`, options.maxLifetimeSeconds, 1, YEAR, ourMaxSeconds),
+    types: [...types],
+    requireJti,
+    requiredClaims: Object.entries(requiredClaims),
+    rolesOf,
+    jwks: createRemoteJwks({ url, algorithms: [...algorithms], ...(ca === undefined ? {} : { ca }) })
+  }
+}
+
+function isRequiredClaims (value: unknown): value is Readonly<Record<string, string | number | boolean>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const values = Object.values(value)
+  const isPlain = (one: unknown): boolean => ['string', 'number', 'boolean'].includes(typeof one)
+  return values.length <= MAX_REQUIRED_CLAIMS && values.every(isPlain)
+}

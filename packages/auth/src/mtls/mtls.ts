@@ -1,0 +1,89 @@
+import type { Authenticator, Principal } from '@marty/core'
+import type { X509Certificate } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { TLSSocket } from 'node:tls'
+import { credentialsOf } from '../credentials.js'
+import { refused } from '../refused.js'
+import { servicesOf, type MtlsOptions, type MtlsService } from './options.js'
+
+type Accepted = Principal & { readonly expiresAt: number }
+
+/** `id-kp-clientAuth` (RFC 5280 section 4.2.1.12). */
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
+
+/**
+ * Services by the client certificate of their own TLS connection, as its one SAN URI names them (SPIFFE X.509-SVID).
+ * A request that offers a credential in its headers is judged by that one: what is said outweighs what is merely there.
+ *
+ * @throws `MARTY_AUTH_OPT_INVALID`
+ */
+export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
+  const services = servicesOf(options)
+  /** The judgement of each connection; null for no certificate. */
+  const judged = new WeakMap<TLSSocket, Accepted | 'refused' | null>()
+
+  function judge (socket: TLSSocket): Accepted | 'refused' | null {
+    try {
+      const certificate = socket.getPeerX509Certificate()
+      if (certificate === undefined) return null
+      return (socket.authorized ? accept(certificate, services) : null) ?? 'refused'
+    } catch {
+      return 'refused'
+    }
+  }
+
+  function offered ({ socket }: IncomingMessage): Accepted | 'refused' | null {
+    if (!isTls(socket)) return null
+    let judgement = judged.get(socket)
+    if (judgement === undefined) judged.set(socket, judgement = judge(socket))
+    return judgement
+  }
+
+  return {
+    method: 'mtls',
+    unguessable: true,
+    find (request) {
+      const { bearer, apiKey } = credentialsOf(request)
+      return bearer === null && apiKey === null && offered(request) !== null ? 'certificate' : null
+    },
+    accepts: () => false,
+    authenticate (token, { request }) {
+      const principal = request == null ? null : offered(request)
+      // Each time: a connection, or a session that is resumed, can outlive the certificate.
+      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw refused('certificate')
+      return principal
+    }
+  }
+}
+
+function isTls (socket: unknown): socket is TLSSocket {
+  return typeof (socket as Partial<TLSSocket> | null | undefined)?.getPeerX509Certificate === 'function'
+}
+
+function accept (certificate: X509Certificate, services: ReadonlyMap<string, MtlsService>): Accepted | null {
+  const { ca, keyUsage, subjectAltName = '', subject, issuer, serialNumber, fingerprint256 } = certificate
+  if (ca || !keyUsage?.includes(CLIENT_AUTH)) return null
+  const uri = onlyUriOf(subjectAltName)
+  const service = uri === null ? undefined : services.get(uri)
+  if (uri === null || service === undefined) return null
+  return Object.freeze({
+    id: uri,
+    kind: 'service',
+    roles: Object.freeze([...service.roles]),
+    scopes: Object.freeze([...service.scopes ?? []]),
+    session: fingerprint256,
+    claims: Object.freeze({ subject: oneLine(subject), issuer: oneLine(issuer), serial_number: serialNumber }),
+    authenticatedBy: 'mtls',
+    expiresAt: Date.parse(certificate.validTo)
+  })
+}
+
+function oneLine (name: string): string {
+  return name.replaceAll('\n', ', ')
+}
+
+/** Node prints `URI:a, DNS:b`, and a name that holds a comma in quotes, with the comma escaped: no name can pass for another. */
+function onlyUriOf (subjectAltName: string): string | null {
+  const [uri, second] = subjectAltName.split(', ').filter(name => name.startsWith('URI:'))
+  return uri === undefined || second !== undefined ? null : uri.slice('URI:'.length)
+}

@@ -1,0 +1,102 @@
+import { randomBytes } from 'node:crypto'
+import type { RevocationRecord } from './entries.js'
+import type { RedisAuthStore } from '../store-options.js'
+import { storeScript } from '../store-script.js'
+
+/** One page of the log. */
+export interface RevocationPage {
+  readonly lineage: string
+  /** Where the next page begins. */
+  readonly seq: string
+  readonly records: readonly RevocationRecord[]
+  readonly isLast: boolean
+}
+
+/** The revocations of every replica, in the order in which they were written. */
+export interface RevocationLog {
+  /** Adds what ends later than what is there. The answer is the lineage it was added to. */
+  append (records: readonly RevocationRecord[]): Promise<string>
+  /** What was written after `seq`; everything from the beginning when the log is of another lineage by now. */
+  read (lineage: string, seq: string): Promise<RevocationPage>
+}
+
+const PAGE = 500
+
+/**
+ * KEYS: head (hash: generation, seq, and the epoch of each subject), log (member -> seq), expiry (member -> ms).
+ * ARGV[1]: a new generation.
+ *
+ * The lineage tells whether everything that was read before is still there. The generation goes when the data goes;
+ * the server's run id changes with a restart and a failover, either of which may lose the last writes while others
+ * add as many. A server that does not tell its run id is followed by the generation alone. An empty log has a
+ * generation too, or one that was filled and lost between two looks would seem never to have changed. Where the head
+ * alone was lost, numbers go on from the log's last: below what replicas have read, they would not be seen.
+ */
+const LINEAGE = `
+local head, log, expiry = KEYS[1], KEYS[2], KEYS[3]
+local generation = redis.call('HGET', head, 'generation')
+if not generation then
+  generation = ARGV[1]
+  local last = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')
+  redis.call('HSET', head, 'generation', generation, 'seq', last[2] or 0)
+  redis.call('EXPIRE', head, 86400)
+end
+local info = redis.pcall('INFO', 'server')
+local lineage = (type(info) == 'string' and string.match(info, 'run_id:(%w+)') or '') .. ':' .. generation
+`
+
+/** ARGV, further: member, expiry and epoch of each record. */
+const APPEND = `${LINEAGE}
+local time = redis.call('TIME')
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', time[1] .. '000', 'LIMIT', 0, 100)) do
+  redis.call('ZREM', log, member)
+  redis.call('ZREM', expiry, member)
+  redis.call('HDEL', head, member)
+end
+for i = 2, #ARGV, 3 do
+  local member, ends, epoch = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local isLonger = tonumber(ends) > tonumber(redis.call('ZSCORE', expiry, member) or 0)
+  local isLater = tonumber(epoch) > tonumber(redis.call('HGET', head, member) or 0)
+  if isLonger then redis.call('ZADD', expiry, ends, member) end
+  if isLater then redis.call('HSET', head, member, epoch) end
+  if isLonger or isLater or not redis.call('ZSCORE', log, member) then redis.call('ZADD', log, redis.call('HINCRBY', head, 'seq', 1), member) end
+end
+local last = redis.call('ZREVRANGE', expiry, 0, 0, 'WITHSCORES')
+for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, string.format('%.0f', last[2] + 60000)) end
+return lineage
+`
+
+/** ARGV, further: the lineage and seq known to the reader, and how many members it takes at once. */
+const READ = `${LINEAGE}
+local seq = ARGV[2] == lineage and ARGV[3] or '0'
+local found = redis.call('ZRANGEBYSCORE', log, '(' .. seq, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+local answer = { lineage, found[#found] or seq }
+for i = 1, #found, 2 do
+  local member = found[i]
+  table.insert(answer, member)
+  table.insert(answer, redis.call('ZSCORE', expiry, member) or '0')
+  table.insert(answer, redis.call('HGET', head, member) or '0')
+end
+return answer
+`
+
+export function createRevocationLog ({ redis, prefix }: Required<RedisAuthStore>): RevocationLog {
+  const keys = ['head', 'log', 'expiry'].map(name => `{${prefix}}:revoked:${name}`)
+  const append = storeScript(redis, APPEND)
+  const read = storeScript(redis, READ)
+  return {
+    async append (records) {
+      return await append(keys, [newGeneration(), ...records.flatMap(({ member, until, epoch }) => [member, until, epoch])]) as string
+    },
+    async read (lineage, seq) {
+      const [here, last, ...rest] = await read(keys, [newGeneration(), lineage, seq, PAGE]) as [string, string, ...string[]]
+      const records: RevocationRecord[] = []
+      for (let i = 0; i < rest.length; i += 3) records.push({ member: rest[i]!, until: Number(rest[i + 1]), epoch: Number(rest[i + 2]) })
+      return { lineage: here, seq: last, records, isLast: records.length < PAGE }
+    }
+  }
+}
+
+function newGeneration (): string {
+  return randomBytes(12).toString('base64url')
+}

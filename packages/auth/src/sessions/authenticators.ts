@@ -1,0 +1,80 @@
+import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, type Principal } from '@marty/core'
+import type { CsrfCheck } from './csrf.js'
+import { credentialsOf } from '../credentials.js'
+import { refused } from '../refused.js'
+import type { Revocations } from '../revocations/revocations.js'
+import type { SessionCookie } from './cookie.js'
+import { sessionKey } from './id.js'
+import type { SessionRecord } from './records.js'
+import type { SessionStore } from './sessions.js'
+
+export interface SessionParts {
+  readonly guard: Guard
+  readonly sessions: SessionStore
+  readonly revocations: Revocations
+  readonly cookie: SessionCookie
+  readonly csrf: CsrfCheck
+}
+
+/** Sessions by `Authorization: Bearer ses_...` and by cookie. */
+export function createSessionAuthenticators ({ guard, sessions, revocations, cookie, csrf }: SessionParts): readonly Authenticator[] {
+  const isRevoked = ({ principal, signedInAt }: SessionRecord): boolean => revocations.isRevoked({ sub: principal.id, iat: signedInAt })
+  const isSession = (token: string): boolean => token.startsWith('ses_')
+
+  /** Null when the session, its subject or the credential it came from is over. */
+  const find = (key: string | null, peek: boolean): Principal | null | Promise<Principal | null> => {
+    const found = key === null ? null : sessions.find(key, peek)
+    return then(found, record => record === null || isRevoked(record)
+      ? null
+      : then(guard.isAlive(record.source, peek), alive => alive ? record.principal : null))
+  }
+  const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> => then(find(principal.session, peek), found => found !== null)
+  const orRefuse = (found: Principal | null): Principal => {
+    if (found === null) throw refused('session has ended')
+    return found
+  }
+  // The browser would send a dead cookie with every request until somebody takes it away.
+  const orClear = (found: Principal | null): Principal => {
+    if (found === null) {
+      const headers = { ...invalidCredential.headers, 'set-cookie': cookie.cleared }
+      throw new CredentialInvalid({ reason: 'session has ended', headers })
+    }
+    return found
+  }
+
+  return [
+    {
+      method: 'session',
+      unguessable: true,
+      find (request) {
+        const { bearer } = credentialsOf(request)
+        return bearer !== null && isSession(bearer) ? bearer : null
+      },
+      accepts: isSession,
+      authenticate: token => then(find(sessionKey(token), false), orRefuse),
+      isAlive
+    },
+    {
+      method: 'session',
+      unguessable: true,
+      // A header was put there by whoever wrote the request, a cookie by the browser by itself: the header alone counts,
+      // also when it is wrong, so that a request has one identity and a refused one does not fall back to another.
+      find (request) {
+        const { bearer, apiKey } = credentialsOf(request)
+        return bearer === null && apiKey === null ? cookie.read(request) : null
+      },
+      accepts: () => false,
+      authenticate (id, { request }) {
+        if (id === '') return orClear(null)
+        csrf.check(request, id)
+        return then(find(sessionKey(id), false), orClear)
+      },
+      isAlive
+    }
+  ]
+}
+
+/** Goes on at once with what is there, and later with what is not. */
+function then<T, R> (value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
+  return value instanceof Promise ? value.then(next) : next(value)
+}

@@ -1,0 +1,100 @@
+import { AuthCapacityExceeded } from '../../errors.js'
+import type { RefreshLimits, RefreshStore } from './store.js'
+import { createSweep } from '../../sweep.js'
+
+interface Family {
+  readonly sid: string
+  readonly owner: string
+  readonly data: string
+  readonly endsAt: number
+  current: string
+  previous: string | null
+  rotatedAt: number
+  ended: 'reused' | 'revoked' | null
+}
+
+/**
+ * Keeps at most `max` families in this process. When that many are there, an owner who has one gives up the own one
+ * used longest ago, and an owner who has none gets none: no owner takes the place of another.
+ */
+export function createMemoryRefreshStore (limits: RefreshLimits, max: number, clock: () => number): RefreshStore {
+  const families = new Map<string, Family>()
+  /** The families of each owner, in the order of their last use: a clock that is set back does not change it. */
+  const byOwner = new Map<string, Set<Family>>()
+  const expiryOf = ({ rotatedAt, endsAt }: Family): number => Math.min(rotatedAt + limits.idleSeconds * 1000, endsAt)
+  const isOver = (family: Family): boolean => expiryOf(family) <= clock()
+  const sweep = createSweep(families, isOver, leaveOwner)
+  const find = (sid: string): Family | undefined => {
+    const family = families.get(sid)
+    return family === undefined || isOver(family) ? undefined : family
+  }
+
+  function leaveOwner (family: Family): void {
+    const mine = byOwner.get(family.owner)!
+    mine.delete(family)
+    if (mine.size === 0) byOwner.delete(family.owner)
+  }
+
+  function drop (family: Family): void {
+    families.delete(family.sid)
+    leaveOwner(family)
+  }
+
+  /** Removes the owner's families that are over, and those that have to give way; returns the latter. */
+  function makeRoom (owner: string): Family[] {
+    const mine = [...byOwner.get(owner) ?? []]
+    for (const family of mine.filter(isOver)) drop(family)
+    const alive = mine.filter(family => families.has(family.sid))
+    const surplus = Math.max(alive.length + 1 - limits.maxPerSubject, families.size + 1 - max)
+    const displaced = alive.slice(0, Math.max(0, surplus))
+    for (const family of displaced) drop(family)
+    return displaced
+  }
+
+  return {
+    async create ({ sid, owner, current, data, notAfter }) {
+      sweep(families.size < max ? 100 : 10_000)
+      const displaced = makeRoom(owner)
+      if (families.size >= max) throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
+      const now = clock()
+      const endsAt = Math.min(now + limits.absoluteSeconds * 1000, notAfter ?? Infinity)
+      const family: Family = { sid, owner, data, endsAt, current, previous: null, rotatedAt: now, ended: null }
+      families.set(sid, family)
+      byOwner.set(owner, (byOwner.get(owner) ?? new Set()).add(family))
+      return { expiresAt: expiryOf(family), displaced: displaced.filter(({ ended }) => ended === null) }
+    },
+    async rotate (sid, presented, successor) {
+      const family = find(sid)
+      if (family === undefined) return null
+      const now = clock()
+      const { data } = family
+      if (family.ended === null && presented === family.current) {
+        Object.assign(family, { current: successor, previous: presented, rotatedAt: now })
+        const mine = byOwner.get(family.owner)!
+        mine.delete(family)
+        mine.add(family)
+        return { outcome: 'rotated', data, expiresAt: expiryOf(family) }
+      }
+      if (family.ended === null && presented === family.previous && successor === family.current && now - family.rotatedAt < limits.graceSeconds * 1000) {
+        return { outcome: 'replayed', data, expiresAt: expiryOf(family) }
+      }
+      family.ended ??= 'reused'
+      return { outcome: family.ended, data, expiresAt: expiryOf(family) }
+    },
+    async read (sid) {
+      const family = find(sid)
+      return family === undefined ? null : { data: family.data, current: family.current, isEnded: family.ended !== null, expiresAt: expiryOf(family) }
+    },
+    async end (sid) {
+      const family = find(sid)
+      if (family === undefined) return null
+      family.ended ??= 'revoked'
+      return family.data
+    },
+    async remove (sid) {
+      const family = find(sid)
+      if (family !== undefined) drop(family)
+      return family !== undefined
+    }
+  }
+}

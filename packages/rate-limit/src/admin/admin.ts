@@ -1,0 +1,112 @@
+import { closest } from '@marty/core'
+import type { ScriptClient } from '@marty/redis'
+import { budgetKey, budgetOf, isBudgetKey, windowIn, ruleOf, subjectIn, type BudgetName } from './budget.js'
+import { BudgetInvalid, RuleUnknown } from '../errors.js'
+import { limitOf } from '../limiter.js'
+import { DEFAULT_PREFIX } from '../redis/key.js'
+import { createRedisBudgets, type PublishedRule } from './budgets.js'
+import type { Refused } from './refusals.js'
+
+/** What an operator may see and do, over Redis alone: the service need not answer. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` when Redis does not. */
+export interface LimitAdmin {
+  /**
+   * How a budget stands now. Charges nothing.
+   *
+   * @param budget its key, as `top` gives it, or in words
+   * @throws `MARTY_RATE_LIMIT_RULE_UNKNOWN` for words about a rule that no service has used for a day
+   * @throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when the words are not those the rule counts by
+   */
+  show (budget: string | BudgetName): Promise<BudgetState>
+  /**
+   * Lets a budget begin anew. Whoever asks Redis next finds it empty; a process that refuses from its own memory goes on
+   * until the retry time, or for about a second after the first such refusal, whichever is sooner. `wasUsed` says
+   * whether there was anything to forget. A rule and its burst share one log, which goes with either. Throws like `show`.
+   */
+  reset (budget: string | BudgetName): Promise<{ readonly key: string, readonly wasUsed: boolean }>
+  /** Who is refused now, or was within the last minute, by all processes together; the most refused first. */
+  top (count?: number): Promise<readonly Refused[]>
+}
+
+export interface LimitAdminOptions {
+  /** A client of the kind the service uses: of a cluster for a cluster. It is never closed here. */
+  readonly redis: ScriptClient & { readonly isCluster?: boolean }
+  /** As the service has it. @default 'marty:limit' */
+  readonly prefix?: string
+  /** Longest wait for Redis, in milliseconds. @default 2000 */
+  readonly deadlineMs?: number
+}
+
+export interface BudgetState {
+  /** Names the budget from now on: `login:address:203.0.113.7`. */
+  readonly key: string
+  readonly rule: string
+  /** Null when it is not known: the rule is not in use, or the limit depends on roles that were not given. */
+  readonly limit: number | null
+  /** Null when the rule is not in use. */
+  readonly windowMs: number | null
+  /** Units used in the window that ends now; all that is still kept when the window is not known. */
+  readonly used: number
+  readonly remaining: number | null
+  /** Until the oldest unit leaves the window, in milliseconds; 0 when nothing is used. */
+  readonly resetMs: number | null
+  /** Until a request of the rule's cost fits, in milliseconds; 0 when one fits now. */
+  readonly retryAfterMs: number | null
+}
+
+const DAY_MS = 24 * 3600 * 1000
+
+/** Stands for a limit or window that is not known: more than any rule has. */
+const UNBOUNDED = 2 ** 42
+
+export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs = 2_000 }: LimitAdminOptions): LimitAdmin {
+  const budgets = createRedisBudgets(redis, prefix, deadlineMs)
+
+  async function find (budget: string | BudgetName): Promise<{ readonly key: string, readonly rule: PublishedRule | null, readonly roles: readonly string[] | undefined }> {
+    if (typeof budget === 'string') {
+      if (!isBudgetKey(budget)) throw new BudgetInvalid(`"${budget}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+      return { key: budget, rule: await budgets.rule(ruleOf(budget)), roles: undefined }
+    }
+    const rule = await budgets.rule(budget.rule)
+    if (rule === null) throw unknown(budget.rule, await budgets.ruleNames())
+    return { key: budgetOf(budget, rule.by), rule, roles: budget.principal?.roles }
+  }
+
+  function unknown (name: string, known: readonly string[]): Error {
+    const near = closest(name, known)
+    return new RuleUnknown(`no service uses a rule "${name}" under the prefix ${prefix}; ` + (near !== null ? `did you mean "${near}"?` : `known are ${known.join(', ') || 'none'}`))
+  }
+
+  return {
+    async show (budget) {
+      const { key, rule, roles } = await find(budget)
+      const windowMs = rule?.windowMs ?? windowIn(key)
+      const limit = rule === null || (typeof rule.limit !== 'number' && roles === undefined) ? null : limitOf(rule, { roles: roles ?? [] })
+      const { used, resetUs, retryUs } = await budgets.read(key, limit ?? UNBOUNDED, windowMs ?? UNBOUNDED, rule?.cost ?? 1, rule?.log)
+      return {
+        key,
+        rule: ruleOf(key),
+        limit,
+        windowMs,
+        used,
+        remaining: limit === null ? null : Math.max(0, limit - used),
+        resetMs: windowMs === null ? null : Math.ceil(resetUs / 1000),
+        retryAfterMs: limit === null ? null : Math.ceil(retryUs / 1000)
+      }
+    },
+
+    async reset (budget) {
+      const { key, rule } = await find(budget)
+      const log = rule?.log ?? ruleOf(key)
+      // A log is read by a rule and by its burst, and refusals of both are remembered.
+      const others = [log, `${log}.burst`].filter(name => name !== ruleOf(key))
+      const readers = await Promise.all(others.map(async name => ({ name, rule: await budgets.rule(name) })))
+      const wasUsed = await budgets.forget(key, rule?.windowMs ?? DAY_MS, log)
+      for (const { name, rule } of readers) {
+        if (rule !== null && (name === log || rule.log === log)) await budgets.forget(budgetKey(name, subjectIn(key)), rule.windowMs, log)
+      }
+      return { key, wasUsed }
+    },
+
+    top: async (count = 20) => await budgets.top(count)
+  }
+}

@@ -1,0 +1,96 @@
+import { redisScript, withinDeadline, type RedisScript, type ScriptArgument, type ScriptClient } from '@marty/redis'
+import { budgetKey, ruleOf, subjectIn } from './budget.js'
+import { StoreUnavailable } from '../errors.js'
+import { logName } from '../redis/key.js'
+import { FORGET_SCRIPT, PEEK_SCRIPT, RESET_SCRIPT, TOP_SCRIPT } from './scripts.js'
+import type { LimitRule } from '../options.js'
+import { LINGER_MS, MAX_REFUSED, type Refused } from './refusals.js'
+import type { OperableStore } from '../store/store.js'
+
+/** A rule as services publish it. */
+export interface PublishedRule extends LimitRule {
+  /** Of a burst the rule whose log it reads, otherwise the rule itself. */
+  readonly log: string
+}
+
+/** What operators ask of Redis, by keys of budgets. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` within the deadline. */
+export interface RedisBudgets extends OperableStore {
+  /** Units used in the window, and the times of a request of that cost. `log` is the rule that keeps the log. */
+  read (key: string, limit: number, windowMs: number, cost: number, log?: string): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
+  /** False when nothing had been used. `windowMs` is the longest that a process may remember a refusal. A burst goes with its rule. */
+  forget (key: string, windowMs: number, log?: string): Promise<boolean>
+  /** The most refused first. */
+  top (count: number): Promise<readonly Refused[]>
+  /** Null when no service has published it. */
+  rule (name: string): Promise<PublishedRule | null>
+  ruleNames (): Promise<readonly string[]>
+}
+
+const peek = redisScript(PEEK_SCRIPT)
+const dropLogs = redisScript(FORGET_SCRIPT)
+const markReset = redisScript(RESET_SCRIPT)
+const readTop = redisScript(TOP_SCRIPT)
+
+export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?: boolean }, prefix: string, deadlineMs: number): RedisBudgets {
+  const { rules, refused, refusals, resets } = controlKeys(prefix)
+
+  /** A limit decides on the form of a log, and may have changed. */
+  const logsOf = (key: string, log = ruleOf(key)): string[] => [false, true].map(isList => logName(prefix, redis.isCluster === true, log, subjectIn(key), isList).key)
+
+  const run = async (script: RedisScript, keys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> =>
+    await reach(deadlineMs, script(redis, keys, args))
+
+  const read: RedisBudgets['read'] = async (key, limit, windowMs, cost, log) => {
+    const states = await Promise.all(logsOf(key, log).map(async (name, isList) => await run(peek, [name], [limit, windowMs * 1000, cost, isList]) as [number, number, number]))
+    const [used, resetUs, retryUs] = states.reduce((a, b) => b[0] > a[0] ? b : a)
+    return { used, resetUs, retryUs }
+  }
+
+  const forget: RedisBudgets['forget'] = async (key, windowMs, log) => {
+    const gone = await run(dropLogs, logsOf(key, log), [])
+    // Last, so that whatever was refused by the log that is gone was refused before.
+    await run(markReset, [refused, refusals, resets], [key, windowMs + 1000, MAX_REFUSED])
+    return Number(gone) > 0
+  }
+
+  return {
+    read,
+    forget,
+    peek: async charges => await Promise.all(charges.map(async ({ rule, subject, limit, windowMs, cost, log }) => {
+      const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost, log)
+      return { remaining: Math.max(0, limit - used), resetUs, retryUs }
+    })),
+    async reset (charges) {
+      await Promise.all(charges.map(async ({ rule, subject, windowMs, log }) => await forget(budgetKey(rule, subject), windowMs, log)))
+    },
+
+    async top (count) {
+      const found = await run(readTop, [refused, refusals], [LINGER_MS]) as Array<readonly [string, number, number]>
+      return found
+        .sort((a, b) => b[2] - a[2])
+        .slice(0, count)
+        .map(([key, retryAfterMs, refusals]) => ({ key, rule: ruleOf(key), refusals, retryAfterMs }))
+    },
+
+    async rule (name) {
+      const found = await reach(deadlineMs, redis.callBuffer('HGET', [rules, name]))
+      return found === null ? null : JSON.parse(String(found)) as PublishedRule
+    },
+
+    ruleNames: async () => (await reach(deadlineMs, redis.callBuffer('HKEYS', [rules])) as Buffer[]).map(String).sort()
+  }
+}
+
+/** Everything that is not a log. One tag, so that a script may touch several in a cluster; no rule has such a name. */
+export function controlKeys (prefix: string): Readonly<Record<'rules' | 'refused' | 'refusals' | 'resets', string>> {
+  const key = (what: string): string => `{${prefix}}:#${what}`
+  return { rules: key('rules'), refused: key('refused'), refusals: key('refusals'), resets: key('resets') }
+}
+
+async function reach<T> (deadlineMs: number, work: Promise<T>): Promise<T> {
+  try {
+    return await withinDeadline(deadlineMs, work, 'Redis')
+  } catch (error) {
+    throw new StoreUnavailable({ message: 'Redis does not answer, so nobody knows how the limits stand', cause: error })
+  }
+}

@@ -1,0 +1,116 @@
+import { performance } from 'node:perf_hooks'
+import { budgetKey, isBudgetKey, ruleOf, subjectIn } from './budget.js'
+import type { DenyCache } from '../store/deny-cache.js'
+import { BudgetInvalid } from '../errors.js'
+import type { LeasedStore } from '../leases/leased-store.js'
+import { decisionOf, unaffordable, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who } from '../limiter.js'
+import { DEFAULT_PREFIX } from '../redis/key.js'
+import { createMetrics, prometheusText, type LimitMetrics } from './metrics.js'
+import type { ResolvedOptions } from '../options.js'
+import { createRedisBudgets } from './budgets.js'
+import { createRefusalReports, type RefusalReports } from './reports.js'
+import { createRefusals, type Refused } from './refusals.js'
+import type { Charge, OperableStore } from '../store/store.js'
+
+/** The operator's side of `fastify.limiter`. While Redis is gone, what asks it throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE`. */
+export interface LimitOperations {
+  /** What `check` would answer now. Charges nothing; each rule is read for itself. */
+  peek (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
+  /** Lets the budgets of these rules begin anew: at once here, in other processes as `LimitAdmin.reset` says. */
+  reset (who: Who, rules: readonly string[]): Promise<void>
+  /** The same for one budget by its key, as `top` gives it. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when it is none. */
+  reset (key: string): Promise<void>
+  /** Who is refused now, or was within the last minute, the most refused first: by this process, or with Redis by all of them. */
+  top (count?: number): Promise<readonly Refused[]>
+  /** Decisions of this process since its start, by rule and outcome. */
+  metrics (): LimitMetrics
+  /** The same in the text format of Prometheus, to be served as `text/plain; version=0.0.4`. */
+  prometheus (): string
+}
+
+/** What an operator asks about, kept while the limiter decides. */
+export interface Observation {
+  readonly observer: DecisionObserver
+  operate (engine: LimiterEngine, store: OperableStore, leases: Pick<LeasedStore, 'forget'> | null): LimitOperations
+  start (): void
+  close (): void
+}
+
+export function observe (options: ResolvedOptions, denied: DenyCache): Observation {
+  const now = options.now ?? (() => performance.now())
+  const metrics = createMetrics(options.rules.keys())
+  const refusals = createRefusals()
+  const forget = (key: string): void => {
+    denied.forget(key)
+    refusals.forget(key)
+  }
+  const redis = options.store === 'memory' ? null : options.store
+  const prefix = redis?.prefix ?? DEFAULT_PREFIX
+  const reports: RefusalReports | null = redis === null ? null : createRefusalReports({ redis: redis.redis, prefix, rules: options.rules, refusals, now, onReset: forget })
+
+  const observer: DecisionObserver = {
+    decided (charges, { allowed, degraded, states }, askedAtMs) {
+      for (let i = 0; i < charges.length; i++) {
+        const { rule, subject } = charges[i]!
+        const counter = metrics.of(rule)
+        if (allowed) {
+          if (degraded) counter.degraded_allowed++
+          else counter.allowed++
+        } else if (states[i]!.retryUs > 0) {
+          if (degraded) counter.degraded_denied++
+          else counter.denied++
+          refused(budgetKey(rule, subject), askedAtMs + states[i]!.retryUs / 1000, askedAtMs, askedAtMs)
+        }
+      }
+    },
+    known (rule, key, remainingMs, nowMs) {
+      metrics.of(rule).known_denied++
+      refused(key, nowMs + remainingMs, nowMs)
+    },
+    failed (charges) {
+      for (const { rule } of charges) metrics.of(rule).error++
+    }
+  }
+
+  function refused (key: string, untilMs: number, nowMs: number, saidAtMs?: number): void {
+    refusals.note(key, untilMs, nowMs, saidAtMs)
+    reports?.schedule()
+  }
+
+  return {
+    observer,
+    start () { reports?.start() },
+    close () { reports?.close() },
+    operate (engine, memory, leases) {
+      const budgets = redis === null ? null : createRedisBudgets(redis.redis, prefix, redis.deadlineMs ?? 50)
+      return {
+        async peek (who, rules, cost) {
+          const charges = engine.charges('peek', who, rules, cost)
+          const refusal = unaffordable(charges)
+          if (refusal !== null) return refusal
+          const states = await (budgets ?? memory).peek(charges)
+          return decisionOf(charges, { allowed: states.every(({ retryUs }) => retryUs === 0), degraded: false, states })
+        },
+        async reset (who: Who | string, rules?: readonly string[]) {
+          const charges = typeof who === 'string' ? [budgetCharge(who)] : engine.charges('reset', who, rules ?? [])
+          leases?.forget(charges)
+          await (budgets ?? memory).reset(charges)
+          // Once more: until just now they could be had from the log that is gone.
+          leases?.forget(charges)
+          for (const { rule, subject } of charges) forget(budgetKey(rule, subject))
+        },
+        top: async (count = 20) => budgets === null ? refusals.top(count, now()) : await budgets.top(count),
+        metrics: () => metrics.read(),
+        prometheus: () => prometheusText(metrics.read())
+      }
+    }
+  }
+}
+
+/** Longer than any process remembers a refusal, since the rule's window is not known. */
+const DAY_MS = 86_400_000
+
+function budgetCharge (key: string): Charge {
+  if (!isBudgetKey(key)) throw new BudgetInvalid(`"${key}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+  return { rule: ruleOf(key), subject: subjectIn(key), limit: 1, windowMs: DAY_MS, cost: 1 }
+}

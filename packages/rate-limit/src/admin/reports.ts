@@ -1,0 +1,93 @@
+import { redisScript, type ScriptClient } from '@marty/redis'
+import { REPORT_SCRIPT, RULES_SCRIPT } from './scripts.js'
+import type { ResolvedRule } from '../options.js'
+import { controlKeys } from './budgets.js'
+import { LINGER_MS, MAX_REFUSED, type Refusals } from './refusals.js'
+
+export interface RefusalReportsOptions {
+  readonly redis: ScriptClient
+  readonly prefix: string
+  readonly rules: ReadonlyMap<string, Pick<ResolvedRule, 'limit' | 'windowMs' | 'by' | 'cost' | 'log'>>
+  readonly refusals: Refusals
+  /** The limiter's clock, in milliseconds. */
+  readonly now: () => number
+  /** Told of budgets that somebody reset since they refused. */
+  readonly onReset: (key: string) => void
+}
+
+export interface RefusalReports {
+  /** Publishes the rules, now and every minute. */
+  start (): void
+  /** To be called on every refusal: begins the second after which it is reported. */
+  schedule (): void
+  close (): void
+}
+
+/** One write a second at most, for at most this many budgets, the most refused first: an attack must not become Redis's work as well. */
+const REPORT_EVERY_MS = 1000
+const MAX_REPORTED = 100
+
+/** A Redis that lost its memory knows the rules again after this. */
+const PUBLISH_EVERY_MS = 60_000
+const PUBLISH_AGAIN_MS = 2_000
+const RULES_KEPT_MS = 24 * 3_600_000
+
+/** Lua reads no Infinity. */
+const LONG_AGO_MS = 1e12
+
+const report = redisScript(REPORT_SCRIPT)
+const publish = redisScript(RULES_SCRIPT)
+
+/**
+ * Tells operators through Redis what the rules are and who is refused, away from requests, and hears which budgets they have reset.
+ * A report that fails is lost: nothing is sent twice.
+ */
+export function createRefusalReports ({ redis, prefix, rules, refusals, now, onReset }: RefusalReportsOptions): RefusalReports {
+  const keys = controlKeys(prefix)
+  let closed = false
+  let reporting: NodeJS.Timeout | null = null
+  let publishing: NodeJS.Timeout | null = null
+
+  function schedule (): void {
+    if (reporting === null && !closed) reporting = setTimeout(() => { void send() }, REPORT_EVERY_MS).unref()
+  }
+
+  async function send (): Promise<void> {
+    const fresh = [...refusals.entries()].filter(({ unreported }) => unreported > 0).sort((a, b) => b.unreported - a.unreported)
+    const nowMs = now()
+    const args: Array<string | number> = [LINGER_MS, MAX_REFUSED]
+    for (const entry of fresh.slice(0, MAX_REPORTED)) {
+      args.push(entry.key, Math.ceil(entry.untilMs - nowMs), Math.ceil(Math.min(nowMs - entry.saidAtMs, LONG_AGO_MS)), entry.unreported)
+      entry.unreported = 0
+    }
+    try {
+      const reset = await report(redis, [keys.refused, keys.refusals, keys.resets], args) as string[]
+      for (const key of reset) onReset(key)
+    } catch {
+      // The requests themselves tell of a Redis that is gone.
+    }
+    reporting = null
+    if ([...refusals.entries()].some(({ unreported }) => unreported > 0)) schedule()
+  }
+
+  async function publishRules (): Promise<void> {
+    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost, log }]) => [name, JSON.stringify({ limit, windowMs, by, cost, log })])
+    let nextMs = PUBLISH_EVERY_MS
+    try {
+      await publish(redis, [keys.rules], [RULES_KEPT_MS, ...fields])
+    } catch {
+      nextMs = PUBLISH_AGAIN_MS
+    }
+    if (!closed) publishing = setTimeout(() => { void publishRules() }, nextMs).unref()
+  }
+
+  return {
+    start () { if (rules.size > 0) void publishRules() },
+    schedule,
+    close () {
+      closed = true
+      if (reporting !== null) clearTimeout(reporting)
+      if (publishing !== null) clearTimeout(publishing)
+    }
+  }
+}

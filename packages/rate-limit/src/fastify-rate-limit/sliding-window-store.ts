@@ -1,0 +1,48 @@
+import { performance } from 'node:perf_hooks'
+import { DenyCache } from '../store/deny-cache.js'
+import { storeOn, type SlidingWindowStoreConstructor } from './store.js'
+import type { GuardedStoreOptions } from '../store/failover.js'
+import { createMemoryStore } from '../store/memory.js'
+import { invalid, positive, verifyStore, type RedisStoreSettings } from '../options.js'
+import { createSharedStore } from '../store/shared.js'
+import type { LimitStore } from '../store/store.js'
+
+/** Without `redis`, the logs live in this process and only `maxKeys` and `now` have a meaning. */
+export interface SlidingWindowStoreOptions extends Partial<RedisStoreSettings>, Pick<GuardedStoreOptions, 'onDegraded'> {
+  /** Bound of each in-process table: logs, and clients known to be over budget. @default 100000 */
+  readonly maxKeys?: number
+  /** Monotonic clock in milliseconds, for tests. @default performance.now */
+  readonly now?: () => number
+}
+
+/**
+ * The exact sliding window as a `store` of `@fastify/rate-limit`: in every window, wherever it begins, at most `max`
+ * requests pass, and a refused one costs its sender nothing.
+ *
+ * `max` up to 1000000 and `timeWindow` up to 366 days. Options that prolong a refusal (`continueExceeding`,
+ * `exponentialBackoff`) and `cache` are refused at registration, with `MARTY_RATE_LIMIT_OPT_INVALID`.
+ *
+ * @example
+ * await app.register(fastifyRateLimit, { max: 100, timeWindow: '1 minute', store: slidingWindowStore({ redis }) })
+ */
+export function slidingWindowStore (options: SlidingWindowStoreOptions = {}): SlidingWindowStoreConstructor {
+  const { maxKeys = 100_000, now = () => performance.now(), onDegraded, ...settings } = options
+  positive('slidingWindowStore() maxKeys', maxKeys, 10_000_000)
+  for (const [name, value] of Object.entries({ now, onDegraded })) {
+    if (value !== undefined && typeof value !== 'function') throw invalid(`slidingWindowStore() ${name}`, 'must be a function')
+  }
+  // Anything that is said of Redis, even `redis: undefined`, means that the logs are to be shared.
+  const isShared = Object.keys(settings).length > 0
+  if (isShared) verifyStore(settings)
+  return storeOn(() => ({ store: isShared ? shared(settings as RedisStoreSettings) : createMemoryStore({ maxKeys, now }), denied: new DenyCache(maxKeys), now }))
+
+  function shared (settings: RedisStoreSettings): LimitStore {
+    const { store, count } = createSharedStore(settings, onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded })
+    // Nothing tells when the application closes: what is not heard of any more is no longer counted.
+    count?.start()
+    return store
+  }
+}
+
+/** The same in this process: `store: SlidingWindowStore`. Each registration has logs of its own. */
+export const SlidingWindowStore: SlidingWindowStoreConstructor = slidingWindowStore()

@@ -1,0 +1,72 @@
+import { createWeigher } from '../engine/decision-state.js'
+import { didYouMean } from '../did-you-mean.js'
+import type { Rule } from '../model/definition.js'
+import { parsePermission, speaksOf } from '../model/permission.js'
+import { partsOf, type Policy } from '../engine/policy.js'
+import { append } from '../model/role-graph.js'
+
+/** What a caller with one role may. */
+export interface MatrixCell {
+  /** `deny` when a rule denies it, `none` when nothing allows it: both are denied. */
+  readonly state: 'allow' | 'deny' | 'if' | 'none'
+  /** Whether no allow of the role itself speaks of it, so that what allows it is inherited. */
+  readonly inherited: boolean
+  /** What `if` hangs on, in a normal form. */
+  readonly condition?: string
+}
+
+export interface MatrixRow {
+  readonly permission: string
+  /** One for each role, in the order of {@link PolicyMatrix.roles}. */
+  readonly cells: readonly MatrixCell[]
+}
+
+export interface MatrixEnvironment {
+  readonly environment: string
+  readonly resources: ReadonlyArray<{ readonly resource: string, readonly rows: readonly MatrixRow[] }>
+}
+
+export interface PolicyMatrix {
+  readonly roles: readonly string[]
+  readonly environments: readonly MatrixEnvironment[]
+}
+
+export interface PolicyMatrixOptions {
+  /** Name or alias of the only environment to tell of. @default every one */
+  readonly environment?: string
+}
+
+/** What each role may, alone, in the policy's order. Throws a `RangeError` for an environment that is unknown. */
+export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptions = {}): PolicyMatrix {
+  const { definition, index } = partsOf(policy)
+  const weigh = createWeigher(policy)
+  const only = environment === undefined ? undefined : policy.environmentNames.get(environment)
+  if (environment !== undefined && only === undefined) {
+    throw new RangeError(`The policy defines no environment "${environment}"${didYouMean(environment, policy.environmentNames.keys())}`)
+  }
+  const own = new Map<string, Rule[]>()
+  for (const rule of definition.rules) if (rule.subject.kind === 'role' && rule.effect === 'allow') append(own, rule.subject.role, rule)
+  const columns = policy.roles.map(({ name }) => ({ allows: own.get(name) ?? [], rows: policy.roleSet([name]).rows, formulaOf: weigh.of([name]) }))
+
+  const cellsOf = (permission: string, place: string): readonly MatrixCell[] => {
+    const asked = parsePermission(permission)!
+    return columns.map(({ allows, rows, formulaOf }) => {
+      const formula = formulaOf(permission, place)
+      if (formula === false) {
+        const { denied, rules } = index.conditionalsOf(rows, policy.permissionId(permission)!, policy.environmentId(place)!)
+        return { state: denied || rules.some(({ effect }) => effect === 'deny') ? 'deny' : 'none', inherited: false }
+      }
+      const inherited = !allows.some(rule => speaksOf(rule, asked, 'allow'))
+      return formula === true ? { state: 'allow', inherited } : { state: 'if', inherited, condition: formula.text }
+    })
+  }
+  const byResource = new Map<string, string[]>()
+  for (const permission of policy.permissions) append(byResource, parsePermission(permission)!.resource, permission)
+  return {
+    roles: policy.roles.map(({ name }) => name),
+    environments: (only === undefined ? policy.environments : [only]).map(place => ({
+      environment: place,
+      resources: [...byResource].map(([resource, permissions]) => ({ resource, rows: permissions.map(permission => ({ permission, cells: cellsOf(permission, place) })) }))
+    }))
+  }
+}

@@ -1,0 +1,161 @@
+import type { Principal } from '@marty/core'
+import { isTime } from './types.js'
+import type { Comparison, Expression, Operand } from './syntax.js'
+import { readTimeWindow, type TimeWindow } from './time-window.js'
+
+/**
+ * What a condition comes to. `UNKNOWN` when it hangs on something that is missing or of another type. Ordered, so
+ * that Kleene's three-valued logic is arithmetic: `and` is the least, `or` the greatest, `not` is `TRUE - x`.
+ */
+export const FALSE = 0
+export const UNKNOWN = 1
+export const TRUE = 2
+export type Truth = typeof FALSE | typeof UNKNOWN | typeof TRUE
+
+/** What is known about a request besides the caller's roles and the permission. */
+export interface Attributes {
+  /** Who asks. Its `roles` are not read: the roles that are judged are the ones asked about. */
+  readonly principal?: Partial<Omit<Principal, 'roles'>> | undefined
+  /** The service that is asked; the rules under `services` count for calls of this one only. */
+  readonly service?: string | undefined
+  /** What it is done to. Own properties only; texts, finite numbers, booleans and lists of them. */
+  readonly resource?: Readonly<Record<string, unknown>> | undefined
+  /** When, in milliseconds since the epoch. @default the policy's clock */
+  readonly time?: number | undefined
+}
+
+/** What conditions are evaluated against. */
+export interface Question {
+  readonly attributes: Attributes
+  readonly roles: readonly string[]
+  /** By its name, never an alias. */
+  readonly environment: string
+  readonly clock: () => number
+}
+
+export type Evaluate = (question: Question) => Truth
+
+export interface Condition {
+  readonly text: string
+  readonly expression: Expression
+  readonly evaluate: Evaluate
+  /** The attributes it reads, such as `resource.owner`. */
+  readonly reads: readonly string[]
+}
+
+/** Makes a condition out of its checked syntax. No text is ever executed. */
+export function compileCondition (text: string, expression: Expression, environments: ReadonlyMap<string, string>): Condition {
+  const reads = new Set<string>()
+  const evaluate = compile(expression, environments, reads)
+  return Object.freeze({ text, expression, evaluate, reads: Object.freeze([...reads]) })
+}
+
+/** An allow needs its condition to be true; a deny stands unless its condition is false. What is unknown never widens. */
+export function applies (effect: 'allow' | 'deny', truth: Truth): boolean {
+  return effect === 'allow' ? truth === TRUE : truth !== FALSE
+}
+
+/** The attribute as a condition sees it; undefined when it is missing. */
+export function readAttribute (name: string, question: Question): unknown {
+  return reader(name.split('.'))(question)
+}
+
+function compile (expression: Expression, environments: ReadonlyMap<string, string>, reads: Set<string>): Evaluate {
+  if (expression.kind === 'comparison') return compileComparison(expression, environments, reads)
+  if (expression.kind === 'not') {
+    const operand = compile(expression.operand, environments, reads)
+    return question => (TRUE - operand(question)) as Truth
+  }
+  const left = compile(expression.left, environments, reads)
+  const right = compile(expression.right, environments, reads)
+  if (expression.kind === 'and') {
+    return question => {
+      const first = left(question)
+      return first === FALSE ? FALSE : Math.min(first, right(question)) as Truth
+    }
+  }
+  return question => {
+    const first = left(question)
+    return first === TRUE ? TRUE : Math.max(first, right(question)) as Truth
+  }
+}
+
+type Read = (question: Question) => unknown
+
+function compileComparison ({ comparator, left, right }: Comparison, environments: ReadonlyMap<string, string>, reads: Set<string>): Evaluate {
+  for (const operand of [left, right]) if (operand.kind === 'attribute') reads.add(operand.name)
+  if (isTime(left)) return during(readTimeWindow((right as { readonly value: string }).value) as TimeWindow)
+  // `environment == "prod"` means the environment of that alias.
+  const naming = [left, right].some(({ kind, ...operand }) => kind === 'attribute' && 'name' in operand && operand.name === 'environment')
+  const [a, b] = [left, right].map(operand => operand.kind === 'attribute' ? reader(operand.path) : constant(operand, naming ? environments : null)) as [Read, Read]
+  switch (comparator) {
+    case '==': return question => equality(a(question), b(question))
+    case '!=': return question => (TRUE - equality(a(question), b(question))) as Truth
+    case 'in': return question => membership(a(question), b(question))
+    case '<': return question => order(a(question), b(question), (x, y) => x < y)
+    case '<=': return question => order(a(question), b(question), (x, y) => x <= y)
+    case '>': return question => order(a(question), b(question), (x, y) => x > y)
+    case '>=': return question => order(a(question), b(question), (x, y) => x >= y)
+  }
+}
+
+function constant (operand: Operand & { readonly kind: 'literal' }, names: ReadonlyMap<string, string> | null): Read {
+  const resolve = (value: unknown): unknown => names?.get(value as string) ?? value
+  const value = Array.isArray(operand.value) ? operand.value.map(resolve) : resolve(operand.value)
+  return () => value
+}
+
+function reader ([root, member, ...rest]: readonly string[]): Read {
+  if (root === 'environment') return ({ environment }) => environment
+  if (root === 'time') return now
+  if (root === 'resource') return ({ attributes: { resource } }) => own(resource, member!)
+  switch (member) {
+    case 'id': return ({ attributes: { principal } }) => principal?.id
+    case 'kind': return ({ attributes: { principal } }) => principal?.kind
+    case 'scopes': return ({ attributes: { principal } }) => principal?.scopes
+    case 'roles': return ({ roles }) => roles
+    default: return ({ attributes: { principal } }) => rest.reduce<unknown>(own, principal?.claims)
+  }
+}
+
+function own (holder: unknown, name: string): unknown {
+  return typeof holder === 'object' && holder !== null && Object.hasOwn(holder, name) ? (holder as Record<string, unknown>)[name] : undefined
+}
+
+function now ({ attributes, clock }: Question): number {
+  return attributes.time ?? clock()
+}
+
+/** Only values of one type are told apart; anything else, `undefined` and `NaN` included, is neither equal nor unequal. */
+export function equality (a: unknown, b: unknown): Truth {
+  return comparable(a, b) ? (a === b ? TRUE : FALSE) : UNKNOWN
+}
+
+export function membership (value: unknown, list: unknown): Truth {
+  if (!Array.isArray(list) || !comparable(value, value)) return UNKNOWN
+  let answer: Truth = FALSE
+  for (const item of list) {
+    if (item === value) return TRUE
+    if (!comparable(item, value)) answer = UNKNOWN
+  }
+  return answer
+}
+
+export function order (a: unknown, b: unknown, holds: (a: number, b: number) => boolean): Truth {
+  return typeof a === 'number' && comparable(a, b) ? (holds(a, b as number) ? TRUE : FALSE) : UNKNOWN
+}
+
+function comparable (a: unknown, b: unknown): boolean {
+  if (typeof a !== typeof b) return false
+  return typeof a === 'number' ? Number.isFinite(a) && Number.isFinite(b) : typeof a === 'string' || typeof a === 'boolean'
+}
+
+/** The last moment a `Date` can hold. */
+const MAX_MOMENT = 8.64e15
+
+function during (window: TimeWindow): Evaluate {
+  return question => {
+    const moment = now(question)
+    return Math.abs(moment) <= MAX_MOMENT ? (window(moment) ? TRUE : FALSE) : UNKNOWN
+  }
+}

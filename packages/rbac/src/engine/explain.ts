@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto'
+import { applies, readAttribute, TRUE, UNKNOWN, type Question } from '../conditions/evaluate.js'
+import { subjectName, type PolicyDefinition, type Rule } from '../model/definition.js'
+import { formatPermission, parsePermission, segmentMatches, speaksOf, type Effect } from '../model/permission.js'
+import { rolePath } from '../model/role-graph.js'
+
+/** What a rule's condition came to, and what it saw. */
+export interface ExplainedCondition {
+  readonly text: string
+  /** `unknown` when it hangs on an attribute that is missing or of another type. */
+  readonly result: boolean | 'unknown'
+  /** The attributes it reads and their values, shortened; undefined for what is missing. They may be confidential. */
+  readonly values: Readonly<Record<string, unknown>>
+}
+
+/** A rule that speaks of the caller and of what is asked for. */
+export interface ExplainedRule {
+  readonly effect: Effect
+  /** The role the rule is written for, or another subject such as `svc:recorder>storage`. */
+  readonly role: string
+  /** The pattern, in its short form. */
+  readonly permission: string
+  /** The environment it is written for; `*` for every one. */
+  readonly environment: string
+  /** The way from a role of the caller to the rule's role. */
+  readonly path: readonly string[]
+  /** `file:line:column`. */
+  readonly where: string
+  readonly condition?: ExplainedCondition
+  /** As written in the policy. */
+  readonly reason?: string
+}
+
+export interface Explanation {
+  readonly allowed: boolean
+  /** One sentence. */
+  readonly reason: string
+  /** The rule that decided. Absent when no rule applies, so that the default denies. */
+  readonly rule?: ExplainedRule
+  /** The other rules that speak of it: outvoted, not needed, or with a condition that does not let them apply. */
+  readonly others: readonly ExplainedRule[]
+  /** To find this answer again in logs. */
+  readonly decisionId: string
+}
+
+/** A rule that speaks of a question, and whether its condition lets it apply. */
+export interface SpokenRule {
+  readonly rule: Rule
+  readonly path: readonly string[]
+  readonly applies: boolean
+}
+
+/** Every rule that speaks of a question, in the file's order. Reads the definition alone: neither Casbin nor the index is asked. */
+export function spokenRules (definition: PolicyDefinition, permission: string, question: Question): readonly SpokenRule[] {
+  const asked = parsePermission(permission)!
+  return definition.rules.flatMap(rule => {
+    if (!segmentMatches(question.environment, rule.environment) || !speaksOf(rule, asked, rule.effect)) return []
+    const path = pathTo(rule, definition, question)
+    return path === null ? [] : [{ rule, path, applies: rule.condition === null || applies(rule.effect, definition.conditions[rule.condition]!.evaluate(question)) }]
+  })
+}
+
+/** Says in words why a decision is what it is. */
+export function explain (definition: PolicyDefinition, permission: string, question: Question): Explanation {
+  const spoken = spokenRules(definition, permission, question)
+  const decisive = spoken.find(({ rule, applies }) => applies && rule.effect === 'deny') ?? spoken.find(({ applies }) => applies)
+  const others = spoken.filter(one => one !== decisive)
+  const told = others.map(one => tell(definition, one, question))
+  const decisionId = randomUUID()
+  if (decisive === undefined) {
+    const halted = others.length === 0 ? '' : `; ${others.length === 1 ? 'a rule would allow it, but its condition does' : `${others.length} rules would allow it, but their conditions do`} not hold`
+    return { allowed: false, reason: noRule(definition, permission, question) + halted, others: told, decisionId }
+  }
+  return { allowed: decisive.rule.effect === 'allow', reason: sentence(definition, decisive), rule: tell(definition, decisive, question), others: told, decisionId }
+}
+
+/** The way from the caller to the subject of a rule; null when the rule does not speak of the caller. */
+function pathTo ({ subject, effect }: Rule, { roles, separations, requirements }: PolicyDefinition, question: Question): readonly string[] | null {
+  const held = question.roles.filter(role => roles.has(role))
+  const way = (role: string): readonly string[] | null => shortest(held.map(own => rolePath(own, role, roles)))
+  switch (subject.kind) {
+    case 'role': return effect === 'deny' ? (held.includes(subject.role) ? [subject.role] : null) : way(subject.role)
+    case 'service': {
+      const { principal, service } = question.attributes
+      return principal?.kind === 'service' && principal.id === subject.caller && service === subject.callee ? [subjectName(subject)] : null
+    }
+    case 'separated': {
+      const both = separations[subject.separation]!.roles.filter(role => way(role) !== null)
+      return both.length >= 2 ? both : null
+    }
+    case 'lacking': return requirements[subject.requirement]!.some(role => way(role) !== null) ? null : []
+    case 'anyone': return []
+  }
+}
+
+function sentence (definition: PolicyDefinition, { rule, path }: SpokenRule): string {
+  const { subject, effect, environment, condition } = rule
+  const what = formatPermission(rule)
+  const place = environment === '*' ? '' : ` in ${environment}`
+  const text = condition === null ? '' : definition.conditions[condition]!.text
+  const because = rule.reason === null ? '' : `: ${rule.reason}`
+  switch (subject.kind) {
+    case 'separated': return `${path.join(' and ')} must not be held together, so what they give is denied${because}`
+    case 'lacking': return `${what}${place} needs ${definition.requirements[subject.requirement]!.join(' or ')}${because}`
+    case 'anyone': return `${what}${place} is denied to anyone if ${text}${because}`
+    case 'service': return `${subject.caller} may call ${subject.callee} for ${what}${text === '' ? '' : ` if ${text}`}${because}`
+    case 'role': {
+      const inherited = path.length === 1 ? '' : `, which ${path[0]} inherits`
+      return `${subject.role} is ${effect === 'allow' ? 'allowed' : 'denied'} ${what}${place}${text === '' ? '' : ` if ${text}`}${inherited}${because}`
+    }
+  }
+}
+
+function noRule ({ roles }: PolicyDefinition, permission: string, question: Question): string {
+  const held = question.roles.filter(role => roles.has(role))
+  const { principal, service } = question.attributes
+  if (principal?.kind === 'service' && service !== undefined) return `nothing allows ${String(principal.id)} to call ${service} for ${permission}`
+  if (held.length > 0) return `no role of the caller (${held.join(', ')}) is allowed ${permission}`
+  return question.roles.length === 0 ? 'the caller has no role' : `the policy knows none of the caller's roles (${question.roles.join(', ')})`
+}
+
+function tell (definition: PolicyDefinition, { rule, path }: SpokenRule, question: Question): ExplainedRule {
+  const { line, column } = definition.positionOf(rule.path)
+  return {
+    effect: rule.effect,
+    role: subjectName(rule.subject),
+    permission: formatPermission(rule),
+    environment: rule.environment,
+    path,
+    where: `${definition.file}:${line}:${column}`,
+    ...(rule.condition === null ? {} : { condition: tellCondition(definition, rule.condition, question) }),
+    ...(rule.reason === null ? {} : { reason: rule.reason })
+  }
+}
+
+function tellCondition ({ conditions }: PolicyDefinition, number: number, question: Question): ExplainedCondition {
+  const { text, reads, evaluate } = conditions[number]!
+  const truth = evaluate(question)
+  return {
+    text,
+    result: truth === UNKNOWN ? 'unknown' : truth === TRUE,
+    values: Object.fromEntries(reads.map(name => [name, shorten(readAttribute(name, question))]))
+  }
+}
+
+const MAX_SHOWN = 100
+
+/** Only what conditions compare is shown, and not all of it when it is long. */
+function shorten (value: unknown): unknown {
+  if (Array.isArray(value)) return value.length > MAX_SHOWN ? `a list of ${value.length}` : value.map(item => Array.isArray(item) ? 'a list' : shorten(item))
+  if (typeof value === 'string') return value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value
+  return typeof value === 'number' || typeof value === 'boolean' || value === undefined ? value : `a value of type ${typeof value}`
+}
+
+function shortest (paths: ReadonlyArray<readonly string[] | null>): readonly string[] | null {
+  return paths.reduce((best, path) => path !== null && (best === null || path.length < best.length) ? path : best, null)
+}

@@ -1,0 +1,73 @@
+import type { Attributes } from '../conditions/evaluate.js'
+import { ANYONE, serviceSubject, subjectName, type PolicyOutline } from '../model/definition.js'
+import type { PolicyIndex, Rows } from './index.js'
+import { roleClosure } from '../model/role-graph.js'
+
+/**
+ * A caller's roles, looked up in one generation of a policy. Used with another generation it is looked up again, so a
+ * connection may keep it across reloads.
+ */
+export interface RoleSet {
+  readonly roles: readonly string[]
+  /** What the caller is as a service calling this one, such as `svc:recorder>storage`; null when it is none. */
+  readonly service: string | null
+  /** Whether two of the roles must not be held together, so that none of what they give counts. */
+  readonly separated: boolean
+  /** Rows of the index; of no use with another one. */
+  readonly rows: Rows
+  readonly index: PolicyIndex
+}
+
+export interface RoleSets {
+  /** Cached for frozen arrays, so that a request whose principal keeps its roles looks up no name. */
+  of (roles: readonly string[], attributes: Attributes): RoleSet
+  /** The same caller in this generation. */
+  renew (set: RoleSet): RoleSet
+}
+
+/** Works out which subjects of a policy a caller is. */
+export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): RoleSets {
+  const { roles: known, separations, requirements } = outline
+  const closures = new Map<string, ReadonlySet<string>>()
+  const anyone = index.subjects.get(ANYONE)
+  const separated = separations.map(({ roles }, separation) => ({ roles, subject: index.subjects.get(subjectName({ kind: 'separated', separation })) }))
+  const lacking = requirements.map((roles, requirement) => ({ roles, subject: index.subjects.get(subjectName({ kind: 'lacking', requirement })) }))
+  const closureOf = (role: string): ReadonlySet<string> => {
+    let closure = closures.get(role)
+    if (closure === undefined) closures.set(role, closure = roleClosure(role, known))
+    return closure
+  }
+  const cache = new WeakMap<readonly string[], RoleSet>()
+
+  const resolve = (roles: readonly string[], service: string | null): RoleSet => {
+    const held: string[] = []
+    const subjects: number[] = []
+    const add = (subject: number | undefined): void => { if (subject !== undefined) subjects.push(subject) }
+    for (const role of roles.length < 2 ? roles : new Set(roles)) {
+      // Only a policy's roles count: nobody can be given the name of a service or of another kind of subject.
+      if (!known.has(role)) continue
+      held.push(role)
+      add(index.subjects.get(role))
+    }
+    const holds = (role: string): boolean => held.some(own => closureOf(own).has(role))
+    if (service !== null) add(index.subjects.get(service))
+    add(anyone)
+    const violated = separated.filter(({ roles: apart }) => apart.filter(holds).length >= 2)
+    for (const { subject } of violated) add(subject)
+    for (const { roles: needed, subject } of lacking) if (!needed.some(holds)) add(subject)
+    return Object.freeze({ roles, service, separated: violated.length > 0, rows: index.rowsOf(subjects), index })
+  }
+
+  return {
+    of (roles, { principal, service }) {
+      if (service !== undefined && principal?.kind === 'service' && typeof principal.id === 'string') return resolve(roles, serviceSubject(principal.id, service))
+      let set = cache.get(roles)
+      if (set === undefined) {
+        set = resolve(roles, null)
+        if (Object.isFrozen(roles)) cache.set(roles, set)
+      }
+      return set
+    },
+    renew: ({ roles, service }) => resolve(roles, service)
+  }
+}

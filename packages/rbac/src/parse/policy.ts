@@ -1,0 +1,157 @@
+import { checkSchema, parseYaml, sortProblems, type Path, type SourceProblem } from '@marty/config'
+import type { TSchema } from 'typebox'
+import { Compile, type Validator } from 'typebox/compile'
+import type { PolicyDefinition, ResourceDefinition, RoleDefinition } from '../model/definition.js'
+import { formatPermission } from '../model/permission.js'
+import { checkReferences, readAliases, type ReportProblem } from './references.js'
+import { policySchema, withoutKeyword, type PolicyDocument, type ResourceDocument } from './schema.js'
+import { ConditionReader } from './conditions.js'
+import { readRules, separationProblems } from './rules.js'
+import { inheritanceProblems, roleClosures } from '../model/role-graph.js'
+import { positionInScalar } from './scalar-position.js'
+
+export type ReadPolicy = { readonly definition: PolicyDefinition, readonly problems: readonly [] } |
+  { readonly definition: null, readonly problems: readonly SourceProblem[] }
+
+/** Larger files are refused before they are parsed. */
+export const MAX_FILE_BYTES = 5_000_000
+
+/** Bounds of the compiled table: a short file can name very many permissions. */
+const MAX_PERMISSIONS = 50_000
+const MAX_ROLES = 20_000
+
+/** Reads a policy file's text. Every mistake comes back at once, with its position. Throws nothing. */
+export function readPolicy (text: string, file: string): ReadPolicy {
+  const sizeBytes = Buffer.byteLength(text)
+  if (sizeBytes > MAX_FILE_BYTES) return faulty([tooLarge(file, sizeBytes)])
+  const cutOff = missingLineBreak(text, file)
+  if (cutOff !== null) return faulty([cutOff])
+  const parsed = parseYaml(text, file)
+  if (parsed.source === null) return faulty(parsed.problems.map(problem => adviseQuotes(problem, text)))
+  const { source } = parsed
+  const problems: SourceProblem[] = []
+  const report: ReportProblem = (path, message, part = 'value') => { problems.push({ source: file, ...source.positionOf(path, part), message }) }
+  // The check that finds every mistake is slow; most files have none.
+  if (!hasShape(source.value)) checkSchema(source.value, policySchema, (path, part, message) => { report(path, message, part) })
+  // Names can only be compared in a file whose shape is right.
+  if (problems.length > 0) return faulty(problems.map(problem => /^unknown key/.test(problem.message) ? adviseQuotes(problem, text) : problem))
+
+  const document = source.value as PolicyDocument
+  const resources = new Map(Object.entries(document.resources).map(([name, resource]) => [name, readResource(resource)]))
+  const roles = new Map(Object.entries(document.roles).map(([name, { description = null, inherits = [] }]): [string, RoleDefinition] =>
+    [name, { description, inherits }]))
+  checkSize(resources, roles, report)
+  if (problems.length > 0) return faulty(problems)
+
+  const permissions = permissionsOf(resources)
+  checkReferences(document, resources, permissions, report, (path, part) => source.positionOf(path, part).line)
+  const aliases = readAliases(document, report)
+  const tangles = inheritanceProblems(roles)
+  for (const { path, message } of tangles) report(path, message)
+  const closures = roleClosures([...roles.keys()], [...roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent] as const)))
+  if (tangles.length === 0) for (const { path, message } of separationProblems(document, closures)) report(path, message)
+  const conditions = new ConditionReader({ roles: [...roles.keys()], aliases, resources }, (path, value, offset, message) => {
+    problems.push({ source: file, ...positionInScalar(text, source.positionOf(path), value, offset), message })
+  })
+  const { rules, separations, requirements } = readRules(document, conditions, closures)
+  if (problems.length > 0) return faulty(problems)
+
+  return {
+    definition: Object.freeze({
+      file,
+      resources,
+      roles,
+      environments: Object.freeze(Object.keys(document.environments)),
+      aliases,
+      services: Object.freeze(Object.keys(document.services ?? {})),
+      separations,
+      requirements,
+      conditions: Object.freeze(conditions.conditions),
+      rules,
+      permissions,
+      positionOf: (path: Path, part?: 'key' | 'value') => source.positionOf(path, part)
+    }),
+    problems: []
+  }
+}
+
+/**
+ * A text that ends within a line may have been cut off while it was written, and what is left of a policy may grant
+ * more than the whole. Everything else that is wrong with it would be a consequence.
+ */
+export function missingLineBreak (text: string, file: string): SourceProblem | null {
+  // An empty text is another mistake. JSON, as programs write it, is nothing before its last brace.
+  if (text.trim() === '' || /[\r\n]$/.test(text) || (/^\s*\{/.test(text) && text.endsWith('}'))) return null
+  const lines = text.split(/\r\n|\r|\n/)
+  return {
+    source: file,
+    line: lines.length,
+    column: lines.at(-1)!.length + 1,
+    message: 'the text ends without a line break, as if it was cut off while it was written; write it whole, with a line break at its end'
+  }
+}
+
+export function tooLarge (file: string, sizeBytes: number): SourceProblem {
+  return { source: file, line: 0, column: 0, message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}` }
+}
+
+let validator: Validator | null = null
+
+/**
+ * Made into code at the first policy: several times as fast for a large one. Where the process allows no such code, it
+ * is slower and the same. The validator hashes every item of a list that must not hold one twice, which takes longer
+ * than all the rest, so that is looked at apart. Lists that may are looked at, too: they only lose the short way.
+ */
+function hasShape (value: unknown): boolean {
+  validator ??= Compile(withoutKeyword(policySchema, 'uniqueItems') as TSchema)
+  return validator.Check(value) && !holdsTwice(value)
+}
+
+function holdsTwice (value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (!Array.isArray(value)) return Object.values(value).some(holdsTwice)
+  const items = new Set(value.map(item => typeof item === 'object' ? JSON.stringify(item, Object.keys(item as object).sort()) : item))
+  return items.size < value.length || value.some(holdsTwice)
+}
+
+/** A file of garbage has a mistake on every line. */
+const MAX_PROBLEMS = 100
+
+/** The first of many problems, and how many more there are. */
+export function firstProblems (problems: readonly SourceProblem[], file: string): readonly SourceProblem[] {
+  const more = problems.length - MAX_PROBLEMS
+  return more <= 0 ? problems : [...problems.slice(0, MAX_PROBLEMS), { source: file, line: 0, column: 0, message: `has ${more} more problems` }]
+}
+
+function faulty (problems: readonly SourceProblem[]): ReadPolicy {
+  return { definition: null, problems: firstProblems(sortProblems(problems), problems[0]!.source) }
+}
+
+/** A condition without quotes, of which YAML takes a character for its own. */
+const OPEN_CONDITION = /\bwhen: *[^\s'"].*?(?:[[\]{},]|: | #)/
+
+function adviseQuotes (problem: SourceProblem, text: string): SourceProblem {
+  const line = text.split(/\r\n|\r|\n/)[problem.line - 1] ?? ''
+  const isMeant = OPEN_CONDITION.test(line.replace(/[ ,}]+$/, ''))
+  return isMeant ? { ...problem, message: `${problem.message}; put the condition in quotes, as when: '...', because [ ] { } , # and : mean something to YAML` } : problem
+}
+
+function readResource ({ description, actions, scopes = [], attributes = {} }: ResourceDocument): ResourceDefinition {
+  return {
+    description: description ?? null,
+    actions,
+    scopes,
+    attributes: new Map(Object.entries(attributes).map(([name, type]) => [name, typeof type === 'string' ? { type } : { type: 'text', choices: type }]))
+  }
+}
+
+function checkSize (resources: ReadonlyMap<string, ResourceDefinition>, roles: ReadonlyMap<string, RoleDefinition>, report: ReportProblem): void {
+  const permissions = [...resources.values()].reduce((sum, { actions, scopes }) => sum + actions.length * (scopes.length + 1), 0)
+  if (permissions > MAX_PERMISSIONS) report(['resources'], `the resources have ${permissions} permissions; a policy has at most ${MAX_PERMISSIONS}`, 'key')
+  if (roles.size > MAX_ROLES) report(['roles'], `there are ${roles.size} roles; a policy has at most ${MAX_ROLES}`, 'key')
+}
+
+function permissionsOf (resources: ReadonlyMap<string, ResourceDefinition>): readonly string[] {
+  return Object.freeze([...resources].flatMap(([resource, { actions, scopes }]) =>
+    ['*', ...scopes].flatMap(scope => actions.map(action => formatPermission({ resource, scope, action })))))
+}

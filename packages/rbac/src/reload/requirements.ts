@@ -1,0 +1,29 @@
+import type { SourceProblem } from '@marty/config'
+import { didYouMean } from '../did-you-mean.js'
+import type { Policy } from '../engine/policy.js'
+import { problemOf } from './origin.js'
+
+/** What this process needs every policy to define. */
+export interface PolicyDemands {
+  /** As the option says it, which may be an alias. */
+  readonly environment: string
+  /** The environment that this meant at the start. */
+  readonly runsIn: string
+  readonly service: string | undefined
+  /** Named by security rules. */
+  readonly permissions: Set<string>
+  readonly roles: Set<string>
+}
+
+/** A policy without these would deny what the process is there to do, or decide it by another environment's rules. */
+export function unmetDemands (policy: Policy, { environment, runsIn, service, permissions, roles }: PolicyDemands): readonly SourceProblem[] {
+  const problems: SourceProblem[] = []
+  const add = (message: string): void => { problems.push(problemOf(policy.file, message)) }
+  const now = policy.environmentNames.get(environment)
+  if (now !== runsIn) add(`defines ${now === undefined ? 'no environment' : `as "${now}" the environment`} "${environment}", in which this service runs as "${runsIn}"`)
+  if (service !== undefined && !policy.services.includes(service)) add(`defines no service "${service}", which this one is${didYouMean(service, policy.services)}`)
+  const known = policy.roles.map(({ name }) => name)
+  for (const name of permissions) if (policy.permissionId(name) === undefined) add(`defines no permission "${name}", which a rule of this service names${didYouMean(name, policy.permissions)}`)
+  for (const name of roles) if (!known.includes(name)) add(`defines no role "${name}", which a rule of this service names${didYouMean(name, known)}`)
+  return problems
+}
