@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { audit, type AuditOptions } from '@marty/audit'
-import { ANONYMOUS, CredentialInvalid, defineError, invalidCredential, problemErrorHandler, useGuard, type SecurityEvent } from '@marty/core'
+import { ANONYMOUS, CredentialInvalid, defineError, problemErrorHandler, useGuard, type SecurityEvent } from '@marty/core'
 
 export const PRODUCT = { name: 'test-service', version: '1.2.3' }
 export type Line = Record<string, unknown> & { seq: number, activity_name: string, status: string, hash: string, prev: string }
@@ -33,7 +33,7 @@ export async function build (t: Test, options: Partial<AuditOptions>): Promise<F
     find: ({ headers: { authorization } }) => authorization ?? null,
     accepts: () => true,
     authenticate (token) {
-      if (token !== 'Bearer alice') throw new CredentialInvalid(invalidCredential)
+      if (token !== 'Bearer alice') throw new CredentialInvalid()
       return { ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['viewer'], authenticatedBy: 'jwt' }
     }
   })

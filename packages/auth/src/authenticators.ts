@@ -1,11 +1,10 @@
-import type { AuthenticationContext, Authenticator, Principal } from '@marty/core'
+import { CredentialInvalid, type AuthenticationContext, type Authenticator, type Principal } from '@marty/core'
 import type { ApiKeys } from './api-keys/api-keys.js'
 import { credentialsOf } from './credentials.js'
 import type { ForeignDoor } from './jwt/trusted-issuers.js'
 import { revocableOf, type TokenClaims } from './jwt/claims.js'
 import { createMtlsAuthenticator } from './mtls/mtls.js'
 import type { MtlsOptions } from './mtls/options.js'
-import { refused } from './refused.js'
 import type { Revocations } from './revocations/revocations.js'
 import { createSessionAuthenticators, type SessionParts } from './sessions/authenticators.js'
 
@@ -69,7 +68,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   function unlessRevoked (principal: Principal, context: AuthenticationContext): Principal | Promise<Principal> {
     const alive = isTokenAlive(principal)
     const pass = (answer: boolean): Principal => {
-      if (!answer) throw refused('revoked')
+      if (!answer) throw new CredentialInvalid({ reason: 'revoked' })
       return verified(principal, context)
     }
     return typeof alive === 'boolean' ? pass(alive) : alive.then(pass)

@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard } from '@marty/core'
+import { CredentialInvalid, useGuard } from '@marty/core'
 import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys, type ApiKeys } from './api-keys/api-keys.js'
@@ -18,7 +18,6 @@ import { createRefreshTokens } from './tokens/refresh/refresh-tokens.js'
 import { createRevocations } from './revocations/revocations.js'
 import { createSessionCookie } from './sessions/cookie.js'
 import { registerSessionRoutes } from './sessions/routes.js'
-import { refused } from './refused.js'
 import { resolveSessionOptions } from './sessions/options.js'
 import { createSessionStore } from './sessions/sessions.js'
 import { assertionAuthenticator, refreshAuthenticator, type EndOf } from './tokens/grants.js'
@@ -65,7 +64,7 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const issuer = createTokenIssuer(options, revocations.earliestIssue)
   const verify = (token: string): VerifiedToken => {
     const verified = door(token)
-    if (revocations.isRevoked(verified.claims)) throw refused('revoked')
+    if (revocations.isRevoked(verified.claims)) throw new CredentialInvalid({ reason: 'revoked' })
     return verified
   }
 

@@ -39,14 +39,16 @@ export const RouteUndeclared: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNDECLARED
 export const Unauthenticated: MartyErrorConstructor<'MARTY_CORE_UNAUTHENTICATED'> = defineError({
   code: 'MARTY_CORE_UNAUTHENTICATED',
   statusCode: 401,
-  message: 'Authentication is required'
+  message: 'Authentication is required',
+  headers: Object.freeze({ 'www-authenticate': 'Bearer' })
 })
 
-/** A credential was given and is not valid. It says nothing of which part was wrong. */
+/** A credential was given and is not valid: one answer for every way it can be wrong (RFC 6750 section 3.1). */
 export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INVALID'> = defineError({
   code: 'MARTY_CORE_CREDENTIAL_INVALID',
   statusCode: 401,
-  message: 'The credential is not valid'
+  message: 'The credential is not valid',
+  headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
 })
 
 /** What arrived on a connection is no HTTP request. */

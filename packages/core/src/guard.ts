@@ -173,7 +173,7 @@ export function createGuard (options: GuardOptions = {}): Guard {
 
     async authenticate (token, context, methods) {
       const authenticator = authenticators.find(candidate => isAsked(candidate, methods) && candidate.accepts(token))
-      if (authenticator === undefined) throw new CredentialInvalid(invalidCredential)
+      if (authenticator === undefined) throw new CredentialInvalid()
       return await authenticator.authenticate(token, context)
     },
 
@@ -217,8 +217,3 @@ function isAsked ({ method, explicit = false }: Authenticator, methods: readonly
 }
 
 const TOLD: Promise<void> = Promise.resolve()
-
-/** RFC 6750 section 3.1: one answer for every way a credential can be wrong. */
-export const invalidCredential: { readonly headers: Readonly<Record<string, string>> } = Object.freeze({
-  headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
-})

@@ -9,7 +9,7 @@ export {
   RuleInvalid, RuleMissing, Unauthenticated
 } from './errors.js'
 export type { EventSink, SecurityEvent, SecurityEventType } from './event.js'
-export { createGuard, invalidCredential, type Decide, type Guard, type GuardOptions, type OperationSource, type Refusals } from './guard.js'
+export { createGuard, type Decide, type Guard, type GuardOptions, type OperationSource, type Refusals } from './guard.js'
 export { answerWithProblems, declareRule, useGuard } from './http.js'
 export { defineError, MartyError, rpcCodeOf, type ErrorDefinition, type ErrorDetails, type MartyErrorConstructor } from './marty-error.js'
 export type { Check, CheckRun, FailureRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'

@@ -19,6 +19,8 @@ export interface ErrorDefinition<Code extends string = string> {
   /** JSON-RPC 2.0 error code. @default derived from the status, see {@link rpcCodeOf} */
   readonly rpcCode?: number
   readonly message: string
+  /** Response headers of every error of this code, besides those of the single error. @default none */
+  readonly headers?: Readonly<Record<string, string>>
   /** Problem type URI (RFC 9457 section 3.1.1). @default `urn:marty:error:CODE` */
   readonly type?: string
 }
@@ -49,10 +51,18 @@ export class MartyError extends Error {
     this.statusCode = definition.statusCode
     this.rpcCode = definition.rpcCode ?? rpcCodeOf(definition.statusCode)
     this.type = definition.type ?? `urn:marty:error:${definition.code}`
-    this.headers = details.headers ?? {}
+    this.headers = headersOf(definition, details)
     this.data = details.data ?? {}
     this.reason = details.reason
   }
+}
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
+
+/** Most errors have the headers of one of the two, so nothing is copied for them. */
+function headersOf ({ headers: standing }: ErrorDefinition, { headers }: ErrorDetails): Readonly<Record<string, string>> {
+  if (standing === undefined) return headers ?? NO_HEADERS
+  return headers === undefined ? standing : { ...standing, ...headers }
 }
 
 export interface MartyErrorConstructor<Code extends string = string> {

@@ -1,6 +1,6 @@
 import type { Call } from './call.js'
 import { CredentialInvalid, Unauthenticated } from './errors.js'
-import { invalidCredential, type Guard } from './guard.js'
+import type { Guard } from './guard.js'
 import { MartyError } from './marty-error.js'
 import type { Check, CheckRun, FailureRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'
 import { ANONYMOUS, type AuthenticationMethod } from './principal.js'
@@ -102,7 +102,7 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly F
   const identify = (call: Call): ReturnType<CheckRun> => {
     if (call.principal.kind !== 'anonymous') {
       const method = call.principal.authenticatedBy
-      if (methods !== undefined && (method === null || !methods.includes(method))) return unauthenticated()
+      if (methods !== undefined && (method === null || !methods.includes(method))) return new Unauthenticated()
       const alive = guard.isAlive(call.principal)
       return isPromise(alive) ? alive.then(answer => verdictOf(call, answer)) : verdictOf(call, alive)
     }
@@ -110,7 +110,7 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly F
     const found = call.token !== null
       ? guard.authenticate(call.token, context, methods)
       : call.request === null ? null : guard.identify(call.request, context, methods)
-    if (found === null) return unauthenticated()
+    if (found === null) return new Unauthenticated()
     if (isPromise(found)) return found.then(principal => { call.principal = principal })
     call.principal = found
   }
@@ -145,11 +145,7 @@ export function methodsOf ({ rule }: Operation): readonly AuthenticationMethod[]
 function verdictOf (call: Call, alive: boolean): Verdict {
   if (alive) return
   call.principal = ANONYMOUS
-  return new CredentialInvalid(invalidCredential)
-}
-
-function unauthenticated (): MartyError {
-  return new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } })
+  return new CredentialInvalid()
 }
 
 function isPromise<T> (value: T | Promise<T>): value is Promise<T> {

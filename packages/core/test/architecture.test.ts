@@ -33,6 +33,24 @@ t.test('packages import only from floors below, and plugins never each other', a
   }
 })
 
+t.test('no import circle by value inside a package', async t => {
+  // The compiled files have no imports of types left: what circles there is loaded in a circle.
+  for (const folder of [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name))]) {
+    const home = join(root, folder, 'dist')
+    const files = readdirSync(home, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.js'))
+    const imports = new Map(files.map(file => [file, localImports(home, file)]))
+    t.strictSame(circleIn(imports), null, folder)
+  }
+})
+
+t.test('no folder holds more than thirty source files', async t => {
+  for (const folder of [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name))]) {
+    const counts = new Map<string, number>()
+    for (const { file } of sourcesOf(join(root, folder, 'src'))) counts.set(dirname(file), (counts.get(dirname(file)) ?? 0) + 1)
+    for (const [name, count] of counts) t.ok(count <= 32, `${name} holds ${count}`)
+  }
+})
+
 t.test('nobody reaches into another package past its public name', async t => {
   for (const folder of [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name))]) {
     const home = join(root, folder, 'src')
@@ -124,4 +142,34 @@ function packageOf (target: string): string {
 
 function findRoot (from: string): string {
   return existsSync(join(from, 'package-lock.json')) ? from : findRoot(dirname(from))
+}
+
+/** The files of the same package that a compiled file imports. */
+function localImports (home: string, file: string): string[] {
+  const text = readFileSync(join(home, file), 'utf8')
+  return [...text.matchAll(/^(?:import|export)\b[^'"]*['"](\.[^'"]+)['"]/gm)].map(([, target = '']) => join(dirname(file), target))
+}
+
+/** The first circle that is found, as the files it leads through; null when there is none. */
+function circleIn (imports: ReadonlyMap<string, readonly string[]>): string[] | null {
+  const done = new Set<string>()
+  const path: string[] = []
+  const walk = (file: string): string[] | null => {
+    const at = path.indexOf(file)
+    if (at !== -1) return [...path.slice(at), file]
+    if (done.has(file)) return null
+    path.push(file)
+    for (const target of imports.get(file) ?? []) {
+      const circle = walk(target)
+      if (circle !== null) return circle
+    }
+    path.pop()
+    done.add(file)
+    return null
+  }
+  for (const file of imports.keys()) {
+    const circle = walk(file)
+    if (circle !== null) return circle
+  }
+  return null
 }

@@ -5,7 +5,7 @@ import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
-  ANONYMOUS, answerWithProblems, createCall, createGuard, CredentialInvalid, declareRule, defineError, invalidCredential, problemErrorHandler,
+  ANONYMOUS, answerWithProblems, createCall, createGuard, CredentialInvalid, declareRule, defineError, problemErrorHandler,
   useGuard, type Authenticator, type Call, type Check, type CheckRun, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 
@@ -20,7 +20,7 @@ const bearer: Authenticator = {
   find: ({ headers }) => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
   accepts: token => token.includes('.'),
   authenticate: async token => {
-    if (token !== 'alice.token') throw new CredentialInvalid(invalidCredential)
+    if (token !== 'alice.token') throw new CredentialInvalid()
     return alice
   }
 }

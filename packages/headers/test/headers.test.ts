@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { ANONYMOUS, CredentialInvalid, defineError, invalidCredential, problemErrorHandler, useGuard } from '@marty/core'
+import { ANONYMOUS, CredentialInvalid, defineError, problemErrorHandler, useGuard } from '@marty/core'
 import { headers, type HeadersOptions } from '@marty/headers'
 
 const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
@@ -17,7 +17,7 @@ async function build (t: Test, options: Partial<HeadersOptions> = {}): Promise<F
     find: ({ headers }) => headers.authorization ?? headers.cookie ?? null,
     accepts: () => true,
     authenticate: token => {
-      if (token === 'wrong') throw new CredentialInvalid(invalidCredential)
+      if (token === 'wrong') throw new CredentialInvalid()
       return { ...ANONYMOUS, id: 'alice', kind: 'user', authenticatedBy: 'jwt' }
     }
   })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import Fastify from 'fastify'
 import fastifyRateLimit, { type RateLimitPluginOptions } from '@fastify/rate-limit'
-import { ANONYMOUS, CredentialInvalid, invalidCredential, problemErrorHandler, useGuard } from '@marty/core'
+import { ANONYMOUS, CredentialInvalid, problemErrorHandler, useGuard } from '@marty/core'
 import { rateLimit, slidingWindowStore, SlidingWindowStore, type FastifyRateLimitSettings, type SlidingWindowStoreOptions } from '@marty/rate-limit'
 import { from, newApp, startServer, statuses } from './fastify-rate-limit-subjects.js'
 
@@ -157,7 +157,7 @@ t.test('it comes after the guard: it knows who is calling, and does not count wh
     find: ({ headers }) => headers.authorization ?? null,
     accepts: () => true,
     authenticate: async token => {
-      if (token === 'wrong') throw new CredentialInvalid(invalidCredential)
+      if (token === 'wrong') throw new CredentialInvalid()
       return { ...ANONYMOUS, id: token, kind: 'user', authenticatedBy: 'jwt' }
     }
   })

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
-import { ANONYMOUS, createCall, CredentialInvalid, defineError, invalidCredential, problemErrorHandler, useGuard, type Call, type MartyError, type Principal, type SecurityEvent } from '@marty/core'
+import { ANONYMOUS, createCall, CredentialInvalid, defineError, problemErrorHandler, useGuard, type Call, type MartyError, type Principal, type SecurityEvent } from '@marty/core'
 import { rateLimit, type RateLimitOptions } from '@marty/rate-limit'
 
 const StoreGone = defineError({ code: 'TEST_STORE_GONE', statusCode: 503, message: 'gone' })
@@ -22,7 +22,7 @@ async function build (t: Test, options: Omit<RateLimitOptions, 'now'>, prepare: 
     accepts: () => true,
     authenticate: async token => {
       asked.push(token)
-      if (token === 'wrong') throw new CredentialInvalid(invalidCredential)
+      if (token === 'wrong') throw new CredentialInvalid()
       const [id = '', ...roles] = token.split(' ')
       return user(id, roles.length === 0 ? ['viewer'] : roles)
     }
@@ -145,7 +145,7 @@ t.test('a credential beyond guessing is verified first: a right one is let in, a
   const { app, clock, asked } = await build(t, { rules: { guesses: { limit: 2, windowMs: 1000, by: 'address' } }, onAuthenticationFailure: ['guesses'] })
   const find = (header: string) => ({ headers }: IncomingMessage): string | null => headers[header]?.toString() ?? null
   const authenticate = (token: string): Principal => {
-    if (token === 'wrong') throw new CredentialInvalid(invalidCredential)
+    if (token === 'wrong') throw new CredentialInvalid()
     if (token === 'store gone') throw new StoreGone()
     if (token === 'other site') throw new OtherSite()
     return user(token)

@@ -22,7 +22,7 @@ function hook ({ rbac }: Access, isAllowed: AccessQuestion, data: Readonly<Recor
   return (request, _reply, done) => {
     const { principal } = request
     if (principal.kind === 'anonymous') {
-      done(new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } }))
+      done(new Unauthenticated())
     } else if (isAllowed({ principal }, rbac.policy)) {
       done()
     } else {

@@ -1,5 +1,5 @@
 import { Cluster, Redis, type Command } from 'ioredis'
-import { backoffMs, harden, setCommandDeadline, type NodeOptions } from './client.js'
+import { backoffMs, harden, setCommandDeadline, type NodeOptions } from './harden.js'
 import type { ResolvedRedisOptions } from './options.js'
 
 /**

@@ -1,4 +1,4 @@
-import type { Principal } from '@marty/core'
+import { CredentialInvalid, type Principal } from '@marty/core'
 import { createHmac, randomBytes } from 'node:crypto'
 import { createApiKeyFormat } from './format.js'
 import { createApiKeyHasher } from './hash.js'
@@ -8,7 +8,6 @@ import type { ApiKeyRecord, ApiKeySecret } from './store.js'
 import { ApiKeyConflict, ApiKeyNotFound, CredentialRequestInvalid } from '../errors.js'
 import { createHashGate } from './hash-queue.js'
 import type { Lockout } from '../lockout/lockout.js'
-import { refused } from '../refused.js'
 import { createUses, onceAMinute } from './last-used.js'
 import { randomBase62 } from './base62.js'
 import { createVerifiedCache } from './verified-key-cache.js'
@@ -159,12 +158,12 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const found = isSlow ? await gate.run(isKnown ? `${keyId} known` : keyId, match, isKnown) : await match()
     if (found === null) {
       cache.drop(cacheKey)
-      throw refused('secret')
+      throw new CredentialInvalid({ reason: 'secret' })
     }
     if (!isKnown) await lockout.succeed(keyId, address)
     // Revoked or rotated away while it was hashed.
     const now = await store.get(keyId)
-    if (now === null || !isActive(now, found.id)) throw refused('key has ended')
+    if (now === null || !isActive(now, found.id)) throw new CredentialInvalid({ reason: 'key has ended' })
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
     if (!hasher.isCurrent(found)) void hashAnew(now, found, secret, cacheKey)
     const principal = principalOf(now, found)
@@ -211,9 +210,9 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
 
   const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, from: CallerPlace): Principal | Promise<Principal> => {
     const { address } = from
-    if (record === null) throw refused('key unknown')
-    if (!isUsable(record)) throw refused('key has ended')
-    if (!mayComeFrom(record, address)) throw refused('network')
+    if (record === null) throw new CredentialInvalid({ reason: 'key unknown' })
+    if (!isUsable(record)) throw new CredentialInvalid({ reason: 'key has ended' })
+    if (!mayComeFrom(record, address)) throw new CredentialInvalid({ reason: 'network' })
     const cacheKey = createHmac('sha256', processKey).update(token).digest('base64')
     const verified = cache.get(cacheKey, record.version)
     const known = verified === null ? undefined : activeSecrets(record).find(one => one.id === verified.secretId)
@@ -234,7 +233,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
 
     verify (token, from = NOWHERE) {
       const parts = format.parse(token)
-      if (parts === null) throw refused('form')
+      if (parts === null) throw new CredentialInvalid({ reason: 'form' })
       const record = store.get(parts.keyId)
       return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, from)) : verifyRecord(record, parts.secret, token, from)
     },

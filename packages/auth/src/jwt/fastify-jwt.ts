@@ -1,5 +1,5 @@
 import fastifyJwt, { type JWT } from '@fastify/jwt'
-import { CredentialInvalid, invalidCredential, MartyError, Unauthenticated } from '@marty/core'
+import { CredentialInvalid, MartyError, Unauthenticated } from '@marty/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import { credentialsOf } from '../credentials.js'
@@ -101,7 +101,7 @@ function assertOfUse (token: string, options: ResolvedTokenOptions): void {
 function tokenOf (request: FastifyRequest, settings?: Settings): string {
   const extract = settings?.['extractToken'] as ((request: FastifyRequest) => string | undefined) | undefined
   const token = extract === undefined ? credentialsOf(request.raw).bearer : extract(request) ?? null
-  if (token === null) throw new Unauthenticated({ headers: { 'www-authenticate': 'Bearer' } })
+  if (token === null) throw new Unauthenticated()
   return token
 }
 
@@ -109,7 +109,7 @@ function refusing<T> (work: () => T): T {
   try {
     return work()
   } catch (cause) {
-    throw cause instanceof MartyError ? cause : new CredentialInvalid({ ...invalidCredential, cause })
+    throw cause instanceof MartyError ? cause : new CredentialInvalid({ cause })
   }
 }
 

@@ -1,4 +1,4 @@
-import { CredentialInvalid, invalidCredential, type MartyError } from '@marty/core'
+import { CredentialInvalid, type MartyError } from '@marty/core'
 import { decodeBase64url } from './base64url.js'
 import { JWT_ALGORITHMS } from './algorithms.js'
 import { readClaims, type ClaimRules, type TokenClaims } from './claims.js'
@@ -107,5 +107,5 @@ function isIssuedBy (issuer: string, { payload }: TokenParts): boolean {
 }
 
 export function refusedToken (check: string): MartyError {
-  return new CredentialInvalid({ ...invalidCredential, reason: check, cause: `token check failed: ${check}` })
+  return new CredentialInvalid({ reason: check, cause: `token check failed: ${check}` })
 }

@@ -1,9 +1,8 @@
-import type { Authenticator, Principal } from '@marty/core'
+import { CredentialInvalid, type Authenticator, type Principal } from '@marty/core'
 import type { X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { credentialsOf } from '../credentials.js'
-import { refused } from '../refused.js'
 import { servicesOf, type MtlsOptions, type MtlsService } from './options.js'
 
 type Accepted = Principal & { readonly expiresAt: number }
@@ -50,7 +49,7 @@ export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
     authenticate (token, { request }) {
       const principal = request == null ? null : offered(request)
       // Each time: a connection, or a session that is resumed, can outlive the certificate.
-      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw refused('certificate')
+      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw new CredentialInvalid({ reason: 'certificate' })
       return principal
     }
   }

@@ -1,7 +1,6 @@
-import { CredentialInvalid, invalidCredential, type Authenticator, type Guard, type Principal } from '@marty/core'
+import { CredentialInvalid, type Authenticator, type Guard, type Principal } from '@marty/core'
 import type { CsrfCheck } from './csrf.js'
 import { credentialsOf } from '../credentials.js'
-import { refused } from '../refused.js'
 import type { Revocations } from '../revocations/revocations.js'
 import type { SessionCookie } from './cookie.js'
 import { sessionKey } from './id.js'
@@ -30,14 +29,13 @@ export function createSessionAuthenticators ({ guard, sessions, revocations, coo
   }
   const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> => then(find(principal.session, peek), found => found !== null)
   const orRefuse = (found: Principal | null): Principal => {
-    if (found === null) throw refused('session has ended')
+    if (found === null) throw new CredentialInvalid({ reason: 'session has ended' })
     return found
   }
   // The browser would send a dead cookie with every request until somebody takes it away.
   const orClear = (found: Principal | null): Principal => {
     if (found === null) {
-      const headers = { ...invalidCredential.headers, 'set-cookie': cookie.cleared }
-      throw new CredentialInvalid({ reason: 'session has ended', headers })
+      throw new CredentialInvalid({ reason: 'session has ended', headers: { 'set-cookie': cookie.cleared } })
     }
     return found
   }

@@ -1,6 +1,5 @@
-import type { Principal } from '@marty/core'
+import { CredentialInvalid, type Principal } from '@marty/core'
 import { CredentialRequestInvalid } from '../errors.js'
-import { refused } from '../refused.js'
 import { csrfTokenOf, isSessionKey, newSessionId, sessionKey } from './id.js'
 import { createMemorySessionRecords } from './memory-store.js'
 import { resolveSessionOptions, type SessionOptions } from './options.js'
@@ -91,7 +90,7 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
   const add = async (session: Omit<NewSession, 'key'>): Promise<IssuedSession> => {
     const id = newSessionId()
     const added = await records.add({ ...session, key: sessionKey(id)! })
-    if (added === 'gone') throw refused('session has ended')
+    if (added === 'gone') throw new CredentialInvalid({ reason: 'session has ended' })
     if (added === 'expired') throw expired()
     return { id, expiresAt: added, csrfToken: csrfTokenOf(id) }
   }
@@ -119,7 +118,7 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
       assertSource(principal, clock())
       const key = sessionKey(id)
       const old = key === null ? null : await records.find(key, true)
-      if (old === null) throw refused('session has ended')
+      if (old === null) throw new CredentialInvalid({ reason: 'session has ended' })
       if (principal.kind !== old.source.kind || principal.id !== old.source.id) throw new CredentialRequestInvalid('A session is renewed for its own principal; somebody else needs one of their own')
       const { roles, scopes, expiresAt } = principal
       const anew = principal.authenticatedBy !== 'session'

@@ -1,7 +1,6 @@
-import { ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal } from '@marty/core'
+import { CredentialInvalid, ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal } from '@marty/core'
 import type { FastifyRequest } from 'fastify'
 import { revocableOf } from '../jwt/claims.js'
-import { refused } from '../refused.js'
 import type { Revocations } from '../revocations/revocations.js'
 import type { RefreshTokens, RotatedRefreshToken } from './refresh/refresh-tokens.js'
 
@@ -47,7 +46,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
       // What signed in then may have been revoked since: a key, a certificate, a session.
       if (!await guard.isAlive(grant.source)) {
         await refresh.revokeFamily(sid)
-        throw refused('source has ended')
+        throw new CredentialInvalid({ reason: 'source has ended' })
       }
       const expiresAt = Math.min(rotated.expiresAt, await endOf(grant.source) ?? Infinity)
       const principal: Principal = Object.freeze({
@@ -77,7 +76,7 @@ export function assertionAuthenticator (verify: (token: string) => Promise<Princ
     accepts: () => true,
     async authenticate (token) {
       const principal = await verify(token)
-      if (revocations.isRevoked(revocableOf(principal))) throw refused('revoked')
+      if (revocations.isRevoked(revocableOf(principal))) throw new CredentialInvalid({ reason: 'revoked' })
       return Object.freeze({ ...principal, authenticatedBy: 'assertion' as const })
     },
     isAlive: principal => !revocations.isRevoked(revocableOf(principal))

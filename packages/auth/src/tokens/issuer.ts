@@ -1,11 +1,10 @@
-import { closest } from '@marty/core'
+import { CredentialInvalid, closest } from '@marty/core'
 import { randomBytes } from 'node:crypto'
 import { copyClaims } from './application-claims.js'
 import { CredentialRequestInvalid } from '../errors.js'
 import { JWT_ALGORITHMS } from '../jwt/algorithms.js'
 import { isText, type TokenClaims } from '../jwt/claims.js'
 import { MAX_TOKEN_CHARS } from '../jwt/verify.js'
-import { refused } from '../refused.js'
 import { resolveTokenOptions, type TokenOptions } from '../jwt/options.js'
 
 /** For whom a token is, and what it lets them do. */
@@ -64,7 +63,7 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
       const { scopes = [], kind = 'user', sessionId, clientId, sourceJti, notAfter = Infinity, tenant } = request
       const iat = Math.max(Math.floor(Date.now() / 1000), earliestIssue(subject))
       const exp = Math.min(iat + (request.ttlSeconds ?? accessTokenTtlSeconds), Math.floor(notAfter / 1000))
-      if (exp <= iat) throw refused('source has ended')
+      if (exp <= iat) throw new CredentialInvalid({ reason: 'source has ended' })
       const jti = randomBytes(16).toString('base64url')
       const claims: TokenClaims = {
         ...copyClaims(request.claims),

@@ -1,10 +1,9 @@
-import type { AuthenticationMethod, Guard, MartyError, Principal, SecurityEvent, SecurityRule } from '@marty/core'
+import { CredentialInvalid, type AuthenticationMethod, type Guard, type MartyError, type Principal, type SecurityEvent, type SecurityRule } from '@marty/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiKeys } from '../api-keys/api-keys.js'
 import { AuthGrantUnsupported, AuthRequestMalformed, AuthScopeInvalid } from '../errors.js'
 import type { ForeignDoor } from '../jwt/trusted-issuers.js'
 import { principalOfClaims, revocableOf, type TokenClaims } from '../jwt/claims.js'
-import { refused } from '../refused.js'
 import type { RefreshTokens } from './refresh/refresh-tokens.js'
 import type { Revocations } from '../revocations/revocations.js'
 import { acceptForms, optionalParameter, requiredParameter } from './form-body.js'
@@ -203,7 +202,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
   async function principalOf (token: string): Promise<Principal> {
     if (foreign?.concerns(token) !== true) return principalOfClaims(verify(token))
     const principal = await foreign.verifyAssertion(token)
-    if (revocations.isRevoked(revocableOf(principal))) throw refused('revoked')
+    if (revocations.isRevoked(revocableOf(principal))) throw new CredentialInvalid({ reason: 'revoked' })
     return principal
   }
 }

@@ -1,10 +1,9 @@
-import type { Principal } from '@marty/core'
+import { CredentialInvalid, type Principal } from '@marty/core'
 import { createHmac, hash, randomBytes } from 'node:crypto'
 import { MAX_PER_SUBJECT, type ResolvedRefreshOptions } from './options.js'
 import { createMemoryRefreshStore } from './memory-store.js'
 import { createRedisRefreshStore } from './redis-store.js'
 import type { RefreshLimits, RefreshStore } from './store.js'
-import { refused } from '../../refused.js'
 import type { Revocations } from '../../revocations/revocations.js'
 import type { ResolvedAuthStore } from '../../store-options.js'
 
@@ -111,23 +110,23 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
 
     async rotate (token) {
       const parts = parse(token)
-      if (parts === null) throw refused('form')
+      if (parts === null) throw new CredentialInvalid({ reason: 'form' })
       const { family, sid, presented } = parts
       // Throws when revocations are not known, before the token is used up for nothing.
       revocations.isRevoked({ sub: '', iat: Infinity })
       // Derived rather than random: a client that asks again is given the same successor, and no secret is kept for it.
       const successor = createHmac('sha256', secret).update(token).digest('base64url')
       const rotation = await families.rotate(sid, presented, digest(successor))
-      if (rotation === null) throw refused('family unknown')
+      if (rotation === null) throw new CredentialInvalid({ reason: 'family unknown' })
       const data = JSON.parse(rotation.data) as FamilyData
       if (rotation.outcome === 'reused' || rotation.outcome === 'revoked') {
         const isFirst = await finish(sid)
         if (isFirst && rotation.outcome === 'reused') onReuse(sid, data.grant)
-        throw refused(rotation.outcome)
+        throw new CredentialInvalid({ reason: rotation.outcome })
       }
       if (isRevoked(sid, data)) {
         await end(sid)
-        throw refused('revoked')
+        throw new CredentialInvalid({ reason: 'revoked' })
       }
       return { token: `ref_${family}${successor}`, sid, grant: data.grant, expiresAt: rotation.expiresAt, replayed: rotation.outcome === 'replayed' }
     },
