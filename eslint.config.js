@@ -12,5 +12,24 @@ export default [
   },
   // The compiler finds what is undefined; the core rule knows no types.
   { files: ['**/*.ts'], rules: { 'no-undef': 'off', 'no-use-before-define': 'off', '@typescript-eslint/no-use-before-define': ['error', { functions: false, classes: false, variables: false }] } },
+  // Tests follow: their tables of cases are wide.
+  {
+    files: ['packages/*/src/**', 'examples/*/src/**', 'tools/*/src/**'],
+    rules: {
+      '@stylistic/max-len': ['error', {
+        code: 120,
+        ignoreUrls: true,
+        ignoreStrings: true,
+        ignoreTemplateLiterals: true,
+        ignoreRegExpLiterals: true,
+        ignoreComments: true,
+        ignoreTrailingComments: true
+      }],
+      '@stylistic/member-delimiter-style': ['error', {
+        multiline: { delimiter: 'none' },
+        singleline: { delimiter: 'comma', requireLast: false }
+      }]
+    }
+  },
   { files: ['tools/**', '**/test/**', 'packages/cli/**'], rules: { 'no-console': 'off' } }
 ]

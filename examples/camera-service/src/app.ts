@@ -94,7 +94,10 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   warnings.push(...tls?.warnings ?? [])
   const scheme = tls === null ? 'http' : 'https'
   if (tls === null && !isLoopback(server.host)) {
-    warnings.push(`server.host ${server.host} opens every port to the network without TLS: tokens and pictures can be read on the way. Set security.ssl.enabled.`)
+    warnings.push(
+      `server.host ${server.host} opens every port to the network without TLS: tokens and pictures can be read on ` +
+        'the way. Set security.ssl.enabled.'
+    )
   }
   const secrets = await loadSecrets(dataDir, config.security.jwt.secret_key)
   const redis: RedisConnection | null = config.redis.url === '' ? null : openRedis({ url: config.redis.url })
@@ -104,7 +107,11 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const app = Fastify({
     ...problemServerOptions,
     // A terminal may be closed while the service ends: the errors of this stream are caught, those of pino's own are not.
-    logger: { level: config.logging.level, ...loggerOptions(), ...(process.stdout.isTTY ? { stream: process.stdout } : {}) },
+    logger: {
+      level: config.logging.level,
+      ...loggerOptions(),
+      ...(process.stdout.isTTY ? { stream: process.stdout } : {})
+    },
     ...(tls === null ? { http: slow.server } : { https: { ...tls.options, ...slow.server } }),
     ...slow.fastify,
     trustProxy: [...server.trust_proxy],
@@ -120,15 +127,24 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const library = openLibrary(join(dataDir, 'library.sqlite'))
   const storage = useStorage(settings.recordings, config.storage.warn_percent, config.storage.block_percent)
   const tools = useFfmpeg(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
-  if (await tools.version() === null) warnings.push('ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg). Until then local cameras, snapshots and the test pattern do not work.')
+  if ((await tools.version()) === null) {
+    warnings.push(
+      'ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg). Until then local cameras, ' +
+        'snapshots and the test pattern do not work.'
+    )
+  }
 
   // The media server as we see it
   const authority = createStreamAuthority()
   const mtxHost = localHost(server.host)
-  const client = createMediaMtxClient({ baseUrl: `http://127.0.0.1:${mediamtx.api_port}`, secret: authority.controllerSecret })
+  const client = createMediaMtxClient({
+    baseUrl: `http://127.0.0.1:${mediamtx.api_port}`,
+    secret: authority.controllerSecret
+  })
   const breaker = createBreaker()
   const found = await findMediaMtx(settings.mediamtxBinary, settings.searchPath, shipped.mediamtx)
-  const missing = `MediaMTX was not found: run "npm run setup", or set mediamtx.binary or MEDIAMTX_BIN${found.tried.length === 0 ? '' : ` (${found.tried.join('; ')})`}`
+  const missing = 'MediaMTX was not found: run "npm run setup", or set mediamtx.binary or ' +
+    `MEDIAMTX_BIN${found.tried.length === 0 ? '' : ` (${found.tried.join('; ')})`}`
   if (found.binary === null) warnings.push(`${missing}. Until then nothing plays.`)
 
   const reconciler = createReconciler({
@@ -148,8 +164,9 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
       replaceIfMute(paths !== null)
       for (const camera of cameras.list()) {
         if (camera.source.kind !== 'rtsp') continue
-        if (rejected.has(camera.id)) cameras.report(camera.id, 'ERROR', 'the media server refuses the URL of this camera')
-        else if (paths?.get(camera.id)?.available === true) cameras.report(camera.id, 'CONNECTED', '')
+        if (rejected.has(camera.id)) {
+          cameras.report(camera.id, 'ERROR', 'the media server refuses the URL of this camera')
+        } else if (paths?.get(camera.id)?.available === true) cameras.report(camera.id, 'CONNECTED', '')
         else if (paths !== null) cameras.report(camera.id, 'DISCONNECTED', 'the camera cannot be reached')
       }
     }
@@ -168,22 +185,41 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const publishers = createPublishers({
     ffmpeg: config.ffmpeg.ffmpeg,
     log,
-    target: camera => `rtsp://publisher:${authority.grantPublish(pathOf(camera.id), PUBLISH_KEY_MS).token}@${mtxHost}:${mediamtx.rtsp_port}/${pathOf(camera.id)}`,
+    target: camera =>
+      `rtsp://publisher:${authority.grantPublish(pathOf(camera.id), PUBLISH_KEY_MS).token}@${mtxHost}:${mediamtx.rtsp_port}/${pathOf(camera.id)}`,
     ready: camera => reconciler.observed()?.has(camera.id) === true,
-    onFlowing: camera => { authority.endPublish(pathOf(camera.id)) },
-    report: (id, status, detail) => { cameras.report(id, status, detail) }
+    onFlowing: camera => {
+      authority.endPublish(pathOf(camera.id))
+    },
+    report: (id, status, detail) => {
+      cameras.report(id, status, detail)
+    }
   })
 
   // Which cameras there are
   const others = [
-    ...(config.cameras.v4l2 ? [v4l2Cameras((node, reason) => { log.warn({ node, reason }, 'a video device is left out') })] : []),
+    ...(config.cameras.v4l2
+      ? [
+          v4l2Cameras((node, reason) => {
+            log.warn({ node, reason }, 'a video device is left out')
+          })
+        ]
+      : []),
     ...(config.cameras.network.length > 0 ? [configuredRtsp(config.cameras.network)] : [])
   ]
-  const patternWanted = config.cameras.test_pattern === 'always' || (config.cameras.test_pattern === 'auto' && config.environment === 'development')
+  const patternWanted =
+    config.cameras.test_pattern === 'always' ||
+    (config.cameras.test_pattern === 'auto' && config.environment === 'development')
   const cameras = createRegistry({
     discoveries: [
       ...others,
-      ...(patternWanted ? [testPattern(config.cameras.test_pattern === 'always' ? 'always' : 'auto', () => cameras.list().some(camera => camera.source.kind !== 'test-pattern'))] : [])
+      ...(patternWanted
+        ? [
+            testPattern(config.cameras.test_pattern === 'always' ? 'always' : 'auto', () =>
+              cameras.list().some(camera => camera.source.kind !== 'test-pattern')
+            )
+          ]
+        : [])
     ],
     identify: key => library.identify(key),
     log,
@@ -191,12 +227,20 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     onChange: camera => {
       publishers.follow(camera)
       events.cameraStatus(viewOf(camera))
-      reconciler.poke().catch(() => { /* told by the reconciler, tried again at its next pass */ })
+      reconciler.poke().catch(() => {
+        /* told by the reconciler, tried again at its next pass */
+      })
     }
   })
 
   // The API
-  const hosts: StreamHosts = { host: publicHost, scheme, rtspPort: mediamtx.rtsp_port, hlsPort: mediamtx.hls_port, webrtcPort: mediamtx.webrtc_port }
+  const hosts: StreamHosts = {
+    host: publicHost,
+    scheme,
+    rtspPort: mediamtx.rtsp_port,
+    hlsPort: mediamtx.hls_port,
+    webrtcPort: mediamtx.webrtc_port
+  }
   const viewOf = (camera: Camera) => {
     const { id } = camera
     return cameraView(camera, reconciler.observed()?.get(id), streamUrls(hosts, id, null), recorder.status(id))
@@ -215,9 +259,13 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
     describePrincipal: async principal => {
       // Without a session the caller is signed in all the same, and has to bring the credential again after a reload.
-      const session = principal.authenticatedBy === 'session'
-        ? null
-        : await app.sessions?.create(principal).catch((error: unknown) => { log.warn({ err: error }, 'no session could be made'); return null })
+      const session =
+        principal.authenticatedBy === 'session'
+          ? null
+          : await app.sessions?.create(principal).catch((error: unknown) => {
+            log.warn({ err: error }, 'no session could be made')
+            return null
+          })
       return {
         authenticated: true,
         role: principal.roles[0] ?? null,
@@ -278,7 +326,13 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
   // Health, on a port of its own
-  const healthApp = Fastify({ ...problemServerOptions, logger: false, ...slow.fastify, http: slow.server, forceCloseConnections: true })
+  const healthApp = Fastify({
+    ...problemServerOptions,
+    logger: false,
+    ...slow.fastify,
+    http: slow.server,
+    forceCloseConnections: true
+  })
   cutStalledReaders(healthApp, stalledMs)
   useGuard(healthApp, { strict: true })
   answerWithProblems(healthApp)
@@ -306,9 +360,20 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const mediaAuth = mediaAuthServer(authority, sessions, secretPath, log)
   const configFile = join(dataDir, 'mediamtx.json')
   const pidFile = join(dataDir, 'mediamtx.pid')
-  const supervisor = found.binary === null
-    ? null
-    : superviseMediaMtx({ binary: found.binary, configFile, prepare: () => writeMediaMtxConfig(configFile, mediaConfig()), pidFile, log, onStarted: () => { breaker.reset(); reconciler.poke().catch(() => {}) } })
+  const supervisor =
+    found.binary === null
+      ? null
+      : superviseMediaMtx({
+        binary: found.binary,
+        configFile,
+        prepare: () => writeMediaMtxConfig(configFile, mediaConfig()),
+        pidFile,
+        log,
+        onStarted: () => {
+          breaker.reset()
+          reconciler.poke().catch(() => {})
+        }
+      })
 
   const mediaConfig = () => mediaMtxConfig({
     host: server.host,

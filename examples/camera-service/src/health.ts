@@ -45,10 +45,15 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
     async cameras () {
       const cameras = sources.cameras.list()
       const connected = cameras.filter(camera => camera.status === 'CONNECTED').length
-      const wrong = cameras.filter(camera => camera.status !== 'CONNECTED').map(camera => `${camera.id} ${camera.status}${camera.detail === '' ? '' : ` (${camera.detail})`}`)
+      const wrong = cameras
+        .filter(camera => camera.status !== 'CONNECTED')
+        .map(camera => `${camera.id} ${camera.status}${camera.detail === '' ? '' : ` (${camera.detail})`}`)
       return {
         status: cameras.length === 0 || wrong.length > 0 ? 'degraded' : 'healthy',
-        details: cameras.length === 0 ? 'no camera has been found' : `${connected} of ${cameras.length} connected${wrong.length === 0 ? '' : `: ${wrong.join(', ')}`}`
+        details:
+          cameras.length === 0
+            ? 'no camera has been found'
+            : `${connected} of ${cameras.length} connected${wrong.length === 0 ? '' : `: ${wrong.join(', ')}`}`
       }
     },
     async storage () {
@@ -62,7 +67,10 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
     async library () {
       const started = performance.now()
       const { total } = sources.library.listFiles('recording', 1, 0)
-      return { status: 'healthy', details: `${total} recordings listed in ${(performance.now() - started).toFixed(1)} ms` }
+      return {
+        status: 'healthy',
+        details: `${total} recordings listed in ${(performance.now() - started).toFixed(1)} ms`
+      }
     },
     async ffmpeg () {
       return await sources.ffmpeg.version() === null
@@ -73,7 +81,11 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
       const { generation, loadedAt, stale, problems } = sources.policy()
       // What is wrong is for the log: it tells of the policy.
       return stale
-        ? { status: 'degraded', details: `stale: the policy of ${loadedAt} stays in use; the log tells ${problems.length === 1 ? 'the problem' : `the ${problems.length} problems`} of what should follow` }
+        ? {
+            status: 'degraded',
+            details: `stale: the policy of ${loadedAt} stays in use; the log tells ` +
+              `${problems.length === 1 ? 'the problem' : `the ${problems.length} problems`} of what should follow`
+          }
         : { status: 'healthy', details: `generation ${generation}, of ${loadedAt}` }
     },
     async websocket () {

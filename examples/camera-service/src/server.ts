@@ -62,7 +62,11 @@ function shutDown (signal: NodeJS.Signals): void {
   if (closing) return
   closing = true
   const seconds = settings.config.server.shutdown_timeout_seconds
-  setTimeout(() => { fail(`Not closed ${seconds} s after ${signal}: ending at once. Recordings under way are finished at the next start.`) }, seconds * 1000).unref()
+  setTimeout(() => {
+    fail(
+      `Not closed ${seconds} s after ${signal}: ending at once. Recordings under way are finished at the next start.`
+    )
+  }, seconds * 1000).unref()
   starting.then(async service => {
     service.app.log.info({ signal }, 'closing')
     await service.close()

@@ -51,14 +51,20 @@ export function follows ({ head, prev }: OpenedRecord, before: ChainHead): boole
 /** Whether a line, which is no record, may be one that was being written when the process died: the beginning of the record of this number, if it is known, and nothing else. */
 export function mayBeTorn (line: string, seq: number | null): boolean {
   const start = seq === null ? '{"seq":' : `{"seq":${seq},`
-  return start.startsWith(line.slice(0, start.length)) && parseObject(line) === null && !/,"hash":"[0-9a-f]{64}"\}/.test(line)
+  return (
+    start.startsWith(line.slice(0, start.length)) &&
+    parseObject(line) === null &&
+    !/,"hash":"[0-9a-f]{64}"\}/.test(line)
+  )
 }
 
 /** The line as a JSON object; null when it is none, as a half-written line is. */
 export function parseObject (line: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(line)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : null
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
   } catch {
     return null
   }

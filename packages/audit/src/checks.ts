@@ -11,8 +11,15 @@ export function auditRuleCheck (canBeAwaited: boolean): Check {
     stage: 'admit',
     keys: ['audit'],
     compile ({ name, rule }) {
-      if (rule.audit !== undefined && !VALUES.includes(rule.audit)) throw new RuleInvalid(`${name}: security.audit must be one of ${VALUES.join(', ')}`)
-      if (rule.audit === 'required' && !canBeAwaited) throw new RuleInvalid(`${name}: security.audit is "required", which needs a sink that can be waited for: a file in mode "sync", "stdout" or your own`)
+      if (rule.audit !== undefined && !VALUES.includes(rule.audit)) {
+        throw new RuleInvalid(`${name}: security.audit must be one of ${VALUES.join(', ')}`)
+      }
+      if (rule.audit === 'required' && !canBeAwaited) {
+        throw new RuleInvalid(
+          `${name}: security.audit is "required", which needs a sink that can be waited for: a file in mode "sync", ` +
+            '"stdout" or your own'
+        )
+      }
       return null
     }
   }

@@ -19,7 +19,8 @@ const MEANINGS: Readonly<Record<FaultKind, string>> = {
   reordered: 'Records before this one stand elsewhere in the log',
   duplicated: 'This record stands in the log twice'
 }
-const ADVICE = 'Keep the log as it is, find out who could write to it, and restore it from a copy that was kept elsewhere'
+const ADVICE =
+  'Keep the log as it is, find out who could write to it, and restore it from a copy that was kept elsewhere'
 
 /** What the rest of the log knows of a record that does not follow the one before. */
 interface Evidence {
@@ -69,8 +70,21 @@ async function isFollowedBy (files: readonly string[], at: Entry, before: ChainH
   return false
 }
 
-async function gather (files: readonly string[], at: Entry, opened: OpenedRecord, before: ChainHead): Promise<Evidence> {
-  const evidence: Evidence = { twice: false, expectedLater: false, hasPredecessor: false, isContinued: false, rival: null, previous: null, isLast: true }
+async function gather (
+  files: readonly string[],
+  at: Entry,
+  opened: OpenedRecord,
+  before: ChainHead
+): Promise<Evidence> {
+  const evidence: Evidence = {
+    twice: false,
+    expectedLater: false,
+    hasPredecessor: false,
+    isContinued: false,
+    rival: null,
+    previous: null,
+    isLast: true
+  }
   let passed = false
   for await (const entry of entriesOf(files)) {
     if (isSame(entry, at)) {
@@ -96,5 +110,11 @@ function isSame (one: Entry, other: Entry): boolean {
 
 function faultAt (kind: FaultKind, { file, line, opened, bytes }: Entry): ChainFault {
   const claimed = opened?.head.seq ?? parseObject(bytes.toString('utf8'))?.['seq']
-  return { kind, file, line, seq: Number.isSafeInteger(claimed) ? claimed as number : null, message: `${MEANINGS[kind]}. ${ADVICE}` }
+  return {
+    kind,
+    file,
+    line,
+    seq: Number.isSafeInteger(claimed) ? (claimed as number) : null,
+    message: `${MEANINGS[kind]}. ${ADVICE}`
+  }
 }

@@ -90,7 +90,11 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
   async function beginNewFile (full: OpenFile, head: ChainHead): Promise<OpenFile> {
     const target = rotatedName(path, full.first!.seq)
     try {
-      if (await exists(target)) throw new AuditFileInvalid(`"${target}" is in the way of the rotation of the audit log; move it away and keep it`)
+      if (await exists(target)) {
+        throw new AuditFileInvalid(
+          `"${target}" is in the way of the rotation of the audit log; move it away and keep it`
+        )
+      }
       if (mode === 'async') await full.handle.datasync()
       await rename(path, target)
     } catch (error) {
@@ -112,7 +116,11 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
       if (first !== null) target.first = { seq: first.head.seq, time: timeOf(first) }
       const { last, torn, whole } = await endOf(target.handle)
       const before = last ?? await beforeFirst(path)
-      if (last === null && !(whole && isBeginning(torn))) throw new AuditFileInvalid(`The audit file "${path}" has no whole record at its end; move it away and keep it, then start again`)
+      if (last === null && !(whole && isBeginning(torn))) {
+        throw new AuditFileInvalid(
+          `The audit file "${path}" has no whole record at its end; move it away and keep it, then start again`
+        )
+      }
       // Only its newline was lost: it is a record like the others.
       const unended = openRecord(torn.toString())
       if (unended !== null && follows(unended, before?.head ?? GENESIS)) {
@@ -128,7 +136,9 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
       let target = await opened()
       const there = await stat(path).catch(() => null)
       if (there?.ino !== target.inode || there.size !== target.size) {
-        throw new AuditFileInvalid('The audit file has been moved, deleted or changed by somebody else while it was written')
+        throw new AuditFileInvalid(
+          'The audit file has been moved, deleted or changed by somebody else while it was written'
+        )
       }
       if (isFull(target, bytes.length)) target = await beginNewFile(target, from)
       await target.handle.appendFile(bytes)

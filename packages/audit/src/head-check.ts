@@ -33,14 +33,17 @@ export interface HeadChecker {
 }
 
 /** With no keys, signatures are not checked. */
-export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: ReadonlyMap<string, KeyObject>): HeadChecker {
+export function createHeadChecker (
+  found: AsyncGenerator<FoundHead>,
+  keys: ReadonlyMap<string, KeyObject>
+): HeadChecker {
   let next: SignedHead | null = null
   let from = 0
   let covered = 0
   let count = 0
 
   async function advance (): Promise<HeadFault | null> {
-    const { value } = await found.next() as { value: FoundHead | undefined }
+    const { value } = (await found.next()) as { value: FoundHead | undefined }
     if (value === undefined) {
       next = null
       return null
@@ -48,10 +51,26 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
     const { head, file, line } = value
     count++
     if (head === null || (keys.size > 0 && !isSignedBy(head, keys))) {
-      return { kind: 'head-forged', file, line, seq: head?.seq ?? null, message: 'The key did not sign this head: it was forged or changed, or it is of a key that was not given. Compare it with the heads that were kept elsewhere' }
+      return {
+        kind: 'head-forged',
+        file,
+        line,
+        seq: head?.seq ?? null,
+        message:
+          'The key did not sign this head: it was forged or changed, or it is of a key that was not given. Compare ' +
+          'it with the heads that were kept elsewhere'
+      }
     }
     if (head.seq < from) {
-      return { kind: 'head-mismatch', file, line, seq: head.seq, message: `This head follows one of record ${from}: the log was set back in between. Records from ${head.seq} on cannot be trusted` }
+      return {
+        kind: 'head-mismatch',
+        file,
+        line,
+        seq: head.seq,
+        message:
+          `This head follows one of record ${from}: the log was set back in between. Records from ` +
+          `${head.seq} on cannot be trusted`
+      }
     }
     next = head
     from = head.seq
@@ -59,14 +78,24 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
   }
 
   return {
-    get nextSeq () { return next?.seq ?? Infinity },
+    get nextSeq () {
+      return next?.seq ?? Infinity
+    },
     start: advance,
     async check ({ seq, hash }, { file, line }) {
       while (next !== null && next.seq <= seq) {
         // A head of records that have been deleted on purpose tells nothing of those that are left.
         if (next.seq === seq) {
           if (next.hash !== hash) {
-            return { kind: 'head-mismatch', file, line, seq, message: `The signed head of ${next.time} tells of another record here: the log was written anew somewhere after record ${covered}. Keep it, and restore the log from a copy that was kept elsewhere` }
+            return {
+              kind: 'head-mismatch',
+              file,
+              line,
+              seq,
+              message:
+                `The signed head of ${next.time} tells of another record here: the log was written anew ` +
+                `somewhere after record ${covered}. Keep it, and restore the log from a copy that was kept elsewhere`
+            }
           }
           covered = seq
         }
@@ -77,7 +106,15 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
     },
     end ({ seq }, { file, line }) {
       if (next === null) return null
-      return { kind: 'truncated', file, line: line + 1, seq: seq + 1, message: `The signed head of ${next.time} tells of ${next.seq} records: those after ${seq} were cut off, or the log was set back. Keep it, and restore the log from a copy that was kept elsewhere` }
+      return {
+        kind: 'truncated',
+        file,
+        line: line + 1,
+        seq: seq + 1,
+        message:
+          `The signed head of ${next.time} tells of ${next.seq} records: those after ${seq} were cut off, or ` +
+          'the log was set back. Keep it, and restore the log from a copy that was kept elsewhere'
+      }
     },
     count: () => count,
     coveredSeq: () => covered
@@ -85,7 +122,11 @@ export function createHeadChecker (found: AsyncGenerator<FoundHead>, keys: Reado
 }
 
 /** Whether the keys have signed a head of exactly this record, whatever else they signed. */
-export async function hasHeadOf (found: AsyncGenerator<FoundHead>, { seq, hash }: ChainHead, keys: ReadonlyMap<string, KeyObject>): Promise<boolean> {
+export async function hasHeadOf (
+  found: AsyncGenerator<FoundHead>,
+  { seq, hash }: ChainHead,
+  keys: ReadonlyMap<string, KeyObject>
+): Promise<boolean> {
   for await (const { head } of found) if (head?.seq === seq && head.hash === hash && isSignedBy(head, keys)) return true
   return false
 }

@@ -68,11 +68,19 @@ export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, o
       const tail = Buffer.alloc(Math.min(size, TAIL_BYTES))
       await handle.read(tail, 0, tail.length, size - tail.length)
       const end = tail.lastIndexOf(0x0a) + 1
-      if (end === 0 && size > TAIL_BYTES) throw new AuditFileInvalid(`"${heads}" does not end with signed heads; move the file away and keep it, verify the log, then start again`)
+      if (end === 0 && size > TAIL_BYTES) {
+        throw new AuditFileInvalid(
+          `"${heads}" does not end with signed heads; move the file away and keep it, verify the log, then start again`
+        )
+      }
       if (end < tail.length) await handle.truncate(size - (tail.length - end))
       if (end === 0) return null
       const head = parseHead(tail.toString('utf8', tail.lastIndexOf(0x0a, end - 2) + 1, end - 1))
-      if (head === null) throw new AuditFileInvalid(`The last line of "${heads}" is no signed head; move the file away and keep it, verify the log, then start again`)
+      if (head === null) {
+        throw new AuditFileInvalid(
+          `The last line of "${heads}" is no signed head; move the file away and keep it, verify the log, then start again`
+        )
+      }
       return head
     } finally {
       await handle.close()
@@ -100,11 +108,15 @@ export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, o
         known = true
       }
       if (last === null || last.seq < end.seq || (last.seq === end.seq && last.hash === end.hash)) return vouched
-      throw new AuditFileInvalid(`The audit log ends with record ${end.seq}, but its signed heads say that record ${last.seq} was${last.seq === end.seq ? ' another one' : ' written'}: ` +
-        'it was cut off or replaced. Keep it and its heads, verify it, and move both away; then start again')
+      throw new AuditFileInvalid(
+        `The audit log ends with record ${end.seq}, but its signed heads say that record ${last.seq} ` +
+          `was${last.seq === end.seq ? ' another one' : ' written'}: ` +
+          'it was cut off or replaced. Keep it and its heads, verify it, and move both away; then start again'
+      )
     },
     isBehind: end => end.seq > (last?.seq ?? 0),
-    isDue: end => end.seq > (last?.seq ?? 0) && (end.seq - (last?.seq ?? 0) >= everyEvents || Date.now() - signedAt >= everyMs),
+    isDue: end =>
+      end.seq > (last?.seq ?? 0) && (end.seq - (last?.seq ?? 0) >= everyEvents || Date.now() - signedAt >= everyMs),
     async sign (end) {
       const head = signed(end)
       try {
@@ -122,7 +134,9 @@ export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, o
       signedAt = Date.now()
       if (onHead === null) return
       // Whoever keeps heads elsewhere may be slow or away; the log is not.
-      void (async () => { await onHead(head) })().catch(onError)
+      void (async () => {
+        await onHead(head)
+      })().catch(onError)
     }
   }
 }

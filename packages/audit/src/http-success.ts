@@ -37,7 +37,8 @@ export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: Se
 
   /** `status` is null when nobody was there to get it. */
   function outcomeOf (request: FastifyRequest, address: string | null, status: number | null): SecurityEvent {
-    const reason = status === null ? 'CLIENT_ABORTED' : failures.get(request) ?? (status < 400 ? null : `HTTP_${status}`)
+    const reason =
+      status === null ? 'CLIENT_ABORTED' : (failures.get(request) ?? (status < 400 ? null : `HTTP_${status}`))
     const { id, kind, roles } = request.principal
     return {
       type: 'operation',

@@ -31,7 +31,10 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
     record,
     health () {
       const { healthy, lostEvents, lastError, queued } = writer.state()
-      return { status: healthy ? 'healthy' : 'unhealthy', details: { sink: resolved.sink.name, lostEvents, lastError, queued } }
+      return {
+        status: healthy ? 'healthy' : 'unhealthy',
+        details: { sink: resolved.sink.name, lostEvents, lastError, queued }
+      }
     }
   }
   fastify.decorate('audit', audit)
@@ -46,12 +49,22 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
   fastify.addHook('onClose', async () => {
     sampler.close()
     void record(lifecycle('service.stop')).catch(() => {})
-    await writer.close().catch((error: unknown) => { fastify.log.error({ err: error }, 'the audit log was not closed properly') })
+    await writer.close().catch((error: unknown) => {
+      fastify.log.error({ err: error }, 'the audit log was not closed properly')
+    })
   })
 }
 
 function lifecycle (action: string): SecurityEvent {
-  return { type: 'service', action, outcome: 'success', reason: null, principal: { id: 'service', kind: 'service', roles: [] }, address: null, requestId: null }
+  return {
+    type: 'service',
+    action,
+    outcome: 'success',
+    reason: null,
+    principal: { id: 'service', kind: 'service', roles: [] },
+    address: null,
+    requestId: null
+  }
 }
 
 /**
@@ -71,7 +84,10 @@ export { AuditFileInvalid, AuditOptionInvalid, AuditStreamTaken, AuditUnavailabl
 export type { AuditRetention, AuditRotation, FileSinkOptions } from './file-sink.js'
 export type { AuditHeads } from './head-log.js'
 export { verifyHead, type SignedHead } from './heads.js'
-export { loggerOptions, secretFreeSerializers, type SecretFreeLoggerOptions, type SecretFreeSerializers, type SerializedError, type SerializedRequest } from './logger.js'
+export {
+  loggerOptions, secretFreeSerializers, type SecretFreeLoggerOptions, type SecretFreeSerializers,
+  type SerializedError, type SerializedRequest
+} from './logger.js'
 export { OCSF_VERSION, type Classification } from './ocsf.js'
 export type { AuditOptions } from './options.js'
 export type { AuditProduct, AuditRecord } from './record.js'
@@ -79,4 +95,7 @@ export { redactText } from './redact.js'
 export type { RedisSinkOptions } from './redis-sink.js'
 export type { AuditSink, ResumePoint } from './sink.js'
 export { tailAuditLog, type AuditLine, type TailOptions } from './tail.js'
-export { verifyAuditLog, type AuditBroken, type AuditFault, type AuditFaultKind, type AuditPlace, type AuditUnproven, type AuditUnprovenRange, type AuditVerification, type AuditVerified, type VerifyOptions } from './verify.js'
+export {
+  verifyAuditLog, type AuditBroken, type AuditFault, type AuditFaultKind, type AuditPlace, type AuditUnproven,
+  type AuditUnprovenRange, type AuditVerification, type AuditVerified, type VerifyOptions
+} from './verify.js'

@@ -33,7 +33,9 @@ export async function logFiles (path: string): Promise<LogFile[]> {
   for (const entry of (await readdir(dirname(path))).sort()) {
     if (entry === name) current = true
     const digits = entry.slice(start.length, start.length + DIGITS)
-    if (/^\d{16}$/.test(digits) && entry === `${start}${digits}${extension}`) files.push({ path: join(dirname(path), entry), firstSeq: Number(digits) })
+    if (/^\d{16}$/.test(digits) && entry === `${start}${digits}${extension}`) {
+      files.push({ path: join(dirname(path), entry), firstSeq: Number(digits) })
+    }
   }
   return current ? [...files, { path, firstSeq: null }] : files
 }

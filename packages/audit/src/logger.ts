@@ -27,7 +27,12 @@ export type SecretFreeSerializers = {
 }
 
 export const secretFreeSerializers: SecretFreeSerializers = {
-  req: request => ({ method: request.method, url: redactUrl(request.url ?? ''), host: request.host, remoteAddress: request.ip }),
+  req: request => ({
+    method: request.method,
+    url: redactUrl(request.url ?? ''),
+    host: request.host,
+    remoteAddress: request.ip
+  }),
   res: ({ statusCode }) => ({ statusCode }),
   err: error => ({
     type: error.name,
@@ -40,8 +45,9 @@ export const secretFreeSerializers: SecretFreeSerializers = {
 
 /** Members that hold secrets, wherever an object of the log has them at its top or one level down. */
 const SECRET_MEMBERS = [
-  'authorization', '["proxy-authorization"]', 'cookie', '["set-cookie"]', '["x-api-key"]', 'password', 'passphrase', 'secret', 'token', 'accessToken', 'refreshToken',
-  'access_token', 'refresh_token', 'id_token', 'client_secret', 'apiKey', 'api_key', 'privateKey', 'private_key'
+  'authorization', '["proxy-authorization"]', 'cookie', '["set-cookie"]', '["x-api-key"]', 'password', 'passphrase',
+  'secret', 'token', 'accessToken', 'refreshToken', 'access_token', 'refresh_token', 'id_token', 'client_secret',
+  'apiKey', 'api_key', 'privateKey', 'private_key'
 ]
 
 export interface SecretFreeLoggerOptions {

@@ -13,7 +13,15 @@ interface EventClass {
   readonly activities: ReadonlyArray<readonly [RegExp, number]>
 }
 
-const AUTHENTICATION: EventClass = { uid: 3002, name: 'Authentication', activities: [[/\.(revoke|logout|delete|end|expire)/, 2], [/\.renew/, 99], [/./, 1]] }
+const AUTHENTICATION: EventClass = {
+  uid: 3002,
+  name: 'Authentication',
+  activities: [
+    [/\.(revoke|logout|delete|end|expire)/, 2],
+    [/\.renew/, 99],
+    [/./, 1]
+  ]
+}
 
 const CLASSES: Readonly<Record<SecurityEventType, EventClass>> = {
   authentication: AUTHENTICATION,
@@ -22,12 +30,44 @@ const CLASSES: Readonly<Record<SecurityEventType, EventClass>> = {
   credential: {
     uid: 3001,
     name: 'Account Change',
-    activities: [[/password\.reset/, 4], [/password\.change/, 3], [/\.(issue|create|add)/, 1], [/\.enable/, 2], [/\.disable/, 5], [/\.(revoke|delete|remove)/, 6], [/\.lock/, 9]]
+    activities: [
+      [/password\.reset/, 4],
+      [/password\.change/, 3],
+      [/\.(issue|create|add)/, 1],
+      [/\.enable/, 2],
+      [/\.disable/, 5],
+      [/\.(revoke|delete|remove)/, 6],
+      [/\.lock/, 9]
+    ]
   },
-  policy: { uid: 3004, name: 'Entity Management', activities: [[/\.(create|add)/, 1], [/\.(delete|remove)/, 4], [/\.(reload|update|change|assign)/, 3]] },
-  operation: { uid: 6003, name: 'API Activity', activities: [[/^POST /, 1], [/^(GET|HEAD) /, 2], [/^(PUT|PATCH) /, 3], [/^DELETE /, 4]] },
+  policy: {
+    uid: 3004,
+    name: 'Entity Management',
+    activities: [
+      [/\.(create|add)/, 1],
+      [/\.(delete|remove)/, 4],
+      [/\.(reload|update|change|assign)/, 3]
+    ]
+  },
+  operation: {
+    uid: 6003,
+    name: 'API Activity',
+    activities: [
+      [/^POST /, 1],
+      [/^(GET|HEAD) /, 2],
+      [/^(PUT|PATCH) /, 3],
+      [/^DELETE /, 4]
+    ]
+  },
   limit: { uid: 6003, name: 'API Activity', activities: [] },
-  service: { uid: LIFECYCLE_UID, name: 'Application Lifecycle', activities: [[/\.start$/, 3], [/\.stop$/, 4]] }
+  service: {
+    uid: LIFECYCLE_UID,
+    name: 'Application Lifecycle',
+    activities: [
+      [/\.start$/, 3],
+      [/\.stop$/, 4]
+    ]
+  }
 }
 
 /** Event Log Activity: what the audit log says of itself. */
@@ -50,8 +90,13 @@ export interface Classification {
 }
 
 /** `activityName` is the action fit to be written. */
-export function classify (type: SecurityEventType | 'log', action: string, outcome: SecurityEvent['outcome'], activityName: string): Classification {
-  const { uid, name, activities } = type === 'log' ? LOG_CLASS : CLASSES[type] ?? UNKNOWN_CLASS
+export function classify (
+  type: SecurityEventType | 'log',
+  action: string,
+  outcome: SecurityEvent['outcome'],
+  activityName: string
+): Classification {
+  const { uid, name, activities } = type === 'log' ? LOG_CLASS : (CLASSES[type] ?? UNKNOWN_CLASS)
   const activity = activities.find(([pattern]) => pattern.test(action))?.[1] ?? 99
   const ok = outcome === 'success'
   return {

@@ -13,9 +13,12 @@ import { createAuditWriter, type AuditWriter } from './writer.js'
 const TELL_EVERY_MS = 10_000
 
 /** Opens sink, heads and writer, and deletes what is too old; null when nothing is to be written. */
-export async function openLog ({ sink: target, mode, heads: headOptions }: ResolvedAuditOptions, log: FastifyBaseLogger): Promise<AuditWriter | null> {
+export async function openLog (
+  { sink: target, mode, heads: headOptions }: ResolvedAuditOptions,
+  log: FastifyBaseLogger
+): Promise<AuditWriter | null> {
   if (target.name === 'none') return null
-  const tell = (message: string): (error: unknown, lostEvents?: number) => void => {
+  const tell = (message: string): ((error: unknown, lostEvents?: number) => void) => {
     let toldAt = -Infinity
     return (error, lostEvents) => {
       if (Date.now() - toldAt < TELL_EVERY_MS) return
@@ -24,8 +27,16 @@ export async function openLog ({ sink: target, mode, heads: headOptions }: Resol
     }
   }
 
-  const heads = headOptions === null ? null : createHeadLog({ ...headOptions, onError: tell('a head of the audit log was not signed or not handed on') })
-  const writer: AuditWriter = createAuditWriter({ sink: createSink(), mode, heads, onError: tell('audit events cannot be written') })
+  const heads =
+    headOptions === null
+      ? null
+      : createHeadLog({ ...headOptions, onError: tell('a head of the audit log was not signed or not handed on') })
+  const writer: AuditWriter = createAuditWriter({
+    sink: createSink(),
+    mode,
+    heads,
+    onError: tell('audit events cannot be written')
+  })
   const tellOfPruning = tell('old files of the audit log could not be deleted')
   let pruning = false
   try {

@@ -45,14 +45,24 @@ export interface NamedRange {
 }
 
 function rangeOf ({ after, last, writtenSeq }: Unproven): NamedRange {
-  return { after_seq: after.seq, after_hash: after.hash, last_seq: last.seq, last_hash: last.hash, written_seq: writtenSeq }
+  return {
+    after_seq: after.seq,
+    after_hash: after.hash,
+    last_seq: last.seq,
+    last_hash: last.hash,
+    written_seq: writtenSeq
+  }
 }
 
 /**
  * What a record says of the records right before it: that they are not proven. Where they begin is null in markers of
  * earlier versions, which did not say. Null for any other record.
  */
-export function namedBy ({ record, head, prev }: OpenedRecord): (Omit<NamedRange, 'after_seq'> & { readonly after_seq: number | null }) | null {
+export function namedBy ({
+  record,
+  head,
+  prev
+}: OpenedRecord): (Omit<NamedRange, 'after_seq'> & { readonly after_seq: number | null }) | null {
   const named = record['unproven'] as Partial<NamedRange> | undefined
   const isKilled = isGap(record) && record['lost_events'] === null
   if (!isKilled && !((isGap(record) || isOwn(record, UNPROVEN)) && isObject(named))) return null
@@ -86,14 +96,21 @@ export interface Pruned {
 
 /** JSON of the record `audit.prune`, written before anything is deleted. */
 export function pruneRecord ({ firstSeq, last, unproven }: Pruned): string {
-  const members = { first_seq: firstSeq, last_seq: last.seq, last_hash: last.hash, ...(unproven.length === 0 ? {} : { unproven }) }
+  const members = {
+    first_seq: firstSeq,
+    last_seq: last.seq,
+    last_hash: last.hash,
+    ...(unproven.length === 0 ? {} : { unproven })
+  }
   return ownRecord(PRUNE, 'success', members)
 }
 
 /** What a record says was deleted on purpose; null for any other record. */
 export function prunedBy ({ record, head }: OpenedRecord): Pruned | null {
   const { first_seq: firstSeq, last_seq: seq, last_hash: hash, unproven } = record
-  if (!isOwn(record, PRUNE) || !isSeq(firstSeq) || !isSeq(seq) || seq >= head.seq || typeof hash !== 'string') return null
+  if (!isOwn(record, PRUNE) || !isSeq(firstSeq) || !isSeq(seq) || seq >= head.seq || typeof hash !== 'string') {
+    return null
+  }
   return { firstSeq, last: { seq, hash }, unproven: Array.isArray(unproven) ? unproven.filter(isRange) : [] }
 }
 
@@ -126,5 +143,11 @@ function isSeq (value: unknown): value is number {
 
 function ownRecord (action: string, outcome: 'success' | 'failure', members: Readonly<Record<string, unknown>>): string {
   const now = new Date()
-  return JSON.stringify({ time: now.getTime(), time_dt: now.toISOString(), ...classify('log', action, outcome, action), metadata: { version: OCSF_VERSION }, ...members })
+  return JSON.stringify({
+    time: now.getTime(),
+    time_dt: now.toISOString(),
+    ...classify('log', action, outcome, action),
+    metadata: { version: OCSF_VERSION },
+    ...members
+  })
 }

@@ -27,7 +27,12 @@ export interface AuditRecord extends Classification {
   readonly api?: { readonly operation: string }
   readonly src_endpoint: { readonly ip: string | null }
   readonly resource: { readonly uid: string } | null
-  readonly metadata: { readonly version: string, readonly uid: string, readonly correlation_uid: string | null, readonly product: AuditProduct }
+  readonly metadata: {
+    readonly version: string
+    readonly uid: string
+    readonly correlation_uid: string | null
+    readonly product: AuditProduct
+  }
   readonly unmapped: Readonly<Record<string, string | number | boolean | null>>
 }
 
@@ -41,7 +46,10 @@ const MAX_KNOWN_CHARS = 128
  * Makes records, as the JSON text of an `AuditRecord`, so that nothing of the event is held until it is written.
  * `secretNames` are names of details that are never written, besides the well-known ones.
  */
-export function createRecorder (product: AuditProduct, secretNames: ReadonlySet<string>): (event: SecurityEvent) => string {
+export function createRecorder (
+  product: AuditProduct,
+  secretNames: ReadonlySet<string>
+): (event: SecurityEvent) => string {
   const known = new Map<string, string>()
   const classes = new Map<string, string>()
   const productJson = JSON.stringify({ name: neutralize(product.name), version: neutralize(product.version) })
@@ -74,17 +82,23 @@ export function createRecorder (product: AuditProduct, secretNames: ReadonlySet<
     const { principal, type } = event
     const now = Date.now()
     const user = `{"uid":${recurring(principal.id)},"type":${recurring(principal.kind)},"roles":[${principal.roles.slice(0, MAX_ROLES).map(recurring).join()}]}`
-    return `{"time":${now},"time_dt":"${isoTime(now)}",${classOf(event)},"status_code":${recurring(event.reason)},"actor":{"user":${user}}` +
+    return (
+      `{"time":${now},"time_dt":"${isoTime(now)}",${classOf(event)},"status_code":${recurring(event.reason)},"actor":{"user":${user}}` +
       (type === 'operation' || type === 'limit' || type === 'service' || type === 'policy' ? '' : `,"user":${user}`) +
       `,"src_endpoint":{"ip":${recurring(event.address)}},"resource":${event.object === undefined ? 'null' : `{"uid":${once(event.object)}}`}` +
       `,"metadata":{"version":"${OCSF_VERSION}","uid":"${randomUUID()}","correlation_uid":${once(event.requestId)},"product":${productJson}}` +
       `,"unmapped":${event.details === undefined ? '{}' : unmapped(event.details)}}`
+    )
   }
 
   function unmapped (details: NonNullable<SecurityEvent['details']>): string {
     const written: string[] = []
     for (const [name, value] of Object.entries(details).slice(0, MAX_DETAILS)) {
-      const json = isSecretName(name, secretNames) ? `"${REDACTED}"` : typeof value === 'string' ? once(value) : scalar(value)
+      const json = isSecretName(name, secretNames)
+        ? `"${REDACTED}"`
+        : typeof value === 'string'
+          ? once(value)
+          : scalar(value)
       written.push(`${recurring(name)}:${json}`)
     }
     return `{${written.join()}}`

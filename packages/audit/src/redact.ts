@@ -4,7 +4,8 @@ export const REDACTED = '[redacted]'
 export const MAX_EXAMINED_CHARS = 4096
 
 /** What stands before the value of a secret: `password`, `api-key`, `"session_id"`, with its colon or equals sign, escaped or not. */
-const NAMES = 'pass(?:word|wd|phrase|code)?|secret|token|api[-_]?key|private[-_]?key|signing[-_]?key|credentials?|session(?:[-_]?id)?|jwt|assertion'
+const NAMES =
+  'pass(?:word|wd|phrase|code)?|secret|token|api[-_]?key|private[-_]?key|signing[-_]?key|credentials?|session(?:[-_]?id)?|jwt|assertion'
 const ASSIGNED = '["\'\\\\\\]]*\\s*(?:[:=]|%3[ad])\\s*'
 
 // Each also matches the beginning of a secret whose end was cut off.
@@ -16,8 +17,14 @@ const SECRETS: ReadonlyArray<readonly [RegExp, string]> = [
   [/eyJ[A-Za-z0-9_-]{6,}[A-Za-z0-9_.=-]*/g, REDACTED],
   [/(?<![A-Za-z0-9])(?:ses|ref)_[A-Za-z0-9_-]{16,}/g, REDACTED],
   [/[a-z][a-z0-9-]{0,31}_[a-z0-9-]{1,32}_[0-9A-Za-z]{12}_[0-9A-Za-z_]{8,}/g, REDACTED],
-  [new RegExp(`((?:${NAMES})${ASSIGNED})(?!\\[redacted\\])(\\\\*"[^"]*"?|\\\\*'[^']*'?|[^,;&"'\\r\\n]+)`, 'gi'), `$1${REDACTED}`],
-  [/([?&#;](?:code|key|sig|signature|auth|otp|pin|sid|state|nonce|x-amz-[a-z-]+)=)(?!\[redacted\])[^&#\s]+/gi, `$1${REDACTED}`]
+  [
+    new RegExp(`((?:${NAMES})${ASSIGNED})(?!\\[redacted\\])(\\\\*"[^"]*"?|\\\\*'[^']*'?|[^,;&"'\\r\\n]+)`, 'gi'),
+    `$1${REDACTED}`
+  ],
+  [
+    /([?&#;](?:code|key|sig|signature|auth|otp|pin|sid|state|nonce|x-amz-[a-z-]+)=)(?!\[redacted\])[^&#\s]+/gi,
+    `$1${REDACTED}`
+  ]
 ]
 
 /** What usually needs one look only: no character or word that any of the expressions above begins with or needs. */
@@ -44,7 +51,8 @@ export function redactText (text: string): string {
   return safe
 }
 
-const SECRET_NAME = /pass(word|wd|phrase|code)?$|secret|token|authorization|cookie|credential|api[-_]?key|private[-_]?key|signing[-_]?key|^jwt$|^assertion$|^otp$|session[-_]?id/i
+const SECRET_NAME =
+  /pass(word|wd|phrase|code)?$|secret|token|authorization|cookie|credential|api[-_]?key|private[-_]?key|signing[-_]?key|^jwt$|^assertion$|^otp$|session[-_]?id/i
 
 /** Whether a member of this name is secret whatever its value; `more` are names the application adds, in lower case. */
 export function isSecretName (name: string, more: ReadonlySet<string>): boolean {

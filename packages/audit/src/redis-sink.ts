@@ -49,7 +49,11 @@ export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<Re
     async resume () {
       const line = await asked(LAST(redis, [stream], []))
       const last = typeof line === 'string' ? openRecord(line) : null
-      if (last === null && line !== null) throw new AuditFileInvalid(`The Redis stream "${stream}" does not end with an audit record; give the audit log a stream of its own`)
+      if (last === null && line !== null) {
+        throw new AuditFileInvalid(
+          `The Redis stream "${stream}" does not end with an audit record; give the audit log a stream of its own`
+        )
+      }
       const head = last?.head ?? GENESIS
       if (ours.length > 0 && !ours.includes(head.hash)) throw new AuditStreamTaken(taken(stream))
       ours = [...ours.slice(-MAX_IN_DOUBT), head.hash]
@@ -57,7 +61,9 @@ export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<Re
     },
     async write (lines, from: ChainHead, to: ChainHead) {
       ours = [...ours.slice(-MAX_IN_DOUBT), to.hash]
-      const written = await asked(APPEND(redis, [stream], [from.hash, GENESIS.hash, maxLen, ttlMs, ...lines.slice(0, -1).split('\n')]))
+      const written = await asked(
+        APPEND(redis, [stream], [from.hash, GENESIS.hash, maxLen, ttlMs, ...lines.slice(0, -1).split('\n')])
+      )
       if (written !== 1) throw new AuditStreamTaken(taken(stream))
       ours = [to.hash]
     }
@@ -73,5 +79,6 @@ async function asked (answer: Promise<unknown>): Promise<unknown> {
 }
 
 function taken (stream: string): string {
-  return `Another process writes to the Redis stream "${stream}": a chain has one writer. Give each replica a stream of its own; this one writes no more until it is started again`
+  return `Another process writes to the Redis stream "${stream}": a chain has one writer. Give each replica a ` +
+    'stream of its own; this one writes no more until it is started again'
 }

@@ -30,7 +30,9 @@ export async function expiredFiles (path: string, days: number): Promise<Expired
       // The last file may have been renamed since it was listed.
       if ((await logFiles(path)).length !== all.length) return await expiredFiles(path, days)
       // Anyone who can write the files could give one an old end, to have it deleted.
-      throw new AuditFileInvalid(`"${next!.path}" does not go on from the last record of "${file.path}": nothing is deleted. Verify the log`)
+      throw new AuditFileInvalid(
+        `"${next!.path}" does not go on from the last record of "${file.path}": nothing is deleted. Verify the log`
+      )
     }
     files.push(file.path)
     last = end

@@ -12,7 +12,11 @@ export interface TailOptions {
 }
 
 /** A line of the log: a record, or one that the log writes of itself, with its place in the chain. */
-export type AuditLine = Readonly<Record<string, unknown>> & { readonly seq: number, readonly prev: string, readonly hash: string }
+export type AuditLine = Readonly<Record<string, unknown>> & {
+  readonly seq: number
+  readonly prev: string
+  readonly hash: string
+}
 
 /** Between two looks at the file. */
 const POLL_MS = 250
@@ -25,7 +29,10 @@ const CHUNK_BYTES = 256 * 1024
  * @example
  * for await (const record of tailAuditLog('data/audit.log', { follow: true, from: 'end' })) console.log(record.activity_name)
  */
-export async function * tailAuditLog (file: string, { follow = false, from = 1, signal }: TailOptions = {}): AsyncGenerator<AuditLine, void, void> {
+export async function * tailAuditLog (
+  file: string,
+  { follow = false, from = 1, signal }: TailOptions = {}
+): AsyncGenerator<AuditLine, void, void> {
   const firstSeq = from === 'end' ? 1 : from
   let skip = from === 'end'
   let last: number | null = null
@@ -52,7 +59,7 @@ export async function * tailAuditLog (file: string, { follow = false, from = 1, 
       }
     }
     if (files.length === 0) skip = false
-    if (!moved && (!follow || !await pause(signal))) return
+    if (!moved && (!follow || !(await pause(signal)))) return
   }
 }
 
@@ -67,7 +74,11 @@ function unread (files: readonly LogFile[], firstSeq: number, last: number | nul
 }
 
 /** Whole lines from a position on; `more` waits for further ones and says whether the file may get any. */
-async function * recordsOf (handle: FileHandle, position: number, more: (() => Promise<boolean>) | null): AsyncGenerator<AuditLine, void, void> {
+async function * recordsOf (
+  handle: FileHandle,
+  position: number,
+  more: (() => Promise<boolean>) | null
+): AsyncGenerator<AuditLine, void, void> {
   const chunk = Buffer.alloc(CHUNK_BYTES)
   let rest: Buffer = Buffer.alloc(0)
   let over = more === null
@@ -77,7 +88,7 @@ async function * recordsOf (handle: FileHandle, position: number, more: (() => P
     if (bytesRead === 0) {
       if (over) return
       // What was written before it was renamed is still read.
-      over = !await more!()
+      over = !(await more!())
       continue
     }
     const bytes = Buffer.concat([rest, chunk.subarray(0, bytesRead)])

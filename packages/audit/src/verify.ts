@@ -121,7 +121,9 @@ export async function verifyAuditLog (file: string, options: VerifyOptions = {})
     // A log may be written, rotated and pruned while it is read; what was done to it is still there when it is read again.
     if (attempt < MAX_ATTEMPTS && (result instanceof Error || !result.ok)) {
       // A run that has just begun signs its first record at once, but not in the same moment.
-      if (attempt === 1 && 'unproven' in result && result.unproven.some(({ namedBy }) => namedBy === null)) await delay(SIGNING_MS)
+      if (attempt === 1 && 'unproven' in result && result.unproven.some(({ namedBy }) => namedBy === null)) {
+        await delay(SIGNING_MS)
+      }
       if ((await stateOf(file, headsFile)).mark !== before.mark) continue
     }
     if (result instanceof Error) throw result
@@ -132,13 +134,21 @@ export async function verifyAuditLog (file: string, options: VerifyOptions = {})
 const MAX_ATTEMPTS = 5
 const SIGNING_MS = 250
 
-async function stateOf (file: string, headsFile: string): Promise<{ readonly files: readonly string[], readonly mark: string }> {
+async function stateOf (
+  file: string,
+  headsFile: string
+): Promise<{ readonly files: readonly string[], readonly mark: string }> {
   const files = (await logFiles(file)).map(({ path }) => path)
   const sizes = await Promise.all([...files, headsFile].map(async path => (await stat(path).catch(() => null))?.size))
   return { files, mark: [...files, ...sizes].join('\n') }
 }
 
-async function verifyFiles (file: string, files: readonly string[], headsFile: string, options: VerifyOptions): Promise<AuditVerification> {
+async function verifyFiles (
+  file: string,
+  files: readonly string[],
+  headsFile: string,
+  options: VerifyOptions
+): Promise<AuditVerification> {
   if (files.length === 0) throw Object.assign(new Error(`There is no audit log "${file}"`), { code: 'ENOENT' })
   const keys = keysOf(options.publicKey)
   const sources = [() => headsIn(headsFile), () => headsOf(options.heads ?? [])]
@@ -174,7 +184,8 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
       unreadable.torn &&= mayBeTorn(entry.bytes.toString('utf8'), records === 0 ? null : head.seq + 1)
       continue
     }
-    const isMarked: boolean = unreadable === null || (unreadable.torn && marksGap(opened.record, unreadable.bytes, unreadable.hash))
+    const isMarked: boolean =
+      unreadable === null || (unreadable.torn && marksGap(opened.record, unreadable.bytes, unreadable.hash))
     if (records === 0 && opened.head.seq > 1 && isMarked) {
       first = entry
       head = startOf(entry)
@@ -198,32 +209,57 @@ async function verifyFiles (file: string, files: readonly string[], headsFile: s
     if (fault === null && checkers.some(checker => checker.coveredSeq() === opened.head.seq)) provenance.cover(opened)
   }
 
-  if (first !== null && !(fault === null ? await isStartProven(files, provenance.startClaim, startOf(first)) : isStartClaimed)) {
+  if (
+    first !== null &&
+    !(fault === null ? await isStartProven(files, provenance.startClaim, startOf(first)) : isStartClaimed)
+  ) {
     fault = await findFault(files, first, GENESIS)
     records = 0
   }
   if (fault === null && unreadable !== null) {
     if (unreadable.torn && unreadable.lines === 1 && !unreadable.first.ended) {
-      warnings.push({ kind: 'torn', ...placeOf(unreadable.first), message: 'The last line is half written, as when the process dies or the disk is full; the next start marks it and goes on. Nothing has to be done' })
+      warnings.push({
+        kind: 'torn',
+        ...placeOf(unreadable.first),
+        message:
+          'The last line is half written, as when the process dies or the disk is full; the next start marks it and ' +
+            'goes on. Nothing has to be done'
+      })
     } else {
       fault = await findFault(files, unreadable.first, head)
     }
   }
   if (fault === null && records > 0 && keys.size > 0 && checkers.every(({ count }) => count() === 0)) {
-    fault = { kind: 'head-missing', file: headsFile, line: 0, seq: null, message: 'There is a public key but no signed head to verify the log with: heads were deleted or never signed. Get them from where onHead has put them' }
+    fault = {
+      kind: 'head-missing',
+      file: headsFile,
+      line: 0,
+      seq: null,
+      message:
+        'There is a public key but no signed head to verify the log with: heads were deleted or never signed. Get ' +
+          'them from where onHead has put them'
+    }
   }
   for (const checker of checkers) fault ??= checker.end(head, lastEntry ?? { file, line: 0 })
   if (fault !== null) return { ok: false, ...fault, records }
 
   if (first !== null && keys.size === 0) {
-    warnings.push({ kind: 'start-unsigned', ...placeOf(first), message: 'Records before this one were deleted. The log says that they were too old, but without the public key nothing proves it' })
+    warnings.push({
+      kind: 'start-unsigned',
+      ...placeOf(first),
+      message:
+        'Records before this one were deleted. The log says that they were too old, but without the public key ' +
+          'nothing proves it'
+    })
   }
   const signed = keys.size === 0 ? 0 : Math.max(...checkers.map(checker => checker.coveredSeq()))
   const doubts = await withoutSigned(provenance.end(head), sources, keys)
   const unproven = await placed(doubts, files)
   const found = { records, files, gaps, head, signedSeq: signed === 0 ? null : signed, unproven, warnings }
   const bad = unproven.find(({ lastHash }) => options.acceptUnproven?.includes(lastHash) !== true)
-  return bad === undefined ? { ok: true, ...found } : { ok: false, kind: 'unproven', ...bad.first, message: wordsFor(bad), ...found }
+  return bad === undefined
+    ? { ok: true, ...found }
+    : { ok: false, kind: 'unproven', ...bad.first, message: wordsFor(bad), ...found }
 }
 
 /** The chain before a record. */
@@ -240,15 +276,24 @@ function claims (opened: OpenedRecord, start: ChainHead): boolean {
 async function isStartProven (files: readonly string[], claim: Pruned | null, start: ChainHead): Promise<boolean> {
   let isProven = claim?.last.seq === start.seq
   if (claim === null || isProven) return isProven
-  for await (const { opened } of entriesOf(files)) isProven ||= opened?.head.seq === claim.last.seq && opened.head.hash === claim.last.hash
+  for await (const { opened } of entriesOf(files)) {
+    isProven ||= opened?.head.seq === claim.last.seq && opened.head.hash === claim.last.hash
+  }
   return isProven
 }
 
 /** Of what was deleted since, a head of exactly its end may tell that it was signed after all, with a key that the run did not have. */
-async function withoutSigned (doubts: readonly Doubt[], sources: ReadonlyArray<() => ReturnType<typeof headsIn>>, keys: ReadonlyMap<string, KeyObject>): Promise<Doubt[]> {
+async function withoutSigned (
+  doubts: readonly Doubt[],
+  sources: ReadonlyArray<() => ReturnType<typeof headsIn>>,
+  keys: ReadonlyMap<string, KeyObject>
+): Promise<Doubt[]> {
   const left: Doubt[] = []
   for (const doubt of doubts) {
-    const signed = doubt.deleted && doubt.removed === 0 ? await Promise.all(sources.map(heads => hasHeadOf(heads(), doubt.last, keys))) : []
+    const signed =
+      doubt.deleted && doubt.removed === 0
+        ? await Promise.all(sources.map(heads => hasHeadOf(heads(), doubt.last, keys)))
+        : []
     if (!signed.includes(true)) left.push(doubt)
   }
   return left
@@ -271,14 +316,23 @@ async function placed (doubts: readonly Doubt[], files: readonly string[]): Prom
 }
 
 const CHANGED = 'Somebody changed the log under the service'
-const BEHIND_STOP = 'They stand behind a signed orderly end, where no run writes: unless the next run was killed in its first moments, somebody else wrote them'
+const BEHIND_STOP =
+  'They stand behind a signed orderly end, where no run writes: unless the next run was killed in its first ' +
+    'moments, somebody else wrote them'
 const KILLED = 'A run that is killed leaves records like these, and so does somebody who writes to the log'
 
 /** What a range of unproven records means, and what to do. */
 function wordsFor ({ firstSeq, lastSeq, lastHash, removed, afterStop, namedBy }: AuditUnprovenRange): string {
   const range = firstSeq === lastSeq ? `Record ${firstSeq} is` : `Records ${firstSeq} to ${lastSeq} are`
-  const found = lastSeq < firstSeq ? '' : `${range} not proven to be genuine: no signature was made before ${namedBy === null ? 'the log ends' : `record ${namedBy.seq ?? '?'} named what was found`}. `
-  const gone = removed === 0 ? '' : `Records that the service had written after record ${lastSeq}, ${removed} in number, were removed while it ran. `
+  const found =
+    lastSeq < firstSeq
+      ? ''
+      : `${range} not proven to be genuine: no signature was made before ` +
+        `${namedBy === null ? 'the log ends' : `record ${namedBy.seq ?? '?'} named what was found`}. `
+  const gone =
+    removed === 0
+      ? ''
+      : `Records that the service had written after record ${lastSeq}, ${removed} in number, were removed while it ran. `
   const why = removed > 0 ? CHANGED : afterStop ? BEHIND_STOP : KILLED
   const advice = `Compare them with other sources; when they are accounted for, accept ${lastHash}`
   return `${found}${gone}${why}. ${advice}`
@@ -292,7 +346,9 @@ function keysOf (publicKey: VerifyOptions['publicKey'] = []): ReadonlyMap<string
   const keys = [publicKey].flat() as ReadonlyArray<KeyObject | string>
   return new Map(keys.map(key => {
     const object = typeof key === 'string' || key.type === 'private' ? createPublicKey(key as KeyObject) : key
-    if (object.asymmetricKeyType !== 'ed25519') throw new AuditOptionInvalid('audit option "publicKey" must be an Ed25519 public key')
+    if (object.asymmetricKeyType !== 'ed25519') {
+      throw new AuditOptionInvalid('audit option "publicKey" must be an Ed25519 public key')
+    }
     return [keyIdOf(object), object]
   }))
 }

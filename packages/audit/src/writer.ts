@@ -94,9 +94,13 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   let lostUntold = 0
 
   /** Where the chain goes on, and what has to be said there first. */
-  async function resume (): Promise<{ readonly end: ChainHead, readonly preface: string, readonly marker: string | null }> {
-    const point: ResumePoint = await sink.resume?.() ?? { head: lastGood, torn: Buffer.alloc(0) }
-    const vouched = await heads?.resume(point.head) ?? null
+  async function resume (): Promise<{
+    readonly end: ChainHead
+    readonly preface: string
+    readonly marker: string | null
+  }> {
+    const point: ResumePoint = (await sink.resume?.()) ?? { head: lastGood, torn: Buffer.alloc(0) }
+    const vouched = (await heads?.resume(point.head)) ?? null
     if (vouched !== null) doubt(point.head, vouched)
     settleAttempt(point.head.hash)
     lastGood = point.head
@@ -206,7 +210,10 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   }
 
   function settleSigned (): void {
-    const error = head !== null && heads?.isBehind(head) === true ? new AuditUnavailable('No head of the audit log could be signed') : null
+    const error =
+      head !== null && heads?.isBehind(head) === true
+        ? new AuditUnavailable('No head of the audit log could be signed')
+        : null
     for (const settle of toSign) settle(error)
     toSign = []
   }

@@ -53,7 +53,9 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
     },
     accepts: () => true,
     authenticate (token, context) {
-      if (foreign?.concerns(token) === true) return foreign.verifyAssertion(token).then(principal => unlessRevoked(principal, context))
+      if (foreign?.concerns(token) === true) {
+        return foreign.verifyAssertion(token).then(principal => unlessRevoked(principal, context))
+      }
       return unlessRevoked(admit(token), context)
     },
     isAlive: isTokenAlive
@@ -61,7 +63,10 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   if (mtls !== null) {
     const certificates = createMtlsAuthenticator(mtls)
     // A certificate is the connection's: what a request brings itself is asked before it.
-    authenticators.push({ ...certificates, authenticate: async (token, context) => verified(await certificates.authenticate(token, context), context) })
+    authenticators.push({
+      ...certificates,
+      authenticate: async (token, context) => verified(await certificates.authenticate(token, context), context)
+    })
   }
   return authenticators
 

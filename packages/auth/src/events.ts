@@ -20,9 +20,24 @@ const SERVICE: SecurityEvent['principal'] = Object.freeze({ id: 'service', kind:
 
 /** The same functions, telling the guard's sinks of every credential that begins or ends. Nothing told can be used as one. */
 export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold): Told {
-  const tell = (type: 'credential' | 'session', action: string, object: string, principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE, address: string | null = null): void => {
+  const tell = (
+    type: 'credential' | 'session',
+    action: string,
+    object: string,
+    principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE,
+    address: string | null = null
+  ): void => {
     const { id, kind, roles } = principal
-    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address, requestId: null, object })
+    void guard.emit({
+      type,
+      action,
+      outcome: 'success',
+      reason: null,
+      principal: { id, kind, roles },
+      address,
+      requestId: null,
+      object
+    })
   }
   const endSession = async (key: string | null): Promise<boolean> => {
     const principal = await sessions!.end(key)
@@ -34,7 +49,11 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold)
       ...tokens,
       issue (request) {
         const issued = tokens.issue(request)
-        tell('credential', 'token.issue', issued.jti, { id: request.subject, kind: request.kind ?? 'user', roles: request.roles ?? (request.role === undefined ? [] : [request.role]) })
+        tell('credential', 'token.issue', issued.jti, {
+          id: request.subject,
+          kind: request.kind ?? 'user',
+          roles: request.roles ?? (request.role === undefined ? [] : [request.role])
+        })
         return issued
       },
       async revoke (jti, expiresAt) {
@@ -96,7 +115,10 @@ export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold)
 }
 
 export interface Tellers {
-  readonly verified: (principal: Principal, from: { readonly address: string | null, readonly requestId?: string }) => void
+  readonly verified: (
+    principal: Principal,
+    from: { readonly address: string | null, readonly requestId?: string }
+  ) => void
   readonly oldSecret: (keyId: string) => void
   readonly reuse: (sid: string, grant: RefreshGrant) => void
   readonly displaced: (sid: string, grant: RefreshGrant) => void
@@ -110,20 +132,49 @@ export function createTellers (guard: Guard): Tellers {
   }
   return {
     verified ({ id, kind, roles, authenticatedBy }, { address, requestId }) {
-      tell({ type: 'authentication', action: `authenticate.${authenticatedBy}`, outcome: 'success', principal: { id, kind, roles }, address, requestId: requestId ?? null })
+      tell({
+        type: 'authentication',
+        action: `authenticate.${authenticatedBy}`,
+        outcome: 'success',
+        principal: { id, kind, roles },
+        address,
+        requestId: requestId ?? null
+      })
     },
     oldSecret (keyId) {
       tell({ type: 'credential', action: 'api_key.old_secret', outcome: 'success', object: keyId })
     },
     reuse (sid, { subject, kind, roles }) {
-      tell({ type: 'credential', action: 'refresh_token.reuse', outcome: 'denied', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: subject, kind, roles }, object: sid })
+      tell({
+        type: 'credential',
+        action: 'refresh_token.reuse',
+        outcome: 'denied',
+        reason: 'MARTY_CORE_CREDENTIAL_INVALID',
+        principal: { id: subject, kind, roles },
+        object: sid
+      })
     },
     displaced (sid, { subject, kind, roles }) {
-      tell({ type: 'credential', action: 'refresh_token.displace', outcome: 'success', principal: { id: subject, kind, roles }, object: sid })
+      tell({
+        type: 'credential',
+        action: 'refresh_token.displace',
+        outcome: 'success',
+        principal: { id: subject, kind, roles },
+        object: sid
+      })
     },
     locked (account, address, until) {
       // Whoever is locked out has proved nothing: the account is the caller's text.
-      tell({ type: 'authentication', action: 'account.lock', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', principal: ANONYMOUS, address, object: account.slice(0, 256), details: { locked_until: until } })
+      tell({
+        type: 'authentication',
+        action: 'account.lock',
+        outcome: 'denied',
+        reason: 'MARTY_AUTH_LOCKED',
+        principal: ANONYMOUS,
+        address,
+        object: account.slice(0, 256),
+        details: { locked_until: until }
+      })
     }
   }
 }

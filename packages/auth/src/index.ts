@@ -34,21 +34,37 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const door = createTokenDoor(tokens)
   const foreign = createForeignDoor(options.issuers, tokens)
   const longestSeconds = Math.max(tokens.maxLifetimeSeconds, foreign?.maxLifetimeSeconds ?? 0)
-  const { idleMs, absoluteMs, cookie: cookieOptions, trustedOrigins: sessionOrigins } = resolveSessionOptions(sessionOptions ?? {})
+  const {
+    idleMs, absoluteMs, cookie: cookieOptions, trustedOrigins: sessionOrigins
+  } = resolveSessionOptions(sessionOptions ?? {})
   const revocations = createRevocations(store, {
     maxLifetimeSeconds: longestSeconds,
     // Refresh tokens and sessions may outlive access tokens, and must not outlive the memory of why they ended.
     subjectLifetimeSeconds: Math.max(longestSeconds, refreshOptions?.absoluteSeconds ?? 0, absoluteMs / 1000),
-    onProblem: error => { fastify.log.warn({ err: error }, 'revocations of other replicas are not known until the store answers; after a minute nobody is let in') }
+    onProblem: error => {
+      fastify.log.warn(
+        { err: error },
+        'revocations of other replicas are not known until the store answers; after a minute nobody is let in'
+      )
+    }
   })
-  const refresh = refreshOptions === null ? null : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse, onDisplaced: displaced })
-  const lockout = lockoutOptions === null
-    ? null
-    : createLockout(store, {
-      ...lockoutOptions,
-      onLocked: locked,
-      onProblem: error => { fastify.log.warn({ err: error }, 'failed attempts are counted in this process alone until the store answers') }
-    })
+  const refresh =
+    refreshOptions === null
+      ? null
+      : createRefreshTokens(store, { ...refreshOptions, revocations, onReuse: reuse, onDisplaced: displaced })
+  const lockout =
+    lockoutOptions === null
+      ? null
+      : createLockout(store, {
+        ...lockoutOptions,
+        onLocked: locked,
+        onProblem: error => {
+          fastify.log.warn(
+            { err: error },
+            'failed attempts are counted in this process alone until the store answers'
+          )
+        }
+      })
   const apiKeys = apiKeyOptions === null
     ? null
     : createApiKeys(apiKeyOptions, {
@@ -57,7 +73,8 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
       onOldSecret: oldSecret,
       onProblem: error => { fastify.log.warn({ err: error }, 'the store of API keys could not be written') }
     })
-  const sessions = sessionOptions === null ? null : createSessionStore(store, sessionOptions, Date.now, revocations.earliestIssue)
+  const sessions =
+    sessionOptions === null ? null : createSessionStore(store, sessionOptions, Date.now, revocations.earliestIssue)
   const cookie = createSessionCookie(cookieOptions)
   const csrf = createCsrfCheck([...trustedOrigins, ...sessionOrigins])
   guard.addCheck(sameOriginCheck(csrf))
@@ -69,7 +86,10 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   }
 
   if (tokens.accessTokenTtlSeconds > 3_600) {
-    fastify.log.warn({ accessTokenTtlSeconds: tokens.accessTokenTtlSeconds }, 'access tokens live longer than an hour: a stolen one stays useful that long')
+    fastify.log.warn(
+      { accessTokenTtlSeconds: tokens.accessTokenTtlSeconds },
+      'access tokens live longer than an hour: a stolen one stays useful that long'
+    )
   }
   await registerFastifyJwt(fastify, tokens, verify)
   const told = withEvents(guard, {
@@ -122,9 +142,14 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   const methods = authenticators.map(({ method }) => method)
   const endOf: EndOf = source =>
     source.authenticatedBy === 'apiKey' && apiKeys !== null ? apiKeys.endsAt(source) : source.expiresAt
-  const grants = refresh === null
-    ? null
-    : { tokens: refresh, authenticator: refreshAuthenticator(guard, refresh, endOf), forClients: refreshOptions!.clientCredentials }
+  const grants =
+    refresh === null
+      ? null
+      : {
+          tokens: refresh,
+          authenticator: refreshAuthenticator(guard, refresh, endOf),
+          forClients: refreshOptions!.clientCredentials
+        }
   if (grants !== null) guard.addAuthenticator(grants.authenticator)
   if (foreign !== null) guard.addAuthenticator(assertionAuthenticator(foreign.verifyAssertion, revocations))
   registerMeRoute(fastify)
@@ -149,7 +174,13 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
 async function warnOfPepper (apiKeys: ApiKeys, log: FastifyBaseLogger): Promise<void> {
   try {
     const count = await apiKeys.withUnknownPepper()
-    if (count > 0) log.error({ keys: count }, 'API keys were made with a pepper that is not known here, and are refused: give it as "pepper", or as one of "previousPeppers"')
+    if (count > 0) {
+      log.error(
+        { keys: count },
+        'API keys were made with a pepper that is not known here, and are refused: give it as "pepper", or as one ' +
+          'of "previousPeppers"'
+      )
+    }
   } catch (error) {
     log.warn({ err: error }, 'the store of API keys could not be read')
   }
@@ -171,13 +202,22 @@ export { createRedisApiKeyStore, type RedisApiKeyStoreOptions } from './api-keys
 export { createMemoryApiKeyStore } from './api-keys/memory-store.js'
 export type { ApiKeyOptions } from './api-keys/options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-keys/store.js'
-export { createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey } from './api-keys/api-keys.js'
-export { AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded, AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable, CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid } from './errors.js'
+export {
+  createApiKeys, type ApiKeyHooks, type ApiKeyInfo, type ApiKeyRequest, type ApiKeys, type IssuedApiKey
+} from './api-keys/api-keys.js'
+export {
+  AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded,
+  AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable,
+  CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid
+} from './errors.js'
 export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
 export type { HashGateLimits } from './api-keys/hash-queue.js'
 export type { ForeignClaims, TokenClaims } from './jwt/claims.js'
 export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt/algorithms.js'
-export type { JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey, SigningKeys } from './jwt/keys.js'
+export type {
+  JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey,
+  SigningKeys
+} from './jwt/keys.js'
 export type { KeyMaterial } from './jwt/key-material.js'
 export type { ForeignDoor, ForeignIssuerOptions, ForeignTokenType } from './jwt/trusted-issuers.js'
 export { jwksOf, registerJwksRoute, type Jwks, type PublicJwk } from './jwt/jwks.js'
@@ -189,13 +229,22 @@ export type { LockoutOptions } from './lockout/options.js'
 export { createMtlsAuthenticator } from './mtls/mtls.js'
 export type { MtlsOptions, MtlsService } from './mtls/options.js'
 export type { RefreshOptions } from './tokens/refresh/options.js'
-export { createRefreshTokens, type IssuedRefreshToken, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RotatedRefreshToken } from './tokens/refresh/refresh-tokens.js'
-export { createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions } from './revocations/revocations.js'
+export {
+  createRefreshTokens, type IssuedRefreshToken, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions,
+  type RotatedRefreshToken
+} from './tokens/refresh/refresh-tokens.js'
+export {
+  createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions
+} from './revocations/revocations.js'
 export type { SessionCookie, SessionCookieOptions } from './sessions/cookie.js'
-export { createSessionStore, type IssuedSession, type SessionAbout, type SessionInfo, type Sessions, type SessionStore } from './sessions/sessions.js'
+export {
+  createSessionStore, type IssuedSession, type SessionAbout, type SessionInfo, type Sessions, type SessionStore
+} from './sessions/sessions.js'
 export type { SessionOptions } from './sessions/options.js'
 export type { SessionOwner, SessionRecord } from './sessions/records.js'
-export { createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type TokenRequest } from './tokens/issuer.js'
+export {
+  createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type TokenRequest
+} from './tokens/issuer.js'
 export type { TokenOptions } from './jwt/options.js'
 export type { Tokens } from './tokens/tokens.js'
 export { createTokenVerifier } from './jwt/token-verifier.js'

@@ -51,8 +51,8 @@ export interface ResolvedAuthOptions {
 }
 
 const FIELDS = [
-  'issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys', 'sessions', 'store',
-  'issuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
+  'issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys',
+  'sessions', 'store', 'issuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
 ]
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
@@ -61,11 +61,16 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
     // Fastify passes its own register options along.
     if (FIELDS.includes(field) || ['prefix', 'logLevel', 'logSerializers'].includes(field)) continue
     const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(`auth option "${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
+    throw new AuthOptionInvalid(
+      `auth option "${field}" is not known` +
+        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
+    )
   }
   const tokens = resolveTokenOptions(options)
   const { sessions = {} } = options
-  if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
+  if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) {
+    throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
+  }
   return Object.freeze({
     tokens,
     apiKeys: options.apiKeys ?? null,
@@ -81,6 +86,8 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
 
 function resolveRoutes (routes: AuthOptions['routes'] = false): ResolvedAuthOptions['routes'] {
   if (typeof routes === 'boolean') return routes ? { introspection: null } : null
-  if (typeof routes?.introspection !== 'object' || routes.introspection === null) throw new AuthOptionInvalid('auth option "routes" must be true, false or { introspection: rule }')
+  if (typeof routes?.introspection !== 'object' || routes.introspection === null) {
+    throw new AuthOptionInvalid('auth option "routes" must be true, false or { introspection: rule }')
+  }
   return routes
 }

@@ -17,7 +17,13 @@ export type ResolvedAuthStore = 'memory' | Required<RedisAuthStore>
 export function resolveStore (store: AuthStore = 'memory'): ResolvedAuthStore {
   if (store === 'memory') return store
   const { redis, prefix = 'marty:auth' } = store ?? {}
-  if (typeof redis?.evalsha !== 'function') throw new AuthOptionInvalid('auth option "store" must be "memory" or { redis: client }, such as { redis: openRedis(...).client }')
-  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw new AuthOptionInvalid('auth option "store.prefix" must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+  if (typeof redis?.evalsha !== 'function') {
+    throw new AuthOptionInvalid(
+      'auth option "store" must be "memory" or { redis: client }, such as { redis: openRedis(...).client }'
+    )
+  }
+  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) {
+    throw new AuthOptionInvalid('auth option "store.prefix" must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+  }
   return Object.freeze({ redis, prefix })
 }

@@ -11,7 +11,10 @@ export function storeScript (redis: RedisClient, lua: string): StoreScript {
       return await run(redis, keys, args)
     } catch (error) {
       // Its message alone: the error itself carries the arguments of the command.
-      throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' }, cause: error instanceof Error ? error.message : String(error) })
+      throw new AuthStoreUnavailable({
+        headers: { 'retry-after': '1' },
+        cause: error instanceof Error ? error.message : String(error)
+      })
     }
   }
 }

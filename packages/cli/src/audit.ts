@@ -11,8 +11,15 @@ export const auditVerify: Command = {
   summary: 'Finds out whether an audit log was changed, and names the first bad record',
   options: {
     'public-key': { type: 'string', help: 'Ed25519 public key, as PEM, of what signed the heads' },
-    heads: { type: 'string', help: 'Signed heads that were kept elsewhere, one JSON object a line; those beside the log (FILE.heads) count as well' },
-    'accept-unproven': { type: 'string', multiple: true, help: 'The hash of the last record of an unproven range that has been looked at; may be repeated' },
+    heads: {
+      type: 'string',
+      help: 'Signed heads that were kept elsewhere, one JSON object a line; those beside the log (FILE.heads) count as well'
+    },
+    'accept-unproven': {
+      type: 'string',
+      multiple: true,
+      help: 'The hash of the last record of an unproven range that has been looked at; may be repeated'
+    },
     json: JSON_OPTION
   },
   positionals: ['FILE'],
@@ -25,21 +32,38 @@ export const auditVerify: Command = {
       ...(heads === undefined ? {} : { heads: headsIn(heads, await readNamedFile(heads)) })
     }
     const { verifyAuditLog } = await import('@marty/audit')
-    const result = await verifyAuditLog(file, options).catch((error: unknown) => { throw cannotBeRead(file, error) })
+    const result = await verifyAuditLog(file, options).catch((error: unknown) => {
+      throw cannotBeRead(file, error)
+    })
     if (flag(values, 'json')) {
       output.out(json(result))
     } else if (!result.ok) {
       const place = `${result.file === 'heads' ? heads! : result.file}:${result.line}`
-      output.err(`${place}: ${result.kind}${result.seq === null ? '' : ` at record ${result.seq}`}: ${result.message}\n`)
+      output.err(
+        `${place}: ${result.kind}${result.seq === null ? '' : ` at record ${result.seq}`}: ${result.message}\n`
+      )
       if (result.kind === 'unproven') listRanges(result, output)
     } else {
-      for (const { file, line, kind, message } of result.warnings) output.err(`${file}:${line}: warning: ${kind}: ${message}\n`)
-      for (const { file, line, seq } of result.gaps) output.err(`${file}:${line}: warning: gap at record ${seq ?? '?'}: the log itself says that events were lost before it\n`)
+      for (const { file, line, kind, message } of result.warnings) {
+        output.err(`${file}:${line}: warning: ${kind}: ${message}\n`)
+      }
+      for (const { file, line, seq } of result.gaps) {
+        output.err(
+          `${file}:${line}: warning: gap at record ${seq ?? '?'}: the log itself says that events were lost before it\n`
+        )
+      }
       const { records, files, signedSeq, head, unproven } = result
-      for (const range of unproven) output.err(`${range.first.file}:${range.first.line}: warning: unproven: ${rangeOf(range)}, as accepted\n`)
-      const proof = signedSeq === null
-        ? publicKey === undefined ? 'signatures not checked: give --public-key' : 'no record is covered by a signature'
-        : signedSeq === head.seq ? 'signed to the end' : `signed up to record ${signedSeq} of ${head.seq}`
+      for (const range of unproven) {
+        output.err(`${range.first.file}:${range.first.line}: warning: unproven: ${rangeOf(range)}, as accepted\n`)
+      }
+      const proof =
+        signedSeq === null
+          ? publicKey === undefined
+            ? 'signatures not checked: give --public-key'
+            : 'no record is covered by a signature'
+          : signedSeq === head.seq
+            ? 'signed to the end'
+            : `signed up to record ${signedSeq} of ${head.seq}`
       output.out(`${file} is intact: ${count(records, 'record')} in ${count(files.length, 'file')}, ${proof}\n`)
     }
     if (result.ok) return EXIT.ok
@@ -79,16 +103,27 @@ export const auditTail: Command = {
 
 /** All ranges, with the hashes that accept them; the first has been explained. */
 function listRanges ({ unproven, records, signedSeq }: AuditUnproven, output: Output): void {
-  for (const range of unproven) output.err(`${range.first.file}:${range.first.line}: unproven: ${rangeOf(range)} (${range.lastHash})\n`)
-  output.err(`Nothing else is wrong with ${count(records, 'record')}${signedSeq === null ? '' : `, signed up to record ${signedSeq}`}\n`)
+  for (const range of unproven) {
+    output.err(`${range.first.file}:${range.first.line}: unproven: ${rangeOf(range)} (${range.lastHash})\n`)
+  }
+  output.err(
+    'Nothing else is wrong with ' +
+      `${count(records, 'record')}${signedSeq === null ? '' : `, signed up to record ${signedSeq}`}\n`
+  )
 }
 
 function rangeOf ({ firstSeq, lastSeq, removed }: AuditUnprovenRange): string {
-  return lastSeq < firstSeq ? `${count(removed, 'record')} removed after record ${lastSeq}` : `records ${firstSeq} to ${lastSeq}`
+  return lastSeq < firstSeq
+    ? `${count(removed, 'record')} removed after record ${lastSeq}`
+    : `records ${firstSeq} to ${lastSeq}`
 }
 
 function hashIn (given: string): string {
-  if (!/^[0-9a-f]{64}$/.test(given)) throw new UsageError(`--accept-unproven "${given}" is no hash of a record; expected 64 hexadecimal digits, as "audit verify" tells them`)
+  if (!/^[0-9a-f]{64}$/.test(given)) {
+    throw new UsageError(
+      `--accept-unproven "${given}" is no hash of a record; expected 64 hexadecimal digits, as "audit verify" tells them`
+    )
+  }
   return given
 }
 
@@ -99,7 +134,9 @@ async function readable (file: string): Promise<void> {
 
 function firstRecord (given: string): number | 'end' {
   if (given === 'end') return given
-  if (!/^[1-9]\d{0,14}$/.test(given)) throw new UsageError(`--from "${given}" is neither the number of a record, from 1, nor "end"`)
+  if (!/^[1-9]\d{0,14}$/.test(given)) {
+    throw new UsageError(`--from "${given}" is neither the number of a record, from 1, nor "end"`)
+  }
   return Number(given)
 }
 
@@ -121,7 +158,9 @@ function headsIn (file: string, lines: string): SignedHead[] {
     const head = parsed(line) as Partial<Record<keyof SignedHead, unknown>> | null
     const { hash, time, key_id: keyId, signature } = head ?? {}
     if (!Number.isSafeInteger(head?.seq) || ![hash, time, keyId, signature].every(value => typeof value === 'string')) {
-      throw new UsageError(`${file}:${index + 1} is no signed head; expected one JSON object a line, as the log writes them`)
+      throw new UsageError(
+        `${file}:${index + 1} is no signed head; expected one JSON object a line, as the log writes them`
+      )
     }
     heads.push(head as SignedHead)
   }
@@ -138,12 +177,17 @@ function parsed (line: string): unknown {
 
 /** `12 2026-01-02T03:04:05.678Z denied camera.delete user:alice 192.0.2.1 camera-7 MARTY_RBAC_DENIED`; what is not known is left out. */
 function lineOf (record: AuditLine): string {
-  const { seq, time_dt: time, status, activity_name: action, actor, src_endpoint: from, resource, status_code: code } = record as AuditLine & {
+  const {
+    seq, time_dt: time, status, activity_name: action, actor, src_endpoint: from, resource, status_code: code
+  } = record as AuditLine & {
     readonly actor?: { readonly user?: { readonly uid?: unknown, readonly type?: unknown } } | null
     readonly src_endpoint?: { readonly ip?: unknown } | null
     readonly resource?: { readonly uid?: unknown } | null
   }
   const user = actor?.user
   const who = user?.uid === user?.type ? user?.uid : `${String(user?.type)}:${String(user?.uid)}`
-  return [seq, time, status, action, who, from?.ip, resource?.uid, code].filter(part => part !== null && part !== undefined).map(String).join(' ')
+  return [seq, time, status, action, who, from?.ip, resource?.uid, code]
+    .filter(part => part !== null && part !== undefined)
+    .map(String)
+    .join(' ')
 }

@@ -86,7 +86,9 @@ function findCommand (args: readonly string[]): { command: Command, rest: readon
 }
 
 function parse (command: Command, args: readonly string[]): { positionals: readonly string[], values: Values } {
-  const options = Object.fromEntries(Object.entries(command.options).map(([name, { type, multiple = false }]) => [name, { type, multiple }]))
+  const options = Object.fromEntries(
+    Object.entries(command.options).map(([name, { type, multiple = false }]) => [name, { type, multiple }])
+  )
   let parsed: { positionals: readonly string[], values: Values }
   try {
     parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
@@ -96,26 +98,40 @@ function parse (command: Command, args: readonly string[]): { positionals: reado
   const { positionals, values } = parsed
   const missing = [
     ...command.positionals.slice(positionals.length),
-    ...Object.entries(command.options).filter(([name, { required }]) => required === true && values[name] === undefined).map(([name]) => `--${name}`)
+    ...Object.entries(command.options)
+      .filter(([name, { required }]) => required === true && values[name] === undefined)
+      .map(([name]) => `--${name}`)
   ]
   if (missing.length > 0) throw new UsageError(`${command.name} needs ${missing.join(', ')}\n${usageOf(command)}`)
-  if (positionals.length > command.positionals.length) throw new UsageError(`${command.name} does not know what to do with "${positionals[command.positionals.length]}"\n${usageOf(command)}`)
+  if (positionals.length > command.positionals.length) {
+    throw new UsageError(
+      `${command.name} does not know what to do with "${positionals[command.positionals.length]}"\n${usageOf(command)}`
+    )
+  }
   return parsed
 }
 
-function mistakeOf (error: Error & { readonly code?: unknown }, args: readonly string[], known: readonly string[]): string {
+function mistakeOf (
+  error: Error & { readonly code?: unknown },
+  args: readonly string[],
+  known: readonly string[]
+): string {
   if (error.code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return error.message.split('\n')[0]!
-  const unknown = args.find(word => word.startsWith('-') && !known.includes(word.replace(/^--/, '').split('=')[0]!)) ?? ''
+  const unknown =
+    args.find(word => word.startsWith('-') && !known.includes(word.replace(/^--/, '').split('=')[0]!)) ?? ''
   const near = closest(unknown.replace(/^-+/, '').split('=')[0]!, known)
   return `there is no option "${unknown.split('=')[0]}"` + (near === null ? '' : `; did you mean "--${near}"?`)
 }
 
 function overview (commands = COMMANDS): string {
   const width = Math.max(...commands.map(({ name }) => name.length))
-  return 'marty COMMAND\n\n' +
+  return (
+    'marty COMMAND\n\n' +
     commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
     '\nmarty COMMAND --help tells more of one.\n' +
-    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, a generated file drifted or a policy opens more than it may, 5 not there, 6 not reachable, 1 anything else.\n'
+    'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, a ' +
+    'generated file drifted or a policy opens more than it may, 5 not there, 6 not reachable, 1 anything else.\n'
+  )
 }
 
 function helpOf (command: Command): string {

@@ -35,10 +35,20 @@ export interface Command {
   /** What follows the name. */
   readonly usage: string
   readonly summary: string
-  readonly options: Readonly<Record<string, { readonly type: 'string' | 'boolean', readonly multiple?: boolean, readonly help: string, readonly required?: boolean }>>
+  readonly options: Readonly<
+    Record<
+      string,
+      {
+        readonly type: 'string' | 'boolean'
+        readonly multiple?: boolean
+        readonly help: string
+        readonly required?: boolean
+      }
+    >
+  >
   /** Names of what is given by position, all required. */
   readonly positionals: readonly string[]
-  run (positionals: readonly string[], values: Values, output: Output): Promise<ExitCode>
+  run(positionals: readonly string[], values: Values, output: Output): Promise<ExitCode>
 }
 
 /** The command line cannot be meant; told without a stack. */

@@ -22,10 +22,19 @@ const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' 
 const NO_SECRETS = { pepper: randomBytes(32), prefix: 'none', environment: 'none' } as const
 
 /** `mayMake` is for the one command that begins a key file; for the others, a file that is not there is a mistake. */
-async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promise<Result>, mayMake = false): Promise<Result> {
-  const format = values['pepper-file'] === undefined
-    ? NO_SECRETS
-    : { pepper: await secretFile(values, 'pepper-file'), prefix: text(values, 'prefix')!, environment: text(values, 'environment')! }
+async function withKeys<Result> (
+  values: Values,
+  work: (keys: ApiKeys) => Promise<Result>,
+  mayMake = false
+): Promise<Result> {
+  const format =
+    values['pepper-file'] === undefined
+      ? NO_SECRETS
+      : {
+          pepper: await secretFile(values, 'pepper-file'),
+          prefix: text(values, 'prefix')!,
+          environment: text(values, 'environment')!
+        }
   const file = text(values, 'file')
   if (file !== undefined && values['redis'] !== undefined) throw new UsageError('give either --file or --redis')
   const { createApiKeys, createRedisApiKeyStore, openFileApiKeyStore } = await import('@marty/auth')
@@ -34,13 +43,22 @@ async function withKeys<Result> (values: Values, work: (keys: ApiKeys) => Promis
     return await work(createApiKeys({ store: openFileApiKeyStore(file), ...format }))
   }
   const prefix = text(values, 'redis-prefix')
-  return await withRedis(values, async redis =>
-    await work(createApiKeys({ store: createRedisApiKeyStore({ redis, ...(prefix === undefined ? {} : { prefix }) }), ...format })))
+  return await withRedis(
+    values,
+    async redis =>
+      await work(
+        createApiKeys({
+          store: createRedisApiKeyStore({ redis, ...(prefix === undefined ? {} : { prefix }) }),
+          ...format
+        })
+      )
+  )
 }
 
 export const keysCreate: Command = {
   name: 'keys create',
-  usage: '(--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E --name NAME [--role R]... --expires TIME',
+  usage:
+    '(--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E --name NAME [--role R]... --expires TIME',
   summary: 'Makes an API key and prints it, this once',
   options: {
     ...STORE,
@@ -54,13 +72,18 @@ export const keysCreate: Command = {
   },
   positionals: [],
   async run (_, values, output) {
-    const issued = await withKeys(values, async keys => await keys.create({
-      name: text(values, 'name')!,
-      roles: texts(values, 'role'),
-      scopes: texts(values, 'scope'),
-      cidrs: texts(values, 'cidr'),
-      expiresInSeconds: seconds(values, 'expires')!
-    }), true)
+    const issued = await withKeys(
+      values,
+      async keys =>
+        await keys.create({
+          name: text(values, 'name')!,
+          roles: texts(values, 'role'),
+          scopes: texts(values, 'scope'),
+          cidrs: texts(values, 'cidr'),
+          expiresInSeconds: seconds(values, 'expires')!
+        }),
+      true
+    )
     return tellOnce(issued, values, output)
   }
 }
@@ -81,11 +104,19 @@ export const keysRotate: Command = {
   name: 'keys rotate',
   usage: 'KEYID (--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E [--overlap TIME]',
   summary: 'Gives a key a new secret and prints it, this once; the old one goes on for the overlap',
-  options: { ...STORE, ...FORMAT, overlap: { type: 'string', help: 'How long the old secret still works: 0, 1h, at most 7d (default: 24h)' }, ...JSON_OPTION },
+  options: {
+    ...STORE,
+    ...FORMAT,
+    overlap: { type: 'string', help: 'How long the old secret still works: 0, 1h, at most 7d (default: 24h)' },
+    ...JSON_OPTION
+  },
   positionals: ['KEYID'],
   async run ([keyId = ''], values, output) {
     const overlapSeconds = seconds(values, 'overlap')
-    const issued = await withKeys(values, async keys => await keys.rotate(keyId, overlapSeconds === undefined ? {} : { overlapSeconds }))
+    const issued = await withKeys(
+      values,
+      async keys => await keys.rotate(keyId, overlapSeconds === undefined ? {} : { overlapSeconds })
+    )
     return tellOnce(issued, values, output)
   }
 }
@@ -107,11 +138,18 @@ export const keysPrune: Command = {
   name: 'keys prune',
   usage: '(--file FILE | --redis URL) [--older-than TIME] [--json]',
   summary: 'Removes keys that are revoked or have expired',
-  options: { ...STORE, 'older-than': { type: 'string', help: 'Only those that ended this long ago: 30d (default: all)' }, ...JSON_OPTION },
+  options: {
+    ...STORE,
+    'older-than': { type: 'string', help: 'Only those that ended this long ago: 30d (default: all)' },
+    ...JSON_OPTION
+  },
   positionals: [],
   async run (_, values, output) {
     const olderThanSeconds = seconds(values, 'older-than')
-    const gone = await withKeys(values, async keys => await keys.prune(olderThanSeconds === undefined ? {} : { olderThanSeconds }))
+    const gone = await withKeys(
+      values,
+      async keys => await keys.prune(olderThanSeconds === undefined ? {} : { olderThanSeconds })
+    )
     return tellAll(gone, 'There was nothing to remove.', values, output)
   }
 }
@@ -119,10 +157,14 @@ export const keysPrune: Command = {
 export const keysRotateSigning: Command = {
   name: 'keys rotate-signing',
   usage: 'FILE --algorithm ALG [--activate-in TIME] [--overlap TIME] [--json]',
-  summary: 'Adds a signing key to a key file, making the file when there is none; older keys go on verifying for the overlap',
+  summary:
+    'Adds a signing key to a key file, making the file when there is none; older keys go on verifying for the overlap',
   options: {
     algorithm: { type: 'string', help: 'HS256, ES256, EdDSA, RS256 or PS256', required: true },
-    'activate-in': { type: 'string', help: 'When it begins to sign, so that everybody knows it by then (default: 60s; the first key at once)' },
+    'activate-in': {
+      type: 'string',
+      help: 'When it begins to sign, so that everybody knows it by then (default: 60s; the first key at once)'
+    },
     overlap: { type: 'string', help: 'How long older keys still verify after that (default: 24h)' },
     ...JSON_OPTION
   },
@@ -137,9 +179,11 @@ export const keysRotateSigning: Command = {
       ...(activatesInSeconds === undefined ? {} : { activatesInSeconds }),
       ...(overlapSeconds === undefined ? {} : { overlapSeconds })
     })
-    output.out(flag(values, 'json')
-      ? json({ kid: key.kid, algorithm, activates_at: new Date(key.activatesAt).toISOString() })
-      : `${key.kid} signs from ${new Date(key.activatesAt).toISOString()}\n`)
+    output.out(
+      flag(values, 'json')
+        ? json({ kid: key.kid, algorithm, activates_at: new Date(key.activatesAt).toISOString() })
+        : `${key.kid} signs from ${new Date(key.activatesAt).toISOString()}\n`
+    )
     return EXIT.ok
   }
 }
@@ -156,11 +200,18 @@ function tellAll (keys: readonly ApiKeyInfo[], none: string, values: Values, out
 
 function listing (keys: readonly ApiKeyInfo[]): string {
   const now = Date.now()
-  return table(['KEY ID', 'NAME', 'ROLES', 'STATE', 'LAST USED'], keys.map(({ keyId, name, roles, revokedAt, expiresAt, lastUsedAt }) => [
-    keyId,
-    name,
-    roles.join(',') || '-',
-    revokedAt !== null ? `revoked ${day(revokedAt)}` : expiresAt <= now ? `expired ${day(expiresAt)}` : `until ${day(expiresAt)}`,
-    lastUsedAt === null ? 'never' : day(lastUsedAt)
-  ]))
+  return table(
+    ['KEY ID', 'NAME', 'ROLES', 'STATE', 'LAST USED'],
+    keys.map(({ keyId, name, roles, revokedAt, expiresAt, lastUsedAt }) => [
+      keyId,
+      name,
+      roles.join(',') || '-',
+      revokedAt !== null
+        ? `revoked ${day(revokedAt)}`
+        : expiresAt <= now
+          ? `expired ${day(expiresAt)}`
+          : `until ${day(expiresAt)}`,
+      lastUsedAt === null ? 'never' : day(lastUsedAt)
+    ])
+  )
 }

@@ -19,7 +19,10 @@ const WHO = {
 async function withLimits<Result> (values: Values, work: (limits: LimitAdmin) => Promise<Result>): Promise<Result> {
   const prefix = text(values, 'redis-prefix')
   const { createLimitAdmin } = await import('@marty/rate-limit')
-  return await withRedis(values, async redis => await work(createLimitAdmin({ redis, ...(prefix === undefined ? {} : { prefix }) })))
+  return await withRedis(
+    values,
+    async redis => await work(createLimitAdmin({ redis, ...(prefix === undefined ? {} : { prefix }) }))
+  )
 }
 
 /** `login --address 203.0.113.7`, or the key that `limits top` prints. */
@@ -34,32 +37,57 @@ function budgetOf (given: string, values: Values): string | BudgetName {
   return {
     rule: given,
     ...Object.fromEntries(words.map(name => [name, text(values, name)])),
-    ...(principal === undefined ? {} : { principal: { ...principalOf('--principal ', principal), ...(roles.length === 0 ? {} : { roles }) } })
+    ...(principal === undefined
+      ? {}
+      : { principal: { ...principalOf('--principal ', principal), ...(roles.length === 0 ? {} : { roles }) } })
   }
 }
 
 export const limitsShow: Command = {
   name: 'limits show',
-  usage: 'KEY | RULE [--address A] [--principal KIND:ID [--role R]...] [--tenant T] [--account NAME] [--operation O] [--redis URL] [--json]',
+  usage:
+    'KEY | RULE [--address A] [--principal KIND:ID [--role R]...] [--tenant T] [--account NAME] [--operation O] ' +
+      '[--redis URL] [--json]',
   summary: 'Shows how much of a limit somebody has used; charges nothing',
-  options: { ...STORE, ...WHO, role: { type: 'string', multiple: true, help: 'A role of the principal, when the limit depends on it; may be given several times' } },
+  options: {
+    ...STORE,
+    ...WHO,
+    role: {
+      type: 'string',
+      multiple: true,
+      help: 'A role of the principal, when the limit depends on it; may be given several times'
+    }
+  },
   positionals: ['RULE'],
   async run ([given = ''], values, output) {
     const budget = budgetOf(given, values)
     const state = await withLimits(values, async limits => await limits.show(budget))
     const { key, limit, windowMs, used, remaining, retryAfterMs } = state
-    output.out(flag(values, 'json')
-      ? json(state)
-      : table(['KEY', 'USED', 'LIMIT', 'WINDOW', 'REMAINING', 'NEXT FITS'], [
-        [key, String(used), orUnknown(limit), windowMs === null ? '?' : time(windowMs), orUnknown(remaining), retryAfterMs === null ? '?' : wait(retryAfterMs)]
-      ]))
+    output.out(
+      flag(values, 'json')
+        ? json(state)
+        : table(
+          ['KEY', 'USED', 'LIMIT', 'WINDOW', 'REMAINING', 'NEXT FITS'],
+          [
+            [
+              key,
+              String(used),
+              orUnknown(limit),
+              windowMs === null ? '?' : time(windowMs),
+              orUnknown(remaining),
+              retryAfterMs === null ? '?' : wait(retryAfterMs)
+            ]
+          ]
+        )
+    )
     return EXIT.ok
   }
 }
 
 export const limitsReset: Command = {
   name: 'limits reset',
-  usage: 'KEY | RULE [--address A] [--principal KIND:ID] [--tenant T] [--account NAME] [--operation O] [--redis URL] [--json]',
+  usage:
+    'KEY | RULE [--address A] [--principal KIND:ID] [--tenant T] [--account NAME] [--operation O] [--redis URL] [--json]',
   summary: 'Forgets what somebody has used of a limit; every process does so within about a second',
   options: { ...STORE, ...WHO },
   positionals: ['RULE'],
@@ -82,11 +110,16 @@ export const limitsTop: Command = {
     const count = text(values, 'count') ?? '20'
     if (!/^[1-9]\d{0,3}$/.test(count)) throw new UsageError(`--count "${count}" is not a number from 1 to 9999`)
     const list = await withLimits(values, async limits => await limits.top(Number(count)))
-    output.out(flag(values, 'json')
-      ? json(list)
-      : list.length === 0
-        ? 'Nobody is refused.\n'
-        : table(['KEY', 'REFUSALS', 'NEXT FITS'], list.map(({ key, refusals, retryAfterMs }) => [key, String(refusals), wait(retryAfterMs)])))
+    output.out(
+      flag(values, 'json')
+        ? json(list)
+        : list.length === 0
+          ? 'Nobody is refused.\n'
+          : table(
+            ['KEY', 'REFUSALS', 'NEXT FITS'],
+            list.map(({ key, refusals, retryAfterMs }) => [key, String(refusals), wait(retryAfterMs)])
+          )
+    )
     return EXIT.ok
   }
 }

@@ -15,9 +15,13 @@ const MAX_WIDTH = 100
 /** Writes a matrix for people. `title` names the policy. */
 export function formatMatrix (matrix: PolicyMatrix, format: MatrixFormat, title: string): string {
   const notes: string[] = []
-  const tables = matrix.environments.flatMap(({ environment, resources }) => resources.map(({ resource, rows }) => ({
-    environment, resource, rows: rows.map(({ permission, cells }) => ({ permission, labels: cells.map(cell => label(cell, notes)) }))
-  })))
+  const tables = matrix.environments.flatMap(({ environment, resources }) =>
+    resources.map(({ resource, rows }) => ({
+      environment,
+      resource,
+      rows: rows.map(({ permission, cells }) => ({ permission, labels: cells.map(cell => label(cell, notes)) }))
+    }))
+  )
   return { text, markdown, html }[format](tables, matrix.roles, notes.map(note => note.replaceAll(/\s/g, ' ')), title)
 }
 
@@ -31,16 +35,25 @@ function label ({ state, inherited, condition }: MatrixCell, notes: string[]): s
 }
 
 function text (tables: readonly Table[], roles: readonly string[], notes: readonly string[], title: string): string {
-  const widths = roles.map((role, at) => Math.max(role.length, ...tables.flatMap(({ rows }) => rows.map(({ labels }) => labels[at]!.length))) + 2)
+  const widths = roles.map(
+    (role, at) =>
+      Math.max(role.length, ...tables.flatMap(({ rows }) => rows.map(({ labels }) => labels[at]!.length))) + 2
+  )
   const parts = tables.map(({ environment, resource, rows }) => {
     const first = Math.max(resource.length, ...rows.map(({ permission }) => permission.length))
     const lines = blocks(widths, MAX_WIDTH - first).flatMap(([from, to]) => {
-      const line = (head: string, cells: readonly string[]): string => `${head.padEnd(first)}${cells.slice(from, to).map((cell, at) => `  ${cell.padEnd(widths[from + at]! - 2)}`).join('')}`.trimEnd()
+      const line = (head: string, cells: readonly string[]): string =>
+        `${head.padEnd(first)}${cells
+          .slice(from, to)
+          .map((cell, at) => `  ${cell.padEnd(widths[from + at]! - 2)}`)
+          .join('')}`.trimEnd()
       return [line('', roles), ...rows.map(({ permission, labels }) => line(permission, labels)), '']
     })
     return `${resource} in ${environment}\n${lines.join('\n')}`
   })
-  return [`${title}\n${LEGEND}\n`, ...parts, ...notes.map((note, at) => `${at + 1}: ${note}`)].join('\n').trimEnd() + '\n'
+  return (
+    [`${title}\n${LEGEND}\n`, ...parts, ...notes.map((note, at) => `${at + 1}: ${note}`)].join('\n').trimEnd() + '\n'
+  )
 }
 
 /** Cuts columns into runs that fit, each of one at least. */
@@ -58,15 +71,29 @@ function blocks (widths: readonly number[], room: number): ReadonlyArray<readonl
   return found
 }
 
-function markdown (tables: readonly Table[], roles: readonly string[], notes: readonly string[], title: string): string {
+function markdown (
+  tables: readonly Table[],
+  roles: readonly string[],
+  notes: readonly string[],
+  title: string
+): string {
   const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  const parts = tables.map(({ environment, resource, rows }) => [
-    `## ${resource} in ${environment}`, '',
-    row(['permission', ...roles]), row(['---', ...roles.map(() => '---')]), ...rows.map(({ permission, labels }) => row([`\`${permission}\``, ...labels])), ''
-  ].join('\n'))
+  const parts = tables.map(({ environment, resource, rows }) =>
+    [
+      `## ${resource} in ${environment}`,
+      '',
+      row(['permission', ...roles]),
+      row(['---', ...roles.map(() => '---')]),
+      ...rows.map(({ permission, labels }) => row([`\`${permission}\``, ...labels])),
+      ''
+    ].join('\n')
+  )
   // An indented block takes any character as it is.
-  const conditions = notes.length === 0 ? [] : ['## Conditions', '', ...notes.map((note, at) => `    ${at + 1}: ${note}`), '']
-  return [`# ${title.replaceAll(/[\\`*_[\]<>&|]/g, '\\$&')}`, '', `${LEGEND}.`, '', ...parts, ...conditions].join('\n')
+  const conditions =
+    notes.length === 0 ? [] : ['## Conditions', '', ...notes.map((note, at) => `    ${at + 1}: ${note}`), '']
+  return [`# ${title.replaceAll(/[\\`*_[\]<>&|]/g, '\\$&')}`, '', `${LEGEND}.`, '', ...parts, ...conditions].join(
+    '\n'
+  )
 }
 
 const STYLE = `:root { color-scheme: light dark; --text: #1b1b1f; --page: #fff; --line: #c8c8d0; --yes: #0a6b2d; --no: #a3161f }
@@ -79,16 +106,22 @@ th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: start
 .yes { color: var(--yes) } .no { color: var(--no) }`
 
 function html (tables: readonly Table[], roles: readonly string[], notes: readonly string[], title: string): string {
-  const cell = (word: string): string => `<td${word === 'no' ? ' class="no"' : word.includes('yes') ? ' class="yes"' : ''}>${escape(word)}</td>`
-  const parts = tables.map(({ environment, resource, rows }) => `<section><table>
+  const cell = (word: string): string =>
+    `<td${word === 'no' ? ' class="no"' : word.includes('yes') ? ' class="yes"' : ''}>${escape(word)}</td>`
+  const parts = tables.map(
+    ({ environment, resource, rows }) => `<section><table>
 <caption>${escape(resource)} in ${escape(environment)}</caption>
 <thead><tr><th scope="col">permission</th>${roles.map(role => `<th scope="col">${escape(role)}</th>`).join('')}</tr></thead>
 <tbody>
 ${rows.map(({ permission, labels }) => `<tr><th scope="row">${escape(permission)}</th>${labels.map(cell).join('')}</tr>`).join('\n')}
 </tbody>
 </table></section>
-`)
-  const conditions = notes.length === 0 ? '' : `<h2>Conditions</h2>\n<ol>\n${notes.map(note => `<li><code>${escape(note)}</code></li>`).join('\n')}\n</ol>\n`
+`
+  )
+  const conditions =
+    notes.length === 0
+      ? ''
+      : `<h2>Conditions</h2>\n<ol>\n${notes.map(note => `<li><code>${escape(note)}</code></li>`).join('\n')}\n</ol>\n`
   return `<!doctype html>
 <html lang="en">
 <head>

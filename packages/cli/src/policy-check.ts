@@ -5,7 +5,8 @@ import { count, readPolicyFile, refuse } from './policy-file.js'
 export const policyCheck: Command = {
   name: 'policy check',
   usage: 'FILE [--strict] [--json]',
-  summary: 'Tells every mistake of a policy file, what is probably not meant, and whether Casbin and the compiled index agree on it',
+  summary:
+    'Tells every mistake of a policy file, what is probably not meant, and whether Casbin and the compiled index agree on it',
   options: {
     strict: { type: 'boolean', help: 'End with 3 also when something is only probably not meant' },
     json: { type: 'boolean', help: 'Write the result as JSON' }
@@ -18,11 +19,18 @@ export const policyCheck: Command = {
     const { lintPolicy } = await import('@marty/rbac')
     const findings = lintPolicy(policy)
     if (json === true) {
-      output.out(`${JSON.stringify({ file, valid: true, problems: [], findings, sha256, roles: roles.map(({ name }) => name), permissions, environments, rules }, null, 2)}\n`)
+      output.out(
+        `${JSON.stringify({ file, valid: true, problems: [], findings, sha256, roles: roles.map(({ name }) => name), permissions, environments, rules }, null, 2)}\n`
+      )
     } else {
-      for (const { rule, message, ...where } of findings) output.err(`${formatProblem({ ...where, message: `warning: ${message} (${rule})` })}\n`)
-      output.out(`${file} is valid: ${count(roles.length, 'role')}, ${count(permissions.length, 'permission')}, ${count(rules, 'rule')}, ${count(environments.length, 'environment')}` +
-        `${findings.length === 0 ? '' : `; ${count(findings.length, 'warning')}`}\n`)
+      for (const { rule, message, ...where } of findings) {
+        output.err(`${formatProblem({ ...where, message: `warning: ${message} (${rule})` })}\n`)
+      }
+      output.out(
+        `${file} is valid: ${count(roles.length, 'role')}, ${count(permissions.length, 'permission')}, ` +
+          `${count(rules, 'rule')}, ${count(environments.length, 'environment')}` +
+          `${findings.length === 0 ? '' : `; ${count(findings.length, 'warning')}`}\n`
+      )
     }
     return strict === true && findings.length > 0 ? EXIT.invalid : EXIT.ok
   }

@@ -12,23 +12,39 @@ export const policyExplain: Command = {
     role: { type: 'string', multiple: true, help: 'A role of the caller; give it again for another' },
     permission: { type: 'string', required: true, help: 'What the caller wants, such as camera:view' },
     environment: { type: 'string', required: true, help: 'Where, by name or alias' },
-    attributes: { type: 'string', help: 'What conditions ask about: {"principal":{"id":"ada"},"resource":{"owner":"ada"},"service":"storage","time":"2025-01-31T08:00Z"}' },
+    attributes: {
+      type: 'string',
+      help: 'What conditions ask about: ' +
+        '{"principal":{"id":"ada"},"resource":{"owner":"ada"},"service":"storage","time":"2025-01-31T08:00Z"}'
+    },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
   positionals: [],
   async run (_positionals, values, output) {
-    const { file, role: roles = [], permission, environment, json } = values as { file: string, role?: string[], permission: string, environment: string, json?: boolean }
+    const {
+      file,
+      role: roles = [],
+      permission,
+      environment,
+      json
+    } = values as { file: string, role?: string[], permission: string, environment: string, json?: boolean }
     const attributes = readAttributes(values.attributes as string | undefined)
     const { policy, problems } = await readPolicyFile(file)
     if (policy === null) return refuse(file, problems, json === true, output)
     verifyNames(policy, roles, permission, environment)
     const explanation = policy.explain(roles, permission, environment, attributes)
     if (json === true) {
-      output.out(`${JSON.stringify({ file, roles, permission, environment: policy.environmentNames.get(environment), ...explanation }, null, 2)}\n`)
+      output.out(
+        `${JSON.stringify({ file, roles, permission, environment: policy.environmentNames.get(environment), ...explanation }, null, 2)}\n`
+      )
     } else {
       const { allowed, reason, rule, others } = explanation
-      output.out(`${allowed ? 'allowed' : 'denied'}: ${reason}\n${rule === undefined ? '' : tellRule(rule)}` +
-        others.map(other => `not deciding: ${other.role} ${other.effect} ${other.permission}\n${tellRule(other)}`).join(''))
+      output.out(
+        `${allowed ? 'allowed' : 'denied'}: ${reason}\n${rule === undefined ? '' : tellRule(rule)}` +
+          others
+            .map(other => `not deciding: ${other.role} ${other.effect} ${other.permission}\n${tellRule(other)}`)
+            .join('')
+      )
     }
     return EXIT.ok
   }
@@ -37,7 +53,9 @@ export const policyExplain: Command = {
 /** Where a rule stands, and what its condition saw. */
 function tellRule ({ where, condition }: ExplainedRule): string {
   if (condition === undefined) return `  ${where}\n`
-  const values = Object.entries(condition.values).map(([name, value]) => `${name} is ${value === undefined ? 'missing' : JSON.stringify(value)}`)
+  const values = Object.entries(condition.values).map(
+    ([name, value]) => `${name} is ${value === undefined ? 'missing' : JSON.stringify(value)}`
+  )
   return `  ${where}\n  if ${condition.text}: ${condition.result} (${values.join(', ')})\n`
 }
 
@@ -62,7 +80,9 @@ function verifyNames (policy: Policy, roles: readonly string[], permission: stri
     for (const name of given) {
       if (names.includes(name)) continue
       const near = closest(name, names)
-      throw new UsageError(`${policy.file} defines no ${what} "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
+      throw new UsageError(
+        `${policy.file} defines no ${what} "${name}"${near === null ? '' : `; did you mean "${near}"?`}`
+      )
     }
   }
 }

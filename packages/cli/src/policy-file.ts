@@ -24,11 +24,16 @@ export async function readNamedFile (file: string, advice = 'save it in that enc
 export function cannotBeRead (file: string, error: unknown): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (code !== 'ENOENT' && syscall === undefined) return error
-  return new UsageError(`${file} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code}`)
+  return new UsageError(
+    `${file} cannot be read: ` +
+      `${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code}`
+  )
 }
 
 /** The policy, or what is wrong with it. */
-export async function readPolicyFile (file: string): Promise<{ policy: Policy, problems: null } | { policy: null, problems: readonly SourceProblem[] }> {
+export async function readPolicyFile (
+  file: string
+): Promise<{ policy: Policy, problems: null } | { policy: null, problems: readonly SourceProblem[] }> {
   const text = await readNamedFile(file)
   // Loaded when needed: Casbin alone takes most of the start of the command.
   const { loadPolicy, PolicyInvalid } = await import('@marty/rbac')
@@ -43,7 +48,11 @@ export async function readPolicyFile (file: string): Promise<{ policy: Policy, p
 /** Tells every problem, for people on standard error and for programs on standard output. */
 export function refuse (file: string, problems: readonly SourceProblem[], json: boolean, output: Output): ExitCode {
   if (json) output.out(`${JSON.stringify({ file, valid: false, problems }, null, 2)}\n`)
-  else output.err(`${problems.map(formatProblem).join('\n')}\n${file} is not valid: ${count(problems.length, 'problem')}\n`)
+  else {
+    output.err(
+      `${problems.map(formatProblem).join('\n')}\n${file} is not valid: ${count(problems.length, 'problem')}\n`
+    )
+  }
   return EXIT.invalid
 }
 
@@ -57,6 +66,9 @@ export async function writeNamedFile (file: string, text: string): Promise<void>
     await writeFile(file, text)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new UsageError(`${file} cannot be written: ${code === 'ENOENT' ? 'there is no such folder' : code === 'EISDIR' ? 'it is a folder' : code}`)
+    throw new UsageError(
+      `${file} cannot be written: ` +
+        `${code === 'ENOENT' ? 'there is no such folder' : code === 'EISDIR' ? 'it is a folder' : code}`
+    )
   }
 }

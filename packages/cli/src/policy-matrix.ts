@@ -15,19 +15,31 @@ export const policyMatrixCommand: Command = {
   },
   positionals: ['FILE'],
   async run ([file = ''], values, output) {
-    const { environment, format = 'text', out, json = false } = values as { environment?: string, format?: MatrixFormat, out?: string, json?: boolean }
-    if (!MATRIX_FORMATS.includes(format)) throw new UsageError(`--format is "${String(format)}"; it is one of ${MATRIX_FORMATS.join(', ')}`)
+    const {
+      environment,
+      format = 'text',
+      out,
+      json = false
+    } = values as { environment?: string, format?: MatrixFormat, out?: string, json?: boolean }
+    if (!MATRIX_FORMATS.includes(format)) {
+      throw new UsageError(`--format is "${String(format)}"; it is one of ${MATRIX_FORMATS.join(', ')}`)
+    }
     if (json && values.format !== undefined) throw new UsageError('--json and --format cannot be given together')
     const { policy, problems } = await readPolicyFile(file)
     if (policy === null) return refuse(file, problems, json, output)
     if (environment !== undefined && !policy.environmentNames.has(environment)) {
       const names = [...policy.environmentNames.keys()]
       const near = closest(environment, names)
-      throw new UsageError(`${file} defines no environment "${environment}"; ${near === null ? `it defines ${names.join(', ')}` : `did you mean "${near}"?`}`)
+      throw new UsageError(
+        `${file} defines no environment "${environment}"; ` +
+          `${near === null ? `it defines ${names.join(', ')}` : `did you mean "${near}"?`}`
+      )
     }
     const { policyMatrix } = await import('@marty/rbac')
     const matrix = policyMatrix(policy, environment === undefined ? {} : { environment })
-    const text = json ? `${JSON.stringify({ file, ...matrix }, null, 2)}\n` : formatMatrix(matrix, format, `Who may do what: ${file}`)
+    const text = json
+      ? `${JSON.stringify({ file, ...matrix }, null, 2)}\n`
+      : formatMatrix(matrix, format, `Who may do what: ${file}`)
     if (out === undefined) {
       output.out(text)
     } else {

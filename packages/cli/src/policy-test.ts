@@ -23,8 +23,12 @@ export const policyTest: Command = {
     } else {
       for (const failure of failures) output.err(`${formatProblem(failure)}\n`)
       if (coverage === true) for (const rule of uncovered) output.err(`${formatProblem(rule)}\n`)
-      output.out(`${count(passed + failures.length, 'decision')}: ${passed} as expected, ${failures.length} not\n` +
-        (uncovered.length === 0 ? '' : `${count(uncovered.length, 'rule')} not covered${coverage === true ? '' : ', see --coverage'}\n`))
+      output.out(
+        `${count(passed + failures.length, 'decision')}: ${passed} as expected, ${failures.length} not\n` +
+          (uncovered.length === 0
+            ? ''
+            : `${count(uncovered.length, 'rule')} not covered${coverage === true ? '' : ', see --coverage'}\n`)
+      )
     }
     return failures.length === 0 && (coverage !== true || uncovered.length === 0) ? EXIT.ok : EXIT.testFailed
   }

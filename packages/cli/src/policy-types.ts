@@ -7,7 +7,10 @@ export const policyTypesCommand: Command = {
   summary: 'Writes the names of a policy file as TypeScript types, so that a misspelt permission does not compile',
   options: {
     out: { type: 'string', help: 'The declaration file; without it the types go to standard output' },
-    check: { type: 'boolean', help: 'Write nothing; end with 4 when the declaration file is not what the policy asks for' },
+    check: {
+      type: 'boolean',
+      help: 'Write nothing; end with 4 when the declaration file is not what the policy asks for'
+    },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
   positionals: ['FILE'],
@@ -22,8 +25,11 @@ export const policyTypesCommand: Command = {
     const current = !check || (await readNamedFile(out!)).replaceAll('\r\n', '\n') === types
     if (out !== undefined && !check) await writeNamedFile(out, types)
 
-    if (json) output.out(`${JSON.stringify({ file, out: out ?? null, current, ...(out === undefined && { types }) }, null, 2)}\n`)
-    else if (out === undefined) output.out(types)
+    if (json) {
+      output.out(
+        `${JSON.stringify({ file, out: out ?? null, current, ...(out === undefined && { types }) }, null, 2)}\n`
+      )
+    } else if (out === undefined) output.out(types)
     else if (current) output.out(`${out} ${check ? 'agrees with' : 'is written from'} ${file}\n`)
     else output.err(`${out} does not agree with ${file}; run: marty policy types ${file} --out ${out}\n`)
     return current ? EXIT.ok : EXIT.testFailed

@@ -9,10 +9,16 @@ const STORE = {
   json: { type: 'boolean', help: 'Write the result as JSON' }
 } as const
 
-async function withSessions<Result> (values: Values, work: (sessions: SessionStore) => Promise<Result>): Promise<Result> {
+async function withSessions<Result> (
+  values: Values,
+  work: (sessions: SessionStore) => Promise<Result>
+): Promise<Result> {
   const prefix = text(values, 'redis-prefix')
   const { createSessionStore } = await import('@marty/auth')
-  return await withRedis(values, async redis => await work(createSessionStore({ redis, ...(prefix === undefined ? {} : { prefix }) })))
+  return await withRedis(
+    values,
+    async redis => await work(createSessionStore({ redis, ...(prefix === undefined ? {} : { prefix }) }))
+  )
 }
 
 export const sessionsList: Command = {
@@ -25,13 +31,23 @@ export const sessionsList: Command = {
     const principal = text(values, 'principal')
     const owner = principal === undefined ? undefined : principalOf('--principal ', principal)
     const list = await withSessions(values, async sessions => await sessions.list(owner))
-    output.out(flag(values, 'json')
-      ? json(list)
-      : list.length === 0
-        ? 'There are no sessions.\n'
-        : table(['SESSION', 'PRINCIPAL', 'ROLES', 'LAST USED', 'ENDS', 'ADDRESS'], list.map(one => [
-          one.key, `${one.kind}:${one.id}`, one.roles.join(',') || '-', new Date(one.usedAt).toISOString(), new Date(one.expiresAt).toISOString(), one.address ?? '-'
-        ])))
+    output.out(
+      flag(values, 'json')
+        ? json(list)
+        : list.length === 0
+          ? 'There are no sessions.\n'
+          : table(
+            ['SESSION', 'PRINCIPAL', 'ROLES', 'LAST USED', 'ENDS', 'ADDRESS'],
+            list.map(one => [
+              one.key,
+                `${one.kind}:${one.id}`,
+                one.roles.join(',') || '-',
+                new Date(one.usedAt).toISOString(),
+                new Date(one.expiresAt).toISOString(),
+                one.address ?? '-'
+            ])
+          )
+    )
     return EXIT.ok
   }
 }
@@ -44,7 +60,9 @@ export const sessionsRevoke: Command = {
   positionals: ['SESSION'],
   async run ([given = ''], values, output) {
     const owner = given.includes(':') ? principalOf('', given) : null
-    const ended = await withSessions(values, async sessions => owner === null ? Number(await sessions.revokeByKey(given)) : await sessions.revokeAll(owner))
+    const ended = await withSessions(values, async sessions =>
+      owner === null ? Number(await sessions.revokeByKey(given)) : await sessions.revokeAll(owner)
+    )
     if (flag(values, 'json')) output.out(json({ ended }))
     // Of a principal, none to end is what was wished for.
     if (ended === 0 && owner === null) {

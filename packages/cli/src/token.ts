@@ -12,21 +12,30 @@ const KEYS = {
 } as const
 
 async function tokenOptions (values: Values): Promise<TokenOptions> {
-  for (const name of ['issuer', 'audience']) if (values[name] === undefined) throw new UsageError(`--${name} is missing`)
-  const common = { issuer: text(values, 'issuer')!, audience: text(values, 'audience')!, maxLifetimeSeconds: 365 * 86_400 }
+  for (const name of ['issuer', 'audience']) {
+    if (values[name] === undefined) throw new UsageError(`--${name} is missing`)
+  }
+  const common = {
+    issuer: text(values, 'issuer')!,
+    audience: text(values, 'audience')!,
+    maxLifetimeSeconds: 365 * 86_400
+  }
   const file = text(values, 'signing-keys')
   if (file !== undefined) {
     const { openSigningKeys } = await import('@marty/auth')
     return { ...common, keys: openSigningKeys(file) }
   }
   const kid = text(values, 'kid')
-  if (values['secret-file'] === undefined || kid === undefined) throw new UsageError('say with which key: --signing-keys FILE, or --secret-file FILE and --kid NAME')
+  if (values['secret-file'] === undefined || kid === undefined) {
+    throw new UsageError('say with which key: --signing-keys FILE, or --secret-file FILE and --kid NAME')
+  }
   return { ...common, keys: { signing: { kid, algorithm: 'HS256', secret: await secretFile(values, 'secret-file') } } }
 }
 
 export const tokenIssue: Command = {
   name: 'token issue',
-  usage: '--issuer I --audience A --subject S [--role R]... [--ttl TIME] (--signing-keys FILE | --secret-file FILE --kid NAME)',
+  usage:
+    '--issuer I --audience A --subject S [--role R]... [--ttl TIME] (--signing-keys FILE | --secret-file FILE --kid NAME)',
   summary: 'Prints a signed access token, and nothing else',
   options: {
     ...KEYS,
@@ -50,7 +59,9 @@ export const tokenIssue: Command = {
       kind: flag(values, 'service') ? 'service' : 'user',
       ...(ttlSeconds === undefined ? {} : { ttlSeconds })
     })
-    output.out(flag(values, 'json') ? json({ token, jti, expires_at: new Date(expiresAt).toISOString() }) : `${token}\n`)
+    output.out(
+      flag(values, 'json') ? json({ token, jti, expires_at: new Date(expiresAt).toISOString() }) : `${token}\n`
+    )
     return EXIT.ok
   }
 }
@@ -67,13 +78,32 @@ export const tokenInspect: Command = {
     const checks = ['issuer', 'audience', 'signing-keys', 'secret-file'].some(name => values[name] !== undefined)
     const problem = checks ? await whatIsWrong(token, await tokenOptions(values)) : null
     const decodable = header !== null && header !== undefined && claims !== null && claims !== undefined
-    const verdict = !decodable ? 'not a token' : !checks ? 'not checked: give the key to know whether it is good' : problem ?? 'good'
-    if (flag(values, 'json')) output.out(json({ valid: checks ? decodable && problem === null : null, problem: decodable ? problem : 'not a token', header: header ?? null, claims: claims ?? null }))
-    else {
-      for (const [name, part] of [['header', header], ['claims', claims]] as const) if (part != null) output.out(`${name} ${json(part)}`)
+    const verdict = !decodable
+      ? 'not a token'
+      : !checks
+          ? 'not checked: give the key to know whether it is good'
+          : (problem ?? 'good')
+    if (flag(values, 'json')) {
+      output.out(
+        json({
+          valid: checks ? decodable && problem === null : null,
+          problem: decodable ? problem : 'not a token',
+          header: header ?? null,
+          claims: claims ?? null
+        })
+      )
+    } else {
+      for (const [name, part] of [
+        ['header', header],
+        ['claims', claims]
+      ] as const) {
+        if (part != null) output.out(`${name} ${json(part)}`)
+      }
       for (const name of ['iat', 'nbf', 'exp']) {
         const time = claims?.[name]
-        if (typeof time === 'number' && Math.abs(time) < 8e12) output.out(`${name} is ${new Date(time * 1000).toISOString()}\n`)
+        if (typeof time === 'number' && Math.abs(time) < 8e12) {
+          output.out(`${name} is ${new Date(time * 1000).toISOString()}\n`)
+        }
       }
       output.out(`${verdict}\n`)
     }

@@ -30,7 +30,10 @@ export function seconds (values: Values, name: string): number | undefined {
 export function oneOf<Word extends string> (name: string, value: string, known: readonly Word[]): Word {
   if ((known as readonly string[]).includes(value)) return value as Word
   const near = closest(value, known)
-  throw new UsageError(`${name} "${value}" is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean "${near}"?`))
+  throw new UsageError(
+    `${name} "${value}" is not known` +
+      (near === null ? `; known are ${known.join(', ')}` : `; did you mean "${near}"?`)
+  )
 }
 
 /**
@@ -46,7 +49,15 @@ export async function secretFile (values: Values, name: string): Promise<string>
 /** A table with a column for each heading; wide as needed. */
 export function table (headings: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
   const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map(row => row[column]!.length)))
-  return [headings, ...rows].map(row => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd() + '\n').join('')
+  return [headings, ...rows]
+    .map(
+      row =>
+        row
+          .map((cell, column) => cell.padEnd(widths[column]!))
+          .join('  ')
+          .trimEnd() + '\n'
+    )
+    .join('')
 }
 
 export function day (time: number): string {
@@ -58,8 +69,13 @@ export function json (value: unknown): string {
 }
 
 /** `user:alice`. */
-export function principalOf (option: string, given: string): { readonly kind: 'user' | 'service' | 'key', readonly id: string } {
+export function principalOf (
+  option: string,
+  given: string
+): { readonly kind: 'user' | 'service' | 'key', readonly id: string } {
   const colon = given.indexOf(':')
-  if (colon < 1 || colon === given.length - 1) throw new UsageError(`${option}"${given}" must be KIND:ID, such as user:alice`)
+  if (colon < 1 || colon === given.length - 1) {
+    throw new UsageError(`${option}"${given}" must be KIND:ID, such as user:alice`)
+  }
   return { kind: oneOf(`${option}kind`, given.slice(0, colon), ['user', 'service', 'key']), id: given.slice(colon + 1) }
 }

@@ -3,11 +3,18 @@ import { UsageError, type Values } from './command.js'
 import { text } from './values.js'
 
 /** Works with the Redis of `--redis`, or of the variable that keeps a password out of the process list; with all of its cluster when it is a node of one. */
-export async function withRedis<Result> (values: Values, work: (redis: RedisClient) => Promise<Result>): Promise<Result> {
+export async function withRedis<Result> (
+  values: Values,
+  work: (redis: RedisClient) => Promise<Result>
+): Promise<Result> {
   const { environment } = await import('@marty/config')
   const url = text(values, 'redis') ?? environment('MARTY_REDIS_URL')
-  if (url === undefined) throw new UsageError('say which Redis: --redis redis://HOST:PORT, or the variable MARTY_REDIS_URL')
-  const answer = await using({ url }, async redis => await isOfCluster(redis) ? null : { result: await work(redis) })
+  if (url === undefined) {
+    throw new UsageError('say which Redis: --redis redis://HOST:PORT, or the variable MARTY_REDIS_URL')
+  }
+  const answer = await using({ url }, async redis =>
+    (await isOfCluster(redis)) ? null : { result: await work(redis) }
+  )
   return answer === null ? await using(clusterOf(new URL(url)), work) : answer.result
 }
 

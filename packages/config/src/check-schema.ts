@@ -35,22 +35,38 @@ function check (value: unknown, schema: TSchema, path: Path, checking: Checking)
   else checkLeaf(value, schema, path, checking)
 }
 
-function checkMapping (value: Readonly<Record<string, unknown>>, schema: TSchema, path: Path, checking: Checking): void {
+function checkMapping (
+  value: Readonly<Record<string, unknown>>,
+  schema: TSchema,
+  path: Path,
+  checking: Checking
+): void {
   const { properties = {}, required = [], patternProperties, minProperties = 0 } = shapeOf(schema)
   const known = Object.keys(properties)
   for (const [key, member] of Object.entries(value)) {
     const expected = memberSchema(schema, key)
     if (expected !== undefined) check(member, expected, [...path, key], checking)
-    else if (patternProperties !== undefined) checking.report([...path, key], 'key', badName(path, key, Object.keys(patternProperties)))
-    else checking.report([...path, key], 'key', unknownKey(path, key, known))
+    else if (patternProperties !== undefined) {
+      checking.report([...path, key], 'key', badName(path, key, Object.keys(patternProperties)))
+    } else checking.report([...path, key], 'key', unknownKey(path, key, known))
   }
-  if (Object.keys(value).length < minProperties) checking.report(path, 'value', `${nameOf(path)} must hold at least ${minProperties === 1 ? 'one entry' : `${minProperties} entries`}`)
+  if (Object.keys(value).length < minProperties) {
+    checking.report(
+      path,
+      'value',
+      `${nameOf(path)} must hold at least ${minProperties === 1 ? 'one entry' : `${minProperties} entries`}`
+    )
+  }
   const unknown = Object.keys(value).filter(key => memberSchema(schema, key) === undefined)
   for (const key of required) {
     // Where it stands misspelt that has been said already.
     if (Object.hasOwn(value, key) || (unknown.length > 0 && closest(key, unknown) !== null)) continue
     const { description } = shapeOf(properties[key] ?? {})
-    checking.report([...path, key], 'key', `${nameOf([...path, key])} is required` + (description === undefined ? '' : ` (${description})`))
+    checking.report(
+      [...path, key],
+      'key',
+      `${nameOf([...path, key])} is required` + (description === undefined ? '' : ` (${description})`)
+    )
   }
 }
 
@@ -66,16 +82,27 @@ function checkUnion (value: unknown, schema: TSchema, path: Path, checking: Chec
   if (Value.Check(schema, value)) return
   const branch = branchFor(schema, value)
   if (branch !== null) check(value, branch, path, checking)
-  else checking.report(path, 'value', `${nameOf(path)} must be ${expectation(schema)}; found ${found(value, schema, path, checking)}`)
+  else {
+    checking.report(
+      path,
+      'value',
+      `${nameOf(path)} must be ${expectation(schema)}; found ${found(value, schema, path, checking)}`
+    )
+  }
 }
 
 function checkLeaf (value: unknown, schema: TSchema, path: Path, checking: Checking): void {
   const choices = choicesOf(schema)
   if (choices !== null) {
     if (choices.includes(value)) return
-    const near = typeof value === 'string' && !isConcealed(schema, path, checking) ? closest(value, choices.map(String)) : null
-    checking.report(path, 'value', `${nameOf(path)} must be ${expectation(schema)}; found ${found(value, schema, path, checking)}` +
-      (near === null ? '' : `; did you mean "${near}"?`))
+    const near =
+      typeof value === 'string' && !isConcealed(schema, path, checking) ? closest(value, choices.map(String)) : null
+    checking.report(
+      path,
+      'value',
+      `${nameOf(path)} must be ${expectation(schema)}; found ${found(value, schema, path, checking)}` +
+        (near === null ? '' : `; did you mean "${near}"?`)
+    )
     return
   }
   const errors = Value.Errors(schema, value)
@@ -85,21 +112,41 @@ function checkLeaf (value: unknown, schema: TSchema, path: Path, checking: Check
   }
 }
 
-function explain (error: TLocalizedValidationError, value: unknown, schema: TSchema, path: Path, checking: Checking): string {
+function explain (
+  error: TLocalizedValidationError,
+  value: unknown,
+  schema: TSchema,
+  path: Path,
+  checking: Checking
+): string {
   const name = nameOf(path)
   switch (error.keyword) {
-    case 'type': return `${name} must be ${expectation(schema)}; found ${found(value, schema, path, checking)}${quoteHint(value, schema)}`
-    case 'minimum': return `${name} must be at least ${error.params.limit}; found ${found(value, schema, path, checking)}`
-    case 'maximum': return `${name} must be at most ${error.params.limit}; found ${found(value, schema, path, checking)}`
-    case 'exclusiveMinimum': return `${name} must be more than ${error.params.limit}; found ${found(value, schema, path, checking)}`
-    case 'exclusiveMaximum': return `${name} must be less than ${error.params.limit}; found ${found(value, schema, path, checking)}`
-    case 'minLength': return `${name} must have at least ${error.params.limit} characters`
-    case 'maxLength': return `${name} must have at most ${error.params.limit} characters`
-    case 'minItems': return `${name} must have at least ${error.params.limit} ${error.params.limit === 1 ? 'item' : 'items'}`
-    case 'maxItems': return `${name} must have at most ${error.params.limit} items`
-    case 'uniqueItems': return `${name} repeats an item`
-    case 'pattern': return `${name} must be ${shapeOf(schema).expected ?? `a text that matches ${String(error.params.pattern)}`}; found ${found(value, schema, path, checking)}${strangeHint(value, schema, path, checking)}`
-    default: return `${name} ${error.message}`
+    case 'type':
+      return `${name} must be ${expectation(schema)}; found ` +
+        `${found(value, schema, path, checking)}${quoteHint(value, schema)}`
+    case 'minimum':
+      return `${name} must be at least ${error.params.limit}; found ${found(value, schema, path, checking)}`
+    case 'maximum':
+      return `${name} must be at most ${error.params.limit}; found ${found(value, schema, path, checking)}`
+    case 'exclusiveMinimum':
+      return `${name} must be more than ${error.params.limit}; found ${found(value, schema, path, checking)}`
+    case 'exclusiveMaximum':
+      return `${name} must be less than ${error.params.limit}; found ${found(value, schema, path, checking)}`
+    case 'minLength':
+      return `${name} must have at least ${error.params.limit} characters`
+    case 'maxLength':
+      return `${name} must have at most ${error.params.limit} characters`
+    case 'minItems':
+      return `${name} must have at least ${error.params.limit} ${error.params.limit === 1 ? 'item' : 'items'}`
+    case 'maxItems':
+      return `${name} must have at most ${error.params.limit} items`
+    case 'uniqueItems':
+      return `${name} repeats an item`
+    case 'pattern':
+      return `${name} must be ${shapeOf(schema).expected ?? `a text that matches ${String(error.params.pattern)}`}; ` +
+        `found ${found(value, schema, path, checking)}${strangeHint(value, schema, path, checking)}`
+    default:
+      return `${name} ${error.message}`
   }
 }
 
@@ -116,7 +163,8 @@ function unknownKey (path: Path, key: string, known: readonly string[]): string 
 }
 
 function badName (path: Path, key: string, patterns: readonly string[]): string {
-  return `"${key}" is not a name that ${nameOf(path)} may hold; names match ${patterns.join(' or ')}${strangeCharacterHint(key)}`
+  return `"${key}" is not a name that ${nameOf(path)} may hold; names match ` +
+    `${patterns.join(' or ')}${strangeCharacterHint(key)}`
 }
 
 function expectation (schema: TSchema): string {
@@ -141,7 +189,9 @@ function found (value: unknown, schema: TSchema, path: Path, checking: Checking)
   if (value === null || value === undefined) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a mapping'
-  if (isConcealed(schema, path, checking)) return typeof value === 'string' ? 'a text (not shown)' : `a ${typeof value} (not shown)`
+  if (isConcealed(schema, path, checking)) {
+    return typeof value === 'string' ? 'a text (not shown)' : `a ${typeof value} (not shown)`
+  }
   if (typeof value === 'string') return `the text ${show(value)}`
   return typeof value === 'number' ? `the number ${value}` : String(value)
 }
@@ -155,7 +205,9 @@ function strangeHint (value: unknown, schema: TSchema, path: Path, checking: Che
 }
 
 function quoteHint (value: unknown, schema: TSchema): string {
-  return shapeOf(schema).type === 'string' && (typeof value === 'number' || typeof value === 'boolean') ? '; write it in quotes' : ''
+  return shapeOf(schema).type === 'string' && (typeof value === 'number' || typeof value === 'boolean')
+    ? '; write it in quotes'
+    : ''
 }
 
 function show (value: unknown): string {

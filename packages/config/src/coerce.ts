@@ -20,10 +20,14 @@ export function coerce (text: string, schema: TSchema): unknown {
   const trimmed = text.trim()
   switch (type) {
     case 'integer':
-    case 'number': return NUMBER.test(trimmed) ? Number(trimmed) : text
-    case 'boolean': return trimmed === 'true' ? true : trimmed === 'false' ? false : text
-    case 'array': return items === undefined ? text : trimmed === '' ? [] : text.split(',').map(item => coerce(item.trim(), items))
-    default: return text
+    case 'number':
+      return NUMBER.test(trimmed) ? Number(trimmed) : text
+    case 'boolean':
+      return trimmed === 'true' ? true : trimmed === 'false' ? false : text
+    case 'array':
+      return items === undefined ? text : trimmed === '' ? [] : text.split(',').map(item => coerce(item.trim(), items))
+    default:
+      return text
   }
 }
 

@@ -16,7 +16,10 @@ export function withDefaults (value: unknown, schema: TSchema): unknown {
     return items === undefined ? value : value.map(item => withDefaults(item, items))
   }
   if (typeof value !== 'object' || value === null) return value
-  return mapping(value as Readonly<Record<string, unknown>>, type === undefined ? branchFor(schema, value) ?? schema : schema)
+  return mapping(
+    value as Readonly<Record<string, unknown>>,
+    type === undefined ? (branchFor(schema, value) ?? schema) : schema
+  )
 }
 
 function mapping (value: Readonly<Record<string, unknown>>, schema: TSchema): Record<string, unknown> {

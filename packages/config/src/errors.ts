@@ -14,7 +14,9 @@ export class ConfigError extends MartyError {
 
   constructor (problems: readonly SourceProblem[]) {
     const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`
-    super(ConfigError.definition, { message: `The configuration has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}` })
+    super(ConfigError.definition, {
+      message: `The configuration has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}`
+    })
     this.problems = Object.freeze([...problems])
   }
 }

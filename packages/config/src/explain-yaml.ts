@@ -1,5 +1,7 @@
 import { YAMLException } from 'js-yaml'
-import { isCollection, isScalar, isSeq, visit, type Document, type LineCounter, type Node, type YAMLParseError } from 'yaml'
+import {
+  isCollection, isScalar, isSeq, visit, type Document, type LineCounter, type Node, type YAMLParseError
+} from 'yaml'
 import { nameCharacter } from './strange-character.js'
 import type { SourcePosition } from './yaml-source.js'
 
@@ -27,7 +29,14 @@ const FORBIDDEN = /[^\t\n\r\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\u{10000}-\u{10F
  */
 export function explainYaml (text: string, error: unknown, parse: () => Parsed): readonly YamlMistake[] {
   const forbidden = FORBIDDEN.exec(text)
-  if (forbidden !== null) return [{ at: positionIn(text, forbidden.index), message: `YAML does not allow ${nameCharacter(forbidden[0])} here; remove it` }]
+  if (forbidden !== null) {
+    return [
+      {
+        at: positionIn(text, forbidden.index),
+        message: `YAML does not allow ${nameCharacter(forbidden[0])} here; remove it`
+      }
+    ]
+  }
   const reason = error instanceof YAMLException ? error.reason : 'cannot be read as YAML'
   const mark = error instanceof YAMLException ? error.mark : undefined
   const first = { at: { line: (mark?.line ?? 0) + 1, column: (mark?.column ?? 0) + 1 }, message: reason }
@@ -65,17 +74,28 @@ function mistakesOf (text: string, { document, lines }: Parsed): YamlMistake[] {
   }
   if (syntax === undefined || document.errors.every(({ code }) => INDEPENDENT.has(code) || code === 'MULTIPLE_DOCS')) {
     for (const { code, pos } of errors) if (INDEPENDENT.has(code)) add(pos[0], WORDS[code]!)
-    visit(document, { Alias: (_, node) => { add(node.range?.[0] ?? 0, `the alias *${node.source} is not supported; write the value out`) } })
+    visit(document, {
+      Alias: (_, node) => {
+        add(node.range?.[0] ?? 0, `the alias *${node.source} is not supported; write the value out`)
+      }
+    })
   }
   if (syntax !== undefined) {
     const cause = causeOf(syntax, document, lines, text)
-    if (![...found.values()].some(({ at }) => at.line < place(lines, Math.min(cause.offset, end)).line)) add(cause.offset, cause.message)
+    if (![...found.values()].some(({ at }) => at.line < place(lines, Math.min(cause.offset, end)).line)) {
+      add(cause.offset, cause.message)
+    }
   }
   return [...found.values()].sort((a, b) => a.at.line - b.at.line)
 }
 
 /** Where a mistake of syntax was made, which is often before the place where a parser stumbles. */
-function causeOf (error: YAMLParseError | Document['warnings'][number], document: Document, lines: LineCounter, text: string): { readonly offset: number, readonly message: string } {
+function causeOf (
+  error: YAMLParseError | Document['warnings'][number],
+  document: Document,
+  lines: LineCounter,
+  text: string
+): { readonly offset: number, readonly message: string } {
   const offset = error.pos[0]
   const message = WORDS[error.code] ?? lowerFirst(error.message)
   const root = document.contents as Node | null
@@ -83,31 +103,60 @@ function causeOf (error: YAMLParseError | Document['warnings'][number], document
   const line = (at: number): number => place(lines, at).line
 
   if (error.code === 'UNEXPECTED_TOKEN' && root !== null && start < offset && line(start) < line(offset)) {
-    if (!isCollection(root)) return { offset: start, message: 'this is no key with a colon behind it, and belongs to nothing; a comment begins with #' }
-    if (isSeq(root)) return { offset: start, message: `a list begins here, and goes on as something else in line ${line(offset)}` }
-    if (place(lines, start).column > 1) return { offset: start, message: `the file begins here with spaces before its first key, and goes on without them in line ${line(offset)}` }
+    if (!isCollection(root)) {
+      return {
+        offset: start,
+        message: 'this is no key with a colon behind it, and belongs to nothing; a comment begins with #'
+      }
+    }
+    if (isSeq(root)) {
+      return { offset: start, message: `a list begins here, and goes on as something else in line ${line(offset)}` }
+    }
+    if (place(lines, start).column > 1) {
+      return {
+        offset: start,
+        message: 'the file begins here with spaces before its first key, and goes on without them in line ' +
+          `${line(offset)}`
+      }
+    }
   }
   const quoted = openQuoteBefore(document, offset, error.code === 'MISSING_CHAR' ? null : line(offset), line)
-  if (quoted !== null) return { offset: quoted, message: `the quote that opens here is closed in another line, if at all: ${message}` }
+  if (quoted !== null) {
+    return { offset: quoted, message: `the quote that opens here is closed in another line, if at all: ${message}` }
+  }
   if (error.code === 'BAD_INDENT' && /^Flow /.test(error.message)) {
     const open = lastOpenCollection(document, offset)
-    if (open !== null && line(open) < line(offset)) return { offset: open, message: `the ${text[open]} that opens here is not closed` }
+    if (open !== null && line(open) < line(offset)) {
+      return { offset: open, message: `the ${text[open]} that opens here is not closed` }
+    }
   }
   if (error.code === 'BAD_INDENT' || error.code === 'BLOCK_AS_IMPLICIT_KEY') {
     const sibling = mappingBefore(document, offset)
-    if (sibling !== null && line(sibling) < line(offset)) return { offset, message: `${message}; this mapping begins in line ${line(sibling)}, column ${place(lines, sibling).column}` }
+    if (sibling !== null && line(sibling) < line(offset)) {
+      return {
+        offset,
+        message: `${message}; this mapping begins in line ${line(sibling)}, column ${place(lines, sibling).column}`
+      }
+    }
   }
   return { offset, message }
 }
 
 /** The first quoted text before an offset that goes over several lines, and ends in a line unless that is null. */
-function openQuoteBefore (document: Document, before: number, endLine: number | null, line: (offset: number) => number): number | null {
+function openQuoteBefore (
+  document: Document,
+  before: number,
+  endLine: number | null,
+  line: (offset: number) => number
+): number | null {
   let found: number | null = null
   visit(document, {
     Scalar (_, node) {
       if (node.type !== 'QUOTE_DOUBLE' && node.type !== 'QUOTE_SINGLE') return undefined
       const [start, end] = node.range ?? [0, 0]
-      if (start > before || line(start) === line(end - 1) || (endLine !== null && line(end - 1) !== endLine)) return undefined
+      if (start > before || line(start) === line(end - 1) || (endLine !== null && line(end - 1) !== endLine)) {
+        return undefined
+      }
       found = start
       return visit.BREAK
     }
@@ -117,7 +166,13 @@ function openQuoteBefore (document: Document, before: number, endLine: number | 
 
 function lastOpenCollection (document: Document, before: number): number | null {
   let found: number | null = null
-  visit(document, { Collection: (_, node) => { if (node.flow === true && node.range !== null && node.range !== undefined && node.range[0] < before) found = node.range[0] } })
+  visit(document, {
+    Collection: (_, node) => {
+      if (node.flow === true && node.range !== null && node.range !== undefined && node.range[0] < before) {
+        found = node.range[0]
+      }
+    }
+  })
   return found
 }
 

@@ -20,7 +20,12 @@ export interface InterpolationContext {
  * A copy of a value in which `${NAME}`, `${NAME:default}` and `${file:/path}` inside texts are replaced. `$${` stands
  * for a literal `${`. A text that held a reference is then read as its schema asks: `${PORT:8002}` becomes a number.
  */
-export function interpolate (value: unknown, schema: TSchema | undefined, path: Path, context: InterpolationContext): unknown {
+export function interpolate (
+  value: unknown,
+  schema: TSchema | undefined,
+  path: Path,
+  context: InterpolationContext
+): unknown {
   // What no schema knows is refused anyway, so nothing is read for it.
   if (schema === undefined || context.skip(path)) return value
   if (typeof value === 'string') return value.includes('${') ? replace(value, schema, path, context) : value
@@ -28,8 +33,12 @@ export function interpolate (value: unknown, schema: TSchema | undefined, path: 
     return value.map((item, index) => interpolate(item, memberSchema(schema, index), [...path, index], context))
   }
   if (typeof value === 'object' && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, member]) =>
-      [key, interpolate(member, memberSchema(schema, key), [...path, key], context)]))
+    return Object.fromEntries(
+      Object.entries(value).map(([key, member]) => [
+        key,
+        interpolate(member, memberSchema(schema, key), [...path, key], context)
+      ])
+    )
   }
   return value
 }
@@ -64,9 +73,13 @@ function resolveReference (reference: string, context: InterpolationContext): An
   const colon = reference.indexOf(':')
   const name = colon === -1 ? reference : reference.slice(0, colon)
   if (name === 'file' && colon !== -1) return readSecretFile(reference.slice(colon + 1), context.baseDir)
-  if (!NAME.test(name)) return { problem: `"\${${name}}" does not name a variable; use letters, digits and _, or \${file:/path}` }
+  if (!NAME.test(name)) {
+    return { problem: `"\${${name}}" does not name a variable; use letters, digits and _, or \${file:/path}` }
+  }
   const value = context.env[name] ?? (colon === -1 ? undefined : reference.slice(colon + 1))
-  return value === undefined ? { problem: `the variable ${name} is not set; set it, or give a default: \${${name}:default}` } : { value }
+  return value === undefined
+    ? { problem: `the variable ${name} is not set; set it, or give a default: \${${name}:default}` }
+    : { value }
 }
 
 /** Secrets are short; a path that leads to a device or a huge file is a mistake. */

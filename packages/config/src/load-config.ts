@@ -46,7 +46,8 @@ export function loadConfig<Schema extends TSchema> (options: LoadConfigOptions<S
   const baseDir = options.baseDir ?? (file === null ? process.cwd() : dirname(resolve(file)))
   const problems: SourceProblem[] = []
   const source = file === null ? null : readSource(file, problems)
-  const { overrides, problems: unknownNames } = envPrefix === undefined ? { overrides: [], problems: [] } : readOverrides(schema, envPrefix, env, reservedEnv)
+  const { overrides, problems: unknownNames } =
+    envPrefix === undefined ? { overrides: [], problems: [] } : readOverrides(schema, envPrefix, env, reservedEnv)
   problems.push(...unknownNames)
 
   const locate = locator(source, overrides)
@@ -70,7 +71,12 @@ export function loadConfig<Schema extends TSchema> (options: LoadConfigOptions<S
   }, { conceal: path => concealed.has(keyOf(path)) })
 
   if (problems.length > 0) throw new ConfigError(sortProblems(problems))
-  return Object.freeze({ value: deepFreeze(value as Static<Schema>), origins: originsOf(value, source, overrides), file, schema })
+  return Object.freeze({
+    value: deepFreeze(value as Static<Schema>),
+    origins: originsOf(value, source, overrides),
+    file,
+    schema
+  })
 }
 
 function readSource (file: string, problems: SourceProblem[]): YamlSource {
@@ -79,7 +85,8 @@ function readSource (file: string, problems: SourceProblem[]): YamlSource {
     text = readFileSync(file, 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code ?? 'unknown reason'
+    const reason =
+      code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : (code ?? 'unknown reason')
     throw new ConfigError([{ source: file, line: 0, column: 0, message: `cannot be read: ${reason}` }, ...problems])
   }
   const parsed = parseYaml(text, file)
@@ -89,11 +96,16 @@ function readSource (file: string, problems: SourceProblem[]): YamlSource {
 
 type Place = Omit<SourceProblem, 'message'>
 
-function locator (source: YamlSource | null, overrides: readonly Override[]): (path: Path, part: 'key' | 'value') => Place {
+function locator (
+  source: YamlSource | null,
+  overrides: readonly Override[]
+): (path: Path, part: 'key' | 'value') => Place {
   return (path, part) => {
     const override = overrides.find(candidate => candidate.path.every((step, index) => path[index] === step))
     if (override !== undefined) return { source: `environment ${override.name}`, line: 0, column: 0 }
-    return source === null ? { source: 'configuration', line: 0, column: 0 } : { source: source.file, ...source.positionOf(path, part) }
+    return source === null
+      ? { source: 'configuration', line: 0, column: 0 }
+      : { source: source.file, ...source.positionOf(path, part) }
   }
 }
 
@@ -112,18 +124,26 @@ function replaceAt (value: unknown, path: readonly string[], replacement: unknow
 }
 
 /** One origin per scalar; a list is one setting. */
-function originsOf (value: unknown, source: YamlSource | null, overrides: readonly Override[]): ReadonlyMap<string, Origin> {
+function originsOf (
+  value: unknown,
+  source: YamlSource | null,
+  overrides: readonly Override[]
+): ReadonlyMap<string, Origin> {
   const byPath = new Map(overrides.map(({ path, name }) => [keyOf(path), `environment ${name}`]))
   const origins = new Map<string, Origin>()
   const walk = (member: unknown, written: unknown, path: Path): void => {
     const override = byPath.get(keyOf(path))
     if (override === undefined && typeof member === 'object' && member !== null && !Array.isArray(member)) {
-      const section = typeof written === 'object' && written !== null ? written as Readonly<Record<string, unknown>> : {}
+      const section =
+        typeof written === 'object' && written !== null ? (written as Readonly<Record<string, unknown>>) : {}
       for (const [key, inner] of Object.entries(member)) walk(inner, section[key], [...path, key])
       return
     }
     const { line, column } = source?.positionOf(path) ?? { line: 0, column: 0 }
-    origins.set(path.join('.'), override ?? (written === undefined || source === null ? 'default' : `${source.file}:${line}:${column}`))
+    origins.set(
+      path.join('.'),
+      override ?? (written === undefined || source === null ? 'default' : `${source.file}:${line}:${column}`)
+    )
   }
   walk(value, source?.value, [])
   return origins

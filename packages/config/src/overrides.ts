@@ -15,19 +15,31 @@ export interface Override {
  * Reads `PREFIX_SECTION_KEY` variables. A variable that begins with the prefix and names no setting is a mistake:
  * a misspelt override must not be ignored.
  */
-export function readOverrides (schema: TSchema, prefix: string, env: Readonly<Record<string, string | undefined>>, reserved: readonly string[]): { overrides: Override[], problems: SourceProblem[] } {
+export function readOverrides (
+  schema: TSchema,
+  prefix: string,
+  env: Readonly<Record<string, string | undefined>>,
+  reserved: readonly string[]
+): { overrides: Override[], problems: SourceProblem[] } {
   const settings = namedSettings(schema, prefix)
   const overrides: Override[] = []
   const problems: SourceProblem[] = []
   for (const [name, text] of Object.entries(env)) {
-    if (text === undefined || !name.startsWith(`${prefix}_`) || reserved.includes(name) || isServiceLink(name, text)) continue
+    if (text === undefined || !name.startsWith(`${prefix}_`) || reserved.includes(name) || isServiceLink(name, text)) {
+      continue
+    }
     const setting = settings.get(name)
     if (setting !== undefined) {
       overrides.push({ name, path: setting.path, value: coerce(text, setting.schema) })
       continue
     }
     const near = closest(name, settings.keys())
-    problems.push({ source: `environment ${name}`, line: 0, column: 0, message: 'names no setting' + (near === null ? '' : `; did you mean ${near}?`) })
+    problems.push({
+      source: `environment ${name}`,
+      line: 0,
+      column: 0,
+      message: 'names no setting' + (near === null ? '' : `; did you mean ${near}?`)
+    })
   }
   return { overrides, problems }
 }
@@ -44,7 +56,11 @@ function namedSettings (schema: TSchema, prefix: string): Map<string, { path: st
     if (patternProperties !== undefined || !isFlat(member)) return
     const name = [prefix, ...path].join('_').toUpperCase()
     const other = settings.get(name)
-    if (other !== undefined) throw new TypeError(`settings ${other.path.join('.')} and ${path.join('.')} would share the variable ${name}; rename one`)
+    if (other !== undefined) {
+      throw new TypeError(
+        `settings ${other.path.join('.')} and ${path.join('.')} would share the variable ${name}; rename one`
+      )
+    }
     settings.set(name, { path, schema: member })
   }
   walk(schema, [])
@@ -64,6 +80,8 @@ function isFlat (schema: TSchema): boolean {
  * `CAMERA_SERVICE_SERVICE_HOST`, `CAMERA_SERVICE_PORT=tcp://…` and others, which are nobody's overrides.
  */
 function isServiceLink (name: string, text: string): boolean {
-  return /_SERVICE_HOST$|_SERVICE_PORT(?:_[A-Z0-9_]+)?$|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/.test(name) ||
+  return (
+    /_SERVICE_HOST$|_SERVICE_PORT(?:_[A-Z0-9_]+)?$|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/.test(name) ||
     (name.endsWith('_PORT') && /^(?:tcp|udp|sctp):\/\//.test(text))
+  )
 }

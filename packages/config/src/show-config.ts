@@ -23,7 +23,9 @@ export function showConfig<Schema extends TSchema> (loaded: LoadedConfig<Schema>
     if (origin !== undefined) {
       shown.push({ key, value, origin, description: schema === undefined ? null : shapeOf(schema).description ?? null })
     } else if (typeof value === 'object' && value !== null) {
-      for (const [name, member] of Object.entries(value)) walk(member, schema === undefined ? undefined : memberSchema(schema, name), [...path, name])
+      for (const [name, member] of Object.entries(value)) {
+        walk(member, schema === undefined ? undefined : memberSchema(schema, name), [...path, name])
+      }
     }
   }
   walk(maskSecrets(loaded.value, loaded.schema), loaded.schema, [])

@@ -2,14 +2,18 @@
 export function nameCharacter (character: string): string {
   const point = `U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}`
   const kind = KINDS.find(([pattern]) => pattern.test(character))?.[1]
-  const twin = LOOKALIKES[character] ?? (/^[\x21-\x7E]$/.test(character.normalize('NFKC')) ? character.normalize('NFKC') : undefined)
+  const twin =
+    LOOKALIKES[character] ??
+    (/^[\x21-\x7E]$/.test(character.normalize('NFKC')) ? character.normalize('NFKC') : undefined)
   return point + (kind === undefined ? '' : `, ${kind}`) + (twin === undefined ? '' : `, which looks like "${twin}"`)
 }
 
 /** `; it holds U+200B, a character that cannot be seen`, when a text holds what hardly anybody means in a name. */
 export function strangeCharacterHint (text: string): string {
   const found = /[^\x20-\x7E]/u.exec(text)
-  return found === null ? '' : `; it holds ${nameCharacter(found[0])}, as character ${[...text.slice(0, found.index)].length + 1}`
+  return found === null
+    ? ''
+    : `; it holds ${nameCharacter(found[0])}, as character ${[...text.slice(0, found.index)].length + 1}`
 }
 
 const KINDS: ReadonlyArray<readonly [RegExp, string]> = [

@@ -1,5 +1,7 @@
 import { load } from 'js-yaml'
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair, type YAMLMap } from 'yaml'
+import {
+  isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair, type YAMLMap
+} from 'yaml'
 import { explainYaml, place } from './explain-yaml.js'
 import type { SourceProblem } from './problem.js'
 
@@ -40,11 +42,19 @@ export function parseYaml (text: string, file: string): ParsedYaml {
   try {
     value = isBlank(text) ? null : load(text, { filename: file, maxAliases: 0 })
   } catch (error) {
-    return { source: null, problems: explainYaml(text, error, () => readPositions(text, true)).map(({ at, message }) => problem(at, message)) }
+    return {
+      source: null,
+      problems: explainYaml(text, error, () => readPositions(text, true)).map(({ at, message }) => problem(at, message))
+    }
   }
   const source: YamlSource = { file, value, positionOf: (path, part = 'value') => locate(positions(), path, part) }
   if (hasReservedKey(value)) {
-    return { source: null, problems: reservedKeys(value, []).map(path => problem(source.positionOf(path, 'key'), `the key "${path.at(-1)}" is not allowed`)) }
+    return {
+      source: null,
+      problems: reservedKeys(value, []).map(path =>
+        problem(source.positionOf(path, 'key'), `the key "${path.at(-1)}" is not allowed`)
+      )
+    }
   }
   return { source, problems: [] }
 }
@@ -58,7 +68,13 @@ interface Positions {
 /** Looking for keys that are written twice takes the square of their number; in a text that was read there are none. */
 function readPositions (text: string, uniqueKeys: boolean): Positions {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error', strict: true, uniqueKeys })
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'error',
+    strict: true,
+    uniqueKeys
+  })
   return { document, lines, pairs: new WeakMap() }
 }
 
@@ -88,7 +104,9 @@ function locate ({ document, lines, pairs }: Positions, path: Path, part: 'key' 
 function pairsOf (map: YAMLMap, cache: Positions['pairs']): Map<string, Pair> {
   let pairs = cache.get(map)
   if (pairs === undefined) {
-    pairs = new Map(map.items.map(pair => [isScalar(pair.key) && !isAlias(pair.key) ? String(pair.key.value) : '', pair]))
+    pairs = new Map(
+      map.items.map(pair => [isScalar(pair.key) && !isAlias(pair.key) ? String(pair.key.value) : '', pair])
+    )
     cache.set(map, pairs)
   }
   return pairs

@@ -134,16 +134,21 @@ function watch (root: FastifyInstance, scopes: readonly FastifyInstance[], unsee
 function addLastDefence (application: Application): void {
   if (application.hasLastDefence) return
   application.hasLastDefence = true
-  application.root.addHook('onRequest', (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
-    const config = request.routeOptions.config as RouteConfig
-    done(config[kOperation] === undefined && isDenied(application, request) ? new RouteUndeclared() : undefined)
-  })
+  application.root.addHook(
+    'onRequest',
+    (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
+      const config = request.routeOptions.config as RouteConfig
+      done(config[kOperation] === undefined && isDenied(application, request) ? new RouteUndeclared() : undefined)
+    }
+  )
 }
 
 /** Fastify takes routes in `onReady` hooks and binds no hook to them any more, so neither ours nor any other would run. */
 function tooLate (options: RouteOptions, place: string | null): Error {
-  return new RouteUnguarded(`route ${describe({ name: nameOf(options), place })} was registered when the application was ready: ` +
-    'no hook is bound to it any more. Register it before, or in a plugin')
+  return new RouteUnguarded(
+    `route ${describe({ name: nameOf(options), place })} was registered when the application was ready: ` +
+      'no hook is bound to it any more. Register it before, or in a plugin'
+  )
 }
 
 /** Throws one error that names everything for which the application must not start. */
@@ -212,8 +217,13 @@ function isWithin (scope: FastifyInstance, outer: FastifyInstance): boolean {
 
 /** Fastify registers HEAD beside every GET, from the same line: one of the two is enough in a message. */
 function isHeadOfGet ({ options: { method, url }, place }: RegisteredRoute, routes: Application['routes']): boolean {
-  return method === 'HEAD' && place !== null &&
-    [...routes.values()].some(({ options: get, place: line }) => line === place && get.url === url && [get.method].flat().includes('GET'))
+  return (
+    method === 'HEAD' &&
+    place !== null &&
+    [...routes.values()].some(
+      ({ options: get, place: line }) => line === place && get.url === url && [get.method].flat().includes('GET')
+    )
+  )
 }
 
 function describe ({ name, place }: { readonly name: string, readonly place: string | null }): string {

@@ -30,8 +30,27 @@ export interface Call {
 }
 
 /** Makes a call with every member in place, so that all calls share one hidden class. */
-export function createCall (operation: GuardedOperation, id: string, address: string | null, request: IncomingMessage | null, principal: Principal, token: string | null = null, canDefer = false): Call {
-  return { operation, id, address, request, token, principal, responseHeaders: null, canDefer, pending: null, input: NONE }
+export function createCall (
+  operation: GuardedOperation,
+  id: string,
+  address: string | null,
+  request: IncomingMessage | null,
+  principal: Principal,
+  token: string | null = null,
+  canDefer = false
+): Call {
+  return {
+    operation,
+    id,
+    address,
+    request,
+    token,
+    principal,
+    responseHeaders: null,
+    canDefer,
+    pending: null,
+    input: NONE
+  }
 }
 
 const NONE: readonly unknown[] = Object.freeze([])

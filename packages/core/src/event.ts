@@ -1,7 +1,8 @@
 import type { Principal } from './principal.js'
 
 /** Kinds of security events; the audit package maps them to its schema. */
-export type SecurityEventType = 'authentication' | 'authorization' | 'limit' | 'operation' | 'credential' | 'session' | 'policy' | 'service'
+export type SecurityEventType =
+  'authentication' | 'authorization' | 'limit' | 'operation' | 'credential' | 'session' | 'policy' | 'service'
 
 /** Something worth remembering, as the plugins tell it; time, id and sequence are added where it is written down. */
 export interface SecurityEvent {

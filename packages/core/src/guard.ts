@@ -44,46 +44,58 @@ export interface OperationSource {
 export interface Guard {
   readonly strict: boolean
   readonly refusals: Refusals
-  addCheck (check: Check): void
-  addAuthenticator (authenticator: Authenticator): void
-  addSink (sink: EventSink): void
+  addCheck(check: Check): void
+  addAuthenticator(authenticator: Authenticator): void
+  addSink(sink: EventSink): void
   /**
    * Declares an operation. Its checks are compiled when the application is ready, when every plugin
    * has added its own; until then, `run` throws. Null when it has no rule and the guard is not strict.
    */
-  operation (source: OperationSource): GuardedOperation | null
+  operation(source: OperationSource): GuardedOperation | null
   /** Compiles every declared operation; throws one error that names every bad rule. Later operations compile at once. */
-  compile (): void
+  compile(): void
   /** The same for a caller that has more to report: returns what {@link compile} would throw. */
-  verify (): readonly StartProblem[]
+  verify(): readonly StartProblem[]
   /** Every declared operation, for documents and audits. */
-  operations (): readonly GuardedOperation[]
+  operations(): readonly GuardedOperation[]
   /** The principal of the first credential that the request brings; null when there is none. */
-  identify (request: IncomingMessage, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Principal | Promise<Principal> | null
+  identify(
+    request: IncomingMessage,
+    context: AuthenticationContext,
+    methods?: readonly AuthenticationMethod[]
+  ): Principal | Promise<Principal> | null
   /** Whether the request brings a credential, right or wrong. */
-  hasCredential (request: IncomingMessage): boolean
+  hasCredential(request: IncomingMessage): boolean
   /**
    * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False
    * without one. Failure limits ask it before they refuse a call whose credential nobody has looked at.
    */
-  isGuessable (call: Call): boolean
+  isGuessable(call: Call): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
-  authenticate (token: string, context: AuthenticationContext, methods?: readonly AuthenticationMethod[]): Promise<Principal>
+  authenticate(
+    token: string,
+    context: AuthenticationContext,
+    methods?: readonly AuthenticationMethod[]
+  ): Promise<Principal>
   /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
-  isAlive (principal: Principal, peek?: boolean): boolean | Promise<boolean>
+  isAlive(principal: Principal, peek?: boolean): boolean | Promise<boolean>
   /** What `can` asks. The authorization package sets it once. */
-  decideBy (decide: Decide): void
+  decideBy(decide: Decide): void
   /**
    * Whether a caller is allowed a permission on a resource, as handlers of every transport ask it.
    * Throws when no registered plugin decides about permissions.
    */
   can: Decide
   /** Tells every sink. Settles when they have; never rejects. */
-  emit (event: SecurityEvent): Promise<void>
+  emit(event: SecurityEvent): Promise<void>
 }
 
 /** Whether a caller is allowed; `resource` is what conditions may ask about, and what it does not tell never widens. */
-export type Decide = (principal: Principal, permission: PermissionName, resource?: Readonly<Record<string, unknown>>) => boolean
+export type Decide = (
+  principal: Principal,
+  permission: PermissionName,
+  resource?: Readonly<Record<string, unknown>>
+) => boolean
 
 class CompiledOperation implements GuardedOperation {
   readonly name: string
@@ -145,7 +157,10 @@ export function createGuard (options: GuardOptions = {}): Guard {
         try {
           compileOne(operation, source.where)
         } catch (error) {
-          problems.push({ kind: 'invalid', text: withPlace(error instanceof Error ? error.message : String(error), source) })
+          problems.push({
+            kind: 'invalid',
+            text: withPlace(error instanceof Error ? error.message : String(error), source)
+          })
         }
       }
       return problems
@@ -212,7 +227,10 @@ function withPlace (text: string, { place = null }: OperationSource): string {
   return place === null ? text : `${text} (${place})`
 }
 
-function isAsked ({ method, explicit = false }: Authenticator, methods: readonly AuthenticationMethod[] | undefined): boolean {
+function isAsked (
+  { method, explicit = false }: Authenticator,
+  methods: readonly AuthenticationMethod[] | undefined
+): boolean {
   return methods === undefined ? !explicit : methods.includes(method)
 }
 

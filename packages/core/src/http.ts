@@ -1,6 +1,9 @@
 import { createRequire } from 'node:module'
 import type { fastify, FastifyError, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { applicationOf, isDenied, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application, type RouteConfig } from './application.js'
+import {
+  applicationOf, isDenied, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application,
+  type RouteConfig
+} from './application.js'
 import { createCall, type Call } from './call.js'
 import { endOfTurn } from './end-of-turn.js'
 import { RouteUndeclared } from './errors.js'
@@ -18,7 +21,11 @@ const kPending = Symbol('marty.pending')
 
 type PendingRequest = FastifyRequest & { [kPending]: Call | null }
 
-interface DeclaredGet { readonly security: SecurityRule | undefined, readonly operation: GuardedOperation | null, readonly place: string | null }
+interface DeclaredGet {
+  readonly security: SecurityRule | undefined
+  readonly operation: GuardedOperation | null
+  readonly place: string | null
+}
 
 const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
 const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
@@ -51,7 +58,9 @@ export function answerWithProblems (fastify: FastifyInstance): void {
 
 /** Without a handler, Fastify's own stays in place and leaves room for one of the application; its hooks run before it. */
 function answerNotFound (fastify: FastifyInstance): void {
-  const options = { preHandler: async (request: FastifyRequest, reply: FastifyReply) => problemNotFoundHandler(request, reply) }
+  const options = {
+    preHandler: async (request: FastifyRequest, reply: FastifyReply) => problemNotFoundHandler(request, reply)
+  }
   try {
     fastify.setNotFoundHandler(options, undefined as never)
   } catch {
@@ -64,8 +73,9 @@ function answerNotFound (fastify: FastifyInstance): void {
  * guard, unless the application answers errors itself. Every other error goes on to the handler of its scope.
  */
 function answerThrownRefusal (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  if (error instanceof MartyError && error.statusCode !== 500 && ours.has(request.server.errorHandler)) problemErrorHandler(error, request, reply)
-  else void reply.send(error)
+  if (error instanceof MartyError && error.statusCode !== 500 && ours.has(request.server.errorHandler)) {
+    problemErrorHandler(error, request, reply)
+  } else void reply.send(error)
 }
 
 /**
@@ -84,7 +94,12 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
   fastify.decorateRequest('principal', null as never)
   fastify.decorateRequest(kPending as never, null as never)
 
-  const notFound = guard.operation({ name: '404', transport: 'http', rule: { public: true }, where: 'the answer to unknown URLs' })
+  const notFound = guard.operation({
+    name: '404',
+    transport: 'http',
+    rule: { public: true },
+    where: 'the answer to unknown URLs'
+  })
 
   fastify.addHook('onRoute', route => {
     declareRoute(application, guard, route)
@@ -106,9 +121,12 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     }
     const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
     const settle = (verdict: Verdict): void => {
-      const isAnsweredHere = isFast && verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
+      const isAnsweredHere =
+        isFast && verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
       // A refusal often brings the very headers that its check asked for, and is answered with its own.
-      if (call.responseHeaders !== null && !(isAnsweredHere && verdict.headers === call.responseHeaders)) void reply.headers(call.responseHeaders)
+      if (call.responseHeaders !== null && !(isAnsweredHere && verdict.headers === call.responseHeaders)) {
+        void reply.headers(call.responseHeaders)
+      }
       if (verdict === undefined) {
         request.principal = call.principal
         if (call.pending !== null) (request as PendingRequest)[kPending] = call
@@ -137,20 +155,27 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
   fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
 
   // First of all preHandlers, so that none of an application answers before everything is decided.
-  fastify.addHook('preHandler', function (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) {
-    const call = (request as PendingRequest)[kPending]
-    if (call === null) {
-      done()
-      return
+  fastify.addHook(
+    'preHandler',
+    function (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) {
+      const call = (request as PendingRequest)[kPending]
+      if (call === null) {
+        done()
+        return
+      }
+      try {
+        const answer = call.operation.finish(call, request)
+        if (answer === undefined) done()
+        else {
+          answer.then(() => {
+            done()
+          }, done)
+        }
+      } catch (error) {
+        done(error as Error)
+      }
     }
-    try {
-      const answer = call.operation.finish(call, request)
-      if (answer === undefined) done()
-      else answer.then(() => { done() }, done)
-    } catch (error) {
-      done(error as Error)
-    }
-  })
+  )
   return guard
 }
 

@@ -60,7 +60,10 @@ export class MartyError extends Error {
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
 
 /** Most errors have the headers of one of the two, so nothing is copied for them. */
-function headersOf ({ headers: standing }: ErrorDefinition, { headers }: ErrorDetails): Readonly<Record<string, string>> {
+function headersOf (
+  { headers: standing }: ErrorDefinition,
+  { headers }: ErrorDetails
+): Readonly<Record<string, string>> {
   if (standing === undefined) return headers ?? NO_HEADERS
   return headers === undefined ? standing : { ...standing, ...headers }
 }
@@ -77,7 +80,9 @@ export interface MartyErrorConstructor<Code extends string = string> {
  * export const TokenInvalid: MartyErrorConstructor<'MARTY_AUTH_TOKEN_INVALID'> =
  *   defineError({ code: 'MARTY_AUTH_TOKEN_INVALID', statusCode: 401, message: 'The token is not valid' })
  */
-export function defineError<const Code extends string> (definition: ErrorDefinition<Code>): MartyErrorConstructor<Code> {
+export function defineError<const Code extends string> (
+  definition: ErrorDefinition<Code>
+): MartyErrorConstructor<Code> {
   class Defined extends MartyError {
     static readonly definition: ErrorDefinition<Code> = definition
     declare readonly code: Code

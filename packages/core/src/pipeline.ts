@@ -7,11 +7,16 @@ import { ANONYMOUS, type AuthenticationMethod } from './principal.js'
 import type { SecurityEventType } from './event.js'
 
 /** Builds the shortest list of functions that decides one operation, and the runner over it. */
-export function compilePipeline (guard: Guard, operation: Operation, checks: readonly Check[]): { decide: GuardedOperation['decide'], checks: number } {
-  const stage = (name: Stage): CheckRun[] => checks
-    .filter(check => check.stage === name)
-    .map(check => check.compile(operation))
-    .filter(run => run !== null)
+export function compilePipeline (
+  guard: Guard,
+  operation: Operation,
+  checks: readonly Check[]
+): { decide: GuardedOperation['decide'], checks: number } {
+  const stage = (name: Stage): CheckRun[] =>
+    checks
+      .filter(check => check.stage === name)
+      .map(check => check.compile(operation))
+      .filter(run => run !== null)
   const onFailure = checks.map(check => check.compileFailure?.(operation) ?? null).filter(run => run !== null)
 
   const runs = stage('admit')
@@ -59,7 +64,9 @@ function sequence (runs: readonly CheckRun[], guard: Guard): GuardedOperation['d
       }
       const answer = runs[i]!(call)
       if (answer === undefined) continue
-      return isPromise(answer) && i + 1 < runs.length ? answer.then(verdict => verdict === undefined ? from(call, i + 1) : verdict) : answer
+      return isPromise(answer) && i + 1 < runs.length
+        ? answer.then(verdict => (verdict === undefined ? from(call, i + 1) : verdict))
+        : answer
     }
   }
   const start: CheckRun = call => from(call, 0)
@@ -71,7 +78,10 @@ function attempt (guard: Guard, call: Call, run: CheckRun): Verdict | Promise<Ve
     const answer = run(call)
     if (answer === undefined) return
     return isPromise(answer)
-      ? answer.then(verdict => verdict === undefined ? undefined : refused(guard, call, verdict), (error: unknown) => refused(guard, call, error))
+      ? answer.then(
+        verdict => (verdict === undefined ? undefined : refused(guard, call, verdict)),
+        (error: unknown) => refused(guard, call, error)
+      )
       : refused(guard, call, answer)
   } catch (error) {
     return refused(guard, call, error)
@@ -92,7 +102,9 @@ function refused (guard: Guard, call: Call, error: unknown): Error {
     requestId: call.id,
     ...(why === undefined ? {} : { details: { reason: why } })
   })
-  return error instanceof Error ? error : new TypeError(`A check of ${call.operation.name} answered with something that is no error: it can only refuse`)
+  return error instanceof Error
+    ? error
+    : new TypeError(`A check of ${call.operation.name} answered with something that is no error: it can only refuse`)
 }
 
 /** Who is it? A principal that is already there (a WebSocket connection's) is asked only whether it is still valid. */
@@ -129,7 +141,10 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly F
       const answer = identify(call)
       if (answer === undefined) return
       return isPromise(answer)
-        ? answer.then(verdict => verdict === undefined ? undefined : failed(call, verdict), async (error: unknown) => await failed(call, error))
+        ? answer.then(
+          verdict => (verdict === undefined ? undefined : failed(call, verdict)),
+          async (error: unknown) => await failed(call, error)
+        )
         : failed(call, answer)
     } catch (error) {
       return failed(call, error)

@@ -31,14 +31,27 @@ export function toProblem (error: unknown, instance: string, requestId: string):
   if (statusCode !== undefined && statusCode > 500 && statusCode < 600 && code?.startsWith('FST_') === true) {
     return problem('about:blank', statusCode, 'The service cannot answer this now', code, instance, requestId)
   }
-  return problem('about:blank', 500, 'The request could not be completed; the service has logged why', 'MARTY_CORE_INTERNAL', instance, requestId)
+  return problem(
+    'about:blank',
+    500,
+    'The request could not be completed; the service has logged why',
+    'MARTY_CORE_INTERNAL',
+    instance,
+    requestId
+  )
 }
 
 /** Fastify error handler that answers every failure as `application/problem+json`. */
 export function problemErrorHandler (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const document = toProblem(error, pathOf(request.url), request.id)
   if (document.status === 500) request.log.error({ err: error }, 'request failed')
-  else logRefusal(request.server, request.log, { code: document.code, statusCode: document.status, reason: reasonOf(error) })
+  else {
+    logRefusal(request.server, request.log, {
+      code: document.code,
+      statusCode: document.status,
+      reason: reasonOf(error)
+    })
+  }
   if (error instanceof MartyError) void reply.headers(error.headers)
   return reply.code(document.status).type('application/problem+json').send(document)
 }
@@ -48,10 +61,17 @@ export function answerRefusal (error: MartyError, request: FastifyRequest, reply
   const { code, data, headers, message, statusCode, type } = error
   logRefusal(request.server, request.log, error)
   let text = '{'
-  for (const key in data) if (!STANDARD.has(key) && data[key] !== undefined) text += `${JSON.stringify(key)}:${JSON.stringify(data[key])},`
-  text += `"type":"${type}","title":"${STATUS_CODES[statusCode] ?? 'Error'}","status":${statusCode},"detail":${JSON.stringify(message)},` +
+  for (const key in data) {
+    if (!STANDARD.has(key) && data[key] !== undefined) text += `${JSON.stringify(key)}:${JSON.stringify(data[key])},`
+  }
+  text +=
+    `"type":"${type}","title":"${STATUS_CODES[statusCode] ?? 'Error'}","status":${statusCode},"detail":${JSON.stringify(message)},` +
     `"instance":${JSON.stringify(pathOf(request.url))},"code":"${code}","request_id":${JSON.stringify(request.id)}}`
-  void reply.code(statusCode).headers(headers).header('content-type', 'application/problem+json; charset=utf-8').send(text)
+  void reply
+    .code(statusCode)
+    .headers(headers)
+    .header('content-type', 'application/problem+json; charset=utf-8')
+    .send(text)
 }
 
 const STANDARD: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'instance', 'code', 'request_id'])
@@ -66,8 +86,25 @@ export function problemNotFoundHandler (request: FastifyRequest, reply: FastifyR
     .send(problem('about:blank', 404, 'There is nothing here', 'MARTY_CORE_NOT_FOUND', pathOf(request.url), request.id))
 }
 
-function problem (type: string, status: number, detail: string, code: string, instance: string, requestId: string, data: Readonly<Record<string, unknown>> = {}): Problem {
-  return { ...data, type, title: STATUS_CODES[status] ?? 'Error', status, detail, instance, code, request_id: requestId }
+function problem (
+  type: string,
+  status: number,
+  detail: string,
+  code: string,
+  instance: string,
+  requestId: string,
+  data: Readonly<Record<string, unknown>> = {}
+): Problem {
+  return {
+    ...data,
+    type,
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    detail,
+    instance,
+    code,
+    request_id: requestId
+  }
 }
 
 /** Query strings carry tokens and must not come back in an answer. */

@@ -42,7 +42,10 @@ function createRefusalSampler (log: FastifyBaseLogger): Sampler<Refusal> {
     perKind: LINES_PER_CODE,
     maxKinds: MAX_CODES,
     report: ({ first: { code, statusCode: status }, count, since, overflow }) => {
-      log.warn(overflow ? { count, since } : { code, status, count, since }, 'more requests refused than are logged one by one')
+      log.warn(
+        overflow ? { count, since } : { code, status, count, since },
+        'more requests refused than are logged one by one'
+      )
     }
   })
 }

@@ -12,4 +12,8 @@ export interface SecurityRule {
 }
 
 /** Names of permissions as the package that decides about them declares them in the rule; any text without such a package. */
-export type PermissionName = SecurityRule extends { readonly permission?: infer Name } ? unknown extends Name ? string : NonNullable<Name> : string
+export type PermissionName = SecurityRule extends { readonly permission?: infer Name }
+  ? unknown extends Name
+    ? string
+    : NonNullable<Name>
+  : string

@@ -40,7 +40,13 @@ interface Kind<Item> {
   alike: boolean
 }
 
-export function createSampler<Item> ({ windowMs, perKind, maxKinds, report, isAlike = () => true }: SamplerOptions<Item>): Sampler<Item> {
+export function createSampler<Item> ({
+  windowMs,
+  perKind,
+  maxKinds,
+  report,
+  isAlike = () => true
+}: SamplerOptions<Item>): Sampler<Item> {
   let kinds = new Map<string, Kind<Item>>()
   let others: Kind<Item> | null = null
   let timer: ReturnType<typeof setTimeout> | null = null

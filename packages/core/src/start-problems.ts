@@ -20,7 +20,9 @@ const KINDS: Readonly<Record<Kind, Section>> = {
   scope: {
     refusal: message => new GuardScope(message),
     title: 'The guard was registered inside a scope of its own, so routes outside it would be open to everyone:',
-    advice: 'Register the plugin on the root instance. A function or an autoloaded file that registers it must be wrapped in fastify-plugin: ' +
+    advice:
+      'Register the plugin on the root instance. A function or an autoloaded file that registers it must be wrapped ' +
+        'in fastify-plugin: ' +
       'export default fp(async fastify => { await fastify.register(security, options) }). ' +
       'Routes that stay open say so: config: { security: { public: true } }.'
   },
@@ -37,18 +39,21 @@ const KINDS: Readonly<Record<Kind, Section>> = {
   early: {
     refusal: message => new RouteUnguarded(message),
     title: 'Routes registered before the guard, or in a scope made before it, so its checks would not run:',
-    advice: 'Register the plugin first and wait for it: await app.register(security, options). ' +
+    advice:
+      'Register the plugin first and wait for it: await app.register(security, options). ' +
       'Or register the routes in a plugin after it: app.register(routes).'
   },
   changed: {
     refusal: message => new RouteUnguarded(message),
     title: 'Routes whose config an onRoute hook changed after the guard had read the rule:',
-    advice: 'Keep what is there: route.config = { ...route.config, more }. A hook that adds or changes rules must be added before the plugin.'
+    advice:
+      'Keep what is there: route.config = { ...route.config, more }. A hook that adds or changes rules must be ' +
+        'added before the plugin.'
   },
   missing: {
     refusal: message => new RuleMissing(message),
     title: 'Operations that do not say who may call them:',
-    advice: 'Add config: { security: { permission: \'resource:action\' } } to each, or { public: true } if anybody may.'
+    advice: "Add config: { security: { permission: 'resource:action' } } to each, or { public: true } if anybody may."
   },
   invalid: {
     refusal: message => new RuleInvalid(message),

@@ -56,9 +56,13 @@ function answerOf ({ type, statusCode, message, code }: MartyError, headers: Ret
   const title = STATUS_CODES[statusCode] ?? 'Error'
   const body = JSON.stringify({ type, title, status: statusCode, detail: message, code })
   const fields = [
-    ['connection', 'close'], ['content-type', 'application/problem+json; charset=utf-8'], ['content-length', String(Buffer.byteLength(body))], ...headers
+    ['connection', 'close'],
+    ['content-type', 'application/problem+json; charset=utf-8'],
+    ['content-length', String(Buffer.byteLength(body))],
+    ...headers
   ]
-  return `HTTP/1.1 ${statusCode} ${title}\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`
+  return `HTTP/1.1 ${statusCode} ` +
+    `${title}\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${body}`
 }
 
 const DETAILS: Readonly<Record<string, string>> = {

@@ -46,7 +46,9 @@ function ignoreOtherUpgrades (server: Server): void {
     }
   }
   server.emit = function (event: string, ...args: unknown[]): boolean {
-    if (event !== 'upgrade' || server.listenerCount('upgrade') === 0) return emit(event as 'request', ...args as [never, never])
+    if (event !== 'upgrade' || server.listenerCount('upgrade') === 0) {
+      return emit(event as 'request', ...(args as [never, never]))
+    }
     const [request, socket, head] = args as [IncomingMessage, Socket, Buffer]
     // Node has taken its own listener away, and an error without one ends the process.
     socket.on('error', destroy)
@@ -80,7 +82,11 @@ function serveWithoutUpgrade (request: IncomingMessage, socket: Socket, head: Bu
 }
 
 function withoutUpgrade (connection: string): string {
-  return connection.split(',').map(option => option.trim()).filter(option => !['upgrade', 'http2-settings'].includes(option.toLowerCase())).join(', ')
+  return connection
+    .split(',')
+    .map(option => option.trim())
+    .filter(option => !['upgrade', 'http2-settings'].includes(option.toLowerCase()))
+    .join(', ')
 }
 
 /** `@fastify/websocket` has upgrade requests answered by `fastify.routing`, which sees those too that the router refuses by itself. */

@@ -8,15 +8,24 @@ const OWN_KEYS = ['public', 'authenticate']
 const METHODS: readonly AuthenticationMethod[] = ['jwt', 'apiKey', 'session', 'mtls']
 
 /** Refuses a rule that could not be enforced as written: a misspelt member must never widen access. */
-export function verifyRule (rule: SecurityRule, where: string, checks: readonly Check[], available: readonly AuthenticationMethod[]): void {
+export function verifyRule (
+  rule: SecurityRule,
+  where: string,
+  checks: readonly Check[],
+  available: readonly AuthenticationMethod[]
+): void {
   const understood = [...OWN_KEYS, ...checks.flatMap(check => check.keys)]
   for (const key of Object.keys(rule)) {
     if (understood.includes(key)) continue
     const near = closest(key, understood)
-    throw new RuleInvalid(`${where}: no registered plugin understands security.${key}` + (near === null ? '' : `; did you mean "${near}"?`))
+    throw new RuleInvalid(
+      `${where}: no registered plugin understands security.${key}` + (near === null ? '' : `; did you mean "${near}"?`)
+    )
   }
-  const asksWho = [...checks.filter(check => check.stage === 'authorize').flatMap(check => check.keys), 'authenticate']
-    .filter(key => (rule as Record<string, unknown>)[key] !== undefined)
+  const asksWho = [
+    ...checks.filter(check => check.stage === 'authorize').flatMap(check => check.keys),
+    'authenticate'
+  ].filter(key => (rule as Record<string, unknown>)[key] !== undefined)
   if (rule.public !== undefined && rule.public !== true) {
     throw new RuleInvalid(`${where}: security.public can only be true; leave it out to ask who is calling`)
   }
@@ -24,7 +33,10 @@ export function verifyRule (rule: SecurityRule, where: string, checks: readonly 
     throw new RuleInvalid(`${where}: security.public excludes ${asksWho.map(key => `security.${key}`).join(', ')}`)
   }
   if (rule.public !== true && asksWho.length === 0) {
-    throw new RuleInvalid(`${where}: security says neither public nor who may call (${[...new Set(understood)].filter(key => key !== 'public').join(', ')})`)
+    throw new RuleInvalid(
+      `${where}: security says neither public nor who may call ` +
+        `(${[...new Set(understood)].filter(key => key !== 'public').join(', ')})`
+    )
   }
   if (Array.isArray(rule.authenticate)) verifyMethods(rule.authenticate, where, available)
   else if (rule.authenticate !== undefined && rule.authenticate !== true) {
@@ -32,12 +44,20 @@ export function verifyRule (rule: SecurityRule, where: string, checks: readonly 
   }
 }
 
-function verifyMethods (methods: readonly AuthenticationMethod[], where: string, available: readonly AuthenticationMethod[]): void {
-  if (methods.length === 0) throw new RuleInvalid(`${where}: security.authenticate is an empty list, so nobody could call it`)
+function verifyMethods (
+  methods: readonly AuthenticationMethod[],
+  where: string,
+  available: readonly AuthenticationMethod[]
+): void {
+  if (methods.length === 0) {
+    throw new RuleInvalid(`${where}: security.authenticate is an empty list, so nobody could call it`)
+  }
   for (const method of methods) {
     if (available.includes(method)) continue
     const near = closest(method, METHODS)
-    throw new RuleInvalid(`${where}: security.authenticate names "${method}", which no registered plugin offers` +
-      (near !== null && near !== method ? `; did you mean "${near}"?` : ''))
+    throw new RuleInvalid(
+      `${where}: security.authenticate names "${method}", which no registered plugin offers` +
+        (near !== null && near !== method ? `; did you mean "${near}"?` : '')
+    )
   }
 }

@@ -2,9 +2,10 @@
 export type ContentSecurityPolicy = Readonly<Partial<Record<Directive, readonly string[] | null>>>
 
 export const DIRECTIVES = [
-  'default-src', 'base-uri', 'child-src', 'connect-src', 'font-src', 'form-action', 'frame-ancestors', 'frame-src', 'img-src', 'manifest-src',
-  'media-src', 'object-src', 'report-to', 'report-uri', 'require-trusted-types-for', 'sandbox', 'script-src', 'script-src-attr', 'script-src-elem',
-  'style-src', 'style-src-attr', 'style-src-elem', 'trusted-types', 'upgrade-insecure-requests', 'worker-src'
+  'default-src', 'base-uri', 'child-src', 'connect-src', 'font-src', 'form-action', 'frame-ancestors', 'frame-src',
+  'img-src', 'manifest-src', 'media-src', 'object-src', 'report-to', 'report-uri', 'require-trusted-types-for',
+  'sandbox', 'script-src', 'script-src-attr', 'script-src-elem', 'style-src', 'style-src-attr', 'style-src-elem',
+  'trusted-types', 'upgrade-insecure-requests', 'worker-src'
 ] as const
 
 export type Directive = typeof DIRECTIVES[number]

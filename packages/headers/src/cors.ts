@@ -7,18 +7,28 @@ import { invalid, type CorsOptions } from './options.js'
  * Lets exact origins in by `@fastify/cors`, which also answers preflights. Returns what completes a response that was
  * refused before that plugin had its turn: without these fields a page could not even read that it was a 401 or 429.
  */
-export async function registerCors (fastify: FastifyInstance, options: Required<CorsOptions>): Promise<(request: FastifyRequest, reply: FastifyReply) => void> {
+export async function registerCors (
+  fastify: FastifyInstance,
+  options: Required<CorsOptions>
+): Promise<(request: FastifyRequest, reply: FastifyReply) => void> {
   const allowed = new Set(options.origins)
   const isAllowed = (origin: string | undefined): origin is string => origin !== undefined && allowed.has(origin)
 
   fastify.addHook('onRoute', ({ config, url }) => {
     const { cors } = (config ?? {}) as { cors?: unknown }
-    if (cors !== undefined && cors !== false) throw invalid(`config.cors of ${url}`, 'can only be false; which origins are let in is decided in one place, the plugin\'s options')
+    if (cors !== undefined && cors !== false) {
+      throw invalid(
+        `config.cors of ${url}`,
+        "can only be false; which origins are let in is decided in one place, the plugin's options"
+      )
+    }
   })
   // The browser sends no credential with a preflight, so it must pass without one.
   declareRule(fastify, 'OPTIONS', '*', { public: true })
   await fastify.register(fastifyCors, {
-    origin: (origin, decide) => { decide(null, isAllowed(origin) ? origin : false) },
+    origin: (origin, decide) => {
+      decide(null, isAllowed(origin) ? origin : false)
+    },
     methods: [...options.methods],
     allowedHeaders: [...options.headers],
     exposedHeaders: [...options.exposedHeaders],
@@ -27,7 +37,9 @@ export async function registerCors (fastify: FastifyInstance, options: Required<
   })
 
   return (request, reply) => {
-    if (!variesByOrigin(reply.getHeader('vary'))) reply.header('vary', [reply.getHeader('vary'), 'Origin'].flat().filter(Boolean).join(', '))
+    if (!variesByOrigin(reply.getHeader('vary'))) {
+      reply.header('vary', [reply.getHeader('vary'), 'Origin'].flat().filter(Boolean).join(', '))
+    }
     const { origin } = request.headers
     if (!isAllowed(origin) || reply.hasHeader('access-control-allow-origin')) return
     if ((request.routeOptions.config as { cors?: unknown }).cors === false) return

@@ -40,9 +40,14 @@ function fields (policy: ContentSecurityPolicy, strictTransportSecurity: Hsts): 
     setHeader (name: string, value: string) { recorded.push([name.toLowerCase(), value]) },
     removeHeader () {}
   }
-  const directives = Object.entries(policy).filter((entry): entry is [string, readonly string[]] => Array.isArray(entry[1]))
+  const directives = Object.entries(policy).filter((entry): entry is [string, readonly string[]] =>
+    Array.isArray(entry[1])
+  )
   const apply = helmet({
-    contentSecurityPolicy: { useDefaults: false, directives: Object.fromEntries(directives.map(([name, sources]) => [name, [...sources]])) },
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: Object.fromEntries(directives.map(([name, sources]) => [name, [...sources]]))
+    },
     strictTransportSecurity,
     xFrameOptions: frameOptions(policy['frame-ancestors']),
     referrerPolicy: { policy: 'no-referrer' }

@@ -62,10 +62,23 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 export function resolveOptions (options: HeadersOptions): ResolvedOptions {
   knownKeys('', options, ['environment', 'api', 'cors', 'csp', 'permissions', 'hsts'])
   const { environment, api = true, cors, csp = {}, permissions = {}, hsts = {} } = options
-  if (!ENVIRONMENTS.includes(environment)) throw invalid('environment', `is "${String(environment)}"; it must be one of ${ENVIRONMENTS.join(', ')}${didYouMean(String(environment), ENVIRONMENTS)}`)
+  if (!ENVIRONMENTS.includes(environment)) {
+    throw invalid(
+      'environment',
+      `is "${String(environment)}"; it must be one of ` +
+        `${ENVIRONMENTS.join(', ')}${didYouMean(String(environment), ENVIRONMENTS)}`
+    )
+  }
   if (typeof api !== 'boolean') throw invalid('api', 'must be true or false')
   verifyOverrides('', { csp, permissions })
-  return Object.freeze({ environment, api, csp, permissions, cors: cors === undefined ? null : resolveCors(cors), hsts: hsts === false ? null : resolveHsts(hsts) })
+  return Object.freeze({
+    environment,
+    api,
+    csp,
+    permissions,
+    cors: cors === undefined ? null : resolveCors(cors),
+    hsts: hsts === false ? null : resolveHsts(hsts)
+  })
 }
 
 /** Refuses what would make the browser ignore a directive or a feature, for the plugin's options and a route's alike. */
@@ -74,11 +87,23 @@ export function verifyOverrides (where: string, overrides: HeaderOverrides): voi
   const { csp = {}, permissions = {} } = overrides
   knownKeys(`${where}csp.`, csp, DIRECTIVES)
   for (const [directive, sources] of Object.entries(csp)) {
-    if (sources !== null) strings(`${where}csp.${directive}`, sources, source => /^[^\s;,]+$/.test(source), 'a source without spaces, ";" or ","')
+    if (sources !== null) {
+      strings(
+        `${where}csp.${directive}`,
+        sources,
+        source => /^[^\s;,]+$/.test(source),
+        'a source without spaces, ";" or ","'
+      )
+    }
   }
   knownKeys(`${where}permissions.`, permissions, FEATURES)
   for (const [feature, who] of Object.entries(permissions)) {
-    strings(`${where}permissions.${feature}`, who, value => value === 'self' || isOrigin(value), '"self" or an exact origin')
+    strings(
+      `${where}permissions.${feature}`,
+      who,
+      value => value === 'self' || isOrigin(value),
+      '"self" or an exact origin'
+    )
   }
 }
 
@@ -92,20 +117,32 @@ function resolveCors (cors: CorsOptions): Required<CorsOptions> {
     origins, methods = ['GET', 'HEAD', 'POST'], headers = ['authorization', 'content-type'],
     exposedHeaders = ['ratelimit', 'ratelimit-policy', 'retry-after'], credentials = false, maxAge = 600
   } = cors
-  strings('cors.origins', origins, isOrigin, 'an exact origin such as "https://app.example.org": scheme, host and port, nothing after')
+  strings(
+    'cors.origins',
+    origins,
+    isOrigin,
+    'an exact origin such as "https://app.example.org": scheme, host and port, nothing after'
+  )
   strings('cors.methods', methods, method => /^[A-Z]+$/.test(method), 'a method in capitals')
   // With credentials "*" would be taken literally, without them it would open every header.
   strings('cors.headers', headers, header => TOKEN.test(header) && header !== '*', 'a header name')
   strings('cors.exposedHeaders', exposedHeaders, header => TOKEN.test(header) && header !== '*', 'a header name')
   if (typeof credentials !== 'boolean') throw invalid('cors.credentials', 'must be true or false')
-  if (!Number.isSafeInteger(maxAge) || maxAge < 0 || maxAge > 7200) throw invalid('cors.maxAge', `must be an integer from 0 to 7200 seconds, not ${String(maxAge)}`)
+  if (!Number.isSafeInteger(maxAge) || maxAge < 0 || maxAge > 7200) {
+    throw invalid('cors.maxAge', `must be an integer from 0 to 7200 seconds, not ${String(maxAge)}`)
+  }
   return Object.freeze({ origins, methods, headers, exposedHeaders, credentials, maxAge })
 }
 
 function resolveHsts (hsts: HstsOptions): Required<HstsOptions> {
   knownKeys('hsts.', hsts, ['maxAgeSeconds', 'preload'])
   const { maxAgeSeconds = TWO_YEARS_S, preload = false } = hsts
-  if (!Number.isSafeInteger(maxAgeSeconds) || maxAgeSeconds < TWO_YEARS_S) throw invalid('hsts.maxAgeSeconds', `must be an integer of at least ${TWO_YEARS_S} (two years), not ${String(maxAgeSeconds)}`)
+  if (!Number.isSafeInteger(maxAgeSeconds) || maxAgeSeconds < TWO_YEARS_S) {
+    throw invalid(
+      'hsts.maxAgeSeconds',
+      `must be an integer of at least ${TWO_YEARS_S} (two years), not ${String(maxAgeSeconds)}`
+    )
+  }
   if (typeof preload !== 'boolean') throw invalid('hsts.preload', 'must be true or false')
   return Object.freeze({ maxAgeSeconds, preload })
 }
@@ -118,7 +155,9 @@ function isOrigin (value: string): boolean {
 function strings (field: string, list: unknown, accepts: (value: string) => boolean, what: string): void {
   if (!Array.isArray(list)) throw invalid(field, `must be a list, each ${what}`)
   for (const value of list as unknown[]) {
-    if (typeof value !== 'string' || !accepts(value)) throw invalid(field, `has ${JSON.stringify(value)}, which is not ${what}`)
+    if (typeof value !== 'string' || !accepts(value)) {
+      throw invalid(field, `has ${JSON.stringify(value)}, which is not ${what}`)
+    }
   }
 }
 

@@ -27,7 +27,9 @@ export interface ComponentOptions {
 }
 
 /** A probe behind a time limit, a short memory, and one flight at a time: many askers cost the component one question. */
-export function createComponent ({ name, probe, timeoutMs, cacheMs, onChange }: ComponentOptions): () => Promise<ProbeResult> {
+export function createComponent ({
+  name, probe, timeoutMs, cacheMs, onChange
+}: ComponentOptions): () => Promise<ProbeResult> {
   let flight: Promise<ProbeResult> | null = null
   let last: { readonly result: ProbeResult, readonly until: number } | null = null
 
@@ -35,7 +37,10 @@ export function createComponent ({ name, probe, timeoutMs, cacheMs, onChange }: 
     let cause: unknown
     const result = await withinTime(probe, timeoutMs).catch((error: unknown): ProbeResult => {
       cause = error
-      return { status: 'unhealthy', details: error instanceof TimedOut ? 'The check did not finish in time' : 'The check failed' }
+      return {
+        status: 'unhealthy',
+        details: error instanceof TimedOut ? 'The check did not finish in time' : 'The check failed'
+      }
     })
     if (result.status !== (last?.result.status ?? 'healthy')) onChange(name, result.status, cause)
     last = { result, until: performance.now() + cacheMs }
@@ -73,7 +78,9 @@ async function withinTime (probe: Probe, timeoutMs: number): Promise<ProbeResult
 
 function verified (result: unknown): ProbeResult {
   const { status, details } = (result ?? {}) as Partial<ProbeResult>
-  if (status !== 'healthy' && status !== 'degraded' && status !== 'unhealthy') throw new TypeError(`a probe answered with the status "${String(status)}"`)
+  if (status !== 'healthy' && status !== 'degraded' && status !== 'unhealthy') {
+    throw new TypeError(`a probe answered with the status "${String(status)}"`)
+  }
   if (typeof details !== 'string') throw new TypeError('a probe answered without details')
   return result as ProbeResult
 }

@@ -42,7 +42,9 @@ async function plugin (fastify: FastifyInstance, options: HealthOptions): Promis
     async report (names = [...measure.keys()]) {
       const results = await Promise.all(names.map(async name => {
         const ask = measure.get(name)
-        if (ask === undefined) throw new ComponentUnknown(`There is no component "${name}"${didYouMean(name, [...measure.keys()])}`)
+        if (ask === undefined) {
+          throw new ComponentUnknown(`There is no component "${name}"${didYouMean(name, [...measure.keys()])}`)
+        }
         return [name, await ask()] as const
       }))
       return reportOf(Object.fromEntries(results))
@@ -68,8 +70,13 @@ async function plugin (fastify: FastifyInstance, options: HealthOptions): Promis
 }
 
 function answer (reply: FastifyReply, { status, timestamp, components }: HealthReport): FastifyReply {
-  const shown = Object.fromEntries(Object.entries(components).map(([name, { status, details }]) => [name, { status, details }]))
-  return reply.code(status === 'unhealthy' ? 503 : 200).header('cache-control', 'no-store').send({ status, timestamp, components: shown })
+  const shown = Object.fromEntries(
+    Object.entries(components).map(([name, { status, details }]) => [name, { status, details }])
+  )
+  return reply
+    .code(status === 'unhealthy' ? 503 : 200)
+    .header('cache-control', 'no-store')
+    .send({ status, timestamp, components: shown })
 }
 
 const WORST_FIRST: readonly HealthStatus[] = ['unhealthy', 'degraded', 'healthy']

@@ -17,7 +17,15 @@ export function declareAuthenticate (guard: Guard, registry: MethodRegistry, opt
     params: Type.Object({ auth_token: Type.String({ minLength: 1 }) }),
     handler: async (_params, { id, address, connection, principal }) => {
       if (connection !== null) (connection as Connection).authenticate(principal)
-      void guard.emit({ type: 'authentication', action: name, outcome: 'success', reason: null, principal, address, requestId: id })
+      void guard.emit({
+        type: 'authentication',
+        action: name,
+        outcome: 'success',
+        reason: null,
+        principal,
+        address,
+        requestId: id
+      })
       return await options.describePrincipal(principal)
     }
   }, ({ auth_token: token }) => token)

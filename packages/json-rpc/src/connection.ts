@@ -74,7 +74,9 @@ export class Connection implements RpcConnection, Peer {
     socket.on('pong', () => { this.#unansweredPings = 0 })
     socket.once('close', () => { this.#end() })
     if (options.authenticationTimeoutMs > 0 && this.#credential === ANONYMOUS) {
-      this.#deadline = setTimeout(() => { this.close(CLOSE.authenticationTimeout, 'authentication required') }, options.authenticationTimeoutMs).unref()
+      this.#deadline = setTimeout(() => {
+        this.close(CLOSE.authenticationTimeout, 'authentication required')
+      }, options.authenticationTimeoutMs).unref()
     }
   }
 
@@ -160,7 +162,9 @@ export class Connection implements RpcConnection, Peer {
     while (this.#queue.length > 0 && this.#running < this.#options.maxConcurrent && !this.#authenticating) {
       const message = readMessage(this.#queue.shift()!, this.#options)
       // What follows `authenticate` on the wire was sent in the hope that it succeeds.
-      const authenticates = message.elements.some(element => 'method' in element && element.method === this.#options.authenticateMethod)
+      const authenticates = message.elements.some(
+        element => 'method' in element && element.method === this.#options.authenticateMethod
+      )
       this.#authenticating = authenticates
       this.#running++
       void this.#dispatcher.answer(message, this).then(answer => {

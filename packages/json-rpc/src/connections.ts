@@ -83,7 +83,14 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
       closing = true
       clearInterval(heartbeat)
       clearInterval(revalidation)
-      await before(Promise.all([...open].map(async connection => { await connection.drain() })), options.shutdownGraceMs)
+      await before(
+        Promise.all(
+          [...open].map(async connection => {
+            await connection.drain()
+          })
+        ),
+        options.shutdownGraceMs
+      )
       await end([...open])
     }
   }
@@ -91,7 +98,17 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
   async function end (connections: readonly Connection[]): Promise<void> {
     for (const connection of connections) connection.close(CLOSE.goingAway, 'the service is closing')
     await before(Promise.all(connections.map(async ({ signal }) => {
-      if (!signal.aborted) await new Promise<void>(resolve => { signal.addEventListener('abort', () => { resolve() }, { once: true }) })
+      if (!signal.aborted) {
+        await new Promise<void>(resolve => {
+          signal.addEventListener(
+            'abort',
+            () => {
+              resolve()
+            },
+            { once: true }
+          )
+        })
+      }
     })), CLOSE_GRACE_MS)
     for (const connection of connections) connection.terminate()
   }

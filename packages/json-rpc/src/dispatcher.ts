@@ -1,4 +1,6 @@
-import { ANONYMOUS, createCall, MartyError, type Call, type Guard, type GuardedOperation, type Principal } from '@marty/core'
+import {
+  ANONYMOUS, createCall, MartyError, type Call, type Guard, type GuardedOperation, type Principal
+} from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { RpcConnection } from './connection.js'
@@ -83,10 +85,17 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     return 'method' in element && registry.find(element.method)?.credentialOf != null
   }
 
-  async function answerOne (element: RpcRequest | RpcMistake, peer: Peer, callId: string, check?: Promise<Admitted>): Promise<string | null> {
+  async function answerOne (
+    element: RpcRequest | RpcMistake,
+    peer: Peer,
+    callId: string,
+    check?: Promise<Admitted>
+  ): Promise<string | null> {
     try {
       const admitted = await (check ?? ask(element, callId, peer))
-      const result = await (check !== undefined && admitted.isStale() ? await ask(element, callId, peer) : admitted).proceed()
+      const result = await (
+        check !== undefined && admitted.isStale() ? await ask(element, callId, peer) : admitted
+      ).proceed()
       peer.countRefusal(false)
       return element.id === undefined ? null : writeResult(element.id, result)
     } catch (error) {
@@ -117,7 +126,12 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     }
   }
 
-  async function carryOut (method: CallableMethod, element: RpcRequest, guarded: Call, context: RpcContext): Promise<unknown> {
+  async function carryOut (
+    method: CallableMethod,
+    element: RpcRequest,
+    guarded: Call,
+    context: RpcContext
+  ): Promise<unknown> {
     let params: object
     try {
       params = method.readParams(element.params)
@@ -146,7 +160,13 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
   }
 
   /** Here the params are read first, because the credential is in them. */
-  async function authenticate (method: CallableMethod, credentialOf: (params: never) => string, element: RpcRequest, callId: string, peer: Peer): Promise<Admitted> {
+  async function authenticate (
+    method: CallableMethod,
+    credentialOf: (params: never) => string,
+    element: RpcRequest,
+    callId: string,
+    peer: Peer
+  ): Promise<Admitted> {
     let params: object
     try {
       params = method.readParams(element.params)
@@ -189,7 +209,12 @@ function createContext (guard: Guard, id: string, principal: Principal, peer: Pe
   }
 }
 
-function writeFailure (element: RpcRequest | RpcMistake, callId: string, error: unknown, log: FastifyBaseLogger): string {
+function writeFailure (
+  element: RpcRequest | RpcMistake,
+  callId: string,
+  error: unknown,
+  log: FastifyBaseLogger
+): string {
   const id = element.id ?? null
   const method = 'mistake' in element ? null : element.method.slice(0, 64)
   if (error instanceof MartyError && error.statusCode !== 500) {
@@ -202,11 +227,19 @@ function writeFailure (element: RpcRequest | RpcMistake, callId: string, error: 
     }
   }
   log.error({ err: error, request_id: callId, method }, 'call failed')
-  return writeError(id, -32603, 'Internal error; the service has logged why', { code: 'MARTY_CORE_INTERNAL', request_id: callId })
+  return writeError(id, -32603, 'Internal error; the service has logged why', {
+    code: 'MARTY_CORE_INTERNAL',
+    request_id: callId
+  })
 }
 
 function publicOperation (guard: Guard, name: string): GuardedOperation {
-  const operation = guard.operation({ name, transport: 'rpc', rule: { public: true }, where: `the answer to an ${name}` })
+  const operation = guard.operation({
+    name,
+    transport: 'rpc',
+    rule: { public: true },
+    where: `the answer to an ${name}`
+  })
   if (operation === null) throw new TypeError('an operation with a rule is always declared')
   return operation
 }

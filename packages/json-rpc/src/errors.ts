@@ -10,7 +10,8 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_OPT_INVALID'> 
 export const WebSocketTaken: MartyErrorConstructor<'MARTY_JSON_RPC_WEBSOCKET_TAKEN'> = defineError({
   code: 'MARTY_JSON_RPC_WEBSOCKET_TAKEN',
   statusCode: 500,
-  message: '@fastify/websocket is already registered: leave that to @marty/json-rpc, whose limits must hold for every socket'
+  message:
+    '@fastify/websocket is already registered: leave that to @marty/json-rpc, whose limits must hold for every socket'
 })
 
 export const MethodInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_INVALID'> = defineError({
@@ -50,11 +51,12 @@ export const ConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_CONNECT
   message: 'The service has no free connection'
 })
 
-export const AddressConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED'> = defineError({
-  code: 'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED',
-  statusCode: 429,
-  message: 'There are too many connections from this address'
-})
+export const AddressConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED'> =
+  defineError({
+    code: 'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED',
+    statusCode: 429,
+    message: 'There are too many connections from this address'
+  })
 
 export const ParseFailed: MartyErrorConstructor<'MARTY_JSON_RPC_PARSE_FAILED'> = defineError({
   code: 'MARTY_JSON_RPC_PARSE_FAILED',

@@ -36,10 +36,14 @@ export function readMessage (text: string, limits: FramingLimits): RpcMessage {
   } catch {
     return oneMistake(new ParseFailed())
   }
-  if (isDeeperThan(value, limits.maxDepth)) return oneMistake(new RequestInvalid(`Invalid request: nested deeper than ${limits.maxDepth} levels`))
+  if (isDeeperThan(value, limits.maxDepth)) {
+    return oneMistake(new RequestInvalid(`Invalid request: nested deeper than ${limits.maxDepth} levels`))
+  }
   if (!Array.isArray(value)) return { batch: false, elements: [readRequest(value)] }
   if (value.length === 0) return oneMistake(new RequestInvalid('Invalid request: the batch is empty'))
-  if (value.length > limits.maxBatch) return oneMistake(new RequestInvalid(`Invalid request: the batch has more than ${limits.maxBatch} calls`))
+  if (value.length > limits.maxBatch) {
+    return oneMistake(new RequestInvalid(`Invalid request: the batch has more than ${limits.maxBatch} calls`))
+  }
   return { batch: true, elements: value.map(readRequest) }
 }
 
@@ -61,13 +65,25 @@ function oneMistake (mistake: MartyError): RpcMessage {
 }
 
 function readRequest (value: unknown): RpcRequest | RpcMistake {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { id: null, mistake: new RequestInvalid('Invalid request: a call is an object') }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return { id: null, mistake: new RequestInvalid('Invalid request: a call is an object') }
+  }
   const { jsonrpc, id, method, params } = value as Record<string, unknown>
-  if (id !== undefined && !isId(id)) return { id: null, mistake: new RequestInvalid('Invalid request: id must be a string, null, or a number that JSON readers agree on') }
-  const refuse = (message: string): RpcMistake => ({ id: id ?? null, mistake: new RequestInvalid(`Invalid request: ${message}`) })
+  if (id !== undefined && !isId(id)) {
+    return {
+      id: null,
+      mistake: new RequestInvalid('Invalid request: id must be a string, null, or a number that JSON readers agree on')
+    }
+  }
+  const refuse = (message: string): RpcMistake => ({
+    id: id ?? null,
+    mistake: new RequestInvalid(`Invalid request: ${message}`)
+  })
   if (jsonrpc !== '2.0') return refuse('jsonrpc must be "2.0"')
   if (typeof method !== 'string') return refuse('method must be a string')
-  if (params !== undefined && (typeof params !== 'object' || params === null)) return refuse('params must be an object or a list')
+  if (params !== undefined && (typeof params !== 'object' || params === null)) {
+    return refuse('params must be an object or a list')
+  }
   return { id, method, params }
 }
 

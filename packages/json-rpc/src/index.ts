@@ -21,8 +21,13 @@ const plugin: FastifyPluginAsync<JsonRpcOptions> = async (fastify, given) => {
   const connections = createConnections(guard, options)
 
   const rpc: Rpc = {
-    method: options => { registry.declare(options) },
-    methods: () => registry.all().map(({ name, summary, security, params, result }) => ({ name, summary, security, params, result })),
+    method: options => {
+      registry.declare(options)
+    },
+    methods: () =>
+      registry
+        .all()
+        .map(({ name, summary, security, params, result }) => ({ name, summary, security, params, result })),
     notify: (method, params, { to = isAuthenticated } = {}) => connections.notify(method, params, to),
     connections: () => connections.all()
   }
@@ -42,8 +47,8 @@ export default jsonRpc
 
 export type { RpcConnection } from './connection.js'
 export {
-  AddressConnectionsExhausted, ConnectionsExhausted, MethodDuplicate, MethodInvalid, MethodUnknown, OptionInvalid, OriginRefused,
-  ParamsInvalid, ParseFailed, RequestInvalid, UpgradeRequired, UpgradeUnexpected, WebSocketTaken
+  AddressConnectionsExhausted, ConnectionsExhausted, MethodDuplicate, MethodInvalid, MethodUnknown, OptionInvalid,
+  OriginRefused, ParamsInvalid, ParseFailed, RequestInvalid, UpgradeRequired, UpgradeUnexpected, WebSocketTaken
 } from './errors.js'
 export type { NoParams, RpcContext, RpcHandler, RpcMethod, RpcMethodOptions, RpcSecurityRule } from './method.js'
 export type { JsonRpcOptions } from './options.js'

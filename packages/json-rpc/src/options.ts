@@ -180,9 +180,15 @@ export function resolveOptions (given: JsonRpcOptions): ResolvedOptions {
   if (!Array.isArray(options.allowedOrigins)) throw new OptionInvalid('allowedOrigins must be a list of origins')
   for (const origin of options.allowedOrigins) assertOrigin(origin)
   assertPublic(options.transportSecurity)
-  if (typeof options.authenticateMethod !== 'string') throw new OptionInvalid('authenticateMethod must be the name of a method')
+  if (typeof options.authenticateMethod !== 'string') {
+    throw new OptionInvalid('authenticateMethod must be the name of a method')
+  }
   if (typeof options.describePrincipal !== 'function') throw new OptionInvalid('describePrincipal must be a function')
-  return Object.freeze({ ...options, allowedOrigins: Object.freeze([...options.allowedOrigins]), transportSecurity: Object.freeze({ ...options.transportSecurity }) })
+  return Object.freeze({
+    ...options,
+    allowedOrigins: Object.freeze([...options.allowedOrigins]),
+    transportSecurity: Object.freeze({ ...options.transportSecurity })
+  })
 }
 
 function definedOf (given: JsonRpcOptions): JsonRpcOptions {
@@ -201,6 +207,11 @@ function assertPublic (rule: SecurityRule | null): void {
 }
 
 function assertOrigin (origin: unknown): void {
-  if (typeof origin === 'string' && URL.canParse(origin) && new URL(origin).origin === origin && origin !== 'null') return
-  throw new OptionInvalid(`allowedOrigins has ${JSON.stringify(origin)}: an origin is a scheme and a host such as "https://console.example.com", without wildcards, path or trailing slash`)
+  if (typeof origin === 'string' && URL.canParse(origin) && new URL(origin).origin === origin && origin !== 'null') {
+    return
+  }
+  throw new OptionInvalid(
+    `allowedOrigins has ${JSON.stringify(origin)}: an origin is a scheme and a host such as ` +
+      '"https://console.example.com", without wildcards, path or trailing slash'
+  )
 }

@@ -9,6 +9,13 @@ import type { ResolvedOptions } from './options.js'
 export function assertOriginAllowed (request: FastifyRequest, options: ResolvedOptions): void {
   const { origin } = request.headers
   if (origin === undefined || options.allowedOrigins.includes(origin)) return
-  if (options.sameOrigin && /^https?:\/\//.test(origin) && request.host !== '' && origin.slice(origin.indexOf('://') + 3) === request.host.toLowerCase()) return
+  if (
+    options.sameOrigin &&
+    /^https?:\/\//.test(origin) &&
+    request.host !== '' &&
+    origin.slice(origin.indexOf('://') + 3) === request.host.toLowerCase()
+  ) {
+    return
+  }
   throw new OriginRefused()
 }

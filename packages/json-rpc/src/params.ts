@@ -35,7 +35,10 @@ function findMistakes (schema: TObject, params: Record<string, unknown>): Params
   if ((schema as { additionalProperties?: unknown }).additionalProperties === false) {
     for (const name of unknown.slice(0, MAX_MISTAKES)) {
       const near = closest(name.slice(0, MAX_NAME_LENGTH), known)
-      mistakes.push({ path: name.slice(0, MAX_NAME_LENGTH), message: 'is not a parameter of this method' + (near === null ? '' : `; did you mean "${near}"?`) })
+      mistakes.push({
+        path: name.slice(0, MAX_NAME_LENGTH),
+        message: 'is not a parameter of this method' + (near === null ? '' : `; did you mean "${near}"?`)
+      })
     }
   }
   for (const name of schema.required ?? []) {
@@ -54,7 +57,15 @@ function propertyMistakes (name: string, schema: TSchema, value: unknown): Param
   for (const error of Errors(schema, value)) {
     // The reader tells one unknown member twice: of the member, and of the object that has it.
     if (error.keyword === 'additionalProperties' || error.keyword === 'anyOf') continue
-    const path = [name, ...error.instancePath.split('/').slice(1).map(part => part.slice(0, MAX_NAME_LENGTH))].filter(part => part !== '').join('.')
+    const path = [
+      name,
+      ...error.instancePath
+        .split('/')
+        .slice(1)
+        .map(part => part.slice(0, MAX_NAME_LENGTH))
+    ]
+      .filter(part => part !== '')
+      .join('.')
     const found = byPath.get(path) ?? { messages: new Set<string>(), allowed: [] }
     byPath.set(path, found)
     if (error.keyword === 'const') found.allowed.push((error.params as { allowedValue: unknown }).allowedValue)
@@ -69,6 +80,10 @@ function propertyMistakes (name: string, schema: TSchema, value: unknown): Param
 
 function invalid (errors: readonly ParamsMistake[]): Error {
   const first = errors[0]
-  const detail = first === undefined ? '' : `: ${first.path === '' ? '' : `${first.path} `}${first.message}` + (errors.length > 1 ? ` (and ${errors.length - 1} more)` : '')
+  const detail =
+    first === undefined
+      ? ''
+      : `: ${first.path === '' ? '' : `${first.path} `}${first.message}` +
+        (errors.length > 1 ? ` (and ${errors.length - 1} more)` : '')
   return new ParamsInvalid({ message: `Invalid params${detail}`, data: { errors } })
 }

@@ -7,19 +7,32 @@ import { assertOriginAllowed } from './origin.js'
 import type { ResolvedOptions } from './options.js'
 
 /** Serves the same methods by POST. Each call of a batch finds its credential in the headers of the one request. */
-export async function servePost (fastify: FastifyInstance, path: string, dispatcher: Dispatcher, options: ResolvedOptions): Promise<void> {
+export async function servePost (
+  fastify: FastifyInstance,
+  path: string,
+  dispatcher: Dispatcher,
+  options: ResolvedOptions
+): Promise<void> {
   await fastify.register(async scope => {
     scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => { done(null, body) })
-    scope.post<{ Body: string }>(path, {
-      config: { security: options.transportSecurity },
-      bodyLimit: options.maxPayloadBytes,
-      onRequest: async request => { assertOriginAllowed(request, options) }
-    }, async (request, reply) => {
-      const answer = await dispatcher.answer(readMessage(request.body ?? '', options), new PostPeer(request, reply))
-      // Errors of calls are answers too: their place is the body, whatever the transport.
-      return answer === null ? reply.code(204).send() : reply.type('application/json; charset=utf-8').send(answer)
+    scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+      done(null, body)
     })
+    scope.post<{ Body: string }>(
+      path,
+      {
+        config: { security: options.transportSecurity },
+        bodyLimit: options.maxPayloadBytes,
+        onRequest: async request => {
+          assertOriginAllowed(request, options)
+        }
+      },
+      async (request, reply) => {
+        const answer = await dispatcher.answer(readMessage(request.body ?? '', options), new PostPeer(request, reply))
+        // Errors of calls are answers too: their place is the body, whatever the transport.
+        return answer === null ? reply.code(204).send() : reply.type('application/json; charset=utf-8').send(answer)
+      }
+    )
   })
 }
 

@@ -6,11 +6,14 @@ import { compileParams } from './params.js'
 
 export interface MethodRegistry {
   /** `credentialOf` finds the credential in the params of a method that authenticates. */
-  declare<Params extends TObject, Result extends TSchema> (options: RpcMethodOptions<Params, Result>, credentialOf?: (params: Static<Params>) => string): void
-  find (name: string): CallableMethod | undefined
-  all (): readonly CallableMethod[]
+  declare<Params extends TObject, Result extends TSchema>(
+    options: RpcMethodOptions<Params, Result>,
+    credentialOf?: (params: Static<Params>) => string
+  ): void
+  find(name: string): CallableMethod | undefined
+  all(): readonly CallableMethod[]
   /** The error for a name that is not declared. */
-  unknown (name: string): Error
+  unknown(name: string): Error
 }
 
 const NAME = /^(?!rpc\.)[A-Za-z][A-Za-z0-9_.]{0,63}$/
@@ -21,15 +24,26 @@ export function createRegistry (guard: Guard): MethodRegistry {
     declare (options, credentialOf) {
       const { name, security, summary, result, handler } = options
       if (typeof name !== 'string' || !NAME.test(name)) {
-        throw new MethodInvalid(`method ${JSON.stringify(name)}: a name has up to 64 letters, digits, "_" and ".", starts with a letter, and not with "rpc."`)
+        throw new MethodInvalid(
+          `method ${JSON.stringify(name)}: a name has up to 64 letters, digits, "_" and ".", starts with a letter, ` +
+            'and not with "rpc."'
+        )
       }
       if (methods.has(name)) throw new MethodDuplicate(`method ${name} is declared twice`)
       if (typeof handler !== 'function') throw new MethodInvalid(`method ${name}: handler must be a function`)
-      const operation = guard.operation({ name, transport: 'rpc', rule: security as SecurityRule, where: `method ${name}` })
+      const operation = guard.operation({
+        name,
+        transport: 'rpc',
+        rule: security as SecurityRule,
+        where: `method ${name}`
+      })
       if (operation === null) {
         // A strict guard names it, with everything else that is missing, when the application gets ready.
         if (guard.strict) return
-        throw new RuleMissing(`method ${name} does not say who may call it; add security: { permission: 'resource:action' }, or { public: true } if anybody may`)
+        throw new RuleMissing(
+          `method ${name} does not say who may call it; add security: { permission: 'resource:action' }, or { ` +
+            'public: true } if anybody may'
+        )
       }
       const params = closed(name, options.params)
       methods.set(name, Object.freeze({
@@ -61,6 +75,10 @@ function asksForAudit (rule: SecurityRule & { readonly audit?: unknown }): boole
 
 function closed (name: string, schema: TObject | undefined): TObject {
   if (schema === undefined) return Type.Object({}, { additionalProperties: false })
-  if (schema.type !== 'object' || typeof schema.properties !== 'object') throw new MethodInvalid(`method ${name}: params must be a Type.Object`)
-  return 'additionalProperties' in schema ? schema : Object.assign(Type.Object(schema.properties), { ...schema, additionalProperties: false })
+  if (schema.type !== 'object' || typeof schema.properties !== 'object') {
+    throw new MethodInvalid(`method ${name}: params must be a Type.Object`)
+  }
+  return 'additionalProperties' in schema
+    ? schema
+    : Object.assign(Type.Object(schema.properties), { ...schema, additionalProperties: false })
 }

@@ -8,14 +8,16 @@ export interface Rpc {
    * Declares a method. Throws `MARTY_JSON_RPC_METHOD_DUPLICATE` and `MARTY_JSON_RPC_METHOD_INVALID`; without
    * `security` the application does not start (`MARTY_CORE_RULE_MISSING`).
    */
-  method<Params extends TObject = NoParams, Result extends TSchema = TSchema> (options: RpcMethodOptions<Params, Result>): void
+  method<Params extends TObject = NoParams, Result extends TSchema = TSchema>(
+    options: RpcMethodOptions<Params, Result>
+  ): void
   /** Every declared method, the built-in one included, for documents. */
-  methods (): readonly RpcMethod[]
+  methods(): readonly RpcMethod[]
   /**
    * Sends a notification to every connection that `to` picks; returns how many it was sent to.
    * @default to every connection that is authenticated
    */
-  notify (method: string, params?: object, options?: { readonly to?: (connection: RpcConnection) => boolean }): number
+  notify(method: string, params?: object, options?: { readonly to?: (connection: RpcConnection) => boolean }): number
   /** Every open connection. */
-  connections (): readonly RpcConnection[]
+  connections(): readonly RpcConnection[]
 }

@@ -77,7 +77,12 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
       principals.set(request, await identify(request, address))
     }
   }, (socket, request) => {
-    const source = { id: request.id, address: request.ip ?? null, principal: principals.get(request) ?? ANONYMOUS, log: request.log }
+    const source = {
+      id: request.id,
+      address: request.ip ?? null,
+      principal: principals.get(request) ?? ANONYMOUS,
+      log: request.log
+    }
     socket.once('close', () => { releases.get(request)?.() })
     connections.add(new Connection(socket, source, dispatcher, options))
   })
@@ -85,12 +90,25 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
 
 /** A client that can set headers is authenticated from the start; a wrong credential is worse than none. */
 function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address: string | null) => Promise<Principal> {
-  const operation = guard.operation({ name: 'connect', transport: 'rpc', rule: { authenticate: true }, where: 'WebSocket upgrades with a credential' })
+  const operation = guard.operation({
+    name: 'connect',
+    transport: 'rpc',
+    rule: { authenticate: true },
+    where: 'WebSocket upgrades with a credential'
+  })
   return async (request, address) => {
     if (operation === null || !guard.hasCredential(request.raw)) return ANONYMOUS
     const call = createCall(operation, request.id, address, request.raw, ANONYMOUS)
     await operation.run(call)
-    void guard.emit({ type: 'authentication', action: operation.name, outcome: 'success', reason: null, principal: call.principal, address, requestId: request.id })
+    void guard.emit({
+      type: 'authentication',
+      action: operation.name,
+      outcome: 'success',
+      reason: null,
+      principal: call.principal,
+      address,
+      requestId: request.id
+    })
     return call.principal
   }
 }
@@ -99,7 +117,9 @@ function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address:
 function refuseElsewhere (fastify: FastifyInstance): void {
   const kUpgrades = Symbol('marty.upgrades')
   fastify.addHook('onRoute', route => {
-    if (route.websocket === true || route.wsHandler !== undefined) Object.assign(route.config ??= {}, { [kUpgrades]: true })
+    if (route.websocket === true || route.wsHandler !== undefined) {
+      Object.assign((route.config ??= {}), { [kUpgrades]: true })
+    }
   })
   fastify.addHook('onRequest', async request => {
     if (request.ws && !request.is404 && !(kUpgrades in request.routeOptions.config)) throw new UpgradeUnexpected()

@@ -25,12 +25,19 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const resolved = resolveOptions(options)
   const denied = new DenyCache(resolved.maxKeys)
   const observation = observe(resolved, denied)
-  const memory = createMemoryStore(resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now })
+  const memory = createMemoryStore(
+    resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now }
+  )
   const shared = createShared(resolved, fastify.log)
   const store = shared?.store ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
   const { check, enforce, refund } = limiter
-  fastify.decorate('limiter', { check, enforce, refund, ...observation.operate(limiter, memory, shared?.store ?? null) })
+  fastify.decorate('limiter', {
+    check,
+    enforce,
+    refund,
+    ...observation.operate(limiter, memory, shared?.store ?? null)
+  })
   fastify.addHook('onReady', async () => {
     observation.start()
     shared?.count?.start()
@@ -38,7 +45,11 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   fastify.addHook('onClose', async () => {
     observation.close()
     // What cannot be given back in time leaves with the window.
-    if (shared !== null) await withinDeadline(CLOSE_MS, Promise.all([shared.store.close(), shared.count?.close()]), 'Redis').catch(() => {})
+    if (shared !== null) {
+      await withinDeadline(CLOSE_MS, Promise.all([shared.store.close(), shared.count?.close()]), 'Redis').catch(
+        () => {}
+      )
+    }
   })
   warnOfTrustedClients(fastify)
 
@@ -126,8 +137,12 @@ function createShared ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogg
   const { redis, prefix, onFailure = 'local' } = store
   const { store: guarded, count } = createSharedStore(store, {
     maxKeys,
-    onDegraded: error => { log.warn({ err: error, onFailure }, 'the limiter cannot reach Redis') },
-    onUncounted: error => { log.warn({ err: error, instances: count!.known() }, 'the limiter cannot count its instances in Redis') }
+    onDegraded: error => {
+      log.warn({ err: error, onFailure }, 'the limiter cannot reach Redis')
+    },
+    onUncounted: error => {
+      log.warn({ err: error, instances: count!.known() }, 'the limiter cannot count its instances in Redis')
+    }
   })
   const book = createRedisLeases(prefix === undefined ? { redis } : { redis, prefix })
   return { store: createLeasedStore({ store: guarded, book, maxKeys }), count }
@@ -149,7 +164,11 @@ export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from
 export { ClientBanned } from './errors.js'
 export type { FastifyRateLimitRefusal, FastifyRateLimitSettings } from './fastify-rate-limit/settings.js'
 export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit/store.js'
-export { SlidingWindowStore, slidingWindowStore, type SlidingWindowStoreOptions } from './fastify-rate-limit/sliding-window-store.js'
+export {
+  SlidingWindowStore,
+  slidingWindowStore,
+  type SlidingWindowStoreOptions
+} from './fastify-rate-limit/sliding-window-store.js'
 export { createRedisStore, type RedisStoreOptions } from './redis/store.js'
 export type { BatchStore, Charge, ChargeState, LastKnown, LimitStore, StoreAnswer } from './store/store.js'
 export type { LimitBy, LimitSubject } from './subject.js'
@@ -162,5 +181,8 @@ export type { LimitOperations } from './admin/operations.js'
 export type { LimitMetrics, LimitOutcome } from './admin/metrics.js'
 export type { Refused } from './admin/refusals.js'
 export type { OperableStore } from './store/store.js'
-export { createLeasedStore, type Grant, type LeaseBook, type LeasedStore, type LeasedStoreOptions, type LeaseRequest, type LeaseTerms } from './leases/leased-store.js'
+export {
+  createLeasedStore, type Grant, type LeaseBook, type LeasedStore, type LeasedStoreOptions, type LeaseRequest,
+  type LeaseTerms
+} from './leases/leased-store.js'
 export { createRedisLeases } from './leases/redis-leases.js'

@@ -87,11 +87,15 @@ export interface DecisionObserver {
 /** The engine behind both the guard's checks and `fastify.limiter`. */
 export interface LimiterEngine extends Pick<Limiter, 'check' | 'enforce' | 'refund'> {
   /** Charges the rules, and has the decision made use of. */
-  take<Result> (subject: LimitSubject, rules: readonly AppliedRule[], use: (decision: LimitDecision) => Result): Result | Promise<Result>
+  take<Result>(
+    subject: LimitSubject,
+    rules: readonly AppliedRule[],
+    use: (decision: LimitDecision) => Result
+  ): Result | Promise<Result>
   /** The decision that is already known without asking the store; null when it is open. */
-  known (subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
+  known(subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
   /** The charges of one of the limiter's methods, called with these arguments. */
-  charges (method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
+  charges(method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
 }
 
 type Use<Result> = (decision: LimitDecision, takenAtUs?: StoreAnswer['takenAtUs']) => Result
@@ -103,7 +107,13 @@ interface Taken {
 }
 
 /** What no rule counts. */
-const UNCOUNTED: LimitDecision = Object.freeze({ allowed: true, retryAfterMs: 0, violated: Object.freeze([]), degraded: false, quotas: Object.freeze([]) })
+const UNCOUNTED: LimitDecision = Object.freeze({
+  allowed: true,
+  retryAfterMs: 0,
+  violated: Object.freeze([]),
+  degraded: false,
+  quotas: Object.freeze([])
+})
 
 /** What one slot of a cluster admits may be taken back when another refuses, and leases when they were not spent, so that a refusal may be over before its time. */
 const TAKEN_BACK_US = 1_000_000
@@ -113,9 +123,15 @@ export function isKnowable ({ rule }: AppliedRule): boolean {
   return typeof rule.limit === 'number' && rule.by.startsWith('address')
 }
 
-export function createLimiter (options: ResolvedOptions, store: LimitStore, denied: DenyCache, observer: DecisionObserver): LimiterEngine {
+export function createLimiter (
+  options: ResolvedOptions,
+  store: LimitStore,
+  denied: DenyCache,
+  observer: DecisionObserver
+): LimiterEngine {
   const now = options.now ?? (() => performance.now())
-  const defaultAskAgainUs = options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
+  const defaultAskAgainUs =
+    options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
 
   const known = new Map<string, readonly AppliedRule[]>()
   /** What may still be taken back, for as long as its caller keeps the decision. */
@@ -126,12 +142,26 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
     for (const { rule, cost } of applied) {
       if (rule.by === 'apiKey' && subject.principal.kind !== 'key') continue
       const { name, windowMs, capacity, onFailure, log, lease } = rule
-      charges.push({ rule: name, subject: subjectOf(rule.by, subject, options.tenantClaim), limit: limitOf(rule, subject.principal), windowMs, cost, capacity, onFailure, log, lease })
+      charges.push({
+        rule: name,
+        subject: subjectOf(rule.by, subject, options.tenantClaim),
+        limit: limitOf(rule, subject.principal),
+        windowMs,
+        cost,
+        capacity,
+        onFailure,
+        log,
+        lease
+      })
     }
     return charges
   }
 
-  function ask<Result> (charges: readonly Charge[], use: Use<Result>, askAgainUs = defaultAskAgainUs): Result | Promise<Result> {
+  function ask<Result> (
+    charges: readonly Charge[],
+    use: Use<Result>,
+    askAgainUs = defaultAskAgainUs
+  ): Result | Promise<Result> {
     if (charges.length === 0) return use(UNCOUNTED)
     const askedAtMs = now()
     const refusal = refusalOf(charges, askedAtMs)
@@ -186,7 +216,8 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
 
   function charges (method: string, who: Who, names: readonly string[], cost?: number): readonly Charge[] {
     const where = `limiter.${method}()`
-    const applied = cost === undefined ? appliedOf(where, names) : appliedOf(where, names).map(({ rule }) => ({ rule, cost }))
+    const applied =
+      cost === undefined ? appliedOf(where, names) : appliedOf(where, names).map(({ rule }) => ({ rule, cost }))
     verifyWho(where, who, applied)
     if (cost !== undefined) positive(`${where} cost`, cost, MAX_LIMIT)
     const { address, principal = ANONYMOUS, operation = '', account } = who
@@ -196,11 +227,20 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
   async function check (method: string, who: Who, names: readonly string[], cost?: number): Promise<LimitDecision> {
     const charged = charges(method, who, names, cost)
     const askedAtMs = now()
-    return unaffordable(charged) ?? await ask(charged, (decision, takenAtUs) => {
-      if (decision.allowed && takenAtUs !== undefined) taken.set(decision, { charges: charged, takenAtUs, askedAtMs })
-      return decision
-      // Others may take back what used this budget up.
-    }, TAKEN_BACK_US)
+    return (
+      unaffordable(charged) ??
+      (await ask(
+        charged,
+        (decision, takenAtUs) => {
+          if (decision.allowed && takenAtUs !== undefined) {
+            taken.set(decision, { charges: charged, takenAtUs, askedAtMs })
+          }
+          return decision
+          // Others may take back what used this budget up.
+        },
+        TAKEN_BACK_US
+      ))
+    )
   }
 
   async function refund (decision: LimitDecision): Promise<boolean> {
@@ -228,7 +268,7 @@ export function createLimiter (options: ResolvedOptions, store: LimitStore, deni
 
   return {
     take: (subject, applied, use) => ask(chargesOf(subject, applied), use),
-    known: (subject, applied) => denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now()),
+    known: (subject, applied) => (denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now())),
     charges,
     check: async (who, names, cost) => await check('check', who, names, cost),
     async enforce (who, names, cost) {

@@ -114,16 +114,33 @@ export interface ResolvedOptions {
 
 export const MAX_LIMIT = 1_000_000
 export const MAX_WINDOW_MS: number = 366 * 24 * 3600 * 1000
-const BY: readonly LimitBy[] = ['address', 'principal', 'operation', 'principal+operation', 'address+operation', 'global', 'apiKey', 'tenant', 'account', 'account+address']
+const BY: readonly LimitBy[] = [
+  'address', 'principal', 'operation', 'principal+operation', 'address+operation', 'global', 'apiKey', 'tenant',
+  'account', 'account+address'
+]
 const HEADER_STYLES: readonly HeaderStyle[] = ['draft', 'legacy', 'both', 'none']
 const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
 /** Refuses every option that could not be enforced as written, naming the field. */
 export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
-  knownKeys('options', options, ['rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now', 'tenantClaim', 'headers', 'fastifyRateLimit'])
-  const { apply = {}, onAuthenticationFailure = [], store = 'memory', maxKeys = 100_000, now, tenantClaim = 'tenant', headers = 'draft', fastifyRateLimit = false } = options
+  knownKeys('options', options, [
+    'rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now', 'tenantClaim', 'headers',
+    'fastifyRateLimit'
+  ])
+  const {
+    apply = {},
+    onAuthenticationFailure = [],
+    store = 'memory',
+    maxKeys = 100_000,
+    now,
+    tenantClaim = 'tenant',
+    headers = 'draft',
+    fastifyRateLimit = false
+  } = options
   const rules = new Map<string, ResolvedRule>()
-  for (const [name, rule] of Object.entries(object('rules', options.rules))) addRule(rules, `rules.${name}`, name, typeof rule === 'string' ? presetOf(`rules.${name}`, rule) : rule)
+  for (const [name, rule] of Object.entries(object('rules', options.rules))) {
+    addRule(rules, `rules.${name}`, name, typeof rule === 'string' ? presetOf(`rules.${name}`, rule) : rule)
+  }
 
   knownKeys('apply', apply, ['http', 'rpc'])
   const { http = [], rpc = [] } = apply
@@ -132,31 +149,66 @@ export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
   verifyNames('onAuthenticationFailure', onAuthenticationFailure, rules)
   for (const [field, names] of [['apply.http', http], ['apply.rpc', rpc]] as const) {
     const name = names.find(name => rules.get(name)!.by.startsWith('account'))
-    if (name !== undefined) throw invalid(field, `names "${name}", which counts by account; only a handler knows the account: charge it there, limiter.check({ account, address }, ["${name}"])`)
+    if (name !== undefined) {
+      throw invalid(
+        field,
+        `names "${name}", which counts by account; only a handler knows the account: charge it there, ` +
+          `limiter.check({ account, address }, ["${name}"])`
+      )
+    }
   }
   for (const name of onAuthenticationFailure) {
     const by = rules.get(name)?.by ?? ''
-    if (!by.startsWith('address')) throw invalid('onAuthenticationFailure', `names "${name}", which counts by ${by}; only rules by address or address+operation can be charged before it is known who is calling`)
+    if (!by.startsWith('address')) {
+      throw invalid(
+        'onAuthenticationFailure',
+        `names "${name}", which counts by ${by}; only rules by address or address+operation can be charged before ` +
+          'it is known who is calling'
+      )
+    }
   }
   positive('maxKeys', maxKeys, 10_000_000)
-  if (now !== undefined && typeof now !== 'function') throw invalid('now', 'must be a function that returns milliseconds')
+  if (now !== undefined && typeof now !== 'function') {
+    throw invalid('now', 'must be a function that returns milliseconds')
+  }
   if (typeof tenantClaim !== 'string' || tenantClaim === '') throw invalid('tenantClaim', 'must be the name of a claim')
   oneOf('headers', headers, HEADER_STYLES)
   verifyStore(store)
-  return Object.freeze({ rules, apply: { http, rpc }, onAuthenticationFailure, store, maxKeys, now, tenantClaim, headers, fastifyRateLimit })
+  return Object.freeze({
+    rules,
+    apply: { http, rpc },
+    onAuthenticationFailure,
+    store,
+    maxKeys,
+    now,
+    tenantClaim,
+    headers,
+    fastifyRateLimit
+  })
 }
 
 /** Throws when a list is not one of known names without repetition; `fail` makes the error. */
-export function verifyNames (field: string, names: unknown, rules: ReadonlyMap<string, Pick<ResolvedRule, 'log'>>, fail: (field: string, message: string) => Error = invalid): void {
+export function verifyNames (
+  field: string,
+  names: unknown,
+  rules: ReadonlyMap<string, Pick<ResolvedRule, 'log'>>,
+  fail: (field: string, message: string) => Error = invalid
+): void {
   if (!Array.isArray(names)) throw fail(field, 'must be a list of rule names')
   const seen = new Set<unknown>()
   for (const name of names) {
     if (typeof name !== 'string' || !rules.has(name)) {
       const near = closest(String(name), rules.keys())
-      throw fail(field, `names "${String(name)}", which is not one of the rules (${[...rules.keys()].join(', ') || 'there are none'})${near === null ? '' : `; did you mean "${near}"?`}`)
+      throw fail(
+        field,
+        `names "${String(name)}", which is not one of the rules ` +
+          `(${[...rules.keys()].join(', ') || 'there are none'})${near === null ? '' : `; did you mean "${near}"?`}`
+      )
     }
     const { log } = rules.get(name)!
-    if (log !== name) throw fail(field, `names "${name}", which is the burst of "${log}" and comes with it; name "${log}"`)
+    if (log !== name) {
+      throw fail(field, `names "${name}", which is the burst of "${log}" and comes with it; name "${log}"`)
+    }
     if (seen.has(name)) throw fail(field, `names "${name}" twice`)
     seen.add(name)
   }
@@ -169,15 +221,23 @@ export function invalid (field: string, message: string): Error {
 /** Throws unless the value is an integer from 1 to the maximum. `word` is what else the option may say. */
 export function positive (field: string, value: unknown, max: number, word?: string): void {
   if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > max) {
-    throw invalid(field, `must be ${word === undefined ? '' : `"${word}" or `}an integer from 1 to ${max}, not ${typeof value === 'string' ? `"${value}"` : String(value)}`)
+    throw invalid(
+      field,
+      `must be ${word === undefined ? '' : `"${word}" or `}an integer from 1 to ${max}, not ` +
+        `${typeof value === 'string' ? `"${value}"` : String(value)}`
+    )
   }
 }
 
 /** Adds a rule, and its burst under a name of its own, or throws naming the field that cannot be enforced. */
 export function addRule (rules: Map<string, ResolvedRule>, field: string, name: string, rule: LimitRule): ResolvedRule {
   // The name stands in keys and in quoted header fields, so it needs no escaping anywhere.
-  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) throw invalid(field, `has an unusable name "${name}"; a letter, then letters, digits, "_", "." or "-", at most 64`)
-  if (rules.has(name)) throw invalid(field, `has the name "${name}", which another rule has already; give one of them another name`)
+  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) {
+    throw invalid(field, `has an unusable name "${name}"; a letter, then letters, digits, "_", "." or "-", at most 64`)
+  }
+  if (rules.has(name)) {
+    throw invalid(field, `has the name "${name}", which another rule has already; give one of them another name`)
+  }
   knownKeys(field, object(field, rule), ['limit', 'windowMs', 'by', 'cost', 'burst', 'onFailure', 'lease'])
   const { limit, windowMs, by, cost = 1, onFailure, lease = false } = rule
   oneOf(`${field}.by`, by, BY)
@@ -191,8 +251,17 @@ export function addRule (rules: Map<string, ResolvedRule>, field: string, name: 
     verifyBurst(`${field}.burst`, rule.burst, rule)
     const own = `${name}.burst`
     // Leased units are in the log before they are spent: of how many in a short window it cannot tell.
-    burst = Object.freeze({ ...shared, name: own, log: leased === undefined ? name : own, limit: rule.burst.limit, windowMs: rule.burst.windowMs, burst: null })
-    if (rules.has(burst.name)) throw invalid(field, `has a burst, which is the rule "${burst.name}", but another rule has that name already`)
+    burst = Object.freeze({
+      ...shared,
+      name: own,
+      log: leased === undefined ? name : own,
+      limit: rule.burst.limit,
+      windowMs: rule.burst.windowMs,
+      burst: null
+    })
+    if (rules.has(burst.name)) {
+      throw invalid(field, `has a burst, which is the rule "${burst.name}", but another rule has that name already`)
+    }
   }
   const resolved = Object.freeze({ ...shared, name, limit, windowMs, burst })
   rules.set(name, resolved)
@@ -203,14 +272,20 @@ export function addRule (rules: Map<string, ResolvedRule>, field: string, name: 
 function presetOf (field: string, name: string): LimitRule {
   if (Object.hasOwn(presets, name)) return presets[name as PresetName]
   const near = closest(name, Object.keys(presets))
-  throw invalid(field, `is "${name}", which is not one of the presets (${Object.keys(presets).join(', ')})${near === null ? '' : `; did you mean "${near}"?`}`)
+  throw invalid(
+    field,
+    `is "${name}", which is not one of the presets ` +
+      `(${Object.keys(presets).join(', ')})${near === null ? '' : `; did you mean "${near}"?`}`
+  )
 }
 
 function verifyWindow (field: string, limit: LimitRule['limit'], windowMs: number, cost: number): void {
   positive(`${field}.windowMs`, windowMs, MAX_WINDOW_MS)
   positive(`${field}.cost`, cost, MAX_LIMIT)
   if (typeof limit === 'object' && limit !== null) {
-    if (limit.default === undefined) throw invalid(`${field}.limit`, 'needs a "default" for callers with none of its roles')
+    if (limit.default === undefined) {
+      throw invalid(`${field}.limit`, 'needs a "default" for callers with none of its roles')
+    }
     for (const [role, units] of Object.entries(limit)) verifyLimit(`${field}.limit.${role}`, units, cost)
   } else {
     verifyLimit(`${field}.limit`, limit, cost)
@@ -220,18 +295,32 @@ function verifyWindow (field: string, limit: LimitRule['limit'], windowMs: numbe
 function verifyBurst (field: string, burst: BurstLimit, { limit, windowMs, cost = 1 }: LimitRule): void {
   knownKeys(field, object(field, burst), ['limit', 'windowMs'])
   verifyWindow(field, burst.limit, burst.windowMs, cost)
-  if (burst.windowMs >= windowMs) throw invalid(`${field}.windowMs`, `is ${burst.windowMs}, not shorter than the rule's own window (${windowMs})`)
-  for (const role of [limit, burst.limit].flatMap(limit => typeof limit === 'number' ? ['default'] : Object.keys(limit))) {
+  if (burst.windowMs >= windowMs) {
+    throw invalid(`${field}.windowMs`, `is ${burst.windowMs}, not shorter than the rule's own window (${windowMs})`)
+  }
+  for (const role of [limit, burst.limit].flatMap(limit =>
+    typeof limit === 'number' ? ['default'] : Object.keys(limit)
+  )) {
     const [most, whole] = [ofRole(burst.limit, role), ofRole(limit, role)]
-    if (most > whole) throw invalid(`${field}.limit`, `is ${most}, above the rule's own limit (${whole})${role === 'default' ? '' : ` of the role "${role}"`}, so it would limit nothing`)
+    if (most > whole) {
+      throw invalid(
+        `${field}.limit`,
+        `is ${most}, above the rule's own limit (${whole})${role === 'default' ? '' : ` of the role "${role}"`}, so ` +
+          'it would limit nothing'
+      )
+    }
   }
 }
 
 function verifyLease (field: string, lease: LeaseTerms): void {
   knownKeys(field, object(field, lease), ['share', 'ttlMs'])
   const { share = 0.1, ttlMs = 100 } = lease
-  if (typeof share !== 'number' || !(share > 0 && share <= 0.5)) throw invalid(`${field}.share`, `must be a number above 0 and at most 0.5, not ${String(share)}`)
-  if (typeof ttlMs !== 'number' || !(ttlMs >= 5 && ttlMs <= 500)) throw invalid(`${field}.ttlMs`, `must be a number from 5 to 500, not ${String(ttlMs)}`)
+  if (typeof share !== 'number' || !(share > 0 && share <= 0.5)) {
+    throw invalid(`${field}.share`, `must be a number above 0 and at most 0.5, not ${String(share)}`)
+  }
+  if (typeof ttlMs !== 'number' || !(ttlMs >= 5 && ttlMs <= 500)) {
+    throw invalid(`${field}.ttlMs`, `must be a number from 5 to 500, not ${String(ttlMs)}`)
+  }
 }
 
 function ofRole (limit: LimitRule['limit'], role: string): number {
@@ -244,16 +333,26 @@ function largestOf (limit: LimitRule['limit']): number {
 
 function verifyLimit (field: string, limit: number, cost: number): void {
   positive(field, limit, MAX_LIMIT)
-  if (cost > limit) throw invalid(field, `is ${limit}, less than the cost of one call (${cost}), so nobody could ever call`)
+  if (cost > limit) {
+    throw invalid(field, `is ${limit}, less than the cost of one call (${cost}), so nobody could ever call`)
+  }
 }
 
 export function verifyStore (store: unknown): void {
   if (store === 'memory') return
   if (typeof store !== 'object' || store === null) throw invalid('store', 'must be "memory" or { redis: client }')
   knownKeys('store', store, ['redis', 'prefix', 'deadlineMs', 'onFailure', 'instances'])
-  const { redis, prefix = 'marty:limit', deadlineMs = 50, onFailure = 'local', instances = 'auto' } = store as RedisStoreSettings
+  const {
+    redis,
+    prefix = 'marty:limit',
+    deadlineMs = 50,
+    onFailure = 'local',
+    instances = 'auto'
+  } = store as RedisStoreSettings
   if (typeof redis?.callBuffer !== 'function') throw invalid('store.redis', 'must be a Redis client of ioredis')
-  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw invalid('store.prefix', 'must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) {
+    throw invalid('store.prefix', 'must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+  }
   positive('store.deadlineMs', deadlineMs, 60_000)
   oneOf('store.onFailure', onFailure, FAILURE_MODES)
   if (instances !== 'auto') positive('store.instances', instances, 100_000, 'auto')
@@ -262,7 +361,10 @@ export function verifyStore (store: unknown): void {
 export function oneOf (field: string, value: unknown, allowed: readonly string[]): void {
   if (typeof value === 'string' && allowed.includes(value)) return
   const near = closest(String(value), allowed)
-  throw invalid(field, `is "${String(value)}"; it must be one of ${allowed.join(', ')}${near === null ? '' : `; did you mean "${near}"?`}`)
+  throw invalid(
+    field,
+    `is "${String(value)}"; it must be one of ${allowed.join(', ')}${near === null ? '' : `; did you mean "${near}"?`}`
+  )
 }
 
 export function object<T extends object> (field: string, value: T): T {

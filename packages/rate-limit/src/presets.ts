@@ -8,7 +8,11 @@ const HOUR_MS = 60 * MINUTE_MS
  */
 export const presets: Readonly<Record<PresetName, LimitRule>> = Object.freeze({
   /** Each caller 60 a minute; operators 120, administrators 300. */
-  default: Object.freeze({ limit: Object.freeze({ default: 60, operator: 120, admin: 300 }), windowMs: MINUTE_MS, by: 'principal' }),
+  default: Object.freeze({
+    limit: Object.freeze({ default: 60, operator: 120, admin: 300 }),
+    windowMs: MINUTE_MS,
+    by: 'principal'
+  }),
   /** Roles as tiers, a minute: 60, `pro` 600, `enterprise` 6000. No more than a tenth of it in a second. */
   tiers: Object.freeze({
     limit: Object.freeze({ default: 60, pro: 600, enterprise: 6000 }),

@@ -3,7 +3,10 @@ import { RateLimitExceeded } from './errors.js'
 import type { LimitDecision } from './limiter.js'
 
 /** The 429 that says why a decision refused, and when the same request fits. */
-export function rateLimitRefusal ({ retryAfterMs, violated, degraded }: LimitDecision, headers: Record<string, string>): MartyError {
+export function rateLimitRefusal (
+  { retryAfterMs, violated, degraded }: LimitDecision,
+  headers: Record<string, string>
+): MartyError {
   const isPossible = Number.isFinite(retryAfterMs)
   return new RateLimitExceeded({
     message: isPossible

@@ -9,7 +9,11 @@ export type HeaderStyle = 'draft' | 'legacy' | 'both' | 'none'
  *
  * @param policy the field of every rule of the operation, when it is known; made of the decision's by default
  */
-export function responseHeaders (decision: LimitDecision, style: HeaderStyle, policy: string | null): Record<string, string> {
+export function responseHeaders (
+  decision: LimitDecision,
+  style: HeaderStyle,
+  policy: string | null
+): Record<string, string> {
   const headers: Record<string, string> = {}
   if (decision.quotas.length === 0) return headers
   const { rule, limit, remaining, resetMs } = tightest(decision)
@@ -18,7 +22,8 @@ export function responseHeaders (decision: LimitDecision, style: HeaderStyle, po
   // What never fits has no time to come back.
   const isTimed = Number.isFinite(t)
   if (style === 'draft' || style === 'both') {
-    headers['ratelimit-policy'] = policy ?? decision.quotas.map(quota => policyOf(quota.rule, quota.limit, quota.windowMs)).join(', ')
+    headers['ratelimit-policy'] =
+      policy ?? decision.quotas.map(quota => policyOf(quota.rule, quota.limit, quota.windowMs)).join(', ')
     headers.ratelimit = `"${rule}";r=${remaining}${isTimed ? `;t=${t}` : ''}`
   }
   if (style === 'legacy' || style === 'both') {
@@ -42,7 +47,13 @@ function tightest ({ allowed, quotas, violated }: LimitDecision): Quota {
   let found: Quota | null = null
   for (const quota of quotas) {
     if (!allowed && !violated.includes(quota.rule)) continue
-    if (found === null || quota.remaining < found.remaining || (quota.remaining === found.remaining && quota.resetMs > found.resetMs)) found = quota
+    if (
+      found === null ||
+      quota.remaining < found.remaining ||
+      (quota.remaining === found.remaining && quota.resetMs > found.resetMs)
+    ) {
+      found = quota
+    }
   }
   return found!
 }

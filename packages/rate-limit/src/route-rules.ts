@@ -1,5 +1,7 @@
 import { RuleInvalid, type Operation } from '@marty/core'
-import { addRule, invalid, positive, verifyNames, type LimitRule, type ResolvedOptions, type ResolvedRule } from './options.js'
+import {
+  addRule, invalid, positive, verifyNames, type LimitRule, type ResolvedOptions, type ResolvedRule
+} from './options.js'
 import { policyOf } from './response-headers.js'
 
 /** What a route may name in `security.limits`: a rule, a rule at a cost of its own, or a rule of its own. */
@@ -49,21 +51,37 @@ export function createRuleBook (options: ResolvedOptions): RuleBook {
   function of (operation: Operation): readonly AppliedRule[] {
     const { limits = [] } = operation.rule
     if (limits === false) return []
-    if (!Array.isArray(limits)) throw new RuleInvalid('security.limits must be a list of rule names and rules, or false')
-    verifyNames('security.limits', limits.filter(limit => !isInline(limit)).map(limit => isPriced(limit) ? limit.rule : limit), rules, (where, message) => new RuleInvalid(`${where} ${message}`))
+    if (!Array.isArray(limits)) {
+      throw new RuleInvalid('security.limits must be a list of rule names and rules, or false')
+    }
+    verifyNames(
+      'security.limits',
+      limits.filter(limit => !isInline(limit)).map(limit => (isPriced(limit) ? limit.rule : limit)),
+      rules,
+      (where, message) => new RuleInvalid(`${where} ${message}`)
+    )
     const own = limits.flatMap((limit: RouteLimit, i) => {
       if (typeof limit === 'string') return withBurst(rules.get(limit)!)
-      return isPriced(limit) ? priced(`security.limits[${i}]`, limit) : declared(`security.limits[${i}]`, limit, operation.name)
+      return isPriced(limit)
+        ? priced(`security.limits[${i}]`, limit)
+        : declared(`security.limits[${i}]`, limit, operation.name)
     })
     for (const { rule: { name, by } } of own) {
-      if (by.startsWith('account')) throw new RuleInvalid(`security.limits names "${name}", which counts by ${by}; only the handler knows the account: charge it there, limiter.check({ account, address }, ["${name}"])`)
+      if (by.startsWith('account')) {
+        throw new RuleInvalid(
+          `security.limits names "${name}", which counts by ${by}; only the handler knows the account: charge it ` +
+            `there, limiter.check({ account, address }, ["${name}"])`
+        )
+      }
     }
     return union(apply[operation.transport].flatMap(name => withBurst(rules.get(name)!)), own)
   }
 
   function priced (field: string, limit: PricedRule): AppliedRule[] {
     const known = Object.keys(limit).find(key => key !== 'rule' && key !== 'cost')
-    if (known !== undefined) throw invalid(field, `has an unknown member "${known}"; it may say rule and cost, or limit, windowMs and by`)
+    if (known !== undefined) {
+      throw invalid(field, `has an unknown member "${known}"; it may say rule and cost, or limit, windowMs and by`)
+    }
     const applied = withBurst(rules.get(limit.rule)!, limit.cost)
     for (const { rule } of applied) positive(`${field}.cost for "${rule.name}"`, limit.cost, smallest(rule.limit))
     return applied

@@ -2,7 +2,17 @@ import { hash } from 'node:crypto'
 import { addressKey, type Principal } from '@marty/core'
 
 /** Whose budget a rule counts. */
-export type LimitBy = 'address' | 'principal' | 'operation' | 'principal+operation' | 'address+operation' | 'global' | 'apiKey' | 'tenant' | 'account' | 'account+address'
+export type LimitBy =
+  | 'address'
+  | 'principal'
+  | 'operation'
+  | 'principal+operation'
+  | 'address+operation'
+  | 'global'
+  | 'apiKey'
+  | 'tenant'
+  | 'account'
+  | 'account+address'
 
 /** Who does what, as the limiter sees it. */
 export interface LimitSubject {

@@ -9,10 +9,15 @@ export function warnOfTrustedClients (fastify: FastifyInstance): void {
   if (symbol === undefined) return
   const options = (fastify as unknown as Record<symbol, { readonly trustProxy?: unknown } | undefined>)[symbol]
   if (options?.trustProxy !== true) return
-  fastify.log.warn('trustProxy is true, so every client chooses its own address and no limit by address holds; set it to the addresses of your proxies')
+  fastify.log.warn(
+    'trustProxy is true, so every client chooses its own address and no limit by address holds; set it to the ' +
+      'addresses of your proxies'
+  )
 }
 
 /** A plugin's instance inherits from the application's. */
 function allSymbols (value: object | null): symbol[] {
-  return value === null ? [] : [...Object.getOwnPropertySymbols(value), ...allSymbols(Object.getPrototypeOf(value) as object | null)]
+  return value === null
+    ? []
+    : [...Object.getOwnPropertySymbols(value), ...allSymbols(Object.getPrototypeOf(value) as object | null)]
 }

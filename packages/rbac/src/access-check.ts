@@ -28,7 +28,9 @@ export function accessCheck (access: Access): Check {
       return call => {
         const { policy } = access.rbac
         if (permitted !== null && !permitted(call, policy)) {
-          if (when === null || !call.canDefer || access.filter(policy, call.principal, permission!).kind === 'none') throw new Denied(refusal)
+          if (when === null || !call.canDefer || access.filter(policy, call.principal, permission!).kind === 'none') {
+            throw new Denied(refusal)
+          }
           call.pending = async call => {
             const resource = await load(when, call.input)
             if (!access.decide(policy, call.principal, permission!, resource)) throw new Denied(refusal)
@@ -44,8 +46,12 @@ type Loader = (...input: readonly unknown[]) => unknown
 
 function loaderOf ({ when, permission }: Operation['rule']): Loader | null {
   if (when === undefined) return null
-  if (typeof when !== 'function') throw new RuleInvalid('security.when must be a function that loads what the conditions ask about')
-  if (permission === undefined) throw new RuleInvalid('security.when needs security.permission, whose conditions it loads for')
+  if (typeof when !== 'function') {
+    throw new RuleInvalid('security.when must be a function that loads what the conditions ask about')
+  }
+  if (permission === undefined) {
+    throw new RuleInvalid('security.when needs security.permission, whose conditions it loads for')
+  }
   return when as Loader
 }
 
@@ -62,17 +68,28 @@ async function load (when: Loader, input: readonly unknown[]): Promise<Attribute
   }
   if (loaded === null || loaded === undefined) return undefined
   if (typeof loaded === 'object' && !Array.isArray(loaded)) return loaded as Attributes['resource']
-  throw new AttributesFailed(`security.when must load an object or null; it loaded ${Array.isArray(loaded) ? 'a list' : `a ${typeof loaded}`}`)
+  throw new AttributesFailed(
+    `security.when must load an object or null; it loaded ${Array.isArray(loaded) ? 'a list' : `a ${typeof loaded}`}`
+  )
 }
 
 /** Throws `MARTY_CORE_RULE_INVALID` for what is no permission of the policy; `where` says who asks. */
 export function permissionQuestion (access: Access, permission: unknown, where: string): AccessQuestion {
   const { policy } = access.rbac
   if (typeof permission !== 'string') throw new RuleInvalid(`${where} must be a text such as "resource:action"`)
-  if (parsePermission(permission) === null) throw new RuleInvalid(`${where} "${permission}" must be "resource:action" or "resource:scope:action"`)
-  if (permission.split(':').includes('*')) throw new RuleInvalid(`${where} "${permission}" must name one permission, without *`)
+  if (parsePermission(permission) === null) {
+    throw new RuleInvalid(`${where} "${permission}" must be "resource:action" or "resource:scope:action"`)
+  }
+  if (permission.split(':').includes('*')) {
+    throw new RuleInvalid(`${where} "${permission}" must name one permission, without *`)
+  }
   const id = policy.permissionId(permission)
-  if (id === undefined) throw new RuleInvalid(`${where} names "${permission}", which ${policy.file} does not define${didYouMean(permission, policy.permissions)}`)
+  if (id === undefined) {
+    throw new RuleInvalid(
+      `${where} names "${permission}", which ${policy.file} does not ` +
+        `define${didYouMean(permission, policy.permissions)}`
+    )
+  }
   const { decider, demands, rbac: { service } } = access
   demands.permissions.add(permission)
   return ({ principal }, policy) => decider.decide(policy, id, permission, principal.roles, { principal, service })
@@ -88,7 +105,10 @@ export function rolesQuestion ({ rbac, demands }: Access, roles: unknown, where:
       demands.roles.add(role)
       continue
     }
-    throw new RuleInvalid(`${where} names ${JSON.stringify(role)}, which ${asked.file} does not define${typeof role === 'string' ? didYouMean(role, known) : ''}`)
+    throw new RuleInvalid(
+      `${where} names ${JSON.stringify(role)}, which ${asked.file} does not ` +
+        `define${typeof role === 'string' ? didYouMean(role, known) : ''}`
+    )
   }
   let sufficient = asked.rolesThatHold(roles)
   return ({ principal }, policy) => {

@@ -55,7 +55,9 @@ export class PolicyInvalid extends MartyError {
 
   constructor (problems: readonly SourceProblem[]) {
     const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`
-    super(PolicyInvalid.definition, { message: `The policy has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}` })
+    super(PolicyInvalid.definition, {
+      message: `The policy has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}`
+    })
     this.problems = Object.freeze([...problems])
   }
 }

@@ -15,25 +15,35 @@ const explainParams: Type.TObject<{
   principal: Type.TObject<{
     roles: Type.TArray<Type.TString>
     id: Type.TOptional<Type.TString>
-    kind: Type.TOptional<Type.TUnion<[Type.TLiteral<'user'>, Type.TLiteral<'service'>, Type.TLiteral<'key'>, Type.TLiteral<'anonymous'>]>>
+    kind: Type.TOptional<
+      Type.TUnion<[Type.TLiteral<'user'>, Type.TLiteral<'service'>, Type.TLiteral<'key'>, Type.TLiteral<'anonymous'>]>
+    >
     scopes: Type.TOptional<Type.TArray<Type.TString>>
     claims: Type.TOptional<Type.TRecord<'^.*$', Type.TUnknown>>
   }>
   permission: Type.TString
   resource: Type.TOptional<Type.TRecord<'^.*$', Type.TUnknown>>
   environment: Type.TOptional<Type.TString>
-}> = Type.Object({
-  principal: Type.Object({
-    roles: Type.Array(name(), { maxItems: 64 }),
-    id: Type.Optional(name()),
-    kind: Type.Optional(Type.Union([Type.Literal('user'), Type.Literal('service'), Type.Literal('key'), Type.Literal('anonymous')])),
-    scopes: Type.Optional(Type.Array(name(), { maxItems: 64 })),
-    claims: Type.Optional(Type.Record(Type.String(), Type.Unknown()))
-  }, { additionalProperties: false }),
-  permission: name(),
-  resource: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
-  environment: Type.Optional(name())
-}, { additionalProperties: false })
+}> = Type.Object(
+  {
+    principal: Type.Object(
+      {
+        roles: Type.Array(name(), { maxItems: 64 }),
+        id: Type.Optional(name()),
+        kind: Type.Optional(
+          Type.Union([Type.Literal('user'), Type.Literal('service'), Type.Literal('key'), Type.Literal('anonymous')])
+        ),
+        scopes: Type.Optional(Type.Array(name(), { maxItems: 64 })),
+        claims: Type.Optional(Type.Record(Type.String(), Type.Unknown()))
+      },
+      { additionalProperties: false }
+    ),
+    permission: name(),
+    resource: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    environment: Type.Optional(name())
+  },
+  { additionalProperties: false }
+)
 
 export type ExplainParams = Static<typeof explainParams>
 
@@ -74,20 +84,33 @@ export function explainRoute (fastify: FastifyInstance, rbac: Rbac, url: string)
     // By our own validator: an application's may drop what it does not know, or turn one type into another.
     if (!validator.Check(body)) {
       const [first] = validator.Errors(body)
-      throw new QuestionInvalid(`The question is not valid: ${first?.instancePath === '' ? 'it' : first?.instancePath} ${first?.message}`)
+      throw new QuestionInvalid(
+        `The question is not valid: ${first?.instancePath === '' ? 'it' : first?.instancePath} ${first?.message}`
+      )
     }
     return await reply.header('cache-control', 'no-store').send(answer(rbac, body))
   })
 }
 
-function answer ({ policy, environment: here, service }: Rbac, { principal, permission, resource, environment = here }: ExplainParams): ExplainAnswer {
+function answer (
+  { policy, environment: here, service }: Rbac,
+  { principal, permission, resource, environment = here }: ExplainParams
+): ExplainAnswer {
   if (policy.permissionId(permission) === undefined) {
-    throw new QuestionInvalid(`The policy defines no permission "${permission}"${didYouMean(permission, policy.permissions)}`)
+    throw new QuestionInvalid(
+      `The policy defines no permission "${permission}"${didYouMean(permission, policy.permissions)}`
+    )
   }
   const place = policy.environmentNames.get(environment)
   if (place === undefined) {
-    throw new QuestionInvalid(`The policy defines no environment "${environment}"${didYouMean(environment, policy.environmentNames.keys())}`)
+    throw new QuestionInvalid(
+      `The policy defines no environment "${environment}"${didYouMean(environment, policy.environmentNames.keys())}`
+    )
   }
-  const explanation = policy.explain(principal.roles, permission, place, { principal: principal as Partial<Principal>, service, resource })
+  const explanation = policy.explain(principal.roles, permission, place, {
+    principal: principal as Partial<Principal>,
+    service,
+    resource
+  })
   return { ...explanation, environment: place, generation: policy.generation, sha256: policy.sha256 }
 }

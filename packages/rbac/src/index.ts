@@ -25,7 +25,9 @@ import { testPolicy } from './analysis/policy-tests.js'
 export type { Attributes } from './conditions/evaluate.js'
 export type { LoadedResource } from './access-check.js'
 export type { AccessHook } from './access-hooks.js'
-export { AttributesFailed, Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable, QuestionInvalid } from './errors.js'
+export {
+  AttributesFailed, Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable, QuestionInvalid
+} from './errors.js'
 export { explainMethod, type ExplainAnswer, type ExplainMethod, type ExplainParams } from './explain-endpoints.js'
 export type { ExplainedCondition, ExplainedRule, Explanation } from './engine/explain.js'
 export type { Filter, FilterComparator, FilterExpression, FilterOperand } from './analysis/filter.js'
@@ -38,7 +40,9 @@ export { testPolicy, type PolicyTestReport } from './analysis/policy-tests.js'
 export { policyTypes } from './analysis/types.js'
 export { diffPolicies, type IncompleteComparison, type PolicyChange, type PolicyDiff } from './analysis/diff.js'
 export { lintPolicy, type PolicyFinding, type PolicyLintRule } from './analysis/lint.js'
-export { policyMatrix, type MatrixCell, type MatrixEnvironment, type MatrixRow, type PolicyMatrix } from './analysis/matrix.js'
+export {
+  policyMatrix, type MatrixCell, type MatrixEnvironment, type MatrixRow, type PolicyMatrix
+} from './analysis/matrix.js'
 export type { DecisionState } from './engine/decision-state.js'
 export type { Rbac, RoleHolder } from './rbac.js'
 export type { Shadow } from './engine/shadow.js'
@@ -58,24 +62,43 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   const environment = policy.environmentNames.get(options.environment)
   if (environment === undefined) {
     const names = [...policy.environmentNames.keys()]
-    throw new OptionInvalid(`option "environment" of @marty/rbac is "${options.environment}", which ${file} does not define` +
-      (didYouMean(options.environment, names) || `; it defines ${names.join(', ')}`))
+    throw new OptionInvalid(
+      `option "environment" of @marty/rbac is "${options.environment}", which ${file} does not define` +
+        (didYouMean(options.environment, names) || `; it defines ${names.join(', ')}`)
+    )
   }
   const { service } = options
   if (service !== undefined && !policy.services.includes(service)) {
-    throw new OptionInvalid(`option "service" of @marty/rbac is "${service}", which ${file} does not define${didYouMean(service, policy.services)}`)
+    throw new OptionInvalid(
+      `option "service" of @marty/rbac is "${service}", which ${file} does not ` +
+        `define${didYouMean(service, policy.services)}`
+    )
   }
   const { policyTests, reload } = options
   if (policyTests !== null) {
-    const { problems, failures } = testPolicy(policy, textOf((await readText(policyTests)).bytes, policyTests), policyTests)
-    if (problems.length + failures.length > 0) throw new PolicyInvalid(firstProblems([...problems, ...failures], policyTests))
+    const { problems, failures } = testPolicy(
+      policy,
+      textOf((await readText(policyTests)).bytes, policyTests),
+      policyTests
+    )
+    if (problems.length + failures.length > 0) {
+      throw new PolicyInvalid(firstProblems([...problems, ...failures], policyTests))
+    }
   }
   for (const name of reload.refuseGain) {
     if (policy.environmentNames.has(name)) continue
-    throw new OptionInvalid(`option "reload.refuseGain" of @marty/rbac names the environment "${name}", which ${file} does not define` +
-      didYouMean(name, policy.environmentNames.keys()))
+    throw new OptionInvalid(
+      `option "reload.refuseGain" of @marty/rbac names the environment "${name}", which ${file} does not define` +
+        didYouMean(name, policy.environmentNames.keys())
+    )
   }
-  const demands: PolicyDemands = { environment: options.environment, runsIn: environment, service, permissions: new Set(), roles: new Set() }
+  const demands: PolicyDemands = {
+    environment: options.environment,
+    runsIn: environment,
+    service,
+    permissions: new Set(),
+    roles: new Set()
+  }
   const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
   const source = createPolicySource({
     policy,
@@ -95,8 +118,12 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   guard.addCheck(accessCheck(access))
   guard.decideBy((principal, permission, resource) => access.rbac.can(principal, permission, resource))
   fastify.decorate('rbac', access.rbac)
-  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => access.rbac.can(principal, permission, resource))
-  fastify.decorateRequest('can', function (permission: Permission, resource?: Attributes['resource']) { return access.rbac.can(this.principal, permission, resource) })
+  fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
+    access.rbac.can(principal, permission, resource)
+  )
+  fastify.decorateRequest('can', function (permission: Permission, resource?: Attributes['resource']) {
+    return access.rbac.can(this.principal, permission, resource)
+  })
   fastify.decorate('requirePermission', (permission: Permission) => permissionHook(access, permission))
   fastify.decorate('requireRoles', (...roles: readonly Role[]) => rolesHook(access, roles))
   if (options.explainUrl !== null) explainRoute(fastify, access.rbac, options.explainUrl)

@@ -43,7 +43,13 @@ export interface ResolvedOptions {
   readonly environment: string
   readonly service: string | undefined
   readonly policyTests: string | null
-  readonly reload: { readonly isOn: boolean, readonly redis: PolicyRedis | null, readonly pollMs: number, readonly timeoutMs: number, readonly refuseGain: readonly string[] }
+  readonly reload: {
+    readonly isOn: boolean
+    readonly redis: PolicyRedis | null
+    readonly pollMs: number
+    readonly timeoutMs: number
+    readonly refuseGain: readonly string[]
+  }
   readonly explainUrl: string | null
   readonly shadowRate: number
 }
@@ -55,42 +61,101 @@ export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions 
   for (const key of Object.keys(options)) {
     if ((KEYS as readonly string[]).includes(key)) continue
     const near = closest(key, KEYS)
-    throw new OptionInvalid(`@marty/rbac has no option "${key}"` + (near === null ? `; it has ${KEYS.join(', ')}` : `; did you mean "${near}"?`))
+    throw new OptionInvalid(
+      `@marty/rbac has no option "${key}"` +
+        (near === null ? `; it has ${KEYS.join(', ')}` : `; did you mean "${near}"?`)
+    )
   }
   for (const key of TEXTS) {
     const value: unknown = options[key]
-    if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
+    if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) {
+      throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
+    }
   }
-  const { policyFile = null, policy = null, environment, service, policyTests = null, reload = policyFile !== null, explainUrl = null, shadowRate = 1 / 10_000 } = options
+  const {
+    policyFile = null,
+    policy = null,
+    environment,
+    service,
+    policyTests = null,
+    reload = policyFile !== null,
+    explainUrl = null,
+    shadowRate = 1 / 10_000
+  } = options
   if ((policyFile === null) === (policy === null)) {
-    throw new OptionInvalid('@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both'))
+    throw new OptionInvalid(
+      '@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both')
+    )
   }
-  if (environment === undefined) throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
-  const { redis = null, pollMs = redis === null ? 2_000 : 400, timeoutMs = 30_000, refuseGain = [] } = resolveReload(reload)
-  if (reload !== false && policyFile === null && redis === null) throw new OptionInvalid('option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from')
-  if (explainUrl !== null && !explainUrl.startsWith('/')) throw new OptionInvalid('option "explainUrl" of @marty/rbac must begin with /')
-  if (typeof shadowRate !== 'number' || !(shadowRate >= 0 && shadowRate <= 1)) throw new OptionInvalid('option "shadowRate" of @marty/rbac must be a number from 0 to 1')
-  return Object.freeze({ policyFile, policy, environment, service, policyTests, explainUrl, shadowRate, reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs, refuseGain }) })
+  if (environment === undefined) {
+    throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
+  }
+  const {
+    redis = null,
+    pollMs = redis === null ? 2_000 : 400,
+    timeoutMs = 30_000,
+    refuseGain = []
+  } = resolveReload(reload)
+  if (reload !== false && policyFile === null && redis === null) {
+    throw new OptionInvalid(
+      'option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from'
+    )
+  }
+  if (explainUrl !== null && !explainUrl.startsWith('/')) {
+    throw new OptionInvalid('option "explainUrl" of @marty/rbac must begin with /')
+  }
+  if (typeof shadowRate !== 'number' || !(shadowRate >= 0 && shadowRate <= 1)) {
+    throw new OptionInvalid('option "shadowRate" of @marty/rbac must be a number from 0 to 1')
+  }
+  return Object.freeze({
+    policyFile,
+    policy,
+    environment,
+    service,
+    policyTests,
+    explainUrl,
+    shadowRate,
+    reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs, refuseGain })
+  })
 }
 
-const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs', 'refuseGain'] satisfies ReadonlyArray<keyof ReloadOptions>
+const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs', 'refuseGain'] satisfies ReadonlyArray<
+  keyof ReloadOptions
+>
 
 function resolveReload (reload: unknown): ReloadOptions {
   const invalid = (what: string): Error => new OptionInvalid(`option "reload${what}`)
   if (typeof reload === 'boolean') return {}
   if (typeof reload !== 'object' || reload === null) throw invalid('" of @marty/rbac must be true, false or settings')
-  for (const key of Object.keys(reload)) if (!RELOAD_KEYS.includes(key)) throw invalid(`" of @marty/rbac has no "${key}"${didYouMean(key, RELOAD_KEYS) || `; it has ${RELOAD_KEYS.join(', ')}`}`)
+  for (const key of Object.keys(reload)) {
+    if (!RELOAD_KEYS.includes(key)) {
+      throw invalid(
+        `" of @marty/rbac has no "${key}"${didYouMean(key, RELOAD_KEYS) || `; it has ${RELOAD_KEYS.join(', ')}`}`
+      )
+    }
+  }
   const { redis, pollMs, timeoutMs, refuseGain } = reload as ReloadOptions
-  if (refuseGain !== undefined && !(Array.isArray(refuseGain) && refuseGain.every(name => typeof name === 'string' && name !== ''))) {
+  if (
+    refuseGain !== undefined &&
+    !(Array.isArray(refuseGain) && refuseGain.every(name => typeof name === 'string' && name !== ''))
+  ) {
     throw invalid('.refuseGain" of @marty/rbac must be a list of environments, such as ["production"]')
   }
   if (!isWithin(pollMs, 20, 60_000)) throw invalid('.pollMs" of @marty/rbac must be 20 to 60,000 milliseconds')
-  if (!isWithin(timeoutMs, 100, 600_000)) throw invalid('.timeoutMs" of @marty/rbac must be 100 to 600,000 milliseconds')
+  if (!isWithin(timeoutMs, 100, 600_000)) {
+    throw invalid('.timeoutMs" of @marty/rbac must be 100 to 600,000 milliseconds')
+  }
   if (redis !== undefined) {
     const { client, subscriber, prefix } = redis ?? {}
-    if (typeof client?.evalsha !== 'function') throw invalid('.redis" of @marty/rbac must be { client }, such as { client: openRedis(...).client }')
-    if (subscriber !== undefined && typeof subscriber?.subscribe !== 'function') throw invalid('.redis.subscriber" of @marty/rbac must be a Redis client')
-    if (prefix !== undefined && !/^[\w:.-]{1,64}$/.test(prefix)) throw invalid('.redis.prefix" of @marty/rbac must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+    if (typeof client?.evalsha !== 'function') {
+      throw invalid('.redis" of @marty/rbac must be { client }, such as { client: openRedis(...).client }')
+    }
+    if (subscriber !== undefined && typeof subscriber?.subscribe !== 'function') {
+      throw invalid('.redis.subscriber" of @marty/rbac must be a Redis client')
+    }
+    if (prefix !== undefined && !/^[\w:.-]{1,64}$/.test(prefix)) {
+      throw invalid('.redis.prefix" of @marty/rbac must be 1 to 64 letters, digits, "_", ":", "." or "-"')
+    }
   }
   return reload
 }

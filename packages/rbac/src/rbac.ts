@@ -63,32 +63,53 @@ export interface Access {
   filter (policy: Policy, principal: RoleHolder, permission: string): Filter
 }
 
-export function createAccess (source: PolicySource, environment: string, service: string | undefined, decider: Decider, demands: AccessDemands): Access {
+export function createAccess (
+  source: PolicySource,
+  environment: string,
+  service: string | undefined,
+  decider: Decider,
+  demands: AccessDemands
+): Access {
   const decide: Access['decide'] = (policy, principal, permission, resource) => {
     const id = policy.permissionId(permission)
     const attributes = { principal, service, resource }
     // What is no longer defined is denied, what never was is thrown.
-    return id === undefined ? policy.decide(principal.roles, permission, environment, attributes) : decider.decide(policy, id, permission, principal.roles, attributes)
+    return id === undefined
+      ? policy.decide(principal.roles, permission, environment, attributes)
+      : decider.decide(policy, id, permission, principal.roles, attributes)
   }
 
   const filter: Access['filter'] = (policy, principal, permission) => {
     const id = policy.permissionId(permission)
     if (id === undefined) return NONE
     const { outline } = partsOf(policy)
-    const question: Question = { attributes: { principal, service, time: Date.now() }, roles: principal.roles, environment, clock: Date.now }
+    const question: Question = {
+      attributes: { principal, service, time: Date.now() },
+      roles: principal.roles,
+      environment,
+      clock: Date.now
+    }
     // An index that Casbin disagreed with decides nothing any more.
-    const weights = decider.shadow.diverged > 0 ? weightsOfRules(policy, permission, question) : weightsOfIndex(policy, id, question)
+    const weights =
+      decider.shadow.diverged > 0 ? weightsOfRules(policy, permission, question) : weightsOfIndex(policy, id, question)
     return filterOf(weights, outline, question)
   }
 
   const rbac: Rbac = Object.freeze({
     environment,
     service,
-    get policy () { return source.current },
-    get status () { return source.status },
+    get policy () {
+      return source.current
+    },
+    get status () {
+      return source.status
+    },
     reload: async () => await source.reload(),
-    get shadow () { return decider.shadow },
-    can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) => decide(source.current, principal, permission, resource),
+    get shadow () {
+      return decider.shadow
+    },
+    can: (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
+      decide(source.current, principal, permission, resource),
     permissionsOf (principal: RoleHolder) {
       const policy = source.current
       return policy.permissions.filter(permission => decide(policy, principal, permission))
@@ -100,9 +121,16 @@ export function createAccess (source: PolicySource, environment: string, service
       const policy = source.current
       const named = policy.permissions.filter(permission => parsePermission(permission)!.action === action)
       if (named.length === 0) {
-        throw new PermissionUnknown(`The policy defines no action "${action}"${didYouMean(action, policy.permissions.map(permission => parsePermission(permission)!.action))}`)
+        throw new PermissionUnknown(
+          `The policy defines no action "${action}"${didYouMean(
+            action,
+            policy.permissions.map(permission => parsePermission(permission)!.action)
+          )}`
+        )
       }
-      return named.filter(permission => decide(policy, principal, permission, resource)) as readonly string[] as readonly Permission[]
+      return named.filter(permission =>
+        decide(policy, principal, permission, resource)
+      ) as readonly string[] as readonly Permission[]
     },
     filter (principal: RoleHolder, permission: Permission) {
       const policy = source.current
@@ -114,11 +142,22 @@ export function createAccess (source: PolicySource, environment: string, service
 }
 
 function weightsOfIndex (policy: Policy, permissionId: number, { roles, attributes, environment }: Question): Weights {
-  return partsOf(policy).index.conditionalsOf(policy.roleSet(roles, attributes).rows, permissionId, policy.environmentId(environment)!)
+  return partsOf(policy).index.conditionalsOf(
+    policy.roleSet(roles, attributes).rows,
+    permissionId,
+    policy.environmentId(environment)!
+  )
 }
 
 function weightsOfRules (policy: Policy, permission: string, question: Question): Weights {
-  const rules = spokenRules(partsOf(policy).definition, permission, question).map(({ rule: { effect, condition } }) => ({ effect, condition }))
-  const always = (wanted: Effect): boolean => rules.some(({ effect, condition }) => effect === wanted && condition === null)
-  return { allowed: always('allow'), denied: always('deny'), rules: rules.flatMap(({ effect, condition }) => condition === null ? [] : [{ effect, condition }]) }
+  const rules = spokenRules(partsOf(policy).definition, permission, question).map(
+    ({ rule: { effect, condition } }) => ({ effect, condition })
+  )
+  const always = (wanted: Effect): boolean =>
+    rules.some(({ effect, condition }) => effect === wanted && condition === null)
+  return {
+    allowed: always('allow'),
+    denied: always('deny'),
+    rules: rules.flatMap(({ effect, condition }) => (condition === null ? [] : [{ effect, condition }]))
+  }
 }

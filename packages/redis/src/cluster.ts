@@ -36,14 +36,18 @@ export function createCluster (options: ResolvedRedisOptions, perNode: NodeOptio
   cluster.on('+node', (node: Redis) => {
     harden(node)
     // Slots are asked for over a connection of their own, for whose set-up the deadline of a command is too short.
-    node.duplicate = override => harden(Redis.prototype.duplicate.call(node, { ...override, commandTimeout: connectTimeoutMs }))
+    node.duplicate = override =>
+      harden(Redis.prototype.duplicate.call(node, { ...override, commandTimeout: connectTimeoutMs }))
     if (node.options.readOnly !== true) node.connect().catch(() => {})
   })
   return cluster
 }
 
 class FailFastCluster extends Cluster {
-  override sendCommand (command: Command, ...where: [stream?: Parameters<Cluster['sendCommand']>[1], node?: unknown]): unknown {
+  override sendCommand (
+    command: Command,
+    ...where: [stream?: Parameters<Cluster['sendCommand']>[1], node?: unknown]
+  ): unknown {
     command.setTimeout = setCommandDeadline
     return super.sendCommand(command, ...where)
   }
@@ -60,7 +64,12 @@ export function isWhole (cluster: Cluster): boolean {
   const masters = new Set<string | undefined>()
   // Not for-of's to skip: a slot nobody holds is a hole in the array.
   for (let slot = 0; slot < 16_384; slot++) masters.add(cluster.slots[slot]?.[0])
-  const connected = new Set(cluster.nodes('master').filter(node => node.status === 'ready').map(({ options: { host, port } }) => `${host}:${port}`))
+  const connected = new Set(
+    cluster
+      .nodes('master')
+      .filter(node => node.status === 'ready')
+      .map(({ options: { host, port } }) => `${host}:${port}`)
+  )
   for (const master of masters) if (master === undefined || !connected.has(master)) return false
   return true
 }

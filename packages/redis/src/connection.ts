@@ -57,7 +57,8 @@ export function openRedis (options: RedisOptions): RedisConnection {
   const failed = (error: Error & { library?: string, reason?: string }, node?: string): void => {
     if (lastError !== null && CONSEQUENCE.test(error.message)) return
     // OpenSSL's messages name its source files around their reason.
-    lastError = (node === undefined ? '' : `${node}: `) + (error.library === undefined ? error.message : `TLS: ${error.reason}`)
+    lastError =
+      (node === undefined ? '' : `${node}: `) + (error.library === undefined ? error.message : `TLS: ${error.reason}`)
   }
   const changed = (): void => {
     if (isReady() === up) return
@@ -73,7 +74,9 @@ export function openRedis (options: RedisOptions): RedisConnection {
 
   // A peer that went away without a word owes no answer until it is asked: the socket's own timeout does the rest.
   const heartbeat = setInterval(() => {
-    for (const node of client instanceof Cluster ? client.nodes() : [client]) if (node.status === 'ready') node.ping().catch(() => {})
+    for (const node of client instanceof Cluster ? client.nodes() : [client]) {
+      if (node.status === 'ready') node.ping().catch(() => {})
+    }
   }, silenceLimitMs(resolved)).unref()
 
   return Object.freeze({
@@ -90,7 +93,12 @@ export function openRedis (options: RedisOptions): RedisConnection {
           else reject(error)
         }
         const timer = setTimeout(() => {
-          settle(new RedisUnavailable(`Redis at ${where.join(', ')} was not ready within ${timeoutMs} ms` + (lastError === null ? '' : `; last error: ${lastError}`)))
+          settle(
+            new RedisUnavailable(
+              `Redis at ${where.join(', ')} was not ready within ${timeoutMs} ms` +
+                (lastError === null ? '' : `; last error: ${lastError}`)
+            )
+          )
         }, timeoutMs)
         waiting.add(settle)
       })

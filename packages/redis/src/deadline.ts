@@ -18,7 +18,9 @@ export function startDeadline (ms: number, expired: () => void): NodeJS.Timeout 
  */
 export async function withinDeadline<T> (deadlineMs: number, work: Promise<T>, what: string): Promise<T> {
   return await new Promise<T>((resolve, reject) => {
-    const timer = startDeadline(deadlineMs, () => { reject(new Error(`${what} did not answer within ${deadlineMs} ms`)) })
+    const timer = startDeadline(deadlineMs, () => {
+      reject(new Error(`${what} did not answer within ${deadlineMs} ms`))
+    })
     work.then(resolve, reject).finally(() => { clearTimeout(timer) })
   })
 }

@@ -3,6 +3,7 @@ export { openRedis, type RedisConnection, type RedisHealth } from './connection.
 export { withinDeadline } from './deadline.js'
 export { RedisOptionInvalid, RedisUnavailable } from './errors.js'
 export type {
-  RedisClusterOptions, RedisCommonOptions, RedisNode, RedisOptions, RedisSentinelOptions, RedisSingleOptions, RedisTls, RedisUrlOptions
+  RedisClusterOptions, RedisCommonOptions, RedisNode, RedisOptions, RedisSentinelOptions, RedisSingleOptions,
+  RedisTls, RedisUrlOptions
 } from './options.js'
 export { redisScript, type RedisScript, type ScriptArgument, type ScriptClient, type ScriptOptions } from './script.js'

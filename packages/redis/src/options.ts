@@ -88,7 +88,11 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   const form = 'url' in given ? 'url' : 'sentinels' in given ? 'sentinel' : 'cluster' in given ? 'cluster' : 'single'
   for (const field of Object.keys(given)) {
     if (!(FIELDS[form] as readonly string[]).includes(field)) {
-      throw new RedisOptionInvalid(field, `is not known beside "${form === 'single' ? 'host' : form === 'sentinel' ? 'sentinels' : form}"; known are ${FIELDS[form].join(', ')}`)
+      throw new RedisOptionInvalid(
+        field,
+        `is not known beside "${form === 'single' ? 'host' : form === 'sentinel' ? 'sentinels' : form}"; known are ` +
+          `${FIELDS[form].join(', ')}`
+      )
     }
   }
   const address = form === 'url' ? parseUrl(given['url']) : given
@@ -99,18 +103,24 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   if (typeof tls === 'object') assertUsable(tls)
   return Object.freeze({
     mode: form === 'url' ? 'single' : form,
-    nodes: form === 'sentinel'
-      ? nodes('sentinels', given['sentinels'])
-      : form === 'cluster'
-        ? nodes('cluster', given['cluster'])
-        : [{ host: text('host', address['host']) ?? '127.0.0.1', port: integer('port', address['port'], 1, 65535) ?? 6379 }],
+    nodes:
+      form === 'sentinel'
+        ? nodes('sentinels', given['sentinels'])
+        : form === 'cluster'
+          ? nodes('cluster', given['cluster'])
+          : [
+              {
+                host: text('host', address['host']) ?? '127.0.0.1',
+                port: integer('port', address['port'], 1, 65535) ?? 6379
+              }
+            ],
     name: form === 'sentinel' ? required('name', text('name', given['name'])) : undefined,
     username: text('username', address['username']),
     password: text('password', address['password']),
     sentinelUsername: text('sentinelUsername', given['sentinelUsername']),
     sentinelPassword: text('sentinelPassword', given['sentinelPassword']),
     db: integer('db', address['db'], 0, 65535) ?? 0,
-    tls: tls === true ? {} : tls as ConnectionOptions | undefined,
+    tls: tls === true ? {} : (tls as ConnectionOptions | undefined),
     connectionName: text('connectionName', given['connectionName']),
     commandTimeoutMs: integer('commandTimeoutMs', given['commandTimeoutMs'], 1, 60_000) ?? 50,
     connectTimeoutMs: integer('connectTimeoutMs', given['connectTimeoutMs'], 1, 60_000) ?? 2_000,
@@ -130,14 +140,20 @@ function assertUsable (tls: ConnectionOptions): void {
 function parseUrl (value: unknown): Record<string, unknown> {
   // The value itself is never repeated: it may carry the password.
   const bad = (problem: string): never => { throw new RedisOptionInvalid('url', problem) }
-  if (typeof value !== 'string' || !URL.canParse(value)) return bad('must look like redis://[user:password@]host[:port][/db], or rediss: for TLS')
+  if (typeof value !== 'string' || !URL.canParse(value)) {
+    return bad('must look like redis://[user:password@]host[:port][/db], or rediss: for TLS')
+  }
   const url = new URL(value)
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return bad('must begin with redis:// or rediss://')
   if (url.hostname === '') return bad('names no host')
   if (url.search !== '' || url.hash !== '') return bad('must not carry a query or fragment; give the options beside it')
   if (!/^\/?\d{0,5}$/.test(url.pathname)) return bad('may only have a database number as its path')
   const decode = (part: string): string => {
-    try { return decodeURIComponent(part) } catch { return bad('has a user or password that is not percent-encoded correctly') }
+    try {
+      return decodeURIComponent(part)
+    } catch {
+      return bad('has a user or password that is not percent-encoded correctly')
+    }
   }
   return {
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
@@ -150,12 +166,17 @@ function parseUrl (value: unknown): Record<string, unknown> {
 }
 
 function nodes (field: string, value: unknown): RedisNode[] {
-  if (!Array.isArray(value) || value.length === 0) throw new RedisOptionInvalid(field, 'must be a list of { host, port } with at least one node')
+  if (!Array.isArray(value) || value.length === 0) {
+    throw new RedisOptionInvalid(field, 'must be a list of { host, port } with at least one node')
+  }
   return value.map((node: unknown, index) => {
     const at = `${field}[${index}]`
     if (typeof node !== 'object' || node === null) throw new RedisOptionInvalid(at, 'must be { host, port }')
     const { host, port } = node as Partial<RedisNode>
-    return { host: required(`${at}.host`, text(`${at}.host`, host)), port: required(`${at}.port`, integer(`${at}.port`, port, 1, 65535)) }
+    return {
+      host: required(`${at}.host`, text(`${at}.host`, host)),
+      port: required(`${at}.port`, integer(`${at}.port`, port, 1, 65535))
+    }
   })
 }
 

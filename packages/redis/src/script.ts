@@ -16,7 +16,11 @@ export interface ScriptOptions {
 }
 
 /** Runs one Lua script, atomically, on any client. In a cluster all keys of one call must share a hash tag. */
-export type RedisScript = (client: ScriptClient, keys: readonly string[], args: readonly ScriptArgument[]) => Promise<unknown>
+export type RedisScript = (
+  client: ScriptClient,
+  keys: readonly string[],
+  args: readonly ScriptArgument[]
+) => Promise<unknown>
 
 /** A Lua script that is sent by its hash, and whole only to a server that does not know it. */
 export function redisScript (lua: string, { answer = 'text' }: ScriptOptions = {}): RedisScript {

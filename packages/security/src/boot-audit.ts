@@ -21,6 +21,12 @@ export function logBootAudit (log: FastifyBaseLogger, security: Security, withou
   const routes = security.routes()
   const open = routes.filter(({ rule }) => rule.public === true).map(({ name }) => name)
   const line = `${routes.length} operations, ${open.length} public: ${open.join(', ')}`
-  if (without.length === 0) log.info({ environment: security.environment, operations: routes.length, public: open }, line)
-  else log.warn({ environment: security.environment, operations: routes.length, public: open, without }, `${line}; WITHOUT ${without.join(', ')}`)
+  if (without.length === 0) {
+    log.info({ environment: security.environment, operations: routes.length, public: open }, line)
+  } else {
+    log.warn(
+      { environment: security.environment, operations: routes.length, public: open, without },
+      `${line}; WITHOUT ${without.join(', ')}`
+    )
+  }
 }

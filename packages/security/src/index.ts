@@ -29,7 +29,10 @@ async function secure (fastify: FastifyInstance, options: SecurityOptions): Prom
   const { environment } = options
   if (!guard.strict) throw new GuardNotStrict()
   if (guard.refusals !== refusals) {
-    throw new SecurityOptionInvalid(`security option "refusals" is "${refusals}", but the guard was made before with "${guard.refusals}": say the same to both`)
+    throw new SecurityOptionInvalid(
+      `security option "refusals" is "${refusals}", but the guard was made before with "${guard.refusals}": say the ` +
+        'same to both'
+    )
   }
   answerWithProblems(fastify)
 
@@ -57,8 +60,8 @@ export default security
 export type { Audit, AuditOptions } from '@marty/audit'
 export type { ApiKeys, AuthOptions, Sessions, TokenRequest, Tokens } from '@marty/auth'
 export {
-  ANONYMOUS, declareRule, defineError, MartyError, problemServerOptions,
-  type Guard, type MartyErrorConstructor, type Operation, type Principal, type Refusals, type SecurityEvent, type SecurityRule
+  ANONYMOUS, declareRule, defineError, MartyError, problemServerOptions, type Guard, type MartyErrorConstructor,
+  type Operation, type Principal, type Refusals, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 export type { Environment, HeadersOptions } from '@marty/headers'
 export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'

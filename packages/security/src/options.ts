@@ -44,13 +44,25 @@ export function verifyOptions (options: SecurityOptions): void {
     // Fastify passes its own register options along.
     if (FIELDS.includes(field) || ['prefix', 'logLevel', 'logSerializers'].includes(field)) continue
     const near = closest(field, FIELDS)
-    throw new SecurityOptionInvalid(`security has no option "${field}"; ${near === null ? `it has ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`)
+    throw new SecurityOptionInvalid(
+      `security has no option "${field}"; ${near === null ? `it has ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`
+    )
   }
-  if (typeof options.environment !== 'string') throw new SecurityOptionInvalid('security option "environment" is required, such as "production": a guess could widen access')
-  if (!REFUSALS.includes(options.refusals)) throw new SecurityOptionInvalid(`security option "refusals" must be "fast" or "fastify", not ${JSON.stringify(options.refusals)}`)
+  if (typeof options.environment !== 'string') {
+    throw new SecurityOptionInvalid(
+      'security option "environment" is required, such as "production": a guess could widen access'
+    )
+  }
+  if (!REFUSALS.includes(options.refusals)) {
+    throw new SecurityOptionInvalid(
+      `security option "refusals" must be "fast" or "fastify", not ${JSON.stringify(options.refusals)}`
+    )
+  }
   for (const part of PARTS) {
     const value: unknown = options[part]
     if (value === false || (typeof value === 'object' && value !== null)) continue
-    throw new SecurityOptionInvalid(`security option "${part}" is required: give its options, or false to go without it`)
+    throw new SecurityOptionInvalid(
+      `security option "${part}" is required: give its options, or false to go without it`
+    )
   }
 }

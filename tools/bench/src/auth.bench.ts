@@ -48,7 +48,11 @@ export async function authBench (plan: Plan, progress: (done: number, of: number
     for (const one of [...cases, ...cases]) await one.run(WARM_UP_REQUESTS)
     for (const values of Object.values(busy)) values.length = 0
     const samples = await measure(cases, plan, progress)
-    const [cached, flood, audited] = [await cachedKeys(ours, plan), await floodOfWrongSecrets(ours, client, plan), await auditEvents(plan)]
+    const [cached, flood, audited] = [
+      await cachedKeys(ours, plan),
+      await floodOfWrongSecrets(ours, client, plan),
+      await auditEvents(plan)
+    ]
     return {
       metrics: {
         warm_vs_bare: ratio(samples, 'bare', 'warm'),
@@ -60,8 +64,11 @@ export async function authBench (plan: Plan, progress: (done: number, of: number
       goals: GOALS,
       notes: [
         `HTTP over loopback, ${CONNECTIONS} keep-alive connections from another process, one request at a time on each`,
-        `the server's thread was busy ${Object.entries(busy).map(([name, values]) => `${name} ${Math.round(median(values) * 100)} %`).join(', ')} of the time: below 90 % the client was the bottleneck, and the ratio says little`,
-        'apikey_cached_p99_ms: around apiKeys.verify() inside the process, bcrypt at rest, median over the rounds of each one\'s p99',
+        `the server's thread was busy ${Object.entries(busy)
+          .map(([name, values]) => `${name} ${Math.round(median(values) * 100)} %`)
+          .join(', ')} of the time: below 90 % the client was the bottleneck, and the ratio says little`,
+        'apikey_cached_p99_ms: around apiKeys.verify() inside the process, bcrypt at rest, median over the rounds ' +
+          "of each one's p99",
         flood.note
       ],
       samples: { ...samples, apikey_cached_p99_ms: cached, audit_async_events_per_s: audited, ...flood.samples }
@@ -96,7 +103,13 @@ async function plainFastifyJwt (): Promise<FastifyInstance> {
   const app = Fastify()
   await app.register(fastifyJwt, {
     secret,
-    verify: { algorithms: ['HS256'], allowedIss: issuer, allowedAud: audience, requiredClaims: ['iss', 'aud', 'sub', 'exp', 'iat', 'jti'], cache: false }
+    verify: {
+      algorithms: ['HS256'],
+      allowedIss: issuer,
+      allowedAud: audience,
+      requiredClaims: ['iss', 'aud', 'sub', 'exp', 'iat', 'jti'],
+      cache: false
+    }
   })
   app.get('/', { onRequest: async request => { await request.jwtVerify() } }, async () => 'ok')
   return await listening(app)
@@ -117,13 +130,28 @@ function uniqueTokens (): Credential {
     kind: 'jwt',
     secret: secret.toString('base64url'),
     header: { alg: 'HS256', typ: 'at+jwt', kid },
-    claims: { iss: issuer, aud: audience, sub: 'alice', user_id: 'alice', role: 'viewer', roles: ['viewer'], iat, exp: iat + 900 }
+    claims: {
+      iss: issuer,
+      aud: audience,
+      sub: 'alice',
+      user_id: 'alice',
+      role: 'viewer',
+      roles: ['viewer'],
+      iat,
+      exp: iat + 900
+    }
   }
 }
 
 /** Notes in `busy` how much of each slice the thread that serves was working. */
-function http (name: string, app: FastifyInstance, client: LoadProcess, credential: Credential, busy: Record<string, number[]>): Case {
-  const values = busy[name] = [] as number[]
+function http (
+  name: string,
+  app: FastifyInstance,
+  client: LoadProcess,
+  credential: Credential,
+  busy: Record<string, number[]>
+): Case {
+  const values = (busy[name] = [] as number[])
   const job = (requests: number): LoadJob => ({ port: portOf(app), credential, requests, connections: CONNECTIONS })
   return {
     name,
@@ -166,19 +194,35 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
   const { key } = await app.apiKeys!.create({ name: 'flooded', roles: ['viewer'], expiresInSeconds: 3_600 })
   const port = portOf(app)
   const start = key.split('_').slice(0, 3).join('_') + '_'
-  if (!key.endsWith(checksum(key.slice(0, -7)))) throw new Error('API keys have another form now: the flood would not reach the hashing')
+  if (!key.endsWith(checksum(key.slice(0, -7)))) {
+    throw new Error('API keys have another form now: the flood would not reach the hashing')
+  }
   const attacker = startLoadProcess()
   try {
-    const owner: LoadJob = { port, credential: { kind: 'same', token: key }, requests: 100 * floodSeconds, perSecond: 100, connections: 50 }
+    const owner: LoadJob = {
+      port,
+      credential: { kind: 'same', token: key },
+      requests: 100 * floodSeconds,
+      perSecond: 100,
+      connections: 50
+    }
     // Linux answers on all of 127.0.0.0/8: the attacker has an address of its own.
-    const guesses: LoadJob = { port, credential: { kind: 'wrong key', start }, requests: 1_000 * floodSeconds, perSecond: 1_000, connections: 200, ...(process.platform === 'linux' ? { from: '127.0.0.2' } : {}) }
+    const guesses: LoadJob = {
+      port,
+      credential: { kind: 'wrong key', start },
+      requests: 1_000 * floodSeconds,
+      perSecond: 1_000,
+      connections: 200,
+      ...(process.platform === 'linux' ? { from: '127.0.0.2' } : {})
+    }
     await client.prepare(owner)
     await attacker.prepare(guesses)
     await app.apiKeys!.verify(key)
     const [attack, valid] = await Promise.all([attacker.run(guesses), client.run(owner)])
     return {
       metrics: { flood_valid_p99_ms: percentile(valid.latenciesMs, 0.99), flood_valid_401: valid.statuses[401] ?? 0 },
-      note: `flood: for ${floodSeconds} s, 1000/s with a wrong secret got ${JSON.stringify(attack.statuses)}, 100/s with the right one ${JSON.stringify(valid.statuses)} (0: no free connection)`,
+      note: `flood: for ${floodSeconds} s, 1000/s with a wrong secret got ${JSON.stringify(attack.statuses)}, 100/s ` +
+        `with the right one ${JSON.stringify(valid.statuses)} (0: no free connection)`,
       samples: { flood_valid_ms: valid.latenciesMs, flood_wrong_ms: attack.latenciesMs }
     }
   } finally {
@@ -189,7 +233,15 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
 /** Events a second, one value a round: from the first one told until all are in the file and it is closed. */
 async function auditEvents ({ rounds }: Plan): Promise<number[]> {
   const folder = await mkdtemp(join(tmpdir(), 'marty-bench-'))
-  const event: SecurityEvent = { type: 'authentication', action: 'GET /', outcome: 'failure', reason: 'MARTY_CORE_CREDENTIAL_INVALID', principal: { id: 'alice', kind: 'user', roles: ['viewer'] }, address: '203.0.113.7', requestId: 'req-1' }
+  const event: SecurityEvent = {
+    type: 'authentication',
+    action: 'GET /',
+    outcome: 'failure',
+    reason: 'MARTY_CORE_CREDENTIAL_INVALID',
+    principal: { id: 'alice', kind: 'user', roles: ['viewer'] },
+    address: '203.0.113.7',
+    requestId: 'req-1'
+  }
   const rates: number[] = []
   try {
     for (let round = 0; round < Math.ceil(rounds / 3); round++) {
@@ -203,7 +255,9 @@ async function auditEvents ({ rounds }: Plan): Promise<number[]> {
       await app.close()
       rates.push(count / (performance.now() - started) * 1000)
       const verified = await verifyAuditLog(file)
-      if (!verified.ok || verified.records < count) throw new Error(`the audit log is not whole: ${JSON.stringify(verified)}`)
+      if (!verified.ok || verified.records < count) {
+        throw new Error(`the audit log is not whole: ${JSON.stringify(verified)}`)
+      }
     }
   } finally {
     await rm(folder, { recursive: true, force: true })

@@ -1,4 +1,6 @@
-import { ANONYMOUS, createCall, createGuard, useGuard, type Authenticator, type Check, type GuardedOperation, type Principal } from '@marty/core'
+import {
+  ANONYMOUS, createCall, createGuard, useGuard, type Authenticator, type Check, type GuardedOperation, type Principal
+} from '@marty/core'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { measure, ratio, type Case, type Measured, type Plan } from './harness.js'
 import { median } from './statistics.js'
@@ -7,7 +9,14 @@ declare module '@marty/core' {
   interface SecurityRule { readonly benchRole?: string }
 }
 
-const principal: Principal = { ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['reader'], authenticatedBy: 'jwt', expiresAt: Date.now() + 3_600_000 }
+const principal: Principal = {
+  ...ANONYMOUS,
+  id: 'alice',
+  kind: 'user',
+  roles: ['reader'],
+  authenticatedBy: 'jwt',
+  expiresAt: Date.now() + 3_600_000
+}
 
 const authenticator: Authenticator = {
   method: 'jwt',
@@ -20,12 +29,21 @@ const roleCheck: Check = {
   name: 'role',
   stage: 'authorize',
   keys: ['benchRole'],
-  compile: ({ rule: { benchRole } }) => benchRole === undefined ? null : call => { if (!call.principal.roles.includes(benchRole)) throw new Error('denied') }
+  compile: ({ rule: { benchRole } }) =>
+    benchRole === undefined
+      ? null
+      : call => {
+        if (!call.principal.roles.includes(benchRole)) throw new Error('denied')
+      }
 }
 
 /** What the guard itself costs: the pipeline with checks that cost nothing, over HTTP and as a bare function. */
 export async function guardBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
-  const [bare, open, guarded] = await Promise.all([plain(), secured({ public: true }), secured({ benchRole: 'reader' })])
+  const [bare, open, guarded] = await Promise.all([
+    plain(),
+    secured({ public: true }),
+    secured({ benchRole: 'reader' })
+  ])
   const samples = await measure([
     http('bare', bare), http('public', open), http('guarded', guarded), decision()
   ], plan, progress)
@@ -79,7 +97,12 @@ function decision (): Case {
   const guard = createGuard({ strict: true })
   guard.addAuthenticator(authenticator)
   guard.addCheck(roleCheck)
-  const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { benchRole: 'reader' }, where: 'method view' }) as GuardedOperation
+  const operation = guard.operation({
+    name: 'view',
+    transport: 'rpc',
+    rule: { benchRole: 'reader' },
+    where: 'method view'
+  }) as GuardedOperation
   guard.compile()
   return {
     name: 'decision',

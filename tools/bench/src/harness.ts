@@ -36,14 +36,23 @@ export interface Measured {
 /** What a bench prints and writes. Metrics are medians and ratios; samples are what they were made of. */
 export interface Result {
   readonly name: string
-  readonly machine: { readonly cpu: string, readonly cores: number, readonly memoryGiB: number, readonly platform: string }
+  readonly machine: {
+    readonly cpu: string
+    readonly cores: number
+    readonly memoryGiB: number
+    readonly platform: string
+  }
   readonly versions: Readonly<Record<string, string>>
   readonly metrics: Readonly<Record<string, number>>
   readonly samples: Samples
 }
 
 /** Measures cases side by side, in slices of shuffled order, so that noise of the machine falls on all of them alike. */
-export async function measure (cases: readonly Case[], { rounds, sliceMs }: Pick<Plan, 'rounds' | 'sliceMs'>, progress: (done: number, of: number) => void = () => {}): Promise<Samples> {
+export async function measure (
+  cases: readonly Case[],
+  { rounds, sliceMs }: Pick<Plan, 'rounds' | 'sliceMs'>,
+  progress: (done: number, of: number) => void = () => {}
+): Promise<Samples> {
   const samples: Record<string, number[]> = Object.fromEntries(cases.map(({ name }) => [name, []]))
   const iterations = new Map<Case, number>()
   for (const one of cases) iterations.set(one, await fit(one, sliceMs))
@@ -60,7 +69,12 @@ export function ratio (samples: Samples, of: string, against: string): number {
 }
 
 export function machine (): Result['machine'] {
-  return { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), platform: `${process.platform} ${process.arch}` }
+  return {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    platform: `${process.platform} ${process.arch}`
+  }
 }
 
 /** Warms up, and finds the number of iterations that fills a slice. */

@@ -45,30 +45,42 @@ export async function prepareLoad ({ port, credential, from, requests, connectio
 }
 
 /** Runs one job over real sockets. Meant for a process of its own, so that the server has a core for itself. */
-export async function runLoad ({ port, credential, from, requests, perSecond, connections, timed = false }: LoadJob): Promise<LoadResult> {
+export async function runLoad ({
+  port,
+  credential,
+  from,
+  requests,
+  perSecond,
+  connections,
+  timed = false
+}: LoadJob): Promise<LoadResult> {
   const make = headerOf(credential)
   const header = (): string => ready.pop() ?? make()
   const statuses: Record<number, number> = {}
   const latenciesMs: number[] = []
-  const count = (status: number): void => { statuses[status] = (statuses[status] ?? 0) + 1 }
+  const count = (status: number): void => {
+    statuses[status] = (statuses[status] ?? 0) + 1
+  }
   const idle = await connectionsTo(port, from, connections)
 
   if (perSecond === undefined) {
     let left = requests
-    await Promise.all(idle.map(async send => {
-      while (left-- > 0) {
-        const begun = timed ? performance.now() : 0
-        count(await send(header()))
-        if (timed) latenciesMs.push(performance.now() - begun)
-      }
-    }))
+    await Promise.all(
+      idle.map(async send => {
+        while (left-- > 0) {
+          const begun = timed ? performance.now() : 0
+          count(await send(header()))
+          if (timed) latenciesMs.push(performance.now() - begun)
+        }
+      })
+    )
     return { statuses, latenciesMs }
   }
 
   const running: Array<Promise<void>> = []
   const started = performance.now()
   for (let sent = 0; sent < requests;) {
-    const due = Math.min(requests, Math.floor((performance.now() - started) / 1000 * perSecond) + 1)
+    const due = Math.min(requests, Math.floor(((performance.now() - started) / 1000) * perSecond) + 1)
     for (; sent < due; sent++) {
       const send = idle.pop()
       if (send === undefined) {
@@ -76,11 +88,13 @@ export async function runLoad ({ port, credential, from, requests, perSecond, co
         continue
       }
       const begun = performance.now()
-      running.push(send(header()).then(status => {
-        latenciesMs.push(performance.now() - begun)
-        count(status)
-        idle.push(send)
-      }))
+      running.push(
+        send(header()).then(status => {
+          latenciesMs.push(performance.now() - begun)
+          count(status)
+          idle.push(send)
+        })
+      )
     }
     await new Promise(resolve => setTimeout(resolve, 1))
   }
@@ -139,7 +153,12 @@ async function connectionsTo (port: number, from: string | undefined, many: numb
 }
 
 async function connect (port: number, from: string | undefined, pool: Set<Send>): Promise<void> {
-  const socket = createConnection({ port, host: '127.0.0.1', noDelay: true, ...(from === undefined ? {} : { localAddress: from }) })
+  const socket = createConnection({
+    port,
+    host: '127.0.0.1',
+    noDelay: true,
+    ...(from === undefined ? {} : { localAddress: from })
+  })
   await once(socket, 'connect')
   let answer: { resolve: (status: number) => void, reject: (error: Error) => void } | null = null
   let received = ''

@@ -13,7 +13,10 @@ const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: st
   auth: { run: authBench, about: 'what authentication and audit cost, and withstand' },
   guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' },
   rbac: { run: rbacBench, about: 'what a decision of the policy costs, and its reload' },
-  'rate-limit': { run: rateLimitBench, about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit' }
+  'rate-limit': {
+    run: rateLimitBench,
+    about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit'
+  }
 }
 /** Whose versions a result names. */
 const MEASURED = ['fastify', '@fastify/jwt', '@fastify/rate-limit', 'casbin', '@casl/ability', 'accesscontrol']
@@ -39,11 +42,31 @@ Exit codes: 0 measured, 1 failed, 2 wrong arguments.`
 const out = (text: string): void => { process.stdout.write(text + '\n') }
 
 try {
-  const { values, positionals: [name] } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' }, json: { type: 'string' }, record: { type: 'boolean' }, limit: { type: 'string' }, help: { type: 'boolean' } } })
+  const {
+    values,
+    positionals: [name]
+  } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean' },
+      json: { type: 'string' },
+      record: { type: 'boolean' },
+      limit: { type: 'string' },
+      help: { type: 'boolean' }
+    }
+  })
   if (values.help === true) out(HELP)
-  else await run(name, { ...values.quick === true ? QUICK : FULL, ...limitOf(values.limit) }, values.json, values.record === true)
+  else {
+    await run(
+      name,
+      { ...(values.quick === true ? QUICK : FULL), ...limitOf(values.limit) },
+      values.json,
+      values.record === true
+    )
+  }
 } catch (error) {
-  const usage = error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
+  const usage =
+    error instanceof RangeError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
   process.stderr.write((usage ? `${(error as Error).message}\n\n${HELP}` : String((error as Error).stack)) + '\n')
   process.exitCode = usage ? 2 : 1
 }
@@ -51,7 +74,9 @@ try {
 function limitOf (text: string | undefined): Partial<Plan> {
   if (text === undefined) return {}
   const limit = Number(text)
-  if (!Number.isInteger(limit) || limit < 1 || limit > 1_000_000) throw new RangeError(`--limit must be an integer from 1 to 1000000, not "${text}"`)
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1_000_000) {
+    throw new RangeError(`--limit must be an integer from 1 to 1000000, not "${text}"`)
+  }
   return { limit }
 }
 
@@ -59,7 +84,11 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
   const bench = BENCHES[name ?? '']
   if (name === undefined || bench === undefined) {
     const near = name === undefined ? null : closest(name, Object.keys(BENCHES))
-    throw new RangeError(name === undefined ? 'Say which bench.' : `There is no bench "${name}"` + (near === null ? '.' : `; did you mean "${near}"?`))
+    throw new RangeError(
+      name === undefined
+        ? 'Say which bench.'
+        : `There is no bench "${name}"` + (near === null ? '.' : `; did you mean "${near}"?`)
+    )
   }
   const progress = (done: number, of: number): void => {
     if (process.stderr.isTTY) process.stderr.write(`\r${name}: round ${done} of ${of}${done === of ? '\n' : ''}`)
@@ -67,11 +96,18 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
   const { metrics, goals = {}, notes = [], samples } = await bench.run(plan, progress)
   const result: Result = { name, machine: machine(), versions: versions(), metrics, samples }
   out(`${name} on ${result.machine.cpu}, ${result.machine.cores} cores, Node ${process.versions.node}`)
-  for (const [key, value] of Object.entries(metrics)) out(`  ${key.padEnd(26)} ${value.toPrecision(3).padEnd(10)} ${goals[key] === undefined ? '' : `goal ${goals[key]}`}`.trimEnd())
+  for (const [key, value] of Object.entries(metrics)) {
+    out(
+      `  ${key.padEnd(26)} ${value.toPrecision(3).padEnd(10)} ${goals[key] === undefined ? '' : `goal ${goals[key]}`}`.trimEnd()
+    )
+  }
   for (const note of notes) out(`  ${note}`)
   if (isKept) {
     const { samples: _, ...kept } = result
-    writeFileSync(new URL(`../results/${name}.json`, import.meta.url), JSON.stringify({ ...kept, about: bench.about, goals, notes }, null, 2) + '\n')
+    writeFileSync(
+      new URL(`../results/${name}.json`, import.meta.url),
+      JSON.stringify({ ...kept, about: bench.about, goals, notes }, null, 2) + '\n'
+    )
   }
   if (file !== undefined) writeFileSync(file, JSON.stringify(result, null, 2) + '\n')
 }
@@ -80,7 +116,9 @@ function versions (): Record<string, string> {
   // Not every package exports its package.json.
   const versionOf = (name: string): string => {
     const [folder] = import.meta.resolve(name).split(`/node_modules/${name}/`)
-    return (JSON.parse(readFileSync(new URL(`${folder}/node_modules/${name}/package.json`), 'utf8')) as { version: string }).version
+    return (
+      JSON.parse(readFileSync(new URL(`${folder}/node_modules/${name}/package.json`), 'utf8')) as { version: string }
+    ).version
   }
   return { node: process.versions.node, ...Object.fromEntries(MEASURED.map(name => [name, versionOf(name)])) }
 }

@@ -38,7 +38,9 @@ const WARM_UP_REQUESTS = 10_000
 const PENDING_CHECKS = 512
 
 /** Three limits that everybody shares, leased. Nothing fills them. */
-const HOT: Readonly<Record<string, LimitRule>> = Object.fromEntries((['global', 'operation', 'address'] as const).map(by => [by, { limit: 1_000_000, windowMs: 1_000, by, lease: true }]))
+const HOT: Readonly<Record<string, LimitRule>> = Object.fromEntries(
+  (['global', 'operation', 'address'] as const).map(by => [by, { limit: 1_000_000, windowMs: 1_000, by, lease: true }])
+)
 
 /** What exact limits cost over real sockets, beside no limit and beside @fastify/rate-limit on the same Redis. */
 export async function rateLimitBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
@@ -69,14 +71,36 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
     ]
     const makeRoom = createRoom([[one, ['first']], [three, ['first', 'second']]], scale, plan.limit, plain)
     const meter = createMeter(plain)
-    const http = (name: string, server: FastifyInstance, { connections = CONNECTIONS, users = USERS, status = 200 } = {}): Case =>
-      httpCase(name, { port: portOf(server), credential: { kind: 'users', count: users }, connections, timed: true }, status, client, meter, requests => makeRoom(server, requests))
+    const http = (
+      name: string,
+      server: FastifyInstance,
+      { connections = CONNECTIONS, users = USERS, status = 200 } = {}
+    ): Case =>
+      httpCase(
+        name,
+        { port: portOf(server), credential: { kind: 'users', count: users }, connections, timed: true },
+        status,
+        client,
+        meter,
+        requests => makeRoom(server, requests)
+      )
     const cases = [
-      http('bare', open), http('rule1', one), http('rule3', three), http('frl', theirs), http('frl_pipelined', theirsPipelined), http('lease3', leased),
+      http('bare', open),
+      http('rule1', one),
+      http('rule3', three),
+      http('frl', theirs),
+      http('frl_pipelined', theirsPipelined),
+      http('lease3', leased),
       http('denied', closed, { users: 100, status: 429 }),
-      http('bare_1conn', open, { connections: 1 }), http('rule1_1conn', one, { connections: 1 })
+      http('bare_1conn', open, { connections: 1 }),
+      http('rule1_1conn', one, { connections: 1 })
     ]
-    await client.run({ port: portOf(closed), credential: { kind: 'users', count: 100 }, connections: CONNECTIONS, requests: 100 })
+    await client.run({
+      port: portOf(closed),
+      credential: { kind: 'users', count: 100 },
+      connections: CONNECTIONS,
+      requests: 100
+    })
     for (const one of [...cases, ...cases]) {
       await one.prepare?.(WARM_UP_REQUESTS)
       await one.run(WARM_UP_REQUESTS)
@@ -87,9 +111,17 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
       await app(limited(connection, 'message', rulesOf(1, plan.limit, messageScale(plan.limit)))),
       await app(limited(connection, 'messages', rulesOf(3, plan.limit, messageScale(plan.limit))))
     ]
-    const checks = await measure([checksCase('checks1', message, ['first']), checksCase('checks3', messages, ['first', 'second']), checksCase('lease_checks', leased, Object.keys(HOT))], plan)
+    const checks = await measure(
+      [
+        checksCase('checks1', message, ['first']),
+        checksCase('checks3', messages, ['first', 'second']),
+        checksCase('lease_checks', leased, Object.keys(HOT))
+      ],
+      plan
+    )
     const { of } = meter
-    const added = (value: (name: string) => readonly number[], name: string, against: string): number => median(value(name).map((one, round) => one - value(against)[round]!))
+    const added = (value: (name: string) => readonly number[], name: string, against: string): number =>
+      median(value(name).map((one, round) => one - value(against)[round]!))
     return {
       metrics: {
         rule1_vs_bare: ratio(samples, 'bare', 'rule1'),
@@ -115,11 +147,17 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
       },
       goals: GOALS,
       notes: [
-        `HTTP over loopback, ${CONNECTIONS} keep-alive connections from another process, one request at a time on each; ${USERS} users in turn, limit ${plan.limit}, ${scale.filled} units used beforehand`,
-        `the server's thread was busy ${cases.map(({ name }) => `${name} ${Math.round(median(of(name).busy) * 100)} %`).join(', ')} of the time: below 90 % the client or Redis was the bottleneck, and the ratio says little`,
-        `CPU of one request: ${['bare', 'rule1', 'rule3', 'frl', 'frl_pipelined', 'denied', 'lease3'].map(name => `${name} ${median(of(name).nodeUs).toFixed(1)} us Node, ${median(of(name).redisUs).toFixed(1)} us Redis`).join('; ')}`,
-        'frl is @fastify/rate-limit with its Redis store over ioredis as its documentation sets it up; frl_pipelined the same with enableAutoPipelining, its fastest setting',
-        'three rules: a window of the user, a burst in it, and a window of the user at this operation; a burst reads the log of its rule',
+        `HTTP over loopback, ${CONNECTIONS} keep-alive connections from another process, one request at a time on ` +
+          `each; ${USERS} users in turn, limit ${plan.limit}, ${scale.filled} units used beforehand`,
+        "the server's thread was busy " +
+          `${cases.map(({ name }) => `${name} ${Math.round(median(of(name).busy) * 100)} %`).join(', ')} of the ` +
+          'time: below 90 % the client or Redis was the bottleneck, and the ratio says little',
+        'CPU of one request: ' +
+          `${['bare', 'rule1', 'rule3', 'frl', 'frl_pipelined', 'denied', 'lease3'].map(name => `${name} ${median(of(name).nodeUs).toFixed(1)} us Node, ${median(of(name).redisUs).toFixed(1)} us Redis`).join('; ')}`,
+        'frl is @fastify/rate-limit with its Redis store over ioredis as its documentation sets it up; ' +
+          'frl_pipelined the same with enableAutoPipelining, its fastest setting',
+        'three rules: a window of the user, a burst in it, and a window of the user at this operation; a burst ' +
+          'reads the log of its rule',
         `checks: fastify.limiter.check() inside the process, ${PENDING_CHECKS} at a time`,
         'lease3, lease_checks: three rules that all callers share, with leases'
       ],
@@ -142,7 +180,9 @@ interface Scale {
 }
 
 function scaleOf (limit: number): Scale {
-  return limit < 50 ? { windowMs: 100, filled: 0 } : { windowMs: 3_600_000, filled: Math.min(500, Math.floor(limit / 2)) }
+  return limit < 50
+    ? { windowMs: 100, filled: 0 }
+    : { windowMs: 3_600_000, filled: Math.min(500, Math.floor(limit / 2)) }
 }
 
 /** At 250,000 checks a second of 10,000 users, logs are about half full. */
@@ -155,7 +195,10 @@ function rulesOf (count: 1 | 3, limit: number, { windowMs }: Scale): Readonly<Re
   const first: LimitRule = { limit, windowMs, by: 'principal' }
   return count === 1
     ? { first }
-    : { first: { ...first, burst: { limit, windowMs: windowMs / 2 } }, second: { limit, windowMs, by: 'principal+operation' } }
+    : {
+        first: { ...first, burst: { limit, windowMs: windowMs / 2 } },
+        second: { limit, windowMs, by: 'principal+operation' }
+      }
 }
 
 async function bare (): Promise<FastifyInstance> {
@@ -173,22 +216,37 @@ const byHeader: Authenticator = {
   accepts: () => true,
   authenticate (id) {
     let user = users.get(id)
-    if (user === undefined) users.set(id, user = Object.freeze({ ...ANONYMOUS, id, kind: 'user', authenticatedBy: 'jwt' }))
+    if (user === undefined) {
+      users.set(id, (user = Object.freeze({ ...ANONYMOUS, id, kind: 'user', authenticatedBy: 'jwt' })))
+    }
     return user
   }
 }
 
-async function limited ({ client }: RedisConnection, name: string, rules: Readonly<Record<string, LimitRule>>): Promise<FastifyInstance> {
+async function limited (
+  { client }: RedisConnection,
+  name: string,
+  rules: Readonly<Record<string, LimitRule>>
+): Promise<FastifyInstance> {
   const app = Fastify()
   useGuard(app).addAuthenticator(byHeader)
-  await app.register(rateLimit, { rules, store: { redis: client, prefix: `bench:${name}`, deadlineMs: 5_000, onFailure: 'closed' } })
+  await app.register(rateLimit, {
+    rules,
+    store: { redis: client, prefix: `bench:${name}`, deadlineMs: 5_000, onFailure: 'closed' }
+  })
   app.get('/', { config: { security: { authenticate: true, limits: Object.keys(rules) } } }, async () => 'ok')
   return app
 }
 
 async function frl (redis: Redis, name: string, max: number, { windowMs }: Scale): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(fastifyRateLimit, { max: max + USERS, timeWindow: windowMs, redis, nameSpace: `bench:${name}:`, keyGenerator: request => request.headers['x-user'] as string })
+  await app.register(fastifyRateLimit, {
+    max: max + USERS,
+    timeWindow: windowMs,
+    redis,
+    nameSpace: `bench:${name}:`,
+    keyGenerator: request => request.headers['x-user'] as string
+  })
   app.get('/', async () => 'ok')
   return app
 }
@@ -201,7 +259,11 @@ function portOf (app: FastifyInstance): number {
 async function fill ({ limiter }: FastifyInstance, rules: readonly string[], { filled }: Scale): Promise<void> {
   if (filled === 0) return
   for (let user = 0; user < USERS; user += CONNECTIONS) {
-    await Promise.all(Array.from({ length: Math.min(CONNECTIONS, USERS - user) }, (_, i) => limiter.check(callerOf(user + i), rules, filled)))
+    await Promise.all(
+      Array.from({ length: Math.min(CONNECTIONS, USERS - user) }, (_, i) =>
+        limiter.check(callerOf(user + i), rules, filled)
+      )
+    )
   }
 }
 
@@ -209,7 +271,12 @@ async function fill ({ limiter }: FastifyInstance, rules: readonly string[], { f
  * Before a slice in which some user would run out, every log begins anew, as full as before. The denied stay denied:
  * their process remembers it.
  */
-function createRoom (servers: ReadonlyArray<readonly [FastifyInstance, readonly string[]]>, scale: Scale, limit: number, redis: Redis): (server: FastifyInstance, requests: number) => Promise<void> {
+function createRoom (
+  servers: ReadonlyArray<readonly [FastifyInstance, readonly string[]]>,
+  scale: Scale,
+  limit: number,
+  redis: Redis
+): (server: FastifyInstance, requests: number) => Promise<void> {
   const used = new Map(servers.map(([server]) => [server, Infinity]))
   return async (server, requests) => {
     const before = used.get(server)
@@ -227,8 +294,16 @@ function createRoom (servers: ReadonlyArray<readonly [FastifyInstance, readonly 
   }
 }
 
-function callerOf (user: number): { readonly address: null, readonly principal: Principal, readonly operation: string } {
-  return { address: null, principal: byHeader.authenticate(`user-${user}`, { address: null, requestId: '' }) as Principal, operation: 'GET /' }
+function callerOf (user: number): {
+  readonly address: null
+  readonly principal: Principal
+  readonly operation: string
+} {
+  return {
+    address: null,
+    principal: byHeader.authenticate(`user-${user}`, { address: null, requestId: '' }) as Principal,
+    operation: 'GET /'
+  }
 }
 
 /** What the requests of one case cost, one value a slice. */
@@ -256,7 +331,9 @@ function createMeter (redis: Redis): Meter {
   const all = new Map<string, Costs>()
   const of = (name: string): Costs => {
     let costs = all.get(name)
-    if (costs === undefined) all.set(name, costs = { nodeUs: [], redisUs: [], scripts: [], busy: [], p50Ms: [], p99Ms: [] })
+    if (costs === undefined) {
+      all.set(name, (costs = { nodeUs: [], redisUs: [], scripts: [], busy: [], p50Ms: [], p99Ms: [] }))
+    }
     return costs
   }
   const inRedis = async (): Promise<{ readonly cpuUs: number, readonly scripts: number }> => {
@@ -269,8 +346,15 @@ function createMeter (redis: Redis): Meter {
   }
   return {
     of,
-    clear: () => { all.clear() },
-    samples: () => Object.fromEntries([...all].flatMap(([name, costs]) => Object.entries(costs).map(([what, values]) => [`${name}_${what}`, values as number[]]))),
+    clear: () => {
+      all.clear()
+    },
+    samples: () =>
+      Object.fromEntries(
+        [...all].flatMap(([name, costs]) =>
+          Object.entries(costs).map(([what, values]) => [`${name}_${what}`, values as number[]])
+        )
+      ),
     async measure (name, requests, work) {
       const redisBefore = await inRedis()
       const before = { cpu: process.cpuUsage(), busy: performance.eventLoopUtilization() }
@@ -289,18 +373,26 @@ function createMeter (redis: Redis): Meter {
   }
 }
 
-function httpCase (name: string, load: Omit<LoadJob, 'requests'>, status: number, client: LoadProcess, meter: Meter, makeRoom: (requests: number) => Promise<void>): Case {
+function httpCase (
+  name: string,
+  load: Omit<LoadJob, 'requests'>,
+  status: number,
+  client: LoadProcess,
+  meter: Meter,
+  makeRoom: (requests: number) => Promise<void>
+): Case {
   return {
     name,
     async prepare (requests) {
       await makeRoom(requests)
       await client.prepare({ ...load, requests })
     },
-    run: requests => meter.measure(name, requests, async () => {
-      const { statuses, latenciesMs } = await client.run({ ...load, requests })
-      if (statuses[status] !== requests) throw new Error(`${name} answered ${JSON.stringify(statuses)}`)
-      return latenciesMs
-    })
+    run: requests =>
+      meter.measure(name, requests, async () => {
+        const { statuses, latenciesMs } = await client.run({ ...load, requests })
+        if (statuses[status] !== requests) throw new Error(`${name} answered ${JSON.stringify(statuses)}`)
+        return latenciesMs
+      })
   }
 }
 

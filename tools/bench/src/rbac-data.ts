@@ -42,7 +42,10 @@ const CALLERS = 256
 
 type Kind = 'allow' | 'when' | 'deny' | 'production' | 'development'
 /** What the rules of a role are, in turn. The environments' rules are denies. */
-const KINDS: readonly Kind[] = ['allow', 'when', 'allow', 'deny', 'allow', 'allow', 'allow', 'production', 'allow', 'allow', 'when', 'allow', 'deny', 'allow', 'allow', 'development']
+const KINDS: readonly Kind[] = [
+  'allow', 'when', 'allow', 'deny', 'allow', 'allow', 'allow', 'production', 'allow', 'allow', 'when', 'allow',
+  'deny', 'allow', 'allow', 'development'
+]
 
 /** For each role, what it says about permissions, by their number; once about each. */
 type Written = ReadonlyArray<ReadonlyMap<number, Kind>>
@@ -51,7 +54,10 @@ type Written = ReadonlyArray<ReadonlyMap<number, Kind>>
 export function policyData (rules: number): PolicyData {
   const random = createRandom(rules)
   const pick = (below: number): number => Math.floor(random() * below)
-  const permissions = Array.from({ length: Math.max(16, Math.ceil(rules / 10)) }, (_, id): Pair => ({ resource: literal(`resource${id >> 2}`), action: ACTIONS[id & 3]! }))
+  const permissions = Array.from({ length: Math.max(16, Math.ceil(rules / 10)) }, (_, id): Pair => ({
+    resource: literal(`resource${id >> 2}`),
+    action: ACTIONS[id & 3]!
+  }))
   const names = permissions.map(permission => literal(textOf(permission)))
   const written = Array.from({ length: Math.round(Math.sqrt(rules)) }, () => new Map<number, Kind>())
   for (let rule = 0; rule < rules; rule++) {
@@ -67,14 +73,25 @@ export function policyData (rules: number): PolicyData {
     return { held: [...held], roles: Object.freeze([...held].map(nameOf)) }
   }))
 
-  const draw = (count: number, rolesEach: number, wanted: (number: number, found: Record<Kind, boolean>) => boolean): readonly Question[] =>
+  const draw = (
+    count: number,
+    rolesEach: number,
+    wanted: (number: number, found: Record<Kind, boolean>) => boolean
+  ): readonly Question[] =>
     Array.from({ length: count }, (_, number) => {
       for (;;) {
         const { held, roles } = callersWith(rolesEach)[pick(CALLERS)]!
         const permission = pick(permissions.length)
-        const inherited = (kind: Kind): boolean => held.some(role => chains[role]!.some(member => written[member]!.get(permission) === kind))
+        const inherited = (kind: Kind): boolean =>
+          held.some(role => chains[role]!.some(member => written[member]!.get(permission) === kind))
         const direct = (kind: Kind): boolean => held.some(role => written[role]!.get(permission) === kind)
-        const found = { allow: inherited('allow'), when: inherited('when'), deny: direct('deny'), production: direct('production'), development: direct('development') }
+        const found = {
+          allow: inherited('allow'),
+          when: inherited('when'),
+          deny: direct('deny'),
+          production: direct('production'),
+          development: direct('development')
+        }
         if (!wanted(number, found)) continue
         return { ...permissions[permission]!, roles, permission: names[permission]!, allowed: number % 2 === 0 }
       }
@@ -82,11 +99,18 @@ export function policyData (rules: number): PolicyData {
   return {
     text: write(permissions, written),
     roles: written.map((rules, role) => {
-      const pairs = (...kinds: readonly Kind[]): Pair[] => [...rules].filter(([, kind]) => kinds.includes(kind)).map(([permission]) => permissions[permission]!)
+      const pairs = (...kinds: readonly Kind[]): Pair[] =>
+        [...rules].filter(([, kind]) => kinds.includes(kind)).map(([permission]) => permissions[permission]!)
       return { name: nameOf(role), inherits: parentOf(role), allow: pairs('allow'), deny: pairs('deny', ENVIRONMENT) }
     }),
-    questions: (count, rolesEach) => draw(count, rolesEach, (number, { allow, when, deny, production }) => !when && (allow && !deny && !production) === (number % 2 === 0)),
-    conditioned: count => draw(count, 1, (_, { allow, when, deny, production }) => when && !allow && !deny && !production)
+    questions: (count, rolesEach) =>
+      draw(
+        count,
+        rolesEach,
+        (number, { allow, when, deny, production }) => !when && (allow && !deny && !production) === (number % 2 === 0)
+      ),
+    conditioned: count =>
+      draw(count, 1, (_, { allow, when, deny, production }) => when && !allow && !deny && !production)
   }
 }
 
@@ -109,25 +133,42 @@ function textOf ({ resource, action }: Pair): string {
 
 /** A line for each rule, as people write policies. */
 function write (permissions: readonly Pair[], written: Written): string {
-  const list = (title: string, entries: readonly string[]): string[] => entries.length === 0 ? [] : [`    ${title}:`, ...entries.map(entry => `      - ${entry}`)]
-  const of = (rules: ReadonlyMap<number, Kind>, kind: Kind): string[] => [...rules].filter(([, is]) => is === kind).map(([permission]) => textOf(permissions[permission]!))
+  const list = (title: string, entries: readonly string[]): string[] =>
+    entries.length === 0 ? [] : [`    ${title}:`, ...entries.map(entry => `      - ${entry}`)]
+  const of = (rules: ReadonlyMap<number, Kind>, kind: Kind): string[] =>
+    [...rules].filter(([, is]) => is === kind).map(([permission]) => textOf(permissions[permission]!))
   const narrowed = (kind: 'production' | 'development'): string[] => written.flatMap((rules, role) => {
     const denied = of(rules, kind)
-    return denied.length === 0 ? [] : [`roles: [${nameOf(role)}]\n        permissions: [${denied.map(quoted).join(', ')}]`]
+    return denied.length === 0
+      ? []
+      : [`roles: [${nameOf(role)}]\n        permissions: [${denied.map(quoted).join(', ')}]`]
   })
   return [
     'version: 1',
     'resources:',
-    ...new Set(permissions.map(({ resource }) => `  ${resource}: { actions: [${ACTIONS.join(', ')}], attributes: { owner: text } }`)),
+    ...new Set(
+      permissions.map(
+        ({ resource }) => `  ${resource}: { actions: [${ACTIONS.join(', ')}], attributes: { owner: text } }`
+      )
+    ),
     'roles:',
     ...written.flatMap((rules, role) => [
       `  ${nameOf(role)}:`,
-      ...parentOf(role) === null ? [] : [`    inherits: [${parentOf(role)}]`],
-      ...list('allow', [...of(rules, 'allow').map(quoted), ...of(rules, 'when').map(permission => `{ permission: ${quoted(permission)}, when: resource.owner == principal.id }`)]),
+      ...(parentOf(role) === null ? [] : [`    inherits: [${parentOf(role)}]`]),
+      ...list('allow', [
+        ...of(rules, 'allow').map(quoted),
+        ...of(rules, 'when').map(
+          permission => `{ permission: ${quoted(permission)}, when: resource.owner == principal.id }`
+        )
+      ]),
       ...list('deny', of(rules, 'deny').map(quoted))
     ]),
     'environments:',
-    ...(['production', 'development'] as const).flatMap(kind => [`  ${kind}:`, '    description: One of two', ...list('deny', narrowed(kind))]),
+    ...(['production', 'development'] as const).flatMap(kind => [
+      `  ${kind}:`,
+      '    description: One of two',
+      ...list('deny', narrowed(kind))
+    ]),
     ''
   ].join('\n')
 }

@@ -23,7 +23,9 @@ export interface Asked {
 /** Throws when an engine answers wrong: then it is not worth timing. */
 export function rightAnswers (name: string, questions: readonly Question[], ask: (at: number) => boolean): void {
   for (const [at, { roles, permission, allowed }] of questions.entries()) {
-    if (ask(at) !== allowed) throw new Error(`${name} answers wrong: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
+    if (ask(at) !== allowed) {
+      throw new Error(`${name} answers wrong: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
+    }
   }
 }
 
@@ -47,7 +49,8 @@ m = r.resource == p.resource && r.action == p.action && (r.role == p.role || p.e
 export async function casbinPeer (roles: readonly RoleData[]): Promise<Engine> {
   const enforcer = await casbinEnforcer(roles)
   return questions => {
-    const ask = (at: number): boolean => enforcer.enforceSync(questions[at]!.roles[0], questions[at]!.resource, questions[at]!.action)
+    const ask = (at: number): boolean =>
+      enforcer.enforceSync(questions[at]!.roles[0], questions[at]!.resource, questions[at]!.action)
     const last = questions.length - 1
     return {
       ask,
@@ -65,8 +68,12 @@ export async function casbinEnforcer (roles: readonly RoleData[]): Promise<Enfor
   const adapter = {
     async loadPolicy (model: Model) {
       model.model.get('p')!.get('p')!.policy = roles.flatMap(({ name, allow, deny }) => [
-        ...allow.map(({ resource, action }) => [name, resource, action, 'allow']), ...deny.map(({ resource, action }) => [name, resource, action, 'deny'])])
-      model.model.get('g')!.get('g')!.policy = roles.flatMap(({ name, inherits }) => inherits === null ? [] : [[name, inherits]])
+        ...allow.map(({ resource, action }) => [name, resource, action, 'allow']),
+        ...deny.map(({ resource, action }) => [name, resource, action, 'deny'])
+      ])
+      model.model.get('g')!.get('g')!.policy = roles.flatMap(({ name, inherits }) =>
+        inherits === null ? [] : [[name, inherits]]
+      )
     }
   }
   return await newEnforcer(newModelFromString(MODEL), adapter)

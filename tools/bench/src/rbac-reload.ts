@@ -103,6 +103,8 @@ export async function memory (rules: number): Promise<{ readonly index: number, 
   const before = await heap()
   while (enforcers.length <= ENFORCERS) enforcers.push(await casbinEnforcer(roles))
   const casbin = (await heap() - before) / ENFORCERS
-  if (enforcers.some(enforcer => enforcer.getModel().model.get('p')!.get('p')!.policy.length < rules / 2)) throw new Error('Casbin does not hold the rules')
+  if (enforcers.some(enforcer => enforcer.getModel().model.get('p')!.get('p')!.policy.length < rules / 2)) {
+    throw new Error('Casbin does not hold the rules')
+  }
   return { index: sizeBytes, casbin }
 }

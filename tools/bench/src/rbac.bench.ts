@@ -88,12 +88,18 @@ export async function rbacBench (plan: Plan, progress: (done: number, of: number
     goals: GOALS,
     notes: [
       'every engine gave the right answer to every question before it was timed; half of the answers are allow',
-      'decisions go through the planes of denies and conditions, which 1 in 4 and 1 in 8 rules fill; other engines got the rules these questions hang on alone',
+      'decisions go through the planes of denies and conditions, which 1 in 4 and 1 in 8 rules fill; other engines ' +
+        'got the rules these questions hang on alone',
       `the loop itself takes ${lowest('loop').toPrecision(2)} ns of every figure in ns`,
-      `ns: lowest of five medians; by names ${lowest('strings_10').toPrecision(3)} ns at 10 rules, ${lowest('strings_1k').toPrecision(3)} at 1,000`,
-      `casbin enforceSync ${us(lowest('casbin_1k'))} at 1,000 rules, ${us(lowest('casbin_10k'))} at 10,000; at 1,000 casl ${lowest('casl_1k').toPrecision(3)} ns, accesscontrol ${lowest('accesscontrol_1k').toPrecision(3)} ns`,
+      `ns: lowest of five medians; by names ${lowest('strings_10').toPrecision(3)} ns at 10 rules, ` +
+        `${lowest('strings_1k').toPrecision(3)} at 1,000`,
+      `casbin enforceSync ${us(lowest('casbin_1k'))} at 1,000 rules, ${us(lowest('casbin_10k'))} at 10,000; at ` +
+        `1,000 casl ${lowest('casl_1k').toPrecision(3)} ns, accesscontrol ` +
+        `${lowest('accesscontrol_1k').toPrecision(3)} ns`,
       `a request takes ${us(lowest('authenticated'))} authenticated, ${us(lowest('permitted'))} with a permission`,
-      `reload of 10,000 rules: the event loop stands still for ${median(reload10k['pauseMs']!).toPrecision(3)} ms, idle ${median(reload10k['idleMs']!).toPrecision(3)} ms; beside an event loop that never rests the reload takes ${median(reload10k['turningMs']!).toPrecision(3)} ms`,
+      `reload of 10,000 rules: the event loop stands still for ${median(reload10k['pauseMs']!).toPrecision(3)} ms, ` +
+        `idle ${median(reload10k['idleMs']!).toPrecision(3)} ms; beside an event loop that never rests the reload ` +
+        `takes ${median(reload10k['turningMs']!).toPrecision(3)} ms`,
       `tables of 10,000 rules: ${kib(bytes.index)}; Casbin ${kib(bytes.casbin)}`
     ],
     samples: { ...samples, ...named('reload_10k_', reload10k), ...named('reload_100k_', reload100k) }
@@ -143,7 +149,10 @@ function byId (name: string, policy: Policy, questions: readonly Question[]): Ca
 function conditioned ({ data, policy }: Loaded): Case {
   const questions = data.conditioned(QUESTIONS)
   const { sets, ids, environment } = lookedUp(policy, questions)
-  const attributes = questions.map(({ allowed }) => ({ principal: { id: OWNER }, resource: { owner: allowed ? OWNER : 'somebody else' } }))
+  const attributes = questions.map(({ allowed }) => ({
+    principal: { id: OWNER },
+    resource: { owner: allowed ? OWNER : 'somebody else' }
+  }))
   rightAnswers('conditioned', questions, at => policy.decideId(sets[at]!, ids[at]!, environment, attributes[at]))
   return {
     name: 'conditioned',
@@ -158,7 +167,10 @@ function conditioned ({ data, policy }: Loaded): Case {
   }
 }
 
-function lookedUp (policy: Policy, questions: readonly Question[]): { readonly sets: readonly RoleSet[], readonly ids: readonly number[], readonly environment: number } {
+function lookedUp (
+  policy: Policy,
+  questions: readonly Question[]
+): { readonly sets: readonly RoleSet[], readonly ids: readonly number[], readonly environment: number } {
   return {
     sets: questions.map(({ roles }) => policy.roleSet(roles)),
     ids: questions.map(({ permission }) => policy.permissionId(permission)!),
@@ -200,7 +212,12 @@ function told (allowed: number): void {
 async function application ({ data, questions: [question] }: Loaded): Promise<FastifyInstance> {
   const { roles, permission } = question!
   const principal = { ...ANONYMOUS, id: OWNER, kind: 'user', roles, authenticatedBy: 'jwt' } as const
-  const authenticator: Authenticator = { method: 'jwt', find: ({ headers }) => headers.authorization?.slice(7) ?? null, accepts: () => true, authenticate: () => principal }
+  const authenticator: Authenticator = {
+    method: 'jwt',
+    find: ({ headers }) => headers.authorization?.slice(7) ?? null,
+    accepts: () => true,
+    authenticate: () => principal
+  }
   const app = Fastify()
   useGuard(app, { strict: true }).addAuthenticator(authenticator)
   await app.register(rbac, { policy: data.text, environment: ENVIRONMENT })
@@ -214,7 +231,10 @@ function differences (values: readonly number[], from: readonly number[]): numbe
   return values.map((value, round) => value - from[round]!)
 }
 
-function named (prefix: string, samples: Readonly<Record<string, readonly number[]>>): Record<string, readonly number[]> {
+function named (
+  prefix: string,
+  samples: Readonly<Record<string, readonly number[]>>
+): Record<string, readonly number[]> {
   return Object.fromEntries(Object.entries(samples).map(([name, values]) => [prefix + name, values]))
 }
 

@@ -14,8 +14,14 @@ export interface RedisProcess {
 export async function startRedisProcess (): Promise<RedisProcess> {
   const port = await freePort()
   const folder = await mkdtemp(join(tmpdir(), 'marty-bench-redis-'))
-  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const failed = once(child, 'error').then(([error]) => { throw new Error('the bench needs redis-server: npm run setup -- --for test', { cause: error }) })
+  const child = spawn(
+    'redis-server',
+    ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no'],
+    { stdio: ['ignore', 'pipe', 'inherit'] }
+  )
+  const failed = once(child, 'error').then(([error]) => {
+    throw new Error('the bench needs redis-server: npm run setup -- --for test', { cause: error })
+  })
   const ended = once(child, 'exit').then(() => { throw new Error('redis-server ended before it was ready') })
   let output = ''
   const ready = new Promise<void>(resolve => {

@@ -24,5 +24,9 @@ export function shuffled<T> (values: readonly T[], random: () => number = Math.r
 /** The lowest of the medians of five runs: the values in order, cut in five. What other programs cost the machine counts least. */
 export function lowestMedian (values: readonly number[]): number {
   if (values.length < 5) return median(values)
-  return Math.min(...Array.from({ length: 5 }, (_, run) => median(values.slice(values.length * run / 5, values.length * (run + 1) / 5))))
+  return Math.min(
+    ...Array.from({ length: 5 }, (_, run) =>
+      median(values.slice((values.length * run) / 5, (values.length * (run + 1)) / 5))
+    )
+  )
 }

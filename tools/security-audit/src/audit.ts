@@ -1,4 +1,6 @@
-import { SEVERITIES, type Finding, type NotRun, type Place, type Rule, type SkippedFile, type SuppressedFinding } from './finding.js'
+import {
+  SEVERITIES, type Finding, type NotRun, type Place, type Rule, type SkippedFile, type SuppressedFinding
+} from './finding.js'
 import { openProject } from './project.js'
 import { RULES } from './rules.js'
 import { IGNORE_RULE, readSuppressions } from './suppression.js'
@@ -27,11 +29,16 @@ export function audit (directory: string): AuditReport {
   const texts = new Map(project.sources.map(source => [source.file, source.text]))
   const notRun: NotRun[] = []
   const found: Finding[] = []
-  const add = (rule: Pick<Rule, 'name' | 'severity'>, { file, index, message, advice, severity = rule.severity }: Place): void => {
+  const add = (
+    rule: Pick<Rule, 'name' | 'severity'>,
+    { file, index, message, advice, severity = rule.severity }: Place
+  ): void => {
     found.push({ rule: rule.name, severity, file, ...position(texts.get(file) ?? '', index), message, advice })
   }
   for (const rule of RULES) {
-    const places = rule.find(project, (reason, file) => { notRun.push({ rule: rule.name, ...(file === undefined ? {} : { file }), reason }) })
+    const places = rule.find(project, (reason, file) => {
+      notRun.push({ rule: rule.name, ...(file === undefined ? {} : { file }), reason })
+    })
     for (const place of places) add(rule, place)
   }
   const { suppressions, mistakes } = readSuppressions(project.sources, RULES.map(({ name }) => name))
@@ -44,7 +51,15 @@ export function audit (directory: string): AuditReport {
     if (reason === undefined) findings.push(finding)
     else suppressed.push({ ...finding, reason })
   }
-  return { version: 1, directory: project.directory, files: project.sources.length, findings, suppressed, skipped: project.skipped, notRun }
+  return {
+    version: 1,
+    directory: project.directory,
+    files: project.sources.length,
+    findings,
+    suppressed,
+    skipped: project.skipped,
+    notRun
+  }
 }
 
 function position (text: string, index: number): { line: number, column: number } {

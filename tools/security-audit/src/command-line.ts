@@ -59,7 +59,10 @@ function parse (args: readonly string[]): { directory: string, json: boolean, fa
   const failOn = values['fail-on'] ?? 'high'
   if (!isSeverity(failOn)) {
     const near = closest(failOn, SEVERITIES)
-    throw new UsageError(`--fail-on is one of ${SEVERITIES.join(', ')}, not "${failOn}"${near === null ? '' : `; did you mean "${near}"?`}\n${USAGE}`)
+    throw new UsageError(
+      `--fail-on is one of ${SEVERITIES.join(', ')}, not ` +
+        `"${failOn}"${near === null ? '' : `; did you mean "${near}"?`}\n${USAGE}`
+    )
   }
   return { directory, json: values.json ?? false, failOn, help: values.help ?? false }
 }

@@ -90,7 +90,13 @@ function opensRegex (code: readonly string[], slash: number): boolean {
   if (i < 0 || /[([{,;:=!&|?+\-*%^~<>]/.test(code[i]!)) return true
   if (!/[a-z]/.test(code[i]!)) return false
   const word = /(?<![\w$.])[a-z]+$/.exec(code.slice(Math.max(0, i - 12), i + 1).join(''))?.[0]
-  return word !== undefined && ['return', 'typeof', 'case', 'in', 'of', 'do', 'else', 'void', 'delete', 'throw', 'await', 'yield', 'instanceof', 'new'].includes(word)
+  return (
+    word !== undefined &&
+    [
+      'return', 'typeof', 'case', 'in', 'of', 'do', 'else', 'void', 'delete', 'throw', 'await', 'yield', 'instanceof',
+      'new'
+    ].includes(word)
+  )
 }
 
 function endOfRegex (text: string, start: number): number {

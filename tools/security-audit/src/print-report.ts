@@ -1,7 +1,12 @@
 import type { AuditReport } from './audit.js'
 import type { Severity } from './finding.js'
 
-const COLOURS: Readonly<Record<Severity, string>> = { critical: '\u001b[1;31m', high: '\u001b[31m', medium: '\u001b[33m', low: '\u001b[36m' }
+const COLOURS: Readonly<Record<Severity, string>> = {
+  critical: '\u001b[1;31m',
+  high: '\u001b[31m',
+  medium: '\u001b[33m',
+  low: '\u001b[36m'
+}
 
 /** The report for people: a line for each finding with what to do below it, then what was not looked at. */
 export function printReport ({ files, findings, suppressed, skipped, notRun }: AuditReport, colours: boolean): string {
@@ -11,15 +16,26 @@ export function printReport ({ files, findings, suppressed, skipped, notRun }: A
   const lines: string[] = []
   findings.forEach(({ severity, rule, message, advice }, index) => {
     const word = severity.padEnd(8)
-    lines.push(`${colours ? `${COLOURS[severity]}${word}\u001b[0m` : word}  ${rule.padEnd(ruleWidth)}  ${visible(places[index]!).padEnd(placeWidth)}  ${visible(message)}`)
+    lines.push(
+      `${colours ? `${COLOURS[severity]}${word}\u001b[0m` : word}  ${rule.padEnd(ruleWidth)}  ` +
+        `${visible(places[index]!).padEnd(placeWidth)}  ${visible(message)}`
+    )
     lines.push(`${' '.repeat(10 + ruleWidth + 2)}${visible(advice)}`)
   })
   if (findings.length > 0) lines.push('')
-  for (const { rule, file, reason } of notRun) lines.push(`not run   ${rule}${file === undefined ? '' : ` for ${visible(file)}`}: ${visible(reason)}`)
-  for (const [reason, names] of groupByReason(skipped)) {
-    lines.push(`skipped   ${reason}: ${names.slice(0, 5).map(visible).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`)
+  for (const { rule, file, reason } of notRun) {
+    lines.push(`not run   ${rule}${file === undefined ? '' : ` for ${visible(file)}`}: ${visible(reason)}`)
   }
-  lines.push(`${count(findings.length, 'finding')} in ${count(files, 'file')}; ${suppressed.length} suppressed, ${skipped.length} skipped, ${count(notRun.length, 'check')} not run`)
+  for (const [reason, names] of groupByReason(skipped)) {
+    lines.push(
+      `skipped   ${reason}: ` +
+        `${names.slice(0, 5).map(visible).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`
+    )
+  }
+  lines.push(
+    `${count(findings.length, 'finding')} in ${count(files, 'file')}; ${suppressed.length} suppressed, ` +
+      `${skipped.length} skipped, ${count(notRun.length, 'check')} not run`
+  )
   return `${lines.join('\n')}\n`
 }
 

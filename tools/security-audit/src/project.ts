@@ -14,7 +14,10 @@ const NOT_WALKED = new Set(['node_modules', 'dist', '.git'])
 export function openProject (folder: string): Project {
   const directory = existingFolder(folder)
   const { top, files, tracked } = listFiles(directory)
-  const names = files.filter(file => file.startsWith(directory + sep)).map(file => relative(directory, file).split(sep).join('/')).sort()
+  const names = files
+    .filter(file => file.startsWith(directory + sep))
+    .map(file => relative(directory, file).split(sep).join('/'))
+    .sort()
   if (names.length === 0) {
     throw new AuditError('MARTY_AUDITOR_NOTHING_TO_AUDIT', tracked.known
       ? `git tracks no file in ${folder}: nothing was audited; add the files with "git add", or name another folder`
@@ -33,7 +36,9 @@ export function openProject (folder: string): Project {
 function existingFolder (folder: string): string {
   const stats = statSync(folder, { throwIfNoEntry: false })
   if (stats === undefined) throw new AuditError('MARTY_AUDITOR_FOLDER_UNREADABLE', `there is no folder ${folder}`)
-  if (!stats.isDirectory()) throw new AuditError('MARTY_AUDITOR_FOLDER_UNREADABLE', `${folder} is not a folder; name the folder to audit`)
+  if (!stats.isDirectory()) {
+    throw new AuditError('MARTY_AUDITOR_FOLDER_UNREADABLE', `${folder} is not a folder; name the folder to audit`)
+  }
   return realpathSync(resolve(folder))
 }
 
@@ -44,16 +49,40 @@ function listFiles (directory: string): { top: string, files: readonly string[],
   const list = git(top, ['ls-files', '-z'])
   if (!list.ok) return { top: directory, files: walk(directory), tracked: { known: false, reason: list.reason } }
   // A file in conflict is listed once for each side.
-  return { top, files: [...new Set(list.output.split('\0').filter(name => name !== ''))].map(name => join(top, name)), tracked: { known: true } }
+  return {
+    top,
+    files: [...new Set(list.output.split('\0').filter(name => name !== ''))].map(name => join(top, name)),
+    tracked: { known: true }
+  }
 }
 
-function git (directory: string, args: readonly string[]): { ok: true, output: string } | { ok: false, reason: string } {
+function git (
+  directory: string,
+  args: readonly string[]
+): { ok: true, output: string } | { ok: false, reason: string } {
   // A git hook sets GIT_DIR and its like, which would answer for another repository than the one asked about.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
-  const { status, stdout, stderr, error } = spawnSync('git', ['-C', directory, ...args], { encoding: 'utf8', env: { ...env, LC_ALL: 'C' }, maxBuffer: 1024 * 1024 * 1024 })
-  if (error !== undefined) return { ok: false, reason: 'code' in error && error.code === 'ENOENT' ? 'git is not installed' : `git could not run: ${error.message}` }
+  const { status, stdout, stderr, error } = spawnSync('git', ['-C', directory, ...args], {
+    encoding: 'utf8',
+    env: { ...env, LC_ALL: 'C' },
+    maxBuffer: 1024 * 1024 * 1024
+  })
+  if (error !== undefined) {
+    return {
+      ok: false,
+      reason:
+        'code' in error && error.code === 'ENOENT'
+          ? 'git is not installed'
+          : `git could not run: ${error.message}`
+    }
+  }
   if (status === 0) return { ok: true, output: stdout }
-  return { ok: false, reason: stderr.includes('not a git repository') ? 'not a git repository' : `git: ${stderr.split('\n')[0] ?? 'failed'}` }
+  return {
+    ok: false,
+    reason: stderr.includes('not a git repository')
+      ? 'not a git repository'
+      : `git: ${stderr.split('\n')[0] ?? 'failed'}`
+  }
 }
 
 function walk (folder: string): string[] {

@@ -9,7 +9,10 @@ export const IGNORE_RULE: Pick<Rule, 'name' | 'severity' | 'summary'> = {
 }
 
 /** Suppressions by file, line and rule (joined by newlines), each with its reason. A comment holds for its own line and the next. */
-export function readSuppressions (sources: readonly SourceFile[], rules: readonly string[]): { suppressions: ReadonlyMap<string, string>, mistakes: readonly Place[] } {
+export function readSuppressions (
+  sources: readonly SourceFile[],
+  rules: readonly string[]
+): { suppressions: ReadonlyMap<string, string>, mistakes: readonly Place[] } {
   const suppressions = new Map<string, string>()
   const mistakes: Place[] = []
   for (const source of sources) {
@@ -26,16 +29,20 @@ export function readSuppressions (sources: readonly SourceFile[], rules: readonl
   return { suppressions, mistakes }
 }
 
-function commentsOf ({ file, text, uncommented, language }: SourceFile): { index: number, rule: string, reason: string }[] {
+function commentsOf ({
+  file, text, uncommented, language
+}: SourceFile): { index: number, rule: string, reason: string }[] {
   // JSON has no comments.
   if (file.endsWith('.json')) return []
-  const opening = language === 'markdown' ? '<!--' : language === 'javascript' ? '(?://+|/?\\*+)' : '(?:#+|//+|/\\*+|<!--|;+)'
+  const opening =
+    language === 'markdown' ? '<!--' : language === 'javascript' ? '(?://+|/?\\*+)' : '(?:#+|//+|/\\*+|<!--|;+)'
   const pattern = new RegExp(`${opening}[ \\t]*(marty-security-audit-ignore)\\b([^\\n]*)`, 'g')
   return [...text.matchAll(pattern)].flatMap(match => {
     const index = match.index + match[0].indexOf(match[1]!)
     // In a string it is not a comment.
     if (language === 'javascript' && uncommented[index] !== ' ') return []
-    const [, rule = '', reason = ''] = /^[ \t]*([^\s]*)(?:[ \t]+--[ \t]+(.*))?/.exec(match[2]!.replace(/(?:\*\/|-->).*$/, '')) ?? []
+    const [, rule = '', reason = ''] =
+      /^[ \t]*([^\s]*)(?:[ \t]+--[ \t]+(.*))?/.exec(match[2]!.replace(/(?:\*\/|-->).*$/, '')) ?? []
     return [{ index, rule: rule === '--' ? '' : rule, reason: reason.trim() }]
   })
 }
@@ -49,6 +56,9 @@ function mistakeOf (rule: string, reason: string, rules: readonly string[]): Pic
     }
   }
   return reason === ''
-    ? { message: `a suppression of "${rule}" without a reason; it has no effect`, advice: 'Write " -- " and the reason behind the rule, or remove the comment.' }
+    ? {
+        message: `a suppression of "${rule}" without a reason; it has no effect`,
+        advice: 'Write " -- " and the reason behind the rule, or remove the comment.'
+      }
     : null
 }

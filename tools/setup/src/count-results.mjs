@@ -17,11 +17,16 @@ const CLOSING_LINE = /^# \{ (total: \d+(?:, \w+: \d+)*) \}$/gm
 export function countResults (suites) {
   const sum = { passed: 0, failed: 0, ok: suites.length > 0, problems: /** @type {string[]} */ ([]) }
   for (const suite of suites) {
-    const lines = [...suite.output.replaceAll('\r', '').matchAll(CLOSING_LINE)].map((match) => readCounts(String(match[1])))
+    const lines = [...suite.output.replaceAll('\r', '').matchAll(CLOSING_LINE)].map(match =>
+      readCounts(String(match[1]))
+    )
     const passed = lines.reduce((count, line) => count + (line.pass ?? 0), 0)
     const failed = lines.reduce((count, line) => count + (line.fail ?? 0), 0)
-    if (lines.length === 0) sum.problems.push(`${suite.name} printed no result line (exit code ${suite.exitCode})`)
-    else if (suite.exitCode !== 0 && failed === 0) sum.problems.push(`${suite.name} ended with exit code ${suite.exitCode}`)
+    if (lines.length === 0) {
+      sum.problems.push(`${suite.name} printed no result line (exit code ${suite.exitCode})`)
+    } else if (suite.exitCode !== 0 && failed === 0) {
+      sum.problems.push(`${suite.name} ended with exit code ${suite.exitCode}`)
+    }
     const broken = lines.length === 0 || (suite.exitCode !== 0 && failed === 0)
     sum.passed += passed
     sum.failed += failed + (broken ? 1 : 0)
@@ -49,7 +54,11 @@ function readCounts (fields) {
 function main (args) {
   const suites = []
   for (let i = 0; i + 2 < args.length; i += 3) {
-    suites.push({ name: String(args[i]), exitCode: Number(args[i + 1]), output: readFileSync(String(args[i + 2]), 'utf8') })
+    suites.push({
+      name: String(args[i]),
+      exitCode: Number(args[i + 1]),
+      output: readFileSync(String(args[i + 2]), 'utf8')
+    })
   }
   const { passed, failed, ok, problems } = countResults(suites)
   for (const problem of problems) console.log(problem)
@@ -57,4 +66,6 @@ function main (args) {
   process.exitCode = ok ? 0 : 1
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) main(process.argv.slice(2))
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  main(process.argv.slice(2))
+}

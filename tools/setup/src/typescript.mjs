@@ -42,7 +42,9 @@ export async function compileTypeScript ({ root, say = () => {} }) {
  */
 function findProjects (root) {
   const config = readTsConfig(path.join(root, 'tsconfig.json'))
-  return (config?.references ?? []).map((/** @type {{ path: string }} */ reference) => path.resolve(root, reference.path))
+  return (config?.references ?? []).map((/** @type {{ path: string }} */ reference) =>
+    path.resolve(root, reference.path)
+  )
 }
 
 /**
@@ -59,7 +61,11 @@ function isBuilt (project) {
  * @param {readonly string[]} projects
  */
 function fingerprintSources (root, projects) {
-  const files = new Set(['tsconfig.json', 'tsconfig.base.json', 'node_modules/typescript/package.json'].map((name) => path.join(root, name)))
+  const files = new Set(
+    ['tsconfig.json', 'tsconfig.base.json', 'node_modules/typescript/package.json'].map(name =>
+      path.join(root, name)
+    )
+  )
   for (const project of projects) collectSources(project, files)
   const hash = createHash('sha256')
   for (const file of [...files].sort()) {

@@ -30,5 +30,8 @@ function inputOf (camera: Camera): { readonly input: string[], readonly fps: num
 /** Baseline without B-frames plays in every browser over WebRTC; a key frame a second lets viewers in quickly. */
 function h264 (fps: number): string[] {
   const gop = String(Math.max(1, Math.round(fps)))
-  return ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-profile:v', 'baseline', '-pix_fmt', 'yuv420p', '-g', gop, '-keyint_min', gop]
+  return [
+    '-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-profile:v', 'baseline', '-pix_fmt',
+    'yuv420p', '-g', gop, '-keyint_min', gop
+  ]
 }

@@ -84,7 +84,11 @@ export function startPublisher (options: PublisherOptions): Publisher {
       } catch (error) {
         failures++
         log.error({ err: error }, 'ffmpeg could not be started')
-        lastWords = [(error as NodeJS.ErrnoException).code === 'ENOENT' ? `${ffmpeg} is not installed` : 'ffmpeg could not be started']
+        lastWords = [
+          (error as NodeJS.ErrnoException).code === 'ENOENT'
+            ? `${ffmpeg} is not installed`
+            : 'ffmpeg could not be started'
+        ]
       }
       if (stopped) return
       if (failures >= FAILURES_TO_ERROR) report('ERROR', plainWords(lastWords))

@@ -37,9 +37,18 @@ export function createRegistry (options: RegistryOptions): CameraRegistry {
 
   function update (id: string, next: Camera): void {
     const before = cameras.get(id) ?? null
-    if (before !== null && before.status === next.status && before.detail === next.detail && before.source === next.source) return
+    if (
+      before !== null &&
+      before.status === next.status &&
+      before.detail === next.detail &&
+      before.source === next.source
+    ) {
+      return
+    }
     cameras.set(id, next)
-    if (before?.status !== next.status) log.info({ camera: id, name: next.name, status: next.status, detail: next.detail || undefined }, 'camera status')
+    if (before?.status !== next.status) {
+      log.info({ camera: id, name: next.name, status: next.status, detail: next.detail || undefined }, 'camera status')
+    }
     options.onChange(next, before)
   }
 
@@ -70,7 +79,9 @@ export function createRegistry (options: RegistryOptions): CameraRegistry {
         // A discovery that fails knows nothing: its cameras keep the state they had.
         for (const camera of cameras.values()) if (discoveryOf(camera) === discovery.name) present.add(camera.id)
         const text = String(error)
-        if (problems.get(discovery.name) !== text) log.warn({ err: error, discovery: discovery.name }, 'cameras could not be looked for')
+        if (problems.get(discovery.name) !== text) {
+          log.warn({ err: error, discovery: discovery.name }, 'cameras could not be looked for')
+        }
         problems.set(discovery.name, text)
       }
     }

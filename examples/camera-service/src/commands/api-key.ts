@@ -25,15 +25,26 @@ const COMMANDS = ['create', 'list', 'rotate', 'revoke']
 await runCommand(HELP, async () => {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { name: { type: 'string' }, role: { type: 'string' }, ttl: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean' } }
+    options: {
+      name: { type: 'string' },
+      role: { type: 'string' },
+      ttl: { type: 'string' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean' }
+    }
   })
   if (values.help === true) return HELP
   const [verb, keyId = ''] = positionals
   if (verb === undefined) throw new UsageError(`say what to do: ${COMMANDS.join(', ')}`)
   oneOf('command', verb, COMMANDS)
   const needsKey = verb === 'rotate' || verb === 'revoke'
-  if (needsKey !== (keyId !== '')) throw new UsageError(needsKey ? `${verb} needs the id of a key` : `${verb} takes no id`)
-  const request = verb === 'create' ? { name: nameOf(values.name), roles: [roleOf(values.role)], expiresInSeconds: secondsOf(values.ttl ?? '90d') } : null
+  if (needsKey !== (keyId !== '')) {
+    throw new UsageError(needsKey ? `${verb} needs the id of a key` : `${verb} takes no id`)
+  }
+  const request =
+    verb === 'create'
+      ? { name: nameOf(values.name), roles: [roleOf(values.role)], expiresInSeconds: secondsOf(values.ttl ?? '90d') }
+      : null
 
   const settings = loadSettings()
   const secrets = await loadSecrets(settings.dataDir, settings.config.security.jwt.secret_key)
@@ -54,6 +65,11 @@ function nameOf (name: string | undefined): string {
 }
 
 function line ({ keyId, name, roles, expiresAt, revokedAt }: ApiKeyInfo): string {
-  const state = revokedAt !== null ? 'revoked' : expiresAt <= Date.now() ? 'expired' : `until ${new Date(expiresAt).toISOString().slice(0, 10)}`
+  const state =
+    revokedAt !== null
+      ? 'revoked'
+      : expiresAt <= Date.now()
+        ? 'expired'
+        : `until ${new Date(expiresAt).toISOString().slice(0, 10)}`
   return `${keyId}  ${roles.join(',').padEnd(8)}  ${state.padEnd(16)}  ${name}`
 }

@@ -14,8 +14,13 @@ export async function runCommand (help: string, command: () => Promise<string>):
   try {
     process.stdout.write(await command() + '\n')
   } catch (error) {
-    const usage = error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
-    process.stderr.write(error instanceof ConfigError ? `The configuration is not valid:\n${error.message}\n` : `${(error as Error).message}\n`)
+    const usage =
+      error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
+    process.stderr.write(
+      error instanceof ConfigError
+        ? `The configuration is not valid:\n${error.message}\n`
+        : `${(error as Error).message}\n`
+    )
     if (usage) process.stderr.write('\n' + help + '\n')
     process.exitCode = usage ? 2 : 1
   }
@@ -29,12 +34,16 @@ export function roleOf (role: string | undefined): string {
 /** Seconds of `90s`, `15m`, `8h` or `1d`. */
 export function secondsOf (text: string): number {
   const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
-  if (amount === undefined || unit === undefined || Number(amount) === 0) throw new UsageError(`--ttl ${text} is not a time such as 90s, 15m, 8h or 1d`)
+  if (amount === undefined || unit === undefined || Number(amount) === 0) {
+    throw new UsageError(`--ttl ${text} is not a time such as 90s, 15m, 8h or 1d`)
+  }
   return Number(amount) * UNITS[unit]!
 }
 
 export function oneOf (what: string, word: string, known: readonly string[]): string {
   if (known.includes(word)) return word
   const near = closest(word, known)
-  throw new UsageError(`${what} ${word} is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean ${near}?`))
+  throw new UsageError(
+    `${what} ${word} is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean ${near}?`)
+  )
 }

@@ -17,7 +17,9 @@ const HELP = `Prints a token for the camera service, signed with its key, and no
 Exit codes: 0 printed, 1 the configuration is not valid, 2 wrong arguments.`
 
 await runCommand(HELP, async () => {
-  const { values } = parseArgs({ options: { role: { type: 'string' }, user: { type: 'string' }, ttl: { type: 'string' }, help: { type: 'boolean' } } })
+  const { values } = parseArgs({
+    options: { role: { type: 'string' }, user: { type: 'string' }, ttl: { type: 'string' }, help: { type: 'boolean' } }
+  })
   if (values.help === true) return HELP
   const role = roleOf(values.role)
   const lifetime = values.ttl === undefined ? {} : { ttlSeconds: secondsOf(values.ttl) }

@@ -37,16 +37,20 @@ export interface CameraIdentity { readonly id: string, readonly stableKey: strin
 /** What the service remembers, in one SQLite file. */
 export interface Library {
   /** The id of a camera, given the first time its stable key is seen: `camera0`, `camera1`, … */
-  identify (stableKey: string, now?: number): CameraIdentity
-  addFile (file: FileRecord): void
-  findFile (kind: FileKind, name: string): FileRecord | null
+  identify(stableKey: string, now?: number): CameraIdentity
+  addFile(file: FileRecord): void
+  findFile(kind: FileKind, name: string): FileRecord | null
   /** Newest first. */
-  listFiles (kind: FileKind, limit: number, offset: number): { readonly files: readonly FileRecord[], readonly total: number }
-  openRecording (recording: OpenRecording): void
-  openRecordings (): readonly OpenRecording[]
+  listFiles(
+    kind: FileKind,
+    limit: number,
+    offset: number
+  ): { readonly files: readonly FileRecord[], readonly total: number }
+  openRecording(recording: OpenRecording): void
+  openRecordings(): readonly OpenRecording[]
   /** Closes a recording and adds the files it became, in one step. */
-  closeRecording (id: string, files: readonly FileRecord[]): void
-  close (): void
+  closeRecording(id: string, files: readonly FileRecord[]): void
+  close(): void
 }
 
 const SCHEMA = `
@@ -62,14 +66,14 @@ const SCHEMA = `
 `
 
 interface FileRow {
-  name: string,
-  kind: FileKind,
-  camera: string,
-  path: string,
-  size_bytes: number,
-  created_at: number,
-  duration_seconds: number | null,
-  width: number | null,
+  name: string
+  kind: FileKind
+  camera: string
+  path: string
+  size_bytes: number
+  created_at: number
+  duration_seconds: number | null
+  width: number | null
   height: number | null
 }
 
@@ -79,13 +83,22 @@ export function openLibrary (file: string): Library {
 
   const insertFile = db.prepare('INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
   const addFile = (file: FileRecord): void => {
-    insertFile.run(file.name, file.kind, file.camera, file.path, file.sizeBytes, file.createdAt, file.durationSeconds, file.width, file.height)
+    insertFile.run(
+      file.name, file.kind, file.camera, file.path, file.sizeBytes, file.createdAt, file.durationSeconds, file.width,
+      file.height
+    )
   }
 
   return {
     identify (stableKey, now = Date.now()) {
-      db.prepare('INSERT INTO cameras (stable_key, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING').run(stableKey, now)
-      const row = db.prepare('SELECT number, created_at FROM cameras WHERE stable_key = ?').get(stableKey) as { number: number, created_at: number }
+      db.prepare('INSERT INTO cameras (stable_key, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING').run(
+        stableKey,
+        now
+      )
+      const row = db.prepare('SELECT number, created_at FROM cameras WHERE stable_key = ?').get(stableKey) as {
+        number: number
+        created_at: number
+      }
       return { id: `camera${row.number - 1}`, stableKey, createdAt: row.created_at }
     },
     addFile,
@@ -94,20 +107,36 @@ export function openLibrary (file: string): Library {
       return row === undefined ? null : toFile(row)
     },
     listFiles (kind, limit, offset) {
-      const rows = db.prepare('SELECT * FROM files WHERE kind = ? ORDER BY created_at DESC, name DESC LIMIT ? OFFSET ?').all(kind, limit, offset) as FileRow[]
+      const rows = db
+        .prepare('SELECT * FROM files WHERE kind = ? ORDER BY created_at DESC, name DESC LIMIT ? OFFSET ?')
+        .all(kind, limit, offset) as FileRow[]
       const { total } = db.prepare('SELECT count(*) AS total FROM files WHERE kind = ?').get(kind) as { total: number }
       return { files: rows.map(toFile), total }
     },
     openRecording (recording) {
-      db.prepare('INSERT INTO open_recordings VALUES (?, ?, ?, ?, ?, ?, ?)')
-        .run(recording.id, recording.camera, recording.folder, recording.name, recording.startedAt, recording.durationSeconds, recording.startedBy)
+      db.prepare('INSERT INTO open_recordings VALUES (?, ?, ?, ?, ?, ?, ?)').run(
+        recording.id, recording.camera, recording.folder, recording.name, recording.startedAt,
+        recording.durationSeconds, recording.startedBy
+      )
     },
     openRecordings () {
       const rows = db.prepare('SELECT * FROM open_recordings ORDER BY started_at').all() as Array<{
-        id: string, camera: string, folder: string, name: string, started_at: number, duration_seconds: number | null, started_by: string
+        id: string
+        camera: string
+        folder: string
+        name: string
+        started_at: number
+        duration_seconds: number | null
+        started_by: string
       }>
       return rows.map(row => ({
-        id: row.id, camera: row.camera, folder: row.folder, name: row.name, startedAt: row.started_at, durationSeconds: row.duration_seconds, startedBy: row.started_by
+        id: row.id,
+        camera: row.camera,
+        folder: row.folder,
+        name: row.name,
+        startedAt: row.started_at,
+        durationSeconds: row.duration_seconds,
+        startedBy: row.started_by
       }))
     },
     closeRecording (id, files) {
@@ -132,7 +161,10 @@ function openAlone (file: string): Database.Database {
   } catch (error) {
     db.close()
     if (/locked|busy/i.test(String((error as { code?: string }).code) + (error as Error).message)) {
-      throw new Error(`${file} is in use: another camera service runs on the same data_dir. End it, or give this one a data_dir and ports of its own`)
+      throw new Error(
+        `${file} is in use: another camera service runs on the same data_dir. End it, or give this one a data_dir ` +
+          'and ports of its own'
+      )
     }
     throw error
   }

@@ -35,7 +35,13 @@ export function useStorage (folder: string, warnPercent: number, blockPercent: n
     async assertSpace () {
       const { availableBytes, usedPercent } = await measure()
       if (usedPercent >= blockPercent) {
-        throw new StorageFull({ data: { available_space: availableBytes, usage_percentage: Math.round(usedPercent), limit_percentage: blockPercent } })
+        throw new StorageFull({
+          data: {
+            available_space: availableBytes,
+            usage_percentage: Math.round(usedPercent),
+            limit_percentage: blockPercent
+          }
+        })
       }
     }
   }
@@ -44,5 +50,7 @@ export function useStorage (folder: string, warnPercent: number, blockPercent: n
 /** Errors that mean the disk takes nothing more, told as such; any other as it is. */
 export function asStorageError (error: unknown): unknown {
   const code = String((error as { code?: unknown } | null)?.code)
-  return ['ENOSPC', 'EDQUOT', 'EROFS'].includes(code) || /^SQLITE_(FULL|READONLY|IOERR)/.test(code) ? new StorageFull({ cause: error }) : error
+  return ['ENOSPC', 'EDQUOT', 'EROFS'].includes(code) || /^SQLITE_(FULL|READONLY|IOERR)/.test(code)
+    ? new StorageFull({ cause: error })
+    : error
 }

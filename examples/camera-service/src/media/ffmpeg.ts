@@ -30,23 +30,51 @@ export function useFfmpeg (ffmpeg: string, ffprobe: string): Ffmpeg {
 }
 
 /** What ffprobe measures of a media file. */
-export interface MediaFacts { readonly durationSeconds: number | null, readonly width: number | null, readonly height: number | null }
+export interface MediaFacts {
+  readonly durationSeconds: number | null
+  readonly width: number | null
+  readonly height: number | null
+}
 
 /** Measures a file. Throws `MARTY_CAMERA_FFMPEG_FAILED` when it is not playable. */
 export async function probe (tools: Ffmpeg, file: string): Promise<MediaFacts> {
-  const { stdout } = await bounded(tools.ffprobe, ['-v', 'error', '-print_format', 'json', '-show_format', '-show_streams', file], 15_000)
-  const facts = JSON.parse(stdout) as { format?: { duration?: string }, streams?: Array<{ codec_type?: string, width?: number, height?: number }> }
+  const { stdout } = await bounded(
+    tools.ffprobe,
+    ['-v', 'error', '-print_format', 'json', '-show_format', '-show_streams', file],
+    15_000
+  )
+  const facts = JSON.parse(stdout) as {
+    format?: { duration?: string }
+    streams?: Array<{ codec_type?: string, width?: number, height?: number }>
+  }
   const video = facts.streams?.find(stream => stream.codec_type === 'video')
   if (video === undefined) throw new FfmpegFailed({ cause: new Error(`${file} has no video`) })
   const seconds = Number(facts.format?.duration)
-  return { durationSeconds: Number.isFinite(seconds) ? seconds : null, width: video.width ?? null, height: video.height ?? null }
+  return {
+    durationSeconds: Number.isFinite(seconds) ? seconds : null,
+    width: video.width ?? null,
+    height: video.height ?? null
+  }
 }
 
 /** Runs one of the programs to its end within a deadline; argument lists only, never a shell. */
-export async function bounded (command: string, args: readonly string[], timeoutMs: number): Promise<{ readonly stdout: string }> {
+export async function bounded (
+  command: string,
+  args: readonly string[],
+  timeoutMs: number
+): Promise<{ readonly stdout: string }> {
   try {
-    return await run(command, args as string[], { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 4 << 20, env: childEnvironment() })
+    return await run(command, args as string[], {
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+      maxBuffer: 4 << 20,
+      env: childEnvironment()
+    })
   } catch (error) {
-    throw new FfmpegFailed({ cause: new Error(redactUrls(String((error as { stderr?: string }).stderr || (error as Error).message)).slice(-2000)) })
+    throw new FfmpegFailed({
+      cause: new Error(
+        redactUrls(String((error as { stderr?: string }).stderr || (error as Error).message)).slice(-2000)
+      )
+    })
   }
 }

@@ -33,7 +33,11 @@ export interface RecordingEvent {
 }
 
 /** A recording that has ended, and the files it became: more than one when the stream was interrupted. */
-export interface FinishedRecording { readonly recording: OpenRecording, readonly endedAt: number, readonly files: readonly FileRecord[] }
+export interface FinishedRecording {
+  readonly recording: OpenRecording
+  readonly endedAt: number
+  readonly files: readonly FileRecord[]
+}
 
 /** What a camera's recording does at the moment. */
 export type RecordingStatus = 'OFF' | 'RECORDING' | 'WAITING_FOR_CAMERA'
@@ -109,14 +113,23 @@ export function createRecorder (options: RecordingOptions): Recorder {
     clearTimeout(entry.timer)
     recording.delete(open.camera)
     // A media server that is down has closed its files by dying.
-    if (!interrupted) await apply().catch((error: unknown) => { log.warn({ err: error }, 'the media server could not be told that a recording ends') })
+    if (!interrupted) {
+      await apply().catch((error: unknown) => {
+        log.warn({ err: error }, 'the media server could not be told that a recording ends')
+      })
+    }
     try {
       const files = await collect(open)
       library.closeRecording(open.id, files)
       await rm(open.folder, { recursive: true, force: true })
       const endedAt = Date.now()
       const duration = files.reduce((sum, file) => sum + (file.durationSeconds ?? 0), 0)
-      onEvent({ device: open.camera, status: files.length > 0 ? 'STOPPED' : 'ERROR', filename: files[0]?.name ?? `${open.name}.mp4`, duration })
+      onEvent({
+        device: open.camera,
+        status: files.length > 0 ? 'STOPPED' : 'ERROR',
+        filename: files[0]?.name ?? `${open.name}.mp4`,
+        duration
+      })
       log.info({ camera: open.camera, files: files.map(file => file.name), seconds: duration }, 'recording finished')
       return { recording: open, endedAt, files }
     } catch (error) {
@@ -185,7 +198,9 @@ export function createRecorder (options: RecordingOptions): Recorder {
   async function firstFootage (open: OpenRecording): Promise<number | null> {
     const deadline = Date.now() + startTimeoutMs
     while (Date.now() < deadline && active.get(open.camera)?.finishing == null) {
-      for (const segment of await segments(open.folder)) if ((await stat(segment)).size > 0) return beginOf(segment) ?? Date.now()
+      for (const segment of await segments(open.folder)) {
+        if ((await stat(segment)).size > 0) return beginOf(segment) ?? Date.now()
+      }
       await pause(50)
     }
     return null
@@ -196,16 +211,31 @@ export function createRecorder (options: RecordingOptions): Recorder {
       for (const open of library.openRecordings()) {
         log.warn({ camera: open.camera, recording: open.name }, 'finishing a recording that an earlier run left open')
         await finish(entryOf(open), true).catch((error: unknown) => {
-          log.error({ err: error, camera: open.camera, recording: open.name }, 'an earlier recording cannot be finished now; its footage is kept and the next start tries again')
+          log.error(
+            { err: error, camera: open.camera, recording: open.name },
+            'an earlier recording cannot be finished now; its footage is kept and the next start tries again'
+          )
         })
       }
     },
 
     async start (camera, durationSeconds, startedBy) {
-      if (active.has(camera)) throw new AlreadyRecording({ data: { device: camera, current_file: `${active.get(camera)!.recording.name}.mp4` } })
+      if (active.has(camera)) {
+        throw new AlreadyRecording({
+          data: { device: camera, current_file: `${active.get(camera)!.recording.name}.mp4` }
+        })
+      }
       const startedAt = Date.now()
       const id = randomUUID()
-      const open: OpenRecording = { id, camera, folder: join(folder, '.open', id), name: baseName(camera, startedAt), startedAt, durationSeconds, startedBy }
+      const open: OpenRecording = {
+        id,
+        camera,
+        folder: join(folder, '.open', id),
+        name: baseName(camera, startedAt),
+        startedAt,
+        durationSeconds,
+        startedBy
+      }
       const entry = entryOf(open)
       // Taken before the first wait, so that two calls at once cannot both begin.
       active.set(camera, entry)
@@ -237,7 +267,9 @@ export function createRecorder (options: RecordingOptions): Recorder {
       if (durationSeconds !== null) {
         entry.timer = setTimeout(() => {
           entry.finishing ??= finish(entry)
-          entry.finishing.catch((error: unknown) => { log.error({ err: error, camera }, 'a recording could not be finished') })
+          entry.finishing.catch((error: unknown) => {
+            log.error({ err: error, camera }, 'a recording could not be finished')
+          })
         }, Math.max(0, footageFrom + durationSeconds * 1000 - Date.now()))
       }
       entry.begun = true
@@ -300,7 +332,10 @@ function entryOf (recording: OpenRecording): Active {
 
 async function segments (folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
-  return entries.filter(entry => entry.isFile() && entry.name.endsWith('.mp4')).map(entry => join(entry.parentPath, entry.name)).sort()
+  return entries
+    .filter(entry => entry.isFile() && entry.name.endsWith('.mp4'))
+    .map(entry => join(entry.parentPath, entry.name))
+    .sort()
 }
 
 /** The media server names a segment after the time of its first picture: `seconds-microseconds.mp4`. */

@@ -27,23 +27,51 @@ export interface SnapshotOptions {
 }
 
 /** Takes one picture out of a live stream and keeps it. */
-export async function takeSnapshot ({ tools, library, storage, folder, timeoutMs }: SnapshotOptions, request: SnapshotRequest): Promise<FileRecord> {
+export async function takeSnapshot (
+  { tools, library, storage, folder, timeoutMs }: SnapshotOptions,
+  request: SnapshotRequest
+): Promise<FileRecord> {
   await storage.assertSpace()
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const createdAt = Date.now()
   const name = fileName(request.camera, createdAt, request.format)
   const part = join(folder, `.${randomBytes(8).toString('hex')}.${request.format}`)
   try {
-    await bounded(tools.ffmpeg, [
-      '-hide_banner', '-loglevel', 'error', '-nostdin', '-rtsp_transport', 'tcp', '-i', request.streamUrl,
-      '-frames:v', '1', ...(request.format === 'jpg' ? ['-q:v', String(jpegScale(request.quality)), '-pix_fmt', 'yuvj420p'] : []),
-      '-f', 'image2', '-update', '1', part
-    ], timeoutMs)
+    await bounded(
+      tools.ffmpeg,
+      [
+        '-hide_banner',
+        '-loglevel',
+        'error',
+        '-nostdin',
+        '-rtsp_transport',
+        'tcp',
+        '-i',
+        request.streamUrl,
+        '-frames:v',
+        '1',
+        ...(request.format === 'jpg' ? ['-q:v', String(jpegScale(request.quality)), '-pix_fmt', 'yuvj420p'] : []),
+        '-f',
+        'image2',
+        '-update',
+        '1',
+        part
+      ],
+      timeoutMs
+    )
     const [{ size }, facts] = await Promise.all([stat(part), probe(tools, part)])
     const path = join(folder, name)
     await rename(part, path)
     const record: FileRecord = {
-      name, kind: 'snapshot', camera: request.camera, path, sizeBytes: size, createdAt, durationSeconds: null, width: facts.width, height: facts.height
+      name,
+      kind: 'snapshot',
+      camera: request.camera,
+      path,
+      sizeBytes: size,
+      createdAt,
+      durationSeconds: null,
+      width: facts.width,
+      height: facts.height
     }
     library.addFile(record)
     return record

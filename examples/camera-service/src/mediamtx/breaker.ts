@@ -17,7 +17,11 @@ export interface Breaker {
 }
 
 /** Circuit breaker; only `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` counts as a failure, a refusal is an answer. */
-export function createBreaker ({ threshold = 5, resetMs = 1000, now = performance.now.bind(performance) }: BreakerOptions = {}): Breaker {
+export function createBreaker ({
+  threshold = 5,
+  resetMs = 1000,
+  now = performance.now.bind(performance)
+}: BreakerOptions = {}): Breaker {
   let failures = 0
   let openedAt = 0
   let trying = false
@@ -28,7 +32,9 @@ export function createBreaker ({ threshold = 5, resetMs = 1000, now = performanc
   }
 
   return {
-    get state () { return state() },
+    get state () {
+      return state()
+    },
     async run (call) {
       const before = state()
       if (before === 'open' || (before === 'half-open' && trying)) throw new MediaMtxUnavailable()
@@ -49,6 +55,8 @@ export function createBreaker ({ threshold = 5, resetMs = 1000, now = performanc
         trying = false
       }
     },
-    reset () { failures = 0 }
+    reset () {
+      failures = 0
+    }
   }
 }

@@ -14,7 +14,10 @@ export interface RuntimePath {
   readonly available: boolean
   readonly availableTime: string | null
   readonly source: { readonly type: string, readonly id: string } | null
-  readonly tracks2: ReadonlyArray<{ readonly codec: string, readonly codecProps?: { readonly width?: number, readonly height?: number } | null }>
+  readonly tracks2: ReadonlyArray<{
+    readonly codec: string
+    readonly codecProps?: { readonly width?: number, readonly height?: number } | null
+  }>
   readonly readers: ReadonlyArray<{ readonly type: string, readonly id: string }>
   readonly inboundBytes: number
   readonly outboundBytes: number
@@ -52,7 +55,10 @@ export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 3000 }: Cli
       response = await fetch(`${baseUrl}/v3${path}`, {
         method,
         signal: AbortSignal.timeout(timeoutMs),
-        headers: { authorization: `Bearer ${secret}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        headers: {
+          authorization: `Bearer ${secret}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' })
+        },
         ...(body === undefined ? {} : { body: JSON.stringify(body) })
       })
       text = await response.text()
@@ -61,10 +67,18 @@ export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 3000 }: Cli
     }
     const json = parse(text)
     if (response.ok) return { status: response.status, json }
-    const reason = typeof (json as { error?: unknown } | null)?.error === 'string' ? (json as { error: string }).error : `status ${response.status}`
-    if (response.status >= 500) throw new MediaMtxUnavailable({ cause: new Error(redactUrls(`${method} ${path}: ${reason}`)) })
+    const reason =
+      typeof (json as { error?: unknown } | null)?.error === 'string'
+        ? (json as { error: string }).error
+        : `status ${response.status}`
+    if (response.status >= 500) {
+      throw new MediaMtxUnavailable({ cause: new Error(redactUrls(`${method} ${path}: ${reason}`)) })
+    }
     if (response.status === 404 && method === 'DELETE') return { status: 404, json }
-    throw new MediaMtxRejected({ cause: new Error(redactUrls(`${method} ${path}: ${reason}`)), data: { status: response.status } })
+    throw new MediaMtxRejected({
+      cause: new Error(redactUrls(`${method} ${path}: ${reason}`)),
+      data: { status: response.status }
+    })
   }
 
   async function all<T> (path: string): Promise<T[]> {
@@ -72,7 +86,9 @@ export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 3000 }: Cli
     for (let page = 0, pages = 1; page < pages; page++) {
       const { json } = await call('GET', `${path}?itemsPerPage=${PAGE_SIZE}&page=${page}`)
       const list = json as { pageCount?: number, items?: T[] } | null
-      if (!Array.isArray(list?.items)) throw new MediaMtxUnavailable({ cause: new Error(`GET ${path}: no items in the answer`) })
+      if (!Array.isArray(list?.items)) {
+        throw new MediaMtxUnavailable({ cause: new Error(`GET ${path}: no items in the answer`) })
+      }
       items.push(...list.items)
       pages = list.pageCount ?? 1
     }

@@ -65,7 +65,9 @@ export function mediaMtxConfig (network: MediaMtxNetwork, authUrl: string): Read
 }
 
 function encryption (server: 'hls' | 'webrtc', tls: MediaMtxNetwork['tls']): Readonly<Record<string, unknown>> {
-  return tls === null ? {} : { [`${server}Encryption`]: true, [`${server}ServerCert`]: tls.certFile, [`${server}ServerKey`]: tls.keyFile }
+  return tls === null
+    ? {}
+    : { [`${server}Encryption`]: true, [`${server}ServerCert`]: tls.certFile, [`${server}ServerKey`]: tls.keyFile }
 }
 
 export async function writeMediaMtxConfig (file: string, config: Readonly<Record<string, unknown>>): Promise<void> {

@@ -18,10 +18,21 @@ export interface MediaMtxBinary { readonly path: string, readonly version: strin
  * Looks for MediaMTX: the configured path alone, if there is one, otherwise `mediamtx` on the search path, then the
  * copy that setup has built or fetched. Null, with the reasons, when none answers.
  */
-export async function findMediaMtx (configured: string, searchPath: string, setupDir: string): Promise<{ binary: MediaMtxBinary | null, tried: readonly string[] }> {
-  const candidates = configured !== ''
-    ? [configured]
-    : [...searchPath.split(delimiter).filter(dir => dir !== '').map(dir => join(dir, 'mediamtx')), join(setupDir, 'mediamtx')]
+export async function findMediaMtx (
+  configured: string,
+  searchPath: string,
+  setupDir: string
+): Promise<{ binary: MediaMtxBinary | null, tried: readonly string[] }> {
+  const candidates =
+    configured !== ''
+      ? [configured]
+      : [
+          ...searchPath
+            .split(delimiter)
+            .filter(dir => dir !== '')
+            .map(dir => join(dir, 'mediamtx')),
+          join(setupDir, 'mediamtx')
+        ]
   const tried: string[] = []
   for (const path of candidates) {
     try {
@@ -33,7 +44,10 @@ export async function findMediaMtx (configured: string, searchPath: string, setu
     try {
       const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 10_000, env: childEnvironment() })
       const version = /v?(\d+)\.(\d+)\.(\d+)/.exec(stdout)
-      if (version !== null && (Number(version[1]) > MINIMUM[0] || (Number(version[1]) === MINIMUM[0] && Number(version[2]) >= MINIMUM[1]))) {
+      if (
+        version !== null &&
+        (Number(version[1]) > MINIMUM[0] || (Number(version[1]) === MINIMUM[0] && Number(version[2]) >= MINIMUM[1]))
+      ) {
         return { binary: { path, version: version[0] }, tried }
       }
       tried.push(`${path} is ${version?.[0] ?? 'of an unknown version'}; at least v${MINIMUM.join('.')}.0 is needed`)
@@ -66,7 +80,9 @@ export interface MediaMtxProcess {
   stop (): Promise<void>
 }
 
-export function superviseMediaMtx ({ binary, configFile, prepare, pidFile, log, onStarted }: ProcessOptions): MediaMtxProcess {
+export function superviseMediaMtx ({
+  binary, configFile, prepare, pidFile, log, onStarted
+}: ProcessOptions): MediaMtxProcess {
   let child: Child | null = null
   let restarts = 0
   let quick = 0
@@ -93,7 +109,9 @@ export function superviseMediaMtx ({ binary, configFile, prepare, pidFile, log, 
       const delayMs = BACKOFF_MS[Math.min(quick - 1, BACKOFF_MS.length - 1)] ?? 0
       restarts++
       log.error({ code, signal, delayMs }, 'MediaMTX has ended; starting it again')
-      timer = setTimeout(() => { relaunch() }, delayMs)
+      timer = setTimeout(() => {
+        relaunch()
+      }, delayMs)
     })
   }
 
@@ -114,8 +132,12 @@ export function superviseMediaMtx ({ binary, configFile, prepare, pidFile, log, 
 
   return {
     start: launch,
-    get pid () { return child?.pid ?? null },
-    get restarts () { return restarts },
+    get pid () {
+      return child?.pid ?? null
+    },
+    get restarts () {
+      return restarts
+    },
     replace () {
       log.error({ pid: child?.pid }, 'MediaMTX does not answer any more; ending it')
       void child?.stop(1)
@@ -133,7 +155,12 @@ export function superviseMediaMtx ({ binary, configFile, prepare, pidFile, log, 
  * Ends a MediaMTX that an earlier, killed run of this service left behind, and nothing else. Answers whether there was one:
  * the kernel closes its ports a moment later.
  */
-export async function endLeftover (pidFile: string, binary: string, configFile: string, log: FastifyBaseLogger): Promise<boolean> {
+export async function endLeftover (
+  pidFile: string,
+  binary: string,
+  configFile: string,
+  log: FastifyBaseLogger
+): Promise<boolean> {
   const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''))
   if (!Number.isInteger(pid) || pid <= 1) return false
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')

@@ -78,7 +78,9 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
       log.info({ path: spec.name, change }, 'media path configured')
     } catch (error) {
       if (!(error instanceof MediaMtxRejected)) throw error
-      if (!rejected.has(camera)) log.error({ err: error, path: spec.name }, 'MediaMTX refuses the configuration of a camera')
+      if (!rejected.has(camera)) {
+        log.error({ err: error, path: spec.name }, 'MediaMTX refuses the configuration of a camera')
+      }
       rejected.add(camera)
     }
   }
@@ -106,7 +108,9 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
       if (error instanceof MediaMtxUnavailable) paths = null
       failures++
       const rejected = !(error instanceof MediaMtxUnavailable)
-      if (!stopped && (failures === FAILURES_TO_WARN || (rejected && failures === 1))) log.warn({ err: error }, 'MediaMTX could not be reconciled; trying on')
+      if (!stopped && (failures === FAILURES_TO_WARN || (rejected && failures === 1))) {
+        log.warn({ err: error }, 'MediaMTX could not be reconciled; trying on')
+      }
       throw error
     } finally {
       if (!stopped) options.onObserved?.(paths, rejected)

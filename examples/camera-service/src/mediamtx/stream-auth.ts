@@ -106,12 +106,16 @@ export function createStreamAuthority (now: () => number = Date.now): StreamAuth
           return isController(request) ? allowed : { allowed: false, reason: 'not the controller' }
         case 'publish': {
           const key = publishers.get(request.path)
-          if (key === undefined || key.hash !== hash(credential)) return { allowed: false, reason: 'not the publisher of this path' }
+          if (key === undefined || key.hash !== hash(credential)) {
+            return { allowed: false, reason: 'not the publisher of this path' }
+          }
           return key.expiresAt > now() ? allowed : { allowed: false, reason: 'publish key expired' }
         }
         case 'read': {
           const entry = reads.get(hash(credential))
-          if (entry === undefined || entry.path !== request.path) return { allowed: false, reason: 'no grant for this path' }
+          if (entry === undefined || entry.path !== request.path) {
+            return { allowed: false, reason: 'no grant for this path' }
+          }
           if (entry.expiresAt <= now()) return { allowed: false, reason: 'stream token expired' }
           return entry.holder === null ? allowed : { ...allowed, reader: entry.holder }
         }

@@ -27,7 +27,12 @@ export interface Child {
 
 /** Starts a program without a shell. Rejects when it cannot be started at all. */
 export async function startChild ({ command, args, cwd, onLine = () => {} }: ChildOptions): Promise<Child> {
-  const child: ChildProcess = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: childEnvironment(), ...(cwd === undefined ? {} : { cwd }) })
+  const child: ChildProcess = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    env: childEnvironment(),
+    ...(cwd === undefined ? {} : { cwd })
+  })
   for (const stream of [child.stdout, child.stderr]) {
     if (stream !== null) createInterface({ input: stream }).on('line', onLine)
   }

@@ -5,7 +5,9 @@ import { isLoopback } from '../mediamtx/config-file.js'
 export function advertisedHost (bound: string, configured: string): string {
   if (configured !== '') return configured
   if (!isWildcard(bound)) return bound
-  const external = Object.values(networkInterfaces()).flat().find(address => address !== undefined && !address.internal && address.family === 'IPv4')
+  const external = Object.values(networkInterfaces())
+    .flat()
+    .find(address => address !== undefined && !address.internal && address.family === 'IPv4')
   return external?.address ?? '127.0.0.1'
 }
 
@@ -24,7 +26,12 @@ export function pageOrigins (scheme: 'http' | 'https', port: number, bound: stri
 }
 
 /** Origins of the media server as the page may have to reach it. */
-export function mediaOrigins (scheme: 'http' | 'https', ports: readonly number[], bound: string, advertised: string): string[] {
+export function mediaOrigins (
+  scheme: 'http' | 'https',
+  ports: readonly number[],
+  bound: string,
+  advertised: string
+): string[] {
   return hostsOf(bound, advertised).flatMap(host => ports.map(port => `${scheme}://${inUrl(host)}:${port}`))
 }
 

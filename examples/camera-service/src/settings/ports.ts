@@ -3,7 +3,12 @@ import { createServer } from 'node:net'
 import type { CameraServiceConfig } from './schema.js'
 
 /** A port that must be free, and the setting that chooses it. */
-export interface WantedPort { readonly setting: string, readonly host: string, readonly port: number, readonly protocol?: 'tcp' | 'udp' }
+export interface WantedPort {
+  readonly setting: string
+  readonly host: string
+  readonly port: number
+  readonly protocol?: 'tcp' | 'udp'
+}
 
 /**
  * Sentences about the ports that cannot be had; empty when all are free. Port 0 is always free. Tries again for up to `patienceMs`,
@@ -52,10 +57,14 @@ async function busyPorts (wanted: readonly WantedPort[]): Promise<string[]> {
 function explain (code: string, setting: string, host: string, port: number, protocol: string): string {
   const what = `${protocol === 'udp' ? 'UDP port' : 'port'} ${port} (${setting})`
   switch (code) {
-    case 'EADDRINUSE': return `${what} is in use: end the program that uses it, or set ${setting} to another port`
-    case 'EACCES': return `${what} needs privileges: set ${setting} to a port above 1023`
-    case 'EADDRNOTAVAIL': return `${what} cannot be opened on ${host}: no interface of this machine has that address; check server.host`
-    default: return `${what} cannot be opened on ${host} (${code})`
+    case 'EADDRINUSE':
+      return `${what} is in use: end the program that uses it, or set ${setting} to another port`
+    case 'EACCES':
+      return `${what} needs privileges: set ${setting} to a port above 1023`
+    case 'EADDRNOTAVAIL':
+      return `${what} cannot be opened on ${host}: no interface of this machine has that address; check server.host`
+    default:
+      return `${what} cannot be opened on ${host} (${code})`
   }
 }
 

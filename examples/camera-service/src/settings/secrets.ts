@@ -1,4 +1,6 @@
-import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
+import {
+  createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, type KeyObject
+} from 'node:crypto'
 import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -29,20 +31,34 @@ export async function loadSecrets (dataDir: string, configuredJwt: string): Prom
     jwt: configuredJwt !== '' ? Buffer.from(configuredJwt) : await secret(join(folder, 'jwt.key')),
     apiKeyPepper: await secret(join(folder, 'api-key-pepper.key')),
     // Instances that share their tokens share this too.
-    refresh: configuredJwt !== '' ? createHmac('sha256', configuredJwt).update('refresh tokens').digest() : await secret(join(folder, 'refresh.key'))
+    refresh:
+      configuredJwt !== ''
+        ? createHmac('sha256', configuredJwt).update('refresh tokens').digest()
+        : await secret(join(folder, 'refresh.key'))
   }
 }
 
 async function auditKey (folder: string): Promise<KeyObject> {
-  const pem = await kept(join(folder, 'audit-heads.key.pem'), () => generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)
+  const pem = await kept(
+    join(folder, 'audit-heads.key.pem'),
+    () => generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+  )
   const key = createPrivateKey(pem)
-  await kept(join(folder, 'audit-heads.pub.pem'), () => createPublicKey(key).export({ type: 'spki', format: 'pem' }) as string)
+  await kept(
+    join(folder, 'audit-heads.pub.pem'),
+    () => createPublicKey(key).export({ type: 'spki', format: 'pem' }) as string
+  )
   return key
 }
 
 async function secret (file: string): Promise<Buffer> {
-  const bytes = Buffer.from((await kept(file, () => randomBytes(BYTES).toString('base64url') + '\n')).trim(), 'base64url')
-  if (bytes.length < 32) throw new Error(`${file} is damaged: remove it to have a new secret made; tokens made with the old one end`)
+  const bytes = Buffer.from(
+    (await kept(file, () => randomBytes(BYTES).toString('base64url') + '\n')).trim(),
+    'base64url'
+  )
+  if (bytes.length < 32) {
+    throw new Error(`${file} is damaged: remove it to have a new secret made; tokens made with the old one end`)
+  }
   return bytes
 }
 

@@ -21,16 +21,21 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     auth: {
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
-      sessions: { idleSeconds: sessions.idle_minutes * 60, absoluteSeconds: sessions.max_hours * 3_600, trustedOrigins: config.server.allowed_origins },
-      refresh: jwt.refresh_days === 0
-        ? false
-        : {
-            secret: secrets.refresh,
-            idleSeconds: jwt.refresh_days * DAY_SECONDS,
-            absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS,
-            // Its clients sign in with API keys; refresh_days says how long they stay so.
-            clientCredentials: true
-          },
+      sessions: {
+        idleSeconds: sessions.idle_minutes * 60,
+        absoluteSeconds: sessions.max_hours * 3_600,
+        trustedOrigins: config.server.allowed_origins
+      },
+      refresh:
+        jwt.refresh_days === 0
+          ? false
+          : {
+              secret: secrets.refresh,
+              idleSeconds: jwt.refresh_days * DAY_SECONDS,
+              absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS,
+              // Its clients sign in with API keys; refresh_days says how long they stay so.
+              clientCredentials: true
+            },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
       // Pages that may connect may sign out too.
       trustedOrigins: config.server.allowed_origins.filter(isOrigin),
@@ -39,7 +44,9 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     rbac: {
       policyFile: settings.policyFile,
       ...(settings.policyTests === null ? {} : { policyTests: settings.policyTests }),
-      reload: { refuseGain: config.environment === 'production' && config.security.policy_refuse_gain ? ['production'] : [] }
+      reload: {
+        refuseGain: config.environment === 'production' && config.security.policy_refuse_gain ? ['production'] : []
+      }
     },
     limits: {
       rules: {

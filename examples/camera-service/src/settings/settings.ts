@@ -40,14 +40,21 @@ export interface Settings {
 /** Loads `camera-service.yaml` (or the file CAMERA_SERVICE_CONFIG names) and the environment. Throws ConfigError. */
 export function loadSettings (file: string | undefined = environment('CAMERA_SERVICE_CONFIG')): Settings {
   const path = file ?? (existsSync('camera-service.yaml') ? resolve('camera-service.yaml') : shipped.config)
-  const loaded = loadConfig({ schema: configSchema, file: path, envPrefix: 'CAMERA_SERVICE', reservedEnv: ['CAMERA_SERVICE_CONFIG', 'CAMERA_SERVICE_JWT_SECRET'] })
+  const loaded = loadConfig({
+    schema: configSchema,
+    file: path,
+    envPrefix: 'CAMERA_SERVICE',
+    reservedEnv: ['CAMERA_SERVICE_CONFIG', 'CAMERA_SERVICE_JWT_SECRET']
+  })
   const config = loaded.value as CameraServiceConfig
   // Relative folders count from the project, so that every command finds the same ones wherever it is run.
   const dataDir = resolve(projectRoot, config.data_dir)
   const { ssl } = config.security
   const fromProject = (path: string): string => path === '' ? '' : resolve(projectRoot, path)
-  const inData = (configured: string, name: string): string => configured === '' ? join(dataDir, name) : resolve(projectRoot, configured)
-  const policyFile = config.security.policy_file === '' ? shipped.policy : resolve(projectRoot, config.security.policy_file)
+  const inData = (configured: string, name: string): string =>
+    configured === '' ? join(dataDir, name) : resolve(projectRoot, configured)
+  const policyFile =
+    config.security.policy_file === '' ? shipped.policy : resolve(projectRoot, config.security.policy_file)
   return {
     config,
     loaded,
@@ -55,12 +62,16 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
     recordings: inData(config.recording.folder, 'recordings'),
     snapshots: inData(config.snapshots.folder, 'snapshots'),
     policyFile,
-    policyTests: config.security.policy_tests === '' ? testsBeside(policyFile) : resolve(projectRoot, config.security.policy_tests),
+    policyTests:
+      config.security.policy_tests === ''
+        ? testsBeside(policyFile)
+        : resolve(projectRoot, config.security.policy_tests),
     apiKeysFile: inData(config.security.api_keys.storage_file, 'api-keys.json'),
-    signingKeysFile: config.security.jwt.signing_keys_file === '' ? null : resolve(projectRoot, config.security.jwt.signing_keys_file),
+    signingKeysFile:
+      config.security.jwt.signing_keys_file === '' ? null : resolve(projectRoot, config.security.jwt.signing_keys_file),
     auditFile: inData(config.security.audit.file, 'audit.log'),
     tls: ssl.enabled ? { certFile: fromProject(ssl.cert_file), keyFile: fromProject(ssl.key_file) } : null,
-    mediamtxBinary: config.mediamtx.binary !== '' ? config.mediamtx.binary : environment('MEDIAMTX_BIN') ?? '',
+    mediamtxBinary: config.mediamtx.binary !== '' ? config.mediamtx.binary : (environment('MEDIAMTX_BIN') ?? ''),
     searchPath: environment('PATH') ?? ''
   }
 }

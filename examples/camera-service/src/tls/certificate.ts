@@ -32,8 +32,10 @@ export function readCertificate ({ certFile, keyFile }: TlsFiles, host: string, 
   const chain = parseChain(certFile, cert)
   const [leaf] = chain
   if (!leaf.checkPrivateKey(parseKey(keyFile, key))) {
-    throw new Error(`security.ssl.key_file: ${keyFile} is not the key of the first certificate in ${certFile} (${nameOf(leaf)}). ` +
-      'Name the key that the certificate was requested with, and put the service\'s own certificate first in the chain.')
+    throw new Error(
+      `security.ssl.key_file: ${keyFile} is not the key of the first certificate in ${certFile} (${nameOf(leaf)}). ` +
+        "Name the key that the certificate was requested with, and put the service's own certificate first in the chain."
+    )
   }
   try {
     createSecureContext({ cert, key })
@@ -89,9 +91,14 @@ function parseKey (file: string, pem: Buffer): KeyObject {
 
 function validityWarnings (file: string, certificate: X509Certificate, now: number): string[] {
   const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)]
-  if (now > to) return [`${file}: the certificate of ${nameOf(certificate)} expired on ${dateOf(to)}: clients refuse it. Renew it.`]
+  if (now > to) {
+    return [`${file}: the certificate of ${nameOf(certificate)} expired on ${dateOf(to)}: clients refuse it. Renew it.`]
+  }
   if (now < from) {
-    return [`${file}: the certificate of ${nameOf(certificate)} is not valid before ${dateOf(from)}: clients refuse it. Check this machine's clock.`]
+    return [
+      `${file}: the certificate of ${nameOf(certificate)} is not valid before ${dateOf(from)}: clients refuse it. ` +
+        'Check this machine\'s clock.'
+    ]
   }
   return []
 }
@@ -100,15 +107,25 @@ function leafWarnings (file: string, leaf: X509Certificate, host: string): strin
   const warnings: string[] = []
   const isNamed = isIP(host) === 0 ? leaf.checkHost(host) !== undefined : leaf.checkIP(host) !== undefined
   if (!isNamed) {
-    warnings.push(`${file}: the certificate is for ${leaf.subjectAltName ?? 'no host name'}, but clients are given ${host}: they refuse it. ` +
-      'Set server.public_host to a name of the certificate, or get one for that name.')
+    warnings.push(
+      `${file}: the certificate is for ${leaf.subjectAltName ?? 'no host name'}, but clients are given ${host}: ` +
+        'they refuse it. ' +
+        'Set server.public_host to a name of the certificate, or get one for that name.'
+    )
   }
   const weakness = weaknessOf(leaf.publicKey)
-  if (weakness !== null) warnings.push(`${file}: the certificate's key is weak (${weakness}). Use RSA of at least 2048 bits, or ECDSA on P-256 or P-384.`)
+  if (weakness !== null) {
+    warnings.push(
+      `${file}: the certificate's key is weak (${weakness}). Use RSA of at least 2048 bits, or ECDSA on P-256 or P-384.`
+    )
+  }
   // Node names the extended key usage `keyUsage`; undefined when the certificate may be used for anything.
   const usages = leaf.keyUsage as readonly string[] | undefined
   if (usages !== undefined && !usages.some(usage => SERVER_AUTH.has(usage))) {
-    warnings.push(`${file}: the certificate is not meant for servers (extended key usage ${usages.join(', ')}): clients refuse it. Get one with serverAuth.`)
+    warnings.push(
+      `${file}: the certificate is not meant for servers (extended key usage ${usages.join(', ')}): clients refuse ` +
+        'it. Get one with serverAuth.'
+    )
   }
   return warnings
 }
@@ -128,7 +145,10 @@ function weaknessOf (key: KeyObject): string | null {
 function keyFileWarnings (file: string): string[] {
   const mode = statSync(file).mode & 0o777
   if ((mode & 0o004) === 0) return []
-  return [`${file}: any user of this machine can read the private key (mode ${mode.toString(8).padStart(4, '0')}). Run: chmod 600 ${file}`]
+  return [
+    `${file}: any user of this machine can read the private key (mode ${mode.toString(8).padStart(4, '0')}). Run: ` +
+      `chmod 600 ${file}`
+  ]
 }
 
 function nameOf ({ subject, subjectAltName }: X509Certificate): string {

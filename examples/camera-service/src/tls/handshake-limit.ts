@@ -22,7 +22,11 @@ const MAX_ADDRESSES = 10_000
  * Counts the handshakes of a server, and closes a connection unanswered when its address (its /64 for IPv6) has begun too many.
  * `onRefused` is called for each.
  */
-export function limitHandshakes (server: Server, { perMinute, pending: maxPending = 32 }: HandshakeLimits, onRefused: () => void): HandshakeCounts {
+export function limitHandshakes (
+  server: Server,
+  { perMinute, pending: maxPending = 32 }: HandshakeLimits,
+  onRefused: () => void
+): HandshakeCounts {
   const counts: HandshakeCounts = { completed: 0, failed: 0, refused: 0 }
   const buckets = new Map<string, Bucket>()
   const handshakes = new Map<string, Bucket>()
@@ -32,7 +36,7 @@ export function limitHandshakes (server: Server, { perMinute, pending: maxPendin
     const key = addressKey(address)
     const now = performance.now()
     const bucket = buckets.get(key) ?? { tokens: burst, at: now, pending: 0 }
-    bucket.tokens = Math.min(burst, bucket.tokens + (now - bucket.at) * perMinute / 60_000)
+    bucket.tokens = Math.min(burst, bucket.tokens + ((now - bucket.at) * perMinute) / 60_000)
     bucket.at = now
     buckets.delete(key)
     buckets.set(key, bucket)
@@ -61,10 +65,14 @@ export function limitHandshakes (server: Server, { perMinute, pending: maxPendin
     bucket.pending++
     const peer = peerOf(socket)
     handshakes.set(peer, bucket)
-    socket.once('close', () => { if (end(peer)) counts.failed++ })
+    socket.once('close', () => {
+      if (end(peer)) counts.failed++
+    })
     for (const listener of accept) listener.call(server, socket)
   })
-  server.on('secureConnection', socket => { if (end(peerOf(socket))) counts.completed++ })
+  server.on('secureConnection', socket => {
+    if (end(peerOf(socket))) counts.completed++
+  })
   return counts
 }
 

@@ -122,11 +122,14 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   const isOldSecretNews = onceAMinute()
   const networks = new WeakMap<ApiKeyRecord, Networks>()
 
-  async function newSecret (expiresAt: number, keyId?: string): Promise<{ token: string, keyId: string, secret: ApiKeySecret }> {
+  async function newSecret (
+    expiresAt: number,
+    keyId?: string
+  ): Promise<{ token: string, keyId: string, secret: ApiKeySecret }> {
     const generated = format.generate(keyId)
     const secret: ApiKeySecret = {
       id: randomBase62(8),
-      ...await hasher.hash(generated.secret),
+      ...(await hasher.hash(generated.secret)),
       createdAt: Date.now(),
       expiresAt
     }
@@ -140,7 +143,13 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   }
 
   /** The slow way: one hash per active secret, in turn behind the gate. Who is known is spared what strangers cause. */
-  async function check (record: ApiKeyRecord, secret: string, cacheKey: string, from: CallerPlace, isKnown: boolean): Promise<Principal> {
+  async function check (
+    record: ApiKeyRecord,
+    secret: string,
+    cacheKey: string,
+    from: CallerPlace,
+    isKnown: boolean
+  ): Promise<Principal> {
     const { keyId } = record
     const { address } = from
     const isSlow = record.secrets.some(({ algorithm }) => algorithm === 'bcrypt')
@@ -172,11 +181,19 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   }
 
   /** A key that is known is checked once for all addresses; one that is not, once for each, because its failures are counted so. */
-  function checkOnce (record: ApiKeyRecord, secret: string, cacheKey: string, from: CallerPlace, isKnown: boolean): Promise<Principal> {
+  function checkOnce (
+    record: ApiKeyRecord,
+    secret: string,
+    cacheKey: string,
+    from: CallerPlace,
+    isKnown: boolean
+  ): Promise<Principal> {
     const id = isKnown ? cacheKey : `${cacheKey} ${from.address}`
     const running = inFlight.get(id)
     if (running !== undefined) return running
-    const checking = check(record, secret, cacheKey, from, isKnown).finally(() => { inFlight.delete(id) })
+    const checking = check(record, secret, cacheKey, from, isKnown).finally(() => {
+      inFlight.delete(id)
+    })
     inFlight.set(id, checking)
     return checking
   }
@@ -188,7 +205,9 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       const version = record.version + 1
       const secrets = record.secrets.map(one => one.id === old.id ? { ...one, ...hashed } : one)
       // It stays known: its owner is no stranger to the new record.
-      if (await store.put({ ...record, version, secrets }, record.version)) cache.add(cacheKey, { version, secretId: old.id })
+      if (await store.put({ ...record, version, secrets }, record.version)) {
+        cache.add(cacheKey, { version, secretId: old.id })
+      }
     } catch (error) {
       onProblem?.(error)
     }
@@ -208,7 +227,12 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return inside(address)
   }
 
-  const verifyRecord = (record: ApiKeyRecord | null, secret: string, token: string, from: CallerPlace): Principal | Promise<Principal> => {
+  const verifyRecord = (
+    record: ApiKeyRecord | null,
+    secret: string,
+    token: string,
+    from: CallerPlace
+  ): Principal | Promise<Principal> => {
     const { address } = from
     if (record === null) throw new CredentialInvalid({ reason: 'key unknown' })
     if (!isUsable(record)) throw new CredentialInvalid({ reason: 'key has ended' })
@@ -235,12 +259,16 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       const parts = format.parse(token)
       if (parts === null) throw new CredentialInvalid({ reason: 'form' })
       const record = store.get(parts.keyId)
-      return record instanceof Promise ? record.then(found => verifyRecord(found, parts.secret, token, from)) : verifyRecord(record, parts.secret, token, from)
+      return record instanceof Promise
+        ? record.then(found => verifyRecord(found, parts.secret, token, from))
+        : verifyRecord(record, parts.secret, token, from)
     },
 
     isUsable (keyId) {
       const record = store.get(keyId)
-      return record instanceof Promise ? record.then(found => found !== null && isUsable(found)) : record !== null && isUsable(record)
+      return record instanceof Promise
+        ? record.then(found => found !== null && isUsable(found))
+        : record !== null && isUsable(record)
     },
 
     isAlive (principal) {
@@ -302,12 +330,16 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     },
 
     async prune ({ olderThanSeconds = 0 } = {}) {
-      if (!Number.isSafeInteger(olderThanSeconds) || olderThanSeconds < 0) throw new CredentialRequestInvalid('"olderThanSeconds" must be an integer from 0')
+      if (!Number.isSafeInteger(olderThanSeconds) || olderThanSeconds < 0) {
+        throw new CredentialRequestInvalid('"olderThanSeconds" must be an integer from 0')
+      }
       const before = Date.now() - olderThanSeconds * 1000
       const lastUsed = await uses.all()
       const gone: ApiKeyInfo[] = []
       for (const record of await store.list()) {
-        if (Math.min(record.revokedAt ?? Infinity, record.expiresAt) <= before && await store.delete(record.keyId)) gone.push(infoOf(record, lastUsed.get(record.keyId) ?? null))
+        if (Math.min(record.revokedAt ?? Infinity, record.expiresAt) <= before && (await store.delete(record.keyId))) {
+          gone.push(infoOf(record, lastUsed.get(record.keyId) ?? null))
+        }
       }
       return gone
     },
@@ -323,15 +355,27 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
 
 function checkRequest (request: ApiKeyRequest): void {
   const { name, roles, scopes, cidrs = [], expiresInSeconds } = request
-  if (typeof name !== 'string' || name === '' || name.length > 100) throw new CredentialRequestInvalid('"name" must be a text of 1 to 100 characters')
+  if (typeof name !== 'string' || name === '' || name.length > 100) {
+    throw new CredentialRequestInvalid('"name" must be a text of 1 to 100 characters')
+  }
   for (const [field, value] of [['roles', roles], ['scopes', scopes ?? []]] as const) {
-    if (!Array.isArray(value) || value.length > 32 || !value.every(one => typeof one === 'string' && one !== '' && one.length <= 256)) {
+    if (
+      !Array.isArray(value) ||
+      value.length > 32 ||
+      !value.every(one => typeof one === 'string' && one !== '' && one.length <= 256)
+    ) {
       throw new CredentialRequestInvalid(`"${field}" must be at most 32 names of 1 to 256 characters`)
     }
   }
-  if (!Array.isArray(cidrs) || cidrs.length > 64) throw new CredentialRequestInvalid('"cidrs" must be a list of at most 64 networks')
+  if (!Array.isArray(cidrs) || cidrs.length > 64) {
+    throw new CredentialRequestInvalid('"cidrs" must be a list of at most 64 networks')
+  }
   for (const cidr of cidrs as unknown[]) {
-    if (typeof cidr !== 'string' || readNetworks([cidr]) === null) throw new CredentialRequestInvalid(`"cidrs" holds "${String(cidr).slice(0, 60)}", which is not a network such as 192.0.2.0/24 or 2001:db8::/32`)
+    if (typeof cidr !== 'string' || readNetworks([cidr]) === null) {
+      throw new CredentialRequestInvalid(
+        `"cidrs" holds "${String(cidr).slice(0, 60)}", which is not a network such as 192.0.2.0/24 or 2001:db8::/32`
+      )
+    }
   }
   if (!Number.isSafeInteger(expiresInSeconds) || expiresInSeconds < 1 || expiresInSeconds > 365 * DAY) {
     throw new CredentialRequestInvalid('"expiresInSeconds" is required: an integer from 1 to 31536000 (365 days)')
@@ -372,5 +416,16 @@ function principalOf (record: ApiKeyRecord, secret: ApiKeySecret): Principal {
 
 function infoOf (record: ApiKeyRecord, lastUsedAt: number | null): ApiKeyInfo {
   const { keyId, name, roles, scopes, cidrs = [], createdAt, expiresAt, revokedAt } = record
-  return { keyId, name, roles, scopes, cidrs, createdAt, expiresAt, revokedAt, lastUsedAt, activeSecrets: activeSecrets(record).length }
+  return {
+    keyId,
+    name,
+    roles,
+    scopes,
+    cidrs,
+    createdAt,
+    expiresAt,
+    revokedAt,
+    lastUsedAt,
+    activeSecrets: activeSecrets(record).length
+  }
 }

@@ -20,8 +20,11 @@ export async function withFileLock<T> (path: string, work: (assertHeld: () => vo
   const end = Date.now() + DEADLINE_MS
   while (!await create(path, holder, end)) {
     // One process at a time judges and breaks, so that nobody removes a lock that has just been taken.
-    if (isStale(path)) await withFileLock(`${path}.break`, async () => { if (isStale(path)) await rm(path, { force: true }) })
-    else await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+    if (isStale(path)) {
+      await withFileLock(`${path}.break`, async () => {
+        if (isStale(path)) await rm(path, { force: true })
+      })
+    } else await new Promise(resolve => setTimeout(resolve, RETRY_MS))
   }
   const isHeld = (): boolean => contentOf(path) === holder
   try {

@@ -89,26 +89,39 @@ function read (path: string): Snapshot {
     // Before reading: a file replaced in between is read again at the next look.
     stamp = stampOf(path)
     if (stamp === null) return { stamp, records: new Map() }
-    if ((statSync(path).mode & 0o027) !== 0) throw new ApiKeyStoreInvalid('The API key file may be read by others, or written by its group: chmod 600 it, and think of its keys as known')
+    if ((statSync(path).mode & 0o027) !== 0) {
+      throw new ApiKeyStoreInvalid(
+        'The API key file may be read by others, or written by its group: chmod 600 it, and think of its keys as known'
+      )
+    }
     text = readFileSync(path, 'utf8')
   } catch (cause) {
     if (cause instanceof ApiKeyStoreInvalid) throw cause
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { stamp: null, records: new Map() }
-    throw new ApiKeyStoreInvalid({ message: `The API key file cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`, cause })
+    throw new ApiKeyStoreInvalid({
+      message: `The API key file cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown error'})`,
+      cause
+    })
   }
   let document: { version?: unknown, keys?: unknown }
   try {
     document = JSON.parse(text) as typeof document
   } catch (cause) {
     // The parser's message quotes the file: it is not kept.
-    throw new ApiKeyStoreInvalid('The API key file is damaged: it is not JSON. Restore it, or remove it to begin with no keys')
+    throw new ApiKeyStoreInvalid(
+      'The API key file is damaged: it is not JSON. Restore it, or remove it to begin with no keys'
+    )
   }
   if (document?.version !== 1 || !Array.isArray(document.keys)) {
-    throw new ApiKeyStoreInvalid('The API key file is damaged or of another version: expected { "version": 1, "keys": [...] }')
+    throw new ApiKeyStoreInvalid(
+      'The API key file is damaged or of another version: expected { "version": 1, "keys": [...] }'
+    )
   }
   const records = new Map<string, ApiKeyRecord>()
   for (const [index, record] of document.keys.entries()) {
-    if (!isApiKeyRecord(record) || records.has(record.keyId)) throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is there twice`)
+    if (!isApiKeyRecord(record) || records.has(record.keyId)) {
+      throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is there twice`)
+    }
     records.set(record.keyId, Object.freeze(record))
   }
   return { stamp, records }
@@ -122,7 +135,11 @@ async function locked<T> (path: string, work: (assertHeld: () => void) => Promis
   } catch (cause) {
     if (cause instanceof ApiKeyStoreInvalid) throw cause
     const { code } = cause as NodeJS.ErrnoException
-    throw new ApiKeyStoreInvalid({ message: `The API key file cannot be written (${code === 'EEXIST' ? 'another process holds its lock' : code ?? 'unknown error'})`, cause })
+    throw new ApiKeyStoreInvalid({
+      message: 'The API key file cannot be written ' +
+        `(${code === 'EEXIST' ? 'another process holds its lock' : (code ?? 'unknown error')})`,
+      cause
+    })
   }
 }
 
@@ -130,7 +147,9 @@ async function write (path: string, document: object, assertHeld: () => void): P
   const folder = dirname(path)
   const begin = `.${basename(path)}.`
   // Whoever was killed while writing left this behind; nobody else writes now.
-  for (const name of await readdir(folder)) if (name.startsWith(begin) && name.endsWith('.tmp')) await rm(join(folder, name), { force: true })
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(begin) && name.endsWith('.tmp')) await rm(join(folder, name), { force: true })
+  }
   const temporary = join(folder, `${begin}${randomBytes(6).toString('hex')}.tmp`)
   try {
     const file = await open(temporary, 'wx', 0o600)
@@ -159,7 +178,11 @@ async function write (path: string, document: object, assertHeld: () => void): P
 async function readUsed (path: string): Promise<ReadonlyMap<string, number>> {
   try {
     const document = JSON.parse(await readFile(`${path}.used`, 'utf8')) as Record<string, unknown>
-    return new Map(Object.entries(document).filter((pair): pair is [string, number] => KEY_ID.test(pair[0]) && Number.isSafeInteger(pair[1])))
+    return new Map(
+      Object.entries(document).filter(
+        (pair): pair is [string, number] => KEY_ID.test(pair[0]) && Number.isSafeInteger(pair[1])
+      )
+    )
   } catch {
     return new Map()
   }

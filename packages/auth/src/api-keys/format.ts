@@ -20,7 +20,9 @@ export const KEY_ID: RegExp = /^[0-9A-Za-z]{12}$/
 export function createApiKeyFormat (prefix: string, environment: string): ApiKeyFormat {
   const start = `${prefix}_${environment}_`
   const length = start.length + KEY_ID_CHARS + 1 + SECRET_CHARS + 1 + CHECKSUM_CHARS
-  const form = new RegExp(`^${start}([0-9A-Za-z]{${KEY_ID_CHARS}})_([0-9A-Za-z]{${SECRET_CHARS}})_[0-9A-Za-z]{${CHECKSUM_CHARS}}$`)
+  const form = new RegExp(
+    `^${start}([0-9A-Za-z]{${KEY_ID_CHARS}})_([0-9A-Za-z]{${SECRET_CHARS}})_[0-9A-Za-z]{${CHECKSUM_CHARS}}$`
+  )
   return {
     start,
     parse (token) {

@@ -47,9 +47,13 @@ export function createHashGate (limits: HashGateLimits = {}): HashGate {
   return {
     async run (lane, work, first = false) {
       if (running.size >= concurrency || running.has(lane)) {
-        if (!first && (waiting.length >= queue || waiting.filter(one => one.lane === lane).length >= laneQueue)) throw new AuthBusy({ headers: { 'retry-after': '1' } })
+        if (!first && (waiting.length >= queue || waiting.filter(one => one.lane === lane).length >= laneQueue)) {
+          throw new AuthBusy({ headers: { 'retry-after': '1' } })
+        }
         const place = first ? waiting.findIndex(one => !one.first) : -1
-        await new Promise<void>(resolve => { waiting.splice(place === -1 ? waiting.length : place, 0, { lane, first, start: resolve }) })
+        await new Promise<void>(resolve => {
+          waiting.splice(place === -1 ? waiting.length : place, 0, { lane, first, start: resolve })
+        })
       } else {
         running.add(lane)
       }

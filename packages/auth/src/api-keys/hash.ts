@@ -17,13 +17,21 @@ export interface ApiKeyHasher {
 }
 
 /** The first pepper makes new hashes; the others still check old ones. */
-export function createApiKeyHasher (peppers: readonly Buffer[], algorithm: ApiKeyAlgorithm, bcryptCost: number): ApiKeyHasher {
+export function createApiKeyHasher (
+  peppers: readonly Buffer[],
+  algorithm: ApiKeyAlgorithm,
+  bcryptCost: number
+): ApiKeyHasher {
   const byId = new Map(peppers.map(pepper => [idOf(pepper), pepper]))
   const [current = ''] = byId.keys()
   return {
     async hash (secret) {
       const pepper = byId.get(current)!
-      return { algorithm, pepperId: current, hash: algorithm === 'bcrypt' ? await hash(bcryptInput(pepper, secret), bcryptCost) : fastHash(pepper, secret) }
+      return {
+        algorithm,
+        pepperId: current,
+        hash: algorithm === 'bcrypt' ? await hash(bcryptInput(pepper, secret), bcryptCost) : fastHash(pepper, secret)
+      }
     },
     async matches (secret, hashed) {
       const pepper = byId.get(hashed.pepperId)

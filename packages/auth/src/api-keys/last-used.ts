@@ -21,7 +21,15 @@ export function createUses (store: ApiKeyStore, onProblem: ((error: unknown) => 
     timer = null
     const used = waiting
     waiting = new Map()
-    if (used.size > 0) written = written.then(async () => { await store.touch(used) }).catch((error: unknown) => { onProblem?.(error) })
+    if (used.size > 0) {
+      written = written
+        .then(async () => {
+          await store.touch(used)
+        })
+        .catch((error: unknown) => {
+          onProblem?.(error)
+        })
+    }
     await written
   }
 

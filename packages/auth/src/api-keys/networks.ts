@@ -10,7 +10,15 @@ export function readNetworks (cidrs: readonly string[]): Networks | null {
     const [address = '', bits = '', ...rest] = cidr.split('/')
     const family = isIP(address)
     // A zone would be taken for none, and let in more than was written down.
-    if (family === 0 || address.includes('%') || rest.length > 0 || !/^\d{1,3}$/.test(bits) || Number(bits) > (family === 4 ? 32 : 128)) return null
+    if (
+      family === 0 ||
+      address.includes('%') ||
+      rest.length > 0 ||
+      !/^\d{1,3}$/.test(bits) ||
+      Number(bits) > (family === 4 ? 32 : 128)
+    ) {
+      return null
+    }
     list.addSubnet(address, Number(bits), family === 4 ? 'ipv4' : 'ipv6')
   }
   return address => {

@@ -35,20 +35,40 @@ export interface ResolvedApiKeyOptions {
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOptions {
   const { store, prefix, environment, pepper, previousPeppers = [], hash = 'bcrypt', hashing = {} } = options ?? {}
-  if ((['get', 'put', 'list', 'delete', 'touch', 'lastUsed'] as const).some(name => typeof store?.[name] !== 'function')) {
-    throw new AuthOptionInvalid('auth option "apiKeys.store" must be an ApiKeyStore, for example openFileApiKeyStore(file)')
+  if (
+    (['get', 'put', 'list', 'delete', 'touch', 'lastUsed'] as const).some(name => typeof store?.[name] !== 'function')
+  ) {
+    throw new AuthOptionInvalid(
+      'auth option "apiKeys.store" must be an ApiKeyStore, for example openFileApiKeyStore(file)'
+    )
   }
   if (typeof prefix !== 'string' || !/^[a-z][a-z0-9]{1,15}$/.test(prefix) || prefix === 'ses') {
-    throw new AuthOptionInvalid('auth option "apiKeys.prefix" must be 2 to 16 of a-z 0-9, a letter first, and not "ses"')
+    throw new AuthOptionInvalid(
+      'auth option "apiKeys.prefix" must be 2 to 16 of a-z 0-9, a letter first, and not "ses"'
+    )
   }
   if (typeof environment !== 'string' || !/^[a-z][a-z0-9]{0,15}$/.test(environment)) {
     throw new AuthOptionInvalid('auth option "apiKeys.environment" must be 1 to 16 of a-z 0-9, a letter first')
   }
-  if (!Array.isArray(previousPeppers)) throw new AuthOptionInvalid('auth option "apiKeys.previousPeppers" must be a list')
+  if (!Array.isArray(previousPeppers)) {
+    throw new AuthOptionInvalid('auth option "apiKeys.previousPeppers" must be a list')
+  }
   // Those in use before stay readable, however poor: their keys are hashed anew with the good one.
   const previous = previousPeppers.map((one, index) => secretBytes(`apiKeys.previousPeppers[${index}]`, one))
   const peppers = [secretOption('apiKeys.pepper', pepper), ...previous]
-  if (hash !== 'bcrypt' && hash !== 'hmac-sha256') throw new AuthOptionInvalid('auth option "apiKeys.hash" must be "bcrypt" or "hmac-sha256"')
-  for (const field of ['concurrency', 'queue', 'laneQueue'] as const) integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
-  return Object.freeze({ store, prefix, environment, peppers, hash, bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10), hashing })
+  if (hash !== 'bcrypt' && hash !== 'hmac-sha256') {
+    throw new AuthOptionInvalid('auth option "apiKeys.hash" must be "bcrypt" or "hmac-sha256"')
+  }
+  for (const field of ['concurrency', 'queue', 'laneQueue'] as const) {
+    integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
+  }
+  return Object.freeze({
+    store,
+    prefix,
+    environment,
+    peppers,
+    hash,
+    bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10),
+    hashing
+  })
 }

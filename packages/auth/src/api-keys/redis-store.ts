@@ -82,10 +82,25 @@ const LAST_USED = 'return redis.call(\'HGETALL\', KEYS[4])'
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
 export function createRedisApiKeyStore ({ redis, prefix = 'marty:keys' }: RedisApiKeyStoreOptions): ApiKeyStore {
-  if (typeof redis?.evalsha !== 'function') throw new AuthOptionInvalid('option "redis" of createRedisApiKeyStore must be a client, such as openRedis(...).client')
-  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) throw new AuthOptionInvalid('option "prefix" of createRedisApiKeyStore must be 1 to 64 letters, digits, "_", ":", "." or "-"')
-  const [put, list, remove, touch, lastUsed, read] = [PUT, LIST, DELETE, TOUCH, LAST_USED, 'return redis.call(\'GET\', KEYS[1])'].map(lua => storeScript(redis, lua))
-  const keysOf = (keyId: string): readonly string[] => [`{${prefix}}:key:${keyId}`, `{${prefix}}:order`, `{${prefix}}:counter`, `{${prefix}}:used`]
+  if (typeof redis?.evalsha !== 'function') {
+    throw new AuthOptionInvalid(
+      'option "redis" of createRedisApiKeyStore must be a client, such as openRedis(...).client'
+    )
+  }
+  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) {
+    throw new AuthOptionInvalid(
+      'option "prefix" of createRedisApiKeyStore must be 1 to 64 letters, digits, "_", ":", "." or "-"'
+    )
+  }
+  const [put, list, remove, touch, lastUsed, read] = [
+    PUT, LIST, DELETE, TOUCH, LAST_USED, "return redis.call('GET', KEYS[1])"
+  ].map(lua => storeScript(redis, lua))
+  const keysOf = (keyId: string): readonly string[] => [
+    `{${prefix}}:key:${keyId}`,
+    `{${prefix}}:order`,
+    `{${prefix}}:counter`,
+    `{${prefix}}:used`
+  ]
   const present = new Map<string, Cached>()
   const absent = new Map<string, Cached>()
 
@@ -161,6 +176,8 @@ function parse (keyId: string, text: string): ApiKeyRecord {
   } catch {
     // The parser's message quotes the record: it is not kept.
   }
-  if (!isApiKeyRecord(record) || record.keyId !== keyId) throw new ApiKeyStoreInvalid(`The record of the API key ${keyId} in Redis is damaged: restore it, or remove it`)
+  if (!isApiKeyRecord(record) || record.keyId !== keyId) {
+    throw new ApiKeyStoreInvalid(`The record of the API key ${keyId} in Redis is damaged: restore it, or remove it`)
+  }
   return Object.freeze(record)
 }

@@ -51,17 +51,33 @@ export interface ApiKeyStore {
 export function isApiKeyRecord (value: unknown): value is ApiKeyRecord {
   if (typeof value !== 'object' || value === null) return false
   const record = value as Partial<Record<keyof ApiKeyRecord, unknown>>
-  return typeof record.keyId === 'string' && KEY_ID.test(record.keyId) && typeof record.name === 'string' &&
-    isTexts(record.roles) && isTexts(record.scopes) && (record.cidrs === undefined || isTexts(record.cidrs)) && Number.isSafeInteger(record.createdAt) && Number.isSafeInteger(record.expiresAt) &&
-    (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) && Number.isSafeInteger(record.version) &&
-    Array.isArray(record.secrets) && record.secrets.every(isSecret)
+  return (
+    typeof record.keyId === 'string' &&
+    KEY_ID.test(record.keyId) &&
+    typeof record.name === 'string' &&
+    isTexts(record.roles) &&
+    isTexts(record.scopes) &&
+    (record.cidrs === undefined || isTexts(record.cidrs)) &&
+    Number.isSafeInteger(record.createdAt) &&
+    Number.isSafeInteger(record.expiresAt) &&
+    (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) &&
+    Number.isSafeInteger(record.version) &&
+    Array.isArray(record.secrets) &&
+    record.secrets.every(isSecret)
+  )
 }
 
 function isSecret (value: unknown): value is ApiKeySecret {
   if (typeof value !== 'object' || value === null) return false
   const secret = value as Partial<Record<keyof ApiKeySecret, unknown>>
-  return typeof secret.id === 'string' && (secret.algorithm === 'bcrypt' || secret.algorithm === 'hmac-sha256') && typeof secret.hash === 'string' && typeof secret.pepperId === 'string' &&
-    Number.isSafeInteger(secret.createdAt) && Number.isSafeInteger(secret.expiresAt)
+  return (
+    typeof secret.id === 'string' &&
+    (secret.algorithm === 'bcrypt' || secret.algorithm === 'hmac-sha256') &&
+    typeof secret.hash === 'string' &&
+    typeof secret.pepperId === 'string' &&
+    Number.isSafeInteger(secret.createdAt) &&
+    Number.isSafeInteger(secret.expiresAt)
+  )
 }
 
 function isTexts (value: unknown): value is string[] {

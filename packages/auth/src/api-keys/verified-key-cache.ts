@@ -21,7 +21,13 @@ interface Entry {
 }
 
 /** An entry ages when three quarters of its time are over. */
-export function createVerifiedCache ({ maxEntries, ttlMs }: { readonly maxEntries: number, readonly ttlMs: number }): VerifiedCache {
+export function createVerifiedCache ({
+  maxEntries,
+  ttlMs
+}: {
+  readonly maxEntries: number
+  readonly ttlMs: number
+}): VerifiedCache {
   const entries = new Map<string, Entry>()
   return {
     get (key, version) {
@@ -40,6 +46,8 @@ export function createVerifiedCache ({ maxEntries, ttlMs }: { readonly maxEntrie
       // Maps iterate in order of insertion: the first is the oldest.
       if (entries.size > maxEntries) entries.delete(entries.keys().next().value!)
     },
-    drop (key) { entries.delete(key) }
+    drop (key) {
+      entries.delete(key)
+    }
   }
 }

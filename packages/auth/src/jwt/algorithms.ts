@@ -23,7 +23,8 @@ export const JWT_ALGORITHMS: Readonly<Record<JwtAlgorithmName, JwtAlgorithm>> = 
   HS256: {
     kind: 'symmetric',
     // RFC 7518 section 3.2: a key at least as long as the hash.
-    flawOf: ({ symmetricKeySize: bytes = 0 }) => bytes >= 32 ? null : `has ${bytes} bytes and needs at least 32; make one with: openssl rand -base64 48`,
+    flawOf: ({ symmetricKeySize: bytes = 0 }) =>
+      bytes >= 32 ? null : `has ${bytes} bytes and needs at least 32; make one with: openssl rand -base64 48`,
     sign: hmacSha256,
     verify (key, input, signature) {
       const expected = hmacSha256(key, input)
@@ -35,13 +36,14 @@ export const JWT_ALGORITHMS: Readonly<Record<JwtAlgorithmName, JwtAlgorithm>> = 
     // RFC 7518 section 3.4: R and S side by side, not DER.
     parameters: { dsaEncoding: 'ieee-p1363' },
     signatureBytes: () => 64,
-    flawOf: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) => type === 'ec' && details?.namedCurve === 'prime256v1' ? null : 'must be an EC key on the curve P-256'
+    flawOf: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
+      type === 'ec' && details?.namedCurve === 'prime256v1' ? null : 'must be an EC key on the curve P-256'
   }),
   EdDSA: asymmetric({
     digest: null,
     parameters: {},
     signatureBytes: () => 64,
-    flawOf: ({ asymmetricKeyType: type }) => type === 'ed25519' ? null : 'must be an Ed25519 key'
+    flawOf: ({ asymmetricKeyType: type }) => (type === 'ed25519' ? null : 'must be an Ed25519 key')
   }),
   RS256: asymmetric({
     digest: 'sha256',
@@ -70,7 +72,9 @@ function asymmetric ({ digest, parameters, signatureBytes, flawOf }: Asymmetric)
     kind: 'asymmetric',
     flawOf,
     sign: (key, input) => sign(digest, Buffer.from(input, 'latin1'), { key, ...parameters }),
-    verify: (key, input, signature) => signature.length === signatureBytes(key) && verify(digest, Buffer.from(input, 'latin1'), { key, ...parameters }, signature)
+    verify: (key, input, signature) =>
+      signature.length === signatureBytes(key) &&
+      verify(digest, Buffer.from(input, 'latin1'), { key, ...parameters }, signature)
   }
 }
 
@@ -86,7 +90,11 @@ function rsaFlaw (key: KeyObject): string | null {
   const { asymmetricKeyType: type, asymmetricKeyDetails: { modulusLength = 0, publicExponent = 0n } = {} } = key
   if (type !== 'rsa') return 'must be an RSA key'
   // Above, one verification takes long enough for a stranger's key set to stall the service.
-  if (modulusLength < 2048 || modulusLength > 8192) return `has a modulus of ${modulusLength} bits; 2048 to 8192 are accepted, 3072 advised`
+  if (modulusLength < 2048 || modulusLength > 8192) {
+    return `has a modulus of ${modulusLength} bits; 2048 to 8192 are accepted, 3072 advised`
+  }
   if (publicExponent < 3n || publicExponent % 2n === 0n) return 'has a public exponent that is even or below 3'
-  return hasFactorableModulus(key) ? 'comes from a generator whose keys can be factored (ROCA, CVE-2017-15361); make another' : null
+  return hasFactorableModulus(key)
+    ? 'comes from a generator whose keys can be factored (ROCA, CVE-2017-15361); make another'
+    : null
 }

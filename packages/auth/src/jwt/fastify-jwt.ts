@@ -23,7 +23,11 @@ const NAMESPACE = 'unguarded'
  * door before it. Options of a call can ask for more than the door, never for less. Whatever is wrong with a token,
  * the error is `MARTY_CORE_CREDENTIAL_INVALID`.
  */
-export async function registerFastifyJwt (fastify: FastifyInstance, options: ResolvedTokenOptions, verify: (token: string) => VerifiedToken): Promise<void> {
+export async function registerFastifyJwt (
+  fastify: FastifyInstance,
+  options: ResolvedTokenOptions,
+  verify: (token: string) => VerifiedToken
+): Promise<void> {
   const { issuer, audience, keyring, accessTokenTtlSeconds } = options
   const first = keyring.signing()
   await fastify.register(fastifyJwt, {
@@ -38,17 +42,21 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
   const sign = (payload: unknown, settings?: Settings): unknown => {
     const key = keyring.signing()
     const full = withTokenId(payload) as object
-    const token: string = settings === undefined && key === first
-      ? inner.sign(full)
-      : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
+    const token: string =
+      settings === undefined && key === first
+        ? inner.sign(full)
+        : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
     assertOfUse(token, options)
     return token
   }
-  const check = (token: string, settings?: Settings): unknown => refusing(() => {
-    const { claims, key } = verify(token)
-    // A copy: callers of @fastify/jwt may add to what is theirs.
-    return settings === undefined ? { ...claims } : inner.verify(token, { ...settings, key: publicText(key), algorithms: [key.alg] })
-  })
+  const check = (token: string, settings?: Settings): unknown =>
+    refusing(() => {
+      const { claims, key } = verify(token)
+      // A copy: callers of @fastify/jwt may add to what is theirs.
+      return settings === undefined
+        ? { ...claims }
+        : inner.verify(token, { ...settings, key: publicText(key), algorithms: [key.alg] })
+    })
   const decode = (token: string, settings?: Settings): unknown => refusing(() => inner.decode(token, settings))
 
   Object.assign(fastify.jwt, {
@@ -67,7 +75,9 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
     })
   } as never)
   fastify.decorateRequest('jwtDecode', function (this: FastifyRequest, ...rest: unknown[]) {
-    return promised(rest, settings => decode(tokenOf(this, settings?.['verify'] as Settings | undefined), settings?.['decode'] as Settings | undefined))
+    return promised(rest, settings =>
+      decode(tokenOf(this, settings?.['verify'] as Settings | undefined), settings?.['decode'] as Settings | undefined)
+    )
   } as never)
   fastify.decorateReply('jwtSign', function (this: FastifyReply, payload: unknown, ...rest: unknown[]) {
     return promised(rest, settings => sign(payload, partOf(settings, 'sign')))
@@ -75,8 +85,11 @@ export async function registerFastifyJwt (fastify: FastifyInstance, options: Res
 }
 
 /** Given last, so that no caller's option moves a token to another key or algorithm. */
-function headerOf ({ alg, kid }: SigningKey, more?: unknown): { algorithm: SigningKey['alg'], kid: string, header: { alg: string, typ: string, kid: string } } {
-  return { algorithm: alg, kid, header: { ...more as object | undefined, alg, typ: 'at+jwt', kid } }
+function headerOf (
+  { alg, kid }: SigningKey,
+  more?: unknown
+): { algorithm: SigningKey['alg'], kid: string, header: { alg: string, typ: string, kid: string } } {
+  return { algorithm: alg, kid, header: { ...(more as object | undefined), alg, typ: 'at+jwt', kid } }
 }
 
 /** Our door wants a `jti` in every token, and fast-jwt cannot make one per token. */
@@ -90,12 +103,31 @@ const ELSEWHERE: readonly string[] = ['iss', 'aud', 'exp', 'iat', 'nbf']
 
 /** A token that this service would refuse for ever is not signed: its holder would only learn later, and not why. */
 function assertOfUse (token: string, options: ResolvedTokenOptions): void {
-  if (token.length > MAX_TOKEN_CHARS) throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; sign fewer claims`)
+  if (token.length > MAX_TOKEN_CHARS) {
+    throw new CredentialRequestInvalid(
+      `The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; sign fewer claims`
+    )
+  }
   const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as JsonObject
-  if (!isText(claims['sub'])) throw new CredentialRequestInvalid('A token needs "sub", a text of 1 to 256 characters that says whom it is for: sign { sub: user.id, ... }, or use tokens.issue({ subject })')
+  if (!isText(claims['sub'])) {
+    throw new CredentialRequestInvalid(
+      'A token needs "sub", a text of 1 to 256 characters that says whom it is for: sign { sub: user.id, ... }, or ' +
+        'use tokens.issue({ subject })'
+    )
+  }
   const wrong = readClaims(claims, options, claims['iat'] as number)
-  if (wrong === 'lifetime') throw new CredentialRequestInvalid(`The token would live longer than ${options.maxLifetimeSeconds} seconds (maxLifetimeSeconds), and be refused; give a shorter "expiresIn"`)
-  if (typeof wrong === 'string' && !ELSEWHERE.includes(wrong)) throw new CredentialRequestInvalid(`The claim "${wrong}" is not what tokens of this service have there, and the token would be refused; see the README of @marty/auth`)
+  if (wrong === 'lifetime') {
+    throw new CredentialRequestInvalid(
+      `The token would live longer than ${options.maxLifetimeSeconds} seconds (maxLifetimeSeconds), and be refused; ` +
+        'give a shorter "expiresIn"'
+    )
+  }
+  if (typeof wrong === 'string' && !ELSEWHERE.includes(wrong)) {
+    throw new CredentialRequestInvalid(
+      `The claim "${wrong}" is not what tokens of this service have there, and the token would be refused; see the ` +
+        'README of @marty/auth'
+    )
+  }
 }
 
 function tokenOf (request: FastifyRequest, settings?: Settings): string {
@@ -115,7 +147,9 @@ function refusing<T> (work: () => T): T {
 
 /** Options come flat, or under the name of what they are for. */
 function partOf (settings: Settings | undefined, name: 'sign' | 'verify'): Settings | undefined {
-  return settings !== undefined && ('decode' in settings || name in settings) ? settings[name] as Settings | undefined : settings
+  return settings !== undefined && ('decode' in settings || name in settings)
+    ? (settings[name] as Settings | undefined)
+    : settings
 }
 
 /** The value; or the callback's, when the last argument is one. */
@@ -133,7 +167,10 @@ function settle (rest: readonly unknown[], produce: (settings: Settings | undefi
   callback(null, value)
 }
 
-function promised (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): Promise<unknown> | void {
+function promised (
+  rest: readonly unknown[],
+  produce: (settings: Settings | undefined) => unknown
+): Promise<unknown> | void {
   if (rest.some(argument => typeof argument === 'function')) settle(rest, produce)
   else return (async () => settle(rest, produce))()
 }
@@ -143,14 +180,22 @@ const privateTexts = new WeakMap<JwtKey, string | Buffer>()
 const publicTexts = new WeakMap<JwtKey, string | Buffer>()
 
 function privateText (key: SigningKey): string | Buffer {
-  return remembered(privateTexts, key, () => key.signKey.type === 'secret' ? key.signKey.export() : key.signKey.export({ type: 'pkcs8', format: 'pem' }))
+  return remembered(privateTexts, key, () =>
+    key.signKey.type === 'secret' ? key.signKey.export() : key.signKey.export({ type: 'pkcs8', format: 'pem' })
+  )
 }
 
 function publicText (key: JwtKey): string | Buffer {
-  return remembered(publicTexts, key, () => key.verifyKey.type === 'secret' ? key.verifyKey.export() : key.verifyKey.export({ type: 'spki', format: 'pem' }))
+  return remembered(publicTexts, key, () =>
+    key.verifyKey.type === 'secret' ? key.verifyKey.export() : key.verifyKey.export({ type: 'spki', format: 'pem' })
+  )
 }
 
-function remembered (texts: WeakMap<JwtKey, string | Buffer>, key: JwtKey, make: () => string | Buffer): string | Buffer {
+function remembered (
+  texts: WeakMap<JwtKey, string | Buffer>,
+  key: JwtKey,
+  make: () => string | Buffer
+): string | Buffer {
   const text = texts.get(key) ?? make()
   texts.set(key, text)
   return text

@@ -23,7 +23,14 @@ export function jwksOf (keys: JwtKeysOptions | SigningKeys): Jwks {
   const keyring = resolveKeys(keys)
   if (keyring.kind === 'symmetric') return { keys: [] }
   return {
-    keys: keyring.all().map(({ kid, alg, verifyKey }) => ({ ...verifyKey.export({ format: 'jwk' }) as { kty: string }, kid, alg, use: 'sig' }))
+    keys: keyring
+      .all()
+      .map(({ kid, alg, verifyKey }) => ({
+        ...(verifyKey.export({ format: 'jwk' }) as { kty: string }),
+        kid,
+        alg,
+        use: 'sig'
+      }))
   }
 }
 
@@ -35,6 +42,9 @@ export function registerJwksRoute (fastify: FastifyInstance, keys: JwtKeysOption
   const keyring = resolveKeys(keys)
   if (keyring.kind === 'symmetric') return
   fastify.get('/.well-known/jwks.json', { config: { security: { public: true } } }, async (_request, reply) => {
-    return await reply.type('application/jwk-set+json').header('cache-control', 'public, max-age=300').send(JSON.stringify(jwksOf(keyring)))
+    return await reply
+      .type('application/jwk-set+json')
+      .header('cache-control', 'public, max-age=300')
+      .send(JSON.stringify(jwksOf(keyring)))
   })
 }

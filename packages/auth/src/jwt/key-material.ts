@@ -12,7 +12,9 @@ export type KeyMaterial = KeyObject | string | JsonWebKey
 export function secretKey (secret: unknown, refuse: KeyRefusal): KeyObject {
   if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) throw refuse('secret', 'must be a string or a Buffer')
   const bytes = Buffer.from(secret as string)
-  if (isOtherKind(bytes)) throw refuse('secret', 'is a PEM, DER or JSON document; give random bytes, or the algorithm the key was made for')
+  if (isOtherKind(bytes)) {
+    throw refuse('secret', 'is a PEM, DER or JSON document; give random bytes, or the algorithm the key was made for')
+  }
   const key = fit(createSecretKey(bytes), 'HS256', 'secret', refuse)
   const weakness = weaknessOf(bytes)
   if (weakness !== null) throw refuse('secret', weakness)
@@ -33,7 +35,13 @@ function fit (key: KeyObject, alg: JwtAlgorithmName, member: string, refuse: Key
   return key
 }
 
-function read (material: unknown, type: 'private' | 'public', alg: JwtAlgorithmName, member: string, refuse: KeyRefusal): KeyObject {
+function read (
+  material: unknown,
+  type: 'private' | 'public',
+  alg: JwtAlgorithmName,
+  member: string,
+  refuse: KeyRefusal
+): KeyObject {
   if (typeof material === 'object' && material !== null && !(material instanceof KeyObject)) {
     const flaw = flawOfJwk(material as JsonWebKey, type, alg)
     if (flaw !== null) throw refuse(member, flaw)
@@ -50,7 +58,9 @@ function parse (material: unknown, type: 'private' | 'public'): KeyObject | null
   const create = type === 'private' ? createPrivateKey : createPublicKey
   try {
     // From a private key a public one would be derived, and the secret would stay where it should not be.
-    if (typeof material === 'string') return type === 'public' && material.includes('PRIVATE KEY') ? createPrivateKey(material) : create(material)
+    if (typeof material === 'string') {
+      return type === 'public' && material.includes('PRIVATE KEY') ? createPrivateKey(material) : create(material)
+    }
     return create({ key: { ...material as JsonWebKey }, format: 'jwk' })
   } catch {
     return null
@@ -58,10 +68,16 @@ function parse (material: unknown, type: 'private' | 'public'): KeyObject | null
 }
 
 /** What a JWK says it is for (RFC 7517 sections 4.2 to 4.4) counts. */
-function flawOfJwk ({ use, key_ops: operations, alg: named, d }: JsonWebKey, type: 'private' | 'public', alg: JwtAlgorithmName): string | null {
+function flawOfJwk (
+  { use, key_ops: operations, alg: named, d }: JsonWebKey,
+  type: 'private' | 'public',
+  alg: JwtAlgorithmName
+): string | null {
   const operation = type === 'private' ? 'sign' : 'verify'
   if (use !== undefined && use !== 'sig') return 'is a JWK whose "use" is not "sig"'
-  if (operations !== undefined && !(Array.isArray(operations) && operations.includes(operation))) return `is a JWK whose "key_ops" do not include "${operation}"`
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes(operation))) {
+    return `is a JWK whose "key_ops" do not include "${operation}"`
+  }
   if (named !== undefined && named !== alg) return `is a JWK whose "alg" is not "${alg}"`
   return type === 'public' && d !== undefined ? 'is a JWK with its private half' : null
 }

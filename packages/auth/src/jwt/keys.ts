@@ -73,7 +73,9 @@ export function resolveKeys (options: JwtKeysOptions | SigningKeys): SigningKeys
   if (isSigningKeys(options)) return options
   const given = options as Partial<JwtKeysOptions> | null | undefined
   if (given?.signing === undefined) throw new AuthOptionInvalid('auth option "keys.signing" is required')
-  if (given.previous !== undefined && !Array.isArray(given.previous)) throw new AuthOptionInvalid('auth option "keys.previous" must be a list')
+  if (given.previous !== undefined && !Array.isArray(given.previous)) {
+    throw new AuthOptionInvalid('auth option "keys.previous" must be a list')
+  }
   const signing = createSigningKey(given.signing, refusalOf('keys.signing'))
   const kind = JWT_ALGORITHMS[signing.alg].kind
   const byId = new Map<string, JwtKey>([[signing.kid, signing]])
@@ -95,12 +97,22 @@ export function createSigningKey (options: JwtKeyOptions, refuse: KeyRefusal): S
 }
 
 /** One key, with its algorithm and no other. What is wrong is thrown as `refuse` makes it. */
-export function createJwtKey (options: JwtKeyOptions | PublicKeyOptions, refuse: KeyRefusal, names: RegExp = KID): JwtKey {
-  if (typeof options !== 'object' || options === null) throw refuse('', 'must be { kid, algorithm, secret } or { kid, algorithm, privateKey }')
-  const { kid, algorithm: alg, secret, privateKey: privateHalf, publicKey: publicHalf } = options as Partial<SecretKeyOptions & PrivateKeyOptions & PublicKeyOptions>
+export function createJwtKey (
+  options: JwtKeyOptions | PublicKeyOptions,
+  refuse: KeyRefusal,
+  names: RegExp = KID
+): JwtKey {
+  if (typeof options !== 'object' || options === null) {
+    throw refuse('', 'must be { kid, algorithm, secret } or { kid, algorithm, privateKey }')
+  }
+  const {
+    kid, algorithm: alg, secret, privateKey: privateHalf, publicKey: publicHalf
+  } = options as Partial<SecretKeyOptions & PrivateKeyOptions & PublicKeyOptions>
   if (typeof kid !== 'string' || !names.test(kid)) throw refuse('kid', 'must be 1 to 64 of A-Z a-z 0-9 . _ -')
   const algorithm = JWT_ALGORITHMS[alg as unknown as JwtAlgorithmName] as JwtAlgorithm | undefined
-  if (typeof alg !== 'string' || algorithm === undefined) throw refuse('algorithm', `must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
+  if (typeof alg !== 'string' || algorithm === undefined) {
+    throw refuse('algorithm', `must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
+  }
   if (algorithm.kind === 'symmetric') {
     const key = secretKey(secret, refuse)
     return Object.freeze({ kid, alg, signKey: key, verifyKey: key })
@@ -112,7 +124,9 @@ export function createJwtKey (options: JwtKeyOptions | PublicKeyOptions, refuse:
   const signKey = privateKey(privateHalf, alg, refuse)
   const verifyKey = createPublicKey(signKey)
   // A JWK may carry halves of two keys.
-  if (!algorithm.verify(verifyKey, kid, algorithm.sign(signKey, kid))) throw refuse('privateKey', 'does not belong to its own public half')
+  if (!algorithm.verify(verifyKey, kid, algorithm.sign(signKey, kid))) {
+    throw refuse('privateKey', 'does not belong to its own public half')
+  }
   return Object.freeze({ kid, alg, signKey, verifyKey })
 }
 
@@ -121,5 +135,6 @@ function isSigningKeys (keys: JwtKeysOptions | SigningKeys | null | undefined): 
 }
 
 function refusalOf (field: string): KeyRefusal {
-  return (member, reason) => new AuthOptionInvalid(`auth option "${member === '' ? field : `${field}.${member}`}" ${reason}`)
+  return (member, reason) =>
+    new AuthOptionInvalid(`auth option "${member === '' ? field : `${field}.${member}`}" ${reason}`)
 }

@@ -30,20 +30,30 @@ const YEAR = 365 * 86_400
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveTokenOptions (options: TokenOptions): ResolvedTokenOptions {
-  if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid('the auth plugin needs options: { issuer, audience, keys }')
+  if (typeof options !== 'object' || options === null) {
+    throw new AuthOptionInvalid('the auth plugin needs options: { issuer, audience, keys }')
+  }
   const maxLifetimeSeconds = integerOption('maxLifetimeSeconds', options.maxLifetimeSeconds, 1, YEAR, 86_400)
   return Object.freeze({
     issuer: textOption('issuer', options.issuer),
     audience: textOption('audience', options.audience),
     keyring: resolveKeys(options.keys),
     maxLifetimeSeconds,
-    accessTokenTtlSeconds: integerOption('accessTokenTtlSeconds', options.accessTokenTtlSeconds, 1, maxLifetimeSeconds, Math.min(900, maxLifetimeSeconds)),
+    accessTokenTtlSeconds: integerOption(
+      'accessTokenTtlSeconds',
+      options.accessTokenTtlSeconds,
+      1,
+      maxLifetimeSeconds,
+      Math.min(900, maxLifetimeSeconds)
+    ),
     clockSkewSeconds: integerOption('clockSkewSeconds', options.clockSkewSeconds, 0, 30, 30)
   })
 }
 
 export function textOption (field: string, value: unknown): string {
-  if (typeof value !== 'string' || value === '' || value.length > 256) throw new AuthOptionInvalid(`auth option "${field}" must be a text of 1 to 256 characters`)
+  if (typeof value !== 'string' || value === '' || value.length > 256) {
+    throw new AuthOptionInvalid(`auth option "${field}" must be a text of 1 to 256 characters`)
+  }
   return value
 }
 

@@ -57,7 +57,9 @@ export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
     return asking
   }
   const lookUp = (kid: string): JwtKey | null => {
-    if (performance.now() - fetchedAt > STALE_MS) throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
+    if (performance.now() - fetchedAt > STALE_MS) {
+      throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
+    }
     return keys.get(kid) ?? null
   }
 
@@ -72,8 +74,13 @@ export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
   }
 }
 
-async function fetchKeys ({ url, algorithms, ca }: RemoteJwksOptions, abort: AbortController): Promise<ReadonlyMap<string, JwtKey>> {
-  const timer = setTimeout(() => { abort.abort() }, TIMEOUT_MS).unref()
+async function fetchKeys (
+  { url, algorithms, ca }: RemoteJwksOptions,
+  abort: AbortController
+): Promise<ReadonlyMap<string, JwtKey>> {
+  const timer = setTimeout(() => {
+    abort.abort()
+  }, TIMEOUT_MS).unref()
   try {
     const document = parseStrictJson(await fetchBytes(url, ca, abort.signal), MAX_DEPTH)
     const given = document?.['keys']
@@ -93,18 +100,29 @@ async function fetchKeys ({ url, algorithms, ca }: RemoteJwksOptions, abort: Abo
 /** The body of a plain 200; redirects are not followed. The signal bounds it all, from the look-up of the name to the last byte. */
 async function fetchBytes (url: URL, ca: string | Buffer | undefined, signal: AbortSignal): Promise<Buffer> {
   return await new Promise((resolve, reject) => {
-    const request = get(url, { signal, agent: false, headers: { accept: 'application/jwk-set+json, application/json' }, ...(ca === undefined ? {} : { ca }) }, response => {
-      const chunks: Buffer[] = []
-      let bytes = 0
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length
-        if (bytes > MAX_BYTES) request.destroy(new Error('too large'))
-        else chunks.push(chunk)
-      })
-      response.on('end', () => { resolve(Buffer.concat(chunks)) })
-      response.on('error', reject)
-      if (response.statusCode !== 200) request.destroy(new Error(`status ${response.statusCode ?? 0}`))
-    })
+    const request = get(
+      url,
+      {
+        signal,
+        agent: false,
+        headers: { accept: 'application/jwk-set+json, application/json' },
+        ...(ca === undefined ? {} : { ca })
+      },
+      response => {
+        const chunks: Buffer[] = []
+        let bytes = 0
+        response.on('data', (chunk: Buffer) => {
+          bytes += chunk.length
+          if (bytes > MAX_BYTES) request.destroy(new Error('too large'))
+          else chunks.push(chunk)
+        })
+        response.on('end', () => {
+          resolve(Buffer.concat(chunks))
+        })
+        response.on('error', reject)
+        if (response.statusCode !== 200) request.destroy(new Error(`status ${response.statusCode ?? 0}`))
+      }
+    )
     request.on('error', reject)
   })
 }
@@ -125,5 +143,8 @@ function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]):
 }
 
 export function isAsymmetric (name: unknown): name is AsymmetricAlgorithmName {
-  return typeof name === 'string' && (JWT_ALGORITHMS as Readonly<Record<string, { kind: string } | undefined>>)[name]?.kind === 'asymmetric'
+  return (
+    typeof name === 'string' &&
+    (JWT_ALGORITHMS as Readonly<Record<string, { kind: string } | undefined>>)[name]?.kind === 'asymmetric'
+  )
 }

@@ -1,7 +1,9 @@
 import type { KeyObject } from 'node:crypto'
 
 /** The odd primes up to 167: enough to tell such a modulus from any other with certainty. */
-const PRIMES: readonly number[] = Array.from({ length: 83 }, (_, index) => 2 * index + 3).filter(n => ![3, 5, 7, 11].some(p => p < n && n % p === 0))
+const PRIMES: readonly number[] = Array.from({ length: 83 }, (_, index) => 2 * index + 3).filter(
+  n => ![3, 5, 7, 11].some(p => p < n && n % p === 0)
+)
 
 /**
  * Whether the modulus has the mark of the generator of CVE-2017-15361 (ROCA): its primes were built from powers of

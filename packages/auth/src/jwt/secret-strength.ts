@@ -13,9 +13,15 @@ export function secretOption (field: string, secret: unknown): Buffer {
 
 /** The same, long enough, for a secret that is not in use any more. */
 export function secretBytes (field: string, secret: unknown): Buffer {
-  if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) throw new AuthOptionInvalid(`auth option "${field}" must be a string or a Buffer`)
+  if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) {
+    throw new AuthOptionInvalid(`auth option "${field}" must be a string or a Buffer`)
+  }
   const bytes = Buffer.from(secret as string)
-  if (bytes.length < MIN_BYTES) throw new AuthOptionInvalid(`auth option "${field}" has ${bytes.length} bytes and needs at least ${MIN_BYTES}; ${HOW}`)
+  if (bytes.length < MIN_BYTES) {
+    throw new AuthOptionInvalid(
+      `auth option "${field}" has ${bytes.length} bytes and needs at least ${MIN_BYTES}; ${HOW}`
+    )
+  }
   return bytes
 }
 
@@ -98,7 +104,9 @@ function bitsOfWords (text: string): number {
     const here = cheapest[at]!
     cheapest[at + 1] = Math.min(cheapest[at + 1]!, here + Math.log2(8 / 7) + bits[at]!)
     for (const word of WORDS) {
-      if (!lower.startsWith(word, at) || !/^[a-z]+$|^[A-Z][a-z]*$|^[A-Z]+$/.test(text.slice(at, at + word.length))) continue
+      if (!lower.startsWith(word, at) || !/^[a-z]+$|^[A-Z][a-z]*$|^[A-Z]+$/.test(text.slice(at, at + word.length))) {
+        continue
+      }
       cheapest[at + word.length] = Math.min(cheapest[at + word.length]!, here + 3 + Math.log2(3 * WORDS.length))
     }
   }
@@ -129,7 +137,9 @@ const WORDS: readonly string[] = `
   password pepper placeholder please private prod production project public qwerty qwertyuiop random refresh replace root salt
   sample secret secure security server service session shared should sign signature signing staging staple storage store string
   strong super temp temporary test testing tests than that the thirty this todo token two use user value variable very web
-  welcome with world your zxcvbnm`.trim().split(/\s+/)
+  welcome with world your zxcvbnm`
+  .trim()
+  .split(/\s+/)
 
 /** What is not a letter, in the last row and column. */
 const OTHER = 26

@@ -46,7 +46,14 @@ export const MAX_KEYS = 64
  * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` saying what and where, for a file that is missing, damaged, readable by
  * others than its owner, or without an active key
  */
-export function openSigningKeys (file: string, { onProblem = error => { process.emitWarning(error) } }: SigningKeysOptions = {}): SigningKeys {
+export function openSigningKeys (
+  file: string,
+  {
+    onProblem = error => {
+      process.emitWarning(error)
+    }
+  }: SigningKeysOptions = {}
+): SigningKeys {
   const path = resolve(file)
   let stamp = stampOf(path)
   let keys = load(path)
@@ -62,7 +69,9 @@ export function openSigningKeys (file: string, { onProblem = error => { process.
         stamp = changed
         try {
           const next = load(path)
-          if ([...next.values()].some(({ key }) => JWT_ALGORITHMS[key.alg].kind !== kind)) throw invalid(path, `has other than ${kind} keys now; that takes a restart`)
+          if ([...next.values()].some(({ key }) => JWT_ALGORITHMS[key.alg].kind !== kind)) {
+            throw invalid(path, `has other than ${kind} keys now; that takes a restart`)
+          }
           keys = next
         } catch (error) {
           onProblem(error as Error)
@@ -107,7 +116,9 @@ function newestActive (keys: ReadonlyMap<string, TimedKey>, now: number): TimedK
   let newest: TimedKey | null = null
   for (const candidate of keys.values()) {
     const { activatesAt, createdAt } = candidate.record
-    if (activatesAt <= now && !isExpired(candidate.record, now) && createdAt >= (newest?.record.createdAt ?? 0)) newest = candidate
+    if (activatesAt <= now && !isExpired(candidate.record, now) && createdAt >= (newest?.record.createdAt ?? 0)) {
+      newest = candidate
+    }
   }
   return newest
 }
@@ -120,7 +131,9 @@ function stampOf (path: string): string {
 
 function load (path: string): ReadonlyMap<string, TimedKey> {
   const { text, stat } = readWhole(path)
-  if ((stat.mode & 0o077n) !== 0n && process.platform !== 'win32') throw invalid(path, `is open to others than its owner; run: chmod 600 ${path}`)
+  if ((stat.mode & 0o077n) !== 0n && process.platform !== 'win32') {
+    throw invalid(path, `is open to others than its owner; run: chmod 600 ${path}`)
+  }
   let document: { version?: unknown, keys?: unknown } | null
   try {
     document = JSON.parse(text) as typeof document
@@ -128,15 +141,23 @@ function load (path: string): ReadonlyMap<string, TimedKey> {
     // The parser's message quotes the file: it is not kept.
     throw invalid(path, 'is damaged: it is not JSON')
   }
-  if (document?.version !== 1 || !Array.isArray(document.keys)) throw invalid(path, 'is damaged or of another version: expected { "version": 1, "keys": [...] }')
-  if (document.keys.length < 1 || document.keys.length > MAX_KEYS) throw invalid(path, `holds ${document.keys.length} keys: 1 to ${MAX_KEYS} are expected`)
+  if (document?.version !== 1 || !Array.isArray(document.keys)) {
+    throw invalid(path, 'is damaged or of another version: expected { "version": 1, "keys": [...] }')
+  }
+  if (document.keys.length < 1 || document.keys.length > MAX_KEYS) {
+    throw invalid(path, `holds ${document.keys.length} keys: 1 to ${MAX_KEYS} are expected`)
+  }
   const keys = new Map<string, TimedKey>()
   for (const [index, record] of (document.keys as unknown[]).entries()) {
-    const timed = readRecord(record, (member, what) => invalid(path, `is damaged: keys[${index}]${member === '' ? '' : `.${member}`} ${what}`))
+    const timed = readRecord(record, (member, what) =>
+      invalid(path, `is damaged: keys[${index}]${member === '' ? '' : `.${member}`} ${what}`)
+    )
     if (keys.has(timed.key.kid)) throw invalid(path, `is damaged: keys[${index}].kid is there twice`)
     keys.set(timed.key.kid, timed)
   }
-  if (new Set([...keys.values()].map(({ key }) => JWT_ALGORITHMS[key.alg].kind)).size > 1) throw invalid(path, 'mixes symmetric and asymmetric keys')
+  if (new Set([...keys.values()].map(({ key }) => JWT_ALGORITHMS[key.alg].kind)).size > 1) {
+    throw invalid(path, 'mixes symmetric and asymmetric keys')
+  }
   return keys
 }
 
@@ -156,11 +177,22 @@ function readWhole (path: string): { text: string, stat: BigIntStats } {
 
 function readRecord (value: unknown, refuse: (member: string, what: string) => Error): TimedKey {
   if (typeof value !== 'object' || value === null) throw refuse('', 'is not a key')
-  const { kid, algorithm, secret, privateKey, createdAt, activatesAt, expiresAt } = value as Partial<Record<keyof SigningKeyRecord, unknown>>
-  for (const [member, time] of Object.entries({ createdAt, activatesAt, ...(expiresAt === null ? {} : { expiresAt }) })) {
-    if (!Number.isSafeInteger(time) || (time as number) < 0) throw refuse(member, 'is not a time in milliseconds since the epoch')
+  const { kid, algorithm, secret, privateKey, createdAt, activatesAt, expiresAt } = value as Partial<
+    Record<keyof SigningKeyRecord, unknown>
+  >
+  for (const [member, time] of Object.entries({
+    createdAt,
+    activatesAt,
+    ...(expiresAt === null ? {} : { expiresAt })
+  })) {
+    if (!Number.isSafeInteger(time) || (time as number) < 0) {
+      throw refuse(member, 'is not a time in milliseconds since the epoch')
+    }
   }
   const bytes = typeof secret === 'string' ? decodeBase64url(secret) : undefined
   if (bytes === null) throw refuse('secret', 'is not base64url')
-  return { record: value as SigningKeyRecord, key: createSigningKey({ kid, algorithm, privateKey, secret: bytes } as JwtKeyOptions, refuse) }
+  return {
+    record: value as SigningKeyRecord,
+    key: createSigningKey({ kid, algorithm, privateKey, secret: bytes } as JwtKeyOptions, refuse)
+  }
 }

@@ -38,7 +38,9 @@ const DAY = 86_400
 export async function rotateSigningKeys (file: string, rotation: SigningKeyRotation): Promise<RotatedSigningKey> {
   const path = resolve(file)
   const { algorithm } = rotation
-  if (typeof algorithm !== 'string' || JWT_ALGORITHMS[algorithm] === undefined) throw new AuthOptionInvalid(`auth option "algorithm" must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
+  if (typeof algorithm !== 'string' || JWT_ALGORITHMS[algorithm] === undefined) {
+    throw new AuthOptionInvalid(`auth option "algorithm" must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
+  }
   const activatesIn = integerOption('activatesInSeconds', rotation.activatesInSeconds, 0, 30 * DAY, 60) * 1000
   const overlap = integerOption('overlapSeconds', rotation.overlapSeconds, 0, 365 * DAY, DAY) * 1000
   // Before the lock: an RSA key takes a while.
@@ -47,7 +49,9 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
   const rotate = async (assertHeld: () => void): Promise<RotatedSigningKey> => {
     const now = Date.now()
     const older = readSigningKeyRecords(path)
-    if (older.some(record => JWT_ALGORITHMS[record.algorithm].kind !== JWT_ALGORITHMS[algorithm].kind)) throw invalid(path, `holds keys of another kind than ${algorithm}: symmetric and asymmetric keys do not mix`)
+    if (older.some(record => JWT_ALGORITHMS[record.algorithm].kind !== JWT_ALGORITHMS[algorithm].kind)) {
+      throw invalid(path, `holds keys of another kind than ${algorithm}: symmetric and asymmetric keys do not mix`)
+    }
     const isFirst = !older.some(record => record.activatesAt <= now && !isExpired(record, now))
     const activatesAt = isFirst ? now : now + activatesIn
     const record: SigningKeyRecord = {
@@ -62,9 +66,19 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
     const kept = older
       .map(each => ({ ...each, expiresAt: each.expiresAt ?? activatesAt + overlap }))
       .filter(each => !isExpired(each, now))
-    if (kept.length >= MAX_KEYS) throw invalid(path, `holds ${kept.length} keys that have not expired; wait for them, or rotate with a shorter overlap`)
+    if (kept.length >= MAX_KEYS) {
+      throw invalid(
+        path,
+        `holds ${kept.length} keys that have not expired; wait for them, or rotate with a shorter overlap`
+      )
+    }
     await replaceFile(path, JSON.stringify({ version: 1, keys: [...kept, record] }, null, 2) + '\n', assertHeld)
-    return Object.freeze({ kid: record.kid, algorithm, activatesAt, dropped: older.map(({ kid }) => kid).filter(kid => !kept.some(each => each.kid === kid)) })
+    return Object.freeze({
+      kid: record.kid,
+      algorithm,
+      activatesAt,
+      dropped: older.map(({ kid }) => kid).filter(kid => !kept.some(each => each.kid === kid))
+    })
   }
 
   try {
@@ -79,10 +93,14 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
 async function generate (algorithm: JwtAlgorithmName): Promise<Pick<SigningKeyRecord, 'secret' | 'privateKey'>> {
   const make = promisify(generateKeyPair)
   switch (algorithm) {
-    case 'HS256': return { secret: randomBytes(32).toString('base64url') }
-    case 'ES256': return { privateKey: (await make('ec', { namedCurve: 'P-256' })).privateKey.export({ format: 'jwk' }) }
-    case 'EdDSA': return { privateKey: (await make('ed25519')).privateKey.export({ format: 'jwk' }) }
-    default: return { privateKey: (await make('rsa', { modulusLength: 3072 })).privateKey.export({ format: 'jwk' }) }
+    case 'HS256':
+      return { secret: randomBytes(32).toString('base64url') }
+    case 'ES256':
+      return { privateKey: (await make('ec', { namedCurve: 'P-256' })).privateKey.export({ format: 'jwk' }) }
+    case 'EdDSA':
+      return { privateKey: (await make('ed25519')).privateKey.export({ format: 'jwk' }) }
+    default:
+      return { privateKey: (await make('rsa', { modulusLength: 3072 })).privateKey.export({ format: 'jwk' }) }
   }
 }
 
@@ -90,7 +108,11 @@ async function generate (algorithm: JwtAlgorithmName): Promise<Pick<SigningKeyRe
 async function replaceFile (path: string, text: string, assertHeld: () => void): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.tmp`)
   // Whoever was killed left this behind, its own name for the lock included.
-  for (const name of await readdir(dirname(path))) if (name.startsWith(`.${basename(path)}.`) && name.endsWith('.tmp')) await rm(join(dirname(path), name), { force: true })
+  for (const name of await readdir(dirname(path))) {
+    if (name.startsWith(`.${basename(path)}.`) && name.endsWith('.tmp')) {
+      await rm(join(dirname(path), name), { force: true })
+    }
+  }
   const file = await open(temporary, 'wx', 0o600)
   try {
     await file.writeFile(text)

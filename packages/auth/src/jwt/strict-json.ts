@@ -26,7 +26,9 @@ function membersOf (value: object, depth: number): number {
   if (depth === 0) return NaN
   let count = 0
   if (Array.isArray(value)) {
-    for (const item of value as unknown[]) if (typeof item === 'object' && item !== null) count += membersOf(item, depth - 1)
+    for (const item of value as unknown[]) {
+      if (typeof item === 'object' && item !== null) count += membersOf(item, depth - 1)
+    }
     return count
   }
   for (const key of Object.keys(value)) {

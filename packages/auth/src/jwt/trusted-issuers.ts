@@ -74,22 +74,27 @@ interface Issuer extends ForeignClaimRules {
 }
 
 const FIELDS = [
-  'issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds', 'requiredClaims',
-  'rolesOf', 'ca'
+  'issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds',
+  'requiredClaims', 'rolesOf', 'ca'
 ]
 const TYPES: readonly ForeignTokenType[] = ['at+jwt', 'JWT', null]
 const YEAR = 365 * 86_400
 const MAX_REQUIRED_CLAIMS = 32
 
 /** Null when there are no other issuers. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
-export function createForeignDoor (options: readonly ForeignIssuerOptions[] | undefined, tokens: ResolvedTokenOptions): ForeignDoor | null {
+export function createForeignDoor (
+  options: readonly ForeignIssuerOptions[] | undefined,
+  tokens: ResolvedTokenOptions
+): ForeignDoor | null {
   if (options === undefined) return null
   if (!Array.isArray(options)) throw new AuthOptionInvalid('auth option "issuers" must be a list')
   const issuers = new Map<string, Issuer>()
   for (const [index, given] of (options as readonly ForeignIssuerOptions[]).entries()) {
     const field = `issuers[${index}]`
     const issuer = resolveIssuer(field, given, tokens)
-    if (issuer.issuer === tokens.issuer || issuers.has(issuer.issuer)) throw new AuthOptionInvalid(`auth option "${field}.issuer" names an issuer twice: "${issuer.issuer}"`)
+    if (issuer.issuer === tokens.issuer || issuers.has(issuer.issuer)) {
+      throw new AuthOptionInvalid(`auth option "${field}.issuer" names an issuer twice: "${issuer.issuer}"`)
+    }
     issuers.set(issuer.issuer, issuer)
   }
   const issuerOf = (payload: Buffer): Issuer | undefined => issuers.get(readPayload(payload)['iss'] as string)
@@ -137,17 +142,25 @@ function rolesOf (issuer: Issuer, claims: ForeignClaims): readonly string[] {
 
 function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: ResolvedTokenOptions): Issuer {
   const { audience, clockSkewSeconds, maxLifetimeSeconds: ourMaxSeconds } = ours
-  const refuse = (member: string, reason: string): Error => new AuthOptionInvalid(`auth option "${field}.${member}" ${reason}`)
-  if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid(`auth option "${field}" must be { issuer, jwksUrl, algorithms }`)
+  const refuse = (member: string, reason: string): Error =>
+    new AuthOptionInvalid(`auth option "${field}.${member}" ${reason}`)
+  if (typeof options !== 'object' || options === null) {
+    throw new AuthOptionInvalid(`auth option "${field}" must be { issuer, jwksUrl, algorithms }`)
+  }
   for (const member of Object.keys(options)) {
     if (FIELDS.includes(member)) continue
     const near = closest(member, FIELDS)
-    throw refuse(member, `is not known; ${near === null ? `known are ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`)
+    throw refuse(
+      member,
+      `is not known; ${near === null ? `known are ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`
+    )
   }
   const { algorithms, typ = 'at+jwt', rolesOf = () => [], ca } = options
   const { audienceClaim = 'aud', requireJti = true, requiredClaims = {} } = options
   const types = (Array.isArray(typ) ? typ : [typ]) as readonly ForeignTokenType[]
-  if (!Array.isArray(algorithms) || algorithms.length === 0 || !algorithms.every(isAsymmetric)) throw refuse('algorithms', 'must be a list of ES256, EdDSA, RS256 or PS256')
+  if (!Array.isArray(algorithms) || algorithms.length === 0 || !algorithms.every(isAsymmetric)) {
+    throw refuse('algorithms', 'must be a list of ES256, EdDSA, RS256 or PS256')
+  }
   if (!['aud', 'client_id'].includes(audienceClaim)) throw refuse('audienceClaim', 'must be "aud" or "client_id"')
   if (types.length === 0 || !types.every(type => TYPES.includes(type))) {
     throw refuse('typ', 'must be "at+jwt", "JWT", null for none, or a list of these')
@@ -157,7 +170,9 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
     throw refuse('requiredClaims', `must be an object of at most ${MAX_REQUIRED_CLAIMS} strings, numbers and booleans`)
   }
   if (typeof rolesOf !== 'function') throw refuse('rolesOf', 'must be a function from claims to a list of roles')
-  if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) throw refuse('ca', 'must be a certificate in PEM')
+  if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) {
+    throw refuse('ca', 'must be a certificate in PEM')
+  }
   const issuer = textOption(`${field}.issuer`, options.issuer)
   // Its callers are named `issuer|subject`: with a bar in the issuer's name, two issuers could mean one caller.
   if (issuer.includes('|')) throw refuse('issuer', 'must not contain "|"')
@@ -168,7 +183,13 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
     audience: options.audience === undefined ? audience : textOption(`${field}.audience`, options.audience),
     audienceClaim,
     clockSkewSeconds,
-    maxLifetimeSeconds: integerOption(`${field}.maxLifetimeSeconds`, options.maxLifetimeSeconds, 1, YEAR, ourMaxSeconds),
+    maxLifetimeSeconds: integerOption(
+      `${field}.maxLifetimeSeconds`,
+      options.maxLifetimeSeconds,
+      1,
+      YEAR,
+      ourMaxSeconds
+    ),
     types: [...types],
     requireJti,
     requiredClaims: Object.entries(requiredClaims),

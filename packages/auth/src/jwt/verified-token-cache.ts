@@ -13,7 +13,11 @@ interface Entry {
  * by the whole token, so that no two tokens can be taken for each other. An expired token, or one whose key has left
  * the ring or was replaced, goes through the door again. Revocations are the caller's to ask, at every use.
  */
-export function rememberVerified (door: TokenDoor, keyring: SigningKeys, maxEntries: number = 1_000): (token: string) => Principal {
+export function rememberVerified (
+  door: TokenDoor,
+  keyring: SigningKeys,
+  maxEntries: number = 1_000
+): (token: string) => Principal {
   const entries = new Map<string, Entry>()
   return token => {
     const entry = entries.get(token)

@@ -16,7 +16,10 @@ const MAX_PAIRS = 100_000
 const BATCH = 1_000
 
 /** Beyond its bound it forgets locks that have ended first, then the pair that failed longest ago, and standing locks last. */
-export function createMemoryLockoutStore ({ maxFailures, windowMs, lockMs }: LockoutLimits, now: () => number): MemoryLockoutStore {
+export function createMemoryLockoutStore (
+  { maxFailures, windowMs, lockMs }: LockoutLimits,
+  now: () => number
+): MemoryLockoutStore {
   // Both in the order of the latest failure. A pair is in one of them.
   const failing = new Map<string, readonly number[]>()
   const lockedUntil = new Map<string, number>()

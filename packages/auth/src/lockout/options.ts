@@ -22,11 +22,16 @@ const FIELDS = ['maxFailures', 'windowSeconds', 'lockSeconds']
 /** Checks the option and fills in the defaults; null when it is switched off. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveLockout (options: LockoutOptions | false = {}): LockoutOptions | null {
   if (options === false) return null
-  if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid('auth option "lockout" must be an object or false')
+  if (typeof options !== 'object' || options === null) {
+    throw new AuthOptionInvalid('auth option "lockout" must be an object or false')
+  }
   for (const field of Object.keys(options)) {
     if (FIELDS.includes(field)) continue
     const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(`auth option "lockout.${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
+    throw new AuthOptionInvalid(
+      `auth option "lockout.${field}" is not known` +
+        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
+    )
   }
   limitsOf(options)
   return options

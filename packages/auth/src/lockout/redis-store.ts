@@ -48,13 +48,18 @@ return #times >= limit and 1 or 0
 
 const runClear = redisScript("return redis.call('DEL', KEYS[1])")
 
-export function createRedisLockoutStore ({ redis, prefix }: Required<RedisAuthStore>, { maxFailures, windowMs, lockMs }: LockoutLimits): RedisLockoutStore {
+export function createRedisLockoutStore (
+  { redis, prefix }: Required<RedisAuthStore>,
+  { maxFailures, windowMs, lockMs }: LockoutLimits
+): RedisLockoutStore {
   // One key per call, so each may live in a slot of its own.
   const keyOf = (pair: string): string => `${prefix}:lockout:${pair}`
   const limits = [maxFailures, windowMs, lockMs]
   return {
     wait: async pair => Number(await runWait(redis, [keyOf(pair)], limits)),
-    fail: async pair => await runFail(redis, [keyOf(pair)], limits) === 1,
-    clear: async pair => { await runClear(redis, [keyOf(pair)], []) }
+    fail: async pair => (await runFail(redis, [keyOf(pair)], limits)) === 1,
+    clear: async pair => {
+      await runClear(redis, [keyOf(pair)], [])
+    }
   }
 }

@@ -49,7 +49,9 @@ export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
     authenticate (token, { request }) {
       const principal = request == null ? null : offered(request)
       // Each time: a connection, or a session that is resumed, can outlive the certificate.
-      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) throw new CredentialInvalid({ reason: 'certificate' })
+      if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) {
+        throw new CredentialInvalid({ reason: 'certificate' })
+      }
       return principal
     }
   }

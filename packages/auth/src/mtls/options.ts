@@ -16,15 +16,23 @@ export interface MtlsOptions {
 export function servicesOf (options: MtlsOptions): ReadonlyMap<string, MtlsService> {
   const { allow } = options ?? {}
   if (!isObject(allow) || Object.keys(allow).length === 0 || Object.keys(options).length !== 1) {
-    throw new AuthOptionInvalid('auth option "mtls" must be { allow: { [SAN URI]: { roles, scopes } } } with at least one URI')
+    throw new AuthOptionInvalid(
+      'auth option "mtls" must be { allow: { [SAN URI]: { roles, scopes } } } with at least one URI'
+    )
   }
   for (const [uri, service] of Object.entries<unknown>(allow)) {
     const field = `auth option "mtls.allow[${JSON.stringify(uri)}]"`
     // Nothing that a certificate's names are printed in quotes for: it could not be matched.
-    if (!/^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(uri) || /["',\\]/.test(uri)) throw new AuthOptionInvalid(`${field} is not a URI such as spiffe://prod/ns/cams/sa/recorder`)
-    if (!isObject(service) || Object.keys(service).some(name => name !== 'roles' && name !== 'scopes')) throw new AuthOptionInvalid(`${field} must be { roles, scopes }`)
+    if (!/^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(uri) || /["',\\]/.test(uri)) {
+      throw new AuthOptionInvalid(`${field} is not a URI such as spiffe://prod/ns/cams/sa/recorder`)
+    }
+    if (!isObject(service) || Object.keys(service).some(name => name !== 'roles' && name !== 'scopes')) {
+      throw new AuthOptionInvalid(`${field} must be { roles, scopes }`)
+    }
     const { roles, scopes = [] } = service
-    if (!isNames(roles) || !isNames(scopes)) throw new AuthOptionInvalid(`${field} must have lists of names as roles and scopes`)
+    if (!isNames(roles) || !isNames(scopes)) {
+      throw new AuthOptionInvalid(`${field} must have lists of names as roles and scopes`)
+    }
   }
   return new Map(Object.entries(allow))
 }

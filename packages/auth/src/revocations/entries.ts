@@ -57,12 +57,17 @@ export function createRevocationEntries (max: number, clock: () => number): Revo
   }
 
   return {
-    get size () { return entries.size },
-    find: (kind, name) => seen.has(kind[0]!) && typeof name === 'string' ? entries.get(memberOf(kind, name)) : undefined,
+    get size () {
+      return entries.size
+    },
+    find: (kind, name) =>
+      seen.has(kind[0]!) && typeof name === 'string' ? entries.get(memberOf(kind, name)) : undefined,
     add (kind, name, until, epoch) {
       const member = memberOf(kind, name)
       sweep(entries.size < max ? 100 : 10_000)
-      if (entries.size >= max && !entries.has(member)) throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
+      if (entries.size >= max && !entries.has(member)) {
+        throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
+      }
       return merge({ member, until, epoch }, null)
     },
     merge,

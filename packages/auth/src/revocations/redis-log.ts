@@ -86,12 +86,21 @@ export function createRevocationLog ({ redis, prefix }: Required<RedisAuthStore>
   const read = storeScript(redis, READ)
   return {
     async append (records) {
-      return await append(keys, [newGeneration(), ...records.flatMap(({ member, until, epoch }) => [member, until, epoch])]) as string
+      return (await append(keys, [
+        newGeneration(),
+        ...records.flatMap(({ member, until, epoch }) => [member, until, epoch])
+      ])) as string
     },
     async read (lineage, seq) {
-      const [here, last, ...rest] = await read(keys, [newGeneration(), lineage, seq, PAGE]) as [string, string, ...string[]]
+      const [here, last, ...rest] = (await read(keys, [newGeneration(), lineage, seq, PAGE])) as [
+        string,
+        string,
+        ...string[]
+      ]
       const records: RevocationRecord[] = []
-      for (let i = 0; i < rest.length; i += 3) records.push({ member: rest[i]!, until: Number(rest[i + 1]), epoch: Number(rest[i + 2]) })
+      for (let i = 0; i < rest.length; i += 3) {
+        records.push({ member: rest[i]!, until: Number(rest[i + 1]), epoch: Number(rest[i + 2]) })
+      }
       return { lineage: here, seq: last, records, isLast: records.length < PAGE }
     }
   }

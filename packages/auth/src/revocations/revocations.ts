@@ -80,7 +80,13 @@ const BATCHES_PER_POLL = 100
 const MAX_LOOKS = 5_000
 
 export function createRevocations (store: ResolvedAuthStore, options: RevocationsOptions): Revocations {
-  const { maxLifetimeSeconds, subjectLifetimeSeconds = maxLifetimeSeconds, maxEntries = 1_000_000, onProblem = () => {}, clock = Date.now } = options
+  const {
+    maxLifetimeSeconds,
+    subjectLifetimeSeconds = maxLifetimeSeconds,
+    maxEntries = 1_000_000,
+    onProblem = () => {},
+    clock = Date.now
+  } = options
   const entries = createRevocationEntries(maxEntries, clock)
   const log = store === 'memory' ? null : createRevocationLog(store)
   let lineage = ''
@@ -107,7 +113,9 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
   async function revoke (kind: RevocationKind, name: string, until: number, epoch: number): Promise<void> {
     const now = clock()
     // Seconds where milliseconds belong would look like a token that has expired, and revoke nothing.
-    if (!Number.isFinite(until) || until < 1e11) throw new CredentialRequestInvalid('"expiresAt" must be a time in milliseconds since the epoch')
+    if (!Number.isFinite(until) || until < 1e11) {
+      throw new CredentialRequestInvalid('"expiresAt" must be a time in milliseconds since the epoch')
+    }
     if (until <= now) return
     const entry = entries.add(kind, name, Math.floor(until), epoch)
     if (log === null) return
@@ -181,7 +189,12 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
       await revoke('issuer-session', session, now + maxLifetimeSeconds * 1000 + MAX_SKEW_MS, epoch)
     },
     async revokeSubject (subject) {
-      await revoke('subject', subject, clock() + subjectLifetimeSeconds * 1000 + MAX_SKEW_MS, Math.floor(clock() / 1000))
+      await revoke(
+        'subject',
+        subject,
+        clock() + subjectLifetimeSeconds * 1000 + MAX_SKEW_MS,
+        Math.floor(clock() / 1000)
+      )
     },
     isRevoked ({ jti, sub, iat, sid, issuerSession, sourceJti }) {
       if (!isKnown()) throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' } })

@@ -16,18 +16,24 @@ export interface SessionParts {
 }
 
 /** Sessions by `Authorization: Bearer ses_...` and by cookie. */
-export function createSessionAuthenticators ({ guard, sessions, revocations, cookie, csrf }: SessionParts): readonly Authenticator[] {
-  const isRevoked = ({ principal, signedInAt }: SessionRecord): boolean => revocations.isRevoked({ sub: principal.id, iat: signedInAt })
+export function createSessionAuthenticators ({
+  guard, sessions, revocations, cookie, csrf
+}: SessionParts): readonly Authenticator[] {
+  const isRevoked = ({ principal, signedInAt }: SessionRecord): boolean =>
+    revocations.isRevoked({ sub: principal.id, iat: signedInAt })
   const isSession = (token: string): boolean => token.startsWith('ses_')
 
   /** Null when the session, its subject or the credential it came from is over. */
   const find = (key: string | null, peek: boolean): Principal | null | Promise<Principal | null> => {
     const found = key === null ? null : sessions.find(key, peek)
-    return then(found, record => record === null || isRevoked(record)
-      ? null
-      : then(guard.isAlive(record.source, peek), alive => alive ? record.principal : null))
+    return then(found, record =>
+      record === null || isRevoked(record)
+        ? null
+        : then(guard.isAlive(record.source, peek), alive => (alive ? record.principal : null))
+    )
   }
-  const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> => then(find(principal.session, peek), found => found !== null)
+  const isAlive = (principal: Principal, peek: boolean): boolean | Promise<boolean> =>
+    then(find(principal.session, peek), found => found !== null)
   const orRefuse = (found: Principal | null): Principal => {
     if (found === null) throw new CredentialInvalid({ reason: 'session has ended' })
     return found

@@ -18,7 +18,11 @@ interface Entry {
 const MAX_ENTRIES = 10_000
 
 /** Remembers each session for `freshMs`, or less when it ends sooner, and that its use was told for `usedMs`: so often a busy one costs a read. */
-export function createSessionCache (freshMs: number, usedMs: number, read: (key: string, peek: boolean) => Promise<{ readonly record: SessionRecord, readonly leftMs: number } | null>): SessionCache {
+export function createSessionCache (
+  freshMs: number,
+  usedMs: number,
+  read: (key: string, peek: boolean) => Promise<{ readonly record: SessionRecord, readonly leftMs: number } | null>
+): SessionCache {
   const entries = new Map<string, Entry>()
   const reading = new Map<string, Promise<SessionRecord | null>>()
   let epoch = 0
@@ -27,7 +31,7 @@ export function createSessionCache (freshMs: number, usedMs: number, read: (key:
     const [since, asked] = [epoch, performance.now()]
     const found = await read(key, peek)
     if (since !== epoch) return found?.record ?? null
-    const usedUntil = peek ? entries.get(key)?.usedUntil ?? 0 : asked + usedMs
+    const usedUntil = peek ? (entries.get(key)?.usedUntil ?? 0) : asked + usedMs
     entries.delete(key)
     if (found === null) return null
     entries.set(key, { record: found.record, until: asked + Math.min(freshMs, found.leftMs), usedUntil })
@@ -50,7 +54,9 @@ export function createSessionCache (freshMs: number, usedMs: number, read: (key:
       const name = `${peek ? 'peek' : 'use'}:${key}`
       const running = reading.get(name)
       if (running !== undefined) return running
-      const started = readNow(key, peek).finally(() => { if (reading.get(name) === started) reading.delete(name) })
+      const started = readNow(key, peek).finally(() => {
+        if (reading.get(name) === started) reading.delete(name)
+      })
       reading.set(name, started)
       return started
     },

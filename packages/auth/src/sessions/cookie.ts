@@ -32,7 +32,12 @@ export interface SessionCookie {
 }
 
 export function createSessionCookie ({ name, sameSite }: ResolvedSessionCookie): SessionCookie {
-  const attributes = { path: '/', httpOnly: true, secure: true, sameSite: sameSite === 'Lax' ? 'lax' : 'strict' } as const
+  const attributes = {
+    path: '/',
+    httpOnly: true,
+    secure: true,
+    sameSite: sameSite === 'Lax' ? 'lax' : 'strict'
+  } as const
   return Object.freeze({
     name,
     of: ({ id }: { readonly id: string }) => serialize(name, id, attributes),
@@ -54,8 +59,12 @@ function isAlone (name: string, header: string): boolean {
 export function resolveSessionCookie (options: SessionCookieOptions = {}): ResolvedSessionCookie {
   const { name = '__Host-session', sameSite = 'Strict' } = options ?? {}
   if (typeof name !== 'string' || !/^__Host-[\w-]{1,64}$/.test(name)) {
-    throw new AuthOptionInvalid('auth option "sessions.cookie.name" must be "__Host-" and 1 to 64 letters, digits, "_" or "-"')
+    throw new AuthOptionInvalid(
+      'auth option "sessions.cookie.name" must be "__Host-" and 1 to 64 letters, digits, "_" or "-"'
+    )
   }
-  if (sameSite !== 'Strict' && sameSite !== 'Lax') throw new AuthOptionInvalid('auth option "sessions.cookie.sameSite" must be "Strict" or "Lax"')
+  if (sameSite !== 'Strict' && sameSite !== 'Lax') {
+    throw new AuthOptionInvalid('auth option "sessions.cookie.sameSite" must be "Strict" or "Lax"')
+  }
   return Object.freeze({ name, sameSite })
 }

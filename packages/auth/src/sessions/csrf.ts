@@ -45,8 +45,11 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
   const checkHandshake = (request: IncomingMessage): void => {
     const { origin } = request.headers
     if (origin !== undefined && (isOwnOrigin(request, origin) || trustedOrigins.includes(origin))) return
-    throw new CsrfInvalid('The session cookie does not authorize this WebSocket handshake, because its Origin is ' +
-      `${origin === undefined ? 'missing' : 'not this service'}: connect from a page of this service, or of one of "trustedOrigins"`)
+    throw new CsrfInvalid(
+      'The session cookie does not authorize this WebSocket handshake, because its Origin is ' +
+        `${origin === undefined ? 'missing' : 'not this service'}: connect from a page of this service, or of one ` +
+        'of "trustedOrigins"'
+    )
   }
   return {
     checkOrigin (request) {
@@ -69,7 +72,9 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
       if (!OWN_SITES.includes(site as string | undefined)) throw refused(`${ANOTHER_ORIGIN} (Sec-Fetch-Site)`)
       const isOwn = origin === undefined || isOwnOrigin(request, origin) || trustedOrigins.includes(origin)
       if (!isOwn) throw refused(`${ANOTHER_ORIGIN} (Origin)`)
-      if (!isEqual(request.headers['x-csrf-token'], csrfTokenOf(sessionId))) throw refused('it lacks the session\'s token')
+      if (!isEqual(request.headers['x-csrf-token'], csrfTokenOf(sessionId))) {
+        throw refused("it lacks the session's token")
+      }
     }
   }
 }
@@ -83,7 +88,10 @@ export function isHandshake ({ method, headers }: IncomingMessage): boolean {
 function isOwnOrigin ({ headers: { host }, socket }: IncomingMessage, origin: string): boolean {
   if (host === undefined || host === '') return false
   const own = host.toLowerCase()
-  return origin === `https://${own}` || (origin === `http://${own}` && (socket as Partial<TLSSocket> | undefined)?.encrypted !== true)
+  return (
+    origin === `https://${own}` ||
+    (origin === `http://${own}` && (socket as Partial<TLSSocket> | undefined)?.encrypted !== true)
+  )
 }
 
 function isEqual (given: string | string[] | undefined, expected: string): boolean {

@@ -16,7 +16,15 @@ export function checkHandshakes (fastify: FastifyInstance, guard: Guard, cookie:
     } catch (error) {
       const { method, routeOptions: { url }, principal, ip, id } = request
       const reason = CsrfInvalid.definition.code
-      void guard.emit({ type: 'authorization', action: `${method} ${url}`, outcome: 'denied', reason, principal, address: ip ?? null, requestId: id })
+      void guard.emit({
+        type: 'authorization',
+        action: `${method} ${url}`,
+        outcome: 'denied',
+        reason,
+        principal,
+        address: ip ?? null,
+        requestId: id
+      })
       throw error
     }
   }

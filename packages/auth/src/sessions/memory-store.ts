@@ -1,10 +1,15 @@
 import { AuthCapacityExceeded } from '../errors.js'
-import { principalOf, type SessionLimits, type SessionOwner, type SessionRecord, type SessionRecords } from './records.js'
+import {
+  principalOf, type SessionLimits, type SessionOwner, type SessionRecord, type SessionRecords
+} from './records.js'
 
 type Kept = SessionRecord & { usedAt: number }
 
 /** Keeps sessions in this process. `clock` tells the time in milliseconds since the epoch. */
-export function createMemorySessionRecords (limits: SessionLimits & { readonly maxSessions: number }, clock: () => number): SessionRecords {
+export function createMemorySessionRecords (
+  limits: SessionLimits & { readonly maxSessions: number },
+  clock: () => number
+): SessionRecords {
   const { idleMs, absoluteMs, maxPerPrincipal, maxSessions } = limits
   const sessions = new Map<string, Kept>()
   const byOwner = new Map<string, Set<string>>()
@@ -41,7 +46,17 @@ export function createMemorySessionRecords (limits: SessionLimits & { readonly m
       if (replaced !== null) drop(replaced)
       const mine = ofOwner(source).sort((a, b) => a.usedAt - b.usedAt)
       for (const oldest of mine.slice(0, Math.max(0, mine.length - maxPerPrincipal + 1))) drop(oldest)
-      sessions.set(key, { key, source, principal: principalOf(key, source, expiresAt), signedInAt, createdAt: now, usedAt: now, expiresAt, address, userAgent })
+      sessions.set(key, {
+        key,
+        source,
+        principal: principalOf(key, source, expiresAt),
+        signedInAt,
+        createdAt: now,
+        usedAt: now,
+        expiresAt,
+        address,
+        userAgent
+      })
       const owner = ownerOf(source)
       byOwner.set(owner, (byOwner.get(owner) ?? new Set()).add(key))
       return expiresAt

@@ -35,7 +35,10 @@ export function resolveSessionOptions (options: SessionOptions): ResolvedSession
   for (const field of Object.keys(options)) {
     if (FIELDS.includes(field)) continue
     const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(`auth option "sessions.${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
+    throw new AuthOptionInvalid(
+      `auth option "sessions.${field}" is not known` +
+        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
+    )
   }
   return Object.freeze({
     idleMs: integerOption('sessions.idleSeconds', options.idleSeconds, 1, YEAR, 1_800) * 1000,
@@ -50,7 +53,10 @@ export function resolveSessionOptions (options: SessionOptions): ResolvedSession
 /** A list of origins, none by default. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function originsOption (field: string, value: unknown = []): readonly string[] {
   if (!Array.isArray(value) || !value.every(isOrigin)) {
-    throw new AuthOptionInvalid(`auth option "${field}" must be a list of origins such as "https://console.example.com", without path or trailing slash`)
+    throw new AuthOptionInvalid(
+      `auth option "${field}" must be a list of origins such as "https://console.example.com", without path or ` +
+        'trailing slash'
+    )
   }
   return Object.freeze([...value as string[]])
 }

@@ -51,7 +51,9 @@ end
 `
 
 /** ARGV: key, owner, kept text, idle limit, absolute limit, latest end or '', sessions per principal, replaced key or '', 1 when it must be there. */
-export const ADD: string = COMMON + `
+export const ADD: string =
+  COMMON +
+  `
 local key, owner, kept = ARGV[2], ARGV[3], ARGV[4]
 local expires = math.min(now + ARGV[6], tonumber(ARGV[7]) or math.huge)
 if expires <= now then return 'expired' end

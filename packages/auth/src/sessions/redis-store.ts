@@ -1,7 +1,9 @@
 import type { Principal } from '@marty/core'
 import { createHash } from 'node:crypto'
 import { createSessionCache } from './cache.js'
-import { principalOf, type NotAdded, type SessionLimits, type SessionOwner, type SessionRecord, type SessionRecords } from './records.js'
+import {
+  principalOf, type NotAdded, type SessionLimits, type SessionOwner, type SessionRecord, type SessionRecords
+} from './records.js'
 import { ADD, FIND, REMOVE, REMOVE_ALL, USE } from './redis-scripts.js'
 import type { RedisAuthStore } from '../store-options.js'
 import { storeScript, type StoreScript } from '../store-script.js'
@@ -30,42 +32,60 @@ interface Kept {
  * Keeps sessions in Redis, shared by every replica; its clock decides. All keys carry one hash tag, so that every step
  * stays one script on a cluster too, and each ends by itself.
  */
-export function createRedisSessionRecords ({ redis, prefix }: Required<RedisAuthStore>, { idleMs, absoluteMs, maxPerPrincipal }: SessionLimits): SessionRecords {
+export function createRedisSessionRecords (
+  { redis, prefix }: Required<RedisAuthStore>,
+  { idleMs, absoluteMs, maxPerPrincipal }: SessionLimits
+): SessionRecords {
   const base = `{${prefix}}:session`
   const everybody = `${base}:all`
-  const script = (lua: string): (args: ReadonlyArray<string | number>) => Promise<unknown> => {
+  const script = (lua: string): ((args: ReadonlyArray<string | number>) => Promise<unknown>) => {
     const run: StoreScript = storeScript(redis, lua)
     return async args => await run([everybody], [base, ...args])
   }
-  const [add, find, use, remove, removeAll] = [script(ADD), script(FIND), script(USE), script(REMOVE), script(REMOVE_ALL)]
-  const keysOf = storeScript(redis, 'return redis.call(\'ZRANGE\', KEYS[1], 0, -1)')
+  const [add, find, use, remove, removeAll] = [
+    script(ADD),
+    script(FIND),
+    script(USE),
+    script(REMOVE),
+    script(REMOVE_ALL)
+  ]
+  const keysOf = storeScript(redis, "return redis.call('ZRANGE', KEYS[1], 0, -1)")
 
   const cache = createSessionCache(FRESH_MS, Math.min(FRESH_MS, idleMs * UNTOLD_USE), async (key, peek) => {
-    const [row] = await (peek ? find : use)([key]) as Array<Row | null>
+    const [row] = (await (peek ? find : use)([key])) as Array<Row | null>
     return row === null || row === undefined ? null : { record: recordOf(key, row), leftMs: row[4] }
   })
 
   return {
     async add ({ key, source, signedInAt, notAfter, address, userAgent, replaces, mustReplace }) {
       const kept: Kept = { source, signedInAt, address, userAgent }
-      const step = async (): Promise<unknown> => await add([
-        key, ownerOf(source), JSON.stringify(kept), idleMs, absoluteMs, notAfter ?? '', maxPerPrincipal, replaces ?? '', mustReplace ? 1 : 0
-      ])
-      const answer = await (replaces === null ? step() : cache.forget(replaces, step)) as string
-      return answer === 'gone' || answer === 'expired' ? answer satisfies NotAdded : Number(answer)
+      const step = async (): Promise<unknown> =>
+        await add([
+          key,
+          ownerOf(source),
+          JSON.stringify(kept),
+          idleMs,
+          absoluteMs,
+          notAfter ?? '',
+          maxPerPrincipal,
+          replaces ?? '',
+          mustReplace ? 1 : 0
+        ])
+      const answer = (await (replaces === null ? step() : cache.forget(replaces, step))) as string
+      return answer === 'gone' || answer === 'expired' ? (answer satisfies NotAdded) : Number(answer)
     },
     find: cache.find,
     async remove (key) {
-      const row = await cache.forget(key, async () => await remove([key])) as Row | null
+      const row = (await cache.forget(key, async () => await remove([key]))) as Row | null
       return row === null ? null : recordOf(key, row)
     },
-    removeAll: async owner => await cache.forget(null, async () => await removeAll([ownerOf(owner)])) as number,
+    removeAll: async owner => (await cache.forget(null, async () => await removeAll([ownerOf(owner)]))) as number,
     async list (owner) {
-      const keys = await keysOf([owner === null ? everybody : `${base}:of:${ownerOf(owner)}`], []) as string[]
+      const keys = (await keysOf([owner === null ? everybody : `${base}:of:${ownerOf(owner)}`], [])) as string[]
       const records: SessionRecord[] = []
       for (let at = 0; at < keys.length; at += PAGE) {
         const page = keys.slice(at, at + PAGE)
-        const rows = await find(page) as Array<Row | null>
+        const rows = (await find(page)) as Array<Row | null>
         for (const [index, row] of rows.entries()) if (row !== null) records.push(recordOf(page[index]!, row))
       }
       return records
@@ -76,7 +96,17 @@ export function createRedisSessionRecords ({ redis, prefix }: Required<RedisAuth
 function recordOf (key: string, [kept, createdAt, expiresAt, usedAt]: Row): SessionRecord {
   const { source, signedInAt = Math.floor(Number(createdAt) / 1000), address, userAgent } = JSON.parse(kept) as Kept
   Object.freeze(source)
-  return { key, source, principal: principalOf(key, source, Number(expiresAt)), signedInAt, createdAt: Number(createdAt), usedAt: Number(usedAt), expiresAt: Number(expiresAt), address, userAgent }
+  return {
+    key,
+    source,
+    principal: principalOf(key, source, Number(expiresAt)),
+    signedInAt,
+    createdAt: Number(createdAt),
+    usedAt: Number(usedAt),
+    expiresAt: Number(expiresAt),
+    address,
+    userAgent
+  }
 }
 
 /** Principals' ids are chosen by others: hashed, they neither choose a key nor its length. */

@@ -17,7 +17,10 @@ export interface SessionRouteParts {
 const SIGN_IN: readonly AuthenticationMethod[] = ['jwt', 'apiKey', 'mtls', 'assertion']
 
 /** `POST`, `GET` and `DELETE /auth/session`, and `DELETE /auth/sessions`: how a page signs in and out. */
-export function registerSessionRoutes (fastify: FastifyInstance, { sessions, cookie, idleMs, methods }: SessionRouteParts): void {
+export function registerSessionRoutes (
+  fastify: FastifyInstance,
+  { sessions, cookie, idleMs, methods }: SessionRouteParts
+): void {
   const bySession = { config: { security: { authenticate: ['session'] as const } } }
 
   // A client certificate is sent by the browser by itself: another site must not sign its visitor in.
@@ -28,7 +31,10 @@ export function registerSessionRoutes (fastify: FastifyInstance, { sessions, coo
       userAgent: request.headers['user-agent'] ?? null,
       replaces: cookie.read(request.raw)
     })
-    return await reply.code(201).header('set-cookie', cookie.of(issued)).header('cache-control', 'no-store')
+    return await reply
+      .code(201)
+      .header('set-cookie', cookie.of(issued))
+      .header('cache-control', 'no-store')
       .send({ expires_at: new Date(issued.expiresAt).toISOString(), csrf_token: issued.csrfToken })
   })
 

@@ -82,10 +82,16 @@ export interface SessionStore extends Sessions {
  *
  * @throws `MARTY_AUTH_OPT_INVALID` naming the field
  */
-export function createSessionStore (store: AuthStore = 'memory', options: SessionOptions = {}, clock: () => number = Date.now, earliestIssue: (subject: string) => number = () => 0): SessionStore {
+export function createSessionStore (
+  store: AuthStore = 'memory',
+  options: SessionOptions = {},
+  clock: () => number = Date.now,
+  earliestIssue: (subject: string) => number = () => 0
+): SessionStore {
   const limits = resolveSessionOptions(options)
   const place = resolveStore(store)
-  const records = place === 'memory' ? createMemorySessionRecords(limits, clock) : createRedisSessionRecords(place, limits)
+  const records =
+    place === 'memory' ? createMemorySessionRecords(limits, clock) : createRedisSessionRecords(place, limits)
 
   const add = async (session: Omit<NewSession, 'key'>): Promise<IssuedSession> => {
     const id = newSessionId()
@@ -103,7 +109,11 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
   return {
     async create (principal, { address, userAgent, replaces } = {}) {
       assertSource(principal, clock())
-      if (principal.authenticatedBy === 'session') throw new CredentialRequestInvalid('A session cannot come from another session; give the session a new id with renew')
+      if (principal.authenticatedBy === 'session') {
+        throw new CredentialRequestInvalid(
+          'A session cannot come from another session; give the session a new id with renew'
+        )
+      }
       return await add({
         source: principal,
         signedInAt: signedInNow(principal),
@@ -119,7 +129,11 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
       const key = sessionKey(id)
       const old = key === null ? null : await records.find(key, true)
       if (old === null) throw new CredentialInvalid({ reason: 'session has ended' })
-      if (principal.kind !== old.source.kind || principal.id !== old.source.id) throw new CredentialRequestInvalid('A session is renewed for its own principal; somebody else needs one of their own')
+      if (principal.kind !== old.source.kind || principal.id !== old.source.id) {
+        throw new CredentialRequestInvalid(
+          'A session is renewed for its own principal; somebody else needs one of their own'
+        )
+      }
       const { roles, scopes, expiresAt } = principal
       const anew = principal.authenticatedBy !== 'session'
       return await add({
@@ -137,19 +151,22 @@ export function createSessionStore (store: AuthStore = 'memory', options: Sessio
       const key = sessionKey(id)
       if (key === null) return null
       const found = records.find(key, false)
-      return found instanceof Promise ? found.then(record => record?.principal ?? null) : found?.principal ?? null
+      return found instanceof Promise ? found.then(record => record?.principal ?? null) : (found?.principal ?? null)
     },
-    revoke: async id => await end(sessionKey(id)) !== null,
-    revokeByKey: async key => await end(key) !== null,
+    revoke: async id => (await end(sessionKey(id))) !== null,
+    revokeByKey: async key => (await end(key)) !== null,
     revokeAll: async of => await records.removeAll(of),
-    list: async (of = undefined) => [...await records.list(of ?? null)].sort((a, b) => b.usedAt - a.usedAt).map(infoOf),
+    list: async (of = undefined) =>
+      [...(await records.list(of ?? null))].sort((a, b) => b.usedAt - a.usedAt).map(infoOf),
     find: records.find,
     end
   }
 }
 
 function assertSource (principal: Principal, now: number): void {
-  if (principal.kind === 'anonymous') throw new CredentialRequestInvalid('A session needs a principal that has authenticated')
+  if (principal.kind === 'anonymous') {
+    throw new CredentialRequestInvalid('A session needs a principal that has authenticated')
+  }
   if (principal.expiresAt !== null && principal.expiresAt <= now) throw expired()
 }
 
@@ -157,7 +174,9 @@ function expired (): InstanceType<typeof CredentialRequestInvalid> {
   return new CredentialRequestInvalid('The credential the session would come from has expired')
 }
 
-function infoOf ({ key, principal: { id, kind, roles }, createdAt, usedAt, expiresAt, address, userAgent }: SessionRecord): SessionInfo {
+function infoOf ({
+  key, principal: { id, kind, roles }, createdAt, usedAt, expiresAt, address, userAgent
+}: SessionRecord): SessionInfo {
   return { key, id, kind, roles, createdAt, usedAt, expiresAt, address, userAgent }
 }
 

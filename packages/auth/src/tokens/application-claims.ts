@@ -5,9 +5,9 @@ import { CredentialRequestInvalid } from '../errors.js'
  * RFC 9068, OpenID Connect Core section 2), members of its header, and those that this service reads.
  */
 const RESERVED: ReadonlySet<string> = new Set([
-  'iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'typ', 'alg', 'kid', 'cty', 'crit', 'cnf', 'act', 'may_act', 'sid', 'nonce', 'azp',
-  'acr', 'amr', 'auth_time', 'at_hash', 'events', 'user_id', 'role', 'roles', 'groups', 'entitlements', 'scope', 'scopes', 'scp', 'permissions',
-  'kind', 'client_id', 'source_jti', 'tenant'
+  'iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'typ', 'alg', 'kid', 'cty', 'crit', 'cnf', 'act', 'may_act', 'sid',
+  'nonce', 'azp', 'acr', 'amr', 'auth_time', 'at_hash', 'events', 'user_id', 'role', 'roles', 'groups',
+  'entitlements', 'scope', 'scopes', 'scp', 'permissions', 'kind', 'client_id', 'source_jti', 'tenant'
 ])
 const MAX_BYTES = 4_096
 const MAX_DEPTH = 6
@@ -17,26 +17,47 @@ export function copyClaims (claims: unknown): Readonly<Record<string, unknown>> 
   if (claims === undefined) return {}
   if (!isPlainObject(claims)) throw refuse('', 'must be an object of JSON values')
   for (const name of Object.keys(claims)) {
-    if (RESERVED.has(name)) throw refuse(name, `has a meaning of its own${name === 'tenant' ? '; give "tenant" beside "claims"' : ''}; choose another name`)
+    if (RESERVED.has(name)) {
+      throw refuse(
+        name,
+        `has a meaning of its own${name === 'tenant' ? '; give "tenant" beside "claims"' : ''}; choose another name`
+      )
+    }
   }
   const copy = copyValue(claims, '', MAX_DEPTH) as Readonly<Record<string, unknown>>
   const bytes = Buffer.byteLength(JSON.stringify(copy))
-  if (bytes > MAX_BYTES) throw refuse('', `must have at most ${MAX_BYTES} bytes as JSON and has ${bytes}; keep the rest where the service can look it up`)
+  if (bytes > MAX_BYTES) {
+    throw refuse(
+      '',
+      `must have at most ${MAX_BYTES} bytes as JSON and has ${bytes}; keep the rest where the service can look it up`
+    )
+  }
   return copy
 }
 
 /** Copied member by member, so that what is signed is what was checked: no getter, `toJSON` or proxy answers twice. */
 function copyValue (value: unknown, path: string, depth: number): unknown {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value
+  if (
+    value === null ||
+    typeof value === 'string' ||
+    typeof value === 'boolean' ||
+    (typeof value === 'number' && Number.isFinite(value))
+  ) {
+    return value
+  }
   const isList = Array.isArray(value)
-  if (!isList && !isPlainObject(value)) throw refuse(path, 'must be JSON: a string, finite number, boolean, null, list or plain object')
+  if (!isList && !isPlainObject(value)) {
+    throw refuse(path, 'must be JSON: a string, finite number, boolean, null, list or plain object')
+  }
   if (depth === 0) throw refuse(path, `is nested more than ${MAX_DEPTH} deep, or in itself`)
   if (isList && value.length > MAX_BYTES) throw refuse(path, 'is too long')
   const names = isList ? Array.from({ length: value.length }, (_, index) => String(index)) : namesOf(value, path)
   const copied = names.map(name => {
     const member = path === '' ? name : `${path}.${name}`
     const property = Object.getOwnPropertyDescriptor(value, name)
-    if (property === undefined || !('value' in property)) throw refuse(member, 'must be a value, not a getter or a gap in a list')
+    if (property === undefined || !('value' in property)) {
+      throw refuse(member, 'must be a value, not a getter or a gap in a list')
+    }
     return [name, copyValue(property.value, member, depth - 1)] as const
   })
   return isList ? copied.map(([, member]) => member) : Object.fromEntries(copied)
@@ -45,8 +66,13 @@ function copyValue (value: unknown, path: string, depth: number): unknown {
 function namesOf (value: object, path: string): string[] {
   const names = Reflect.ownKeys(value)
   // Refused when a token is read, too: they reach an object's prototype.
-  const wrong = names.find(name => typeof name === 'symbol' || name === '__proto__' || name === 'constructor' || name === '' || name.length > 128)
-  if (wrong !== undefined) throw refuse(path, `has a member named ${String(wrong).slice(0, 40) || '""'}, which no token may have`)
+  const wrong = names.find(
+    name =>
+      typeof name === 'symbol' || name === '__proto__' || name === 'constructor' || name === '' || name.length > 128
+  )
+  if (wrong !== undefined) {
+    throw refuse(path, `has a member named ${String(wrong).slice(0, 40) || '""'}, which no token may have`)
+  }
   return names as string[]
 }
 

@@ -1,4 +1,6 @@
-import { CredentialInvalid, ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal } from '@marty/core'
+import {
+  CredentialInvalid, ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal
+} from '@marty/core'
 import type { FastifyRequest } from 'fastify'
 import { revocableOf } from '../jwt/claims.js'
 import type { Revocations } from '../revocations/revocations.js'
@@ -12,9 +14,21 @@ export type Prove = (request: FastifyRequest, token: string | null) => Promise<P
  * same pipeline as any other, so guesses are limited and told alike. Without a token the request's own credential counts.
  */
 export function proveBy (guard: Guard, name: string, methods: readonly AuthenticationMethod[]): Prove {
-  const operation = guard.operation({ name, transport: 'http', rule: { authenticate: methods }, where: `the credentials of ${name}` })
+  const operation = guard.operation({
+    name,
+    transport: 'http',
+    rule: { authenticate: methods },
+    where: `the credentials of ${name}`
+  })
   return async (request, token) => {
-    const call = createCall(operation!, request.id, request.ip ?? null, token === null ? request.raw : null, ANONYMOUS, token)
+    const call = createCall(
+      operation!,
+      request.id,
+      request.ip ?? null,
+      token === null ? request.raw : null,
+      ANONYMOUS,
+      token
+    )
     await operation!.run(call)
     return call.principal
   }
@@ -67,7 +81,10 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
 }
 
 /** Takes a token of a foreign issuer, to be exchanged for one of ours (RFC 7523 section 2.1). */
-export function assertionAuthenticator (verify: (token: string) => Promise<Principal>, revocations: Revocations): Authenticator {
+export function assertionAuthenticator (
+  verify: (token: string) => Promise<Principal>,
+  revocations: Revocations
+): Authenticator {
   return {
     method: 'assertion',
     explicit: true,

@@ -55,7 +55,10 @@ export interface TokenIssuer {
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
-export function createTokenIssuer (options: TokenOptions, earliestIssue: (subject: string) => number = () => 0): TokenIssuer {
+export function createTokenIssuer (
+  options: TokenOptions,
+  earliestIssue: (subject: string) => number = () => 0
+): TokenIssuer {
   const { issuer, audience, keyring, accessTokenTtlSeconds, maxLifetimeSeconds } = resolveTokenOptions(options)
   return {
     issue (request) {
@@ -86,7 +89,10 @@ export function createTokenIssuer (options: TokenOptions, earliestIssue: (subjec
       const input = `${encode({ alg, typ: 'at+jwt', kid })}.${encode(claims)}`
       const token = `${input}.${JWT_ALGORITHMS[alg].sign(signKey, input).toString('base64url')}`
       if (token.length > MAX_TOKEN_CHARS) {
-        throw new CredentialRequestInvalid(`The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; give fewer roles, scopes or claims`)
+        throw new CredentialRequestInvalid(
+          `The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; give fewer ` +
+            'roles, scopes or claims'
+        )
       }
       return { token, ttlSeconds: exp - iat, expiresAt: exp * 1000, jti }
     }
@@ -98,35 +104,77 @@ export function issueToken (options: TokenOptions, request: TokenRequest): Issue
   return createTokenIssuer(options).issue(request)
 }
 
-const MEMBERS = ['subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'sourceJti', 'notAfter', 'tenant', 'claims']
+const MEMBERS = [
+  'subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'sourceJti', 'notAfter',
+  'tenant', 'claims'
+]
 /** What the same thing is called elsewhere: as a claim, or by other libraries. */
 const NEAR: Readonly<Record<string, string | undefined>> = Object.freeze({
-  __proto__: null as never, sub: 'subject', ttl: 'ttlSeconds', expiresIn: 'ttlSeconds', exp: 'ttlSeconds', scope: 'scopes', sid: 'sessionId', client_id: 'clientId', payload: 'claims'
+  __proto__: null as never,
+  sub: 'subject',
+  ttl: 'ttlSeconds',
+  expiresIn: 'ttlSeconds',
+  exp: 'ttlSeconds',
+  scope: 'scopes',
+  sid: 'sessionId',
+  client_id: 'clientId',
+  payload: 'claims'
 })
 
-function checkRequest (request: TokenRequest, maxLifetimeSeconds: number): { subject: string, roles: readonly string[] } {
-  if (typeof request !== 'object' || request === null) throw new CredentialRequestInvalid('A token is issued for an object such as { subject: "alice" }')
+function checkRequest (
+  request: TokenRequest,
+  maxLifetimeSeconds: number
+): { subject: string, roles: readonly string[] } {
+  if (typeof request !== 'object' || request === null) {
+    throw new CredentialRequestInvalid('A token is issued for an object such as { subject: "alice" }')
+  }
   for (const member of Object.keys(request)) {
     if (MEMBERS.includes(member)) continue
     const near = NEAR[member] ?? closest(member, MEMBERS)
-    throw new CredentialRequestInvalid(`"${member.slice(0, 40)}" is not known; ${near === null ? `known are ${MEMBERS.join(', ')}` : `did you mean "${near}"?`}`)
+    throw new CredentialRequestInvalid(
+      `"${member.slice(0, 40)}" is not known; ` +
+        `${near === null ? `known are ${MEMBERS.join(', ')}` : `did you mean "${near}"?`}`
+    )
   }
   const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, sourceJti, notAfter, tenant } = request
   if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
-  if (role !== undefined && request.roles !== undefined) throw new CredentialRequestInvalid('give either "role" or "roles"')
+  if (role !== undefined && request.roles !== undefined) {
+    throw new CredentialRequestInvalid('give either "role" or "roles"')
+  }
   const roles = request.roles ?? (role === undefined ? [] : [role])
-  if (!Array.isArray(roles) || roles.length > 32 || !roles.every(isText)) throw new CredentialRequestInvalid('"roles" must be at most 32 names of 1 to 256 characters')
-  if (ttlSeconds !== undefined && (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > maxLifetimeSeconds)) {
-    throw new CredentialRequestInvalid(`"ttlSeconds" must be an integer from 1 to ${maxLifetimeSeconds} (maxLifetimeSeconds)`)
+  if (!Array.isArray(roles) || roles.length > 32 || !roles.every(isText)) {
+    throw new CredentialRequestInvalid('"roles" must be at most 32 names of 1 to 256 characters')
+  }
+  if (
+    ttlSeconds !== undefined &&
+    (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > maxLifetimeSeconds)
+  ) {
+    throw new CredentialRequestInvalid(
+      `"ttlSeconds" must be an integer from 1 to ${maxLifetimeSeconds} (maxLifetimeSeconds)`
+    )
   }
   // RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
-  if (scopes !== undefined && !(Array.isArray(scopes) && scopes.every(scope => typeof scope === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)))) {
+  if (
+    scopes !== undefined &&
+    !(
+      Array.isArray(scopes) &&
+      scopes.every(scope => typeof scope === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope))
+    )
+  ) {
     throw new CredentialRequestInvalid('"scopes" must be a list of names without spaces')
   }
-  if (kind !== undefined && kind !== 'user' && kind !== 'service') throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
-  if (sessionId !== undefined && !isText(sessionId)) throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
-  if (tenant !== undefined && !isText(tenant)) throw new CredentialRequestInvalid('"tenant" must be a text of 1 to 256 characters')
-  if (clientId !== undefined && !isText(clientId)) throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
+  if (kind !== undefined && kind !== 'user' && kind !== 'service') {
+    throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
+  }
+  if (sessionId !== undefined && !isText(sessionId)) {
+    throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
+  }
+  if (tenant !== undefined && !isText(tenant)) {
+    throw new CredentialRequestInvalid('"tenant" must be a text of 1 to 256 characters')
+  }
+  if (clientId !== undefined && !isText(clientId)) {
+    throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
+  }
   if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) {
     throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
   }

@@ -1,4 +1,7 @@
-import { CredentialInvalid, type AuthenticationMethod, type Guard, type MartyError, type Principal, type SecurityEvent, type SecurityRule } from '@marty/core'
+import {
+  CredentialInvalid, type AuthenticationMethod, type Guard, type MartyError, type Principal, type SecurityEvent,
+  type SecurityRule
+} from '@marty/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiKeys } from '../api-keys/api-keys.js'
 import { AuthGrantUnsupported, AuthRequestMalformed, AuthScopeInvalid } from '../errors.js'
@@ -41,20 +44,40 @@ const GRANTS = ['client_credentials', 'refresh_token', 'urn:ietf:params:oauth:gr
 /** `POST /auth/token`, `/auth/refresh`, `/auth/logout`, `/auth/revoke` (RFC 7009) and `/auth/introspect` (RFC 7662). */
 export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRouteParts): void {
   const { guard, issuer, verify, revocations, refresh, apiKeys, sessions, cookie, methods, foreign } = parts
-  const only = (...wanted: AuthenticationMethod[]): AuthenticationMethod[] => wanted.filter(method => methods.includes(method))
+  const only = (...wanted: AuthenticationMethod[]): AuthenticationMethod[] =>
+    wanted.filter(method => methods.includes(method))
   const clients = only('apiKey', 'mtls')
   const proveClient = clients.length === 0 ? null : proveBy(guard, 'auth.token', clients)
   const proveAssertion = foreign !== null ? proveBy(guard, 'auth.assertion', ['assertion']) : null
   const proveRefresh = refresh === null ? null : proveBy(guard, 'auth.refresh', ['refresh'])
   const known = GRANTS.filter((_, index) => [proveClient, proveRefresh, proveAssertion][index] !== null)
 
-  const tell = (request: FastifyRequest, type: SecurityEvent['type'], action: string, object: string, { id, kind, roles }: Principal): void => {
-    void guard.emit({ type, action, outcome: 'success', reason: null, principal: { id, kind, roles }, address: request.ip ?? null, requestId: request.id, object })
+  const tell = (
+    request: FastifyRequest,
+    type: SecurityEvent['type'],
+    action: string,
+    object: string,
+    { id, kind, roles }: Principal
+  ): void => {
+    void guard.emit({
+      type,
+      action,
+      outcome: 'success',
+      reason: null,
+      principal: { id, kind, roles },
+      address: request.ip ?? null,
+      requestId: request.id,
+      object
+    })
   }
 
   /** An access token of what the principal may do. It ends with the principal, and with the source: what signed in. */
   function accessToken (
-    principal: Principal, source: Principal, scopes: readonly string[], sessionId: string | null, clientId: string | null
+    principal: Principal,
+    source: Principal,
+    scopes: readonly string[],
+    sessionId: string | null,
+    clientId: string | null
   ): IssuedToken {
     return issuer.issue({
       subject: principal.id,
@@ -69,30 +92,46 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
   }
 
   /** RFC 6749 section 5.1. */
-  const answer = (reply: FastifyReply, { token, ttlSeconds }: { token: string, ttlSeconds: number }, scopes: readonly string[], refreshToken: { token: string, expiresAt: number } | null): object => {
+  const answer = (
+    reply: FastifyReply,
+    { token, ttlSeconds }: { token: string, ttlSeconds: number },
+    scopes: readonly string[],
+    refreshToken: { token: string, expiresAt: number } | null
+  ): object => {
     void reply.header('cache-control', 'no-store')
     return {
       access_token: token,
       token_type: 'Bearer',
       expires_in: ttlSeconds,
       ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
-      ...(refreshToken === null ? {} : { refresh_token: refreshToken.token, refresh_expires_in: Math.max(0, Math.floor((refreshToken.expiresAt - Date.now()) / 1000)) })
+      ...(refreshToken === null
+        ? {}
+        : {
+            refresh_token: refreshToken.token,
+            refresh_expires_in: Math.max(0, Math.floor((refreshToken.expiresAt - Date.now()) / 1000))
+          })
     }
   }
 
-  async function signIn (request: FastifyRequest, reply: FastifyReply, principal: Principal, isClient: boolean): Promise<object> {
+  async function signIn (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    principal: Principal,
+    isClient: boolean
+  ): Promise<object> {
     const scopes = narrowed(principal.scopes, optionalParameter(request, 'scope'))
     const clientId = principal.kind === 'key' ? principal.id : null
-    const family = refresh === null || (isClient && !refresh.forClients)
-      ? null
-      : await refresh.tokens.issue({
-        subject: principal.id,
-        kind: principal.kind === 'user' ? 'user' : 'service',
-        roles: principal.roles,
-        scopes,
-        ...(clientId === null ? {} : { clientId }),
-        source: principal
-      })
+    const family =
+      refresh === null || (isClient && !refresh.forClients)
+        ? null
+        : await refresh.tokens.issue({
+          subject: principal.id,
+          kind: principal.kind === 'user' ? 'user' : 'service',
+          roles: principal.roles,
+          scopes,
+          ...(clientId === null ? {} : { clientId }),
+          source: principal
+        })
     const issued = accessToken(principal, principal, scopes, family?.sid ?? null, clientId)
     tell(request, 'credential', 'token.issue', issued.jti, principal)
     return answer(reply, issued, scopes, family)
@@ -116,7 +155,11 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     scope.post('/auth/token', open, async (request, reply) => {
       const assertion = optionalParameter(request, 'assertion')
       const grant = optionalParameter(request, 'grant_type') ?? (assertion === null ? GRANTS[0] : GRANTS[2])
-      if (!(known as readonly string[]).includes(grant)) throw new AuthGrantUnsupported(`This service does not know the grant_type; it knows ${known.join(', ') || 'none'}`)
+      if (!(known as readonly string[]).includes(grant)) {
+        throw new AuthGrantUnsupported(
+          `This service does not know the grant_type; it knows ${known.join(', ') || 'none'}`
+        )
+      }
       if (grant === GRANTS[1]) return await refreshed(request, reply)
       return grant === GRANTS[2]
         ? await signIn(request, reply, await proveAssertion!(request, requiredParameter(request, 'assertion')), false)
@@ -133,12 +176,20 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       const refreshToken = optionalParameter(request, 'refresh_token')
       if (principal.authenticatedBy === 'jwt') await signOut(principal)
       else if (principal.session !== null) await sessions?.revokeByKey(principal.session)
-      if (refreshToken !== null && (await refresh?.tokens.inspect(refreshToken))?.grant.subject === principal.id) await refresh?.tokens.revoke(refreshToken)
+      if (refreshToken !== null && (await refresh?.tokens.inspect(refreshToken))?.grant.subject === principal.id) {
+        await refresh?.tokens.revoke(refreshToken)
+      }
       if (everywhere) {
         await revocations.revokeSubject(principal.id)
         await sessions?.revokeAll(principal)
       }
-      tell(request, 'session', everywhere ? 'session.revoke_all' : 'session.revoke', principal.session ?? principal.id, principal)
+      tell(
+        request,
+        'session',
+        everywhere ? 'session.revoke_all' : 'session.revoke',
+        principal.session ?? principal.id,
+        principal
+      )
       if (cookie !== null && principal.authenticatedBy === 'session') void reply.header('set-cookie', cookie.cleared)
       return await reply.code(204).send()
     })
@@ -146,9 +197,13 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     // Whoever holds a token may end it (RFC 7009 section 2.1, public clients). The answer tells nothing of other texts.
     scope.post('/auth/revoke', open, async (request, reply) => {
       const token = requiredParameter(request, 'token')
-      if (apiKeys?.accepts(token) === true) throw new AuthRequestMalformed('API keys are not revoked here; use the key administration of the service')
+      if (apiKeys?.accepts(token) === true) {
+        throw new AuthRequestMalformed('API keys are not revoked here; use the key administration of the service')
+      }
       const ended = await end(token)
-      if (ended !== null) tell(request, 'credential', 'token.revoke', ended.object, { ...request.principal, ...ended.owner })
+      if (ended !== null) {
+        tell(request, 'credential', 'token.revoke', ended.object, { ...request.principal, ...ended.owner })
+      }
       return await reply.code(200).header('cache-control', 'no-store').send()
     })
 
@@ -172,14 +227,23 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     await revocations.revokeFamily(sid)
   }
 
-  async function end (token: string): Promise<{ object: string, owner: Pick<Principal, 'id' | 'kind' | 'roles'> } | null> {
+  async function end (
+    token: string
+  ): Promise<{ object: string, owner: Pick<Principal, 'id' | 'kind' | 'roles'> } | null> {
     if (token.startsWith('ses_')) {
-      const principal = await sessions?.get(token) ?? null
-      return principal !== null && await sessions!.revoke(token) ? { object: principal.session!, owner: principal } : null
+      const principal = (await sessions?.get(token)) ?? null
+      return principal !== null && (await sessions!.revoke(token))
+        ? { object: principal.session!, owner: principal }
+        : null
     }
     if (token.startsWith('ref_')) {
-      const family = await refresh?.tokens.revoke(token) ?? null
-      return family === null ? null : { object: family.sid, owner: { id: family.grant.subject, kind: family.grant.kind, roles: family.grant.roles } }
+      const family = (await refresh?.tokens.revoke(token)) ?? null
+      return family === null
+        ? null
+        : {
+            object: family.sid,
+            owner: { id: family.grant.subject, kind: family.grant.kind, roles: family.grant.roles }
+          }
     }
     const principal = await unlessBad(async () => await principalOf(token))
     if (principal === null) return null
@@ -192,7 +256,16 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       const family = await refresh?.tokens.inspect(token) ?? null
       if (family === null || !await guard.isAlive(family.grant.source)) return { active: false }
       const { grant: { subject, scopes, clientId, roles }, sid, expiresAt } = family
-      return { active: true, token_type: 'refresh_token', sub: subject, roles, exp: Math.floor(expiresAt / 1000), sid, ...(clientId === undefined ? {} : { client_id: clientId }), ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }) }
+      return {
+        active: true,
+        token_type: 'refresh_token',
+        sub: subject,
+        roles,
+        exp: Math.floor(expiresAt / 1000),
+        sid,
+        ...(clientId === undefined ? {} : { client_id: clientId }),
+        ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') })
+      }
     }
     const claims = await unlessBad(() => verify(token))
     return claims === null ? { active: false } : { active: true, token_type: 'access_token', ...claims }

@@ -58,12 +58,26 @@ const DAY_MS = 24 * 3600 * 1000
 /** Stands for a limit or window that is not known: more than any rule has. */
 const UNBOUNDED = 2 ** 42
 
-export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs = 2_000 }: LimitAdminOptions): LimitAdmin {
+export function createLimitAdmin ({
+  redis,
+  prefix = DEFAULT_PREFIX,
+  deadlineMs = 2_000
+}: LimitAdminOptions): LimitAdmin {
   const budgets = createRedisBudgets(redis, prefix, deadlineMs)
 
-  async function find (budget: string | BudgetName): Promise<{ readonly key: string, readonly rule: PublishedRule | null, readonly roles: readonly string[] | undefined }> {
+  async function find (
+    budget: string | BudgetName
+  ): Promise<{
+    readonly key: string
+    readonly rule: PublishedRule | null
+    readonly roles: readonly string[] | undefined
+  }> {
     if (typeof budget === 'string') {
-      if (!isBudgetKey(budget)) throw new BudgetInvalid(`"${budget}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+      if (!isBudgetKey(budget)) {
+        throw new BudgetInvalid(
+          `"${budget}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`
+        )
+      }
       return { key: budget, rule: await budgets.rule(ruleOf(budget)), roles: undefined }
     }
     const rule = await budgets.rule(budget.rule)
@@ -73,15 +87,27 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
 
   function unknown (name: string, known: readonly string[]): Error {
     const near = closest(name, known)
-    return new RuleUnknown(`no service uses a rule "${name}" under the prefix ${prefix}; ` + (near !== null ? `did you mean "${near}"?` : `known are ${known.join(', ') || 'none'}`))
+    return new RuleUnknown(
+      `no service uses a rule "${name}" under the prefix ${prefix}; ` +
+        (near !== null ? `did you mean "${near}"?` : `known are ${known.join(', ') || 'none'}`)
+    )
   }
 
   return {
     async show (budget) {
       const { key, rule, roles } = await find(budget)
       const windowMs = rule?.windowMs ?? windowIn(key)
-      const limit = rule === null || (typeof rule.limit !== 'number' && roles === undefined) ? null : limitOf(rule, { roles: roles ?? [] })
-      const { used, resetUs, retryUs } = await budgets.read(key, limit ?? UNBOUNDED, windowMs ?? UNBOUNDED, rule?.cost ?? 1, rule?.log)
+      const limit =
+        rule === null || (typeof rule.limit !== 'number' && roles === undefined)
+          ? null
+          : limitOf(rule, { roles: roles ?? [] })
+      const { used, resetUs, retryUs } = await budgets.read(
+        key,
+        limit ?? UNBOUNDED,
+        windowMs ?? UNBOUNDED,
+        rule?.cost ?? 1,
+        rule?.log
+      )
       return {
         key,
         rule: ruleOf(key),
@@ -102,7 +128,9 @@ export function createLimitAdmin ({ redis, prefix = DEFAULT_PREFIX, deadlineMs =
       const readers = await Promise.all(others.map(async name => ({ name, rule: await budgets.rule(name) })))
       const wasUsed = await budgets.forget(key, rule?.windowMs ?? DAY_MS, log)
       for (const { name, rule } of readers) {
-        if (rule !== null && (name === log || rule.log === log)) await budgets.forget(budgetKey(name, subjectIn(key)), rule.windowMs, log)
+        if (rule !== null && (name === log || rule.log === log)) {
+          await budgets.forget(budgetKey(name, subjectIn(key)), rule.windowMs, log)
+        }
       }
       return { key, wasUsed }
     },

@@ -42,9 +42,19 @@ export function budgetOf (name: BudgetName, by: LimitBy): string {
     const idle = words.find(word => name[word] !== undefined && !known.has(word))
     if (idle !== undefined) throw wrong(`no ${idle} belongs to it`)
   }
-  if (address !== undefined && addressKey(address) === 'unknown' && address !== 'unknown') throw wrong(`"${address}" is no address`)
+  if (address !== undefined && addressKey(address) === 'unknown' && address !== 'unknown') {
+    throw wrong(`"${address}" is no address`)
+  }
   const claims = tenant === undefined ? {} : { tenant }
-  return budgetKey(rule, subjectOf(by, { address: address ?? null, principal: { ...ANONYMOUS, ...principal, claims }, operation: operation ?? '', account }))
+  return budgetKey(
+    rule,
+    subjectOf(by, {
+      address: address ?? null,
+      principal: { ...ANONYMOUS, ...principal, claims },
+      operation: operation ?? '',
+      account
+    })
+  )
 }
 
 /** The name of one budget, unique because names of rules hold no colon. */

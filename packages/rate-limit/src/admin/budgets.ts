@@ -16,14 +16,20 @@ export interface PublishedRule extends LimitRule {
 /** What operators ask of Redis, by keys of budgets. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` within the deadline. */
 export interface RedisBudgets extends OperableStore {
   /** Units used in the window, and the times of a request of that cost. `log` is the rule that keeps the log. */
-  read (key: string, limit: number, windowMs: number, cost: number, log?: string): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
+  read(
+    key: string,
+    limit: number,
+    windowMs: number,
+    cost: number,
+    log?: string
+  ): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
   /** False when nothing had been used. `windowMs` is the longest that a process may remember a refusal. A burst goes with its rule. */
-  forget (key: string, windowMs: number, log?: string): Promise<boolean>
+  forget(key: string, windowMs: number, log?: string): Promise<boolean>
   /** The most refused first. */
-  top (count: number): Promise<readonly Refused[]>
+  top(count: number): Promise<readonly Refused[]>
   /** Null when no service has published it. */
-  rule (name: string): Promise<PublishedRule | null>
-  ruleNames (): Promise<readonly string[]>
+  rule(name: string): Promise<PublishedRule | null>
+  ruleNames(): Promise<readonly string[]>
 }
 
 const peek = redisScript(PEEK_SCRIPT)
@@ -31,18 +37,28 @@ const dropLogs = redisScript(FORGET_SCRIPT)
 const markReset = redisScript(RESET_SCRIPT)
 const readTop = redisScript(TOP_SCRIPT)
 
-export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?: boolean }, prefix: string, deadlineMs: number): RedisBudgets {
+export function createRedisBudgets (
+  redis: ScriptClient & { readonly isCluster?: boolean },
+  prefix: string,
+  deadlineMs: number
+): RedisBudgets {
   const { rules, refused, refusals, resets } = controlKeys(prefix)
 
   /** A limit decides on the form of a log, and may have changed. */
-  const logsOf = (key: string, log = ruleOf(key)): string[] => [false, true].map(isList => logName(prefix, redis.isCluster === true, log, subjectIn(key), isList).key)
+  const logsOf = (key: string, log = ruleOf(key)): string[] =>
+    [false, true].map(isList => logName(prefix, redis.isCluster === true, log, subjectIn(key), isList).key)
 
   const run = async (script: RedisScript, keys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> =>
     await reach(deadlineMs, script(redis, keys, args))
 
   const read: RedisBudgets['read'] = async (key, limit, windowMs, cost, log) => {
-    const states = await Promise.all(logsOf(key, log).map(async (name, isList) => await run(peek, [name], [limit, windowMs * 1000, cost, isList]) as [number, number, number]))
-    const [used, resetUs, retryUs] = states.reduce((a, b) => b[0] > a[0] ? b : a)
+    const states = await Promise.all(
+      logsOf(key, log).map(
+        async (name, isList) =>
+          (await run(peek, [name], [limit, windowMs * 1000, cost, isList])) as [number, number, number]
+      )
+    )
+    const [used, resetUs, retryUs] = states.reduce((a, b) => (b[0] > a[0] ? b : a))
     return { used, resetUs, retryUs }
   }
 
@@ -56,16 +72,21 @@ export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?:
   return {
     read,
     forget,
-    peek: async charges => await Promise.all(charges.map(async ({ rule, subject, limit, windowMs, cost, log }) => {
-      const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost, log)
-      return { remaining: Math.max(0, limit - used), resetUs, retryUs }
-    })),
+    peek: async charges =>
+      await Promise.all(
+        charges.map(async ({ rule, subject, limit, windowMs, cost, log }) => {
+          const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost, log)
+          return { remaining: Math.max(0, limit - used), resetUs, retryUs }
+        })
+      ),
     async reset (charges) {
-      await Promise.all(charges.map(async ({ rule, subject, windowMs, log }) => await forget(budgetKey(rule, subject), windowMs, log)))
+      await Promise.all(
+        charges.map(async ({ rule, subject, windowMs, log }) => await forget(budgetKey(rule, subject), windowMs, log))
+      )
     },
 
     async top (count) {
-      const found = await run(readTop, [refused, refusals], [LINGER_MS]) as Array<readonly [string, number, number]>
+      const found = (await run(readTop, [refused, refusals], [LINGER_MS])) as Array<readonly [string, number, number]>
       return found
         .sort((a, b) => b[2] - a[2])
         .slice(0, count)
@@ -74,10 +95,11 @@ export function createRedisBudgets (redis: ScriptClient & { readonly isCluster?:
 
     async rule (name) {
       const found = await reach(deadlineMs, redis.callBuffer('HGET', [rules, name]))
-      return found === null ? null : JSON.parse(String(found)) as PublishedRule
+      return found === null ? null : (JSON.parse(String(found)) as PublishedRule)
     },
 
-    ruleNames: async () => (await reach(deadlineMs, redis.callBuffer('HKEYS', [rules])) as Buffer[]).map(String).sort()
+    ruleNames: async () =>
+      ((await reach(deadlineMs, redis.callBuffer('HKEYS', [rules]))) as Buffer[]).map(String).sort()
   }
 }
 

@@ -45,7 +45,9 @@ export function prometheusText (metrics: LimitMetrics): string {
     `# TYPE ${NAME} counter`
   ]
   for (const [rule, counter] of Object.entries(metrics)) {
-    for (const outcome of OUTCOMES) lines.push(`${NAME}{rule="${escaped(rule)}",outcome="${outcome}"} ${counter[outcome]}`)
+    for (const outcome of OUTCOMES) {
+      lines.push(`${NAME}{rule="${escaped(rule)}",outcome="${outcome}"} ${counter[outcome]}`)
+    }
   }
   return `${lines.join('\n')}\n`
 }

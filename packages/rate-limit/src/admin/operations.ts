@@ -3,7 +3,9 @@ import { budgetKey, isBudgetKey, ruleOf, subjectIn } from './budget.js'
 import type { DenyCache } from '../store/deny-cache.js'
 import { BudgetInvalid } from '../errors.js'
 import type { LeasedStore } from '../leases/leased-store.js'
-import { decisionOf, unaffordable, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who } from '../limiter.js'
+import {
+  decisionOf, unaffordable, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who
+} from '../limiter.js'
 import { DEFAULT_PREFIX } from '../redis/key.js'
 import { createMetrics, prometheusText, type LimitMetrics } from './metrics.js'
 import type { ResolvedOptions } from '../options.js'
@@ -46,7 +48,10 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
   }
   const redis = options.store === 'memory' ? null : options.store
   const prefix = redis?.prefix ?? DEFAULT_PREFIX
-  const reports: RefusalReports | null = redis === null ? null : createRefusalReports({ redis: redis.redis, prefix, rules: options.rules, refusals, now, onReset: forget })
+  const reports: RefusalReports | null =
+    redis === null
+      ? null
+      : createRefusalReports({ redis: redis.redis, prefix, rules: options.rules, refusals, now, onReset: forget })
 
   const observer: DecisionObserver = {
     decided (charges, { allowed, degraded, states }, askedAtMs) {
@@ -111,6 +116,8 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
 const DAY_MS = 86_400_000
 
 function budgetCharge (key: string): Charge {
-  if (!isBudgetKey(key)) throw new BudgetInvalid(`"${key}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+  if (!isBudgetKey(key)) {
+    throw new BudgetInvalid(`"${key}" is no key of a budget; expected RULE:WHO, such as login:address:203.0.113.7`)
+  }
   return { rule: ruleOf(key), subject: subjectIn(key), limit: 1, windowMs: DAY_MS, cost: 1 }
 }

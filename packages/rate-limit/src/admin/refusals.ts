@@ -54,12 +54,20 @@ export function createRefusals (): Refusals {
       entry.refusals++
       entry.unreported++
     },
-    forget (key) { known.delete(key) },
+    forget (key) {
+      known.delete(key)
+    },
     entries: () => known.values(),
-    top: (count, nowMs) => [...known.values()]
-      .filter(({ untilMs }) => untilMs + LINGER_MS >= nowMs)
-      .sort((a, b) => b.refusals - a.refusals)
-      .slice(0, count)
-      .map(({ key, untilMs, refusals }) => ({ key, rule: ruleOf(key), refusals, retryAfterMs: Math.max(0, Math.ceil(untilMs - nowMs)) }))
+    top: (count, nowMs) =>
+      [...known.values()]
+        .filter(({ untilMs }) => untilMs + LINGER_MS >= nowMs)
+        .sort((a, b) => b.refusals - a.refusals)
+        .slice(0, count)
+        .map(({ key, untilMs, refusals }) => ({
+          key,
+          rule: ruleOf(key),
+          refusals,
+          retryAfterMs: Math.max(0, Math.ceil(untilMs - nowMs))
+        }))
   }
 }

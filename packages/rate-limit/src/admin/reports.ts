@@ -42,26 +42,39 @@ const publish = redisScript(RULES_SCRIPT)
  * Tells operators through Redis what the rules are and who is refused, away from requests, and hears which budgets they have reset.
  * A report that fails is lost: nothing is sent twice.
  */
-export function createRefusalReports ({ redis, prefix, rules, refusals, now, onReset }: RefusalReportsOptions): RefusalReports {
+export function createRefusalReports ({
+  redis, prefix, rules, refusals, now, onReset
+}: RefusalReportsOptions): RefusalReports {
   const keys = controlKeys(prefix)
   let closed = false
   let reporting: NodeJS.Timeout | null = null
   let publishing: NodeJS.Timeout | null = null
 
   function schedule (): void {
-    if (reporting === null && !closed) reporting = setTimeout(() => { void send() }, REPORT_EVERY_MS).unref()
+    if (reporting === null && !closed) {
+      reporting = setTimeout(() => {
+        void send()
+      }, REPORT_EVERY_MS).unref()
+    }
   }
 
   async function send (): Promise<void> {
-    const fresh = [...refusals.entries()].filter(({ unreported }) => unreported > 0).sort((a, b) => b.unreported - a.unreported)
+    const fresh = [...refusals.entries()]
+      .filter(({ unreported }) => unreported > 0)
+      .sort((a, b) => b.unreported - a.unreported)
     const nowMs = now()
     const args: Array<string | number> = [LINGER_MS, MAX_REFUSED]
     for (const entry of fresh.slice(0, MAX_REPORTED)) {
-      args.push(entry.key, Math.ceil(entry.untilMs - nowMs), Math.ceil(Math.min(nowMs - entry.saidAtMs, LONG_AGO_MS)), entry.unreported)
+      args.push(
+        entry.key,
+        Math.ceil(entry.untilMs - nowMs),
+        Math.ceil(Math.min(nowMs - entry.saidAtMs, LONG_AGO_MS)),
+        entry.unreported
+      )
       entry.unreported = 0
     }
     try {
-      const reset = await report(redis, [keys.refused, keys.refusals, keys.resets], args) as string[]
+      const reset = (await report(redis, [keys.refused, keys.refusals, keys.resets], args)) as string[]
       for (const key of reset) onReset(key)
     } catch {
       // The requests themselves tell of a Redis that is gone.
@@ -71,18 +84,27 @@ export function createRefusalReports ({ redis, prefix, rules, refusals, now, onR
   }
 
   async function publishRules (): Promise<void> {
-    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost, log }]) => [name, JSON.stringify({ limit, windowMs, by, cost, log })])
+    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost, log }]) => [
+      name,
+      JSON.stringify({ limit, windowMs, by, cost, log })
+    ])
     let nextMs = PUBLISH_EVERY_MS
     try {
       await publish(redis, [keys.rules], [RULES_KEPT_MS, ...fields])
     } catch {
       nextMs = PUBLISH_AGAIN_MS
     }
-    if (!closed) publishing = setTimeout(() => { void publishRules() }, nextMs).unref()
+    if (!closed) {
+      publishing = setTimeout(() => {
+        void publishRules()
+      }, nextMs).unref()
+    }
   }
 
   return {
-    start () { if (rules.size > 0) void publishRules() },
+    start () {
+      if (rules.size > 0) void publishRules()
+    },
     schedule,
     close () {
       closed = true

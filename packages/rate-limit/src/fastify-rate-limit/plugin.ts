@@ -2,33 +2,51 @@ import fastifyRateLimit, { type RateLimitPluginOptions } from '@fastify/rate-lim
 import type { SecurityRule } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ClientBanned, RateLimitExceeded } from '../errors.js'
-import { verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitRefusal, type FastifyRateLimitSettings } from './settings.js'
+import {
+  verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitRefusal, type FastifyRateLimitSettings
+} from './settings.js'
 import { storeOn, type Logs } from './store.js'
 import { invalid } from '../options.js'
 
 /** Registers `@fastify/rate-limit` on the logs of this limiter. Its hooks are the routes' own, so they run after the guard's. */
-export async function registerFastifyRateLimit (fastify: FastifyInstance, option: true | FastifyRateLimitSettings, logs: Logs): Promise<void> {
+export async function registerFastifyRateLimit (
+  fastify: FastifyInstance,
+  option: true | FastifyRateLimitSettings,
+  logs: Logs
+): Promise<void> {
   const settings = option === true ? {} : option
   verifyPluginSettings(settings)
   if (fastify.hasPlugin('@fastify/rate-limit')) {
-    throw invalid('fastifyRateLimit', 'registers @fastify/rate-limit, which this application has registered already; remove one of the two')
+    throw invalid(
+      'fastifyRateLimit',
+      'registers @fastify/rate-limit, which this application has registered already; remove one of the two'
+    )
   }
   fastify.addHook('onRoute', route => {
     const where = `route ${[route.method].flat().join(',')} ${route.url}`
     const own: unknown = route.config?.rateLimit
     const isExempt = (route.config as { security?: SecurityRule } | undefined)?.security?.limits === false
     if (isExempt && own !== undefined && own !== false) {
-      throw invalid(`${where}: config.rateLimit`, 'limits a route whose config.security says limits: false; remove one of the two')
+      throw invalid(
+        `${where}: config.rateLimit`,
+        'limits a route whose config.security says limits: false; remove one of the two'
+      )
     }
     if (isExempt) route.config = { ...route.config, rateLimit: false } as NonNullable<typeof route.config>
     // Anything else but false the plugin refuses by itself.
     if (typeof own === 'object' && own !== null) verifyRouteSettings(where, own)
   })
-  await fastify.register(fastifyRateLimit, { errorResponseBuilder: refusal, ...settings, store: storeOn(() => logs) } as RateLimitPluginOptions)
+  await fastify.register(fastifyRateLimit, {
+    errorResponseBuilder: refusal,
+    ...settings,
+    store: storeOn(() => logs)
+  } as RateLimitPluginOptions)
 }
 
 /** The same answer as for the limits of `config.security`. */
 function refusal (request: FastifyRequest, { ban, ttl }: FastifyRateLimitRefusal): Error {
   const details = { headers: { 'cache-control': 'no-store' }, data: { retry_after_ms: ttl } }
-  return ban ? new ClientBanned(details) : new RateLimitExceeded({ ...details, message: `Too many requests; the next one fits in ${ttl} ms` })
+  return ban
+    ? new ClientBanned(details)
+    : new RateLimitExceeded({ ...details, message: `Too many requests; the next one fits in ${ttl} ms` })
 }

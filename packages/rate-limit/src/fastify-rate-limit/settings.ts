@@ -2,7 +2,8 @@ import type { FastifyRequest } from 'fastify'
 import { invalid, knownKeys, MAX_LIMIT, MAX_WINDOW_MS, object, oneOf, positive } from '../options.js'
 
 type Hook = 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler'
-type Setting<T> = T | ((request: FastifyRequest, key: string) => number) | ((request: FastifyRequest, key: string) => Promise<number>)
+type Setting<T> =
+  T | ((request: FastifyRequest, key: string) => number) | ((request: FastifyRequest, key: string) => Promise<number>)
 
 /**
  * The options of `@fastify/rate-limit`, without those that its store decides on: see `store` and `maxKeys` beside them. Described
@@ -28,7 +29,9 @@ export interface FastifyRateLimitSettings {
   skipOnError?: boolean
   enableDraftSpec?: boolean
   /** By name of the field. */
-  addHeaders?: Partial<Record<`${'x-ratelimit' | 'ratelimit'}-${'limit' | 'remaining' | 'reset'}` | 'retry-after', boolean>>
+  addHeaders?: Partial<
+    Record<`${'x-ratelimit' | 'ratelimit'}-${'limit' | 'remaining' | 'reset'}` | 'retry-after', boolean>
+  >
   addHeadersOnExceeding?: Partial<Record<`${'x-ratelimit' | 'ratelimit'}-${'limit' | 'remaining' | 'reset'}`, boolean>>
   errorResponseBuilder?: (request: FastifyRequest, context: FastifyRateLimitRefusal) => object
   onExceeding?: (request: FastifyRequest, key: string) => void
@@ -51,7 +54,10 @@ const FUNCTIONS = ['keyGenerator', 'onBanReach', 'onExceeding', 'onExceeded', 'e
 const SWITCHES = ['global', 'skipOnError', 'enableDraftSpec', 'continueExceeding', 'exponentialBackoff'] as const
 const HOOKS: readonly Hook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
 /** Of a route and of the plugin. */
-const COMMON = ['max', 'timeWindow', 'ban', 'hook', 'allowList', 'ipv6Subnet', 'skipOnError', 'continueExceeding', 'exponentialBackoff', 'cache', ...FUNCTIONS]
+const COMMON = [
+  'max', 'timeWindow', 'ban', 'hook', 'allowList', 'ipv6Subnet', 'skipOnError', 'continueExceeding',
+  'exponentialBackoff', 'cache', ...FUNCTIONS
+]
 const ROUTE = [...COMMON, 'groupId', 'enableDraftSpec', 'addHeaders', 'addHeadersOnExceeding']
 const PLUGIN = [...COMMON, 'global', 'enableDraftSpec', 'addHeaders', 'addHeadersOnExceeding']
 
@@ -87,10 +93,14 @@ function verifySettings (at: string, settings: object, known: readonly string[])
   }
   if ('max' in given && typeof max !== 'function' && max !== 0) positive(`${at}.max`, max, MAX_LIMIT)
   if (typeof timeWindow === 'number') positive(`${at}.timeWindow`, timeWindow, MAX_WINDOW_MS)
-  else if ('timeWindow' in given && typeof timeWindow !== 'string' && typeof timeWindow !== 'function') throw invalid(`${at}.timeWindow`, 'must be milliseconds, text such as "1 minute", or a function')
+  else if ('timeWindow' in given && typeof timeWindow !== 'string' && typeof timeWindow !== 'function') {
+    throw invalid(`${at}.timeWindow`, 'must be milliseconds, text such as "1 minute", or a function')
+  }
   if ('ban' in given && ban !== 0 && ban !== -1) positive(`${at}.ban`, ban, MAX_LIMIT)
   if ('hook' in given) oneOf(`${at}.hook`, hook, HOOKS)
   // Text has an indexOf as well: it would let through every client whose key is a part of it.
-  if ('allowList' in given && typeof allowList !== 'function' && !Array.isArray(allowList)) throw invalid(`${at}.allowList`, 'must be a list or a function')
+  if ('allowList' in given && typeof allowList !== 'function' && !Array.isArray(allowList)) {
+    throw invalid(`${at}.allowList`, 'must be a list or a function')
+  }
   if ('ipv6Subnet' in given && ipv6Subnet !== 0) positive(`${at}.ipv6Subnet`, ipv6Subnet, 128)
 }

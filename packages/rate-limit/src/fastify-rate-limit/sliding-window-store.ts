@@ -8,7 +8,8 @@ import { createSharedStore } from '../store/shared.js'
 import type { LimitStore } from '../store/store.js'
 
 /** Without `redis`, the logs live in this process and only `maxKeys` and `now` have a meaning. */
-export interface SlidingWindowStoreOptions extends Partial<RedisStoreSettings>, Pick<GuardedStoreOptions, 'onDegraded'> {
+export interface SlidingWindowStoreOptions
+  extends Partial<RedisStoreSettings>, Pick<GuardedStoreOptions, 'onDegraded'> {
   /** Bound of each in-process table: logs, and clients known to be over budget. @default 100000 */
   readonly maxKeys?: number
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
@@ -29,15 +30,24 @@ export function slidingWindowStore (options: SlidingWindowStoreOptions = {}): Sl
   const { maxKeys = 100_000, now = () => performance.now(), onDegraded, ...settings } = options
   positive('slidingWindowStore() maxKeys', maxKeys, 10_000_000)
   for (const [name, value] of Object.entries({ now, onDegraded })) {
-    if (value !== undefined && typeof value !== 'function') throw invalid(`slidingWindowStore() ${name}`, 'must be a function')
+    if (value !== undefined && typeof value !== 'function') {
+      throw invalid(`slidingWindowStore() ${name}`, 'must be a function')
+    }
   }
   // Anything that is said of Redis, even `redis: undefined`, means that the logs are to be shared.
   const isShared = Object.keys(settings).length > 0
   if (isShared) verifyStore(settings)
-  return storeOn(() => ({ store: isShared ? shared(settings as RedisStoreSettings) : createMemoryStore({ maxKeys, now }), denied: new DenyCache(maxKeys), now }))
+  return storeOn(() => ({
+    store: isShared ? shared(settings as RedisStoreSettings) : createMemoryStore({ maxKeys, now }),
+    denied: new DenyCache(maxKeys),
+    now
+  }))
 
   function shared (settings: RedisStoreSettings): LimitStore {
-    const { store, count } = createSharedStore(settings, onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded })
+    const { store, count } = createSharedStore(
+      settings,
+      onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded }
+    )
     // Nothing tells when the application closes: what is not heard of any more is no longer counted.
     count?.start()
     return store

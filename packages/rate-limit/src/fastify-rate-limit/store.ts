@@ -100,8 +100,10 @@ class Store implements SlidingWindowStoreInstance {
     const ban = this.#ban
     if (ban < 1) return refused(1)
     try {
-      const answer = then(this.#ask({ ...charge, rule: REFUSED_RULE, limit: ban, capacity: ban }), ({ allowed, state }) =>
-        refused(state === undefined ? 1 : allowed ? ban - state.remaining : ban + 1))
+      const answer = then(
+        this.#ask({ ...charge, rule: REFUSED_RULE, limit: ban, capacity: ban }),
+        ({ allowed, state }) => refused(state === undefined ? 1 : allowed ? ban - state.remaining : ban + 1)
+      )
       // Refused it is; that this cannot be counted must not turn it into an error, which `skipOnError` lets through.
       return answer instanceof Promise ? answer.catch(() => refused(1)) : answer
     } catch {
@@ -123,7 +125,9 @@ class Store implements SlidingWindowStoreInstance {
     return then(store.take([charge]), answer => {
       observer?.decided([charge], answer, askedAtUs / 1000)
       const { allowed, degraded, states: [state] } = answer
-      if (!degraded && state !== undefined && state.retryUs > 0) denied.note(name, charge, (askedAtUs + state.retryUs) / 1000)
+      if (!degraded && state !== undefined && state.retryUs > 0) {
+        denied.note(name, charge, (askedAtUs + state.retryUs) / 1000)
+      }
       return { allowed, state }
     })
   }
@@ -133,8 +137,13 @@ class Store implements SlidingWindowStoreInstance {
     const charge = this.#charge(key, timeWindow, max)
     if (charge.limit === 0) return { current: 0, ttl: 0 }
     // A request is admitted by all its charges or counted in none: beside one that never fits, nothing is taken.
-    return then(this.#logs.store.take([charge, { ...charge, rule: NEVER_RULE, limit: 0, capacity: 1 }]), ({ states: [state] }) =>
-      state === undefined ? UNCOUNTED : { current: charge.limit - state.remaining, ttl: toMs(state.retryUs > 0 ? state.retryUs : state.resetUs) })
+    return then(
+      this.#logs.store.take([charge, { ...charge, rule: NEVER_RULE, limit: 0, capacity: 1 }]),
+      ({ states: [state] }) =>
+        state === undefined
+          ? UNCOUNTED
+          : { current: charge.limit - state.remaining, ttl: toMs(state.retryUs > 0 ? state.retryUs : state.resetUs) }
+    )
   }
 
   #charge (key: string, timeWindow: number, max: number): Charge {
@@ -144,7 +153,14 @@ class Store implements SlidingWindowStoreInstance {
     verifyMax('max', limit)
     positive('timeWindow', windowMs, MAX_WINDOW_MS)
     // Stamps leave a log after its window, so every length of window has a log of its own.
-    return { rule: RULE, subject: bounded(`${windowMs}:${this.#scope.length}:${this.#scope}${String(key)}`), limit, windowMs, cost: 1, capacity: this.#capacity }
+    return {
+      rule: RULE,
+      subject: bounded(`${windowMs}:${this.#scope.length}:${this.#scope}${String(key)}`),
+      limit,
+      windowMs,
+      cost: 1,
+      capacity: this.#capacity
+    }
   }
 }
 
@@ -168,17 +184,32 @@ function scopeOf ({ routeInfo, groupId, max }: Params): string {
     : `route:${[method].flat().join(',').replace(/^HEAD$/, 'GET')} ${url}`
 }
 
-function verifyParams ({ max, timeWindow, ban = -1, continueExceeding, exponentialBackoff, cache, routeInfo }: Params): void {
-  const at = routeInfo?.url === undefined ? '' : `route ${[routeInfo.method].flat().join(',')} ${routeInfo.url}: config.rateLimit.`
+function verifyParams ({
+  max,
+  timeWindow,
+  ban = -1,
+  continueExceeding,
+  exponentialBackoff,
+  cache,
+  routeInfo
+}: Params): void {
+  const at =
+    routeInfo?.url === undefined
+      ? ''
+      : `route ${[routeInfo.method].flat().join(',')} ${routeInfo.url}: config.rateLimit.`
   if (continueExceeding === true) throw invalid(`${at}continueExceeding`, PROLONGS)
   if (exponentialBackoff === true) throw invalid(`${at}exponentialBackoff`, PROLONGS)
-  if (cache !== undefined) throw invalid(`${at}cache`, 'has no meaning here: the logs of all routes share one bound, "maxKeys"')
+  if (cache !== undefined) {
+    throw invalid(`${at}cache`, 'has no meaning here: the logs of all routes share one bound, "maxKeys"')
+  }
   if (typeof max !== 'function') verifyMax(`${at}max`, max)
   if (typeof timeWindow !== 'function') positive(`${at}timeWindow`, timeWindow, MAX_WINDOW_MS)
   if (ban > 0) positive(`${at}ban`, ban, MAX_LIMIT)
 }
 
-const PROLONGS = 'cannot be kept: a refused request leaves no trace, so nobody is locked out for longer by knocking; leave it out, or use "ban"'
+const PROLONGS =
+  'cannot be kept: a refused request leaves no trace, so nobody is locked out for longer by knocking; leave it out, ' +
+    'or use "ban"'
 
 /** Nobody at all is a limit as well. */
 function verifyMax (field: string, max: unknown): void {

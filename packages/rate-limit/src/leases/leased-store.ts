@@ -90,7 +90,12 @@ const MARGIN_MS = 1
  * Spends units of hot budgets from memory. A lease is good for a time that begins when it was asked for, which is before
  * the store's own time for it began, so it ends here first, whatever kept the answer or the process.
  */
-export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () => performance.now() }: LeasedStoreOptions): LeasedStore {
+export function createLeasedStore ({
+  store,
+  book,
+  maxKeys = 100_000,
+  now = () => performance.now()
+}: LeasedStoreOptions): LeasedStore {
   const rules = new Map<string, BoundedMap<Budget>>()
   const leased = new Set<Budget>()
   const asking = new Set<Promise<void>>()
@@ -111,12 +116,20 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
 
   function budgetOf (charge: Charge, nowMs: number): Budget | null {
     let budgets = rules.get(charge.rule)
-    if (budgets === undefined) rules.set(charge.rule, budgets = new BoundedMap(Math.max(2, maxKeys)))
+    if (budgets === undefined) rules.set(charge.rule, (budgets = new BoundedMap(Math.max(2, maxKeys))))
     const known = budgets.get(charge.subject)
     if (known !== undefined) return known
     const leaseMs = leaseMsOf(charge)
     if (leaseMs === 0) return null
-    const budget: Budget = { leaseMs, lease: null, isAsking: false, restUntilMs: 0, spent: 0, sinceMs: nowMs, demand: 0 }
+    const budget: Budget = {
+      leaseMs,
+      lease: null,
+      isAsking: false,
+      restUntilMs: 0,
+      spent: 0,
+      sinceMs: nowMs,
+      demand: 0
+    }
     budgets.set(charge.subject, budget)
     return budget
   }
@@ -128,8 +141,14 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
   }
 
   /** One question for what no lease covers; when it is refused, the leased units go back to their leases. */
-  function takeRest (charges: readonly Charge[], budgets: ReadonlyArray<Budget | null>, nowMs: number): StoreAnswer | Promise<StoreAnswer> {
-    const spentOf = charges.map((charge, i) => covers(budgets[i]!, charge, nowMs) ? { lease: budgets[i]!.lease!, state: spend(budgets[i]!, charge.cost) } : null)
+  function takeRest (
+    charges: readonly Charge[],
+    budgets: ReadonlyArray<Budget | null>,
+    nowMs: number
+  ): StoreAnswer | Promise<StoreAnswer> {
+    const spentOf = charges.map((charge, i) =>
+      covers(budgets[i]!, charge, nowMs) ? { lease: budgets[i]!.lease!, state: spend(budgets[i]!, charge.cost) } : null
+    )
     const rest = charges.filter((_, i) => spentOf[i] === null)
     const unspend = (): void => {
       for (const [i, spent] of spentOf.entries()) {
@@ -145,11 +164,26 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
       let next = 0
       // Leased units cannot be taken back, so nothing of this request can.
       const { allowed, degraded } = answer
-      return { allowed, degraded, states: spentOf.map((spent, i) => spent === null ? answer.states[next++]! : answer.allowed ? spent.state : { ...spent.state, remaining: spent.lease.units }) }
+      return {
+        allowed,
+        degraded,
+        states: spentOf.map((spent, i) =>
+          spent === null
+            ? answer.states[next++]!
+            : answer.allowed
+              ? spent.state
+              : { ...spent.state, remaining: spent.lease.units }
+        )
+      }
     }
     try {
       const answer = store.take(rest)
-      return answer instanceof Promise ? answer.then(merge, (error: unknown) => { unspend(); throw error }) : merge(answer)
+      return answer instanceof Promise
+        ? answer.then(merge, (error: unknown) => {
+          unspend()
+          throw error
+        })
+        : merge(answer)
     } catch (error) {
       unspend()
       throw error
@@ -165,7 +199,11 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
   }
 
   /** After the store has admitted a request: it is there, and has something left. */
-  function renew (charges: readonly Charge[], budgets: ReadonlyArray<Budget | null>, spentOf: readonly unknown[]): void {
+  function renew (
+    charges: readonly Charge[],
+    budgets: ReadonlyArray<Budget | null>,
+    spentOf: readonly unknown[]
+  ): void {
     const nowMs = now()
     for (const [i, charge] of charges.entries()) {
       const budget = budgets[i]!
@@ -174,7 +212,11 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
       if (budget.isAsking || budget.restUntilMs > nowMs || isLive(budget.lease, charge.cost, nowMs)) continue
       const wanted = wantedBy(budget, nowMs)
       if (wanted === 0) continue
-      const question = ask(charge, budget, wanted, nowMs).catch(() => {}).finally(() => { asking.delete(question) })
+      const question = ask(charge, budget, wanted, nowMs)
+        .catch(() => {})
+        .finally(() => {
+          asking.delete(question)
+        })
       asking.add(question)
     }
   }
@@ -187,13 +229,13 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
     const { leaseMs } = budget
     const elapsedMs = nowMs - budget.sinceMs
     if (elapsedMs >= leaseMs) {
-      budget.demand = budget.spent * leaseMs / elapsedMs
+      budget.demand = (budget.spent * leaseMs) / elapsedMs
       budget.spent = 0
       budget.sinceMs = nowMs
     }
     const { demand, spent } = budget
     if (Math.max(demand, spent) < MIN_DEMAND) return 0
-    const pace = spent * leaseMs / Math.max(nowMs - budget.sinceMs, leaseMs / 4)
+    const pace = (spent * leaseMs) / Math.max(nowMs - budget.sinceMs, leaseMs / 4)
     return Math.min(MAX_UNITS, Math.ceil(1.25 * Math.max(demand, pace)))
   }
 
@@ -206,7 +248,12 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
       const grant = await book.take(charge, { leaseMs, units, share: charge.lease!.share ?? DEFAULT_SHARE, unspent })
       if (grant.units === 0) return
       const untilMs = askedAtMs + leaseMs - MARGIN_MS
-      const expiry = setTimeout(() => { void giveBack(budget) }, Math.max(0, untilMs - now())).unref()
+      const expiry = setTimeout(
+        () => {
+          void giveBack(budget)
+        },
+        Math.max(0, untilMs - now())
+      ).unref()
       budget.lease = { charge, units: grant.units, stamp: grant.stamp, untilMs, resetUs: grant.resetUs, expiry }
       budget.restUntilMs = 0
       leased.add(budget)
@@ -229,7 +276,9 @@ export function createLeasedStore ({ store, book, maxKeys = 100_000, now = () =>
   async function giveBack (budget: Budget): Promise<void> {
     const charge = budget.lease?.charge
     const unspent = end(budget)
-    if (unspent !== null) await book.take(charge!, { leaseMs: budget.leaseMs, units: 0, share: 0, unspent }).catch(() => {})
+    if (unspent !== null) {
+      await book.take(charge!, { leaseMs: budget.leaseMs, units: 0, share: 0, unspent }).catch(() => {})
+    }
   }
 
   return {

@@ -8,10 +8,15 @@ const runLease = redisScript(LEASE_SCRIPT)
 
 /** Grants leases from the logs of a Redis store with the same client and prefix. */
 export function createRedisLeases ({ redis, prefix = DEFAULT_PREFIX }: RedisStoreOptions): LeaseBook {
-  const keyOf = (rule: string, subject: string): string => logName(prefix, redis.isCluster === true, rule, subject, true).key
+  const keyOf = (rule: string, subject: string): string =>
+    logName(prefix, redis.isCluster === true, rule, subject, true).key
   return {
     async take ({ rule, subject, limit, windowMs }, { leaseMs, units, share, unspent }) {
-      const answer = await runLease(redis as ScriptClient, [keyOf(rule, subject)], [limit, windowMs * 1000, leaseMs * 1000, units, share, unspent?.stamp ?? '0', unspent?.units ?? 0])
+      const answer = await runLease(
+        redis as ScriptClient,
+        [keyOf(rule, subject)],
+        [limit, windowMs * 1000, leaseMs * 1000, units, share, unspent?.stamp ?? '0', unspent?.units ?? 0]
+      )
       const [granted, stamp, resetUs] = answer as [number, string, number]
       return { units: granted, stamp, resetUs }
     }

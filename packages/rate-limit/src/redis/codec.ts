@@ -41,7 +41,11 @@ const TIME_BYTES = 7
 let calls = 0
 
 /** The arguments of the take script, in the form it documents. */
-export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { readonly keys: string[], readonly rules: string, readonly charges: string } {
+export function packRequests (requests: ReadonlyArray<readonly Entry[]>): {
+  readonly keys: string[]
+  readonly rules: string
+  readonly charges: string
+} {
   const call = ++calls
   const keys: string[] = []
   const rules: Entry[] = []
@@ -55,7 +59,10 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { read
     at += COUNT_BYTES
     for (let e = 0; e < entries.length; e++) {
       const entry = entries[e]!
-      const { log, charge: { cost } } = entry
+      const {
+        log,
+        charge: { cost }
+      } = entry
       if (log.call !== call) {
         log.call = call
         const known = log.isKept ? -1 : keys.indexOf(log.key)
@@ -69,7 +76,14 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): { read
     }
   }
   const packed = Buffer.allocUnsafe(rules.length * RULE_BYTES)
-  for (const [i, { log: { isList }, charge: { limit, windowMs }, burst }] of rules.entries()) {
+  for (const [
+    i,
+    {
+      log: { isList },
+      charge: { limit, windowMs },
+      burst
+    }
+  ] of rules.entries()) {
     const at = i * RULE_BYTES
     pack(packed, at, limit, 5)
     pack(packed, at + 5, windowMs * 1000, 7)
@@ -88,7 +102,11 @@ function pack (bytes: Buffer, at: number, value: number, length: number): void {
     rest = rest > 0x7fffffff ? Math.floor(rest / 128) : rest >> 7
   }
   // Cut short it would be another number: a smaller cost, say.
-  if (rest !== 0 || Number.isNaN(value)) throw new RangeError(`the limiter cannot tell Redis ${value}: it must be an integer from 0 to ${2 ** (7 * length) - 1}`)
+  if (rest !== 0 || Number.isNaN(value)) {
+    throw new RangeError(
+      `the limiter cannot tell Redis ${value}: it must be an integer from 0 to ${2 ** (7 * length) - 1}`
+    )
+  }
 }
 
 /** Few rules and limits occur in one call, so looking along them is faster than a table. */
@@ -96,7 +114,15 @@ function ruleIndex (rules: Entry[], entry: Entry): number {
   const { charge: { rule, limit, windowMs }, burst } = entry
   for (let i = 0; i < rules.length; i++) {
     const { charge, burst: other } = rules[i]!
-    if (charge.rule === rule && charge.limit === limit && charge.windowMs === windowMs && burst?.limit === other?.limit && burst?.windowMs === other?.windowMs) return i + 1
+    if (
+      charge.rule === rule &&
+      charge.limit === limit &&
+      charge.windowMs === windowMs &&
+      burst?.limit === other?.limit &&
+      burst?.windowMs === other?.windowMs
+    ) {
+      return i + 1
+    }
   }
   return rules.push(entry)
 }
@@ -105,7 +131,9 @@ function ruleIndex (rules: Entry[], entry: Entry): number {
 export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly Entry[]>): Reply {
   let size = TIME_BYTES
   for (let i = 0; i < requests.length; i++) size += 1 + statesOf(requests[i]!) * STATE_BYTES
-  if (!Buffer.isBuffer(reply) || reply.length !== size) throw new TypeError('Redis answered the limiter with something else than decisions')
+  if (!Buffer.isBuffer(reply) || reply.length !== size) {
+    throw new TypeError('Redis answered the limiter with something else than decisions')
+  }
   const atUs = reply[0]! * 2 ** 48 + uint48(reply, 1)
   const answers: StoreAnswer[] = []
   let at = TIME_BYTES
@@ -113,7 +141,11 @@ export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly En
     const allowed = reply[at++] === 1
     const states: ChargeState[] = []
     for (let left = statesOf(requests[i]!); left > 0; left--) {
-      states.push({ remaining: reply[at]! << 16 | reply[at + 1]! << 8 | reply[at + 2]!, resetUs: uint48(reply, at + 3), retryUs: uint48(reply, at + 9) })
+      states.push({
+        remaining: (reply[at]! << 16) | (reply[at + 1]! << 8) | reply[at + 2]!,
+        resetUs: uint48(reply, at + 3),
+        retryUs: uint48(reply, at + 9)
+      })
       at += STATE_BYTES
     }
     answers.push({ allowed, degraded: false, states, takenAtUs: atUs })
@@ -122,7 +154,11 @@ export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly En
 }
 
 function uint48 (bytes: Buffer, at: number): number {
-  return (bytes[at]! << 8 | bytes[at + 1]!) * 2 ** 32 + (bytes[at + 2]! << 24 >>> 0) + (bytes[at + 3]! << 16 | bytes[at + 4]! << 8 | bytes[at + 5]!)
+  return (
+    ((bytes[at]! << 8) | bytes[at + 1]!) * 2 ** 32 +
+    ((bytes[at + 2]! << 24) >>> 0) +
+    ((bytes[at + 3]! << 16) | (bytes[at + 4]! << 8) | bytes[at + 5]!)
+  )
 }
 
 function statesOf (entries: readonly Entry[]): number {

@@ -4,7 +4,9 @@ import { createBreaker } from '../store/circuit-breaker.js'
 import { DEFAULT_PREFIX, GROUPS, logName } from './key.js'
 import { packRequests, readAnswers, type Entry, type Log, type Reply } from './codec.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './script.js'
-import { isBurst, type BatchStore, type Charge, type ChargeState, type LimitStore, type StoreAnswer } from '../store/store.js'
+import {
+  isBurst, type BatchStore, type Charge, type ChargeState, type LimitStore, type StoreAnswer
+} from '../store/store.js'
 
 export interface RedisStoreOptions {
   /** An ioredis client, single or cluster. */
@@ -47,8 +49,14 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       const charge = charges[i]!
       const next = charges[i + 1]
       const burst = next !== undefined && isBurst(next) ? next : null
-      if (isBurst(charge) || (burst !== null && (burst.log !== charge.rule || burst.subject !== charge.subject || burst.cost !== charge.cost))) {
-        throw new TypeError(`The charge of a burst does not follow that of its rule: ${charges.map(({ rule }) => rule).join(', ')}`)
+      if (
+        isBurst(charge) ||
+        (burst !== null &&
+          (burst.log !== charge.rule || burst.subject !== charge.subject || burst.cost !== charge.cost))
+      ) {
+        throw new TypeError(
+          `The charge of a burst does not follow that of its rule: ${charges.map(({ rule }) => rule).join(', ')}`
+        )
       }
       entries.push({ log: logs.of(charge), charge, burst })
       if (burst !== null) i++
@@ -98,10 +106,14 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     })
     const outcomes = await Promise.allSettled([...groups].map(async ([group, parts]) => {
       const breaker = breakers[group]!
-      if (breaker.enter() === 'open') throw new Error(`slot ${group} of the limiter has not answered and is left alone for a moment`)
+      if (breaker.enter() === 'open') {
+        throw new Error(`slot ${group} of the limiter has not answered and is left alone for a moment`)
+      }
       try {
         const answer = take(parts.map(part => part.entries))
-        const { answers, atUs } = await (deadlineMs === undefined ? answer : withinDeadline(deadlineMs, answer, `slot ${group} of the limiter`))
+        const { answers, atUs } = await (deadlineMs === undefined
+          ? answer
+          : withinDeadline(deadlineMs, answer, `slot ${group} of the limiter`))
         breaker.succeeded()
         for (const [i, part] of parts.entries()) {
           part.answer = answers[i]!
@@ -114,7 +126,11 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     }))
     const isAllowed = partsOf.map(parts => parts.every(part => part.answer?.allowed === true))
     // A refund whose outcome is unknown is not repeated: its units leave with the window.
-    const refunds = Promise.allSettled(partsOf.flatMap((parts, i) => isAllowed[i] === true ? [] : parts.filter(part => part.answer?.allowed === true)).map(refund))
+    const refunds = Promise.allSettled(
+      partsOf
+        .flatMap((parts, i) => (isAllowed[i] === true ? [] : parts.filter(part => part.answer?.allowed === true)))
+        .map(refund)
+    )
     const failed = outcomes.find(outcome => outcome.status === 'rejected')
     // When a slot has missed its deadline, that of the others is near.
     if (failed === undefined) await refunds
@@ -124,7 +140,10 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       const allowed = isAllowed[i]!
       const statesOf = new Map(parts.flatMap(part => {
         const states = part.answer!.states.values()
-        return part.entries.map(entry => [entry, chargesOf(entry).map(charge => refunded(part, charge, states.next().value!, allowed))] as const)
+        return part.entries.map(
+          entry =>
+            [entry, chargesOf(entry).map(charge => refunded(part, charge, states.next().value!, allowed))] as const
+        )
       }))
       const clockOf = new Map(parts.flatMap(part => part.entries.map(entry => [entry, part.atUs] as const)))
       return {
@@ -149,7 +168,8 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     },
     takeAll,
     async refund (charges, takenAtUs) {
-      const stampOf = (charge: Charge): number => typeof takenAtUs === 'number' ? takenAtUs : takenAtUs[charges.indexOf(charge)]!
+      const stampOf = (charge: Charge): number =>
+        typeof takenAtUs === 'number' ? takenAtUs : takenAtUs[charges.indexOf(charge)]!
       const parts = new Map<number, { atUs: number, entries: Entry[] }>()
       for (const entry of entriesOf(charges)) {
         const group = isCluster ? entry.log.group : 0

@@ -1,7 +1,11 @@
 import type { BatchStore, Charge, StoreAnswer } from './store.js'
 
 /** Gives a request to a call. Once the call is back, one of the two is called: not a promise, because every one in the way of a request costs it. */
-export type Ask = (charges: readonly Charge[], answered: (answer: StoreAnswer) => void, failed: (error: unknown) => void) => void
+export type Ask = (
+  charges: readonly Charge[],
+  answered: (answer: StoreAnswer) => void,
+  failed: (error: unknown) => void
+) => void
 
 interface Waiting {
   readonly charges: readonly Charge[]

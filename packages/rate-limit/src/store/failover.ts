@@ -56,7 +56,15 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     const state = breaker.enter()
     if (state === 'open') return inPlace(charges)
     // Before anything more is asked of these budgets: batches keep their order. Not with a probe: what a frozen store is told, it may count later.
-    if (state === 'closed') ledger.settle(charges, async due => await new Promise((resolve, reject) => { ask(due, resolve, reject) }))
+    if (state === 'closed') {
+      ledger.settle(
+        charges,
+        async due =>
+          await new Promise((resolve, reject) => {
+            ask(due, resolve, reject)
+          })
+      )
+    }
     return new Promise(resolve => { ask(charges, resolve, () => { resolve(fallback(charges)) }) })
   }
 
@@ -67,12 +75,20 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   /** Closed when any of the rules is; what is open is not counted, and says that nothing is used. */
   function inPlace (charges: readonly Charge[]): StoreAnswer {
     const modes = charges.map(charge => charge.onFailure ?? onFailure)
-    if (modes.includes('closed')) throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
+    if (modes.includes('closed')) {
+      throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
+    }
     if (!modes.includes('local')) return { allowed: true, degraded: true, states: [] }
     if (!modes.includes('open')) return ledger.take(charges)
     const { allowed, states } = ledger.take(charges.filter((_, i) => modes[i] === 'local'))
     let next = 0
-    return { allowed, degraded: true, states: charges.map(({ limit }, i) => modes[i] === 'local' ? states[next++]! : { remaining: limit, resetUs: 0, retryUs: 0 }) }
+    return {
+      allowed,
+      degraded: true,
+      states: charges.map(({ limit }, i) =>
+        modes[i] === 'local' ? states[next++]! : { remaining: limit, resetUs: 0, retryUs: 0 }
+      )
+    }
   }
 
   function tell (error: Error): void {

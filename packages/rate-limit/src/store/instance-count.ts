@@ -49,7 +49,11 @@ const beat = redisScript(BEAT_SCRIPT)
 const leave = redisScript("return redis.call('ZREM', KEYS[1], ARGV[1])")
 
 /** Counts this instance among those that share a Redis and a prefix. Its timer keeps no process alive. */
-export function createInstanceCount ({ redis, prefix = DEFAULT_PREFIX, onFailure }: InstanceCountOptions): InstanceCount {
+export function createInstanceCount ({
+  redis,
+  prefix = DEFAULT_PREFIX,
+  onFailure
+}: InstanceCountOptions): InstanceCount {
   const keys = [`{${prefix}}:#instances`]
   const id = randomBytes(12).toString('base64url')
   let heard: number[] = []
@@ -74,7 +78,7 @@ export function createInstanceCount ({ redis, prefix = DEFAULT_PREFIX, onFailure
   }
 
   return {
-    known: () => heard.length === 0 ? Infinity : Math.max(...heard),
+    known: () => (heard.length === 0 ? Infinity : Math.max(...heard)),
     start,
     async close () {
       isClosed = true

@@ -37,7 +37,9 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     const parts = charges.map(charge => ({ ...charge, limit: partOf(charge) }))
     for (const [i, charge] of charges.entries()) reserve(charge, parts[i]!.limit)
     const answer = local.take(parts)
-    if (answer.allowed) owed.take(charges.filter(charge => !isBurst(charge)).map(charge => ({ ...charge, limit: UNLIMITED })))
+    if (answer.allowed) {
+      owed.take(charges.filter(charge => !isBurst(charge)).map(charge => ({ ...charge, limit: UNLIMITED })))
+    }
     const now = performance.now()
     for (const { windowMs } of charges) untilMs = Math.max(untilMs, now + windowMs)
     return { ...answer, degraded: true }

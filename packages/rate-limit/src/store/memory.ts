@@ -36,7 +36,9 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
     const nowUs = clockUs()
     const found = charges.map(charge => find(charge, nowUs))
     const allowed = charges.every((charge, i) => (found[i]?.length ?? 0) + charge.cost <= charge.limit)
-    const states = charges.map((charge, i) => stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs))
+    const states = charges.map((charge, i) =>
+      stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs)
+    )
     // Not before: what it drops may be a log of this very request.
     if (allowed) for (const log of found) if (log === undefined) forgetSome(nowUs)
     return { allowed, degraded: false, states, takenAtUs: nowUs }
@@ -60,7 +62,9 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
 
   /** Called once for each new log: dropping up to two that have run empty keeps the map near its live size without a timer. */
   function forgetSome (nowUs: number): void {
-    for (let looked = 0; looked < 2 && recency.oldest !== null && recency.oldest.idleAfterUs <= nowUs; looked++) forget(recency.oldest)
+    for (let looked = 0; looked < 2 && recency.oldest !== null && recency.oldest.idleAfterUs <= nowUs; looked++) {
+      forget(recency.oldest)
+    }
     if (logs.size > maxKeys) forget(recency.oldest!)
   }
 

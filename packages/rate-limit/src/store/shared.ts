@@ -10,21 +10,27 @@ export interface SharedStore {
   readonly count: InstanceCount | null
 }
 
-type Callbacks = Pick<GuardedStoreOptions, 'maxKeys' | 'onDegraded'> & { readonly onUncounted?: (error: unknown) => void }
+type Callbacks = Pick<GuardedStoreOptions, 'maxKeys' | 'onDegraded'> & {
+  readonly onUncounted?: (error: unknown) => void
+}
 
 /** The store of a limiter on Redis, as its settings say. Its instances are counted once the count is started. */
-export function createSharedStore (settings: RedisStoreSettings, { onUncounted, ...callbacks }: Callbacks): SharedStore {
+export function createSharedStore (
+  settings: RedisStoreSettings,
+  { onUncounted, ...callbacks }: Callbacks
+): SharedStore {
   const { redis, prefix, deadlineMs = 50, instances = 'auto', ...rest } = settings
   const location = prefix === undefined ? { redis } : { redis, prefix }
-  const count = instances === 'auto'
-    ? createInstanceCount(onUncounted === undefined ? location : { ...location, onFailure: onUncounted })
-    : null
+  const count =
+    instances === 'auto'
+      ? createInstanceCount(onUncounted === undefined ? location : { ...location, onFailure: onUncounted })
+      : null
   const store = createGuardedStore({
     ...rest,
     ...callbacks,
     deadlineMs,
     store: createRedisStore({ ...location, deadlineMs }),
-    instances: count === null ? instances as number : count.known
+    instances: count === null ? (instances as number) : count.known
   })
   return { store, count }
 }

@@ -26,7 +26,11 @@ interface Told {
   readonly kind: 'gain' | 'loss' | 'maybe'
 }
 
-type Comparer = (permission: string, environment: string, voices: Sides) => { readonly told: readonly Told[], readonly upTo: number | null }
+type Comparer = (
+  permission: string,
+  environment: string,
+  voices: Sides
+) => { readonly told: readonly Told[], readonly upTo: number | null }
 
 /** Compares one permission in one environment. */
 export function createComparer (weighers: readonly [Weigher, Weigher], holders: readonly Holder[]): Comparer {
@@ -56,7 +60,9 @@ export function createComparer (weighers: readonly [Weigher, Weigher], holders: 
       if (known !== undefined) return known
       const parts = set.length === 1 ? 0 : set.reduce((all, _, at) => all | compare(set.toSpliced(at, 1)), 0)
       // Any role of a kind stands for the others.
-      const [was, is] = weighersOf(set.map(kind => kinds[kind]!.members[0]!)).map(weigh => weigh(permission, environment)) as [Formula, Formula]
+      const [was, is] = weighersOf(set.map(kind => kinds[kind]!.members[0]!)).map(weigh =>
+        weigh(permission, environment)
+      ) as [Formula, Formula]
       const change = changeOf(was, is)
       explained.set(key, change | parts)
       if ((change & ~parts) !== 0) {
@@ -98,7 +104,9 @@ function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
   const said = voices.map(all => {
     const found = new Map<string, string[]>()
     for (const { kind, subject, text, members } of all) {
-      for (const [member, what] of members) append(found, member, JSON.stringify([kind === 'holder' ? '' : subject, what, text]))
+      for (const [member, what] of members) {
+        append(found, member, JSON.stringify([kind === 'holder' ? '' : subject, what, text]))
+      }
     }
     return found
   })
@@ -121,8 +129,16 @@ function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
  * the other way about.
  */
 function * setsThatMatter (kinds: readonly Kind[], voices: Sides): Generator<readonly number[]> {
-  const everybody = voices.map(all => JSON.stringify(all.filter(({ members, kind }) => kind === 'requirement' || members.size === 0).map(({ subject, text }) => [subject, text]).sort()))
-  const concerns = (set: readonly number[]): boolean => everybody[0] !== everybody[1] || set.some(kind => kinds[kind]!.changed)
+  const everybody = voices.map(all =>
+    JSON.stringify(
+      all
+        .filter(({ members, kind }) => kind === 'requirement' || members.size === 0)
+        .map(({ subject, text }) => [subject, text])
+        .sort()
+    )
+  )
+  const concerns = (set: readonly number[]): boolean =>
+    everybody[0] !== everybody[1] || set.some(kind => kinds[kind]!.changed)
   const among = (said: readonly Voice[]): readonly number[] => {
     const names = new Set(said.flatMap(({ members }) => [...members.keys()]))
     return [...kinds.keys()].filter(kind => names.has(kinds[kind]!.name))
@@ -132,7 +148,9 @@ function * setsThatMatter (kinds: readonly Kind[], voices: Sides): Generator<rea
     const deniers = among(before.filter(({ kind, denies }) => kind === 'holder' && denies)).map(kind => [kind])
     const separated = before.filter(({ kind }) => kind === 'separation').flatMap(voice => pairs(among([voice])))
     const requirements = after.filter(({ kind }) => kind === 'requirement').map(voice => among([voice]))
-    for (const giver of givers) for (const denier of [[], ...deniers, ...separated]) yield * fulfilled([giver, ...denier], requirements, concerns)
+    for (const giver of givers) {
+      for (const denier of [[], ...deniers, ...separated]) yield * fulfilled([giver, ...denier], requirements, concerns)
+    }
   }
 }
 
@@ -141,7 +159,11 @@ function pairs (kinds: readonly number[]): ReadonlyArray<readonly number[]> {
 }
 
 /** A set together with one for each requirement that it does not fulfil, sorted; only those that concern a change. */
-function * fulfilled (set: readonly number[], requirements: ReadonlyArray<readonly number[]>, concerns: (set: readonly number[]) => boolean): Generator<readonly number[]> {
+function * fulfilled (
+  set: readonly number[],
+  requirements: ReadonlyArray<readonly number[]>,
+  concerns: (set: readonly number[]) => boolean
+): Generator<readonly number[]> {
   // Not to try what can no longer become one.
   if (!concerns(set) && !requirements.some(concerns)) return
   const [requirement, ...others] = requirements

@@ -39,10 +39,19 @@ export function diffPolicies (before: Policy, after: Policy): PolicyDiff {
   const weighers = [createWeigher(before), createWeigher(after)] as const
   const compare = createComparer(weighers, holders)
   const incomplete: Array<IncompleteComparison & { readonly environments: string[] }> = []
-  const found = new Map<string, { readonly members: readonly number[], readonly changes: Map<string, PolicyChange & { readonly environments: string[] }> }>()
+  const found = new Map<
+    string,
+    {
+      readonly members: readonly number[]
+      readonly changes: Map<string, PolicyChange & { readonly environments: string[] }>
+    }
+  >()
   for (const permission of union(after.permissions, before.permissions)) {
     for (const environment of placesOf(before, after)) {
-      const voices = weighers.map(weigher => weigher.voicesOn(permission, environment)) as [readonly Voice[], readonly Voice[]]
+      const voices = weighers.map(weigher => weigher.voicesOn(permission, environment)) as [
+        readonly Voice[],
+        readonly Voice[]
+      ]
       if (identityOf(voices[0]) === identityOf(voices[1])) continue
       const { told, upTo } = compare(permission, environment, voices)
       if (upTo !== null) {
@@ -54,7 +63,14 @@ export function diffPolicies (before: Policy, after: Policy): PolicyDiff {
         const subject = members.map(at => holders[at]!.name).join(' + ')
         let entry = found.get(subject)
         if (entry === undefined) found.set(subject, entry = { members, changes: new Map() })
-        const change = { subject, permission, environments: [environment], before: stateOf(was), after: stateOf(is), kind }
+        const change = {
+          subject,
+          permission,
+          environments: [environment],
+          before: stateOf(was),
+          after: stateOf(is),
+          kind
+        }
         const key = JSON.stringify([permission, change.before, change.after])
         const same = entry.changes.get(key)
         if (same === undefined) entry.changes.set(key, change)
@@ -63,7 +79,9 @@ export function diffPolicies (before: Policy, after: Policy): PolicyDiff {
     }
   }
   return {
-    changes: [...found.values()].sort((a, b) => byMembers(a.members, b.members)).flatMap(({ changes }) => [...changes.values()]),
+    changes: [...found.values()]
+      .sort((a, b) => byMembers(a.members, b.members))
+      .flatMap(({ changes }) => [...changes.values()]),
     incomplete
   }
 }
@@ -73,7 +91,10 @@ function union (...lists: ReadonlyArray<readonly string[]>): readonly string[] {
 }
 
 function rolesOf (before: Policy, after: Policy): readonly Holder[] {
-  return union(...[after, before].map(({ roles }) => roles.map(({ name }) => name))).map(name => ({ name, roles: [name] }))
+  return union(...[after, before].map(({ roles }) => roles.map(({ name }) => name))).map(name => ({
+    name,
+    roles: [name]
+  }))
 }
 
 function callsOf (before: Policy, after: Policy): readonly Holder[] {

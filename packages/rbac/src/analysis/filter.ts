@@ -1,4 +1,7 @@
-import { compileCondition, equality, FALSE, membership, order, readAttribute, TRUE, type Condition, type Evaluate, type Question, type Truth } from '../conditions/evaluate.js'
+import {
+  compileCondition, equality, FALSE, membership, order, readAttribute, TRUE, type Condition, type Evaluate,
+  type Question, type Truth
+} from '../conditions/evaluate.js'
 import { isTime } from '../conditions/types.js'
 import type { Comparator, Comparison, Expression, Operand, Scalar } from '../conditions/syntax.js'
 import type { PolicyOutline } from '../model/definition.js'
@@ -21,7 +24,11 @@ export type FilterExpression =
 /** Which resources a caller is allowed something on. `test` says it of one. */
 export type Filter =
   | { readonly kind: 'all' | 'none', readonly test: (resource: Readonly<Record<string, unknown>>) => boolean }
-  | { readonly kind: 'some', readonly where: FilterExpression, readonly test: (resource: Readonly<Record<string, unknown>>) => boolean }
+  | {
+    readonly kind: 'some'
+    readonly where: FilterExpression
+    readonly test: (resource: Readonly<Record<string, unknown>>) => boolean
+  }
 
 export const ALL: Filter = Object.freeze({ kind: 'all', test: () => true })
 export const NONE: Filter = Object.freeze({ kind: 'none', test: () => false })
@@ -34,11 +41,16 @@ export interface Weights {
 }
 
 /** Fills in all that is known of the question, and keeps what asks about the resource. */
-export function filterOf ({ allowed, denied, rules }: Weights, { conditions, aliases }: PolicyOutline, question: Question): Filter {
+export function filterOf (
+  { allowed, denied, rules }: Weights,
+  { conditions, aliases }: PolicyOutline,
+  question: Question
+): Filter {
   // Several rules may hang on one condition. Conditions are numbered as the file has them, wherever their rules come from.
-  const residues = (effect: Effect): Residue[] => [...new Set(rules.filter(rule => rule.effect === effect).map(({ condition }) => condition))]
-    .sort((a, b) => a - b)
-    .map(number => remaining(prepare(conditions[number]!, aliases), question, effect === 'allow'))
+  const residues = (effect: Effect): Residue[] =>
+    [...new Set(rules.filter(rule => rule.effect === effect).map(({ condition }) => condition))]
+      .sort((a, b) => a - b)
+      .map(number => remaining(prepare(conditions[number]!, aliases), question, effect === 'allow'))
   const where = join('and', [!denied, join('or', [allowed, ...residues('allow')]), ...residues('deny')])
   if (typeof where === 'boolean') return where ? ALL : NONE
   return Object.freeze({ kind: 'some', where, test: resource => holds(where, resource) })
@@ -62,11 +74,16 @@ function prepare (condition: Condition, environments: ReadonlyMap<string, string
 
   function read (expression: Expression): Prepared {
     switch (expression.kind) {
-      case 'not': return { kind: 'not', operand: read(expression.operand) }
-      case 'and': case 'or': return { kind: expression.kind, left: read(expression.left), right: read(expression.right) }
+      case 'not':
+        return { kind: 'not', operand: read(expression.operand) }
+      case 'and':
+      case 'or':
+        return { kind: expression.kind, left: read(expression.left), right: read(expression.right) }
       case 'comparison': {
         const asks = !isTime(expression.left) && [expression.left, expression.right].some(asksOfResource)
-        return asks ? { kind: 'asked', comparison: expression } : { kind: 'known', evaluate: compileCondition('', expression, environments).evaluate }
+        return asks
+          ? { kind: 'asked', comparison: expression }
+          : { kind: 'known', evaluate: compileCondition('', expression, environments).evaluate }
       }
     }
   }
@@ -80,7 +97,10 @@ function remaining (condition: Prepared, question: Question, wanted: boolean): R
     case 'not': return remaining(condition.operand, question, !wanted)
     case 'and': case 'or':
       // De Morgan: for an `and` to be false, one side has to be.
-      return join((condition.kind === 'and') === wanted ? 'and' : 'or', [remaining(condition.left, question, wanted), remaining(condition.right, question, wanted)])
+      return join((condition.kind === 'and') === wanted ? 'and' : 'or', [
+        remaining(condition.left, question, wanted),
+        remaining(condition.right, question, wanted)
+      ])
   }
 }
 
@@ -93,8 +113,24 @@ function join (op: 'and' | 'or', operands: readonly Residue[]): Residue {
   return left.length === 1 ? left[0]! : Object.freeze({ op, operands: Object.freeze(left) })
 }
 
-const TRUE_WHEN: Readonly<Record<Comparator, FilterComparator>> = { '==': 'eq', '!=': 'ne', '<': 'lt', '<=': 'le', '>': 'gt', '>=': 'ge', in: 'in' }
-const FALSE_WHEN: Readonly<Record<Comparator, FilterComparator>> = { '==': 'ne', '!=': 'eq', '<': 'ge', '<=': 'gt', '>': 'le', '>=': 'lt', in: 'notIn' }
+const TRUE_WHEN: Readonly<Record<Comparator, FilterComparator>> = {
+  '==': 'eq',
+  '!=': 'ne',
+  '<': 'lt',
+  '<=': 'le',
+  '>': 'gt',
+  '>=': 'ge',
+  in: 'in'
+}
+const FALSE_WHEN: Readonly<Record<Comparator, FilterComparator>> = {
+  '==': 'ne',
+  '!=': 'eq',
+  '<': 'ge',
+  '<=': 'gt',
+  '>': 'le',
+  '>=': 'lt',
+  in: 'notIn'
+}
 const ORDERS: readonly FilterComparator[] = ['lt', 'le', 'gt', 'ge']
 
 function remainingComparison ({ comparator, left, right }: Comparison, question: Question, wanted: boolean): Residue {
@@ -109,9 +145,15 @@ function remainingComparison ({ comparator, left, right }: Comparison, question:
       if (!Array.isArray(value)) return false
       const items = value.filter(isScalar)
       // Nothing can be told from the items of a list that are of another type, so nothing is known not to be in it.
-      if (op === 'notIn' && (items.length < value.length || items.some(item => typeof item !== typeof items[0]))) return false
+      if (op === 'notIn' && (items.length < value.length || items.some(item => typeof item !== typeof items[0]))) {
+        return false
+      }
       if (op === 'in' && items.length === 0) return false
-      return Object.freeze({ op, left: sides[0] as FilterOperand, right: Object.freeze({ value: Object.freeze(items) }) })
+      return Object.freeze({
+        op,
+        left: sides[0] as FilterOperand,
+        right: Object.freeze({ value: Object.freeze(items) })
+      })
     }
   }
   return Object.freeze({ op, left: sides[0] as FilterOperand, right: sides[1] as FilterOperand })
@@ -119,7 +161,9 @@ function remainingComparison ({ comparator, left, right }: Comparison, question:
 
 function fill (operand: Operand, question: Question): { readonly attribute: string } | { readonly value: unknown } {
   if (operand.kind === 'literal') return Object.freeze({ value: operand.value })
-  return Object.freeze(asksOfResource(operand) ? { attribute: operand.path[1]! } : { value: readAttribute(operand.name, question) })
+  return Object.freeze(
+    asksOfResource(operand) ? { attribute: operand.path[1]! } : { value: readAttribute(operand.name, question) }
+  )
 }
 
 function asksOfResource (operand: Operand): boolean {
@@ -132,11 +176,18 @@ function isScalar (value: unknown): value is Scalar {
 
 function holds (expression: FilterExpression, resource: Readonly<Record<string, unknown>>): boolean {
   if ('operands' in expression) {
-    return expression.op === 'and' ? expression.operands.every(operand => holds(operand, resource)) : expression.operands.some(operand => holds(operand, resource))
+    return expression.op === 'and'
+      ? expression.operands.every(operand => holds(operand, resource))
+      : expression.operands.some(operand => holds(operand, resource))
   }
   const { op } = expression
   const [left, right] = [expression.left, expression.right].map(operand =>
-    'value' in operand ? operand.value : Object.hasOwn(resource, operand.attribute) ? resource[operand.attribute] : undefined)
+    'value' in operand
+      ? operand.value
+      : Object.hasOwn(resource, operand.attribute)
+        ? resource[operand.attribute]
+        : undefined
+  )
   const not = (truth: Truth): Truth => (TRUE - truth) as Truth
   switch (op) {
     case 'eq': return equality(left, right) === TRUE

@@ -33,8 +33,24 @@ interface Atom {
 
 type AtomComparator = Comparator | 'not in'
 
-const OPPOSITES: Readonly<Record<AtomComparator, AtomComparator>> = { '==': '!=', '!=': '==', '<': '>=', '>=': '<', '<=': '>', '>': '<=', in: 'not in', 'not in': 'in' }
-const TURNED: Readonly<Record<Exclude<Comparator, 'in'>, Comparator>> = { '==': '==', '!=': '!=', '<': '>', '>': '<', '<=': '>=', '>=': '<=' }
+const OPPOSITES: Readonly<Record<AtomComparator, AtomComparator>> = {
+  '==': '!=',
+  '!=': '==',
+  '<': '>=',
+  '>=': '<',
+  '<=': '>',
+  '>': '<=',
+  in: 'not in',
+  'not in': 'in'
+}
+const TURNED: Readonly<Record<Exclude<Comparator, 'in'>, Comparator>> = {
+  '==': '==',
+  '!=': '!=',
+  '<': '>',
+  '>': '<',
+  '<=': '>=',
+  '>=': '<='
+}
 
 /**
  * When an expression is `truth`, asked in one environment. Exact in the three-valued logic of conditions, where
@@ -42,12 +58,23 @@ const TURNED: Readonly<Record<Exclude<Comparator, 'in'>, Comparator>> = { '==': 
  *
  * @param environments by name and alias
  */
-export function formulaOf (expression: Expression, truth: boolean, environment: string, environments: ReadonlyMap<string, string>): Formula {
+export function formulaOf (
+  expression: Expression,
+  truth: boolean,
+  environment: string,
+  environments: ReadonlyMap<string, string>
+): Formula {
   switch (expression.kind) {
-    case 'not': return formulaOf(expression.operand, !truth, environment, environments)
-    case 'comparison': return comparison(expression, truth, environment, environments)
+    case 'not':
+      return formulaOf(expression.operand, !truth, environment, environments)
+    case 'comparison':
+      return comparison(expression, truth, environment, environments)
     // De Morgan.
-    default: return join((expression.kind === 'and') === truth ? 'and' : 'or', [expression.left, expression.right].map(operand => formulaOf(operand, truth, environment, environments)))
+    default:
+      return join(
+        (expression.kind === 'and') === truth ? 'and' : 'or',
+        [expression.left, expression.right].map(operand => formulaOf(operand, truth, environment, environments))
+      )
   }
 }
 
@@ -82,11 +109,17 @@ export function implies (a: Formula, b: Formula): boolean {
     if (work > MAX_WORK) return false
     if (known.some(one => wanted.some(({ text }) => one.text === text))) return true
     const conjunction = known.find(one => one.kind === 'and')
-    if (conjunction !== undefined) return prove([...without(known, conjunction), ...(conjunction as Junction).operands], wanted)
+    if (conjunction !== undefined) {
+      return prove([...without(known, conjunction), ...(conjunction as Junction).operands], wanted)
+    }
     const disjunction = wanted.find(one => one.kind === 'or')
-    if (disjunction !== undefined) return prove(known, [...without(wanted, disjunction), ...(disjunction as Junction).operands])
+    if (disjunction !== undefined) {
+      return prove(known, [...without(wanted, disjunction), ...(disjunction as Junction).operands])
+    }
     const sought = wanted.find(isJunction)
-    if (sought !== undefined) return sought.operands.every(operand => prove(known, [...without(wanted, sought), operand]))
+    if (sought !== undefined) {
+      return sought.operands.every(operand => prove(known, [...without(wanted, sought), operand]))
+    }
     const cases = known.filter(isJunction)
     if (cases.length > 0) {
       const atoms = known.filter(one => !isJunction(one))
@@ -95,7 +128,11 @@ export function implies (a: Formula, b: Formula): boolean {
       return cases[0]!.operands.every(operand => prove([...without(known, cases[0]!), operand], wanted))
     }
     const atoms = known as readonly Atom[]
-    return atoms.some(one => (wanted as readonly Atom[]).some(other => entails(one, other)) || atoms.some(other => entails(one, other.opposite())))
+    return atoms.some(
+      one =>
+        (wanted as readonly Atom[]).some(other => entails(one, other)) ||
+        atoms.some(other => entails(one, other.opposite()))
+    )
   }
   return prove(a === true ? [] : [a], b === false ? [] : [b])
 }
@@ -115,7 +152,16 @@ function entails (a: Atom, b: Atom): boolean {
   const [x, y] = [a.value, b.value!]
   if (a.comparator === '==') return holds(x, b.comparator, y)
   if (b.comparator === '!=') return !holds(y, a.comparator, x)
-  return a.comparator[0] === b.comparator[0] && holds(x, a.comparator === b.comparator || b.comparator.length === 2 ? `${a.comparator[0] as '<' | '>'}=` : a.comparator[0] as '<' | '>', y)
+  return (
+    a.comparator[0] === b.comparator[0] &&
+    holds(
+      x,
+      a.comparator === b.comparator || b.comparator.length === 2
+        ? `${a.comparator[0] as '<' | '>'}=`
+        : (a.comparator[0] as '<' | '>'),
+      y
+    )
+  )
 }
 
 function holds (x: Scalar, comparator: AtomComparator, y: Scalar): boolean {
@@ -128,22 +174,44 @@ function holds (x: Scalar, comparator: AtomComparator, y: Scalar): boolean {
   }
 }
 
-function comparison (asked: Comparison, truth: boolean, environment: string, environments: ReadonlyMap<string, string>): Formula {
+function comparison (
+  asked: Comparison,
+  truth: boolean,
+  environment: string,
+  environments: ReadonlyMap<string, string>
+): Formula {
   const { comparator } = asked
   const [left, right] = [asked.left, asked.right].map(operand => side(operand, environment)) as [Side, Side]
   if (left.value !== undefined && right.value !== undefined) {
-    return compileCondition('', asked, environments).evaluate({ attributes: {}, roles: [], environment, clock: Date.now }) === (truth ? TRUE : FALSE)
+    return (
+      compileCondition('', asked, environments).evaluate({
+        attributes: {},
+        roles: [],
+        environment,
+        clock: Date.now
+      }) === (truth ? TRUE : FALSE)
+    )
   }
   if (comparator === 'in') {
     // A list in the policy says no more than its items do, one by one.
-    if (Array.isArray(right.value)) return join(truth ? 'or' : 'and', (right.value as readonly Scalar[]).map(item => atom(left.text, truth ? '==' : '!=', quote(item), item)))
+    if (Array.isArray(right.value)) {
+      return join(
+        truth ? 'or' : 'and',
+        (right.value as readonly Scalar[]).map(item => atom(left.text, truth ? '==' : '!=', quote(item), item))
+      )
+    }
     const inside = atom(left.text, 'in', right.text, undefined)
     return truth ? inside : inside.opposite()
   }
   // Literals to the right; of two attributes that of the resource to the left.
   const turned = left.value !== undefined || (right.value === undefined && left.text < right.text)
   const [first, second] = turned ? [right, left] : [left, right]
-  const plain = atom(first.text, turned ? TURNED[comparator] : comparator, second.text, second.value as Scalar | undefined)
+  const plain = atom(
+    first.text,
+    turned ? TURNED[comparator] : comparator,
+    second.text,
+    second.value as Scalar | undefined
+  )
   return truth ? plain : plain.opposite()
 }
 
@@ -154,15 +222,29 @@ interface Side {
 }
 
 function side (operand: Operand, environment: string): Side {
-  if (operand.kind === 'literal') return { text: Array.isArray(operand.value) ? `[${operand.value.map(quote).join(', ')}]` : quote(operand.value), value: operand.value }
-  return operand.name === 'environment' ? { text: quote(environment), value: environment } : { text: operand.name, value: undefined }
+  if (operand.kind === 'literal') {
+    return {
+      text: Array.isArray(operand.value) ? `[${operand.value.map(quote).join(', ')}]` : quote(operand.value),
+      value: operand.value
+    }
+  }
+  return operand.name === 'environment'
+    ? { text: quote(environment), value: environment }
+    : { text: operand.name, value: undefined }
 }
 
 function atom (left: string, comparator: AtomComparator, right: string, value: Scalar | undefined): Atom {
   // Of two booleans one is left.
   if (comparator === '!=' && typeof value === 'boolean') return atom(left, '==', quote(!value), !value)
   const text = comparator === 'not in' ? `not (${left} in ${right})` : `${left} ${comparator} ${right}`
-  return { kind: 'atom', text, left, comparator, value, opposite: () => atom(left, OPPOSITES[comparator], right, value) }
+  return {
+    kind: 'atom',
+    text,
+    left,
+    comparator,
+    value,
+    opposite: () => atom(left, OPPOSITES[comparator], right, value)
+  }
 }
 
 /** The texts of what is joined; what one attribute is, or is not, is told in one list. */
@@ -170,7 +252,13 @@ function partsOf (kind: 'and' | 'or', operands: readonly Compound[]): readonly s
   const equal = kind === 'or' ? '==' : '!='
   const groups = new Map<string, Compound[]>()
   for (const operand of operands) {
-    append(groups, operand.kind === 'atom' && operand.comparator === equal && operand.value !== undefined ? operand.left : operand.text, operand)
+    append(
+      groups,
+      operand.kind === 'atom' && operand.comparator === equal && operand.value !== undefined
+        ? operand.left
+        : operand.text,
+      operand
+    )
   }
   return [...groups].map(([left, [first, ...others]]) => {
     if (others.length === 0) return first!.kind === 'or' && !first!.listed ? `(${first!.text})` : first!.text

@@ -6,8 +6,18 @@ import { partsOf, type Policy } from '../engine/policy.js'
 import { append, roleClosure } from '../model/role-graph.js'
 
 /** What is sound, and yet probably not meant. */
-export type PolicyLintRule = 'never-granted' | 'unreachable-role' | 'redundant-grant' | 'redundant-inheritance' | 'shadowed-grant' |
-  'idle-deny' | 'idle-separation' | 'unused-attribute' | 'wildcard-overgrant' | 'condition-never-holds' | 'condition-always-holds'
+export type PolicyLintRule =
+  | 'never-granted'
+  | 'unreachable-role'
+  | 'redundant-grant'
+  | 'redundant-inheritance'
+  | 'shadowed-grant'
+  | 'idle-deny'
+  | 'idle-separation'
+  | 'unused-attribute'
+  | 'wildcard-overgrant'
+  | 'condition-never-holds'
+  | 'condition-always-holds'
 
 export interface PolicyFinding extends SourceProblem {
   readonly rule: PolicyLintRule
@@ -46,7 +56,12 @@ function lintConditions ({ rules, conditions, environments, aliases }: PolicyDef
   const isNever = (condition: number, truth: boolean, environment: string): boolean => {
     const key = `${condition} ${truth} ${environment}`
     let known = proved.get(key)
-    if (known === undefined) proved.set(key, known = implies(formulaOf(conditions[condition]!.expression, truth, environment, aliases), false))
+    if (known === undefined) {
+      proved.set(
+        key,
+        (known = implies(formulaOf(conditions[condition]!.expression, truth, environment, aliases), false))
+      )
+    }
     return known
   }
   for (const { condition, subject, environment, path } of rules) {
@@ -56,8 +71,15 @@ function lintConditions ({ rules, conditions, environments, aliases }: PolicyDef
     // Of what is required the opposite stands in the rule.
     const isOpposite = subject.kind === 'anyone'
     const at = whenPath(path)
-    if (isOpposite ? neverFalse : neverTrue) report('condition-never-holds', at, 'this condition never holds, whatever is asked')
-    else if (isOpposite ? neverTrue : neverFalse) report('condition-always-holds', at, 'this condition holds whatever is asked, as soon as what it asks about is there')
+    if (isOpposite ? neverFalse : neverTrue) {
+      report('condition-never-holds', at, 'this condition never holds, whatever is asked')
+    } else if (isOpposite ? neverTrue : neverFalse) {
+      report(
+        'condition-always-holds',
+        at,
+        'this condition holds whatever is asked, as soon as what it asks about is there'
+      )
+    }
   }
 }
 
@@ -69,9 +91,17 @@ function whenPath (path: Path): Path {
 
 type Report = (rule: PolicyLintRule, path: Path, message: string, part?: 'key' | 'value') => void
 
-function lintResources ({ resources, rules, conditions }: PolicyDefinition, allows: readonly Rule[], report: Report): void {
+function lintResources (
+  { resources, rules, conditions }: PolicyDefinition,
+  allows: readonly Rule[],
+  report: Report
+): void {
   const granted = new Set(allows.map(({ resource, action }) => `${resource}:${action}`))
-  const read = new Set(rules.flatMap(({ resource, condition }) => condition === null ? [] : conditions[condition]!.reads.map(name => `${resource} ${name}`)))
+  const read = new Set(
+    rules.flatMap(({ resource, condition }) =>
+      condition === null ? [] : conditions[condition]!.reads.map(name => `${resource} ${name}`)
+    )
+  )
   for (const [name, { actions, attributes }] of resources) {
     for (const [at, action] of actions.entries()) {
       if ([`${name}:${action}`, `${name}:*`, `*:${action}`, '*:*'].some(pattern => granted.has(pattern))) continue
@@ -79,25 +109,51 @@ function lintResources ({ resources, rules, conditions }: PolicyDefinition, allo
     }
     for (const attribute of attributes.keys()) {
       if (read.has(`${name} resource.${attribute}`) || read.has(`* resource.${attribute}`)) continue
-      report('unused-attribute', ['resources', name, 'attributes', attribute], `no condition asks about ${attribute} of ${name}`, 'key')
+      report(
+        'unused-attribute',
+        ['resources', name, 'attributes', attribute],
+        `no condition asks about ${attribute} of ${name}`,
+        'key'
+      )
     }
   }
 }
 
 function lintRoles ({ roles, rules, separations, requirements }: PolicyDefinition, report: Report): void {
-  const used = new Set([...separations.flatMap(({ roles }) => roles), ...requirements.flat(), ...[...roles.values()].flatMap(({ inherits }) => inherits)])
+  const used = new Set([
+    ...separations.flatMap(({ roles }) => roles),
+    ...requirements.flat(),
+    ...[...roles.values()].flatMap(({ inherits }) => inherits)
+  ])
   const named = new Set(rules.flatMap(({ subject }) => subject.kind === 'role' ? [subject.role] : []))
   for (const [name, { inherits }] of roles) {
     const closures = inherits.map(parent => roleClosure(parent, roles))
     for (const [at, parent] of inherits.entries()) {
       const by = closures.findIndex((closure, other) => other !== at && closure.has(parent))
-      if (by !== -1) report('redundant-inheritance', ['roles', name, 'inherits', at], `"${inherits[by]!}" brings "${parent}" already`)
+      if (by !== -1) {
+        report(
+          'redundant-inheritance',
+          ['roles', name, 'inherits', at],
+          `"${inherits[by]!}" brings "${parent}" already`
+        )
+      }
     }
-    if (!used.has(name) && inherits.length === 0 && !named.has(name)) report('unreachable-role', ['roles', name], `"${name}" gives nothing, takes nothing away and is named nowhere`, 'key')
+    if (!used.has(name) && inherits.length === 0 && !named.has(name)) {
+      report(
+        'unreachable-role',
+        ['roles', name],
+        `"${name}" gives nothing, takes nothing away and is named nowhere`,
+        'key'
+      )
+    }
   }
   for (const separation of separations.keys()) {
     if (rules.some(({ subject }) => subject.kind === 'separated' && subject.separation === separation)) continue
-    report('idle-separation', ['separation', separation], 'none of these roles gives anything, so keeping them apart takes nothing away')
+    report(
+      'idle-separation',
+      ['separation', separation],
+      'none of these roles gives anything, so keeping them apart takes nothing away'
+    )
   }
 }
 
@@ -112,7 +168,10 @@ function lintGrants ({ roles, rules }: PolicyDefinition, allows: readonly Rule[]
   }
   const covering = (rules: ReadonlyMap<string, Rule[]>, role: string, rule: Rule): Rule | undefined => {
     const isWider = (other: Rule): boolean => other !== rule && covers(other, rule)
-    return rules.get(`${role} ${rule.resource}`)?.find(isWider) ?? (rule.resource === '*' ? undefined : rules.get(`${role} *`)?.find(isWider))
+    return (
+      rules.get(`${role} ${rule.resource}`)?.find(isWider) ??
+      (rule.resource === '*' ? undefined : rules.get(`${role} *`)?.find(isWider))
+    )
   }
   const closures = new Map([...roles.keys()].map(role => [role, roleClosure(role, roles)]))
 
@@ -120,21 +179,40 @@ function lintGrants ({ roles, rules }: PolicyDefinition, allows: readonly Rule[]
     const what = formatPermission(rule)
     const hasWildcard = rule.resource === '*' || rule.action === '*'
     if (rule.subject.kind === 'service') {
-      if (hasWildcard && rule.reason === null) report('wildcard-overgrant', rule.path, `${what} lets a service do whatever is added later; name what is meant, or give a reason`)
+      if (hasWildcard && rule.reason === null) {
+        report(
+          'wildcard-overgrant',
+          rule.path,
+          `${what} lets a service do whatever is added later; name what is meant, or give a reason`
+        )
+      }
       continue
     }
     if (rule.subject.kind !== 'role') continue
     const { role } = rule.subject
-    if (hasWildcard && rule.reason === null && inherited.has(role)) report('wildcard-overgrant', rule.path, `${what} reaches every role that inherits "${role}", and whatever is added later; name what is meant, or give a reason`)
+    if (hasWildcard && rule.reason === null && inherited.has(role)) {
+      report(
+        'wildcard-overgrant',
+        rule.path,
+        `${what} reaches every role that inherits "${role}", and whatever is added later; name what is meant, or ` +
+          'give a reason'
+      )
+    }
     for (const member of closures.get(role)!) {
       const wider = covering(grants, member, rule)
       if (wider === undefined) continue
-      report('redundant-grant', rule.path, `${what} is given by ${formatPermission(wider)}${member === role ? '' : ` of "${member}"`} already`)
+      report(
+        'redundant-grant',
+        rule.path,
+        `${what} is given by ${formatPermission(wider)}${member === role ? '' : ` of "${member}"`} already`
+      )
       break
     }
     if (!inherited.has(role)) {
       const deny = covering(denies, role, rule)
-      if (deny !== undefined) report('shadowed-grant', rule.path, `${what} is always denied by ${formatPermission(deny)} of the same role`)
+      if (deny !== undefined) {
+        report('shadowed-grant', rule.path, `${what} is always denied by ${formatPermission(deny)} of the same role`)
+      }
     }
   }
 }
@@ -144,13 +222,24 @@ function lintDenies ({ rules }: PolicyDefinition, allows: readonly Rule[], repor
   for (const rule of allows) append(byResource, rule.resource, rule)
   for (const rule of rules) {
     if (rule.effect !== 'deny' || rule.subject.kind === 'separated') continue
-    const candidates = rule.resource === '*' ? allows : [...byResource.get(rule.resource) ?? [], ...byResource.get('*') ?? []]
-    if (!candidates.some(allow => overlap(allow, rule))) report('idle-deny', rule.path, `nobody is allowed ${formatPermission(rule)}, so there is nothing to take away or to ask more for`)
+    const candidates =
+      rule.resource === '*' ? allows : [...(byResource.get(rule.resource) ?? []), ...(byResource.get('*') ?? [])]
+    if (!candidates.some(allow => overlap(allow, rule))) {
+      report(
+        'idle-deny',
+        rule.path,
+        `nobody is allowed ${formatPermission(rule)}, so there is nothing to take away or to ask more for`
+      )
+    }
   }
 }
 
 function covers (wide: PermissionParts, narrow: PermissionParts): boolean {
-  return segmentCovers(wide.resource, narrow.resource) && segmentCovers(wide.scope, narrow.scope) && segmentCovers(wide.action, narrow.action)
+  return (
+    segmentCovers(wide.resource, narrow.resource) &&
+    segmentCovers(wide.scope, narrow.scope) &&
+    segmentCovers(wide.action, narrow.action)
+  )
 }
 
 function segmentCovers (wide: string, narrow: string): boolean {
@@ -158,5 +247,7 @@ function segmentCovers (wide: string, narrow: string): boolean {
 }
 
 function overlap (a: PermissionParts, b: PermissionParts): boolean {
-  return (['resource', 'scope', 'action'] as const).every(part => segmentCovers(a[part], b[part]) || segmentCovers(b[part], a[part]))
+  return (['resource', 'scope', 'action'] as const).every(
+    part => segmentCovers(a[part], b[part]) || segmentCovers(b[part], a[part])
+  )
 }

@@ -42,18 +42,30 @@ export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptio
   const weigh = createWeigher(policy)
   const only = environment === undefined ? undefined : policy.environmentNames.get(environment)
   if (environment !== undefined && only === undefined) {
-    throw new RangeError(`The policy defines no environment "${environment}"${didYouMean(environment, policy.environmentNames.keys())}`)
+    throw new RangeError(
+      `The policy defines no environment "${environment}"${didYouMean(environment, policy.environmentNames.keys())}`
+    )
   }
   const own = new Map<string, Rule[]>()
-  for (const rule of definition.rules) if (rule.subject.kind === 'role' && rule.effect === 'allow') append(own, rule.subject.role, rule)
-  const columns = policy.roles.map(({ name }) => ({ allows: own.get(name) ?? [], rows: policy.roleSet([name]).rows, formulaOf: weigh.of([name]) }))
+  for (const rule of definition.rules) {
+    if (rule.subject.kind === 'role' && rule.effect === 'allow') append(own, rule.subject.role, rule)
+  }
+  const columns = policy.roles.map(({ name }) => ({
+    allows: own.get(name) ?? [],
+    rows: policy.roleSet([name]).rows,
+    formulaOf: weigh.of([name])
+  }))
 
   const cellsOf = (permission: string, place: string): readonly MatrixCell[] => {
     const asked = parsePermission(permission)!
     return columns.map(({ allows, rows, formulaOf }) => {
       const formula = formulaOf(permission, place)
       if (formula === false) {
-        const { denied, rules } = index.conditionalsOf(rows, policy.permissionId(permission)!, policy.environmentId(place)!)
+        const { denied, rules } = index.conditionalsOf(
+          rows,
+          policy.permissionId(permission)!,
+          policy.environmentId(place)!
+        )
         return { state: denied || rules.some(({ effect }) => effect === 'deny') ? 'deny' : 'none', inherited: false }
       }
       const inherited = !allows.some(rule => speaksOf(rule, asked, 'allow'))
@@ -66,7 +78,10 @@ export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptio
     roles: policy.roles.map(({ name }) => name),
     environments: (only === undefined ? policy.environments : [only]).map(place => ({
       environment: place,
-      resources: [...byResource].map(([resource, permissions]) => ({ resource, rows: permissions.map(permission => ({ permission, cells: cellsOf(permission, place) })) }))
+      resources: [...byResource].map(([resource, permissions]) => ({
+        resource,
+        rows: permissions.map(permission => ({ permission, cells: cellsOf(permission, place) }))
+      }))
     }))
   }
 }

@@ -20,31 +20,53 @@ export interface PolicyTestReport {
   readonly problems: readonly SourceProblem[]
 }
 
-const Names = (description: string): TSchema => Type.Array(Type.String(), { description, minItems: 1, uniqueItems: true })
+const Names = (description: string): TSchema =>
+  Type.Array(Type.String(), { description, minItems: 1, uniqueItems: true })
 const closed = { additionalProperties: false } as const
 const Anything = Type.Record(Type.String(), Type.Unknown())
 
-const testSchema = Type.Object({
-  version: Type.Literal(1),
-  principals: Type.Record(Type.String(), Type.Object({
-    roles: Type.Array(Type.String(), { description: 'Directly assigned roles' }),
-    kind: Type.Optional(Type.Enum(['user', 'service', 'key', 'anonymous'])),
-    id: Type.Optional(Type.String()),
-    scopes: Type.Optional(Type.Array(Type.String())),
-    claims: Type.Optional(Anything)
-  }, closed), { minProperties: 1 }),
-  tests: Type.Array(Type.Object({
-    name: Type.String(),
-    principals: Names('Who asks'),
-    environments: Type.Optional(Names('Where; every environment when left out')),
-    service: Type.Optional(Type.String({ description: 'Which service is asked' })),
-    resource: Type.Optional(Anything),
-    time: Type.Optional(Type.String({ pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$', expected: 'a moment with its offset, such as "2025-01-31T08:00Z"' })),
-    allow: Type.Optional(Names('Patterns of permissions that must be allowed')),
-    deny: Type.Optional(Names('Patterns of permissions that must be denied')),
-    only: Type.Optional(Names('Patterns of the permissions that must be allowed while every other one is denied'))
-  }, closed), { minItems: 1 })
-}, closed)
+const testSchema = Type.Object(
+  {
+    version: Type.Literal(1),
+    principals: Type.Record(
+      Type.String(),
+      Type.Object(
+        {
+          roles: Type.Array(Type.String(), { description: 'Directly assigned roles' }),
+          kind: Type.Optional(Type.Enum(['user', 'service', 'key', 'anonymous'])),
+          id: Type.Optional(Type.String()),
+          scopes: Type.Optional(Type.Array(Type.String())),
+          claims: Type.Optional(Anything)
+        },
+        closed
+      ),
+      { minProperties: 1 }
+    ),
+    tests: Type.Array(
+      Type.Object(
+        {
+          name: Type.String(),
+          principals: Names('Who asks'),
+          environments: Type.Optional(Names('Where; every environment when left out')),
+          service: Type.Optional(Type.String({ description: 'Which service is asked' })),
+          resource: Type.Optional(Anything),
+          time: Type.Optional(
+            Type.String({
+              pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$',
+              expected: 'a moment with its offset, such as "2025-01-31T08:00Z"'
+            })
+          ),
+          allow: Type.Optional(Names('Patterns of permissions that must be allowed')),
+          deny: Type.Optional(Names('Patterns of permissions that must be denied')),
+          only: Type.Optional(Names('Patterns of the permissions that must be allowed while every other one is denied'))
+        },
+        closed
+      ),
+      { minItems: 1 }
+    )
+  },
+  closed
+)
 
 type PrincipalDocument = Partial<Omit<Principal, 'roles'>> & Pick<Principal, 'roles'>
 
@@ -67,30 +89,50 @@ interface Test {
 
 /** Asks a policy every question of a test file: principals by permissions by environments. Throws nothing. */
 export function testPolicy (policy: Policy, text: string, file: string): PolicyTestReport {
-  const refuse = (problems: readonly SourceProblem[]): PolicyTestReport => ({ passed: 0, failures: [], uncovered: [], problems: sortProblems(problems) })
+  const refuse = (problems: readonly SourceProblem[]): PolicyTestReport => ({
+    passed: 0,
+    failures: [],
+    uncovered: [],
+    problems: sortProblems(problems)
+  })
   const cutOff = missingLineBreak(text, file)
   if (cutOff !== null) return refuse([cutOff])
   const parsed = parseYaml(text, file)
   if (parsed.source === null) return refuse(parsed.problems)
   const { source } = parsed
   const problems: SourceProblem[] = []
-  const at = (path: Path, message: string, part: 'key' | 'value' = 'value'): SourceProblem => ({ source: file, ...source.positionOf(path, part), message })
+  const at = (path: Path, message: string, part: 'key' | 'value' = 'value'): SourceProblem => ({
+    source: file,
+    ...source.positionOf(path, part),
+    message
+  })
   checkSchema(source.value, testSchema, (path, part, message) => { problems.push(at(path, message, part)) })
-  if (problems.length === 0) problems.push(...unknownNames(source.value as TestDocument, policy).map(({ path, message }) => at(path, message)))
+  if (problems.length === 0) {
+    problems.push(...unknownNames(source.value as TestDocument, policy).map(({ path, message }) => at(path, message)))
+  }
   if (problems.length > 0) return refuse(problems)
 
   const failures: SourceProblem[] = []
   const coverage = createCoverage(policy)
   let passed = 0
-  for (const { test, name, principal, permission, environment, attributes, allowed, path } of decisionsOf(source.value as TestDocument, policy)) {
+  for (const { test, name, principal, permission, environment, attributes, allowed, path } of decisionsOf(
+    source.value as TestDocument,
+    policy
+  )) {
     coverage.note(principal.roles, permission, environment, attributes)
     if (policy.decide(principal.roles, permission, environment, attributes) === allowed) {
       passed++
       continue
     }
     const { reason, rule } = policy.explain(principal.roles, permission, environment, attributes)
-    failures.push(at(path, `${test}: ${name} must ${allowed ? '' : 'not '}be allowed ${permission} in ${environment}, but ` +
-      reason + (rule === undefined ? '' : ` (${rule.where})`)))
+    failures.push(
+      at(
+        path,
+        `${test}: ${name} must ${allowed ? '' : 'not '}be allowed ${permission} in ${environment}, but ` +
+          reason +
+          (rule === undefined ? '' : ` (${rule.where})`)
+      )
+    )
   }
   return { passed, failures: sortProblems(failures), uncovered: coverage.uncovered(), problems: [] }
 }
@@ -124,14 +166,21 @@ function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Ge
       const principal = principals[name]!
       const attributes: Attributes = { principal, service: test.service, resource: test.resource, time }
       for (const environment of test.environments ?? policy.environments) {
-        for (const expectation of expectations) yield { test: test.name, name, principal, environment, attributes, ...expectation }
+        for (const expectation of expectations) {
+          yield { test: test.name, name, principal, environment, attributes, ...expectation }
+        }
       }
     }
   }
 }
 
 /** Notes the places of the policy whose rules applied to some decision. */
-function createCoverage (policy: Policy): { note (roles: readonly string[], permission: string, environment: string, attributes: Attributes): void, uncovered (): SourceProblem[] } {
+interface Coverage {
+  note (roles: readonly string[], permission: string, environment: string, attributes: Attributes): void
+  uncovered (): SourceProblem[]
+}
+
+function createCoverage (policy: Policy): Coverage {
   const { definition } = partsOf(policy)
   // One place of the file may be spelt out into several rules, such as a list of roles by a list of permissions.
   const open = new Map(definition.rules.map(({ path }) => [path.join('\n'), path]))
@@ -139,7 +188,8 @@ function createCoverage (policy: Policy): { note (roles: readonly string[], perm
     note (roles, permission, name, attributes) {
       if (open.size === 0) return
       const environment = definition.aliases.get(name)!
-      for (const { rule, applies } of spokenRules(definition, permission, { roles, environment, attributes, clock: Date.now })) {
+      const question = { roles, environment, attributes, clock: Date.now }
+      for (const { rule, applies } of spokenRules(definition, permission, question)) {
         if (applies) open.delete(rule.path.join('\n'))
       }
     },
@@ -176,9 +226,20 @@ function matching (pattern: string, policy: Policy): readonly string[] {
 
 function unknownNames ({ principals, tests }: TestDocument, policy: Policy): Array<{ path: Path, message: string }> {
   const found: Array<{ path: Path, message: string }> = []
-  const check = (names: readonly string[] | undefined, path: Path, what: string, known: readonly string[], exists: (name: string) => boolean): void => {
+  const check = (
+    names: readonly string[] | undefined,
+    path: Path,
+    what: string,
+    known: readonly string[],
+    exists: (name: string) => boolean
+  ): void => {
     for (const [index, name] of (names ?? []).entries()) {
-      if (!exists(name)) found.push({ path: [...path, index], message: `there is no ${what} "${name}"${didYouMean(name, known)}` })
+      if (!exists(name)) {
+        found.push({
+          path: [...path, index],
+          message: `there is no ${what} "${name}"${didYouMean(name, known)}`
+        })
+      }
     }
   }
   const roles = policy.roles.map(({ name }) => name)

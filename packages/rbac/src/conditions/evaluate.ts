@@ -44,7 +44,11 @@ export interface Condition {
 }
 
 /** Makes a condition out of its checked syntax. No text is ever executed. */
-export function compileCondition (text: string, expression: Expression, environments: ReadonlyMap<string, string>): Condition {
+export function compileCondition (
+  text: string,
+  expression: Expression,
+  environments: ReadonlyMap<string, string>
+): Condition {
   const reads = new Set<string>()
   const evaluate = compile(expression, environments, reads)
   return Object.freeze({ text, expression, evaluate, reads: Object.freeze([...reads]) })
@@ -82,20 +86,35 @@ function compile (expression: Expression, environments: ReadonlyMap<string, stri
 
 type Read = (question: Question) => unknown
 
-function compileComparison ({ comparator, left, right }: Comparison, environments: ReadonlyMap<string, string>, reads: Set<string>): Evaluate {
+function compileComparison (
+  { comparator, left, right }: Comparison,
+  environments: ReadonlyMap<string, string>,
+  reads: Set<string>
+): Evaluate {
   for (const operand of [left, right]) if (operand.kind === 'attribute') reads.add(operand.name)
   if (isTime(left)) return during(readTimeWindow((right as { readonly value: string }).value) as TimeWindow)
   // `environment == "prod"` means the environment of that alias.
-  const naming = [left, right].some(({ kind, ...operand }) => kind === 'attribute' && 'name' in operand && operand.name === 'environment')
-  const [a, b] = [left, right].map(operand => operand.kind === 'attribute' ? reader(operand.path) : constant(operand, naming ? environments : null)) as [Read, Read]
+  const naming = [left, right].some(
+    ({ kind, ...operand }) => kind === 'attribute' && 'name' in operand && operand.name === 'environment'
+  )
+  const [a, b] = [left, right].map(operand =>
+    operand.kind === 'attribute' ? reader(operand.path) : constant(operand, naming ? environments : null)
+  ) as [Read, Read]
   switch (comparator) {
-    case '==': return question => equality(a(question), b(question))
-    case '!=': return question => (TRUE - equality(a(question), b(question))) as Truth
-    case 'in': return question => membership(a(question), b(question))
-    case '<': return question => order(a(question), b(question), (x, y) => x < y)
-    case '<=': return question => order(a(question), b(question), (x, y) => x <= y)
-    case '>': return question => order(a(question), b(question), (x, y) => x > y)
-    case '>=': return question => order(a(question), b(question), (x, y) => x >= y)
+    case '==':
+      return question => equality(a(question), b(question))
+    case '!=':
+      return question => (TRUE - equality(a(question), b(question))) as Truth
+    case 'in':
+      return question => membership(a(question), b(question))
+    case '<':
+      return question => order(a(question), b(question), (x, y) => x < y)
+    case '<=':
+      return question => order(a(question), b(question), (x, y) => x <= y)
+    case '>':
+      return question => order(a(question), b(question), (x, y) => x > y)
+    case '>=':
+      return question => order(a(question), b(question), (x, y) => x >= y)
   }
 }
 
@@ -119,7 +138,9 @@ function reader ([root, member, ...rest]: readonly string[]): Read {
 }
 
 function own (holder: unknown, name: string): unknown {
-  return typeof holder === 'object' && holder !== null && Object.hasOwn(holder, name) ? (holder as Record<string, unknown>)[name] : undefined
+  return typeof holder === 'object' && holder !== null && Object.hasOwn(holder, name)
+    ? (holder as Record<string, unknown>)[name]
+    : undefined
 }
 
 function now ({ attributes, clock }: Question): number {
@@ -147,7 +168,9 @@ export function order (a: unknown, b: unknown, holds: (a: number, b: number) => 
 
 function comparable (a: unknown, b: unknown): boolean {
   if (typeof a !== typeof b) return false
-  return typeof a === 'number' ? Number.isFinite(a) && Number.isFinite(b) : typeof a === 'string' || typeof a === 'boolean'
+  return typeof a === 'number'
+    ? Number.isFinite(a) && Number.isFinite(b)
+    : typeof a === 'string' || typeof a === 'boolean'
 }
 
 /** The last moment a `Date` can hold. */

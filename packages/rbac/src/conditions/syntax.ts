@@ -3,8 +3,9 @@ import { nameCharacter } from '@marty/config'
 /** A value written in a condition. */
 export type Scalar = string | number | boolean
 
-export type Operand = { readonly kind: 'literal', readonly value: Scalar | readonly Scalar[], readonly offset: number } |
-  { readonly kind: 'attribute', readonly name: string, readonly path: readonly string[], readonly offset: number }
+export type Operand =
+  | { readonly kind: 'literal', readonly value: Scalar | readonly Scalar[], readonly offset: number }
+  | { readonly kind: 'attribute', readonly name: string, readonly path: readonly string[], readonly offset: number }
 
 export type Comparator = '==' | '!=' | '<' | '<=' | '>' | '>=' | 'in'
 
@@ -52,11 +53,15 @@ export function parseCondition (text: string): Expression {
   const isNext = (text: string): boolean => tokens[next]!.kind !== 'text' && tokens[next]!.text === text
   const expect = (text: string): void => {
     const token = take()
-    if (token.kind === 'text' || token.text !== text) throw new ConditionMistake(token.offset, `expected ${text}, found ${describe(token)}`)
+    if (token.kind === 'text' || token.text !== text) {
+      throw new ConditionMistake(token.offset, `expected ${text}, found ${describe(token)}`)
+    }
   }
 
   const expression = (power: number): Expression => {
-    if (++depth > MAX_DEPTH) throw new ConditionMistake(tokens[next]!.offset, `nested more than ${MAX_DEPTH} levels deep`)
+    if (++depth > MAX_DEPTH) {
+      throw new ConditionMistake(tokens[next]!.offset, `nested more than ${MAX_DEPTH} levels deep`)
+    }
     let left = prefix()
     for (;;) {
       const token = tokens[next]!
@@ -84,9 +89,13 @@ export function parseCondition (text: string): Expression {
   const comparison = (): Expression => {
     const left = operand()
     const token = take()
-    if (!isComparator(token)) throw new ConditionMistake(token.offset, `expected one of ${COMPARATORS.join(' ')}, found ${describe(token)}`)
+    if (!isComparator(token)) {
+      throw new ConditionMistake(token.offset, `expected one of ${COMPARATORS.join(' ')}, found ${describe(token)}`)
+    }
     const right = operand()
-    if (isComparator(tokens[next]!)) throw new ConditionMistake(tokens[next]!.offset, 'comparisons cannot follow one another; join two with and')
+    if (isComparator(tokens[next]!)) {
+      throw new ConditionMistake(tokens[next]!.offset, 'comparisons cannot follow one another; join two with and')
+    }
     return { kind: 'comparison', comparator: token.text as Comparator, left, right, offset: token.offset }
   }
 
@@ -115,12 +124,18 @@ export function parseCondition (text: string): Expression {
     if (token.kind === 'text') return token.text
     if (token.kind === 'number') return Number(token.text)
     if (token.text === 'true' || token.text === 'false') return token.text === 'true'
-    throw new ConditionMistake(token.offset, `expected a value, found ${describe(token)}` + (token.kind === 'word' && !KEYWORDS.has(token.text) ? '; write a text in quotes' : ''))
+    throw new ConditionMistake(
+      token.offset,
+      `expected a value, found ${describe(token)}` +
+        (token.kind === 'word' && !KEYWORDS.has(token.text) ? '; write a text in quotes' : '')
+    )
   }
 
   const parsed = expression(0)
   const rest = take()
-  if (rest.kind !== 'end') throw new ConditionMistake(rest.offset, `expected and, or, or the end, found ${describe(rest)}${hint(rest.text)}`)
+  if (rest.kind !== 'end') {
+    throw new ConditionMistake(rest.offset, `expected and, or, or the end, found ${describe(rest)}${hint(rest.text)}`)
+  }
   return parsed
 }
 
@@ -144,7 +159,8 @@ const HINTS: Readonly<Record<string, string>> = Object.freeze({
 })
 
 // Each alternative begins with another character, so that no text is looked at twice.
-const TOKEN = /[ \t\r\n]+|("(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')|(-?\d+(?:\.\d+)?(?![\w.]))|([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)|(==|!=|<=|>=|[<>()[\],])/y
+const TOKEN =
+  /[ \t\r\n]+|("(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')|(-?\d+(?:\.\d+)?(?![\w.]))|([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)|(==|!=|<=|>=|[<>()[\],])/y
 
 function tokenize (text: string): Token[] {
   const tokens: Token[] = []
@@ -168,7 +184,8 @@ function cannotRead (text: string, offset: number): string {
   const character = String.fromCodePoint(text.codePointAt(offset)!)
   const shown = /^[\x20-\x7E]$/.test(character) ? JSON.stringify(character) : nameCharacter(character)
   const isOpen = (character === '"' || character === "'") && !text.includes(character, offset + 1)
-  return `cannot read ${shown}${hint(character)}${isOpen ? '; when it holds a # or a colon, put the condition in quotes' : ''}`
+  return 'cannot read ' +
+    `${shown}${hint(character)}${isOpen ? '; when it holds a # or a colon, put the condition in quotes' : ''}`
 }
 
 function isComparator ({ kind, text }: Token): boolean {

@@ -60,7 +60,9 @@ function readDays (text: string): readonly boolean[] | string {
   const days = DAYS.map(() => false)
   for (const part of text.split(',')) {
     const [first, last, ...rest] = part.split('-').map(name => DAYS.indexOf(name))
-    if (first === -1 || last === -1 || rest.length > 0) return `"${part}" is no day or span of days; days are ${DAYS.join(', ')}`
+    if (first === -1 || last === -1 || rest.length > 0) {
+      return `"${part}" is no day or span of days; days are ${DAYS.join(', ')}`
+    }
     for (let day = first!; ; day = (day + 1) % 7) {
       days[day] = true
       if (day === (last ?? first)) break
@@ -73,7 +75,8 @@ function readZone (zone: string): ((now: number) => WallTime) | string {
   const format = formatIn(zone)
   if (format === null) {
     const near = closest(zone, Intl.supportedValuesOf('timeZone'))
-    return `there is no time zone "${zone}"${near === null ? '; zones are such as UTC and Europe/Berlin' : `; did you mean "${near}"?`}`
+    return 'there is no time zone ' +
+      `"${zone}"${near === null ? '; zones are such as UTC and Europe/Berlin' : `; did you mean "${near}"?`}`
   }
   return now => {
     const parts = Object.fromEntries(format.formatToParts(now).map(({ type, value }) => [type, value]))
@@ -85,7 +88,13 @@ function readZone (zone: string): ((now: number) => WallTime) | string {
 function formatIn (zone: string): Intl.DateTimeFormat | null {
   if (zone !== 'UTC' && !zone.includes('/')) return null
   try {
-    return new Intl.DateTimeFormat('en-US', { timeZone: zone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+    return new Intl.DateTimeFormat('en-US', {
+      timeZone: zone,
+      weekday: 'short',
+      hour: '2-digit',
+      minute: '2-digit',
+      hourCycle: 'h23'
+    })
   } catch {
     return null
   }

@@ -23,9 +23,13 @@ const KINDS: readonly string[] = ['user', 'service', 'key', 'anonymous']
 /** Everything that can be known to be wrong with a condition before anybody asks. */
 export function conditionMistakes (expression: Expression, scope: ConditionScope): ConditionMistake[] {
   switch (expression.kind) {
-    case 'not': return conditionMistakes(expression.operand, scope)
-    case 'and': case 'or': return [...conditionMistakes(expression.left, scope), ...conditionMistakes(expression.right, scope)]
-    case 'comparison': return comparisonMistakes(expression, scope)
+    case 'not':
+      return conditionMistakes(expression.operand, scope)
+    case 'and':
+    case 'or':
+      return [...conditionMistakes(expression.left, scope), ...conditionMistakes(expression.right, scope)]
+    case 'comparison':
+      return comparisonMistakes(expression, scope)
   }
 }
 
@@ -34,7 +38,8 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
   if (isTime(left) || isTime(right)) return timeMistakes(comparison)
   const mistakes: ConditionMistake[] = []
   const typeOf = (operand: Operand): AttributeType => {
-    const type = operand.kind === 'literal' ? typeOfLiteral(operand.value) : typeOfAttribute(operand.name, operand.path, scope)
+    const type =
+      operand.kind === 'literal' ? typeOfLiteral(operand.value) : typeOfAttribute(operand.name, operand.path, scope)
     if (typeof type !== 'string') return type
     mistakes.push(new ConditionMistake(operand.offset, type))
     return { type: 'unknown' }
@@ -45,14 +50,27 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
   const [first, second] = types
   if (comparator === 'in') {
     if (first.type === 'list') return wrong('a list cannot be in another; what stands before in is one value')
-    if (second.type !== 'list' && second.type !== 'unknown') return wrong(`in needs a list after it, such as ["a", "b"]; this is a ${second.type}`)
-    const item = second.choices !== undefined ? 'text' : right.kind === 'literal' ? typeof (right.value as readonly Scalar[])[0] : 'unknown'
-    if (!agree(first.type, TYPE_OF[item] ?? 'unknown')) return wrong(`a ${first.type} is never in a list of ${TYPE_OF[item] ?? item}s`)
+    if (second.type !== 'list' && second.type !== 'unknown') {
+      return wrong(`in needs a list after it, such as ["a", "b"]; this is a ${second.type}`)
+    }
+    const item =
+      second.choices !== undefined
+        ? 'text'
+        : right.kind === 'literal'
+          ? typeof (right.value as readonly Scalar[])[0]
+          : 'unknown'
+    if (!agree(first.type, TYPE_OF[item] ?? 'unknown')) {
+      return wrong(`a ${first.type} is never in a list of ${TYPE_OF[item] ?? item}s`)
+    }
   } else if (comparator === '==' || comparator === '!=') {
-    for (const { type } of types) if (type === 'list') return wrong(`a list cannot be compared with ${comparator}; use in`)
+    for (const { type } of types) {
+      if (type === 'list') return wrong(`a list cannot be compared with ${comparator}; use in`)
+    }
     if (!agree(first.type, second.type)) return wrong(`a ${first.type} is never equal to a ${second.type}`)
   } else {
-    for (const { type } of types) if (type !== 'number' && type !== 'unknown') return wrong(`${comparator} compares numbers; this is a ${type}`)
+    for (const { type } of types) {
+      if (type !== 'number' && type !== 'unknown') return wrong(`${comparator} compares numbers; this is a ${type}`)
+    }
   }
   return [...mistakes, ...choiceMistakes(left, second, right), ...choiceMistakes(right, first, left)]
 }
@@ -60,8 +78,17 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
 /** Texts that an attribute can never be: a misspelt role in an allow would only be noticed by whom it locks out. */
 function choiceMistakes (literal: Operand, { choices }: AttributeType, attribute: Operand): ConditionMistake[] {
   if (literal.kind !== 'literal' || choices === undefined || attribute.kind !== 'attribute') return []
-  return [literal.value].flat().filter(value => typeof value === 'string' && !choices.includes(value)).map(value =>
-    new ConditionMistake(literal.offset, `${attribute.name} is never "${String(value)}"${strangeCharacterHint(String(value))}${didYouMean(String(value), choices)}`))
+  return [literal.value]
+    .flat()
+    .filter(value => typeof value === 'string' && !choices.includes(value))
+    .map(
+      value =>
+        new ConditionMistake(
+          literal.offset,
+          `${attribute.name} is never ` +
+            `"${String(value)}"${strangeCharacterHint(String(value))}${didYouMean(String(value), choices)}`
+        )
+    )
 }
 
 function timeMistakes ({ comparator, left, right, offset }: Comparison): ConditionMistake[] {
@@ -76,31 +103,49 @@ export function isTime (operand: Operand): boolean {
   return operand.kind === 'attribute' && operand.name === 'time'
 }
 
-const TYPE_OF: Readonly<Record<string, AttributeType['type']>> = Object.freeze({ string: 'text', text: 'text', number: 'number', boolean: 'boolean' })
+const TYPE_OF: Readonly<Record<string, AttributeType['type']>> = Object.freeze({
+  string: 'text',
+  text: 'text',
+  number: 'number',
+  boolean: 'boolean'
+})
 
 function typeOfLiteral (value: Scalar | readonly Scalar[]): AttributeType | string {
   if (typeof value !== 'object') return { type: TYPE_OF[typeof value]! }
-  return value.every(item => typeof item === typeof value[0]) ? { type: 'list' } : 'the items of a list must be of one type'
+  return value.every(item => typeof item === typeof value[0])
+    ? { type: 'list' }
+    : 'the items of a list must be of one type'
 }
 
 /** The type of an attribute, or what is wrong with its name. */
-function typeOfAttribute (name: string, path: readonly string[], { roles, environments, resource }: ConditionScope): AttributeType | string {
+function typeOfAttribute (
+  name: string,
+  path: readonly string[],
+  { roles, environments, resource }: ConditionScope
+): AttributeType | string {
   const [root, member] = path
   if (name === 'environment') return { type: 'text', choices: environments }
   if (name === 'principal.id') return { type: 'text' }
   if (name === 'principal.kind') return { type: 'text', choices: KINDS }
   if (name === 'principal.roles') return { type: 'list', choices: roles }
   if (name === 'principal.scopes') return { type: 'list' }
-  if (path.some(step => step === '__proto__' || step === 'constructor' || step === 'prototype')) return `the attribute ${name} is not allowed`
+  if (path.some(step => step === '__proto__' || step === 'constructor' || step === 'prototype')) {
+    return `the attribute ${name} is not allowed`
+  }
   if (root === 'principal' && member === 'claims' && path.length > 2) return { type: 'unknown' }
   const own = [...resource.keys()].map(attribute => `resource.${attribute}`)
   if (root === 'resource' && path.length === 2) {
     const type = resource.get(member!)
     return type ?? `what the rule speaks of declares no attribute "${member}"${didYouMean(member!, resource.keys())}`
   }
-  return `there is no attribute ${name}` +
-    (didYouMean(name, [...own, 'principal.id', 'principal.kind', 'principal.roles', 'principal.scopes', 'environment', 'time']) ||
-    '; there are principal.id, principal.kind, principal.roles, principal.scopes, principal.claims.NAME, resource.NAME, environment and time')
+  return (
+    `there is no attribute ${name}` +
+    (didYouMean(name, [
+      ...own, 'principal.id', 'principal.kind', 'principal.roles', 'principal.scopes', 'environment', 'time'
+    ]) ||
+      ('; there are principal.id, principal.kind, principal.roles, principal.scopes, principal.claims.NAME, ' +
+        'resource.NAME, environment and time'))
+  )
 }
 
 function agree (first: AttributeType['type'], second: AttributeType['type']): boolean {

@@ -6,7 +6,9 @@ import { parsePermission, scopeMatches, type Effect } from '../model/permission.
 import { append } from '../model/role-graph.js'
 
 // Casbin's CommonJS build, because it decides twice as fast as the other one, which is compiled for older engines.
-const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)('casbin') as typeof import('casbin')
+const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)(
+  'casbin'
+) as typeof import('casbin')
 
 /**
  * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
@@ -36,7 +38,15 @@ const EFFECTS: readonly string[] = ['allow', 'deny'] satisfies Effect[]
 /** What a row's condition is when it has none. */
 export const UNCONDITIONAL = ''
 
-export type PolicyRow = readonly [subject: string, environment: string, resource: string, scope: string, action: string, effect: Effect, condition: string]
+export type PolicyRow = readonly [
+  subject: string,
+  environment: string,
+  resource: string,
+  scope: string,
+  action: string,
+  effect: Effect,
+  condition: string
+]
 export type RoleLink = readonly [child: string, parent: string]
 
 /** Casbin, loaded with a policy. It decides slowly; it is what the compiled index is made from and compared with. */
@@ -67,9 +77,20 @@ interface Asked {
 export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine {
   // Rows as arrays: nothing is spliced into lines of text, so no name can forge a second row.
   const model = newModelFromString(MODEL)
-  model.model.get('p')!.get('p')!.policy = definition.rules.map(({ subject, environment, resource, scope, action, effect, condition }) =>
-    [subjectName(subject), environment, resource, scope, action, effect, condition === null ? UNCONDITIONAL : String(condition)])
-  model.model.get('g')!.get('g')!.policy = [...definition.roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent]))
+  model.model.get('p')!.get('p')!.policy = definition.rules.map(
+    ({ subject, environment, resource, scope, action, effect, condition }) => [
+      subjectName(subject),
+      environment,
+      resource,
+      scope,
+      action,
+      effect,
+      condition === null ? UNCONDITIONAL : String(condition)
+    ]
+  )
+  model.model.get('g')!.get('g')!.policy = [...definition.roles].flatMap(([child, { inherits }]) =>
+    inherits.map(parent => [child, parent])
+  )
   const enforcer = new OwnFunctionsEnforcer()
   void enforcer.initWithModelAndAdapter(model)
   addFunctions(enforcer, definition)
@@ -84,7 +105,14 @@ export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine 
   const ask = (permission: string, question: Question, conditions: Conditions): boolean => {
     const { roles, environment, attributes } = question
     const { resource, scope, action } = parsePermission(permission)!
-    const answer: unknown = enforcer.enforceSync(callerOf(roles, attributes, definition), environment, resource, scope, action, { question, conditions } satisfies Asked)
+    const answer: unknown = enforcer.enforceSync(
+      callerOf(roles, attributes, definition),
+      environment,
+      resource,
+      scope,
+      action,
+      { question, conditions } satisfies Asked
+    )
     return answer === true
   }
   return {
@@ -105,7 +133,11 @@ export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine 
 }
 
 /** The subjects a caller is, for Casbin: the policy's roles among the given ones, and the service. Other names are nobody's to bring. */
-function callerOf (roles: readonly string[], { principal, service }: Question['attributes'], definition: PolicyDefinition): readonly string[] {
+function callerOf (
+  roles: readonly string[],
+  { principal, service }: Question['attributes'],
+  definition: PolicyDefinition
+): readonly string[] {
   const held = roles.filter(role => typeof role === 'string' && definition.roles.has(role))
   return principal?.kind === 'service' && typeof principal.id === 'string' && typeof service === 'string'
     ? [...held, serviceSubject(principal.id, service)]
@@ -120,13 +152,19 @@ class OwnFunctionsEnforcer extends Enforcer {
 /** All of them answer at once: Casbin takes a promise for an allow. */
 function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: PolicyDefinition): void {
   const roleManager = enforcer.getRoleManager()
-  const inherits = (roles: readonly string[], role: string): boolean => roles.some(held => roleManager.syncedHasLink!(held, role))
+  const inherits = (roles: readonly string[], role: string): boolean =>
+    roles.some(held => roleManager.syncedHasLink!(held, role))
 
-  void enforcer.addFunction('scope', (asked: string, pattern: string, effect: Effect) => scopeMatches(asked, pattern, effect))
+  void enforcer.addFunction('scope', (asked: string, pattern: string, effect: Effect) =>
+    scopeMatches(asked, pattern, effect)
+  )
 
   const special = new Map<string, (roles: readonly string[]) => boolean>([[ANYONE, () => true]])
   for (const [separation, { roles: apart }] of separations.entries()) {
-    special.set(subjectName({ kind: 'separated', separation }), roles => apart.filter(role => inherits(roles, role)).length >= 2)
+    special.set(
+      subjectName({ kind: 'separated', separation }),
+      roles => apart.filter(role => inherits(roles, role)).length >= 2
+    )
   }
   for (const [requirement, needed] of requirements.entries()) {
     special.set(subjectName({ kind: 'lacking', requirement }), roles => !needed.some(role => inherits(roles, role)))
@@ -148,12 +186,18 @@ function candidateRows (rows: string[][]): (permission: string) => string[][][] 
   for (const row of rows) append(byName, `${row[2]}:${row[4]}`, row)
   return permission => {
     const { resource, action } = parsePermission(permission)!
-    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*'].map(name => byName.get(name)).filter(rows => rows !== undefined)
+    return [`${resource}:${action}`, `${resource}:*`, `*:${action}`, '*:*']
+      .map(name => byName.get(name))
+      .filter(rows => rows !== undefined)
   }
 }
 
 function verifyRow (row: readonly unknown[]): PolicyRow {
-  if (row.length !== POLICY_FIELDS || !row.every(field => typeof field === 'string') || !EFFECTS.includes(row[5] as string)) {
+  if (
+    row.length !== POLICY_FIELDS ||
+    !row.every(field => typeof field === 'string') ||
+    !EFFECTS.includes(row[5] as string)
+  ) {
     throw new Error(`Casbin holds a row that is no rule: ${JSON.stringify(row)}`)
   }
   return row as unknown as PolicyRow

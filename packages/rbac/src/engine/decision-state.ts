@@ -49,7 +49,12 @@ export function createWeigher (policy: Policy): Weigher {
   const formula = ({ condition, effect }: Conditional, environment: string): Formula => {
     const key = `${condition} ${effect} ${environment}`
     let known = formulas.get(key)
-    if (known === undefined) formulas.set(key, known = formulaOf(conditions[condition]!.expression, effect === 'allow', environment, policy.environmentNames))
+    if (known === undefined) {
+      formulas.set(
+        key,
+        (known = formulaOf(conditions[condition]!.expression, effect === 'allow', environment, policy.environmentNames))
+      )
+    }
     return known
   }
   const speakers = speakersOf(policy)
@@ -68,7 +73,8 @@ export function createWeigher (policy: Policy): Weigher {
         const key = `${name} ${allowed} ${rules.map(({ effect, condition }) => effect + condition).join(' ')}`
         let all = weighed.get(key)
         if (all === undefined) {
-          const ofEffect = (wanted: string): readonly Formula[] => rules.filter(({ effect }) => effect === wanted).map(rule => formula(rule, name))
+          const ofEffect = (wanted: string): readonly Formula[] =>
+            rules.filter(({ effect }) => effect === wanted).map(rule => formula(rule, name))
           weighed.set(key, all = join('and', [join('or', [allowed, ...ofEffect('allow')]), ...ofEffect('deny')]))
         }
         return all
@@ -114,12 +120,20 @@ function speakersOf (policy: Policy): readonly Speaker[] {
     if (id !== undefined) speakers.push({ kind, subject, members, rows: index.rowsOf([id]) })
   }
   for (const role of roles.keys()) add(role, 'holder', role, new Map([[role, '']]))
-  const calls = new Map(rules.flatMap(({ subject }) => subject.kind === 'service' ? [[serviceSubject(subject.caller, subject.callee), callName(subject.caller, subject.callee)] as const] : []))
+  const calls = new Map(
+    rules.flatMap(({ subject }) =>
+      subject.kind === 'service'
+        ? [[serviceSubject(subject.caller, subject.callee), callName(subject.caller, subject.callee)] as const]
+        : []
+    )
+  )
   for (const [name, call] of calls) add(name, 'holder', call, new Map([[call, '']]))
   add(ANYONE, 'anyone', ANYONE, new Map())
   for (const [separation, { roles: apart }] of separations.entries()) {
     const members = new Map<string, string>()
-    for (const [at, role] of apart.entries()) for (const holder of holders([role])) members.set(holder, `${members.get(holder) ?? ''} ${at}`)
+    for (const [at, role] of apart.entries()) {
+      for (const holder of holders([role])) members.set(holder, `${members.get(holder) ?? ''} ${at}`)
+    }
     add(subjectName({ kind: 'separated', separation }), 'separation', JSON.stringify([...members]), members)
   }
   for (const [requirement, needed] of requirements.entries()) {

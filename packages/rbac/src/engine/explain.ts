@@ -51,45 +51,80 @@ export interface SpokenRule {
 }
 
 /** Every rule that speaks of a question, in the file's order. Reads the definition alone: neither Casbin nor the index is asked. */
-export function spokenRules (definition: PolicyDefinition, permission: string, question: Question): readonly SpokenRule[] {
+export function spokenRules (
+  definition: PolicyDefinition,
+  permission: string,
+  question: Question
+): readonly SpokenRule[] {
   const asked = parsePermission(permission)!
   return definition.rules.flatMap(rule => {
     if (!segmentMatches(question.environment, rule.environment) || !speaksOf(rule, asked, rule.effect)) return []
     const path = pathTo(rule, definition, question)
-    return path === null ? [] : [{ rule, path, applies: rule.condition === null || applies(rule.effect, definition.conditions[rule.condition]!.evaluate(question)) }]
+    return path === null
+      ? []
+      : [
+          {
+            rule,
+            path,
+            applies:
+              rule.condition === null || applies(rule.effect, definition.conditions[rule.condition]!.evaluate(question))
+          }
+        ]
   })
 }
 
 /** Says in words why a decision is what it is. */
 export function explain (definition: PolicyDefinition, permission: string, question: Question): Explanation {
   const spoken = spokenRules(definition, permission, question)
-  const decisive = spoken.find(({ rule, applies }) => applies && rule.effect === 'deny') ?? spoken.find(({ applies }) => applies)
+  const decisive =
+    spoken.find(({ rule, applies }) => applies && rule.effect === 'deny') ?? spoken.find(({ applies }) => applies)
   const others = spoken.filter(one => one !== decisive)
   const told = others.map(one => tell(definition, one, question))
   const decisionId = randomUUID()
   if (decisive === undefined) {
-    const halted = others.length === 0 ? '' : `; ${others.length === 1 ? 'a rule would allow it, but its condition does' : `${others.length} rules would allow it, but their conditions do`} not hold`
+    const halted =
+      others.length === 0
+        ? ''
+        : `; ${others.length === 1
+? 'a rule would allow it, but its condition does'
+: `${others.length} rules ` +
+          'would allow it, but their conditions do'} not hold`
     return { allowed: false, reason: noRule(definition, permission, question) + halted, others: told, decisionId }
   }
-  return { allowed: decisive.rule.effect === 'allow', reason: sentence(definition, decisive), rule: tell(definition, decisive, question), others: told, decisionId }
+  return {
+    allowed: decisive.rule.effect === 'allow',
+    reason: sentence(definition, decisive),
+    rule: tell(definition, decisive, question),
+    others: told,
+    decisionId
+  }
 }
 
 /** The way from the caller to the subject of a rule; null when the rule does not speak of the caller. */
-function pathTo ({ subject, effect }: Rule, { roles, separations, requirements }: PolicyDefinition, question: Question): readonly string[] | null {
+function pathTo (
+  { subject, effect }: Rule,
+  { roles, separations, requirements }: PolicyDefinition,
+  question: Question
+): readonly string[] | null {
   const held = question.roles.filter(role => roles.has(role))
   const way = (role: string): readonly string[] | null => shortest(held.map(own => rolePath(own, role, roles)))
   switch (subject.kind) {
-    case 'role': return effect === 'deny' ? (held.includes(subject.role) ? [subject.role] : null) : way(subject.role)
+    case 'role':
+      return effect === 'deny' ? (held.includes(subject.role) ? [subject.role] : null) : way(subject.role)
     case 'service': {
       const { principal, service } = question.attributes
-      return principal?.kind === 'service' && principal.id === subject.caller && service === subject.callee ? [subjectName(subject)] : null
+      return principal?.kind === 'service' && principal.id === subject.caller && service === subject.callee
+        ? [subjectName(subject)]
+        : null
     }
     case 'separated': {
       const both = separations[subject.separation]!.roles.filter(role => way(role) !== null)
       return both.length >= 2 ? both : null
     }
-    case 'lacking': return requirements[subject.requirement]!.some(role => way(role) !== null) ? null : []
-    case 'anyone': return []
+    case 'lacking':
+      return requirements[subject.requirement]!.some(role => way(role) !== null) ? null : []
+    case 'anyone':
+      return []
   }
 }
 
@@ -100,13 +135,18 @@ function sentence (definition: PolicyDefinition, { rule, path }: SpokenRule): st
   const text = condition === null ? '' : definition.conditions[condition]!.text
   const because = rule.reason === null ? '' : `: ${rule.reason}`
   switch (subject.kind) {
-    case 'separated': return `${path.join(' and ')} must not be held together, so what they give is denied${because}`
-    case 'lacking': return `${what}${place} needs ${definition.requirements[subject.requirement]!.join(' or ')}${because}`
-    case 'anyone': return `${what}${place} is denied to anyone if ${text}${because}`
-    case 'service': return `${subject.caller} may call ${subject.callee} for ${what}${text === '' ? '' : ` if ${text}`}${because}`
+    case 'separated':
+      return `${path.join(' and ')} must not be held together, so what they give is denied${because}`
+    case 'lacking':
+      return `${what}${place} needs ${definition.requirements[subject.requirement]!.join(' or ')}${because}`
+    case 'anyone':
+      return `${what}${place} is denied to anyone if ${text}${because}`
+    case 'service':
+      return `${subject.caller} may call ${subject.callee} for ${what}${text === '' ? '' : ` if ${text}`}${because}`
     case 'role': {
       const inherited = path.length === 1 ? '' : `, which ${path[0]} inherits`
-      return `${subject.role} is ${effect === 'allow' ? 'allowed' : 'denied'} ${what}${place}${text === '' ? '' : ` if ${text}`}${inherited}${because}`
+      return `${subject.role} is ${effect === 'allow' ? 'allowed' : 'denied'} ` +
+        `${what}${place}${text === '' ? '' : ` if ${text}`}${inherited}${because}`
     }
   }
 }
@@ -114,9 +154,13 @@ function sentence (definition: PolicyDefinition, { rule, path }: SpokenRule): st
 function noRule ({ roles }: PolicyDefinition, permission: string, question: Question): string {
   const held = question.roles.filter(role => roles.has(role))
   const { principal, service } = question.attributes
-  if (principal?.kind === 'service' && service !== undefined) return `nothing allows ${String(principal.id)} to call ${service} for ${permission}`
+  if (principal?.kind === 'service' && service !== undefined) {
+    return `nothing allows ${String(principal.id)} to call ${service} for ${permission}`
+  }
   if (held.length > 0) return `no role of the caller (${held.join(', ')}) is allowed ${permission}`
-  return question.roles.length === 0 ? 'the caller has no role' : `the policy knows none of the caller's roles (${question.roles.join(', ')})`
+  return question.roles.length === 0
+    ? 'the caller has no role'
+    : `the policy knows none of the caller's roles (${question.roles.join(', ')})`
 }
 
 function tell (definition: PolicyDefinition, { rule, path }: SpokenRule, question: Question): ExplainedRule {
@@ -147,9 +191,15 @@ const MAX_SHOWN = 100
 
 /** Only what conditions compare is shown, and not all of it when it is long. */
 function shorten (value: unknown): unknown {
-  if (Array.isArray(value)) return value.length > MAX_SHOWN ? `a list of ${value.length}` : value.map(item => Array.isArray(item) ? 'a list' : shorten(item))
+  if (Array.isArray(value)) {
+    return value.length > MAX_SHOWN
+      ? `a list of ${value.length}`
+      : value.map(item => (Array.isArray(item) ? 'a list' : shorten(item)))
+  }
   if (typeof value === 'string') return value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value
-  return typeof value === 'number' || typeof value === 'boolean' || value === undefined ? value : `a value of type ${typeof value}`
+  return typeof value === 'number' || typeof value === 'boolean' || value === undefined
+    ? value
+    : `a value of type ${typeof value}`
 }
 
 function shortest (paths: ReadonlyArray<readonly string[] | null>): readonly string[] | null {

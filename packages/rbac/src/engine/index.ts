@@ -15,15 +15,25 @@ export interface PolicyIndex {
   readonly sizeBytes: number
   readonly tables: Tables
   /** Where the rows of these subjects begin, in every environment: what a caller is, for {@link PolicyIndex.decide}. */
-  rowsOf (subjects: readonly number[]): Rows
+  rowsOf(subjects: readonly number[]): Rows
   /** Ors the planes of the caller's rows: a deny denies. `UNKNOWN` when it hangs on conditions. Ids that do not exist are denied. */
-  decide (rows: Rows, permissionId: number, environmentId: number): Truth
+  decide(rows: Rows, permissionId: number, environmentId: number): Truth
   /** The answer where {@link PolicyIndex.decide} has none. */
-  decideConditions (rows: Rows, permissionId: number, environmentId: number, conditions: Conditions, question: Question): boolean
+  decideConditions(
+    rows: Rows,
+    permissionId: number,
+    environmentId: number,
+    conditions: Conditions,
+    question: Question
+  ): boolean
   /** What {@link PolicyIndex.decideConditions} weighs: whether an allow or a deny always applies, and the rules that hang on conditions. */
-  conditionalsOf (rows: Rows, permissionId: number, environmentId: number): { readonly allowed: boolean, readonly denied: boolean, readonly rules: readonly Conditional[] }
+  conditionalsOf(
+    rows: Rows,
+    permissionId: number,
+    environmentId: number
+  ): { readonly allowed: boolean, readonly denied: boolean, readonly rules: readonly Conditional[] }
   /** Numbers of the conditions that somebody's decision about a permission may hang on. */
-  conditionsOf (permissionId: number, environmentId: number): readonly number[]
+  conditionsOf(permissionId: number, environmentId: number): readonly number[]
 }
 
 /** Places of rows, for every environment in turn. */
@@ -61,7 +71,13 @@ const LIST_BYTES = 48
 const CONDITIONAL_BYTES = 56
 
 /** Compiles Casbin's rows. `live` says which of the names in `ids` the policy still defines. */
-export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLink[], roles: readonly string[], ids: Ids, live: Ids): PolicyIndex {
+export function compileIndex (
+  rows: readonly PolicyRow[],
+  links: readonly RoleLink[],
+  roles: readonly string[],
+  ids: Ids,
+  live: Ids
+): PolicyIndex {
   const subjects = intern([...roles, ...rows.map(([subject]) => subject)])
   const closures = roleClosures(roles, links)
   const spread = placesOf(ids, live)
@@ -75,7 +91,9 @@ export function compileIndex (rows: readonly PolicyRow[], links: readonly RoleLi
     // An allow reaches every role that inherits it; a deny stays where it was written.
     const reached = new Map<string, Row[]>()
     for (const member of closures.get(subject) ?? [subject]) {
-      for (const row of rulesOf.get(member) ?? []) if (row.effect === 'allow' || member === subject) append(reached, row.environment, row)
+      for (const row of rulesOf.get(member) ?? []) {
+        if (row.effect === 'allow' || member === subject) append(reached, row.environment, row)
+      }
     }
     const everywhere = reached.get('*') ?? []
     const common = builder.build(everywhere)
@@ -158,7 +176,11 @@ class CompiledIndex implements PolicyIndex {
 
   get sizeBytes (): number {
     const { rowOf, cells, lists } = this.tables
-    return rowOf.byteLength + cells.byteLength + lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
+    return (
+      rowOf.byteLength +
+      cells.byteLength +
+      lists.reduce((sum, { length }) => sum + LIST_BYTES + length * CONDITIONAL_BYTES, 0)
+    )
   }
 
   rowsOf (held: readonly number[]): Rows {
@@ -173,16 +195,26 @@ class CompiledIndex implements PolicyIndex {
   decide (rows: Rows, permission: number, environment: number): Truth {
     const environments = this.#environments
     // An id beyond the table would read another row.
-    if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) return FALSE
+    if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) {
+      return FALSE
+    }
     const cells = this.#cells
     const page = permission >> PAGE_SHIFT
     const inPage = cellInPage(permission)
     let found = 0
-    for (let at = environment; at < rows.length; at += environments) found |= cells[cells[rows[at]! + page | 0]! | inPage]!
-    return (TRUTHS >>> 2 * bitsOf(found, permission) & 3) as Truth
+    for (let at = environment; at < rows.length; at += environments) {
+      found |= cells[cells[(rows[at]! + page) | 0]! | inPage]!
+    }
+    return ((TRUTHS >>> (2 * bitsOf(found, permission))) & 3) as Truth
   }
 
-  decideConditions (rows: Rows, permission: number, environment: number, conditions: Conditions, question: Question): boolean {
+  decideConditions (
+    rows: Rows,
+    permission: number,
+    environment: number,
+    conditions: Conditions,
+    question: Question
+  ): boolean {
     const { cells, lists } = this.tables
     let allowed = false
     for (let at = environment; at < rows.length; at += this.#environments) {
@@ -191,7 +223,13 @@ class CompiledIndex implements PolicyIndex {
       if ((bits & ALLOW) !== 0) allowed = true
       if ((bits & CONDITIONAL) === 0) continue
       for (const { mask, effect, condition } of lists[cells[cell + RULES]!]!) {
-        if (bitsOf(mask, permission) === 0 || (effect === 'allow' && allowed) || !applies(effect, conditions[condition]!.evaluate(question))) continue
+        if (
+          bitsOf(mask, permission) === 0 ||
+          (effect === 'allow' && allowed) ||
+          !applies(effect, conditions[condition]!.evaluate(question))
+        ) {
+          continue
+        }
         if (effect === 'deny') return false
         allowed = true
       }
@@ -199,7 +237,11 @@ class CompiledIndex implements PolicyIndex {
     return allowed
   }
 
-  conditionalsOf (rows: Rows, permission: number, environment: number): { allowed: boolean, denied: boolean, rules: Conditional[] } {
+  conditionalsOf (
+    rows: Rows,
+    permission: number,
+    environment: number
+  ): { allowed: boolean, denied: boolean, rules: Conditional[] } {
     const { cells, lists } = this.tables
     let found = 0
     const rules: Conditional[] = []
@@ -216,7 +258,9 @@ class CompiledIndex implements PolicyIndex {
     const found = new Set<number>()
     for (const subject of this.subjects.values()) {
       const cell = this.#cellOf(rowOf[subject * this.#environments + environment]!, permission)
-      for (const { mask, condition } of lists[cells[cell + RULES]!]!) if (bitsOf(mask, permission) !== 0) found.add(condition)
+      for (const { mask, condition } of lists[cells[cell + RULES]!]!) {
+        if (bitsOf(mask, permission) !== 0) found.add(condition)
+      }
     }
     return [...found]
   }
@@ -242,7 +286,12 @@ interface Row {
 type Places = ReadonlyArray<{ readonly cell: number, readonly mask: number }>
 
 function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: Spread): Row {
-  return { environment, effect, condition: condition === UNCONDITIONAL ? null : Number(condition), places: spread({ resource, scope, action }, effect) }
+  return {
+    environment,
+    effect,
+    condition: condition === UNCONDITIONAL ? null : Number(condition),
+    places: spread({ resource, scope, action }, effect)
+  }
 }
 
 type Spread = (pattern: PermissionParts, effect: Effect) => Places

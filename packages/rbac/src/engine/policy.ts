@@ -47,32 +47,35 @@ export interface Policy {
   readonly sizeBytes: number
 
   /** Stays the same in every later generation; undefined when the policy defines no such permission. */
-  permissionId (name: string): number | undefined
+  permissionId(name: string): number | undefined
   /** The same for an environment, by name or alias. */
-  environmentId (name: string): number | undefined
+  environmentId(name: string): number | undefined
   /** The caller, looked up once for many decisions; cached for frozen arrays. `attributes` says who it is when services have rules. */
-  roleSet (roles: readonly string[], attributes?: Attributes): RoleSet
+  roleSet(roles: readonly string[], attributes?: Attributes): RoleSet
   /** The fastest way to ask. Ids this generation does not define are denied; a role set of another generation is looked up again. */
-  decideId (roleSet: RoleSet, permissionId: number, environmentId: number, attributes?: Attributes): boolean
+  decideId(roleSet: RoleSet, permissionId: number, environmentId: number, attributes?: Attributes): boolean
 
   /**
    * Whether a caller with these roles is allowed. Default deny; a deny beats every allow. What conditions ask about
    * and `attributes` do not tell never widens. Throws for names of permissions and environments that are unknown;
    * a permission that only an earlier generation defined is denied.
    */
-  decide (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
+  decide(roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
   /** The same decision with the names looked up beforehand; null when the policy defines no such permission. */
-  decider (permission: string, environment: string): ((roles: readonly string[], attributes?: Attributes) => boolean) | null
+  decider(
+    permission: string,
+    environment: string
+  ): ((roles: readonly string[], attributes?: Attributes) => boolean) | null
   /** The same question answered by Casbin itself: slow, for comparison. */
-  decideByCasbin (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
+  decideByCasbin(roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
   /** Why. */
-  explain (roles: readonly string[], permission: string, environment: string, attributes?: Attributes): Explanation
+  explain(roles: readonly string[], permission: string, environment: string, attributes?: Attributes): Explanation
   /** Attributes of the resource that a decision may hang on, such as `owner`: what a route has to load before it asks. */
-  attributesOf (permission: string, environment: string): readonly string[]
+  attributesOf(permission: string, environment: string): readonly string[]
   /** What a caller with these roles is allowed, in the file's order. */
-  permissionsOf (roles: readonly string[], environment: string, attributes?: Attributes): readonly string[]
+  permissionsOf(roles: readonly string[], environment: string, attributes?: Attributes): readonly string[]
   /** Names of the roles that are one of these or inherit one of them. */
-  rolesThatHold (roles: readonly string[]): ReadonlySet<string>
+  rolesThatHold(roles: readonly string[]): ReadonlySet<string>
 }
 
 /** What a policy was made of, for the tools of this package. */
@@ -96,14 +99,26 @@ export function partsOf (policy: Policy): PolicyParts {
  * Reads, compiles and checks a policy. Throws {@link PolicyInvalid} with every mistake of the text, and when the
  * compiled index does not decide as Casbin does.
  */
-export async function loadPolicy (text: string, file: string, { previous, clock = Date.now }: LoadPolicyOptions = {}): Promise<Policy> {
-  return loadAfter(text, file, previous === undefined ? NO_IDS : partsOf(previous).ids, { clock, generation: (previous?.generation ?? 0) + 1 })
+export async function loadPolicy (
+  text: string,
+  file: string,
+  { previous, clock = Date.now }: LoadPolicyOptions = {}
+): Promise<Policy> {
+  return loadAfter(text, file, previous === undefined ? NO_IDS : partsOf(previous).ids, {
+    clock,
+    generation: (previous?.generation ?? 0) + 1
+  })
 }
 
 export const NO_IDS: Ids = Object.freeze({ permissions: [], environments: [] })
 
 /** {@link loadPolicy}, knowing of the generation before no more than its ids. */
-export function loadAfter (text: string, file: string, before: Ids, { clock, generation }: Pick<Made, 'clock' | 'generation'>): Policy {
+export function loadAfter (
+  text: string,
+  file: string,
+  before: Ids,
+  { clock, generation }: Pick<Made, 'clock' | 'generation'>
+): Policy {
   const { definition, problems } = readPolicy(text, file)
   if (definition === null) throw new PolicyInvalid(problems)
   const engine = createCasbinEngine(definition)
@@ -113,7 +128,18 @@ export function loadAfter (text: string, file: string, before: Ids, { clock, gen
   const differences = selfCheck(definition, engine, index, sets, ids)
   if (differences.length > 0) throw new PolicyInvalid(differences)
   const sha256 = createHash('sha256').update(text).digest('hex')
-  return createPolicy({ outline: definition, rules: definition.rules.length, definition: () => definition, engine: () => engine, index, sets, ids, clock, sha256, generation })
+  return createPolicy({
+    outline: definition,
+    rules: definition.rules.length,
+    definition: () => definition,
+    engine: () => engine,
+    index,
+    sets,
+    ids,
+    clock,
+    sha256,
+    generation
+  })
 }
 
 /** Every mistake of a policy file, for tools. Throws nothing. */
@@ -148,19 +174,26 @@ const NOTHING: Attributes = Object.freeze({})
 const IS_TRUE: Truth = TRUE
 const IS_UNKNOWN: Truth = UNKNOWN
 
-export function createPolicy ({ outline, rules, definition, engine, index, sets, ids, clock, sha256, generation }: Made): Policy {
+export function createPolicy ({
+  outline, rules, definition, engine, index, sets, ids, clock, sha256, generation
+}: Made): Policy {
   const { file, roles, permissions, environments, aliases, conditions } = outline
   const idOf = (all: readonly string[], names: Iterable<readonly [string, string]>): ReadonlyMap<string, number> => {
     const positions = new Map(all.map((name, id) => [name, id]))
     return new Map([...names].map(([name, target]) => [name, positions.get(target)!]))
   }
   // Keys of an object, because the engine keeps each of those once, like a literal: such texts are compared at a glance.
-  const permissionIds = idOf(ids.permissions, Object.keys(Object.fromEntries(permissions.map(name => [name, null]))).map(name => [name, name]))
+  const permissionIds = idOf(
+    ids.permissions,
+    Object.keys(Object.fromEntries(permissions.map(name => [name, null]))).map(name => [name, name])
+  )
   const environmentIds = idOf(ids.environments, aliases)
 
   const permissionId = (name: string): number => {
     const id = permissionIds.get(name)
-    if (id === undefined) throw new PermissionUnknown(`The policy defines no permission "${name}"${didYouMean(name, permissions)}`)
+    if (id === undefined) {
+      throw new PermissionUnknown(`The policy defines no permission "${name}"${didYouMean(name, permissions)}`)
+    }
     return id
   }
   // A service asks about one environment again and again.
@@ -169,17 +202,32 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
   const environmentId = (name: string): number => {
     if (name === latest) return latestId
     const id = environmentIds.get(name)
-    if (id === undefined) throw new RangeError(`The policy defines no environment "${name}"${didYouMean(name, aliases.keys())}`)
+    if (id === undefined) {
+      throw new RangeError(`The policy defines no environment "${name}"${didYouMean(name, aliases.keys())}`)
+    }
     latest = name
     latestId = id
     return id
   }
-  const questionOf = (roles: readonly string[], environment: string, attributes: Attributes): Question => ({ attributes, roles, environment, clock })
-  const decideId = (given: RoleSet, permission: number, environment: number, attributes: Attributes = NOTHING): boolean => {
+  const questionOf = (roles: readonly string[], environment: string, attributes: Attributes): Question => ({
+    attributes, roles, environment, clock
+  })
+  const decideId = (
+    given: RoleSet,
+    permission: number,
+    environment: number,
+    attributes: Attributes = NOTHING
+  ): boolean => {
     const { rows } = given.index === index ? given : sets.renew(given)
     const truth = index.decide(rows, permission, environment)
     if (truth !== IS_UNKNOWN) return truth === IS_TRUE
-    return index.decideConditions(rows, permission, environment, conditions, questionOf(given.roles, ids.environments[environment]!, attributes))
+    return index.decideConditions(
+      rows,
+      permission,
+      environment,
+      conditions,
+      questionOf(given.roles, ids.environments[environment]!, attributes)
+    )
   }
 
   const policy: Policy = Object.freeze({
@@ -202,23 +250,45 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
       const id = permissionIds.get(permission)
       // No program must fail because a policy was reloaded.
       if (id === undefined && ids.permissions.includes(permission)) return false
-      return decideId(sets.of(roles, attributes), id ?? permissionId(permission), environmentId(environment), attributes)
+      return decideId(
+        sets.of(roles, attributes),
+        id ?? permissionId(permission),
+        environmentId(environment),
+        attributes
+      )
     },
     decider (permission: string, environment: string) {
       const id = permissionIds.get(permission)
       const at = environmentId(environment)
-      return id === undefined ? null : (roles: readonly string[], attributes: Attributes = NOTHING) => decideId(sets.of(roles, attributes), id, at, attributes)
+      return id === undefined
+        ? null
+        : (roles: readonly string[], attributes: Attributes = NOTHING) =>
+            decideId(sets.of(roles, attributes), id, at, attributes)
     },
-    decideByCasbin (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
+    decideByCasbin (
+      roles: readonly string[],
+      permission: string,
+      environment: string,
+      attributes: Attributes = NOTHING
+    ) {
       permissionId(permission)
       return engine().decide(permission, questionOf(roles, ids.environments[environmentId(environment)]!, attributes))
     },
     explain (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
       permissionId(permission)
-      return explain(definition(), permission, questionOf(roles, ids.environments[environmentId(environment)]!, { ...attributes, time: attributes.time ?? clock() }))
+      return explain(
+        definition(),
+        permission,
+        questionOf(roles, ids.environments[environmentId(environment)]!, {
+          ...attributes,
+          time: attributes.time ?? clock()
+        })
+      )
     },
     attributesOf (permission: string, environment: string) {
-      const read = index.conditionsOf(permissionId(permission), environmentId(environment)).flatMap(number => conditions[number]!.reads)
+      const read = index
+        .conditionsOf(permissionId(permission), environmentId(environment))
+        .flatMap(number => conditions[number]!.reads)
       return [...new Set(read.filter(name => name.startsWith('resource.')).map(name => name.slice('resource.'.length)))]
     },
     permissionsOf (roles: readonly string[], environment: string, attributes: Attributes = NOTHING) {
@@ -228,6 +298,13 @@ export function createPolicy ({ outline, rules, definition, engine, index, sets,
     },
     rolesThatHold: (wanted: readonly string[]) => rolesAbove(wanted, roles)
   })
-  parts.set(policy, { outline, get definition () { return definition() }, index, ids })
+  parts.set(policy, {
+    outline,
+    get definition () {
+      return definition()
+    },
+    index,
+    ids
+  })
   return policy
 }

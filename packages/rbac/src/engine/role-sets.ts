@@ -30,8 +30,14 @@ export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): Rol
   const { roles: known, separations, requirements } = outline
   const closures = new Map<string, ReadonlySet<string>>()
   const anyone = index.subjects.get(ANYONE)
-  const separated = separations.map(({ roles }, separation) => ({ roles, subject: index.subjects.get(subjectName({ kind: 'separated', separation })) }))
-  const lacking = requirements.map((roles, requirement) => ({ roles, subject: index.subjects.get(subjectName({ kind: 'lacking', requirement })) }))
+  const separated = separations.map(({ roles }, separation) => ({
+    roles,
+    subject: index.subjects.get(subjectName({ kind: 'separated', separation }))
+  }))
+  const lacking = requirements.map((roles, requirement) => ({
+    roles,
+    subject: index.subjects.get(subjectName({ kind: 'lacking', requirement }))
+  }))
   const closureOf = (role: string): ReadonlySet<string> => {
     let closure = closures.get(role)
     if (closure === undefined) closures.set(role, closure = roleClosure(role, known))
@@ -60,7 +66,9 @@ export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): Rol
 
   return {
     of (roles, { principal, service }) {
-      if (service !== undefined && principal?.kind === 'service' && typeof principal.id === 'string') return resolve(roles, serviceSubject(principal.id, service))
+      if (service !== undefined && principal?.kind === 'service' && typeof principal.id === 'string') {
+        return resolve(roles, serviceSubject(principal.id, service))
+      }
       let set = cache.get(roles)
       if (set === undefined) {
         set = resolve(roles, null)

@@ -36,51 +36,89 @@ interface Cell {
  * 1,000, every other one aimed at a rule: most of a large policy is what nobody was granted, and says little.
  * Any difference is a fault of the compiler, and the policy is refused.
  */
-export function selfCheck (definition: PolicyDefinition, engine: CasbinEngine, index: PolicyIndex, sets: RoleSets, ids: Ids): SourceProblem[] {
+export function selfCheck (
+  definition: PolicyDefinition,
+  engine: CasbinEngine,
+  index: PolicyIndex,
+  sets: RoleSets,
+  ids: Ids
+): SourceProblem[] {
   const { permissions, environments, file } = definition
   const random = createRandom(SEED)
   const callers = callersOf(definition, random)
   const truths = truthsOf(definition.conditions.length, random)
-  const visits = permissions.reduce((sum, permission) => sum + engine.candidates(permission), 0) * callers.length * environments.length * truths.length
+  const visits =
+    permissions.reduce((sum, permission) => sum + engine.candidates(permission), 0) *
+    callers.length *
+    environments.length *
+    truths.length
   const cells = permissions.length * callers.length * environments.length * truths.length
-  const questions = cells <= MAX_QUESTIONS && visits <= MAX_ROW_VISITS
-    ? everyCell(permissions, environments, truths, callers)
-    : sampledCells(definition, truths, callers, random)
+  const questions =
+    cells <= MAX_QUESTIONS && visits <= MAX_ROW_VISITS
+      ? everyCell(permissions, environments, truths, callers)
+      : sampledCells(definition, truths, callers, random)
 
   const permissionIds = new Map(ids.permissions.map((name, id) => [name, id]))
   const problems: SourceProblem[] = []
   let visited = 0
-  for (const { permission, environment, conditions, caller: { roles, attributes, name } } of questions) {
+  for (const {
+    permission, environment, conditions, caller: { roles, attributes, name }
+  } of questions) {
     if (problems.length >= MAX_TOLD || visited > MAX_SAMPLED_ROW_VISITS) break
     const question: Question = { roles, environment, attributes, clock: Date.now }
     const { rows } = sets.of(roles, attributes)
     const permissionId = permissionIds.get(permission)!
     const environmentId = ids.environments.indexOf(environment)
     const truth = index.decide(rows, permissionId, environmentId)
-    const decided = truth === UNKNOWN ? index.decideConditions(rows, permissionId, environmentId, conditions, question) : truth === TRUE
+    const decided =
+      truth === UNKNOWN
+        ? index.decideConditions(rows, permissionId, environmentId, conditions, question)
+        : truth === TRUE
     visited += engine.candidates(permission)
     if (decided === engine.decideAmongCandidates(permission, question, conditions)) continue
-    problems.push({ source: file, line: 0, column: 0, message: `the compiled policy and Casbin disagree on ${permission} for ${name} in ${environment}` })
+    problems.push({
+      source: file,
+      line: 0,
+      column: 0,
+      message: `the compiled policy and Casbin disagree on ${permission} for ${name} in ${environment}`
+    })
   }
   return problems
 }
 
-function * everyCell (permissions: readonly string[], environments: readonly string[], truths: readonly Conditions[], callers: readonly Caller[]): Generator<Cell> {
+function * everyCell (
+  permissions: readonly string[],
+  environments: readonly string[],
+  truths: readonly Conditions[],
+  callers: readonly Caller[]
+): Generator<Cell> {
   for (const caller of callers) {
     for (const conditions of truths) {
-      for (const environment of environments) for (const permission of permissions) yield { permission, environment, conditions, caller }
+      for (const environment of environments) {
+        for (const permission of permissions) yield { permission, environment, conditions, caller }
+      }
     }
   }
 }
 
-function * sampledCells ({ permissions, environments, rules, roles }: PolicyDefinition, truths: readonly Conditions[], callers: readonly Caller[], random: () => number): Generator<Cell> {
+function * sampledCells (
+  { permissions, environments, rules, roles }: PolicyDefinition,
+  truths: readonly Conditions[],
+  callers: readonly Caller[],
+  random: () => number
+): Generator<Cell> {
   const defined = new Set(permissions)
   const byName = new Map(callers.map(caller => [caller.name, caller]))
   const holders = new Map<string, string[]>()
   for (const role of roles.keys()) for (const member of roleClosure(role, roles)) append(holders, member, role)
   const pick = <Item>(items: readonly Item[]): Item => items[Math.floor(random() * items.length)]!
   for (let sample = 0; sample < SAMPLES; sample++) {
-    const cell: Cell = { permission: pick(permissions), environment: pick(environments), conditions: pick(truths), caller: pick(callers) }
+    const cell: Cell = {
+      permission: pick(permissions),
+      environment: pick(environments),
+      conditions: pick(truths),
+      caller: pick(callers)
+    }
     if (sample % 2 === 0 || rules.length === 0) {
       yield cell
       continue
@@ -106,10 +144,20 @@ function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): r
     if (subject.kind !== 'service') continue
     const name = `${subject.caller} calling ${subject.callee}`
     for (const kind of ['service', 'user'] as const) {
-      services.set(`${kind} ${name}`, { name: `the ${kind} ${name}`, roles: [], attributes: { principal: { kind, id: subject.caller }, service: subject.callee } })
+      services.set(`${kind} ${name}`, {
+        name: `the ${kind} ${name}`,
+        roles: [],
+        attributes: { principal: { kind, id: subject.caller }, service: subject.callee }
+      })
     }
   }
-  const people = [...names.map(name => [name]), names, [], rules.map(({ subject }) => subjectName(subject)).filter(name => !roles.has(name)), ...some].map(held => ({ name: held.join('+') || 'nobody', roles: Object.freeze(held), attributes: {} }))
+  const people = [
+    ...names.map(name => [name]),
+    names,
+    [],
+    rules.map(({ subject }) => subjectName(subject)).filter(name => !roles.has(name)),
+    ...some
+  ].map(held => ({ name: held.join('+') || 'nobody', roles: Object.freeze(held), attributes: {} }))
   return [...people, ...services.values()]
 }
 

@@ -12,14 +12,25 @@ export interface Shadow {
 export interface Decider {
   readonly shadow: Shadow
   /** Decides from the compiled policy, which now and then is compared with Casbin; by Casbin alone once they disagreed. */
-  decide (policy: Policy, permissionId: number, permission: string, roles: readonly string[], attributes: Attributes): boolean
+  decide(
+    policy: Policy,
+    permissionId: number,
+    permission: string,
+    roles: readonly string[],
+    attributes: Attributes
+  ): boolean
 }
 
 /**
  * The comparison costs a decision one decrement. It runs in a turn of its own, at most one waits, and both sides are
  * asked there about the same moment, so that neither the clock nor what a handler changes can make them differ.
  */
-export function createDecider (rate: number, environment: string, environmentId: number, log: FastifyBaseLogger): Decider {
+export function createDecider (
+  rate: number,
+  environment: string,
+  environmentId: number,
+  log: FastifyBaseLogger
+): Decider {
   const every = rate === 0 ? Infinity : Math.ceil(1 / rate)
   let left = every
   let checked = 0
@@ -32,7 +43,13 @@ export function createDecider (rate: number, environment: string, environmentId:
   const byCasbin = (policy: Policy, permission: string, roles: readonly string[], attributes: Attributes): boolean =>
     policy.permissionId(permission) !== undefined && policy.decideByCasbin(roles, permission, environment, attributes)
 
-  const compare = (policy: Policy, permissionId: number, permission: string, roles: readonly string[], attributes: Attributes): void => {
+  const compare = (
+    policy: Policy,
+    permissionId: number,
+    permission: string,
+    roles: readonly string[],
+    attributes: Attributes
+  ): void => {
     waiting = false
     const asked = { ...attributes, time: attributes.time ?? Date.now() }
     try {
@@ -41,13 +58,18 @@ export function createDecider (rate: number, environment: string, environmentId:
       if (answer === byCasbin(policy, permission, roles, asked)) return
       diverged++
       left = 0
-      log.error({ permission, roles, environment, generation: policy.generation, sha256: policy.sha256, compiled: answer }, 'the compiled policy and Casbin disagree; from now on Casbin decides')
+      log.error(
+        { permission, roles, environment, generation: policy.generation, sha256: policy.sha256, compiled: answer },
+        'the compiled policy and Casbin disagree; from now on Casbin decides'
+      )
     } catch (error) {
       log.error({ err: error, permission }, 'the compiled policy could not be compared with Casbin')
     }
   }
   return {
-    get shadow () { return { checked, diverged } },
+    get shadow () {
+      return { checked, diverged }
+    },
     decide (policy, permissionId, permission, roles, attributes) {
       if (--left > 0) return byIndex(policy, permissionId, roles, attributes)
       if (diverged > 0) return byCasbin(policy, permission, roles, attributes)

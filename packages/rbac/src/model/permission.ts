@@ -9,7 +9,9 @@ export interface PermissionParts {
 export function parsePermission (text: string): PermissionParts | null {
   const [first, second, third, ...rest] = text.split(':')
   if (first === undefined || second === undefined || rest.length > 0) return null
-  return third === undefined ? { resource: first, scope: '*', action: second } : { resource: first, scope: second, action: third }
+  return third === undefined
+    ? { resource: first, scope: '*', action: second }
+    : { resource: first, scope: second, action: third }
 }
 
 /** The one way to write a permission: without the scope when the resource as a whole is meant. */
@@ -25,7 +27,11 @@ export type Effect = 'allow' | 'deny'
  * and a deny of any scope denies it.
  */
 export function speaksOf (rule: PermissionParts, asked: PermissionParts, effect: Effect): boolean {
-  return segmentMatches(asked.action, rule.action) && segmentMatches(asked.resource, rule.resource) && scopeMatches(asked.scope, rule.scope, effect)
+  return (
+    segmentMatches(asked.action, rule.action) &&
+    segmentMatches(asked.resource, rule.resource) &&
+    scopeMatches(asked.scope, rule.scope, effect)
+  )
 }
 
 export function segmentMatches (asked: string, pattern: string): boolean {

@@ -34,17 +34,25 @@ export function inheritanceProblems (roles: ReadonlyMap<string, RoleDefinition>)
       const path = ['roles', name, 'inherits', index]
       const start = [...trail, name].indexOf(parent)
       if (start !== -1) {
-        problems.push({ path, message: `roles inherit in a circle: ${[...trail, name].slice(start).concat(parent).join(' > ')}` })
+        problems.push({
+          path,
+          message: `roles inherit in a circle: ${[...trail, name].slice(start).concat(parent).join(' > ')}`
+        })
         continue
       }
       const above = visit(parent, [...trail, name])
       depth = Math.max(depth, above.depth + 1)
       ways += above.ways
       // Told once, where the chain becomes too long.
-      if (above.depth + 1 === MAX_DEPTH + 1) problems.push({ path, message: `"${name}" inherits over more than ${MAX_DEPTH} roles` })
+      if (above.depth + 1 === MAX_DEPTH + 1) {
+        problems.push({ path, message: `"${name}" inherits over more than ${MAX_DEPTH} roles` })
+      }
     }
     if (ways > MAX_WAYS && [...role?.inherits ?? []].every(parent => (known.get(parent)?.ways ?? 0) <= MAX_WAYS)) {
-      problems.push({ path: ['roles', name, 'inherits'], message: `"${name}" inherits in more than ${MAX_WAYS} ways; leave out what is inherited already` })
+      problems.push({
+        path: ['roles', name, 'inherits'],
+        message: `"${name}" inherits in more than ${MAX_WAYS} ways; leave out what is inherited already`
+      })
     }
     known.set(name, { depth, ways })
     return { depth, ways }
@@ -54,14 +62,19 @@ export function inheritanceProblems (roles: ReadonlyMap<string, RoleDefinition>)
 }
 
 /** Every role with itself and the roles it inherits from. */
-export function roleClosures (roles: readonly string[], links: ReadonlyArray<readonly [string, string]>): ReadonlyMap<string, ReadonlySet<string>> {
+export function roleClosures (
+  roles: readonly string[],
+  links: ReadonlyArray<readonly [string, string]>
+): ReadonlyMap<string, ReadonlySet<string>> {
   const parents = new Map<string, string[]>()
   for (const [child, parent] of links) append(parents, child, parent)
-  return new Map(roles.map(role => {
-    const closure = new Set([role])
-    for (const member of closure) for (const parent of parents.get(member) ?? []) closure.add(parent)
-    return [role, closure]
-  }))
+  return new Map(
+    roles.map(role => {
+      const closure = new Set([role])
+      for (const member of closure) for (const parent of parents.get(member) ?? []) closure.add(parent)
+      return [role, closure]
+    })
+  )
 }
 
 /** A role with itself and the roles it inherits from. */
@@ -72,7 +85,10 @@ export function roleClosure (role: string, roles: ReadonlyMap<string, RoleDefini
 }
 
 /** The roles that are one of these or inherit one of them. */
-export function rolesAbove (wanted: readonly string[], roles: ReadonlyMap<string, RoleDefinition>): ReadonlySet<string> {
+export function rolesAbove (
+  wanted: readonly string[],
+  roles: ReadonlyMap<string, RoleDefinition>
+): ReadonlySet<string> {
   const children = new Map<string, string[]>()
   for (const [child, { inherits }] of roles) for (const parent of inherits) append(children, parent, child)
   const found = new Set(wanted.filter(role => roles.has(role)))
@@ -88,12 +104,18 @@ export function append<Key, Item> (lists: Map<Key, Item[]>, key: Key, item: Item
 }
 
 /** The shortest way from a role to one it inherits from, both included; null when there is none. */
-export function rolePath (from: string, to: string, roles: ReadonlyMap<string, RoleDefinition>): readonly string[] | null {
+export function rolePath (
+  from: string,
+  to: string,
+  roles: ReadonlyMap<string, RoleDefinition>
+): readonly string[] | null {
   const cameFrom = new Map<string, string | null>([[from, null]])
   for (const role of cameFrom.keys()) {
     if (role === to) {
       const path = [role]
-      for (let step = cameFrom.get(role); step !== null && step !== undefined; step = cameFrom.get(step)) path.unshift(step)
+      for (let step = cameFrom.get(role); step !== null && step !== undefined; step = cameFrom.get(step)) {
+        path.unshift(step)
+      }
       return path
     }
     for (const parent of roles.get(role)?.inherits ?? []) if (!cameFrom.has(parent)) cameFrom.set(parent, role)

@@ -38,7 +38,10 @@ export class ConditionReader {
     const meant = negated ? `not (${text})` : text
     let number = this.#numbers.get(meant)
     if (number === undefined) {
-      number = this.conditions.push(compileCondition(meant, negated ? { kind: 'not', operand: expression } : expression, this.#names.aliases)) - 1
+      number =
+        this.conditions.push(
+          compileCondition(meant, negated ? { kind: 'not', operand: expression } : expression, this.#names.aliases)
+        ) - 1
       this.#numbers.set(meant, number)
     }
     return number
@@ -54,7 +57,11 @@ export class ConditionReader {
     let mistakes: readonly ConditionMistake[]
     try {
       expression = parseCondition(text)
-      mistakes = conditionMistakes(expression, { roles, environments: [...aliases.keys()], resource: attributesOf(names, resources) })
+      mistakes = conditionMistakes(expression, {
+        roles,
+        environments: [...aliases.keys()],
+        resource: attributesOf(names, resources)
+      })
     } catch (error) {
       mistakes = [error as ConditionMistake]
     }
@@ -66,7 +73,10 @@ export class ConditionReader {
 }
 
 /** The attributes that resources of these names declare; `*` is all of them. What they declare differently is unknown. */
-function attributesOf (names: ReadonlySet<string>, resources: ReadonlyMap<string, ResourceDefinition>): ReadonlyMap<string, AttributeType> {
+function attributesOf (
+  names: ReadonlySet<string>,
+  resources: ReadonlyMap<string, ResourceDefinition>
+): ReadonlyMap<string, AttributeType> {
   const found = new Map<string, AttributeType>()
   for (const name of names.has('*') ? resources.keys() : names) {
     for (const [attribute, declared] of resources.get(name)?.attributes ?? []) {

@@ -30,16 +30,32 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   if (parsed.source === null) return faulty(parsed.problems.map(problem => adviseQuotes(problem, text)))
   const { source } = parsed
   const problems: SourceProblem[] = []
-  const report: ReportProblem = (path, message, part = 'value') => { problems.push({ source: file, ...source.positionOf(path, part), message }) }
+  const report: ReportProblem = (path, message, part = 'value') => {
+    problems.push({ source: file, ...source.positionOf(path, part), message })
+  }
   // The check that finds every mistake is slow; most files have none.
-  if (!hasShape(source.value)) checkSchema(source.value, policySchema, (path, part, message) => { report(path, message, part) })
+  if (!hasShape(source.value)) {
+    checkSchema(source.value, policySchema, (path, part, message) => {
+      report(path, message, part)
+    })
+  }
   // Names can only be compared in a file whose shape is right.
-  if (problems.length > 0) return faulty(problems.map(problem => /^unknown key/.test(problem.message) ? adviseQuotes(problem, text) : problem))
+  if (problems.length > 0) {
+    return faulty(
+      problems.map(problem => (/^unknown key/.test(problem.message) ? adviseQuotes(problem, text) : problem))
+    )
+  }
 
   const document = source.value as PolicyDocument
-  const resources = new Map(Object.entries(document.resources).map(([name, resource]) => [name, readResource(resource)]))
-  const roles = new Map(Object.entries(document.roles).map(([name, { description = null, inherits = [] }]): [string, RoleDefinition] =>
-    [name, { description, inherits }]))
+  const resources = new Map(
+    Object.entries(document.resources).map(([name, resource]) => [name, readResource(resource)])
+  )
+  const roles = new Map(
+    Object.entries(document.roles).map(([name, { description = null, inherits = [] }]): [string, RoleDefinition] => [
+      name,
+      { description, inherits }
+    ])
+  )
   checkSize(resources, roles, report)
   if (problems.length > 0) return faulty(problems)
 
@@ -48,11 +64,19 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   const aliases = readAliases(document, report)
   const tangles = inheritanceProblems(roles)
   for (const { path, message } of tangles) report(path, message)
-  const closures = roleClosures([...roles.keys()], [...roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent] as const)))
-  if (tangles.length === 0) for (const { path, message } of separationProblems(document, closures)) report(path, message)
-  const conditions = new ConditionReader({ roles: [...roles.keys()], aliases, resources }, (path, value, offset, message) => {
-    problems.push({ source: file, ...positionInScalar(text, source.positionOf(path), value, offset), message })
-  })
+  const closures = roleClosures(
+    [...roles.keys()],
+    [...roles].flatMap(([child, { inherits }]) => inherits.map(parent => [child, parent] as const))
+  )
+  if (tangles.length === 0) {
+    for (const { path, message } of separationProblems(document, closures)) report(path, message)
+  }
+  const conditions = new ConditionReader(
+    { roles: [...roles.keys()], aliases, resources },
+    (path, value, offset, message) => {
+      problems.push({ source: file, ...positionInScalar(text, source.positionOf(path), value, offset), message })
+    }
+  )
   const { rules, separations, requirements } = readRules(document, conditions, closures)
   if (problems.length > 0) return faulty(problems)
 
@@ -87,12 +111,19 @@ export function missingLineBreak (text: string, file: string): SourceProblem | n
     source: file,
     line: lines.length,
     column: lines.at(-1)!.length + 1,
-    message: 'the text ends without a line break, as if it was cut off while it was written; write it whole, with a line break at its end'
+    message:
+      'the text ends without a line break, as if it was cut off while it was written; write it whole, with a line ' +
+        'break at its end'
   }
 }
 
 export function tooLarge (file: string, sizeBytes: number): SourceProblem {
-  return { source: file, line: 0, column: 0, message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}` }
+  return {
+    source: file,
+    line: 0,
+    column: 0,
+    message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}`
+  }
 }
 
 let validator: Validator | null = null
@@ -110,7 +141,9 @@ function hasShape (value: unknown): boolean {
 function holdsTwice (value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   if (!Array.isArray(value)) return Object.values(value).some(holdsTwice)
-  const items = new Set(value.map(item => typeof item === 'object' ? JSON.stringify(item, Object.keys(item as object).sort()) : item))
+  const items = new Set(
+    value.map(item => (typeof item === 'object' ? JSON.stringify(item, Object.keys(item as object).sort()) : item))
+  )
   return items.size < value.length || value.some(holdsTwice)
 }
 
@@ -120,7 +153,9 @@ const MAX_PROBLEMS = 100
 /** The first of many problems, and how many more there are. */
 export function firstProblems (problems: readonly SourceProblem[], file: string): readonly SourceProblem[] {
   const more = problems.length - MAX_PROBLEMS
-  return more <= 0 ? problems : [...problems.slice(0, MAX_PROBLEMS), { source: file, line: 0, column: 0, message: `has ${more} more problems` }]
+  return more <= 0
+    ? problems
+    : [...problems.slice(0, MAX_PROBLEMS), { source: file, line: 0, column: 0, message: `has ${more} more problems` }]
 }
 
 function faulty (problems: readonly SourceProblem[]): ReadPolicy {
@@ -133,7 +168,13 @@ const OPEN_CONDITION = /\bwhen: *[^\s'"].*?(?:[[\]{},]|: | #)/
 function adviseQuotes (problem: SourceProblem, text: string): SourceProblem {
   const line = text.split(/\r\n|\r|\n/)[problem.line - 1] ?? ''
   const isMeant = OPEN_CONDITION.test(line.replace(/[ ,}]+$/, ''))
-  return isMeant ? { ...problem, message: `${problem.message}; put the condition in quotes, as when: '...', because [ ] { } , # and : mean something to YAML` } : problem
+  return isMeant
+    ? {
+        ...problem,
+        message: `${problem.message}; put the condition in quotes, as when: '...', because [ ] { } , # and : mean ` +
+          'something to YAML'
+      }
+    : problem
 }
 
 function readResource ({ description, actions, scopes = [], attributes = {} }: ResourceDocument): ResourceDefinition {
@@ -141,14 +182,34 @@ function readResource ({ description, actions, scopes = [], attributes = {} }: R
     description: description ?? null,
     actions,
     scopes,
-    attributes: new Map(Object.entries(attributes).map(([name, type]) => [name, typeof type === 'string' ? { type } : { type: 'text', choices: type }]))
+    attributes: new Map(
+      Object.entries(attributes).map(([name, type]) => [
+        name,
+        typeof type === 'string' ? { type } : { type: 'text', choices: type }
+      ])
+    )
   }
 }
 
-function checkSize (resources: ReadonlyMap<string, ResourceDefinition>, roles: ReadonlyMap<string, RoleDefinition>, report: ReportProblem): void {
-  const permissions = [...resources.values()].reduce((sum, { actions, scopes }) => sum + actions.length * (scopes.length + 1), 0)
-  if (permissions > MAX_PERMISSIONS) report(['resources'], `the resources have ${permissions} permissions; a policy has at most ${MAX_PERMISSIONS}`, 'key')
-  if (roles.size > MAX_ROLES) report(['roles'], `there are ${roles.size} roles; a policy has at most ${MAX_ROLES}`, 'key')
+function checkSize (
+  resources: ReadonlyMap<string, ResourceDefinition>,
+  roles: ReadonlyMap<string, RoleDefinition>,
+  report: ReportProblem
+): void {
+  const permissions = [...resources.values()].reduce(
+    (sum, { actions, scopes }) => sum + actions.length * (scopes.length + 1),
+    0
+  )
+  if (permissions > MAX_PERMISSIONS) {
+    report(
+      ['resources'],
+      `the resources have ${permissions} permissions; a policy has at most ${MAX_PERMISSIONS}`,
+      'key'
+    )
+  }
+  if (roles.size > MAX_ROLES) {
+    report(['roles'], `there are ${roles.size} roles; a policy has at most ${MAX_ROLES}`, 'key')
+  }
 }
 
 function permissionsOf (resources: ReadonlyMap<string, ResourceDefinition>): readonly string[] {

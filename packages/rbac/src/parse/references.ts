@@ -15,16 +15,32 @@ interface Missing {
 }
 
 /** Every name of a policy that refers to something: it must exist. */
-export function checkReferences (document: PolicyDocument, resources: ReadonlyMap<string, ResourceDefinition>, permissions: readonly string[], report: ReportProblem, lineOf: (path: Path, part: 'key' | 'value') => number): void {
+export function checkReferences (
+  document: PolicyDocument,
+  resources: ReadonlyMap<string, ResourceDefinition>,
+  permissions: readonly string[],
+  report: ReportProblem,
+  lineOf: (path: Path, part: 'key' | 'value') => number
+): void {
   const missing = new MissingNames(report, lineOf)
-  const keysOf = (section: object, path: string): Missing['declared'] => new Map(Object.keys(section).map(name => [name, [[path, name], 'key']]))
+  const keysOf = (section: object, path: string): Missing['declared'] =>
+    new Map(Object.keys(section).map(name => [name, [[path, name], 'key']]))
   const checkNames = (names: readonly string[], known: object, what: string, path: Path): void => {
     for (const [index, name] of names.entries()) {
       if (Object.hasOwn(known, name)) missing.note(`${what} ${name}`)
-      else missing.add(`${what} ${name}`, [...path, index], { message: `there is no ${what} "${name}"`, name, declared: keysOf(known, `${what}s`) }, `${what} `)
+      else {
+        missing.add(
+          `${what} ${name}`,
+          [...path, index],
+          { message: `there is no ${what} "${name}"`, name, declared: keysOf(known, `${what}s`) },
+          `${what} `
+        )
+      }
     }
   }
-  const checkRoles = (names: readonly string[] | undefined, path: Path): void => { checkNames(names ?? [], document.roles, 'role', path) }
+  const checkRoles = (names: readonly string[] | undefined, path: Path): void => {
+    checkNames(names ?? [], document.roles, 'role', path)
+  }
   const mistakeIn = patternChecker(resources, permissions)
   const checkPattern = (pattern: string, path: Path): void => {
     const mistake = mistakeIn(pattern)
@@ -33,7 +49,11 @@ export function checkReferences (document: PolicyDocument, resources: ReadonlyMa
     if (typeof mistake === 'string') report(path, mistake)
     else if (mistake !== null) missing.add(mistake.key, path, mistake.missing, mistake.kind)
   }
-  const checkPatterns = (patterns: readonly string[], path: Path): void => { patterns.forEach((pattern, index) => { checkPattern(pattern, [...path, index]) }) }
+  const checkPatterns = (patterns: readonly string[], path: Path): void => {
+    patterns.forEach((pattern, index) => {
+      checkPattern(pattern, [...path, index])
+    })
+  }
   const checkEntries = (entries: readonly EntryDocument[] | undefined, path: Path): void => {
     entries?.forEach((entry, index) => {
       if (typeof entry === 'string') checkPattern(entry, [...path, index])
@@ -62,11 +82,20 @@ export function checkReferences (document: PolicyDocument, resources: ReadonlyMa
     for (const [index, { call, permissions }] of may.entries()) {
       const path = ['services', name, 'may', index]
       if (Object.hasOwn(document.services!, call)) missing.note(`service ${call}`)
-      else missing.add(`service ${call}`, [...path, 'call'], { message: `there is no service "${call}"`, name: call, declared: keysOf(document.services!, 'services') }, 'service ')
+      else {
+        missing.add(
+          `service ${call}`,
+          [...path, 'call'],
+          { message: `there is no service "${call}"`, name: call, declared: keysOf(document.services!, 'services') },
+          'service '
+        )
+      }
       checkPatterns(permissions, [...path, 'permissions'])
     }
   }
-  for (const [index, { roles }] of (document.separation ?? []).entries()) checkRoles(roles, ['separation', index, 'roles'])
+  for (const [index, { roles }] of (document.separation ?? []).entries()) {
+    checkRoles(roles, ['separation', index, 'roles'])
+  }
   missing.report()
 }
 
@@ -109,11 +138,21 @@ class MissingNames {
       const [path, part] = declared.get(near)!
       const isUnused = !this.#used.has(`${kind}${near}`)
       if (isUnused && others.length > 0) {
-        this.#report(path, `"${near}" is declared here and used nowhere, while "${name}" is used in line ${this.#lineOf(first, 'value')} and ` +
-          `${others.length === 1 ? 'in another place' : `in ${others.length} other places`}; is one of the two misspelt?${strangeCharacterHint(near)}`, part)
+        this.#report(
+          path,
+          `"${near}" is declared here and used nowhere, while "${name}" is used in line ` +
+            `${this.#lineOf(first, 'value')} and ` +
+            `${others.length === 1 ? 'in another place' : `in ${others.length} other places`}; is one of the two ` +
+            `misspelt?${strangeCharacterHint(near)}`,
+          part
+        )
       } else {
         const where = isUnused ? `, declared in line ${this.#lineOf(path, part)} and used nowhere` : ''
-        this.#report(first, `${message}${strangeCharacterHint(name) || strangeCharacterHint(near)}; did you mean "${near}"${where}?${more}`)
+        this.#report(
+          first,
+          `${message}${strangeCharacterHint(name) || strangeCharacterHint(near)}; did you mean ` +
+            `"${near}"${where}?${more}`
+        )
       }
     }
   }
@@ -126,7 +165,10 @@ interface PatternMistake {
 }
 
 /** Tells what is wrong with a pattern of well-formed segments; null when it speaks of something. */
-function patternChecker (resources: ReadonlyMap<string, ResourceDefinition>, permissions: readonly string[]): (pattern: string) => PatternMistake | string | null {
+function patternChecker (
+  resources: ReadonlyMap<string, ResourceDefinition>,
+  permissions: readonly string[]
+): (pattern: string) => PatternMistake | string | null {
   const parsed = permissions.map(permission => parsePermission(permission)!)
   // A policy names few patterns, often.
   const known = new Map<string, PatternMistake | string | null>(permissions.map(permission => [permission, null]))
@@ -134,24 +176,40 @@ function patternChecker (resources: ReadonlyMap<string, ResourceDefinition>, per
     let mistake = known.get(pattern)
     if (mistake === undefined) {
       const parts = parsePermission(pattern)!
-      mistake = parsed.some(permission => speaksOf(parts, permission, 'allow')) ? null : patternMistake(parts, resources)
+      mistake = parsed.some(permission => speaksOf(parts, permission, 'allow'))
+        ? null
+        : patternMistake(parts, resources)
       known.set(pattern, mistake)
     }
     return mistake
   }
 }
 
-function patternMistake ({ resource, scope, action }: PermissionParts, resources: ReadonlyMap<string, ResourceDefinition>): PatternMistake | string {
+function patternMistake (
+  { resource, scope, action }: PermissionParts,
+  resources: ReadonlyMap<string, ResourceDefinition>
+): PatternMistake | string {
   const candidates = resource === '*' ? [...resources] : [...resources].filter(([name]) => name === resource)
   if (candidates.length === 0) {
     const declared = new Map([...resources.keys()].map(name => [name, [['resources', name], 'key'] as const]))
-    return { key: `resource ${resource}`, kind: 'resource ', missing: { message: `there is no resource "${resource}"`, name: resource, declared } }
+    return {
+      key: `resource ${resource}`,
+      kind: 'resource ',
+      missing: { message: `there is no resource "${resource}"`, name: resource, declared }
+    }
   }
   const owner = resource === '*' ? 'no resource has' : `"${resource}" does not have`
   const lacks = (what: 'action' | 'scope', name: string): PatternMistake => {
-    const declared = new Map(candidates.flatMap(([owner, { [`${what}s` as const]: names }]) =>
-      names.map((name, at) => [name, [['resources', owner, `${what}s`, at], 'value']] as const)))
-    return { key: `${resource} ${what} ${name}`, kind: `${resource} ${what} `, missing: { message: `${owner} the ${what} "${name}"`, name, declared } }
+    const declared = new Map(
+      candidates.flatMap(([owner, { [`${what}s` as const]: names }]) =>
+        names.map((name, at) => [name, [['resources', owner, `${what}s`, at], 'value']] as const)
+      )
+    )
+    return {
+      key: `${resource} ${what} ${name}`,
+      kind: `${resource} ${what} `,
+      missing: { message: `${owner} the ${what} "${name}"`, name, declared }
+    }
   }
   if (action !== '*' && !candidates.some(([, { actions }]) => actions.includes(action))) return lacks('action', action)
   if (!candidates.some(([, { scopes }]) => scopes.includes(scope))) return lacks('scope', scope)
@@ -165,8 +223,9 @@ export function readAliases (document: PolicyDocument, report: ReportProblem): R
   for (const [name, { aliases: others = [] }] of Object.entries(document.environments)) {
     for (const [index, alias] of others.entries()) {
       const taken = aliases.get(alias)
-      if (taken !== undefined) report(['environments', name, 'aliases', index], `"${alias}" already names the environment "${taken}"`)
-      else aliases.set(alias, name)
+      if (taken !== undefined) {
+        report(['environments', name, 'aliases', index], `"${alias}" already names the environment "${taken}"`)
+      } else aliases.set(alias, name)
     }
   }
   return aliases

@@ -49,14 +49,22 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
           continue
         }
         const { permission, when, reason = null } = entry
-        rulesFor(subject, { environment: '*', effect, condition: conditions.read(when, [permission], [...path, 'when']), reason })(permission, path)
+        rulesFor(subject, {
+          environment: '*',
+          effect,
+          condition: conditions.read(when, [permission], [...path, 'when']),
+          reason
+        })(permission, path)
       }
     }
   }
   for (const [caller, { may = [] }] of Object.entries(document.services ?? {})) {
     for (const [index, { call: callee, permissions, when, reason = null }] of may.entries()) {
       const path = ['services', caller, 'may', index]
-      const add = rulesFor({ kind: 'service', caller, callee }, { environment: '*', effect: 'allow', condition: conditions.read(when, permissions, [...path, 'when']), reason })
+      const add = rulesFor(
+        { kind: 'service', caller, callee },
+        { environment: '*', effect: 'allow', condition: conditions.read(when, permissions, [...path, 'when']), reason }
+      )
       for (const [at, pattern] of permissions.entries()) add(pattern, [...path, 'permissions', at])
     }
   }
@@ -73,8 +81,17 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
     for (const [index, { roles, permissions, when, reason = null }] of require.entries()) {
       const path = ['environments', environment, 'require', index]
       const opposite = conditions.read(when, permissions, [...path, 'when'], true)
-      const addLacking = roles === undefined ? null : rulesFor({ kind: 'lacking', requirement: requirements.push(roles) - 1 }, { environment, effect: 'deny', condition: null, reason })
-      const addOpposite = opposite === null ? null : rulesFor({ kind: 'anyone' }, { environment, effect: 'deny', condition: opposite, reason })
+      const addLacking =
+        roles === undefined
+          ? null
+          : rulesFor(
+            { kind: 'lacking', requirement: requirements.push(roles) - 1 },
+            { environment, effect: 'deny', condition: null, reason }
+          )
+      const addOpposite =
+        opposite === null
+          ? null
+          : rulesFor({ kind: 'anyone' }, { environment, effect: 'deny', condition: opposite, reason })
       for (const [at, pattern] of permissions.entries()) {
         const where = [...path, 'permissions', at]
         addLacking?.(pattern, where)
@@ -110,15 +127,31 @@ function addSeparations (closures: Closures, separations: readonly Separation[],
     const members = new Set(roles.flatMap(role => [...closures.get(role) ?? []]))
     for (const { subject, effect, environment, resource, scope, action } of rules) {
       if (effect !== 'allow' || subject.kind !== 'role' || !members.has(subject.role)) continue
-      rulesFor({ kind: 'separated', separation }, { environment, effect: 'deny', condition: null, reason })(`${resource}:${scope}:${action}`, ['separation', separation])
+      rulesFor({ kind: 'separated', separation }, { environment, effect: 'deny', condition: null, reason })(
+        `${resource}:${scope}:${action}`,
+        ['separation', separation]
+      )
     }
   }
 }
 
 /** Roles that hold, through what they inherit, two roles that nobody may hold together. */
-export function separationProblems (document: PolicyDocument, closures: Closures): Array<{ readonly path: Path, readonly message: string }> {
-  return (document.separation ?? []).flatMap(({ roles }, index) => [...closures].flatMap(([role, closure]) => {
-    const held = roles.filter(name => closure.has(name))
-    return held.length < 2 ? [] : [{ path: ['separation', index], message: `"${role}" always holds ${held.join(' and ')}, itself or through inheritance; nobody could use what they give` }]
-  }))
+export function separationProblems (
+  document: PolicyDocument,
+  closures: Closures
+): Array<{ readonly path: Path, readonly message: string }> {
+  return (document.separation ?? []).flatMap(({ roles }, index) =>
+    [...closures].flatMap(([role, closure]) => {
+      const held = roles.filter(name => closure.has(name))
+      return held.length < 2
+        ? []
+        : [
+            {
+              path: ['separation', index],
+              message: `"${role}" always holds ${held.join(' and ')}, itself or through inheritance; nobody could ` +
+                'use what they give'
+            }
+          ]
+    })
+  )
 }

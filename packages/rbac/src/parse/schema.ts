@@ -11,12 +11,19 @@ const PATTERN_WORDS = '"resource:action" or "resource:scope:action", where * sta
 
 const closed = { additionalProperties: false } as const
 const Name = Type.String({ pattern: NAME, expected: NAME_WORDS })
-const Names = (description: string, minItems: number): TSchema => Type.Array(Name, { description, minItems, uniqueItems: true })
+const Names = (description: string, minItems: number): TSchema =>
+  Type.Array(Name, { description, minItems, uniqueItems: true })
 const Pattern = Type.String({ pattern: PATTERN, expected: PATTERN_WORDS })
-const Patterns = (description: string, minItems: number): TSchema => Type.Array(Pattern, { description, minItems, uniqueItems: true })
+const Patterns = (description: string, minItems: number): TSchema =>
+  Type.Array(Pattern, { description, minItems, uniqueItems: true })
 const Description = Type.String({ description: 'For people; shown in documents and explanations' })
 const Reason = Type.String({ description: 'Shown in explanations' })
-const When = (description: string): TSchema => Type.String({ description: `${description}: a condition such as resource.owner == principal.id`, minLength: 1, maxLength: 1000 })
+const When = (description: string): TSchema =>
+  Type.String({
+    description: `${description}: a condition such as resource.owner == principal.id`,
+    minLength: 1,
+    maxLength: 1000
+  })
 
 const Entries = (description: string, when: string): TSchema => Type.Array(Type.Union([
   Pattern,
@@ -27,39 +34,87 @@ const Entries = (description: string, when: string): TSchema => Type.Array(Type.
   }, closed)
 ]), { description, minItems: 1, uniqueItems: true })
 
-const resource = Type.Object({
-  description: Type.Optional(Description),
-  actions: Names('What can be done with the resource', 1),
-  scopes: Type.Optional(Names('Parts of the resource that can be granted apart', 1)),
-  attributes: Type.Optional(Type.Record(Type.String({ pattern: ATTRIBUTE }), Type.Union([
-    Type.String({ pattern: '^(text|number|boolean|list)$', expected: 'text, number, boolean, list (of texts), or a list of the only texts it can be' }),
-    Type.Array(Type.String(), { minItems: 1, uniqueItems: true })
-  ]), { description: 'What conditions may ask about one of the resource, as resource.NAME', minProperties: 1, ...closed }))
-}, closed)
+const resource = Type.Object(
+  {
+    description: Type.Optional(Description),
+    actions: Names('What can be done with the resource', 1),
+    scopes: Type.Optional(Names('Parts of the resource that can be granted apart', 1)),
+    attributes: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: ATTRIBUTE }),
+        Type.Union([
+          Type.String({
+            pattern: '^(text|number|boolean|list)$',
+            expected: 'text, number, boolean, list (of texts), or a list of the only texts it can be'
+          }),
+          Type.Array(Type.String(), { minItems: 1, uniqueItems: true })
+        ]),
+        {
+          description: 'What conditions may ask about one of the resource, as resource.NAME',
+          minProperties: 1,
+          ...closed
+        }
+      )
+    )
+  },
+  closed
+)
 
-const role = Type.Object({
-  description: Type.Optional(Description),
-  inherits: Type.Optional(Names('Roles whose grants this role has too. Denies are not inherited', 1)),
-  allow: Type.Optional(Entries('What the role may do, in every environment', 'The entry applies only when this holds')),
-  deny: Type.Optional(Entries('What nobody may do to whom this role is directly assigned, whatever another role allows', 'The entry applies unless this is known not to hold'))
-}, closed)
+const role = Type.Object(
+  {
+    description: Type.Optional(Description),
+    inherits: Type.Optional(Names('Roles whose grants this role has too. Denies are not inherited', 1)),
+    allow: Type.Optional(
+      Entries('What the role may do, in every environment', 'The entry applies only when this holds')
+    ),
+    deny: Type.Optional(
+      Entries(
+        'What nobody may do to whom this role is directly assigned, whatever another role allows',
+        'The entry applies unless this is known not to hold'
+      )
+    )
+  },
+  closed
+)
 
-const environment = Type.Object({
-  description: Type.Optional(Description),
-  aliases: Type.Optional(Names('Other names of the environment', 1)),
-  deny: Type.Optional(Type.Array(Type.Object({
-    roles: Names('Directly assigned roles that are denied', 1),
-    permissions: Patterns('What they are denied here', 1),
-    when: Type.Optional(When('They are denied it unless this is known not to hold')),
-    reason: Type.Optional(Reason)
-  }, closed), { description: 'What this environment takes away', minItems: 1 })),
-  require: Type.Optional(Type.Array(Type.Object({
-    permissions: Patterns('What asks for more than a grant here', 1),
-    roles: Type.Optional(Names('The caller must hold one of these roles, itself or through inheritance', 1)),
-    when: Type.Optional(When('This must hold')),
-    reason: Type.Optional(Reason)
-  }, closed), { description: 'What this environment asks for besides a grant; each member that is given must hold', minItems: 1 }))
-}, closed)
+const environment = Type.Object(
+  {
+    description: Type.Optional(Description),
+    aliases: Type.Optional(Names('Other names of the environment', 1)),
+    deny: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            roles: Names('Directly assigned roles that are denied', 1),
+            permissions: Patterns('What they are denied here', 1),
+            when: Type.Optional(When('They are denied it unless this is known not to hold')),
+            reason: Type.Optional(Reason)
+          },
+          closed
+        ),
+        { description: 'What this environment takes away', minItems: 1 }
+      )
+    ),
+    require: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            permissions: Patterns('What asks for more than a grant here', 1),
+            roles: Type.Optional(Names('The caller must hold one of these roles, itself or through inheritance', 1)),
+            when: Type.Optional(When('This must hold')),
+            reason: Type.Optional(Reason)
+          },
+          closed
+        ),
+        {
+          description: 'What this environment asks for besides a grant; each member that is given must hold',
+          minItems: 1
+        }
+      )
+    )
+  },
+  closed
+)
 
 const service = Type.Object({
   description: Type.Optional(Description),
@@ -80,14 +135,22 @@ const record = <Schema extends TSchema>(schema: Schema, description: string): TS
   Type.Record(Type.String({ pattern: NAME }), schema, { description, minProperties: 1, ...closed })
 
 /** The shape of a policy file. An unknown section is a mistake: a rule that nobody reads must not look like one. */
-export const policySchema: TSchema = Type.Object({
-  version: Type.Literal(1, { description: 'Version of this format' }),
-  resources: record(resource, 'What is protected, and what can be done with it'),
-  roles: record(role, 'Who may do what'),
-  environments: record(environment, 'Where the policy applies; an environment can only narrow what roles allow'),
-  services: Type.Optional(record(service, 'Who calls whom: what a service may do while it calls another')),
-  separation: Type.Optional(Type.Array(separation, { description: 'Separation of duty: who holds two of the roles is denied all that they give', minItems: 1 }))
-}, closed)
+export const policySchema: TSchema = Type.Object(
+  {
+    version: Type.Literal(1, { description: 'Version of this format' }),
+    resources: record(resource, 'What is protected, and what can be done with it'),
+    roles: record(role, 'Who may do what'),
+    environments: record(environment, 'Where the policy applies; an environment can only narrow what roles allow'),
+    services: Type.Optional(record(service, 'Who calls whom: what a service may do while it calls another')),
+    separation: Type.Optional(
+      Type.Array(separation, {
+        description: 'Separation of duty: who holds two of the roles is denied all that they give',
+        minItems: 1
+      })
+    )
+  },
+  closed
+)
 
 /** A policy file that matches {@link policySchema}. */
 export interface PolicyDocument {
@@ -118,13 +181,28 @@ export interface RoleDocument {
 export interface EnvironmentDocument {
   readonly description?: string
   readonly aliases?: readonly string[]
-  readonly deny?: ReadonlyArray<{ readonly roles: readonly string[], readonly permissions: readonly string[], readonly when?: string, readonly reason?: string }>
-  readonly require?: ReadonlyArray<{ readonly permissions: readonly string[], readonly roles?: readonly string[], readonly when?: string, readonly reason?: string }>
+  readonly deny?: ReadonlyArray<{
+    readonly roles: readonly string[]
+    readonly permissions: readonly string[]
+    readonly when?: string
+    readonly reason?: string
+  }>
+  readonly require?: ReadonlyArray<{
+    readonly permissions: readonly string[]
+    readonly roles?: readonly string[]
+    readonly when?: string
+    readonly reason?: string
+  }>
 }
 
 export interface ServiceDocument {
   readonly description?: string
-  readonly may?: ReadonlyArray<{ readonly call: string, readonly permissions: readonly string[], readonly when?: string, readonly reason?: string }>
+  readonly may?: ReadonlyArray<{
+    readonly call: string
+    readonly permissions: readonly string[]
+    readonly when?: string
+    readonly reason?: string
+  }>
 }
 
 /** The JSON Schema of policy files, for editors. */
@@ -141,5 +219,9 @@ export function policyJsonSchema (): Record<string, unknown> {
 export function withoutKeyword (value: unknown, keyword: string): unknown {
   if (Array.isArray(value)) return value.map(item => withoutKeyword(item, keyword))
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).filter(([key]) => key !== keyword).map(([key, member]) => [key, withoutKeyword(member, keyword)]))
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([key]) => key !== keyword)
+      .map(([key, member]) => [key, withoutKeyword(member, keyword)])
+  )
 }

@@ -60,7 +60,9 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
     return await new Promise<WorkerAnswer>(resolve => {
       let error: Error | null = null
       const failed = (reason: Error): void => { error = reason }
-      const ended = (): void => { settle(fault(`could not be compiled: ${error === null ? 'the thread ended' : error.message}`)) }
+      const ended = (): void => {
+        settle(fault(`could not be compiled: ${error === null ? 'the thread ended' : error.message}`))
+      }
       // Remarks of the policy before may come first: looking for them is part of this one's time.
       const received = (message: WorkerAnswer | WorkerRemarks): void => { if ('packed' in message) settle(message) }
       const settle = (answer: WorkerAnswer): void => {

@@ -40,7 +40,9 @@ export function fileOrigin (file: string, tests: string | null, pollMs: number):
     settleMs: SETTLE_MS,
     async identify () {
       await followFolder()
-      return (await Promise.all([file, ...tests === null ? [] : [tests]].map(async name => await identityOf(name, FILE)))).join(' ')
+      return (
+        await Promise.all([file, ...(tests === null ? [] : [tests])].map(async name => await identityOf(name, FILE)))
+      ).join(' ')
     },
     listen (callback) {
       report = callback

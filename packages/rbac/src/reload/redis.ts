@@ -70,7 +70,12 @@ return found
  * @example
  * await publishPolicy({ client: redis.client, text: await readFile(file, 'utf8'), file })
  */
-export async function publishPolicy ({ client, prefix = DEFAULT_PREFIX, text, file }: PublishPolicyOptions): Promise<PublishedPolicy> {
+export async function publishPolicy ({
+  client,
+  prefix = DEFAULT_PREFIX,
+  text,
+  file
+}: PublishPolicyOptions): Promise<PublishedPolicy> {
   const { sha256 } = await loadPolicy(text, file)
   try {
     const generation = await PUBLISH(client, [keyOf(prefix)], [sha256, basename(file), text, KEPT_SECONDS])
@@ -88,9 +93,14 @@ function keyOf (prefix: string): string {
 }
 
 /** The policy that is published in Redis. */
-export function redisOrigin ({ client, subscriber, prefix = DEFAULT_PREFIX }: PolicyRedis, pollMs: number): PolicyOrigin {
+export function redisOrigin (
+  { client, subscriber, prefix = DEFAULT_PREFIX }: PolicyRedis,
+  pollMs: number
+): PolicyOrigin {
   const key = keyOf(prefix)
-  const refuse = (message: string): never => { throw new PolicyInvalid([problemOf(`redis key ${key}`, message)]) }
+  const refuse = (message: string): never => {
+    throw new PolicyInvalid([problemOf(`redis key ${key}`, message)])
+  }
   const identify = async (): Promise<string> => {
     try {
       return String(await IDENTIFY(client, [key], [KEPT_SECONDS]))
@@ -104,13 +114,17 @@ export function redisOrigin ({ client, subscriber, prefix = DEFAULT_PREFIX }: Po
     identify,
     async start () {
       const end = performance.now() + START_MS
-      while (await identify() === UNREACHABLE && performance.now() < end) await delay(50)
+      while ((await identify()) === UNREACHABLE && performance.now() < end) await delay(50)
     },
     listen (report) {
       if (subscriber === undefined) return () => {}
       // A subscription that fails is made again with the next connection; meanwhile polling goes on.
-      const subscribe = (): void => { subscriber.subscribe(key).catch(() => {}) }
-      const hear = (channel: string): void => { if (channel === key) report() }
+      const subscribe = (): void => {
+        subscriber.subscribe(key).catch(() => {})
+      }
+      const hear = (channel: string): void => {
+        if (channel === key) report()
+      }
       subscriber.on('ready', subscribe).on('message', hear)
       if (subscriber.status === 'ready') subscribe()
       return () => {
@@ -120,13 +134,29 @@ export function redisOrigin ({ client, subscriber, prefix = DEFAULT_PREFIX }: Po
       }
     },
     async read (newest) {
-      const found = await READ(client, [key], [MAX_FILE_BYTES]).catch((error: Error) => refuse(`cannot be read: ${error.message}`))
-      const [count, hash, name, size, bytes] = found as [Buffer | null, Buffer | null, Buffer | null, number, (Buffer | null)?]
+      const found = await READ(client, [key], [MAX_FILE_BYTES]).catch((error: Error) =>
+        refuse(`cannot be read: ${error.message}`)
+      )
+      const [count, hash, name, size, bytes] = found as [
+        Buffer | null,
+        Buffer | null,
+        Buffer | null,
+        number,
+        (Buffer | null)?
+      ]
       if (count === null && size === 0) return newest === 0 ? null : refuse('holds no policy any more')
       if (size > MAX_FILE_BYTES) throw new PolicyInvalid([tooLarge(`redis key ${key}`, size)])
       const generation = Number(count)
       const sha256 = String(hash)
-      if (!Number.isSafeInteger(generation) || generation <= 0 || name === null || bytes == null || !/^[\da-f]{64}$/.test(sha256)) return refuse('is damaged; publish the policy again')
+      if (
+        !Number.isSafeInteger(generation) ||
+        generation <= 0 ||
+        name === null ||
+        bytes == null ||
+        !/^[\da-f]{64}$/.test(sha256)
+      ) {
+        return refuse('is damaged; publish the policy again')
+      }
       if (generation < newest) return refuse(`holds generation ${generation}, older than ${newest}, which is in use`)
       return { bytes, file: String(name), sha256, generation }
     }

@@ -16,14 +16,34 @@ export interface PolicyDemands {
 }
 
 /** A policy without these would deny what the process is there to do, or decide it by another environment's rules. */
-export function unmetDemands (policy: Policy, { environment, runsIn, service, permissions, roles }: PolicyDemands): readonly SourceProblem[] {
+export function unmetDemands (
+  policy: Policy,
+  { environment, runsIn, service, permissions, roles }: PolicyDemands
+): readonly SourceProblem[] {
   const problems: SourceProblem[] = []
-  const add = (message: string): void => { problems.push(problemOf(policy.file, message)) }
+  const add = (message: string): void => {
+    problems.push(problemOf(policy.file, message))
+  }
   const now = policy.environmentNames.get(environment)
-  if (now !== runsIn) add(`defines ${now === undefined ? 'no environment' : `as "${now}" the environment`} "${environment}", in which this service runs as "${runsIn}"`)
-  if (service !== undefined && !policy.services.includes(service)) add(`defines no service "${service}", which this one is${didYouMean(service, policy.services)}`)
+  if (now !== runsIn) {
+    add(
+      `defines ${now === undefined ? 'no environment' : `as "${now}" the environment`} "${environment}", in which ` +
+        `this service runs as "${runsIn}"`
+    )
+  }
+  if (service !== undefined && !policy.services.includes(service)) {
+    add(`defines no service "${service}", which this one is${didYouMean(service, policy.services)}`)
+  }
   const known = policy.roles.map(({ name }) => name)
-  for (const name of permissions) if (policy.permissionId(name) === undefined) add(`defines no permission "${name}", which a rule of this service names${didYouMean(name, policy.permissions)}`)
-  for (const name of roles) if (!known.includes(name)) add(`defines no role "${name}", which a rule of this service names${didYouMean(name, known)}`)
+  for (const name of permissions) {
+    if (policy.permissionId(name) === undefined) {
+      add(`defines no permission "${name}", which a rule of this service names${didYouMean(name, policy.permissions)}`)
+    }
+  }
+  for (const name of roles) {
+    if (!known.includes(name)) {
+      add(`defines no role "${name}", which a rule of this service names${didYouMean(name, known)}`)
+    }
+  }
   return problems
 }

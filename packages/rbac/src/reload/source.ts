@@ -78,23 +78,43 @@ export function createPolicySource (options: PolicySourceOptions): RunningPolicy
       const checked = tests === null ? null : await readText(tests)
       isRead = true
       if (found !== null && Buffer.compare(found.bytes, bytes) !== 0) {
-        const guard = refuseGain.length === 0 ? null : { inUse: { bytes, file: current.file }, environments: refuseGain }
-        const { policy: next, warnings } = await compiler.compile(found, { previous: current, sha256: found.sha256, tests: checked, guard })
+        const guard =
+          refuseGain.length === 0 ? null : { inUse: { bytes, file: current.file }, environments: refuseGain }
+        const { policy: next, warnings } = await compiler.compile(found, {
+          previous: current,
+          sha256: found.sha256,
+          tests: checked,
+          guard
+        })
         const objected = objections(next)
         if (objected.length > 0) throw new PolicyInvalid(objected)
         if (isClosed) return
         current = next
         bytes = found.bytes
         loadedAt = new Date().toISOString()
-        log.info({ policy: next.file, sha256: next.sha256, generation: next.generation, rules: next.rules }, 'policy reloaded')
+        log.info(
+          { policy: next.file, sha256: next.sha256, generation: next.generation, rules: next.rules },
+          'policy reloaded'
+        )
         void warnings.then(found => {
-          if (found.length > 0) log.warn({ policy: next.file, sha256: next.sha256, warnings: found.map(formatProblem) }, 'the policy is sound, but probably not what was meant')
+          if (found.length > 0) {
+            log.warn(
+              { policy: next.file, sha256: next.sha256, warnings: found.map(formatProblem) },
+              'the policy is sound, but probably not what was meant'
+            )
+          }
         })
       }
       if (found !== null) newest = found.generation
       tell([])
     } catch (error) {
-      if (!isClosed) tell(error instanceof PolicyInvalid ? error.problems : [problemOf(current.file, `could not be loaded: ${(error as Error).message}`)])
+      if (!isClosed) {
+        tell(
+          error instanceof PolicyInvalid
+            ? error.problems
+            : [problemOf(current.file, `could not be loaded: ${(error as Error).message}`)]
+        )
+      }
     }
   }
   /** A file that stays broken is told once. */
@@ -104,14 +124,24 @@ export function createPolicySource (options: PolicySourceOptions): RunningPolicy
     const isNews = lines.join('\n') !== told
     told = lines.join('\n')
     if (!isNews) return
-    if (lines.length > 0) log.error({ problems: lines, sha256: current.sha256, generation: current.generation }, 'policy not reloaded: the last good one stays in use')
-    else log.info({ sha256: current.sha256, generation: current.generation }, 'policy in use is the newest again')
+    if (lines.length > 0) {
+      log.error(
+        { problems: lines, sha256: current.sha256, generation: current.generation },
+        'policy not reloaded: the last good one stays in use'
+      )
+    } else log.info({ sha256: current.sha256, generation: current.generation }, 'policy in use is the newest again')
   }
 
   const source: RunningPolicySource = {
     get current () { return current },
     get status () {
-      return Object.freeze({ generation: current.generation, sha256: current.sha256, loadedAt, stale: problems.length > 0, problems })
+      return Object.freeze({
+        generation: current.generation,
+        sha256: current.sha256,
+        loadedAt,
+        stale: problems.length > 0,
+        problems
+      })
     },
     async reload () {
       if (origin !== null && !isClosed) {

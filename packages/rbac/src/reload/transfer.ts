@@ -15,7 +15,10 @@ import { createRoleSets } from '../engine/role-sets.js'
  * long, so they come as bytes that are read piece by piece. Rules are left out: the text is read again when somebody
  * asks for reasons.
  */
-export interface PackedPolicy extends Pick<PolicyOutline, 'separations' | 'requirements' | 'services' | 'environments'> {
+export interface PackedPolicy extends Pick<
+  PolicyOutline,
+  'separations' | 'requirements' | 'services' | 'environments'
+> {
   readonly sha256: string
   readonly rules: number
   /** Names of environments, by id. */
@@ -41,28 +44,48 @@ interface Lists {
 const PIECE = 1_000
 
 /** `known` are the ids of the generation before: they need not be told. */
-export function packPolicy (policy: Policy, known: Ids): { readonly packed: PackedPolicy, readonly transfer: ArrayBuffer[] } {
+export function packPolicy (
+  policy: Policy,
+  known: Ids
+): { readonly packed: PackedPolicy, readonly transfer: ArrayBuffer[] } {
   const { definition, index, ids } = partsOf(policy)
   const { separations, requirements, services, environments } = definition
   const { lists: conditionals, ...tables } = index.tables
-  const lists = Object.fromEntries(Object.entries({
-    permissions: ids.permissions.slice(known.permissions.length),
-    resources: [...definition.resources],
-    roles: [...definition.roles],
-    aliases: [...definition.aliases],
-    conditions: definition.conditions.map(({ text, expression }) => ({ text, expression })),
-    conditionals,
-    subjects: [...index.subjects.keys()].slice(definition.roles.size)
-  } satisfies Lists).map(([name, list]) => [name, cut(list)])) as unknown as PackedPolicy['lists']
+  const lists = Object.fromEntries(
+    Object.entries({
+      permissions: ids.permissions.slice(known.permissions.length),
+      resources: [...definition.resources],
+      roles: [...definition.roles],
+      aliases: [...definition.aliases],
+      conditions: definition.conditions.map(({ text, expression }) => ({ text, expression })),
+      conditionals,
+      subjects: [...index.subjects.keys()].slice(definition.roles.size)
+    } satisfies Lists).map(([name, list]) => [name, cut(list)])
+  ) as unknown as PackedPolicy['lists']
   const live = Uint32Array.from(definition.permissions, name => policy.permissionId(name)!)
   return {
-    packed: { separations, requirements, services, environments, sha256: policy.sha256, rules: definition.rules.length, environmentIds: ids.environments, live, tables, lists },
-    transfer: [live, ...Object.values(tables), ...Object.values(lists).flat()].map(({ buffer }) => buffer as ArrayBuffer)
+    packed: {
+      separations,
+      requirements,
+      services,
+      environments,
+      sha256: policy.sha256,
+      rules: definition.rules.length,
+      environmentIds: ids.environments,
+      live,
+      tables,
+      lists
+    },
+    transfer: [live, ...Object.values(tables), ...Object.values(lists).flat()].map(
+      ({ buffer }) => buffer as ArrayBuffer
+    )
   }
 }
 
 function cut (list: readonly unknown[]): Uint8Array[] {
-  return Array.from({ length: Math.ceil(list.length / PIECE) }, (_, piece) => serialize(list.slice(piece * PIECE, (piece + 1) * PIECE)))
+  return Array.from({ length: Math.ceil(list.length / PIECE) }, (_, piece) =>
+    serialize(list.slice(piece * PIECE, (piece + 1) * PIECE))
+  )
 }
 
 export interface UnpackOptions {
@@ -73,7 +96,10 @@ export interface UnpackOptions {
 }
 
 /** Puts a policy together, a few milliseconds at a time. */
-export async function unpackPolicy (packed: PackedPolicy, { bytes, file, previous, clock }: UnpackOptions): Promise<Policy> {
+export async function unpackPolicy (
+  packed: PackedPolicy,
+  { bytes, file, previous, clock }: UnpackOptions
+): Promise<Policy> {
   const pause = createPauses()
   const join = async <Name extends keyof Lists>(name: Name): Promise<Array<Lists[Name][number]>> => {
     const all: Array<Lists[Name][number]> = []
@@ -86,7 +112,10 @@ export async function unpackPolicy (packed: PackedPolicy, { bytes, file, previou
   const { separations, requirements, services, environments, sha256, rules, environmentIds, live, tables } = packed
   const known = partsOf(previous).ids.permissions
   const added = await join('permissions')
-  const ids: Ids = { permissions: added.length === 0 ? known : Object.freeze([...known, ...added]), environments: Object.freeze(environmentIds) }
+  const ids: Ids = {
+    permissions: added.length === 0 ? known : Object.freeze([...known, ...added]),
+    environments: Object.freeze(environmentIds)
+  }
   const aliases = new Map(await join('aliases'))
   const conditions = []
   for (const { text, expression } of await join('conditions')) {
@@ -95,7 +124,7 @@ export async function unpackPolicy (packed: PackedPolicy, { bytes, file, previou
   }
   const roles = new Map(await join('roles'))
   await pause()
-  const subjects = new Map([...roles.keys(), ...await join('subjects')].map((name, id) => [name, id]))
+  const subjects = new Map([...roles.keys(), ...(await join('subjects'))].map((name, id) => [name, id]))
   await pause()
   const index = restoreIndex(subjects, ids, { ...tables, lists: await join('conditionals') })
   const outline: PolicyOutline = {

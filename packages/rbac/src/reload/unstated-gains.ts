@@ -18,22 +18,44 @@ const MAX_NAMED = 5
  * @param guarded names or aliases of environments, of either policy
  * @param stated what the tests of the new policy expect, all of which it fulfils; null when there are none
  */
-export function unstatedGains (before: Policy, after: Policy, guarded: readonly string[], stated: Iterable<StatedDecision> | null): readonly SourceProblem[] {
+export function unstatedGains (
+  before: Policy,
+  after: Policy,
+  guarded: readonly string[],
+  stated: Iterable<StatedDecision> | null
+): readonly SourceProblem[] {
   const places = guardedPlaces(before, after, guarded)
-  const isGuarded = ({ environments }: { readonly environments: readonly string[] }): boolean => environments.some(name => places.has(name))
+  const isGuarded = ({ environments }: { readonly environments: readonly string[] }): boolean =>
+    environments.some(name => places.has(name))
   const { changes, incomplete } = diffPolicies(before, after)
   const gains = changes.filter(({ kind }) => kind !== 'loss').filter(isGuarded)
   const unknown = incomplete.filter(isGuarded)
   if (gains.length + unknown.length === 0) return []
 
   const witnessed = witnesses(before, after, stated ?? [])
-  const unstated = gains.filter(change => change.environments.some(place => places.has(place) && !witnessed.has(keyOf(change, place, isCertain(change)))))
+  const unstated = gains.filter(change =>
+    change.environments.some(place => places.has(place) && !witnessed.has(keyOf(change, place, isCertain(change))))
+  )
   const bySubject = new Map<string, PolicyChange[]>()
   for (const change of unstated) append(bySubject, change.subject, change)
   return [
-    ...[...bySubject].map(([subject, all]) => problemOf(after.file, gainMessage(subject, all, `${guarded.join(', ')} than the policy tests state${stated === null ? ' (there are none)' : ''}`))),
-    ...unknown.map(({ permission, upTo }) => problemOf(after.file, `may grant more in ${guarded.join(', ')}: ` +
-      `too many roles decide on ${permission} together to compare callers who hold more than ${upTo} of them`))
+    ...[...bySubject].map(([subject, all]) =>
+      problemOf(
+        after.file,
+        gainMessage(
+          subject,
+          all,
+          `${guarded.join(', ')} than the policy tests state${stated === null ? ' (there are none)' : ''}`
+        )
+      )
+    ),
+    ...unknown.map(({ permission, upTo }) =>
+      problemOf(
+        after.file,
+        `may grant more in ${guarded.join(', ')}: ` +
+          `too many roles decide on ${permission} together to compare callers who hold more than ${upTo} of them`
+      )
+    )
   ]
 }
 
@@ -50,7 +72,11 @@ function isCertain ({ after }: PolicyChange): boolean {
 }
 
 /** @param certain whether the gain has no condition */
-function keyOf ({ subject, permission }: Pick<PolicyChange, 'subject' | 'permission'>, place: string, certain: boolean): string {
+function keyOf (
+  { subject, permission }: Pick<PolicyChange, 'subject' | 'permission'>,
+  place: string,
+  certain: boolean
+): string {
   return JSON.stringify([subject.split(' + ').sort(), permission, place, certain])
 }
 

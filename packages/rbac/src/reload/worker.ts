@@ -72,7 +72,9 @@ function compile ({ bytes, file, known, sha256, tests, guard }: WorkerTask): Pol
   const policy = loadAfter(textOf(bytes, file), file, known, { clock: Date.now, generation: 1 })
   if (tests !== null) {
     const { failures, problems } = testPolicy(policy, textOf(tests.bytes, tests.file), tests.file)
-    if (failures.length + problems.length > 0) throw new PolicyInvalid(firstProblems([...problems, ...failures], tests.file))
+    if (failures.length + problems.length > 0) {
+      throw new PolicyInvalid(firstProblems([...problems, ...failures], tests.file))
+    }
   }
   if (guard !== null) {
     const { inUse, environments } = guard

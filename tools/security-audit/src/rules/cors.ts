@@ -5,7 +5,10 @@ export const corsCredentials: Rule = {
   name: 'cors-credentials',
   severity: 'high',
   summary: 'any origin allowed together with credentials',
-  find: ({ sources }) => sources.filter(({ language }) => language === 'javascript').flatMap(source => [...inOptions(source), ...inHeaders(source)])
+  find: ({ sources }) =>
+    sources
+      .filter(({ language }) => language === 'javascript')
+      .flatMap(source => [...inOptions(source), ...inHeaders(source)])
 }
 
 const FOUND: Pick<Place, 'message' | 'advice'> = {
@@ -19,8 +22,12 @@ function inOptions ({ file, code, uncommented }: SourceFile): Place[] {
     const open = enclosingBrace(code, index)
     if (open === -1) return []
     const close = closing(code, open)
-    for (const { index: at } of uncommented.slice(open, close).matchAll(/\borigin['"]?\s*:\s*(?:\[\s*)?(?:['"]\*['"]|true\b)/g)) {
-      if (code.startsWith('origin', open + at) && enclosingBrace(code, open + at) === open) return [{ file, index: open + at, ...FOUND }]
+    for (const { index: at } of uncommented
+      .slice(open, close)
+      .matchAll(/\borigin['"]?\s*:\s*(?:\[\s*)?(?:['"]\*['"]|true\b)/g)) {
+      if (code.startsWith('origin', open + at) && enclosingBrace(code, open + at) === open) {
+        return [{ file, index: open + at, ...FOUND }]
+      }
     }
     return []
   })
@@ -28,7 +35,8 @@ function inOptions ({ file, code, uncommented }: SourceFile): Place[] {
 
 function inHeaders ({ file, code, uncommented }: SourceFile): Place[] {
   // A quote that is blank in code is text of a longer string.
-  const find = (pattern: RegExp): number | undefined => [...uncommented.matchAll(pattern)].find(({ index }) => code[index] !== ' ')?.index
+  const find = (pattern: RegExp): number | undefined =>
+    [...uncommented.matchAll(pattern)].find(({ index }) => code[index] !== ' ')?.index
   const origin = find(/['"]access-control-allow-origin['"]\s*[,:\]=]+\s*['"]\*['"]/gi)
   const credentials = find(/['"]access-control-allow-credentials['"]\s*[,:\]=]+\s*['"]?true\b/gi)
   return origin === undefined || credentials === undefined ? [] : [{ file, index: origin, ...FOUND }]

@@ -13,7 +13,16 @@ export const lockfileMissing: Rule = {
     if (dependencies.every(({ kind }) => kind === 'peerDependencies')) return []
     const pinned = isPinned(project, dirname(join(project.directory, source.file)))
     if (pinned === 'unknown') notRun('the lockfile above it cannot be read', source.file)
-    return pinned === 'no' ? [{ file: source.file, index: 0, message: 'no lockfile pins these dependencies: every install may bring other code', advice: 'Commit the lockfile that your package manager writes.' }] : []
+    return pinned === 'no'
+      ? [
+          {
+            file: source.file,
+            index: 0,
+            message: 'no lockfile pins these dependencies: every install may bring other code',
+            advice: 'Commit the lockfile that your package manager writes.'
+          }
+        ]
+      : []
   })
 }
 
@@ -22,11 +31,22 @@ export const dependencySource: Rule = {
   severity: 'medium',
   summary: 'a dependency from a git repository (medium) or over plain http (high)',
   find: (project, notRun) => [
-    ...manifestsOf(project, notRun).flatMap(({ source, dependencies }) => dependencies.flatMap(({ name, kind, from }): Place[] => {
-      const found = judge(from)
-      // The address is left out: it may carry a password.
-      return found === null ? [] : [{ file: source.file, index: indexOf(source.text, kind, name), ...found, message: `${name} ${found.message}` }]
-    })),
+    ...manifestsOf(project, notRun).flatMap(({ source, dependencies }) =>
+      dependencies.flatMap(({ name, kind, from }): Place[] => {
+        const found = judge(from)
+        // The address is left out: it may carry a password.
+        return found === null
+          ? []
+          : [
+              {
+                file: source.file,
+                index: indexOf(source.text, kind, name),
+                ...found,
+                message: `${name} ${found.message}`
+              }
+            ]
+      })
+    ),
     ...lockedOverHttp(project, notRun)
   ]
 }
@@ -45,7 +65,13 @@ function manifestsOf ({ sources, skipped }: Project, notRun: (reason: string, fi
       notRun('not a JSON object', source.file)
       return []
     }
-    const dependencies = KINDS.flatMap(kind => Object.entries((manifest[kind] ?? {}) as Record<string, unknown>).map(([name, from]) => ({ name, kind, from: String(from) })))
+    const dependencies = KINDS.flatMap(kind =>
+      Object.entries((manifest[kind] ?? {}) as Record<string, unknown>).map(([name, from]) => ({
+        name,
+        kind,
+        from: String(from)
+      }))
+    )
     return dependencies.length === 0 ? [] : [{ source, dependencies }]
   })
 }
@@ -72,21 +98,46 @@ function lockedPackages (path: string): Record<string, unknown> | null {
 
 /** Read here and not taken from the sources: a lockfile may be larger than what is read of other files. */
 function lockedOverHttp ({ names, directory }: Project, notRun: (reason: string, file?: string) => void): Place[] {
-  return names.filter(file => /(?:^|\/)(?:package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml)$/.test(file)).flatMap((file): Place[] => {
-    const text = readOrNull(join(directory, file))
-    if (text === null) {
-      notRun('cannot be read', file)
-      return []
-    }
-    const first = /(?:"resolved":\s*"|^\s*resolved\s+"|tarball:\s*['"]?)http:\/\//m.exec(text)
-    return first === null ? [] : [{ file, index: first.index, severity: 'high', message: 'the lockfile fetches packages over plain http', advice: 'Set the registry to its https address and write the lockfile anew.' }]
-  })
+  return names
+    .filter(file => /(?:^|\/)(?:package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml)$/.test(file))
+    .flatMap((file): Place[] => {
+      const text = readOrNull(join(directory, file))
+      if (text === null) {
+        notRun('cannot be read', file)
+        return []
+      }
+      const first = /(?:"resolved":\s*"|^\s*resolved\s+"|tarball:\s*['"]?)http:\/\//m.exec(text)
+      return first === null
+        ? []
+        : [
+            {
+              file,
+              index: first.index,
+              severity: 'high',
+              message: 'the lockfile fetches packages over plain http',
+              advice: 'Set the registry to its https address and write the lockfile anew.'
+            }
+          ]
+    })
 }
 
 function judge (from: string): Pick<Place, 'message' | 'advice' | 'severity'> | null {
-  if (/^(?:git\+)?http:\/\//i.test(from)) return { severity: 'high', message: 'is fetched over plain http: anyone on the way can replace it', advice: 'Take it from the registry, or over https.' }
-  if (/^(?:git[+:]|git@|ssh:|(?:github|gitlab|bitbucket|gist):)/i.test(from) || /^https:\/\/[^#]*\.git(?:#.*)?$/i.test(from) || /^[\w-][\w.-]*\/[\w.-]+(?:#.*)?$/.test(from)) {
-    return { message: 'comes from a git repository: it has no checksum and its branch may change', advice: 'Take a published version from the registry.' }
+  if (/^(?:git\+)?http:\/\//i.test(from)) {
+    return {
+      severity: 'high',
+      message: 'is fetched over plain http: anyone on the way can replace it',
+      advice: 'Take it from the registry, or over https.'
+    }
+  }
+  if (
+    /^(?:git[+:]|git@|ssh:|(?:github|gitlab|bitbucket|gist):)/i.test(from) ||
+    /^https:\/\/[^#]*\.git(?:#.*)?$/i.test(from) ||
+    /^[\w-][\w.-]*\/[\w.-]+(?:#.*)?$/.test(from)
+  ) {
+    return {
+      message: 'comes from a git repository: it has no checksum and its branch may change',
+      advice: 'Take a published version from the registry.'
+    }
   }
   return null
 }
@@ -108,7 +159,9 @@ function readOrNull (path: string): string | null {
 function parseObject (text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : null
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
   } catch {
     return null
   }

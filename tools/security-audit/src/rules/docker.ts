@@ -18,7 +18,17 @@ export const dockerRoot: Rule = {
     }
     const name = user?.value.split(':')[0]
     if (name !== undefined && name !== 'root' && name !== '0') return []
-    return [{ file: source.file, index: (user ?? all[lastFrom]!).index, message: user === undefined ? 'no USER is set: the container runs as root unless its base image says otherwise' : 'the container runs as root', advice: 'Add "USER node" (or another unprivileged user) to the last stage.' }]
+    return [
+      {
+        file: source.file,
+        index: (user ?? all[lastFrom]!).index,
+        message:
+          user === undefined
+            ? 'no USER is set: the container runs as root unless its base image says otherwise'
+            : 'the container runs as root',
+        advice: 'Add "USER node" (or another unprivileged user) to the last stage.'
+      }
+    ]
   })
 }
 
@@ -37,11 +47,22 @@ export const dockerLatest: Rule = {
       }
       if (word !== 'FROM') continue
       const [image = '', as, stage] = value.split(/\s+/).filter(part => !part.startsWith('--'))
-      const resolved = image.replace(/\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))/g, (whole, braced, fallback, bare) => defaults.get(braced ?? bare) ?? fallback ?? whole)
+      const resolved = image.replace(
+        /\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))/g,
+        (whole, braced, fallback, bare) => defaults.get(braced ?? bare) ?? fallback ?? whole
+      )
       if (resolved.includes('$')) notRun('the image comes from a build argument without a default', source.file)
       else if (!stages.has(resolved.toLowerCase()) && !resolved.includes('@')) {
         const tag = /:([^:/]+)$/.exec(resolved)?.[1]
-        if (tag === undefined || tag === 'latest') places.push({ file: source.file, index, message: `the image ${tag === undefined ? 'has no tag, which means :latest' : 'is :latest'}: the next build may be of something else`, advice: 'Name a version, better with its digest (@sha256:…).' })
+        if (tag === undefined || tag === 'latest') {
+          places.push({
+            file: source.file,
+            index,
+            message: `the image ${tag === undefined ? 'has no tag, which means :latest' : 'is :latest'}: the next ` +
+              'build may be of something else',
+            advice: 'Name a version, better with its digest (@sha256:…).'
+          })
+        }
       }
       if (as?.toLowerCase() === 'as' && stage !== undefined) stages.add(stage.toLowerCase())
     }
@@ -52,13 +73,19 @@ export const dockerLatest: Rule = {
 interface Instruction { readonly word: string, readonly value: string, readonly index: number }
 
 function dockerfiles (sources: readonly SourceFile[]): SourceFile[] {
-  return sources.filter(({ file }) => /(?:^|\/)(?:(?:Dockerfile|Containerfile)(?:\.[^/]*)?|[^/]*\.Dockerfile)$/i.test(file) && !/\.(?:md|[cm]?[jt]s|dockerignore)$/i.test(file))
+  return sources.filter(
+    ({ file }) =>
+      /(?:^|\/)(?:(?:Dockerfile|Containerfile)(?:\.[^/]*)?|[^/]*\.Dockerfile)$/i.test(file) &&
+      !/\.(?:md|[cm]?[jt]s|dockerignore)$/i.test(file)
+  )
 }
 
 function instructionsOf ({ uncommented }: SourceFile): Instruction[] {
   // A line that ends in a backslash goes on in the next; both characters keep their length.
   const joined = uncommented.replace(/\\[ \t]*\r?\n/g, ending => ' '.repeat(ending.length))
-  return [...joined.matchAll(/^[ \t]*([A-Za-z]+)[ \t]+(.*?)[ \t\r]*$/gm)].map(({ index, 1: word = '', 2: value = '' }) => ({ word: word.toUpperCase(), value, index }))
+  return [...joined.matchAll(/^[ \t]*([A-Za-z]+)[ \t]+(.*?)[ \t\r]*$/gm)].map(
+    ({ index, 1: word = '', 2: value = '' }) => ({ word: word.toUpperCase(), value, index })
+  )
 }
 
 /** The user of the stage that begins at `from`; a stage built on an earlier one has its user. */
@@ -67,6 +94,9 @@ function userOf (all: readonly Instruction[], from: number): Instruction | undef
   const own = all.slice(from, next === -1 ? undefined : next).findLast(({ word }) => word === 'USER')
   if (own !== undefined) return own
   const base = all[from]!.value.split(/\s+/).find(part => !part.startsWith('--'))?.toLowerCase()
-  const earlier = all.findIndex(({ word, value }, index) => index < from && word === 'FROM' && /\sas\s+(\S+)$/i.exec(value)?.[1]?.toLowerCase() === base)
+  const earlier = all.findIndex(
+    ({ word, value }, index) =>
+      index < from && word === 'FROM' && /\sas\s+(\S+)$/i.exec(value)?.[1]?.toLowerCase() === base
+  )
   return earlier === -1 ? undefined : userOf(all, earlier)
 }

@@ -15,7 +15,9 @@ export const envFile: Rule = {
         file,
         index: 0,
         message: 'a .env file is tracked by git',
-        advice: 'Run "git rm --cached" on it, ignore it, and replace every secret in it; track a .env.example without values instead.'
+        advice:
+          'Run "git rm --cached" on it, ignore it, and replace every secret in it; track a .env.example without ' +
+            'values instead.'
       }))
   }
 }

@@ -5,15 +5,23 @@ export const evalRule: Rule = {
   name: 'eval',
   severity: 'high',
   summary: 'eval() and new Function(): text run as code',
-  find: ({ sources }) => sources.filter(({ language }) => language === 'javascript').flatMap(({ file, code }) =>
-    [...code.matchAll(/(?<![\w$.])(?:(?:globalThis|window|global|self)\s*\.\s*)?(?:eval|(?:new\s+)?Function)\s*(?:\?\.\s*)?\(/g)]
-      .filter(({ index, 0: found }) => !isDefinition(code, index, index + found.length - 1))
-      .map(({ index, 0: found }) => ({
-        file,
-        index,
-        message: `text is run as code by ${found.includes('eval') ? 'eval' : 'the Function constructor'}`,
-        advice: 'Parse the text as data (JSON.parse, a schema), or look the behaviour up in an object of functions.'
-      })))
+  find: ({ sources }) =>
+    sources
+      .filter(({ language }) => language === 'javascript')
+      .flatMap(({ file, code }) =>
+        [
+          ...code.matchAll(
+            /(?<![\w$.])(?:(?:globalThis|window|global|self)\s*\.\s*)?(?:eval|(?:new\s+)?Function)\s*(?:\?\.\s*)?\(/g
+          )
+        ]
+          .filter(({ index, 0: found }) => !isDefinition(code, index, index + found.length - 1))
+          .map(({ index, 0: found }) => ({
+            file,
+            index,
+            message: `text is run as code by ${found.includes('eval') ? 'eval' : 'the Function constructor'}`,
+            advice: 'Parse the text as data (JSON.parse, a schema), or look the behaviour up in an object of functions.'
+          }))
+      )
 }
 
 /** Functions and methods named eval, and their signatures in types. */

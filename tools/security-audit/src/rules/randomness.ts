@@ -14,12 +14,16 @@ function isReference (value: string): boolean {
 }
 
 function isPlaceholder (value: string): boolean {
-  return /example|change[-_]?me|replace[-_]?me|placeholder|dummy|your[-_]|xxxx|\.\.\.|…|(?:0123|1234)5|abcdef/i.test(value)
+  return /example|change[-_]?me|replace[-_]?me|placeholder|dummy|your[-_]|xxxx|\.\.\.|…|(?:0123|1234)5|abcdef/i.test(
+    value
+  )
 }
 
 /** Words and short numbers joined by punctuation: `jwt-secret-2`, `a.b.1`, `oauth2:access_token`. */
 function isWords (value: string): boolean {
-  return value.split(/[-_.:/,;|@+ ]/).every(part => /^(?:[A-Za-z]?[a-z]*|[A-Z]*)\d{0,4}$/.test(part) && (part.match(/[a-z]+/i)?.[0].length ?? 0) <= 14)
+  return value
+    .split(/[-_.:/,;|@+ ]/)
+    .every(part => /^(?:[A-Za-z]?[a-z]*|[A-Z]*)\d{0,4}$/.test(part) && (part.match(/[a-z]+/i)?.[0].length ?? 0) <= 14)
 }
 
 /** Shannon entropy of the text's own characters, in bits a character. */

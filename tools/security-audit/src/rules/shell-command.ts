@@ -5,7 +5,10 @@ export const shellCommand: Rule = {
   name: 'shell-command',
   severity: 'high',
   summary: 'child_process.exec() with a command put together from parts',
-  find: ({ sources }) => sources.filter(({ language, uncommented }) => language === 'javascript' && MODULE.test(uncommented)).flatMap(findCalls)
+  find: ({ sources }) =>
+    sources
+      .filter(({ language, uncommented }) => language === 'javascript' && MODULE.test(uncommented))
+      .flatMap(findCalls)
 }
 
 const MODULE = /['"](?:node:)?child_process['"]/
@@ -25,7 +28,14 @@ function findCalls (source: SourceFile): Place[] {
     const open = index + found.length - 1
     const argument = code.slice(open + 1, endOfFirstArgument(code, open))
     if (!isPutTogether(argument)) return []
-    return [{ file, index, message: 'a shell command is put together from parts: a value with ";" or "$(" in it runs as a command', advice: 'Use execFile or spawn with an array of arguments, without a shell.' }]
+    return [
+      {
+        file,
+        index,
+        message: 'a shell command is put together from parts: a value with ";" or "$(" in it runs as a command',
+        advice: 'Use execFile or spawn with an array of arguments, without a shell.'
+      }
+    ]
   })
 }
 
@@ -46,8 +56,14 @@ function namesOf (text: string): { functions: readonly string[], namespaces: rea
       if (local !== undefined) functions.add(local)
     }
   }
-  for (const [, name = ''] of text.matchAll(new RegExp(`(?:\\*\\s*as\\s+|\\b(?:import|const|let|var)\\s+)([\\w$]+)(?:\\s*,\\s*\\{[^{}]*\\})?\\s*${from}`, 'g'))) namespaces.add(name)
-  for (const [, name = '', target = ''] of text.matchAll(/\b(?:const|let|var)\s+([\w$]+)\s*=\s*(?:[\w$]+\.)?promisify\s*\(\s*([\w$.]+)\s*\)/g)) {
+  for (const [, name = ''] of text.matchAll(
+    new RegExp(`(?:\\*\\s*as\\s+|\\b(?:import|const|let|var)\\s+)([\\w$]+)(?:\\s*,\\s*\\{[^{}]*\\})?\\s*${from}`, 'g')
+  )) {
+    namespaces.add(name)
+  }
+  for (const [, name = '', target = ''] of text.matchAll(
+    /\b(?:const|let|var)\s+([\w$]+)\s*=\s*(?:[\w$]+\.)?promisify\s*\(\s*([\w$.]+)\s*\)/g
+  )) {
     const [object = '', method = ''] = target.split('.')
     if (functions.has(target) || (namespaces.has(object) && method === 'exec')) functions.add(name)
   }

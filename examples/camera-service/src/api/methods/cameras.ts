@@ -15,7 +15,8 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
     const { id } = camera
     return cameraView(camera, parts.observed()?.get(id), streamUrls(parts.hosts, id, null), parts.recorder.status(id))
   }
-  const streamStatus = (camera: Camera): 'READY' | 'NOT_READY' => parts.observed()?.get(camera.id)?.available === true ? 'READY' : 'NOT_READY'
+  const streamStatus = (camera: Camera): 'READY' | 'NOT_READY' =>
+    parts.observed()?.get(camera.id)?.available === true ? 'READY' : 'NOT_READY'
 
   app.rpc.method({
     name: 'ping',
@@ -30,7 +31,11 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
     security: { permission: 'camera:view' },
     handler: () => {
       const cameras = parts.cameras.list().map(view)
-      return { cameras, total: cameras.length, connected: cameras.filter(camera => camera.status === 'CONNECTED').length }
+      return {
+        cameras,
+        total: cameras.length,
+        connected: cameras.filter(camera => camera.status === 'CONNECTED').length
+      }
     }
   })
 
@@ -49,7 +54,10 @@ export function cameraMethods (app: FastifyInstance, parts: ApiParts): void {
         metrics: {
           bytes_sent: runtime?.outboundBytes ?? 0,
           readers: runtime?.readers.length ?? 0,
-          uptime: runtime?.availableTime == null ? null : Math.max(0, Math.round((Date.now() - Date.parse(runtime.availableTime)) / 1000))
+          uptime:
+            runtime?.availableTime == null
+              ? null
+              : Math.max(0, Math.round((Date.now() - Date.parse(runtime.availableTime)) / 1000))
         },
         capabilities: capabilitiesOf(camera),
         recording_file: recording === null ? null : `${recording.name}.mp4`,

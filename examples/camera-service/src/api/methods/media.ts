@@ -15,8 +15,12 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
     const camera = parts.cameras.get(id)
     const paths = parts.observed()
     if (paths === null) throw new MediaMtxUnavailable({ data: { dependency: 'mediamtx' } })
-    if (camera.status === 'DISCONNECTED') throw new CameraDisconnected({ data: { device: camera.id, state: camera.status, allowed_states: ['CONNECTED'] } })
-    if (paths.get(camera.id)?.available !== true) throw new StreamNotReady({ data: { device: camera.id, dependency: 'stream' } })
+    if (camera.status === 'DISCONNECTED') {
+      throw new CameraDisconnected({ data: { device: camera.id, state: camera.status, allowed_states: ['CONNECTED'] } })
+    }
+    if (paths.get(camera.id)?.available !== true) {
+      throw new StreamNotReady({ data: { device: camera.id, dependency: 'stream' } })
+    }
     return camera
   }
 
@@ -50,11 +54,20 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
     name: 'start_recording',
     summary: 'Records the live stream, for duration seconds or until it is stopped.',
     security: { permission: 'recording:control', audit: 'all' },
-    params: Type.Object({
-      device,
-      duration: Type.Optional(Type.Number({ minimum: 1, maximum: parts.maxRecordingSeconds, description: 'Seconds; until stopped when left out' })),
-      format: Type.Optional(Type.Literal('fmp4', { default: 'fmp4' }))
-    }, { additionalProperties: false }),
+    params: Type.Object(
+      {
+        device,
+        duration: Type.Optional(
+          Type.Number({
+            minimum: 1,
+            maximum: parts.maxRecordingSeconds,
+            description: 'Seconds; until stopped when left out'
+          })
+        ),
+        format: Type.Optional(Type.Literal('fmp4', { default: 'fmp4' }))
+      },
+      { additionalProperties: false }
+    ),
     handler: async (params, { principal }) => {
       const camera = live(params.device)
       const recording = await parts.recorder.start(camera.id, params.duration ?? null, principal.id)

@@ -27,7 +27,9 @@ export function mediaAuthServer (
   cutStalledReaders(app, STALLED_MS)
   const refusals = createSampler<string>({
     ...LOGGED,
-    report: ({ first: reason, count, since }) => { log.info({ reason, count, since }, 'more media access refused than is logged one by one') }
+    report: ({ first: reason, count, since }) => {
+      log.info({ reason, count, since }, 'more media access refused than is logged one by one')
+    }
   })
   app.addHook('onClose', async () => { refusals.close() })
   app.post<{ Body: MediaAuthRequest }>(secretPath, {
@@ -47,7 +49,16 @@ export function mediaAuthServer (
   }, async (request, reply) => {
     const { allowed, reason } = admit(normalise(request.body))
     if (!allowed && reason !== 'no credential' && refusals.passes(reason, reason)) {
-      log.info({ action: request.body.action, path: request.body.path, protocol: request.body.protocol, ip: request.body.ip, reason }, 'media access refused')
+      log.info(
+        {
+          action: request.body.action,
+          path: request.body.path,
+          protocol: request.body.protocol,
+          ip: request.body.ip,
+          reason
+        },
+        'media access refused'
+      )
     }
     return await reply.code(allowed ? 204 : 401).send()
   })

@@ -3,7 +3,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
 
 const TYPES: Readonly<Record<string, string>> = {
-  '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml'
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml'
 }
 
 /** The page: every file of the web folder under its own name, read once. The page holds nothing that needs a credential. */
@@ -27,7 +30,10 @@ export function pageRoutes (app: FastifyInstance, folder: string, mediaOrigins: 
     const type = TYPES[extname(name)]
     if (type === undefined) continue
     const body = readFileSync(join(folder, name))
-    app.get(name === 'index.html' ? '/' : `/${name}`, { config: { security: { public: true, limits: false }, headers } },
-      async (_request, reply) => await reply.type(type).header('cache-control', 'no-cache').send(body))
+    app.get(
+      name === 'index.html' ? '/' : `/${name}`,
+      { config: { security: { public: true, limits: false }, headers } },
+      async (_request, reply) => await reply.type(type).header('cache-control', 'no-cache').send(body)
+    )
   }
 }

@@ -75,7 +75,12 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
         mine.add(family)
         return { outcome: 'rotated', data, expiresAt: expiryOf(family) }
       }
-      if (family.ended === null && presented === family.previous && successor === family.current && now - family.rotatedAt < limits.graceSeconds * 1000) {
+      if (
+        family.ended === null &&
+        presented === family.previous &&
+        successor === family.current &&
+        now - family.rotatedAt < limits.graceSeconds * 1000
+      ) {
         return { outcome: 'replayed', data, expiresAt: expiryOf(family) }
       }
       family.ended ??= 'reused'
@@ -83,7 +88,9 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
     },
     async read (sid) {
       const family = find(sid)
-      return family === undefined ? null : { data: family.data, current: family.current, isEnded: family.ended !== null, expiresAt: expiryOf(family) }
+      return family === undefined
+        ? null
+        : { data: family.data, current: family.current, isEnded: family.ended !== null, expiresAt: expiryOf(family) }
     },
     async end (sid) {
       const family = find(sid)

@@ -47,14 +47,21 @@ export const MAX_PER_SUBJECT = 50
 /** Checks the options and fills in the defaults; null for no refresh tokens. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveRefreshOptions (options: RefreshOptions | false = false): ResolvedRefreshOptions | null {
   if (options === false) return null
-  if (typeof options !== 'object' || options === null) throw new AuthOptionInvalid('auth option "refresh" must be an object such as { secret }, or false')
+  if (typeof options !== 'object' || options === null) {
+    throw new AuthOptionInvalid('auth option "refresh" must be an object such as { secret }, or false')
+  }
   for (const field of Object.keys(options)) {
     if (FIELDS.includes(field)) continue
     const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(`auth option "refresh.${field}" is not known` + (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`))
+    throw new AuthOptionInvalid(
+      `auth option "refresh.${field}" is not known` +
+        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
+    )
   }
   const { clientCredentials = false } = options
-  if (typeof clientCredentials !== 'boolean') throw new AuthOptionInvalid('auth option "refresh.clientCredentials" must be true or false')
+  if (typeof clientCredentials !== 'boolean') {
+    throw new AuthOptionInvalid('auth option "refresh.clientCredentials" must be true or false')
+  }
   return Object.freeze({
     secret: secretOption('refresh.secret', options.secret),
     idleSeconds: integerOption('refresh.idleSeconds', options.idleSeconds, 1, YEAR, 604_800),

@@ -7,34 +7,54 @@ import { storeScript, type StoreScript } from '../../store-script.js'
  * Keeps families in Redis: a key each, that goes with its family, and an index for each owner, that goes with the last.
  * All keys carry one hash tag, so that every step stays one script on a cluster too.
  */
-export function createRedisRefreshStore ({ redis, prefix }: Required<RedisAuthStore>, limits: RefreshLimits): RefreshStore {
+export function createRedisRefreshStore (
+  { redis, prefix }: Required<RedisAuthStore>,
+  limits: RefreshLimits
+): RefreshStore {
   const base = `{${prefix}}:refresh`
-  const [create, rotate, read, end, remove] = [CREATE, ROTATE, READ, END, REMOVE].map(lua => storeScript(redis, lua)) as
-    [StoreScript, StoreScript, StoreScript, StoreScript, StoreScript]
+  const [create, rotate, read, end, remove] = [CREATE, ROTATE, READ, END, REMOVE].map(lua =>
+    storeScript(redis, lua)
+  ) as [StoreScript, StoreScript, StoreScript, StoreScript, StoreScript]
   const idleMs = limits.idleSeconds * 1000
 
   /** Families begun before keys had a hash tag, and an index, live on under their old key until they end. */
   async function onFamily (step: StoreScript, sid: string, ...args: ReadonlyArray<string | number>): Promise<unknown> {
-    return await step([`${base}:${sid}`], [base, sid, ...args]) ?? await step([`${prefix}:refresh:${sid}`], [base, sid, ...args])
+    return (
+      (await step([`${base}:${sid}`], [base, sid, ...args])) ??
+      (await step([`${prefix}:refresh:${sid}`], [base, sid, ...args]))
+    )
   }
 
   return {
     async create ({ sid, owner, current, data, notAfter }) {
-      const args = [base, sid, current, data, idleMs, limits.absoluteSeconds * 1000, owner, limits.maxPerSubject, notAfter ?? '']
-      const [expiresAt, ...rest] = await create([`${base}:${sid}`], args) as [number, ...string[]]
+      const args = [
+        base,
+        sid,
+        current,
+        data,
+        idleMs,
+        limits.absoluteSeconds * 1000,
+        owner,
+        limits.maxPerSubject,
+        notAfter ?? ''
+      ]
+      const [expiresAt, ...rest] = (await create([`${base}:${sid}`], args)) as [number, ...string[]]
       const displaced: Array<CreatedRefreshFamily['displaced'][number]> = []
       for (let i = 0; i < rest.length; i += 2) displaced.push({ sid: rest[i]!, data: rest[i + 1]! })
       return { expiresAt, displaced }
     },
     async rotate (sid, presented, successor) {
-      const reply = await onFamily(rotate, sid, presented, successor, limits.graceSeconds * 1000, idleMs) as [RefreshRotation['outcome'], string, number] | null
+      const reply = (await onFamily(rotate, sid, presented, successor, limits.graceSeconds * 1000, idleMs)) as
+        [RefreshRotation['outcome'], string, number] | null
       return reply === null ? null : { outcome: reply[0], data: reply[1], expiresAt: reply[2] }
     },
     async read (sid) {
-      const reply = await onFamily(read, sid) as [string, string, string, number] | null
-      return reply === null ? null : { data: reply[0], current: reply[1], isEnded: reply[2] !== '', expiresAt: reply[3] }
+      const reply = (await onFamily(read, sid)) as [string, string, string, number] | null
+      return reply === null
+        ? null
+        : { data: reply[0], current: reply[1], isEnded: reply[2] !== '', expiresAt: reply[3] }
     },
-    end: async sid => await onFamily(end, sid) as string | null,
-    remove: async sid => await onFamily(remove, sid) === 1
+    end: async sid => (await onFamily(end, sid)) as string | null,
+    remove: async sid => (await onFamily(remove, sid)) === 1
   }
 }

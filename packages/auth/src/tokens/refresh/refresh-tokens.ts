@@ -40,21 +40,26 @@ export interface RefreshTokens {
    * ago is removed: its refresh token is refused from then on, its access token lives out its few minutes. Rejects with
    * `MARTY_AUTH_CAPACITY_EXCEEDED` when no more can be held in memory and the subject has none to give up.
    */
-  issue (grant: RefreshGrant): Promise<IssuedRefreshToken>
+  issue(grant: RefreshGrant): Promise<IssuedRefreshToken>
   /** Uses a token up and gives its successor. Rejects with `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong. */
-  rotate (token: string): Promise<RotatedRefreshToken>
+  rotate(token: string): Promise<RotatedRefreshToken>
   /**
    * Ends the family of a token, used up or not, and its access tokens. The family part is enough: only holders know it.
    * Null for any other text.
    */
-  revoke (token: string): Promise<{ readonly sid: string, readonly grant: RefreshGrant } | null>
+  revoke(token: string): Promise<{ readonly sid: string, readonly grant: RefreshGrant } | null>
   /** What the token could be exchanged for now, without using it; null when it could not. */
-  inspect (token: string): Promise<{ readonly sid: string, readonly grant: RefreshGrant, readonly expiresAt: number } | null>
+  inspect(
+    token: string
+  ): Promise<{ readonly sid: string, readonly grant: RefreshGrant, readonly expiresAt: number } | null>
   /** Ends a family, by its public name, and its access tokens. False when there was none. */
-  revokeFamily (sid: string): Promise<boolean>
+  revokeFamily(sid: string): Promise<boolean>
 }
 
-export interface RefreshTokensOptions extends Pick<ResolvedRefreshOptions, 'secret' | 'idleSeconds' | 'absoluteSeconds' | 'graceSeconds'> {
+export interface RefreshTokensOptions extends Pick<
+  ResolvedRefreshOptions,
+  'secret' | 'idleSeconds' | 'absoluteSeconds' | 'graceSeconds'
+> {
   readonly revocations: Revocations
   /** Told once for each family that ended because a token was used that had been used before: somebody else has it. */
   readonly onReuse: (sid: string, grant: RefreshGrant) => void
@@ -73,12 +78,22 @@ const SID = /^[A-Za-z0-9_-]{22}$/
 
 /** Refresh tokens that are good once (RFC 9700 section 4.14.2): a stolen one gives itself away and ends its family. */
 export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshTokensOptions): RefreshTokens {
-  const { secret, revocations, onReuse, onDisplaced = () => {}, maxPerSubject = MAX_PER_SUBJECT, maxFamilies = 100_000, clock = Date.now } = options
+  const {
+    secret,
+    revocations,
+    onReuse,
+    onDisplaced = () => {},
+    maxPerSubject = MAX_PER_SUBJECT,
+    maxFamilies = 100_000,
+    clock = Date.now
+  } = options
   const limits: RefreshLimits = { ...options, maxPerSubject }
-  const families: RefreshStore = store === 'memory' ? createMemoryRefreshStore(limits, maxFamilies, clock) : createRedisRefreshStore(store, limits)
+  const families: RefreshStore =
+    store === 'memory' ? createMemoryRefreshStore(limits, maxFamilies, clock) : createRedisRefreshStore(store, limits)
 
   /** Whether the family may go on. `signedInAt` is by the clock of whoever revokes and issues access tokens, not by Redis's. */
-  const isRevoked = (sid: string, { signedInAt, grant }: FamilyData): boolean => revocations.isRevoked({ sub: grant.subject, iat: signedInAt, sid })
+  const isRevoked = (sid: string, { signedInAt, grant }: FamilyData): boolean =>
+    revocations.isRevoked({ sub: grant.subject, iat: signedInAt, sid })
 
   /** For a family none of whose tokens is good any longer. It goes last: whoever is interrupted before finds it again. */
   async function finish (sid: string): Promise<boolean> {
@@ -99,7 +114,10 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       const family = randomBytes(16).toString('base64url')
       const ours = randomBytes(32).toString('base64url')
       const sid = digest(family).slice(0, 22)
-      const data: FamilyData = { signedInAt: Math.max(Math.floor(clock() / 1000), revocations.earliestIssue(grant.subject)), grant }
+      const data: FamilyData = {
+        signedInAt: Math.max(Math.floor(clock() / 1000), revocations.earliestIssue(grant.subject)),
+        grant
+      }
       const owner = digest(`${grant.kind}:${grant.subject}`)
       const { expiresAt, displaced } = await families.create({
         sid, owner, current: digest(ours), data: JSON.stringify(data), notAfter: grant.source.expiresAt
@@ -128,7 +146,13 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
         await end(sid)
         throw new CredentialInvalid({ reason: 'revoked' })
       }
-      return { token: `ref_${family}${successor}`, sid, grant: data.grant, expiresAt: rotation.expiresAt, replayed: rotation.outcome === 'replayed' }
+      return {
+        token: `ref_${family}${successor}`,
+        sid,
+        grant: data.grant,
+        expiresAt: rotation.expiresAt,
+        replayed: rotation.outcome === 'replayed'
+      }
     },
 
     async revoke (token) {
@@ -160,7 +184,9 @@ interface FamilyData {
 /** The parts of a well-formed token; null for any other text. */
 function parse (token: string): { readonly family: string, readonly sid: string, readonly presented: string } | null {
   const parts = typeof token === 'string' ? FORM.exec(token) : null
-  return parts === null ? null : { family: parts[1]!, sid: digest(parts[1]!).slice(0, 22), presented: digest(parts[2]!) }
+  return parts === null
+    ? null
+    : { family: parts[1]!, sid: digest(parts[1]!).slice(0, 22), presented: digest(parts[2]!) }
 }
 
 function digest (text: string): string {

@@ -19,7 +19,12 @@ export function v4l2Cameras (onProblem: OnProblem): Discovery {
       told = problems
       return result.cameras.map((device): FoundCamera => {
         const { width, height, fps } = chooseMode(device)
-        return { stableKey: device.stableKey, name: device.name, source: { kind: 'v4l2', device }, mode: { width, height, fps } }
+        return {
+          stableKey: device.stableKey,
+          name: device.name,
+          source: { kind: 'v4l2', device },
+          mode: { width, height, fps }
+        }
       })
     },
     watch (onChange) {

@@ -24,7 +24,10 @@ export interface V4l2Identity {
 /** What one camera can be recognised by. */
 export function describeIdentity ({ bus, function: name, index, usb }: V4l2Place): V4l2Identity {
   return {
-    bySerial: usb?.serial === undefined || isPlaceholder(usb.serial) ? undefined : key('usb', `${usb.vendor}:${usb.product}`, usb.serial, usb.number, index),
+    bySerial:
+      usb?.serial === undefined || isPlaceholder(usb.serial)
+        ? undefined
+        : key('usb', `${usb.vendor}:${usb.product}`, usb.serial, usb.number, index),
     byPath: key('bus', bus, usb?.number ?? '-', name, index)
   }
 }
@@ -33,7 +36,10 @@ export function describeIdentity ({ bus, function: name, index, usb }: V4l2Place
  * Gives every camera its key. A serial identity that two cameras wear, now or earlier (`sharedSerials`), identifies neither:
  * their keys add the bus path.
  */
-export function assignKeys (identities: readonly V4l2Identity[], sharedSerials: readonly string[]): { keys: string[], sharedSerials: string[] } {
+export function assignKeys (
+  identities: readonly V4l2Identity[],
+  sharedSerials: readonly string[]
+): { keys: string[], sharedSerials: string[] } {
   const shared = new Set(sharedSerials)
   const seen = new Set<string>()
   for (const { bySerial } of identities) {
@@ -54,7 +60,10 @@ export function assignKeys (identities: readonly V4l2Identity[], sharedSerials: 
 
 /** Serial numbers that makers never filled in. */
 function isPlaceholder (serial: string): boolean {
-  return /^[^1-9a-z]*$/i.test(serial) || /^(?:none|null|n\/a|default string|to be filled.*|sn0+1|200901010001|0?123456789(?:abcdef)?)$/i.test(serial)
+  return (
+    /^[^1-9a-z]*$/i.test(serial) ||
+    /^(?:none|null|n\/a|default string|to be filled.*|sn0+1|200901010001|0?123456789(?:abcdef)?)$/i.test(serial)
+  )
 }
 
 function key (...parts: readonly string[]): string {

@@ -24,12 +24,21 @@ export interface V4l2ModeWish {
  * The rate is always part of the answer, since drivers start with odd ones (some with 5 frames/s).
  * @throws RangeError when the camera has no format that ffmpeg can read; discoverV4l2 never returns such a camera
  */
-export function chooseMode (camera: Pick<V4l2Camera, 'node' | 'formats'>, { width = 1280, height = 720, fps = 30 }: V4l2ModeWish = {}): V4l2Mode {
+export function chooseMode (
+  camera: Pick<V4l2Camera, 'node' | 'formats'>,
+  { width = 1280, height = 720, fps = 30 }: V4l2ModeWish = {}
+): V4l2Mode {
   const smooth = Math.min(15, fps)
   const rank = (mode: V4l2Mode): number[] => {
     const fits = mode.width <= width && mode.height <= height
     const area = mode.width * mode.height
-    return [mode.fps >= smooth ? 0 : 1, fits ? 0 : 1, fits ? -area : area, Math.abs(mode.fps - fps), readingCosts.indexOf(mode.pixelFormat)]
+    return [
+      mode.fps >= smooth ? 0 : 1,
+      fits ? 0 : 1,
+      fits ? -area : area,
+      Math.abs(mode.fps - fps),
+      readingCosts.indexOf(mode.pixelFormat)
+    ]
   }
   const [best] = [...modes(camera, { width: Math.min(width, 640), height: Math.min(height, 480), fps })]
     .map(mode => ({ mode, rank: rank(mode) }))
@@ -42,7 +51,18 @@ export function chooseMode (camera: Pick<V4l2Camera, 'node' | 'formats'>, { widt
 export function ffmpegInputArgs (camera: Pick<V4l2Camera, 'node'>, mode: V4l2Mode): string[] {
   const format = ffmpegNames.get(mode.pixelFormat)
   if (format === undefined) throw new RangeError(`ffmpeg cannot read the pixel format ${mode.pixelFormat}`)
-  return ['-f', 'v4l2', '-input_format', format, '-framerate', String(mode.fps), '-video_size', `${mode.width}x${mode.height}`, '-i', camera.node]
+  return [
+    '-f',
+    'v4l2',
+    '-input_format',
+    format,
+    '-framerate',
+    String(mode.fps),
+    '-video_size',
+    `${mode.width}x${mode.height}`,
+    '-i',
+    camera.node
+  ]
 }
 
 /** Whether ffmpeg's v4l2 input knows this four-character code. */

@@ -13,20 +13,37 @@ export interface V4l2CtlAnswer {
 }
 
 /** Asks one question about one node. Never rejects. */
-export function askV4l2Ctl (program: string, node: string, question: '--info' | '--list-formats-ext', timeoutMs: number): Promise<V4l2CtlAnswer> {
+export function askV4l2Ctl (
+  program: string,
+  node: string,
+  question: '--info' | '--list-formats-ext',
+  timeoutMs: number
+): Promise<V4l2CtlAnswer> {
   // A signal instead of execFile's timeout: it answers at once, even if a stuck driver keeps the killed process from ending.
   const signal = AbortSignal.timeout(timeoutMs)
   return new Promise(resolve => {
-    execFile(program, ['-d', node, question], { maxBuffer: maxOutputBytes, killSignal: 'SIGKILL', signal }, (error, output) => {
-      resolve({ output, failure: error === null ? undefined : describe(error, program, question, timeoutMs) })
-    })
+    execFile(
+      program,
+      ['-d', node, question],
+      { maxBuffer: maxOutputBytes, killSignal: 'SIGKILL', signal },
+      (error, output) => {
+        resolve({ output, failure: error === null ? undefined : describe(error, program, question, timeoutMs) })
+      }
+    )
   })
 }
 
-function describe (error: Error & { code?: string | number | null }, program: string, question: string, timeoutMs: number): string | undefined {
+function describe (
+  error: Error & { code?: string | number | null },
+  program: string,
+  question: string,
+  timeoutMs: number
+): string | undefined {
   if (error.name === 'AbortError') return `${program} ${question} took longer than ${timeoutMs} ms`
   if (error.code === 'ENOENT') return `${program} is not installed; on Debian and Ubuntu it is in the package v4l-utils`
-  if (error.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return `${program} ${question} printed more than ${maxOutputBytes} bytes`
+  if (error.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') {
+    return `${program} ${question} printed more than ${maxOutputBytes} bytes`
+  }
   if (typeof error.code === 'string') return `${program} cannot be started (${error.code})`
   return undefined
 }
@@ -43,7 +60,8 @@ export interface V4l2Card {
 export function parseInfo (text: string): V4l2Card | undefined {
   // A second section about the media controller repeats these field names, at times with the values of another device.
   const section = text.split(/^Media Driver Info:/m)[0] as string
-  const field = (name: string): string | undefined => new RegExp(`^\\s*${name}[ \\t]*:[ \\t]*(.*?)\\s*$`, 'm').exec(section)?.[1]
+  const field = (name: string): string | undefined =>
+    new RegExp(`^\\s*${name}[ \\t]*:[ \\t]*(.*?)\\s*$`, 'm').exec(section)?.[1]
   // "Capabilities" covers all nodes of the device; it stands for the node's own only where a driver has just one node.
   const capabilities = Number(field('Device Caps') ?? field('Capabilities') ?? NaN)
   if (Number.isNaN(capabilities)) return undefined
@@ -81,13 +99,17 @@ export function parseFormats (text: string): V4l2Format[] {
     const sizes = formats.at(-1)?.sizes
     const size = /^\s*Size: (\w+) (\d+)x(\d+)(?: - (\d+)x(\d+)(?: with step (\d+)\/(\d+))?)?/.exec(line)
     if (size !== null) {
-      const [width = 0, height = 0, maxWidth = 0, maxHeight = 0, stepX = 1, stepY = 1] = size.slice(2).map(digits => digits === undefined ? undefined : Number(digits))
+      const [width = 0, height = 0, maxWidth = 0, maxHeight = 0, stepX = 1, stepY = 1] = size
+        .slice(2)
+        .map(digits => (digits === undefined ? undefined : Number(digits)))
       if (size[1] === 'Discrete') sizes?.push({ width, height, fps: [] })
       else sizes?.push(...sizesWithin({ width, height, maxWidth, maxHeight, stepX, stepY }))
       continue
     }
     const rates = /^\s*Interval: \w+ .*\(([\d.]+)(?:-([\d.]+))? fps\)/.exec(line)
-    if (rates !== null) sizes?.at(-1)?.fps.push(...ratesWithin(Number(rates[1]), rates[2] === undefined ? undefined : Number(rates[2])))
+    if (rates !== null) {
+      sizes?.at(-1)?.fps.push(...ratesWithin(Number(rates[1]), rates[2] === undefined ? undefined : Number(rates[2])))
+    }
   }
   for (const { sizes } of formats) {
     for (const size of sizes) size.fps = [...new Set(size.fps)].sort((a, b) => b - a)
@@ -99,11 +121,24 @@ export function parseFormats (text: string): V4l2Format[] {
 const commonSizes = [[320, 240], [640, 360], [640, 480], [800, 600], [1280, 720], [1920, 1080], [3840, 2160]] as const
 const commonRates = [60, 50, 30, 25, 20, 15, 10, 5]
 
-function sizesWithin (range: { width: number, height: number, maxWidth: number, maxHeight: number, stepX: number, stepY: number }): Array<V4l2Size & { fps: number[] }> {
+function sizesWithin (range: {
+  width: number
+  height: number
+  maxWidth: number
+  maxHeight: number
+  stepX: number
+  stepY: number
+}): Array<V4l2Size & { fps: number[] }> {
   const onStep = (value: number, from: number, step: number): boolean => step === 0 || (value - from) % step === 0
-  const inner = commonSizes.filter(([width, height]) =>
-    width > range.width && width < range.maxWidth && onStep(width, range.width, range.stepX) &&
-    height > range.height && height < range.maxHeight && onStep(height, range.height, range.stepY))
+  const inner = commonSizes.filter(
+    ([width, height]) =>
+      width > range.width &&
+      width < range.maxWidth &&
+      onStep(width, range.width, range.stepX) &&
+      height > range.height &&
+      height < range.maxHeight &&
+      onStep(height, range.height, range.stepY)
+  )
   const all = [[range.width, range.height] as const, ...inner, [range.maxWidth, range.maxHeight] as const]
   return all.map(([width, height]) => ({ width, height, fps: [] }))
 }

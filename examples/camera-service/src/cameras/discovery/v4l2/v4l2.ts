@@ -85,7 +85,9 @@ export interface V4l2DiscoveryOptions {
  */
 export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise<V4l2Discovery> {
   const { sysfs = '/sys', dev = '/dev', v4l2ctl = 'v4l2-ctl', timeoutMs = 5000, sharedSerials = [] } = options
-  if (!Number.isSafeInteger(timeoutMs) || timeoutMs < 1) throw new RangeError(`timeoutMs must be a positive integer number of milliseconds, not ${timeoutMs}`)
+  if (!Number.isSafeInteger(timeoutMs) || timeoutMs < 1) {
+    throw new RangeError(`timeoutMs must be a positive integer number of milliseconds, not ${timeoutMs}`)
+  }
 
   const classFolder = join(sysfs, 'class/video4linux')
   const names = await listVideoNodes(classFolder)
@@ -106,7 +108,8 @@ export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise
   }
 }
 
-type Answer = V4l2Problem | NotACamera | { readonly camera: Omit<V4l2Camera, 'stableKey'>, readonly identity: V4l2Identity }
+type Answer =
+  V4l2Problem | NotACamera | { readonly camera: Omit<V4l2Camera, 'stableKey'>, readonly identity: V4l2Identity }
 interface NotACamera { readonly notACamera: true }
 
 async function listVideoNodes (classFolder: string): Promise<string[]> {
@@ -128,9 +131,19 @@ async function ask (entry: string, sysfs: string, node: string, v4l2ctl: string,
   const listing = await askV4l2Ctl(v4l2ctl, node, '--list-formats-ext', timeoutMs)
   if (listing.failure !== undefined) return { node, reason: listing.failure }
   const formats = parseFormats(listing.output)
-  if (formats.length === 0) return { node, reason: `"${card.name}" lists no video formats; a capture card may have no signal, a sensor may need its media pipeline set up` }
+  if (formats.length === 0) {
+    return {
+      node,
+      reason: `"${card.name}" lists no video formats; a capture card may have no signal, a sensor may need its ` +
+        'media pipeline set up'
+    }
+  }
   if (!formats.some(({ pixelFormat }) => isReadable(pixelFormat))) {
-    return { node, reason: `"${card.name}" offers only pixel formats that ffmpeg cannot read: ${formats.map(({ pixelFormat }) => pixelFormat).join(', ')}` }
+    return {
+      node,
+      reason: `"${card.name}" offers only pixel formats that ffmpeg cannot read: ` +
+        `${formats.map(({ pixelFormat }) => pixelFormat).join(', ')}`
+    }
   }
 
   const name = await readAttribute(entry, 'name')
@@ -166,18 +179,31 @@ async function whyUnreadable (node: string, timeoutMs: number): Promise<string> 
     (error: Error & { code?: string }) => error.code ?? error.message
   )
   let timer: ReturnType<typeof setTimeout> | undefined
-  const outcome = await Promise.race([opening, new Promise<string>(resolve => { timer = setTimeout(resolve, timeoutMs, 'ETIMEDOUT') })])
+  const outcome = await Promise.race([
+    opening,
+    new Promise<string>(resolve => {
+      timer = setTimeout(resolve, timeoutMs, 'ETIMEDOUT')
+    })
+  ])
   clearTimeout(timer)
   switch (outcome) {
     case 'EACCES':
-    case 'EPERM': return 'permission denied: add the user of this service to the group that owns the node (usually "video"), or allow the device in its container'
-    case 'EBUSY': return 'busy: another program has opened it and the driver allows only one'
-    case 'ENOENT': return 'the kernel has this camera but there is no device file; in a container, pass the device in'
+    case 'EPERM':
+      return 'permission denied: add the user of this service to the group that owns the node (usually "video"), or ' +
+        'allow the device in its container'
+    case 'EBUSY':
+      return 'busy: another program has opened it and the driver allows only one'
+    case 'ENOENT':
+      return 'the kernel has this camera but there is no device file; in a container, pass the device in'
     case 'ENODEV':
-    case 'ENXIO': return 'the device does not answer any more; unplug it and plug it in again'
-    case 'ETIMEDOUT': return `opening it took longer than ${timeoutMs} ms`
-    case 'opened': return 'it opens, but v4l2-ctl cannot tell what it is; is it a V4L2 node?'
-    default: return `cannot be opened (${outcome})`
+    case 'ENXIO':
+      return 'the device does not answer any more; unplug it and plug it in again'
+    case 'ETIMEDOUT':
+      return `opening it took longer than ${timeoutMs} ms`
+    case 'opened':
+      return 'it opens, but v4l2-ctl cannot tell what it is; is it a V4L2 node?'
+    default:
+      return `cannot be opened (${outcome})`
   }
 }
 
@@ -191,7 +217,11 @@ async function inode (path: string): Promise<number | undefined> {
   return await stat(path).then(({ ino }) => ino, () => undefined)
 }
 
-async function inParallel<Item, Result> (items: readonly Item[], limit: number, work: (item: Item) => Promise<Result>): Promise<Result[]> {
+async function inParallel<Item, Result> (
+  items: readonly Item[],
+  limit: number,
+  work: (item: Item) => Promise<Result>
+): Promise<Result[]> {
   const results: Result[] = []
   const queue = items.entries()
   const takeTurns = async (): Promise<void> => {

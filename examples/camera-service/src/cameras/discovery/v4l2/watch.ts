@@ -24,7 +24,10 @@ export interface V4l2WatchOptions {
  * Calls back when video nodes may have come, gone or changed their permissions; the caller then discovers again.
  * Neither the watch nor its timers keep the process alive.
  */
-export function watchV4l2 (onChange: () => void, { dev = '/dev', settleMs = 250, pollMs = 2000 }: V4l2WatchOptions = {}): V4l2Watch {
+export function watchV4l2 (
+  onChange: () => void,
+  { dev = '/dev', settleMs = 250, pollMs = 2000 }: V4l2WatchOptions = {}
+): V4l2Watch {
   let closed = false
   let settling: ReturnType<typeof setTimeout> | undefined
   let polling: ReturnType<typeof setTimeout> | undefined
