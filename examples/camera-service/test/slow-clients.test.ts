@@ -60,7 +60,7 @@ async function withBigRecording (): Promise<{ service: RunningService, path: str
 
 /** In a process of its own: the library's lock ends with its holder. */
 async function addToLibrary (database: string, record: FileRecord): Promise<void> {
-  const library = import.meta.resolve('@marty/camera-service/library/index.js')
+  const library = import.meta.resolve('@marty/camera-service/library/library.js')
   const program = `import { openLibrary } from ${JSON.stringify(library)}; openLibrary(${JSON.stringify(database)}).addFile(${JSON.stringify(record)})`
   await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program])
 }

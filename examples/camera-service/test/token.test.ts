@@ -8,8 +8,8 @@ import t from 'tap'
 const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
 const program = (name: string) => (...args: string[]): Promise<{ stdout: string, stderr: string }> =>
   promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist', name), ...args], { env: { ...process.env, CAMERA_SERVICE_DATA_DIR: dataDir } })
-const run = program('token.js')
-const apiKey = program('api-key.js')
+const run = program('commands/token.js')
+const apiKey = program('commands/api-key.js')
 const claimsOf = (token: string): Record<string, unknown> => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
 
 t.test('wrong arguments: what is wrong, how it is meant, exit 2, no token', async t => {

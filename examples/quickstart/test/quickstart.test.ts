@@ -53,6 +53,6 @@ t.test('every start has a secret of its own', async t => {
 })
 
 t.test('the whole service is under 30 lines', async t => {
-  const source = readFileSync(fileURLToPath(new URL('../src/server.js', import.meta.url)), 'utf8')
+  const source = readFileSync(fileURLToPath(new URL('../src/server.ts', import.meta.url)), 'utf8')
   t.ok(source.trimEnd().split('\n').length < 30)
 })

@@ -13,6 +13,6 @@ t.test('the quick start runs as printed', async t => {
 
 t.test('every option is in the table', async t => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
-  const options = readFileSync(new URL('../src/options.js', import.meta.url), 'utf8')
+  const options = readFileSync(new URL('../src/options.ts', import.meta.url), 'utf8')
   for (const [, name] of options.matchAll(/^ {2}readonly (\w+)\?:/gm)) t.match(readme, `\`${name}\``)
 })
