@@ -36,7 +36,7 @@ const MUTANTS: ReadonlyArray<readonly [name: string, file: string, piece: string
   ['keeps one permission of a cell', 'engine/index', '(masks.get(cell) ?? 0) |', ''],
   ['confuses lists of conditions', 'engine/index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, effect }, condition) =>'],
   ['confuses effects of conditions', 'engine/index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, condition }, effect) =>'],
-  ['looks at all conditions of a cell', 'engine/index', 'bitsOf(mask, permission) === 0 || ', ''],
+  ['looks at all conditions of a cell', 'engine/index', 'bitsOf(mask, permission) === 0 ||', ''],
   ['denies only the very scope', 'engine/index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'allow')"],
   ['allows the whole for a part', 'engine/index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'deny')"],
   ['takes persons for services', 'engine/role-sets', "principal?.kind === 'service'", 'principal !== undefined'],
@@ -116,10 +116,10 @@ for (const [name, ...change] of MUTANTS) {
 
 // What Casbin is given too, and what nothing but names goes through: only the naive reading can tell.
 const MISREADINGS: typeof MUTANTS = [
-  ['lets a deny stand only when its condition is known to hold', 'condition', 'truth !== FALSE', 'truth === TRUE'],
-  ['takes rules about several permissions for one', 'read-rules', 'formatPermission(read)', 'read.action'],
-  ['takes allows and denies for one', 'read-rules', '{effect}', '{environment}'],
-  ['takes every pattern for the first', 'read-rules', 'known.get(pattern)', 'known.values().next().value'],
+  ['lets a deny stand only when its condition is known to hold', 'conditions/evaluate', 'truth !== FALSE', 'truth === TRUE'],
+  ['takes rules about several permissions for one', 'parse/rules', 'formatPermission(read)', 'read.action'],
+  ['takes allows and denies for one', 'parse/rules', '{effect}', '{environment}'],
+  ['takes every pattern for the first', 'parse/rules', 'known.get(pattern)', 'known.values().next().value'],
   ['stays in the environment it was asked about first', 'engine/policy', 'if (name === latest)', "if (name !== '')"],
   ['stays in the environment it was asked about last', 'engine/policy', 'latest = name;', ''],
   ['remembers the environment without its id', 'engine/policy', 'latestId = id;', '']
@@ -131,26 +131,26 @@ for (const [name, ...change] of MISREADINGS) {
 }
 
 t.test('a check that shows Casbin too few rows refuses what is right', async t => {
-  t.not(await firstRefusal(await mutate('few rows', ['casbin-engine', 'named.length === 1 ?', 'named.length >= 1 ?'])), null)
-  t.not(await firstRefusal(await mutate('no wildcards', ['casbin-engine', ", '*:*']", ']'])), null)
+  t.not(await firstRefusal(await mutate('few rows', ['engine/casbin-engine', 'named.length === 1 ?', 'named.length >= 1 ?'])), null)
+  t.not(await firstRefusal(await mutate('no wildcards', ['engine/casbin-engine', ", '*:*']", ']'])), null)
 })
 
 t.test('Casbin holding what is no rule is told', async t => {
-  const row = 'condition === null ? UNCONDITIONAL : String(condition)]'
-  for (const [replacement, message] of [[']', /holds a row that is no rule/], ['undefined]', /holds a row that is no rule/]] as const) {
-    const { loadPolicy } = await mutate(`row ${replacement.length}`, ['casbin-engine', row, replacement])
+  const row = 'condition === null ? UNCONDITIONAL : String(condition)'
+  for (const [replacement, message] of [['', /holds a row that is no rule/], ['undefined', /holds a row that is no rule/]] as const) {
+    const { loadPolicy } = await mutate(`row ${replacement.length}`, ['engine/casbin-engine', row, replacement])
     await t.rejects(loadPolicy(made[1]!.text, 'p'), { message })
   }
-  const { loadPolicy } = await mutate('effect', ['casbin-engine', 'action, effect, condition === null', "action, effect.replace('d', 'D'), condition === null"])
+  const { loadPolicy } = await mutate('effect', ['engine/casbin-engine', 'effect,\n        condition === null', "effect.replace('d', 'D'),\n        condition === null"])
   await t.rejects(loadPolicy(made[1]!.text, 'p'), { message: /holds a row that is no rule: .*"Deny"/ })
-  const links = await mutate('links', ['casbin-engine', '=> [child, parent]', '=> [child, parent, parent]'])
+  const links = await mutate('links', ['engine/casbin-engine', '=> [child, parent]', '=> [child, parent, parent]'])
   await t.rejects(links.loadPolicy(made[1]!.text, 'p'), { message: /holds a role link that is none/ })
-  const unlinked = await mutate('unlinked', ['casbin-engine', 'void roleManager.addLink(child, parent);', 'void 0;'])
+  const unlinked = await mutate('unlinked', ['engine/casbin-engine', 'void roleManager.addLink(child, parent);', 'void 0;'])
   await t.rejects(unlinked.loadPolicy(made[1]!.text, 'p'), { message: /the compiled policy and Casbin disagree/ })
 })
 
 t.test('an index that disagrees is told, ten times at most', async t => {
-  const { loadPolicy } = await mutate('told', ['engine/index', 'TRUTHS >>> 2 * bitsOf(found, permission) & 3', 'TRUE'])
+  const { loadPolicy } = await mutate('told', ['engine/index', '(TRUTHS >>> (2 * bitsOf(found, permission))) & 3', 'TRUE'])
   const error = await loadPolicy(made[1]!.text, 'p').catch((error: unknown) => error as Rbac.PolicyInvalid) as Rbac.PolicyInvalid
   t.equal(error.problems.length, 10)
   t.match(error.problems[0], { source: 'p', line: 0, message: /^the compiled policy and Casbin disagree on \w+:\S+ for .+ in (development|production)$/ })
