@@ -1,9 +1,9 @@
 import { isIPv4, isIPv6 } from 'node:net'
 
 /**
- * The address as one client counts: IPv4 as it is, also when mapped into IPv6; IPv6 by its /64, because one
- * subscriber owns all of it; ports and zones stripped. `unknown` for anything that is not an address, so that
- * nonsense buys nobody a fresh budget.
+ * The key under which one client is counted. An IPv4 address is its own key, also when mapped into IPv6. An IPv6
+ * address counts by its /64 prefix, because one subscriber owns all of it. Ports and zones are removed. Anything that
+ * is not an address becomes `unknown`, so that malformed values do not get a fresh budget each.
  */
 export function addressKey (address: string | null | undefined): string {
   if (typeof address !== 'string' || address.length > 80) return 'unknown'

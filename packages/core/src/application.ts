@@ -7,19 +7,19 @@ import type { SecurityRule } from './rule.js'
 import { placeOfRegistration, stackAbove } from './stack-place.js'
 import { refuseStart, type StartProblem } from './start-problems.js'
 
-// Fastify copies a route's config (symbols too), so the operation travels inside it.
+// Fastify copies a route's config, symbols included, so the operation is stored in it.
 export const kOperation: unique symbol = Symbol('marty.operation')
 export type RouteConfig = { [kOperation]?: GuardedOperation, security?: SecurityRule }
 
-/** A guard, and where it stands. It covers the routes that are registered after it in its scope and below. */
+/** A guard and its scope. It covers the routes that are registered after it, in this scope and in its child scopes. */
 interface PlacedGuard {
   readonly guard: Guard
   readonly scope: FastifyInstance
-  /** As it was then: plugins that share the scope add their names later. */
+  /** The name at that time: plugins that share the scope add their own names later. */
   readonly scopeName: string
 }
 
-/** What a guard made of a route: no operation when the route has no rule. */
+/** The result of declaring a route to a guard: no operation when the route has no rule. */
 interface Declaration {
   readonly guard: Guard
   readonly operation: GuardedOperation | null
@@ -36,27 +36,28 @@ interface RegisteredRoute {
   declaration: Declaration | null
 }
 
-/** What is known of one application, which is a root instance with all its scopes. */
+/** The state of one application: a root instance and all its scopes. */
 export interface Application {
   readonly root: FastifyInstance
   readonly guards: PlacedGuard[]
-  /** By their options, which are one object for every hook of one registration. */
+  /** Keyed by the route options: every hook of one registration gets the same object. */
   readonly routes: Map<RouteOptions, RegisteredRoute>
-  /** Routes that were there before this module was loaded: `printRoutes` gives their names and no more. */
+  /** Routes registered before this module was loaded. Only their names are known, from `printRoutes`. */
   readonly unseen: readonly string[]
   hasLastDefence: boolean
   isVerified: boolean
   isRefused: boolean
 }
 
-/** Enough for a path. */
+/** Long enough for a file path. */
 const MAX_NAME_LENGTH = 200
 
-// A decorator, so that every scope, and whatever wraps an instance, leads to the same one.
+// Stored as a decorator, so that every scope, and every wrapper around an instance, finds the same application.
 const kApplication = Symbol('marty.application')
 
-// Fastify publishes every instance that it makes. With static imports this module is loaded before any is made, so it
-// sees every route, wherever a plugin is registered. It also sees applications where the plugin was forgotten.
+// Fastify publishes every instance that it creates on this channel. With static imports, this module is loaded before
+// the first instance is created, so it sees every route, in whatever scope a plugin is registered. It also sees
+// applications that forgot to register the plugin.
 subscribe('fastify.initialization', message => {
   const { fastify } = message as { fastify: FastifyInstance }
   watch(fastify, [fastify], [])
@@ -65,42 +66,43 @@ subscribe('fastify.initialization', message => {
 export function applicationOf (fastify: FastifyInstance): Application {
   const known = (fastify as { [kApplication]?: Application })[kApplication]
   if (known !== undefined) return known
-  // Loaded after the application was made, as by autoload: scopes that exist do not inherit a hook of the root.
+  // This module was loaded after the application was created, for example by @fastify/autoload. Scopes that already
+  // exist do not inherit a new hook of the root, so the hooks are added to each of them.
   const scopes = scopesFrom(fastify)
   const root = scopes.at(-1)!
   return watch(root, scopes, printedRoutes(root))
 }
 
-/** Fastify makes every scope with `Object.create(parent)`. Should it ever do otherwise, no start passes. */
+/** Fastify creates every scope with `Object.create(parent)`. If that ever changes, every start is refused. */
 export function isRoot (fastify: FastifyInstance): boolean {
   const prototype: unknown = Object.getPrototypeOf(fastify)
   return prototype === Object.prototype || prototype === null
 }
 
-/** The scope and all above it, the root last. */
+/** The scope and all its ancestors, the root last. */
 function scopesFrom (fastify: FastifyInstance): FastifyInstance[] {
   return isRoot(fastify) ? [fastify] : [fastify, ...scopesFrom(Object.getPrototypeOf(fastify) as FastifyInstance)]
 }
 
-/** Adds a guard that was made for this scope. */
+/** Records a guard that was created for this scope. */
 export function placeGuard (application: Application, guard: Guard, scope: FastifyInstance): void {
   application.guards.push({ guard, scope, scopeName: scopeNameOf(scope) })
   if (!isRoot(scope)) addLastDefence(application)
 }
 
-/** Whether a request to a route that no guard made an operation of must not pass. Other routes never ask. */
+/** Whether to deny a request to a route for which no guard declared an operation. Not called for other routes. */
 export function isDenied (application: Application, request: FastifyRequest): boolean {
   if (hasRule(request.routeOptions.config)) return true
   return !request.is404 && (application.isRefused || isStrict(application))
 }
 
-/** Remembers what a guard made of a route. */
+/** Records the operation that a guard declared for a route. */
 export function noteDeclaration (application: Application, options: RouteOptions, declaration: Declaration): void {
   const route = application.routes.get(options)
   if (route !== undefined) route.declaration = declaration
 }
 
-/** The line that registered a route, when it is known. */
+/** The source line that registered a route, when it is known. */
 export function placeOf (application: Application, options: RouteOptions): string | null {
   return application.routes.get(options)?.place ?? null
 }
@@ -118,7 +120,7 @@ function watch (root: FastifyInstance, scopes: readonly FastifyInstance[], unsee
     const place = placeOfRegistration(stackAbove(record))
     if (application.isVerified && application.guards.length > 0) throw tooLate(options, place)
     const hadRule = hasRule(options.config)
-    // A rule where the root has no guard: the start will be refused unless a guard of the route's own scope takes it.
+    // A route has a rule, but the root has no guard: the start is refused unless a guard in the route's scope takes it.
     if (hadRule && !root.hasDecorator('guard')) addLastDefence(application)
     application.routes.set(options, { scope: this, options, name: nameOf(options), place, hadRule, declaration: null })
   }
@@ -128,8 +130,8 @@ function watch (root: FastifyInstance, scopes: readonly FastifyInstance[], unsee
 }
 
 /**
- * Denies what no guard covers, on every route of the application. Requests can come in after a refused start (`inject`
- * lets them, from its second call on), and must not find an open route.
+ * Denies requests to routes that no guard covers, in the whole application. Requests can arrive after a refused start
+ * (`inject` dispatches them from its second call on) and must not find an open route.
  */
 function addLastDefence (application: Application): void {
   if (application.hasLastDefence) return
@@ -143,7 +145,7 @@ function addLastDefence (application: Application): void {
   )
 }
 
-/** Fastify takes routes in `onReady` hooks and binds no hook to them any more, so neither ours nor any other would run. */
+/** Fastify accepts routes in `onReady` hooks, but binds no hooks to them any more: no check would run. */
 function tooLate (options: RouteOptions, place: string | null): Error {
   return new RouteUnguarded(
     `route ${describe({ name: nameOf(options), place })} was registered when the application was ready: ` +
@@ -151,11 +153,11 @@ function tooLate (options: RouteOptions, place: string | null): Error {
   )
 }
 
-/** Throws one error that names everything for which the application must not start. */
+/** Throws one error that lists every reason why the application must not start. */
 function verifyStart (application: Application): void {
   const { guards, root, routes } = application
   application.isVerified = true
-  // A second copy of this package in the process made the guard, and verifies it.
+  // A second copy of this package in the process created the guard, and that copy verifies it.
   if (guards.length === 0 && root.hasDecorator('guard')) return
   const problems = [
     ...guards.filter(({ guard, scope }) => guard.strict && !isRoot(scope)).map(scopeProblem),
@@ -183,7 +185,7 @@ function whatIsWrong (application: Application, route: RegisteredRoute): StartPr
     return guards.some(guard => isWithin(scope, guard.scope)) ? 'early' : 'outside'
   }
   if (isStrict(application) && !declaration.guard.strict) return 'early'
-  // Without an operation and a rule, a strict guard has noted by itself that the rule is missing.
+  // A route without operation and rule needs no entry here: a strict guard already reports the missing rule.
   const { operation, security } = declaration
   const isKept = config?.[kOperation] === (operation ?? undefined) && config?.security === security
   return isKept ? null : 'changed'
@@ -193,12 +195,12 @@ function scopeProblem ({ scope, scopeName }: PlacedGuard): StartProblem {
   return { kind: 'scope', text: scopeName + (scope.prefix === '' ? '' : ` (prefix ${scope.prefix})`) }
 }
 
-/** `app -> api -> @marty/security`: the plugins from the root on, by file, name or source, as Fastify knows them. */
+/** `app -> api -> @marty/security`: the plugins from the root down, by file, name or source, as Fastify names them. */
 function scopeNameOf (scope: FastifyInstance): string {
   return scopesFrom(scope).slice(0, -1).reverse().map(({ pluginName }) => shorten(pluginName)).join(' -> ')
 }
 
-/** A function without a name is known by its source. */
+/** Fastify names an anonymous function by its source code, which can be long. */
 function shorten (name: string): string {
   return name.length <= MAX_NAME_LENGTH ? name : `${name.slice(0, MAX_NAME_LENGTH)}...`
 }
@@ -215,7 +217,7 @@ function isWithin (scope: FastifyInstance, outer: FastifyInstance): boolean {
   return scope === outer || Object.prototype.isPrototypeOf.call(outer, scope)
 }
 
-/** Fastify registers HEAD beside every GET, from the same line: one of the two is enough in a message. */
+/** Fastify adds a HEAD route to every GET route, from the same line. A message needs only one of the two. */
 function isHeadOfGet ({ options: { method, url }, place }: RegisteredRoute, routes: Application['routes']): boolean {
   return (
     method === 'HEAD' &&
@@ -231,8 +233,8 @@ function describe ({ name, place }: { readonly name: string, readonly place: str
 }
 
 /**
- * Every route that Fastify prints, as `GET,HEAD /cameras/:id {"host":"a.example"}`. A line holds what it adds to the branch
- * above it; a line without a branch is the same URL with other constraints.
+ * Every route that Fastify prints, as `GET,HEAD /cameras/:id {"host":"a.example"}`. In the printed tree, a line holds
+ * only what it adds to its parent line. A line without a branch symbol is the same URL with other constraints.
  */
 function printedRoutes (fastify: FastifyInstance): string[] {
   const tree = fastify.printRoutes({ commonPrefix: false })

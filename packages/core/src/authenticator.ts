@@ -1,35 +1,39 @@
 import type { IncomingMessage } from 'node:http'
 import type { AuthenticationMethod, Principal } from './principal.js'
 
-/** What an authenticator knows of the caller besides the credential. */
+/** What an authenticator knows about the caller, besides the credential. */
 export interface AuthenticationContext {
   readonly address: string | null
   readonly requestId: string
-  /** The HTTP request that brought the credential, with its connection; none for a bare token. */
+  /** The HTTP request that carried the credential, with its connection. Absent for a bare token. */
   readonly request?: IncomingMessage | null
 }
 
 /** Turns one kind of credential into a principal. The auth package adds these to the guard. */
 export interface Authenticator {
   readonly method: AuthenticationMethod
-  /** Used only by operations whose rule names the method: a credential that serves one purpose, such as a refresh token. @default false */
+  /**
+   * Accept the credential only for operations whose rule names the method. For credentials with a single purpose, such
+   * as refresh tokens.
+   * @default false
+   */
   readonly explicit?: boolean
   /**
-   * Whether its credentials are beyond guessing: signed, or at least 128 random bits. Then a right one is let in from an
-   * address whose failures are used up, because it is verified first. Leave it out for passwords and PINs: they are not
-   * looked at there.
+   * Whether its credentials cannot be guessed: they are signed, or hold at least 128 random bits. Such a credential is
+   * verified even for an address that has used up its failure limit, and a valid one is accepted. Leave it out for
+   * passwords and PINs: from such an address they are refused without being checked.
    * @default false
    */
   readonly unguessable?: boolean
-  /** The credential of this kind that the request brings, or null. Must not throw. */
+  /** Returns the credential of this kind in the request, or null. Must not throw. */
   find (request: IncomingMessage): string | null
-  /** Whether a bare token (JSON-RPC `authenticate`) is of this kind, judged by its form alone. */
+  /** Whether a bare token (JSON-RPC `authenticate`) is of this kind, decided by its format alone. */
   accepts (token: string): boolean
-  /** Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever was wrong with the credential. */
+  /** Verifies the credential. Throws `MARTY_CORE_CREDENTIAL_INVALID`, whatever is wrong with it. */
   authenticate (token: string, context: AuthenticationContext): Principal | Promise<Principal>
   /**
-   * Whether a principal authenticated earlier, on a connection that lives on, is still valid. A `peek` is not a use of
-   * the credential: it must not keep alive what ends by disuse.
+   * Whether a principal that authenticated earlier, on a connection that is still open, is still valid. A `peek` does
+   * not count as a use of the credential: it must not postpone an idle timeout.
    */
   isAlive? (principal: Principal, peek: boolean): boolean | Promise<boolean>
 }

@@ -2,34 +2,38 @@ import type { IncomingMessage } from 'node:http'
 import type { CheckRun, GuardedOperation } from './operation.js'
 import type { Principal } from './principal.js'
 
-/** One call of an operation, on either transport, as the checks see it. */
+/** One call of an operation, over HTTP or JSON-RPC, as the checks see it. */
 export interface Call {
   readonly operation: GuardedOperation
-  /** Correlates logs, audit events and answers. */
+  /** Correlates logs, audit events and responses. */
   readonly id: string
-  /** The peer's address after trusted proxies; null when the transport has none. */
+  /** The client's address, with trusted proxies taken into account; null when the transport has none. */
   readonly address: string | null
-  /** The HTTP request to look for credentials in; null when the connection is already authenticated. */
+  /** The HTTP request to search for credentials; null when the connection is already authenticated. */
   readonly request: IncomingMessage | null
-  /** A credential that came without headers, such as the one given to JSON-RPC's `authenticate`; null otherwise. */
+  /**
+   * A credential that was sent outside of headers, such as the argument of JSON-RPC's `authenticate`; otherwise null.
+   */
   readonly token: string | null
   /** Anonymous until the authenticate stage has passed. */
   principal: Principal
-  /** Response headers that checks ask for; transports without headers ignore them. */
+  /** Response headers set by checks. Transports without headers ignore them. */
   responseHeaders: Record<string, string> | null
   /**
-   * Whether the transport will call {@link GuardedOperation.finish} once the input is read. Only then may a check leave
-   * something in `pending`; otherwise it decides at once with what it knows.
+   * Whether the transport will call {@link GuardedOperation.finish} after it has read the input. Only then may a check
+   * put a decision off by setting `pending`; otherwise it must decide immediately with what it knows.
    * @default false
    */
   readonly canDefer: boolean
-  /** What is left to be decided when the input is known; null when everything is. */
+  /** The check that still has to run when the input is known; null when everything is decided. */
   pending: CheckRun | null
-  /** What loaders of the rule are called with, set when the input is read: the Fastify request, or params and context of RPC. */
+  /**
+   * Arguments for the rule's loaders, set once the input is read: the Fastify request, or the RPC params and context.
+   */
   input: readonly unknown[]
 }
 
-/** Makes a call with every member in place, so that all calls share one hidden class. */
+/** Creates a call with every member set, so that all calls share one hidden class in V8. */
 export function createCall (
   operation: GuardedOperation,
   id: string,

@@ -1,6 +1,6 @@
 /**
- * The candidate nearest to a misspelt word, for "did you mean"; null when none is near enough.
- * Distance is Damerau-Levenshtein (adjacent transpositions count once), at most a third of the word.
+ * The candidate closest to a misspelt word, for "did you mean" messages; null when none is close enough.
+ * The distance is Damerau-Levenshtein (an adjacent transposition counts once), at most a third of the word's length.
  */
 export function closest (word: string, candidates: Iterable<string>): string | null {
   let best: string | null = null

@@ -4,18 +4,22 @@ interface Turn {
   waiting: number
 }
 
-/** So many are company enough: with more, whoever they ask over the network would be idle while the rest is read. */
+/**
+ * Release a batch at 16 waiting requests. With larger batches, a store that they query over the network (such as
+ * Redis) would be idle while the remaining sockets are still being read.
+ */
 const ENOUGH = 16
 
-/** Kept, because tests of applications put clocks of their own in its place. */
+/** Captured at load time, because tests of applications replace the global timers with fake ones. */
 const afterReading = setImmediate
 
 let current: Turn | null = null
 
 /**
- * Settles when the event loop has read all that had arrived, or sixteen wait. What waits then runs in a row, one request after another, which
- * is cheaper than between the system calls of each: code, data and branches are still known from the request before. A promise and not
- * a list of callbacks, because what waits for a promise keeps the async context of its own request.
+ * Resolves when the event loop has read all data that had arrived, or when sixteen requests wait. The waiting requests
+ * then run consecutively. That is cheaper than running each one between its system calls, because code, data and branch
+ * predictions are still cached from the request before. It is a promise rather than a list of callbacks, because code
+ * that awaits a promise keeps the async context of its own request.
  */
 export function endOfTurn (): Promise<void> {
   const turn = current ??= begin()
@@ -31,7 +35,7 @@ function begin (): Turn {
   return turn
 }
 
-/** Once more is no harm. */
+/** May be called more than once. */
 function end (turn: Turn): void {
   if (current === turn) current = null
   turn.end()

@@ -7,7 +7,7 @@ export const RuleMissing: MartyErrorConstructor<'MARTY_CORE_RULE_MISSING'> = def
   message: 'An operation has no security rule'
 })
 
-/** Stops the start: a rule that nobody could enforce as written. */
+/** Stops the start: a rule cannot be enforced as written. */
 export const RuleInvalid: MartyErrorConstructor<'MARTY_CORE_RULE_INVALID'> = defineError({
   code: 'MARTY_CORE_RULE_INVALID',
   statusCode: 500,
@@ -21,21 +21,21 @@ export const GuardScope: MartyErrorConstructor<'MARTY_CORE_GUARD_SCOPE'> = defin
   message: 'The guard was registered inside a scope of its own'
 })
 
-/** Stops the start: a route that the guard does not cover, or not as its rule is written. */
+/** Stops the start: the guard does not cover a route, or the route's rule was changed after the guard had read it. */
 export const RouteUnguarded: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNGUARDED'> = defineError({
   code: 'MARTY_CORE_ROUTE_UNGUARDED',
   statusCode: 500,
   message: 'A route is not guarded as its rule is written'
 })
 
-/** A route that escaped the check of the start is denied. */
+/** Denies a request to a route that the check at startup did not see. */
 export const RouteUndeclared: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNDECLARED'> = defineError({
   code: 'MARTY_CORE_ROUTE_UNDECLARED',
   statusCode: 403,
   message: 'This route does not say who may call it, so nobody may'
 })
 
-/** No credential was given where one is needed (RFC 6750 section 3). */
+/** The request has no credential, but the operation requires one (RFC 6750 section 3). */
 export const Unauthenticated: MartyErrorConstructor<'MARTY_CORE_UNAUTHENTICATED'> = defineError({
   code: 'MARTY_CORE_UNAUTHENTICATED',
   statusCode: 401,
@@ -43,7 +43,7 @@ export const Unauthenticated: MartyErrorConstructor<'MARTY_CORE_UNAUTHENTICATED'
   headers: Object.freeze({ 'www-authenticate': 'Bearer' })
 })
 
-/** A credential was given and is not valid: one answer for every way it can be wrong (RFC 6750 section 3.1). */
+/** The credential is not valid. The response is the same for every reason (RFC 6750 section 3.1). */
 export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INVALID'> = defineError({
   code: 'MARTY_CORE_CREDENTIAL_INVALID',
   statusCode: 401,
@@ -51,28 +51,28 @@ export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INV
   headers: Object.freeze({ 'www-authenticate': 'Bearer error="invalid_token"' })
 })
 
-/** What arrived on a connection is no HTTP request. */
+/** The bytes received on a connection are not an HTTP request. */
 export const RequestMalformed: MartyErrorConstructor<'MARTY_CORE_REQUEST_MALFORMED'> = defineError({
   code: 'MARTY_CORE_REQUEST_MALFORMED',
   statusCode: 400,
   message: 'This is not a valid HTTP request'
 })
 
-/** A request was not sent within the time that the server gives it. */
+/** The client did not send its request within the server's time limit. */
 export const RequestTimeout: MartyErrorConstructor<'MARTY_CORE_REQUEST_TIMEOUT'> = defineError({
   code: 'MARTY_CORE_REQUEST_TIMEOUT',
   statusCode: 408,
   message: 'The request did not arrive in time'
 })
 
-/** Extensions of a chunked body (RFC 9112 section 7.1.1) are longer than Node reads. */
+/** The extensions of a chunked body (RFC 9112 section 7.1.1) are longer than Node accepts. */
 export const ChunkExtensionsTooLarge: MartyErrorConstructor<'MARTY_CORE_CHUNK_EXTENSIONS_TOO_LARGE'> = defineError({
   code: 'MARTY_CORE_CHUNK_EXTENSIONS_TOO_LARGE',
   statusCode: 413,
   message: 'The chunk extensions of the body are too large'
 })
 
-/** The URL and headers of a request are longer than Node reads (RFC 6585 section 5). */
+/** The URL and headers of a request are longer than Node accepts (RFC 6585 section 5). */
 export const HeadersTooLarge: MartyErrorConstructor<'MARTY_CORE_HEADERS_TOO_LARGE'> = defineError({
   code: 'MARTY_CORE_HEADERS_TOO_LARGE',
   statusCode: 431,

@@ -4,20 +4,20 @@ import type { Principal } from './principal.js'
 export type SecurityEventType =
   'authentication' | 'authorization' | 'limit' | 'operation' | 'credential' | 'session' | 'policy' | 'service'
 
-/** Something worth remembering, as the plugins tell it; time, id and sequence are added where it is written down. */
+/** A security-relevant event, as the plugins emit it. The audit package adds time, id and sequence number. */
 export interface SecurityEvent {
   readonly type: SecurityEventType
   /** What was attempted: an operation's name, or `noun.verb` such as `token.issue`. */
   readonly action: string
   readonly outcome: 'success' | 'failure' | 'denied'
-  /** The error's code, or null when nothing went wrong. */
+  /** The error code, or null when there was no error. */
   readonly reason: string | null
   readonly principal: Pick<Principal, 'id' | 'kind' | 'roles'>
   readonly address: string | null
   readonly requestId: string | null
-  /** What it was done to, when that is known. */
+  /** The object of the action, when it is known. */
   readonly object?: string | undefined
-  /** Of a refused credential, `reason` names what was wrong with it: it stands in the audit log and is never sent. */
+  /** For a refused credential, `reason` says what is wrong with it. It is written to the audit log and never sent. */
   readonly details?: Readonly<Record<string, string | number | boolean | null>> | undefined
 }
 

@@ -13,15 +13,16 @@ import { verifyRule } from './verify-rule.js'
 
 export interface GuardOptions {
   /**
-   * Refuse to boot, and deny, when a route has no rule. Plugins used alone in a plain application
-   * leave routes without a rule untouched.
+   * Refuse to start, and deny requests, when a route has no rule. When it is off, as for plugins used alone in a plain
+   * application, routes without a rule are left untouched.
    * @default false
    */
   readonly strict?: boolean
   /**
-   * How refusals over HTTP are answered. `fast` answers them without Fastify's error path, which doubles the cost of a
-   * response: rejecting an attacker must not cost more than serving a client. `fastify` sends them through it, so that
-   * `onError` hooks (Sentry, OpenTelemetry) see each. An application with an error handler of its own has that in both.
+   * How refusals over HTTP are answered. `fast` skips Fastify's error path, which doubles the cost of a response:
+   * rejecting an attacker must not cost more than serving a client. `fastify` uses the error path, so that `onError`
+   * hooks (Sentry, OpenTelemetry) see each refusal. If the application sets its own error handler, refusals always
+   * take the error path.
    * @default 'fast'
    */
   readonly refusals?: Refusals
@@ -29,18 +30,18 @@ export interface GuardOptions {
 
 export type Refusals = 'fast' | 'fastify'
 
-/** Something that is callable and must say by whom. */
+/** An operation to declare: what can be called, and by whom. */
 export interface OperationSource {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule | undefined
-  /** What it is, for the message: `route GET /status`. */
+  /** The operation's description in error messages: `route GET /status`. */
   readonly where: string
-  /** The line that declared it, when it is known, such as `/app/routes/status.js:12:5`; it stands at the end of the message. */
+  /** The source line that declared it, when known: `/app/routes/status.js:12:5`. Appended to the error message. */
   readonly place?: string | null
 }
 
-/** The ordered pipeline of checks in front of every operation, and the events that come out of it. */
+/** The ordered pipeline of checks that runs before every operation, and the security events that it emits. */
 export interface Guard {
   readonly strict: boolean
   readonly refusals: Refusals
@@ -48,27 +49,30 @@ export interface Guard {
   addAuthenticator(authenticator: Authenticator): void
   addSink(sink: EventSink): void
   /**
-   * Declares an operation. Its checks are compiled when the application is ready, when every plugin
-   * has added its own; until then, `run` throws. Null when it has no rule and the guard is not strict.
+   * Declares an operation. Its checks are compiled when the application is ready, because every plugin has added its
+   * own checks by then; until then, `run` throws. Returns null when it has no rule and the guard is not strict.
    */
   operation(source: OperationSource): GuardedOperation | null
-  /** Compiles every declared operation; throws one error that names every bad rule. Later operations compile at once. */
+  /**
+   * Compiles every declared operation; throws one error that names every invalid rule. Operations declared later are
+   * compiled immediately.
+   */
   compile(): void
-  /** The same for a caller that has more to report: returns what {@link compile} would throw. */
+  /** Like {@link compile}, but returns the problems instead of throwing, for a caller that has more to report. */
   verify(): readonly StartProblem[]
-  /** Every declared operation, for documents and audits. */
+  /** Every declared operation, for documentation and audits. */
   operations(): readonly GuardedOperation[]
-  /** The principal of the first credential that the request brings; null when there is none. */
+  /** The principal of the first credential in the request; null when it has none. */
   identify(
     request: IncomingMessage,
     context: AuthenticationContext,
     methods?: readonly AuthenticationMethod[]
   ): Principal | Promise<Principal> | null
-  /** Whether the request brings a credential, right or wrong. */
+  /** Whether the request has a credential, valid or not. */
   hasCredential(request: IncomingMessage): boolean
   /**
-   * Whether the credential that a call brings could be guessed, by the {@link Authenticator} that will judge it. False
-   * without one. Failure limits ask it before they refuse a call whose credential nobody has looked at.
+   * Whether the credential of a call could be guessed, according to the {@link Authenticator} that will verify it.
+   * False when the call has none. Failure limits check this before they refuse a call with an unverified credential.
    */
   isGuessable(call: Call): boolean
   /** The principal of a bare token. Throws `MARTY_CORE_CREDENTIAL_INVALID`. */
@@ -77,20 +81,23 @@ export interface Guard {
     context: AuthenticationContext,
     methods?: readonly AuthenticationMethod[]
   ): Promise<Principal>
-  /** Whether a principal that was authenticated earlier may still act. A `peek` (default false) is not a use of its credential. */
+  /**
+   * Whether a principal that authenticated earlier is still valid. A `peek` (default false) does not count as a use of
+   * its credential.
+   */
   isAlive(principal: Principal, peek?: boolean): boolean | Promise<boolean>
-  /** What `can` asks. The authorization package sets it once. */
+  /** Sets the function behind `can`. The authorization package calls it once. */
   decideBy(decide: Decide): void
   /**
-   * Whether a caller is allowed a permission on a resource, as handlers of every transport ask it.
+   * Whether a caller has a permission on a resource, for handlers of every transport.
    * Throws when no registered plugin decides about permissions.
    */
   can: Decide
-  /** Tells every sink. Settles when they have; never rejects. */
+  /** Sends the event to every sink. Resolves when all of them have handled it; never rejects. */
   emit(event: SecurityEvent): Promise<void>
 }
 
-/** Whether a caller is allowed; `resource` is what conditions may ask about, and what it does not tell never widens. */
+/** Whether a caller has a permission. Conditions read `resource`; a missing attribute never grants access. */
 export type Decide = (
   principal: Principal,
   permission: PermissionName,
@@ -101,7 +108,7 @@ class CompiledOperation implements GuardedOperation {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule
-  /** Not zero, which would let every call pass: an operation that could not be compiled refuses. */
+  /** Not zero, which would let every call pass: an operation that could not be compiled refuses every call. */
   checks = 1
   decide: GuardedOperation['decide'] = () => new RuleInvalid(`${this.name} was called before the application was ready`)
   readonly run: GuardedOperation['run']

@@ -30,10 +30,16 @@ interface DeclaredGet {
 const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
 const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
 
-/** Error handlers that answer a refusal as {@link answerRefusal} does, or worse: Fastify's own, and those set by {@link answerWithProblems}. */
+/**
+ * Error handlers that {@link answerRefusal} may replace, because no application wrote them: Fastify's own, and those
+ * set by {@link answerWithProblems}.
+ */
 const ours = new WeakSet<FastifyInstance['errorHandler']>()
 
-/** Asked for where there is an application, which has loaded Fastify: command lines and threads that use this package do without. */
+/**
+ * Fastify is loaded only when there is an application, which has loaded it anyway. Command-line tools and worker
+ * threads that use this package do not load it.
+ */
 let knowsFastify = false
 function learnFastify (): void {
   if (knowsFastify) return
@@ -42,8 +48,9 @@ function learnFastify (): void {
 }
 
 /**
- * Answers every error, what is not found and what is no request as a problem document (RFC 9457), unless the application
- * has a handler of its own: for errors and for what is not found, set before or after, in this scope or in one below.
+ * Answers errors, unknown URLs and malformed HTTP requests with problem documents (RFC 9457). An application's own
+ * error handler and not-found handler take precedence, whether they are set before or after, in this scope or in a
+ * child scope.
  */
 export function answerWithProblems (fastify: FastifyInstance): void {
   learnFastify()
@@ -56,7 +63,10 @@ export function answerWithProblems (fastify: FastifyInstance): void {
   fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
 }
 
-/** Without a handler, Fastify's own stays in place and leaves room for one of the application; its hooks run before it. */
+/**
+ * Sets no handler, only hooks: Fastify's default handler stays, so that the application can still set its own. The
+ * hooks run before that handler.
+ */
 function answerNotFound (fastify: FastifyInstance): void {
   const options = {
     preHandler: async (request: FastifyRequest, reply: FastifyReply) => problemNotFoundHandler(request, reply)
@@ -69,8 +79,8 @@ function answerNotFound (fastify: FastifyInstance): void {
 }
 
 /**
- * Error handler of routes that have none: a refusal that a handler or hook throws is the same problem document as one of the
- * guard, unless the application answers errors itself. Every other error goes on to the handler of its scope.
+ * Error handler for routes without one. A refusal that a handler or hook throws gets the same problem document as a
+ * refusal by the guard, unless the application handles errors itself. Other errors go on to the handler of the scope.
  */
 function answerThrownRefusal (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   if (error instanceof MartyError && error.statusCode !== 500 && ours.has(request.server.errorHandler)) {
@@ -79,8 +89,8 @@ function answerThrownRefusal (error: FastifyError, request: FastifyRequest, repl
 }
 
 /**
- * The guard of this application, made and bound to its requests on first use. Every plugin calls it, so each
- * is usable alone; `strict` counts only for the call that makes the guard.
+ * Returns the guard of this application. The first call creates it and binds it to the application's requests. Every
+ * plugin calls this function, so each plugin works alone; `options` count only in the call that creates the guard.
  */
 export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}): Guard {
   if (fastify.hasDecorator('guard')) return fastify.guard
@@ -109,7 +119,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
   fastify.addHook('onRequest', function (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
     request.principal = ANONYMOUS
     const config = request.routeOptions.config as RouteConfig
-    // A rule on a 404 handler, which is no route, has no operation and so denies.
+    // A 404 handler is not a route: a rule on it has no operation, so the request is denied.
     const operation = request.is404 && config.security === undefined ? notFound : config[kOperation]
     if (operation === undefined || operation === null) {
       done(isDenied(application, request) ? new RouteUndeclared() : undefined)
@@ -123,7 +133,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     const settle = (verdict: Verdict): void => {
       const isAnsweredHere =
         isFast && verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
-      // A refusal often brings the very headers that its check asked for, and is answered with its own.
+      // Often the error holds the same headers object as the call; it is sent with the refusal, so do not set it twice.
       if (call.responseHeaders !== null && !(isAnsweredHere && verdict.headers === call.responseHeaders)) {
         void reply.headers(call.responseHeaders)
       }
@@ -132,7 +142,8 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
         if (call.pending !== null) (request as PendingRequest)[kPending] = call
         done()
       } else if (isAnsweredHere) {
-        // Fastify's error path doubles the cost of a response: rejecting an attacker must not cost more than serving a client.
+        // Fastify's error path doubles the cost of a response: rejecting an attacker must not cost more than serving
+        // a client.
         answerRefusal(verdict, request, reply)
       } else {
         done(verdict)
@@ -145,7 +156,8 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
     })
   })
 
-  // Handlers of an application seldom send what belongs to an error. On the raw response, so that what they do send wins.
+  // An application's error handler rarely sends the headers of the error. They are set on the raw response, so that
+  // headers set by the handler override them.
   fastify.addHook('onError', (_request, reply, error, done) => {
     if (error instanceof MartyError) {
       for (const [name, value] of Object.entries(error.headers)) reply.raw.setHeader(name, value)
@@ -154,7 +166,7 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
   })
   fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
 
-  // First of all preHandlers, so that none of an application answers before everything is decided.
+  // The first preHandler, so that no preHandler of the application responds before all checks have passed.
   fastify.addHook(
     'preHandler',
     function (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) {
@@ -180,8 +192,8 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
 }
 
 /**
- * Says who may call a route that a third-party plugin registers without a rule, such as the preflight route
- * of `@fastify/cors`. Call it before that plugin.
+ * Sets the rule of a route that a third-party plugin registers without one, such as the preflight route of
+ * `@fastify/cors`. Call it before registering that plugin.
  */
 export function declareRule (fastify: FastifyInstance, method: string, url: string, rule: SecurityRule): void {
   const guard = useGuard(fastify)
@@ -190,12 +202,13 @@ export function declareRule (fastify: FastifyInstance, method: string, url: stri
 }
 
 function declareRoute (application: Application, guard: Guard, route: RouteOptions): void {
-  // Read once, so that what is kept is what was judged, whatever a getter or proxy answers next time.
+  // Read once: a getter or proxy could return something else the second time than what was checked.
   const config: RouteConfig = { ...route.config }
   const { security } = config
   const name = nameOf(route)
   const place = placeOf(application, route)
-  // Fastify registers HEAD beside every GET, with its rule: it is the same operation, and lacks its rule only once.
+  // Fastify adds a HEAD route with the same rule to every GET route. Both are one operation, so that a missing rule is
+  // reported once.
   const get = route.method === 'HEAD' ? gets.get(guard)?.get(route.url) : undefined
   const operation = get !== undefined && get.security === security && (get.operation !== null || get.place === place)
     ? get.operation
@@ -212,6 +225,6 @@ function declareRoute (application: Application, guard: Guard, route: RouteOptio
     gets.set(guard, known.set(route.url, { security, operation, place }))
   }
   if (operation === null) return
-  // A config of its own: an application may give one object to several routes, and each is its own operation.
+  // Copy the config: an application may pass one object to several routes, and each route is a separate operation.
   route.config = { ...config, [kOperation]: operation } as RouteConfig
 }

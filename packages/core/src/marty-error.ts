@@ -1,17 +1,19 @@
-/** What an error tells besides its code. Nothing in here may be secret: it is sent to the caller. */
+/** What an error contains besides its code. Message, headers and data are sent to the caller: put no secrets there. */
 export interface ErrorDetails {
-  /** Replaces the error's standing message. */
+  /** Replaces the default message of the error. */
   readonly message?: string
   /** Response headers that belong to the error, such as `Retry-After`. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Machine-readable facts: members of the problem document and of JSON-RPC's `error.data`. */
+  /** Machine-readable details: members of the problem document and of JSON-RPC's `error.data`. */
   readonly data?: Readonly<Record<string, unknown>>
-  /** Why, for the log and the audit log alone; it is never sent. A word of ours, no text of the caller's. */
+  /**
+   * The reason, for the log and the audit log only; never sent. A word from our own code, never input of the caller.
+   */
   readonly reason?: string
   readonly cause?: unknown
 }
 
-/** What every error of one code has in common. */
+/** What all errors with one code have in common. */
 export interface ErrorDefinition<Code extends string = string> {
   readonly code: Code
   /** HTTP status; errors that stop the start use 500. */
@@ -19,16 +21,16 @@ export interface ErrorDefinition<Code extends string = string> {
   /** JSON-RPC 2.0 error code. @default derived from the status, see {@link rpcCodeOf} */
   readonly rpcCode?: number
   readonly message: string
-  /** Response headers of every error of this code, besides those of the single error. @default none */
+  /** Response headers of every error with this code, in addition to those of the individual error. @default none */
   readonly headers?: Readonly<Record<string, string>>
   /** Problem type URI (RFC 9457 section 3.1.1). @default `urn:marty:error:CODE` */
   readonly type?: string
 }
 
-/** Not with frozen intrinsics. */
+/** False when Node runs with `--frozen-intrinsics`. */
 const isLimitWritable = Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit')?.writable === true
 
-/** The base of every error this framework throws: a stable code for both transports. Those below 500 have no stack. */
+/** Base class of all errors of this framework, with a stable code for both transports. Below 500 they have no stack. */
 export class MartyError extends Error {
   readonly code: string
   readonly statusCode: number
@@ -36,11 +38,11 @@ export class MartyError extends Error {
   readonly type: string
   readonly headers: Readonly<Record<string, string>>
   readonly data: Readonly<Record<string, unknown>>
-  /** Why, for the log and the audit log alone: it is never sent. Undefined when the code says it all. */
+  /** The reason, for the log and the audit log only; never sent. Undefined when the code says enough. */
   readonly reason: string | undefined
 
   constructor (definition: ErrorDefinition, details: ErrorDetails = {}) {
-    // A refusal is an answer, not a fault: nobody reads where it was made, and finding that out costs as much as all else.
+    // A refusal is a normal response, not a fault. No one needs its stack, and capturing it doubles the cost.
     const depth = Error.stackTraceLimit
     const isRefusal = definition.statusCode < 500 && isLimitWritable
     if (isRefusal) Error.stackTraceLimit = 0
@@ -59,7 +61,7 @@ export class MartyError extends Error {
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
 
-/** Most errors have the headers of one of the two, so nothing is copied for them. */
+/** Most errors have only one of the two, so the headers need no copy. */
 function headersOf (
   { headers: standing }: ErrorDefinition,
   { headers }: ErrorDetails
@@ -74,7 +76,7 @@ export interface MartyErrorConstructor<Code extends string = string> {
 }
 
 /**
- * Makes the constructor of one coded error. A string argument is short for `{ message }`.
+ * Creates an error class with a fixed code. A string argument is short for `{ message }`.
  *
  * @example
  * export const TokenInvalid: MartyErrorConstructor<'MARTY_AUTH_TOKEN_INVALID'> =
@@ -93,7 +95,7 @@ export function defineError<const Code extends string> (
   return Defined
 }
 
-/** JSON-RPC error code for an HTTP status: application codes in the server range, otherwise the standard ones. */
+/** JSON-RPC error code for an HTTP status: an application code of the server range, or else a standard code. */
 export function rpcCodeOf (statusCode: number): number {
   switch (statusCode) {
     case 400: case 413: case 415: case 422: return -32602

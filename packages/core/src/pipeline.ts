@@ -6,7 +6,7 @@ import type { Check, CheckRun, FailureRun, GuardedOperation, Operation, Stage, V
 import { ANONYMOUS, type AuthenticationMethod } from './principal.js'
 import type { SecurityEventType } from './event.js'
 
-/** Builds the shortest list of functions that decides one operation, and the runner over it. */
+/** Builds the shortest list of check functions for one operation, and the function that runs them. */
 export function compilePipeline (
   guard: Guard,
   operation: Operation,
@@ -25,14 +25,14 @@ export function compilePipeline (
   return { decide: sequence(runs, guard), checks: runs.length }
 }
 
-/** Decides what is pending, and tells the sinks of a refusal. What is pending is asked once. */
+/** Runs the pending check, once, and emits an event when it refuses. */
 export function finishCall (guard: Guard, call: Call, input: readonly unknown[]): Verdict | Promise<Verdict> {
   if (call.pending === null) return
   call.input = input
   return attempt(guard, call, settle)
 }
 
-/** For callers who must not overlook a refusal. */
+/** Throws the refusal, for callers that must not overlook it. */
 export function orThrow (verdict: Verdict | Promise<Verdict>): void | Promise<void> {
   if (verdict === undefined) return
   if (isPromise(verdict)) return verdict.then(orThrow)
@@ -48,13 +48,14 @@ function settle (call: Call): ReturnType<CheckRun> {
   return isPromise(answer) ? answer.then(verdict => verdict === undefined ? settle(call) : verdict) : answer
 }
 
-/** Runs checks in order, awaiting only promises, and tells the sinks of a refusal. */
+/** Runs the checks in order, awaits only promises, and emits an event when a check refuses. */
 function sequence (runs: readonly CheckRun[], guard: Guard): GuardedOperation['decide'] {
   const from = (call: Call, index: number): ReturnType<CheckRun> => {
     for (let i = index; i < runs.length; i++) {
       const { pending } = call
       if (pending !== null) {
-        // What comes after an open decision, such as writing down that it was allowed, waits for it.
+        // Later checks wait for a pending decision: the audit log, for example, must not record the call as allowed
+        // yet.
         call.pending = call => {
           const answer = pending(call)
           if (answer === undefined) return from(call, i)
@@ -107,7 +108,7 @@ function refused (guard: Guard, call: Call, error: unknown): Error {
     : new TypeError(`A check of ${call.operation.name} answered with something that is no error: it can only refuse`)
 }
 
-/** Who is it? A principal that is already there (a WebSocket connection's) is asked only whether it is still valid. */
+/** Authenticates the caller. A principal that is already known (of a WebSocket) is only checked for validity. */
 function authenticate (guard: Guard, operation: Operation, onFailure: readonly FailureRun[]): CheckRun {
   const methods = methodsOf(operation)
 
@@ -128,7 +129,7 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly F
   }
   if (onFailure.length === 0) return identify
 
-  // A failed authentication still costs the caller: guessing is limited by address, in place of the throttle stage.
+  // A failed authentication counts too: guesses are limited by address, in place of the throttle stage.
   const failed = async (call: Call, error: unknown): Promise<Verdict> => {
     for (const run of onFailure) {
       const verdict = await run(call, error)
@@ -152,7 +153,7 @@ function authenticate (guard: Guard, operation: Operation, onFailure: readonly F
   }
 }
 
-/** The methods that an operation's rule names; undefined for any. */
+/** The authentication methods that the operation's rule names; undefined when any method is accepted. */
 export function methodsOf ({ rule }: Operation): readonly AuthenticationMethod[] | undefined {
   return Array.isArray(rule.authenticate) ? rule.authenticate : undefined
 }

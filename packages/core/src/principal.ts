@@ -1,8 +1,12 @@
-/** How a principal proved who it is. `refresh` and `assertion` serve one purpose each, and count only where a rule names them. */
+/**
+ * How a principal proved its identity. `refresh` and `assertion` have a single purpose each: they are accepted only
+ * where a rule names them.
+ */
 export type AuthenticationMethod = 'jwt' | 'apiKey' | 'session' | 'mtls' | 'refresh' | 'assertion'
 
 /**
- * Claims of a credential. An application states the types of its own here, all optional, since other credentials lack them.
+ * Claims of a credential. An application can declare the types of its own claims here. Declare them optional, because
+ * other credentials do not have them.
  *
  * @example
  * declare module '@marty/core' { interface PrincipalClaims { readonly plan?: 'free' | 'gold' } }
@@ -11,7 +15,7 @@ export interface PrincipalClaims {
   readonly [claim: string]: unknown
 }
 
-/** Who is calling. The same shape for a person, a service, an API key and nobody. */
+/** The caller. A person, a service, an API key and an anonymous caller all have the same shape. */
 export interface Principal {
   /** Stable identifier, unique within its kind: the `sub` of a token, the id of a key. */
   readonly id: string
@@ -28,7 +32,7 @@ export interface Principal {
   readonly expiresAt: number | null
 }
 
-/** The caller that has not proved anything. */
+/** The caller without a credential. */
 export const ANONYMOUS: Principal = Object.freeze({
   id: 'anonymous',
   kind: 'anonymous',

@@ -16,8 +16,8 @@ export interface Problem {
 }
 
 /**
- * Turns any error into a problem document that is safe to send: errors that nobody meant for the caller
- * become a plain 500 without their message.
+ * Turns any error into a problem document that is safe to send. Errors that were not meant for the caller become a
+ * plain 500 without their message.
  */
 export function toProblem (error: unknown, instance: string, requestId: string): Problem {
   if (error instanceof MartyError && error.statusCode !== 500) {
@@ -27,7 +27,7 @@ export function toProblem (error: unknown, instance: string, requestId: string):
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return problem('about:blank', statusCode, message ?? '', code ?? 'MARTY_CORE_BAD_REQUEST', instance, requestId)
   }
-  // Of Fastify and its plugins, such as FST_UNDER_PRESSURE: an answer, and no fault.
+  // Errors of Fastify and its plugins, such as FST_UNDER_PRESSURE, are intended responses, not faults.
   if (statusCode !== undefined && statusCode > 500 && statusCode < 600 && code?.startsWith('FST_') === true) {
     return problem('about:blank', statusCode, 'The service cannot answer this now', code, instance, requestId)
   }
@@ -56,7 +56,7 @@ export function problemErrorHandler (error: unknown, request: FastifyRequest, re
   return reply.code(document.status).type('application/problem+json').send(document)
 }
 
-/** Answers a refusal with the same document: written by hand, because under attack nothing is written more often. */
+/** Sends a refusal as the same document. Serialized by hand, because it is the most frequent response under attack. */
 export function answerRefusal (error: MartyError, request: FastifyRequest, reply: FastifyReply): void {
   const { code, data, headers, message, statusCode, type } = error
   logRefusal(request.server, request.log, error)
@@ -80,7 +80,7 @@ function reasonOf (error: unknown): string | undefined {
   return error instanceof MartyError ? error.reason : undefined
 }
 
-/** Fastify not-found handler in the same shape. */
+/** Fastify not-found handler that answers with a problem document. */
 export function problemNotFoundHandler (request: FastifyRequest, reply: FastifyReply): FastifyReply {
   return reply.code(404).type('application/problem+json')
     .send(problem('about:blank', 404, 'There is nothing here', 'MARTY_CORE_NOT_FOUND', pathOf(request.url), request.id))
@@ -107,7 +107,7 @@ function problem (
   }
 }
 
-/** Query strings carry tokens and must not come back in an answer. */
+/** Query strings may contain tokens and must not be repeated in a response. */
 function pathOf (url: string): string {
   const query = url.indexOf('?')
   return query === -1 ? url : url.slice(0, query)

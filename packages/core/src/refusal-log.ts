@@ -1,25 +1,25 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createSampler, type Sampler } from './sampler.js'
 
-/** As much of a refusal as is logged. */
+/** The fields of a refusal that are logged. */
 export interface Refusal {
   readonly code: string
   readonly statusCode: number
-  /** Why, for the log alone. */
+  /** The reason, for the log only. */
   readonly reason?: string | undefined
 }
 
 const WINDOW_MS = 10_000
-/** Lines of one code in a window. */
+/** Log lines per error code and window. */
 const LINES_PER_CODE = 10
-/** Codes come from the code of the service, so these are plenty. */
+/** Error codes are defined in the source of the service, so this many are enough. */
 const MAX_CODES = 100
 
 const samplers = new WeakMap<object, Sampler<Refusal>>()
 
 /**
- * Logs a refusal, without a stack: a client can cause it at will, and it is no fault of the service. Of each code ten
- * lines are written in ten seconds, and then one that counts the others.
+ * Logs a refusal, without a stack: any client can cause it, and it is not a fault of the service. Writes at most ten
+ * lines per error code in ten seconds, then one line with the number of the others.
  */
 export function logRefusal (fastify: FastifyInstance, log: FastifyBaseLogger, refusal: Refusal): void {
   let sampler = samplers.get(fastify.server)
@@ -31,7 +31,7 @@ export function logRefusal (fastify: FastifyInstance, log: FastifyBaseLogger, re
   else log.warn(facts, 'request refused')
 }
 
-/** Writes down what is counted, when the application closes. */
+/** Logs the remaining counts when the application closes. */
 export function closeRefusalLog (fastify: FastifyInstance): void {
   samplers.get(fastify.server)?.close()
 }

@@ -1,17 +1,20 @@
 import type { AuthenticationMethod } from './principal.js'
 
 /**
- * Who may call an operation, how often, and what is remembered of it: `config.security` of a route,
- * `security` of an RPC method. Packages add their members by augmenting this interface.
+ * Who may call an operation, how often, and whether calls are audited: `config.security` of a route, `security` of an
+ * RPC method. Packages add their own members by augmenting this interface.
  */
 export interface SecurityRule {
-  /** Anybody may call it, without a credential. Excludes every member that asks who is calling. */
+  /** Any caller may call it, without a credential. Cannot be combined with members that restrict the caller. */
   readonly public?: true
-  /** Any caller authenticated by one of these may call; `true` means by any method. Implied by the members that ask for more. */
+  /**
+   * Any caller that authenticated by one of these methods may call it; `true` accepts any method. Members that require
+   * more, such as a permission, imply `true`.
+   */
   readonly authenticate?: true | readonly AuthenticationMethod[]
 }
 
-/** Names of permissions as the package that decides about them declares them in the rule; any text without such a package. */
+/** Permission names, as declared in the rule by the package that decides about permissions; without one, any string. */
 export type PermissionName = SecurityRule extends { readonly permission?: infer Name }
   ? unknown extends Name
     ? string

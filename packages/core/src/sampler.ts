@@ -1,33 +1,36 @@
-/** What was left out of one kind during one window. */
+/** The items of one kind that were counted instead of written during one window. */
 export interface Omitted<Item> {
-  /** The first of them. */
+  /** The first item of the kind in the window. */
   readonly first: Item
-  /** When the window's first of the kind came: ISO 8601, UTC. */
+  /** When that first item arrived: ISO 8601, UTC. */
   readonly since: string
   readonly count: number
-  /** Whether `isAlike` found every other one like the first. */
+  /** Whether `isAlike` found every counted item to be like the first one. */
   readonly alike: boolean
-  /** Whether these are of several kinds, beyond `maxKinds`. */
+  /** Whether these items are of several kinds, counted together because there were more than `maxKinds`. */
   readonly overflow: boolean
 }
 
 export interface SamplerOptions<Item> {
   readonly windowMs: number
-  /** How many of each kind pass in a window. */
+  /** How many items of each kind pass in one window. */
   readonly perKind: number
-  /** Kinds told apart in a window; all beyond are counted together. */
+  /** How many kinds are tracked separately in one window; all further kinds are counted together. */
   readonly maxKinds: number
-  /** Called at the end of a window for each kind of which some were left out. */
+  /** Called at the end of a window, for each kind with counted items. */
   readonly report: (omitted: Omitted<Item>) => void
   /** @default every item of a kind is like the others */
   readonly isAlike?: (first: Item, other: Item) => boolean
 }
 
-/** Keeps what strangers can cause for free from filling a log: the first of each kind pass, the others are counted. */
+/**
+ * Keeps events that any client can cause from filling a log: the first items of each kind pass, the others are only
+ * counted.
+ */
 export interface Sampler<Item> {
-  /** Whether this one is to be written; otherwise it is counted. */
+  /** Returns true when the item is to be written; otherwise it is counted. */
   passes (kind: string, item: Item): boolean
-  /** Reports what is counted. Afterwards everything passes. */
+  /** Reports the counted items. After this call, every item passes. */
   close (): void
 }
 

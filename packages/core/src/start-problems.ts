@@ -5,7 +5,7 @@ type Kind = 'scope' | 'outside' | 'absent' | 'early' | 'changed' | 'missing' | '
 /** One reason why an application must not start. */
 export interface StartProblem {
   readonly kind: Kind
-  /** Where, and for an invalid rule what: one line. */
+  /** One line: the place, and for an invalid rule also what is wrong. */
   readonly text: string
 }
 
@@ -15,7 +15,7 @@ interface Section {
   readonly advice: string | null
 }
 
-/** In the order of the message. The first kind that is there gives the error its code. */
+/** In the order in which the message lists them. The first kind present decides the error code. */
 const KINDS: Readonly<Record<Kind, Section>> = {
   scope: {
     refusal: message => new GuardScope(message),

@@ -5,7 +5,7 @@ import type { MartyError } from './marty-error.js'
 import { problemErrorHandler } from './problem.js'
 import { logRefusal } from './refusal-log.js'
 
-/** Response fields by name, for requests that came over TLS and for the others. */
+/** Response headers, for requests over TLS and for requests without. */
 export type StandardHeaders = (isSecure: boolean) => ReadonlyArray<readonly [name: string, value: string]>
 
 type Server = FastifyInstance['server']
@@ -13,14 +13,17 @@ type Socket = FastifyRequest['raw']['socket']
 
 const standardHeaders = new WeakMap<Server, StandardHeaders>()
 
-/** Sets the fields of answers that pass no hook of Fastify: see {@link answerClientErrors} and {@link problemServerOptions}. */
+/**
+ * Sets the headers of responses that do not run through Fastify's hooks: see {@link answerClientErrors} and
+ * {@link problemServerOptions}.
+ */
 export function setStandardHeaders (fastify: FastifyInstance, headers: StandardHeaders): void {
   standardHeaders.set(fastify.server, headers)
 }
 
 /**
- * Answers what Node could not read as a request (400, 408, 413, 431) as a problem document with the standard headers, in
- * place of Fastify's own `clientErrorHandler`. An application that has given one to Fastify keeps it.
+ * Answers what Node could not parse as a request (400, 408, 413, 431) with a problem document and the standard headers.
+ * Replaces Fastify's default `clientErrorHandler`, but not one that the application has set.
  */
 export function answerClientErrors (fastify: FastifyInstance): void {
   const { server } = fastify
@@ -29,7 +32,7 @@ export function answerClientErrors (fastify: FastifyInstance): void {
   server.off('clientError', own as () => void)
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     fastify.log.trace({ err: error }, 'client error')
-    // What has begun to be answered cannot be answered again.
+    // A response that has been started cannot be replaced.
     const { _httpMessage: response } = socket as { _httpMessage?: { readonly headersSent: boolean } | null }
     if (error.code === 'ECONNRESET' || !socket.writable || response?.headersSent === true) {
       socket.destroy()
@@ -51,7 +54,7 @@ function refusalOf ({ code }: NodeJS.ErrnoException): MartyError {
   }
 }
 
-/** Without `instance` and `request_id`: there is no request. */
+/** Without `instance` and `request_id`, because there is no request. */
 function answerOf ({ type, statusCode, message, code }: MartyError, headers: ReturnType<StandardHeaders>): string {
   const title = STATUS_CODES[statusCode] ?? 'Error'
   const body = JSON.stringify({ type, title, status: statusCode, detail: message, code })
@@ -70,7 +73,7 @@ const DETAILS: Readonly<Record<string, string>> = {
   FST_ERR_MAX_PARAM_LENGTH: 'A part of the URL is too long'
 }
 
-/** Fastify's own words repeat the URL, with what should not come back or be logged. */
+/** Fastify's own messages repeat the URL, which may hold values that must not be sent back or logged. */
 function answerFrameworkError (error: FastifyError, asked: unknown, answered: unknown): void {
   const [request, reply] = [asked as FastifyRequest, answered as FastifyReply]
   const fields = standardHeaders.get(request.server.server)?.(request.protocol === 'https') ?? []
@@ -81,13 +84,13 @@ function answerFrameworkError (error: FastifyError, asked: unknown, answered: un
 }
 
 /**
- * Options for the constructor of Fastify: what its router refuses by itself (a malformed URL, a parameter that is too
- * long), which no plugin can answer, is a problem document with the standard headers.
+ * Options for the constructor of Fastify. Its router refuses malformed URLs and overlong parameters itself, before any
+ * plugin can answer. With these options, such refusals are problem documents with the standard headers.
  *
  * @example
  * const app = Fastify({ ...problemServerOptions, logger: true })
  */
 export const problemServerOptions: {
-  // Of no type of their own, so that servers with and without TLS both take it.
+  // Request and reply are `unknown`, so that the type fits servers with and without TLS.
   readonly frameworkErrors: (error: FastifyError, request: unknown, reply: unknown) => void
 } = Object.freeze({ frameworkErrors: answerFrameworkError })

@@ -5,19 +5,20 @@ type Server = FastifyInstance['server']
 type Socket = IncomingMessage['socket']
 type Response = Parameters<FastifyInstance['routing']>[1]
 
-/** An upgrade request that is being answered in HTTP, or accepted. */
+/** An upgrade request that is about to be answered in HTTP, or accepted. */
 interface Pending {
   readonly response: Response
   readonly socket: Socket
-  /** What the connection had sent before: `bytesWritten` then. */
+  /** The socket's `bytesWritten` when the request arrived. */
   readonly written: number
 }
 
 const watched = new WeakSet<Server>()
 
 /**
- * Sees to the sockets of upgrade requests, in whatever order plugins are registered. Node hands such a socket over with
- * the request and forgets it: it neither answers in HTTP, nor closes it after an answer or when the server closes.
+ * Manages the sockets of upgrade requests, in whatever order plugins are registered. Node hands such a socket over with
+ * the request and no longer manages it: Node sends no HTTP response on it, and closes it neither after a response nor
+ * when the server closes.
  */
 export function watchUpgrades (fastify: FastifyInstance): void {
   if (watched.has(fastify.server)) return
@@ -27,15 +28,15 @@ export function watchUpgrades (fastify: FastifyInstance): void {
 }
 
 /**
- * Serves what is no WebSocket handshake as the ordinary HTTP/1.1 request that it is as well: a server may ignore Upgrade
- * (RFC 9110 section 7.8), and `curl --http2` or Java's HttpClient send `Upgrade: h2c` with whatever they ask.
- * `emit` is the only place before the listeners of all plugins.
+ * Serves an upgrade request that is not a WebSocket handshake as an ordinary HTTP/1.1 request: a server may ignore
+ * Upgrade (RFC 9110 section 7.8), and `curl --http2` or Java's HttpClient send `Upgrade: h2c` with every request.
+ * Overrides `emit`, because only that runs before the listeners of all plugins.
  */
 function ignoreOtherUpgrades (server: Server): void {
   const emit = server.emit.bind(server)
   const upgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
     if (socket.destroyed) return
-    // Node's own name for the response that a socket carries: of a request pipelined in front of this one.
+    // Node's internal reference to the response in progress on this socket: to a request pipelined before this one.
     const { _httpMessage: earlier } = socket as { _httpMessage?: Response | null }
     if (earlier != null) {
       earlier.once('close', () => { upgrade(request, socket, head) })
@@ -50,14 +51,14 @@ function ignoreOtherUpgrades (server: Server): void {
       return emit(event as 'request', ...(args as [never, never]))
     }
     const [request, socket, head] = args as [IncomingMessage, Socket, Buffer]
-    // Node has taken its own listener away, and an error without one ends the process.
+    // Node has removed its own error listener, and an `error` event without a listener ends the process.
     socket.on('error', destroy)
     upgrade(request, socket, head)
     return true
   } as Server['emit']
 }
 
-/** RFC 6455 section 4.2.1. A body would be read as frames. */
+/** RFC 6455 section 4.2.1. Requests with a body are excluded: the body would be parsed as frames. */
 function isWebSocketHandshake ({ method, headers, httpVersion }: IncomingMessage): boolean {
   return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket' &&
     /^[+/0-9A-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '') &&
@@ -65,7 +66,7 @@ function isWebSocketHandshake ({ method, headers, httpVersion }: IncomingMessage
     headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
 }
 
-/** Gives the connection back to Node's HTTP server, with the same request in front that does not ask for an upgrade. */
+/** Returns the connection to Node's HTTP server, with the same request in front, but without its `Upgrade` header. */
 function serveWithoutUpgrade (request: IncomingMessage, socket: Socket, head: Buffer): void {
   const { method, url, httpVersion, rawHeaders } = request
   let text = `${method} ${url} HTTP/${httpVersion}\r\n`
@@ -76,7 +77,7 @@ function serveWithoutUpgrade (request: IncomingMessage, socket: Socket, head: Bu
   }
   socket.off('error', destroy)
   socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]))
-  // `net.Socket` of a server knows it; Fastify has a second one for the other address of localhost.
+  // The socket knows its own server: Fastify has a second server for the other address of localhost.
   const { server } = socket as unknown as { server: Server }
   server.emit('encrypted' in socket ? 'secureConnection' : 'connection', socket as never)
 }
@@ -89,7 +90,10 @@ function withoutUpgrade (connection: string): string {
     .join(', ')
 }
 
-/** `@fastify/websocket` has upgrade requests answered by `fastify.routing`, which sees those too that the router refuses by itself. */
+/**
+ * `@fastify/websocket` passes upgrade requests to `fastify.routing`. Wrapping it also covers requests that the router
+ * itself refuses.
+ */
 function closeAfterAnswer (fastify: FastifyInstance): void {
   const pending = new Set<Pending>()
   const routing = fastify.routing.bind(fastify)
@@ -108,7 +112,7 @@ function closeAfterAnswer (fastify: FastifyInstance): void {
   }
   fastify.addHook('preClose', async () => {
     for (const { response, socket, written } of pending) {
-      // Whoever accepts an upgrade writes past the response, and says goodbye to those connections by itself.
+      // Code that accepts an upgrade writes to the socket, not to the response, and closes such connections itself.
       const isAccepted = !response.headersSent && socket.bytesWritten > written
       if (!isAccepted) socket.destroy()
     }

@@ -7,7 +7,7 @@ import type { SecurityRule } from './rule.js'
 const OWN_KEYS = ['public', 'authenticate']
 const METHODS: readonly AuthenticationMethod[] = ['jwt', 'apiKey', 'session', 'mtls']
 
-/** Refuses a rule that could not be enforced as written: a misspelt member must never widen access. */
+/** Refuses a rule that cannot be enforced as written: a misspelt member must never widen access. */
 export function verifyRule (
   rule: SecurityRule,
   where: string,
