@@ -6,7 +6,7 @@ import { branchFor, choicesOf, memberSchema, shapeOf } from './schema-shape.js'
 import { strangeCharacterHint } from './strange-character.js'
 import type { Path } from './yaml-source.js'
 
-/** Told of every mistake: where it is, whether its key or its value is meant, and what is wrong. */
+/** Called for every mistake, with its path, whether the key or the value is wrong, and a message. */
 export type Report = (path: Path, part: 'key' | 'value', message: string) => void
 
 export interface CheckOptions {
@@ -15,8 +15,8 @@ export interface CheckOptions {
 }
 
 /**
- * Compares a value with a TypeBox schema and reports every mistake. Objects with properties are closed: an unknown
- * key is a mistake, with the nearest known one. Says what was expected and what was found.
+ * Compares a value with a TypeBox schema and reports every mistake: what was expected and what was found. Objects with
+ * properties are closed: an unknown key is a mistake, and the message suggests the closest known key.
  */
 export function checkSchema (value: unknown, schema: TSchema, report: Report, options: CheckOptions = {}): void {
   check(value, schema, [], { report, conceal: options.conceal ?? (() => false) })
@@ -59,7 +59,7 @@ function checkMapping (
   }
   const unknown = Object.keys(value).filter(key => memberSchema(schema, key) === undefined)
   for (const key of required) {
-    // Where it stands misspelt that has been said already.
+    // A misspelt required key has already been reported as an unknown key.
     if (Object.hasOwn(value, key) || (unknown.length > 0 && closest(key, unknown) !== null)) continue
     const { description } = shapeOf(properties[key] ?? {})
     checking.report(
@@ -150,7 +150,7 @@ function explain (
   }
 }
 
-/** `server.port`; a list's index in brackets, as it is read aloud. */
+/** The dotted name of a path: `server.port`. List indexes are in brackets. */
 export function nameOf (path: Path): string {
   if (path.length === 0) return 'the file'
   return path.map((step, index) => typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`).join('')

@@ -5,9 +5,9 @@ import { choicesOf, isNullable, shapeOf } from './schema-shape.js'
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
 
 /**
- * The value a text stands for where the schema expects something else than text: numbers, `true` and `false`, the
- * members of a closed list, comma separated lists, and nothing for a field that may be null. A text that stands for
- * nothing of the kind comes back as it is, for the schema check to refuse.
+ * Converts a string to the type that the schema expects: a number, `true` or `false`, a member of an enumeration, a
+ * comma-separated list, or null for an empty string or `null` if the field may be null. A string that cannot be
+ * converted is returned unchanged, and the schema check refuses it.
  */
 export function coerce (text: string, schema: TSchema): unknown {
   const choices = choicesOf(schema)

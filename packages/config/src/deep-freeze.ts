@@ -1,4 +1,4 @@
-/** The same data, unchangeable at every depth. */
+/** The same type, read-only at every depth. */
 export type DeepReadonly<T> = T extends (infer Item)[]
   ? readonly DeepReadonly<Item>[]
   : T extends object ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> } : T

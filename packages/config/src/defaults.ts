@@ -2,8 +2,8 @@ import type { TSchema } from 'typebox'
 import { branchFor, isNullable, memberSchema, shapeOf } from './schema-shape.js'
 
 /**
- * A copy of a value with the schema's defaults where it has none. Sections that hold only optional settings need not
- * be written, and may be written empty (`server:` with every line below it commented out).
+ * Copies a value and fills in the schema's defaults for missing settings. A section with only optional settings can be
+ * left out or empty (`server:` with every line below it commented out).
  */
 export function withDefaults (value: unknown, schema: TSchema): unknown {
   const { type, properties, default: standing } = shapeOf(schema)

@@ -1,6 +1,6 @@
 /**
- * One variable of the process environment; undefined when it is not set. Everything that needs the
- * environment asks here, so that what a program depends on can be found in one place.
+ * Reads one variable of the process environment; undefined when it is not set. All code reads the environment through
+ * this function, so that every variable a program depends on is easy to find.
  */
 export function environment (name: string): string | undefined {
   return process.env[name]

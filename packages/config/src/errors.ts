@@ -1,7 +1,7 @@
 import { MartyError, type ErrorDefinition } from '@marty/core'
 import { formatProblem, type SourceProblem } from './problem.js'
 
-/** The configuration cannot be used. Holds every mistake that was found, not only the first. */
+/** The configuration is not valid. Lists every mistake that was found, not only the first. */
 export class ConfigError extends MartyError {
   static readonly definition: ErrorDefinition<'MARTY_CONFIG_INVALID'> = {
     code: 'MARTY_CONFIG_INVALID',

@@ -5,7 +5,7 @@ import {
 import { nameCharacter } from './strange-character.js'
 import type { SourcePosition } from './yaml-source.js'
 
-/** What is wrong with a text, and where. */
+/** One mistake in a YAML document: its position and a message. */
 export interface YamlMistake {
   readonly at: SourcePosition
   readonly message: string
@@ -16,16 +16,16 @@ interface Parsed {
   readonly lines: LineCounter
 }
 
-/** In longer texts only the first mistake is looked for: the parser that keeps positions takes long for them. */
+/** In longer documents only the first mistake is reported, because the parser that keeps positions is slow for them. */
 const MAX_CHARACTERS = 500_000
 
-/** What YAML 1.2 lets nobody write (section 5.1), but for a byte order mark at the beginning. */
+/** Characters that YAML 1.2 forbids (section 5.1), except for a byte order mark at the beginning. */
 
 const FORBIDDEN = /[^\t\n\r\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u
 
 /**
- * Why a text is no YAML document that is read here. After the first mistake of syntax everything is a consequence, so
- * nothing that follows is told. Mistakes that leave the rest as it is are told all: keys written twice, aliases, tags.
+ * Explains why a string is not a valid YAML document. Errors after the first syntax error are usually caused by it, so
+ * they are not reported. Independent mistakes (duplicate keys, aliases, tags) are all reported.
  */
 export function explainYaml (text: string, error: unknown, parse: () => Parsed): readonly YamlMistake[] {
   const forbidden = FORBIDDEN.exec(text)
@@ -40,7 +40,7 @@ export function explainYaml (text: string, error: unknown, parse: () => Parsed):
   const reason = error instanceof YAMLException ? error.reason : 'cannot be read as YAML'
   const mark = error instanceof YAMLException ? error.mark : undefined
   const first = { at: { line: (mark?.line ?? 0) + 1, column: (mark?.column ?? 0) + 1 }, message: reason }
-  // The other parser has no bound, but for the stack.
+  // The other parser does not limit the depth: it would overflow the stack.
   const depth = /maxDepth \((\d+)\)/.exec(reason)
   if (depth !== null) return [{ ...first, message: `nested more than ${depth[1]} levels deep` }]
   if (text.length > MAX_CHARACTERS) return [first]
@@ -69,7 +69,7 @@ function mistakesOf (text: string, { document, lines }: Parsed): YamlMistake[] {
   const found = new Map<number, YamlMistake>()
   const add = (offset: number, message: string): void => {
     const at = place(lines, offset)
-    // What follows on a line is mostly a consequence.
+    // Further mistakes on the same line are usually caused by the first.
     if (!found.has(at.line)) found.set(at.line, { at, message })
   }
   if (syntax === undefined || document.errors.every(({ code }) => INDEPENDENT.has(code) || code === 'MULTIPLE_DOCS')) {
@@ -89,7 +89,7 @@ function mistakesOf (text: string, { document, lines }: Parsed): YamlMistake[] {
   return [...found.values()].sort((a, b) => a.at.line - b.at.line)
 }
 
-/** Where a mistake of syntax was made, which is often before the place where a parser stumbles. */
+/** The position of the actual syntax error, which is often before the position that the parser reports. */
 function causeOf (
   error: YAMLParseError | Document['warnings'][number],
   document: Document,
@@ -142,7 +142,7 @@ function causeOf (
   return { offset, message }
 }
 
-/** The first quoted text before an offset that goes over several lines, and ends in a line unless that is null. */
+/** The first quoted string before an offset that spans several lines and, unless `endLine` is null, ends there. */
 function openQuoteBefore (
   document: Document,
   before: number,
@@ -176,7 +176,7 @@ function lastOpenCollection (document: Document, before: number): number | null 
   return found
 }
 
-/** Where the innermost mapping begins that goes on around an offset. */
+/** The start of the innermost mapping that contains an offset. */
 function mappingBefore (document: Document, offset: number): number | null {
   let found: number | null = null
   visit(document, {

@@ -7,18 +7,18 @@ import type { Path } from './yaml-source.js'
 
 export interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Folder that relative `${file:…}` paths start from. */
+  /** Base directory of relative `${file:…}` paths. */
   readonly baseDir: string
-  /** Whether the setting at a path is replaced anyway, so that its references need not resolve. */
+  /** Whether an environment variable replaces the setting at a path, so that its references need not resolve. */
   readonly skip: (path: Path) => boolean
   readonly report: (path: Path, message: string) => void
-  /** Told of every value that came out of a reference: it may hold a secret. */
+  /** Called for every value that contained a reference: it may now hold a secret. */
   readonly replaced: (path: Path) => void
 }
 
 /**
- * A copy of a value in which `${NAME}`, `${NAME:default}` and `${file:/path}` inside texts are replaced. `$${` stands
- * for a literal `${`. A text that held a reference is then read as its schema asks: `${PORT:8002}` becomes a number.
+ * Copies a value and replaces `${NAME}`, `${NAME:default}` and `${file:/path}` inside its strings. `$${` stands for a
+ * literal `${`. A string with a reference is then converted as the schema requires: `${PORT:8002}` becomes a number.
  */
 export function interpolate (
   value: unknown,
@@ -26,7 +26,7 @@ export function interpolate (
   path: Path,
   context: InterpolationContext
 ): unknown {
-  // What no schema knows is refused anyway, so nothing is read for it.
+  // Settings that the schema does not know are refused later, so no variable or file is read for them.
   if (schema === undefined || context.skip(path)) return value
   if (typeof value === 'string') return value.includes('${') ? replace(value, schema, path, context) : value
   if (Array.isArray(value)) {
@@ -82,7 +82,7 @@ function resolveReference (reference: string, context: InterpolationContext): An
     : { value }
 }
 
-/** Secrets are short; a path that leads to a device or a huge file is a mistake. */
+/** Secrets are short: a path to a device or a huge file is a mistake. */
 const MAX_FILE_BYTES = 1024 * 1024
 
 function readSecretFile (name: string, baseDir: string): Answer {
@@ -91,7 +91,7 @@ function readSecretFile (name: string, baseDir: string): Answer {
     const stats = statSync(file)
     if (!stats.isFile()) return { problem: `${name} is not a regular file` }
     if (stats.size > MAX_FILE_BYTES) return { problem: `${name} is larger than ${MAX_FILE_BYTES} bytes` }
-    // Editors and `echo` end files with a line break that is no part of the secret.
+    // Editors and `echo` end files with a line break that does not belong to the secret.
     return { value: readFileSync(file, 'utf8').replace(/\r?\n$/, '') }
   } catch (error) {
     return { problem: `${name} cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown reason'})` }

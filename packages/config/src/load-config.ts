@@ -11,35 +11,41 @@ import { readOverrides, type Override } from './overrides.js'
 import { sortProblems, type SourceProblem } from './problem.js'
 import { parseYaml, type Path, type YamlSource } from './yaml-source.js'
 
-/** Where a value came from: `default`, `file:line:column` or `environment NAME`. */
+/** Where a value comes from: `default`, `file:line:column` or `environment NAME`. */
 export type Origin = string
 
 export interface LoadConfigOptions<Schema extends TSchema> {
-  /** TypeBox object; its `default` and `description` options are the settings' defaults and documentation, `secret: true` hides a value. */
+  /**
+   * TypeBox object. Its `default` and `description` options give the settings' defaults and documentation; `secret:
+   * true` masks a value.
+   */
   readonly schema: Schema
-  /** The YAML file; null for defaults and environment alone. @default null */
+  /** Path of the YAML file; null to use only defaults and the environment. @default null */
   readonly file?: string | null
   /** @default the process environment */
   readonly env?: Readonly<Record<string, string | undefined>>
-  /** Variables `PREFIX_SECTION_KEY` replace settings; without a prefix none does. */
+  /** Variables named `PREFIX_SECTION_KEY` override settings; without a prefix, no variable does. */
   readonly envPrefix?: string
-  /** Variables that begin with the prefix and mean something else, such as the one that names the file. @default [] */
+  /**
+   * Variables that begin with the prefix but are not overrides, such as the one that holds the file's path.
+   * @default []
+   */
   readonly reservedEnv?: readonly string[]
-  /** Folder that relative `${file:…}` paths start from. @default the file's folder, otherwise the working directory */
+  /** Base directory of relative `${file:…}` paths. @default the file's directory, otherwise the working directory */
   readonly baseDir?: string
 }
 
 export interface LoadedConfig<Schema extends TSchema> {
   readonly value: DeepReadonly<Static<Schema>>
-  /** For every setting, by its dotted name (`server.port`). */
+  /** The origin of every setting, by its dotted name (`server.port`). */
   readonly origins: ReadonlyMap<string, Origin>
   readonly file: string | null
   readonly schema: Schema
 }
 
 /**
- * Schema defaults, replaced by the YAML file, replaced by the environment; checked and frozen.
- * Throws {@link ConfigError} with every mistake at once.
+ * Loads the configuration: the YAML file overrides the schema's defaults, and environment variables override both. The
+ * result is validated and frozen. Throws {@link ConfigError}, which lists all mistakes together.
  */
 export function loadConfig<Schema extends TSchema> (options: LoadConfigOptions<Schema>): LoadedConfig<Schema> {
   const { schema, file = null, env = processEnvironment(), envPrefix, reservedEnv = [] } = options
@@ -66,7 +72,7 @@ export function loadConfig<Schema extends TSchema> (options: LoadConfigOptions<S
   })
   const value = withDefaults(applyOverrides(written, overrides), schema)
   checkSchema(value, schema, (path, part, message) => {
-    // A reference that could not be resolved leaves its setting empty: only the cause is worth telling.
+    // A reference that could not be resolved leaves its setting empty: report only the cause.
     if (!unresolved.has(keyOf(path))) problems.push({ ...locate(path, part), message })
   }, { conceal: path => concealed.has(keyOf(path)) })
 
@@ -114,7 +120,7 @@ function applyOverrides (value: unknown, overrides: readonly Override[]): unknow
   return value
 }
 
-/** A section that is not a mapping stays as it is, for the schema check to refuse. */
+/** A section that is not a mapping is returned unchanged: the schema check refuses it. */
 function replaceAt (value: unknown, path: readonly string[], replacement: unknown): unknown {
   const [key, ...rest] = path
   if (key === undefined) return replacement
@@ -123,7 +129,7 @@ function replaceAt (value: unknown, path: readonly string[], replacement: unknow
   return { ...section, [key]: replaceAt(section[key], rest, replacement) }
 }
 
-/** One origin per scalar; a list is one setting. */
+/** One origin per scalar; a list counts as one setting. */
 function originsOf (
   value: unknown,
   source: YamlSource | null,

@@ -4,7 +4,7 @@ import { coerce } from './coerce.js'
 import type { SourceProblem } from './problem.js'
 import { choicesOf, shapeOf } from './schema-shape.js'
 
-/** A setting that a variable of the environment replaced. */
+/** A setting that an environment variable overrides. */
 export interface Override {
   readonly name: string
   readonly path: readonly string[]
@@ -12,8 +12,8 @@ export interface Override {
 }
 
 /**
- * Reads `PREFIX_SECTION_KEY` variables. A variable that begins with the prefix and names no setting is a mistake:
- * a misspelt override must not be ignored.
+ * Reads `PREFIX_SECTION_KEY` variables. A variable that begins with the prefix but names no setting is a mistake,
+ * because a misspelt override must not be ignored.
  */
 export function readOverrides (
   schema: TSchema,
@@ -44,7 +44,7 @@ export function readOverrides (
   return { overrides, problems }
 }
 
-/** Every setting one variable can carry: scalars and lists of scalars. */
+/** Every setting that one variable can hold: scalars and lists of scalars. */
 function namedSettings (schema: TSchema, prefix: string): Map<string, { path: string[], schema: TSchema }> {
   const settings = new Map<string, { path: string[], schema: TSchema }>()
   const walk = (member: TSchema, path: string[]): void => {
@@ -76,8 +76,8 @@ function isFlat (schema: TSchema): boolean {
 }
 
 /**
- * Kubernetes gives every pod variables for each Service of its namespace; a Service called `camera-service` makes
- * `CAMERA_SERVICE_SERVICE_HOST`, `CAMERA_SERVICE_PORT=tcp://…` and others, which are nobody's overrides.
+ * Kubernetes sets variables in every pod for each Service of its namespace. A Service named `camera-service` produces
+ * `CAMERA_SERVICE_SERVICE_HOST`, `CAMERA_SERVICE_PORT=tcp://…` and others, which are not meant as overrides.
  */
 function isServiceLink (name: string, text: string): boolean {
   return (

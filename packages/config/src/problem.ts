@@ -1,4 +1,4 @@
-/** One mistake, and where it is written. */
+/** One mistake and its position in the source. */
 export interface SourceProblem {
   /** The file, or `environment NAME`. */
   readonly source: string
@@ -14,7 +14,7 @@ export function formatProblem ({ source, line, column, message }: SourceProblem)
   return line === 0 ? `${source}: ${message}` : `${source}:${line}:${column}: ${message}`
 }
 
-/** In reading order: files by position, then what has no position. */
+/** Sorts problems in reading order: those in files by position, then those without a position. */
 export function sortProblems<Problem extends SourceProblem> (problems: readonly Problem[]): Problem[] {
   return [...problems].sort((a, b) => Number(a.line === 0) - Number(b.line === 0) ||
     a.source.localeCompare(b.source) || a.line - b.line || a.column - b.column)

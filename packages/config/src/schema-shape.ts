@@ -13,9 +13,9 @@ export interface SchemaShape {
   readonly const?: unknown
   readonly default?: unknown
   readonly description?: string
-  /** What `pattern` asks for, in words that fit after "must be". Set as a TypeBox option. */
+  /** Describes what `pattern` requires, in words that fit after "must be". Set as a TypeBox option. */
   readonly expected?: string
-  /** Never show the value. Set as a TypeBox option of the field. */
+  /** Whether the value must never be shown. Set as a TypeBox option of the field. */
   readonly secret?: boolean
 }
 
@@ -23,7 +23,7 @@ export function shapeOf (schema: TSchema): SchemaShape {
   return schema as SchemaShape
 }
 
-/** The schema of one member of a value; undefined when the schema knows no such member. */
+/** The schema of one member of a value; undefined when the schema has no such member. */
 export function memberSchema (schema: TSchema, key: string | number): TSchema | undefined {
   const { properties, patternProperties, items, anyOf } = shapeOf(schema)
   if (typeof key === 'number') return items ?? firstMember(anyOf, key)
@@ -34,7 +34,7 @@ export function memberSchema (schema: TSchema, key: string | number): TSchema | 
   return firstMember(anyOf, key)
 }
 
-/** The values a schema allows, when it is a closed list of them. */
+/** The allowed values, when the schema is an enumeration; otherwise null. */
 export function choicesOf (schema: TSchema): readonly unknown[] | null {
   const shape = shapeOf(schema)
   if (shape.enum !== undefined) return shape.enum
@@ -44,13 +44,13 @@ export function choicesOf (schema: TSchema): readonly unknown[] | null {
   return choices.every(list => list !== null) ? choices.flat() : null
 }
 
-/** The one branch of a union that is made for values like this one. */
+/** The branch of a union that matches the type of a value. */
 export function branchFor (schema: TSchema, value: unknown): TSchema | null {
   const branches = (shapeOf(schema).anyOf ?? []).filter(branch => shapeOf(branch).type === kindOf(value))
   return branches.length === 1 ? branches[0]! : null
 }
 
-/** Whether null is a value of the schema. */
+/** Whether the schema allows null. */
 export function isNullable (schema: TSchema): boolean {
   const { type, anyOf } = shapeOf(schema)
   return type === 'null' || (anyOf ?? []).some(isNullable)

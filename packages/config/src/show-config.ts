@@ -4,7 +4,7 @@ import { branchFor, memberSchema, shapeOf } from './schema-shape.js'
 
 const MASK = '********'
 
-/** One setting, fit to be shown to people. */
+/** One setting, safe to display. */
 export interface ShownSetting {
   /** `server.port`. */
   readonly key: string
@@ -14,7 +14,7 @@ export interface ShownSetting {
   readonly description: string | null
 }
 
-/** Every setting with its origin, secrets masked, in the schema's order. Ready for JSON. */
+/** Lists every setting with its origin, in the order of the schema, with secrets masked. The result is plain JSON. */
 export function showConfig<Schema extends TSchema> (loaded: LoadedConfig<Schema>): readonly ShownSetting[] {
   const shown: ShownSetting[] = []
   const walk = (value: unknown, schema: TSchema | undefined, path: readonly string[]): void => {
@@ -32,14 +32,14 @@ export function showConfig<Schema extends TSchema> (loaded: LoadedConfig<Schema>
   return shown
 }
 
-/** The same as lines of text: `server.port = 8002  (default)`. */
+/** Formats the settings as lines of text: `server.port = 8002  (default)`. */
 export function formatConfig (settings: readonly ShownSetting[]): string {
   const assignments = settings.map(({ key, value }) => `${key} = ${JSON.stringify(value)}`)
   const width = Math.min(60, Math.max(0, ...assignments.map(line => line.length)))
   return settings.map(({ origin }, index) => `${assignments[index]!.padEnd(width)}  (${origin})`).join('\n')
 }
 
-/** A copy of a value in which everything the schema marks `secret` is masked. Empty secrets stay visible as empty. */
+/** Copies a value and masks everything that the schema marks `secret`. Empty secrets stay empty. */
 export function maskSecrets (value: unknown, schema: TSchema): unknown {
   if (value === null || value === undefined || value === '') return value
   const chosen = shapeOf(schema).type === undefined ? branchFor(schema, value) ?? schema : schema

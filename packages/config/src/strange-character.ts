@@ -1,4 +1,4 @@
-/** A character that is not what it looks like, as `U+0430, a letter of the Cyrillic script, which looks like "a"`. */
+/** Describes a misleading character, for example `U+0430, a letter of the Cyrillic script, which looks like "a"`. */
 export function nameCharacter (character: string): string {
   const point = `U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}`
   const kind = KINDS.find(([pattern]) => pattern.test(character))?.[1]
@@ -8,7 +8,7 @@ export function nameCharacter (character: string): string {
   return point + (kind === undefined ? '' : `, ${kind}`) + (twin === undefined ? '' : `, which looks like "${twin}"`)
 }
 
-/** `; it holds U+200B, a character that cannot be seen`, when a text holds what hardly anybody means in a name. */
+/** A hint such as `; it holds U+200B, a character that cannot be seen`, for characters that are unusual in a name. */
 export function strangeCharacterHint (text: string): string {
   const found = /[^\x20-\x7E]/u.exec(text)
   return found === null
@@ -26,7 +26,7 @@ const KINDS: ReadonlyArray<readonly [RegExp, string]> = [
   [/\p{Script=Armenian}/u, 'a letter of the Armenian script']
 ]
 
-/** The letters of other scripts that are taken for those of the Latin one most often (Unicode Technical Standard 39). */
+/** Letters of other scripts that are most often confused with Latin letters (Unicode Technical Standard 39). */
 const LOOKALIKES: Readonly<Record<string, string>> = Object.freeze({
   а: 'a',
   с: 'c',

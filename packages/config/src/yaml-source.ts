@@ -5,7 +5,7 @@ import {
 import { explainYaml, place } from './explain-yaml.js'
 import type { SourceProblem } from './problem.js'
 
-/** Keys and indexes from the root of a document to one of its nodes. */
+/** Keys and list indexes from the root of a document to a node. */
 export type Path = readonly (string | number)[]
 
 /** 1-based, as editors count. */
@@ -14,26 +14,26 @@ export interface SourcePosition {
   readonly column: number
 }
 
-/** A YAML file that was read, and where each of its nodes stands. */
+/** A parsed YAML file and the positions of its nodes. */
 export interface YamlSource {
   readonly file: string
   /** Plain objects, arrays and scalars of the YAML 1.2 core schema; null for an empty file. */
   readonly value: unknown
-  /** Position of a node or of its key; of the nearest ancestor for a node that is not there. */
+  /** Position of a node or of its key. For a missing node, the position of its nearest existing ancestor. */
   positionOf (path: Path, part?: 'key' | 'value'): SourcePosition
 }
 
 export type ParsedYaml = { readonly source: YamlSource, readonly problems: readonly [] } |
   { readonly source: null, readonly problems: readonly SourceProblem[] }
 
-/** Keys that reach into the prototype of plain objects. */
+/** Keys that access the prototype of a plain object. */
 const RESERVED_KEYS = new Set(['__proto__', 'constructor', 'prototype'])
 
 /**
- * Reads exactly one YAML 1.2 document. Refused, each with its position: duplicate keys, tabs as indentation, several
- * documents, aliases (they can grow without bound), custom tags, and keys that reach into prototypes.
+ * Parses exactly one YAML 1.2 document. Refuses, with their positions: duplicate keys, tabs as indentation, several
+ * documents, aliases (their expansion is unbounded), custom tags, and keys that access prototypes.
  *
- * js-yaml decides what the text means. The position-keeping parser runs only when a position is asked for.
+ * js-yaml parses the values. A second parser, which keeps positions, runs only when a position is needed.
  */
 export function parseYaml (text: string, file: string): ParsedYaml {
   const positions = lazy(() => readPositions(text, false))
@@ -65,7 +65,7 @@ interface Positions {
   readonly pairs: WeakMap<YAMLMap, Map<string, Pair>>
 }
 
-/** Looking for keys that are written twice takes the square of their number; in a text that was read there are none. */
+/** The search for duplicate keys takes quadratic time. A document that js-yaml has accepted contains none. */
 function readPositions (text: string, uniqueKeys: boolean): Positions {
   const lines = new LineCounter()
   const document = parseDocument(text, {
@@ -112,7 +112,7 @@ function pairsOf (map: YAMLMap, cache: Positions['pairs']): Map<string, Pair> {
   return pairs
 }
 
-/** Large files have none: the way to each node is not worth noting before it is known that there are. */
+/** Almost no file has such keys, so this check is cheap: it does not record the path to each node. */
 function hasReservedKey (value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   if (Array.isArray(value)) return value.some(hasReservedKey)
@@ -128,7 +128,7 @@ function reservedKeys (value: unknown, path: Path): Path[] {
   ])
 }
 
-/** A file in which every setting is commented out is as good as an empty one. */
+/** A file in which every setting is commented out counts as empty. */
 function isBlank (text: string): boolean {
   return !/(?:^|\n)[^\S\n]*[^\s#]/.test(text)
 }
