@@ -5,7 +5,7 @@ import type { ResolvedRedisOptions } from './options.js'
 
 export type RedisClient = Redis | Cluster
 
-/** The ioredis client for the resolved options, tuned so that no request ever waits on a Redis that is away. */
+/** Creates the ioredis client, configured so that no request ever waits for a Redis that is not reachable. */
 export function createClient (options: ResolvedRedisOptions): RedisClient {
   const perNode: NodeOptions = {
     maxRetriesPerRequest: 0,
@@ -13,10 +13,10 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     commandTimeout: options.commandTimeoutMs,
     connectTimeout: options.connectTimeoutMs,
     disconnectTimeout: options.commandTimeoutMs,
-    // Commands that timed out stay queued in ioredis until their connection goes: a server that has stopped
-    // answering must lose it, or the queue grows for as long as it stays frozen.
+    // ioredis keeps timed-out commands in its queue until their connection closes. A connection to a server that no
+    // longer answers must therefore be closed, or the queue grows for as long as the server stays frozen.
     socketTimeout: silenceLimitMs(options),
-    // Redis below 7.2 does not know the command it saves, and an ACL user with few rights may not run it.
+    // Skip `CLIENT SETINFO`: Redis before 7.2 does not support it, and a restricted ACL user may not run it.
     disableClientInfo: true,
     ...(options.username === undefined ? {} : { username: options.username }),
     ...(options.password === undefined ? {} : { password: options.password }),
@@ -28,7 +28,7 @@ export function createClient (options: ResolvedRedisOptions): RedisClient {
     ...perNode,
     enableOfflineQueue: false,
     retryStrategy: attempt => backoffMs(attempt, options.reconnectMaxDelayMs),
-    // A master that has become a replica under a connection that lives on: the next one leads to the new master.
+    // The master has become a replica while the connection stayed open. A new connection leads to the new master.
     reconnectOnError: error => error.message.startsWith('READONLY'),
     db: options.db
   }
@@ -55,7 +55,7 @@ class PatientRedis extends Redis {
   }
 }
 
-/** A connection that owes an answer for this long is given up. Milliseconds. */
+/** A connection is closed when an answer is outstanding for this long. Milliseconds. */
 export function silenceLimitMs ({ commandTimeoutMs }: ResolvedRedisOptions): number {
   return Math.max(1_000, commandTimeoutMs * 4)
 }

@@ -3,17 +3,19 @@ import { backoffMs, harden, setCommandDeadline, type NodeOptions } from './harde
 import type { ResolvedRedisOptions } from './options.js'
 
 /**
- * ioredis's cluster client, which by itself makes commands wait for nodes and slots, and looks for a lost node only when
- * a command needs it. This one fails at once instead, connects to every master beforehand and looks for lost ones by itself.
+ * Creates the ioredis cluster client. By default, ioredis lets commands wait for nodes and slots, and reconnects to a
+ * lost node only when a command needs it. This client fails such commands immediately, connects to every master in
+ * advance, and reconnects to lost masters in the background.
  */
 export function createCluster (options: ResolvedRedisOptions, perNode: NodeOptions): Cluster {
   const { connectTimeoutMs, reconnectMaxDelayMs } = options
   const cluster = new FailFastCluster(options.nodes.map(node => ({ ...node })), {
     enableOfflineQueue: false,
-    // It would ask a node that is still being connected to, and begin anew when that fails. `isWhole` asks more.
+    // The ready check would query a node that is still connecting, and start again when that fails. `isWhole` is
+    // stricter.
     enableReadyCheck: false,
     maxRedirections: 4,
-    // What these would delay waits, without a deadline, for the slots to be learned anew.
+    // With a delay, commands would wait, without a deadline, until the slots have been refreshed.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: 10,
@@ -35,7 +37,7 @@ export function createCluster (options: ResolvedRedisOptions, perNode: NodeOptio
   cluster.on('-node', look)
   cluster.on('+node', (node: Redis) => {
     harden(node)
-    // Slots are asked for over a connection of their own, for whose set-up the deadline of a command is too short.
+    // ioredis reads the slots over a separate connection. The command deadline is too short for setting it up.
     node.duplicate = override =>
       harden(Redis.prototype.duplicate.call(node, { ...override, commandTimeout: connectTimeoutMs }))
     if (node.options.readOnly !== true) node.connect().catch(() => {})
@@ -52,17 +54,17 @@ class FailFastCluster extends Cluster {
     return super.sendCommand(command, ...where)
   }
 
-  /** A pipeline made before the slots were ever known would wait for them, after `close()` for ever. */
+  /** A pipeline created before the slots are known would wait for them, and forever after `close()`. */
   override delayUntilReady (callback: (error: Error) => void): void {
     callback(new Error('The cluster is not ready'))
   }
 }
 
-/** Whether every slot has a master, and every such master a connection. */
+/** Whether every slot has a master, and every master a ready connection. */
 export function isWhole (cluster: Cluster): boolean {
   if (cluster.status !== 'ready' || cluster.slots.length < 16_384) return false
   const masters = new Set<string | undefined>()
-  // Not for-of's to skip: a slot nobody holds is a hole in the array.
+  // Count by index: a slot without a node is a hole in the array and must not be overlooked.
   for (let slot = 0; slot < 16_384; slot++) masters.add(cluster.slots[slot]?.[0])
   const connected = new Set(
     cluster

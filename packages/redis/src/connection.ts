@@ -11,30 +11,36 @@ export interface RedisHealth {
     readonly mode: 'single' | 'sentinel' | 'cluster'
     /** `host:port` of the configured nodes, without credentials. */
     readonly nodes: readonly string[]
-    /** ioredis's own word for it (`connecting`, `ready`, `reconnecting`...), `closed`, or `partial`: a cluster that lacks a master. */
+    /**
+     * The status of ioredis (`connecting`, `ready`, `reconnecting`...), or `closed`, or `partial` for a cluster in
+     * which a master is missing.
+     */
     readonly state: string
-    /** What went wrong last, since the connection was last ready. */
+    /** The last error since the connection was last ready. */
     readonly lastError: string | null
-    /** How often it became ready again after it had been lost. */
+    /** How often the connection became ready again after a loss. */
     readonly reconnects: number
   }
 }
 
 export interface RedisConnection {
-  /** The ioredis client, with bounded waits. Every command fails within the deadline; none is queued or repeated. */
+  /** The ioredis client. A command without an answer fails at the deadline; none is queued offline or sent twice. */
   readonly client: RedisClient
-  /** Settles when commands are accepted; rejects with `MARTY_REDIS_UNAVAILABLE` after `timeoutMs` or when closed. */
+  /** Resolves when commands are accepted; rejects with `MARTY_REDIS_UNAVAILABLE` after `timeoutMs` or when closed. */
   ready (timeoutMs: number): Promise<void>
-  /** What is known of the connection, without asking Redis. A silent loss is known within two seconds by default, idle or not. */
+  /**
+   * The state of the connection, without a query to Redis. By default, a connection lost without notice is detected
+   * within two seconds, even when it is idle.
+   */
   health (): RedisHealth
-  /** Calls back each time the connection is ready again after it was lost. Returns how to stop. */
+  /** Calls back each time the connection is ready again after a loss. Returns a function that removes the callback. */
   onReconnect (callback: () => void): () => void
-  /** Lets sent commands finish within the command deadline, then disconnects and stops reconnecting. */
+  /** Gives sent commands their deadline to finish, then disconnects and stops reconnecting. */
   close (): Promise<void>
 }
 
 /**
- * Opens Redis and returns at once; the connection is made, and made again, in the background.
+ * Opens Redis and returns immediately. It connects, and reconnects after a loss, in the background.
  *
  * @throws `MARTY_REDIS_OPT_INVALID` naming the field
  * @example
@@ -56,7 +62,7 @@ export function openRedis (options: RedisOptions): RedisConnection {
 
   const failed = (error: Error & { library?: string, reason?: string }, node?: string): void => {
     if (lastError !== null && CONSEQUENCE.test(error.message)) return
-    // OpenSSL's messages name its source files around their reason.
+    // OpenSSL's messages contain names of its source files; keep only the reason.
     lastError =
       (node === undefined ? '' : `${node}: `) + (error.library === undefined ? error.message : `TLS: ${error.reason}`)
   }
@@ -72,7 +78,8 @@ export function openRedis (options: RedisOptions): RedisConnection {
   for (const event of ['ready', 'close', 'refresh', '-node']) client.on(event, changed)
   client.on('+node', node => { node.on('ready', changed) })
 
-  // A peer that went away without a word owes no answer until it is asked: the socket's own timeout does the rest.
+  // The socket timeout runs only while an answer is outstanding. A periodic PING starts it on idle connections too, so
+  // that a peer that disappeared without closing the connection is detected.
   const heartbeat = setInterval(() => {
     for (const node of client instanceof Cluster ? client.nodes() : [client]) {
       if (node.status === 'ready') node.ping().catch(() => {})
@@ -134,7 +141,7 @@ export function openRedis (options: RedisOptions): RedisConnection {
   })
 }
 
-/** What ioredis says when something else went wrong before; it must not hide what that was. */
+/** Messages of ioredis that only follow from an earlier error; they must not hide that error. */
 const CONSEQUENCE = /^(Connection is closed|All sentinels are unreachable|Failed to refresh slots cache)/
 
 function closed (): RedisUnavailable {
@@ -143,10 +150,10 @@ function closed (): RedisUnavailable {
 
 async function closeClient (client: RedisClient, commandTimeoutMs: number): Promise<void> {
   const ended = new Promise<void>(resolve => { client.once('end', resolve) })
-  // QUIT is bound by the command deadline; a server that does not answer is left behind.
+  // QUIT has the command deadline too: do not wait longer for a server that does not answer.
   if (client.status === 'ready') await client.quit().catch(() => {})
   client.disconnect()
-  // Between two attempts to connect there is no socket whose end ioredis could report.
+  // Between two connection attempts there is no socket, so ioredis would never report its end.
   if (client.status === 'end' || client.status === 'reconnecting') return
   const grace = new AbortController()
   await Promise.race([ended, delay(commandTimeoutMs + 250, undefined, { signal: grace.signal })])

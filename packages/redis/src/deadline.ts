@@ -1,20 +1,20 @@
 /**
- * Calls back after so many milliseconds, once every answer that already lies in a socket has been read.
+ * Calls `expired` after `ms` milliseconds, but only after reading the answers that have already arrived.
  *
- * Node.js runs due timers before it reads sockets, so after a busy turn of the event loop a plain timer gives up on
- * answers that came in time. A callback of `setImmediate` runs after the sockets have been read once more.
+ * Node.js runs due timers before it reads sockets. After the event loop was busy, a plain timer would therefore fire
+ * before answers that arrived in time are read. A `setImmediate` callback runs after the sockets have been read again.
  *
- * `clearTimeout` cancels it before that last look; what settles in the look itself must be ignored by `expired`.
+ * `clearTimeout` cancels it only before that last read. `expired` must ignore work that settles during the read.
  */
 export function startDeadline (ms: number, expired: () => void): NodeJS.Timeout {
   return setTimeout(() => { setImmediate(expired) }, ms)
 }
 
 /**
- * Settles as the work does, or rejects when it has not settled after `deadlineMs` and one more look at the sockets: a
- * process that was busy itself does not take a store for dead. The work is not withdrawn.
+ * Settles like `work`, or rejects if `work` has not settled after `deadlineMs` and one more read of the sockets, so
+ * that a busy event loop is not mistaken for a store that does not answer. The work itself is not cancelled.
  *
- * @param what the subject of the error's message, such as `'the store'`
+ * @param what the subject of the error message, such as `'the store'`
  */
 export async function withinDeadline<T> (deadlineMs: number, work: Promise<T>, what: string): Promise<T> {
   return await new Promise<T>((resolve, reject) => {

@@ -1,6 +1,6 @@
 import { MartyError, type ErrorDefinition } from '@marty/core'
 
-/** An option is missing, unknown or not valid. The message names the field and never repeats a secret. */
+/** An option is missing, unknown or invalid. The message names the field and never repeats a secret. */
 export class RedisOptionInvalid extends MartyError {
   static readonly definition: ErrorDefinition<'MARTY_REDIS_OPT_INVALID'> = {
     code: 'MARTY_REDIS_OPT_INVALID',

@@ -1,7 +1,7 @@
 import { createSecureContext, type ConnectionOptions } from 'node:tls'
 import { RedisOptionInvalid } from './errors.js'
 
-/** `true` verifies against the system's authorities; an object is passed to `tls.connect`. */
+/** `true` verifies certificates against Node's default CA certificates; an object is passed to `tls.connect`. */
 export type RedisTls = true | ConnectionOptions
 
 export interface RedisNode {
@@ -10,18 +10,18 @@ export interface RedisNode {
 }
 
 export interface RedisCommonOptions {
-  /** ACL user. @default Redis's own `default` user */
+  /** ACL user. @default the `default` user of Redis */
   readonly username?: string
   readonly password?: string
   /** @default plain TCP, or TLS when the URL begins with `rediss:` */
   readonly tls?: RedisTls
   /** Shown by `CLIENT LIST`. */
   readonly connectionName?: string
-  /** A command without an answer fails after this. Milliseconds. @default 50 */
+  /** Deadline of a command: without an answer, it fails after this time. Milliseconds. @default 50 */
   readonly commandTimeoutMs?: number
-  /** A connection attempt is given up after this. Milliseconds. @default 2000 */
+  /** Deadline of a connection attempt. Milliseconds. @default 2000 */
   readonly connectTimeoutMs?: number
-  /** Longest pause between two attempts to reconnect; they never end until `close()`. Milliseconds. @default 500 */
+  /** Longest pause between two reconnection attempts, which continue until `close()`. Milliseconds. @default 500 */
   readonly reconnectMaxDelayMs?: number
 }
 
@@ -41,7 +41,7 @@ export interface RedisSingleOptions extends RedisCommonOptions {
 
 export interface RedisSentinelOptions extends RedisCommonOptions {
   readonly sentinels: readonly RedisNode[]
-  /** The group of masters to follow, as the sentinels call it. */
+  /** Name of the master group, as configured in the sentinels. */
   readonly name: string
   readonly sentinelUsername?: string
   readonly sentinelPassword?: string
@@ -50,7 +50,7 @@ export interface RedisSentinelOptions extends RedisCommonOptions {
 }
 
 export interface RedisClusterOptions extends RedisCommonOptions {
-  /** Some nodes to learn the others from. */
+  /** Seed nodes, from which the client learns the other nodes. */
   readonly cluster: readonly RedisNode[]
 }
 
@@ -81,7 +81,7 @@ const FIELDS = {
   cluster: ['cluster', ...LOGIN, ...COMMON]
 } as const
 
-/** Checks every field and fills in the defaults. Throws `MARTY_REDIS_OPT_INVALID` naming the field. */
+/** Checks every option and fills in the defaults. Throws `MARTY_REDIS_OPT_INVALID`, which names the option. */
 export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   if (typeof options !== 'object' || options === null) throw new RedisOptionInvalid('options', 'must be an object')
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
@@ -128,7 +128,7 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   })
 }
 
-/** ioredis would never try again after certificates that OpenSSL cannot read. */
+/** Refuses certificates that OpenSSL cannot read: ioredis would fail once and never reconnect. */
 function assertUsable (tls: ConnectionOptions): void {
   try {
     createSecureContext(tls)
@@ -138,7 +138,7 @@ function assertUsable (tls: ConnectionOptions): void {
 }
 
 function parseUrl (value: unknown): Record<string, unknown> {
-  // The value itself is never repeated: it may carry the password.
+  // Never repeat the value in a message: it may contain the password.
   const bad = (problem: string): never => { throw new RedisOptionInvalid('url', problem) }
   if (typeof value !== 'string' || !URL.canParse(value)) {
     return bad('must look like redis://[user:password@]host[:port][/db], or rediss: for TLS')
