@@ -2,7 +2,7 @@ import type { HeaderOverrides } from './options.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** What the browser is told about this route alone, over the plugin's options. */
+    /** Security headers of this route; they override the options of the plugin. */
     headers?: HeaderOverrides
   }
 }

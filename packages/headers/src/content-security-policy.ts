@@ -1,4 +1,4 @@
-/** Sources by directive, such as `{ 'img-src': ["'self'", 'blob:'] }`; `null` takes a directive away. */
+/** Sources by directive, such as `{ 'img-src': ["'self'", 'blob:'] }`; `null` removes a directive. */
 export type ContentSecurityPolicy = Readonly<Partial<Record<Directive, readonly string[] | null>>>
 
 export const DIRECTIVES = [
@@ -10,7 +10,7 @@ export const DIRECTIVES = [
 
 export type Directive = typeof DIRECTIVES[number]
 
-/** For answers that are data: a browser that is made to show one as a page may do nothing with it. */
+/** For responses that contain data: if a browser is tricked into showing one as a page, it loads and runs nothing. */
 export const API_POLICY: ContentSecurityPolicy = {
   'default-src': ["'none'"],
   'base-uri': ["'none'"],
@@ -18,7 +18,7 @@ export const API_POLICY: ContentSecurityPolicy = {
   'frame-ancestors': ["'none'"]
 }
 
-/** For pages: everything from here, nothing inline, in nobody's frame. */
+/** For pages: only resources of the same origin, nothing inline, and no embedding in frames. */
 export const PAGE_POLICY: ContentSecurityPolicy = {
   'default-src': ["'self'"],
   'base-uri': ["'none'"],

@@ -4,8 +4,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { invalid, type CorsOptions } from './options.js'
 
 /**
- * Lets exact origins in by `@fastify/cors`, which also answers preflights. Returns what completes a response that was
- * refused before that plugin had its turn: without these fields a page could not even read that it was a 401 or 429.
+ * Allows exact origins through `@fastify/cors`, which also answers preflights. Returns a function that adds the CORS
+ * headers to a request refused before that plugin ran: without them, a page could not even read the status 401 or 429.
  */
 export async function registerCors (
   fastify: FastifyInstance,
@@ -23,7 +23,7 @@ export async function registerCors (
       )
     }
   })
-  // The browser sends no credential with a preflight, so it must pass without one.
+  // Browsers send preflights without credentials, so the preflight route must be public.
   declareRule(fastify, 'OPTIONS', '*', { public: true })
   await fastify.register(fastifyCors, {
     origin: (origin, decide) => {

@@ -8,7 +8,7 @@ export type HeaderList = ReadonlyArray<readonly [name: string, value: string]>
 
 type Hsts = NonNullable<HelmetOptions['strictTransportSecurity']>
 
-/** The fields of every response, made once: for requests that came over https, and for the others. */
+/** The headers of every response, computed once: for requests over https, and for all others. */
 export interface HeaderSet {
   readonly plain: HeaderList
   readonly secure: HeaderList
@@ -18,7 +18,8 @@ export function createHeaderSet (where: string, options: ResolvedOptions, overri
   const policy = { ...(options.api ? API_POLICY : PAGE_POLICY), ...options.csp, ...overrides.csp }
   const permissions = permissionsPolicy({ ...options.permissions, ...overrides.permissions })
   const production = options.environment === 'production'
-  // Browsers ignore HSTS over http (RFC 6797 section 8.1), and upgrading there would break a page that has no https.
+  // Browsers ignore HSTS over http (RFC 6797 section 8.1). `upgrade-insecure-requests` over http would break a page
+  // that is not available over https.
   const hsts: Hsts = options.hsts === null || !production
     ? false
     : { maxAge: options.hsts.maxAgeSeconds, includeSubDomains: true, preload: options.hsts.preload }
@@ -33,7 +34,7 @@ export function createHeaderSet (where: string, options: ResolvedOptions, overri
   }
 }
 
-/** What helmet would send. Its values never depend on the request, so it runs once, against a recorder. */
+/** The headers that helmet would send. They do not depend on the request, so helmet runs once, against a recorder. */
 function fields (policy: ContentSecurityPolicy, strictTransportSecurity: Hsts): HeaderList {
   const recorded: Array<readonly [string, string]> = []
   const recorder = {
@@ -56,7 +57,7 @@ function fields (policy: ContentSecurityPolicy, strictTransportSecurity: Hsts): 
   return recorded
 }
 
-/** The older field for browsers without `frame-ancestors`; left out where it could not say the same. */
+/** `X-Frame-Options`, for browsers without `frame-ancestors`. Omitted when it cannot express the same policy. */
 function frameOptions (ancestors: readonly string[] | null | undefined): NonNullable<HelmetOptions['xFrameOptions']> {
   const only = ancestors?.length === 1 ? ancestors[0] : undefined
   if (only === "'none'") return { action: 'deny' }

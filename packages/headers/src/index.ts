@@ -25,7 +25,7 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
 
   const write = (request: FastifyRequest, reply: FastifyReply): void => {
     const set = setFor(request.routeOptions.config.headers, request.routeOptions.url ?? '')
-    // On the raw response: a handler that takes the socket over sends them too, and what it sets by itself wins.
+    // Set them on the raw response: a handler that takes over the response sends them too, and can override them.
     for (const [name, value] of request.protocol === 'https' ? set.secure : set.plain) reply.raw.setHeader(name, value)
   }
 
@@ -35,12 +35,12 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
     done()
   })
   useGuard(fastify)
-  // For what never becomes a request with hooks: malformed URLs and bytes that are no HTTP.
+  // For requests that never reach a hook: malformed URLs, and bytes that are not HTTP.
   setStandardHeaders(fastify, isSecure => isSecure ? standard.secure : standard.plain)
   answerClientErrors(fastify)
   const completeCors = resolved.cors === null ? null : await registerCors(fastify, resolved.cors)
 
-  // Whatever a hook before ours refused arrives here as well, and so does every error and unknown URL.
+  // This hook also runs for requests that an earlier hook refused, for errors and for unknown URLs.
   fastify.addHook('onSend', (request, reply, payload, done) => {
     if (!reply.raw.hasHeader('content-security-policy')) write(request, reply)
     completeCors?.(request, reply)
@@ -49,7 +49,7 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
   })
 }
 
-/** `principal` is still null when an earlier hook refused the request before the guard had its turn. */
+/** `principal` is still null when an earlier hook refused the request before the guard ran. */
 function isPersonal (request: FastifyRequest): boolean {
   const principal = request.principal as FastifyRequest['principal'] | null
   return request.headers.authorization !== undefined || (principal !== null && principal.kind !== 'anonymous')

@@ -5,27 +5,32 @@ import { FEATURES, type Permissions } from './permissions.js'
 
 export type Environment = 'development' | 'testing' | 'staging' | 'production'
 
-/** The part that a route can have its own of, in `config.headers`; merged member by member over the plugin's. */
+/**
+ * Options that a route can override in `config.headers`. They are merged, member by member, over those of the plugin.
+ */
 export interface HeaderOverrides {
-  /** Directives in place of, or besides, those of the policy started from. Keywords carry their single quotes. */
+  /** Directives that replace or extend those of the base policy. Write keywords with their single quotes. */
   readonly csp?: ContentSecurityPolicy
-  /** Browser features to grant. @default none */
+  /** Browser features to allow. @default none */
   readonly permissions?: Permissions
 }
 
 export interface HeadersOptions extends HeaderOverrides {
-  /** Required, because a guess would be wrong where it matters: only `production` tells browsers to insist on https. */
+  /** Required, because a wrong guess would be dangerous: only `production` makes browsers insist on https. */
   readonly environment: Environment
-  /** Start from `default-src 'none'`, the policy for data; `false` starts from a policy for pages. @default true */
+  /** Use the base policy for data (`default-src 'none'`); `false` uses the one for pages. @default true */
   readonly api?: boolean
-  /** Which other origins may read answers. @default none */
+  /** Other origins that may read responses. @default none */
   readonly cors?: CorsOptions
-  /** Strict-Transport-Security, sent in production over https only; `false` when a proxy sends it. @default { maxAgeSeconds: 63072000 } */
+  /**
+   * Strict-Transport-Security, sent only in production and over https. Set it to `false` when a proxy sends it.
+   * @default { maxAgeSeconds: 63072000 }
+   */
   readonly hsts?: false | HstsOptions
 }
 
 export interface CorsOptions {
-  /** Exact origins, `https://app.example.org`; no wildcards, no patterns. */
+  /** Exact origins, such as `https://app.example.org`; no wildcards or patterns. */
   readonly origins: readonly string[]
   /** @default ['GET', 'HEAD', 'POST'] */
   readonly methods?: readonly string[]
@@ -33,16 +38,16 @@ export interface CorsOptions {
   readonly headers?: readonly string[]
   /** Response headers a page may read. @default ['ratelimit', 'ratelimit-policy', 'retry-after'] */
   readonly exposedHeaders?: readonly string[]
-  /** Whether cookies may come along. @default false */
+  /** Whether requests may include cookies. @default false */
   readonly credentials?: boolean
-  /** How long a browser may remember a preflight, in seconds, at most 7200. @default 600 */
+  /** How long browsers may cache a preflight response, in seconds, at most 7200. @default 600 */
   readonly maxAge?: number
 }
 
 export interface HstsOptions {
-  /** At least two years, as preload lists ask. @default 63072000 */
+  /** In seconds, at least two years, as preload lists require. @default 63072000 */
   readonly maxAgeSeconds?: number
-  /** Agree to be put on browsers' preload lists. @default false */
+  /** Consent to being added to the preload lists of browsers. @default false */
   readonly preload?: boolean
 }
 
@@ -81,7 +86,7 @@ export function resolveOptions (options: HeadersOptions): ResolvedOptions {
   })
 }
 
-/** Refuses what would make the browser ignore a directive or a feature, for the plugin's options and a route's alike. */
+/** Refuses values that make a browser ignore a directive or feature, in the options of the plugin or of a route. */
 export function verifyOverrides (where: string, overrides: HeaderOverrides): void {
   knownKeys(where, overrides, ['csp', 'permissions'])
   const { csp = {}, permissions = {} } = overrides
@@ -124,7 +129,7 @@ function resolveCors (cors: CorsOptions): Required<CorsOptions> {
     'an exact origin such as "https://app.example.org": scheme, host and port, nothing after'
   )
   strings('cors.methods', methods, method => /^[A-Z]+$/.test(method), 'a method in capitals')
-  // With credentials "*" would be taken literally, without them it would open every header.
+  // With credentials, browsers take "*" literally; without credentials, it would allow every header.
   strings('cors.headers', headers, header => TOKEN.test(header) && header !== '*', 'a header name')
   strings('cors.exposedHeaders', exposedHeaders, header => TOKEN.test(header) && header !== '*', 'a header name')
   if (typeof credentials !== 'boolean') throw invalid('cors.credentials', 'must be true or false')
@@ -147,7 +152,10 @@ function resolveHsts (hsts: HstsOptions): Required<HstsOptions> {
   return Object.freeze({ maxAgeSeconds, preload })
 }
 
-/** An origin is compared as text, so it must be written exactly as browsers send it; a URL parser lets `*` pass as a host. */
+/**
+ * Origins are compared as strings, so they must be written exactly as browsers send them. The URL parser accepts `*` as
+ * a host, so it is refused separately.
+ */
 function isOrigin (value: string): boolean {
   return URL.canParse(value) && new URL(value).origin === value && !value.includes('*')
 }

@@ -1,6 +1,6 @@
 /**
- * Features that a page could be granted, all of them denied unless said otherwise.
- * From the W3C registry of policy-controlled features, those that browsers know.
+ * Browser features that can be allowed for a page. All are denied by default.
+ * They are the features in the W3C registry of policy-controlled features that browsers support.
  */
 export const FEATURES = [
   'accelerometer', 'autoplay', 'bluetooth', 'browsing-topics', 'camera', 'compute-pressure', 'display-capture',
@@ -12,10 +12,13 @@ export const FEATURES = [
 
 export type Feature = typeof FEATURES[number]
 
-/** For each feature, who may use it: `self` and exact origins; nobody when it is not mentioned. */
+/** Who may use each feature: `self` and exact origins. A feature that is not listed is denied. */
 export type Permissions = Readonly<Partial<Record<Feature, readonly string[]>>>
 
-/** The `Permissions-Policy` field: a structured dictionary of inner lists, `camera=(), fullscreen=(self "https://a.example")`. */
+/**
+ * The value of `Permissions-Policy`, a structured dictionary of inner lists:
+ * `camera=(), fullscreen=(self "https://a.example")`.
+ */
 export function permissionsPolicy (granted: Permissions): string {
   return FEATURES
     .map(feature => `${feature}=(${(granted[feature] ?? []).map(who => who === 'self' ? who : `"${who}"`).join(' ')})`)
