@@ -2,18 +2,18 @@ import { performance } from 'node:perf_hooks'
 
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy'
 
-/** What a probe found out. */
+/** The result of a probe. */
 export interface ProbeResult {
   readonly status: HealthStatus
-  /** For an anonymous reader: no host names, versions or secrets. */
+  /** Shown to anonymous callers: no host names, versions or secrets. */
   readonly details: string
-  /** Figures for `fastify.health.report()`; never sent over HTTP. */
+  /** Measured values for `fastify.health.report()`; never sent over HTTP. */
   readonly data?: object
 }
 
 /**
- * Measures one component. Work still going on when the signal fires is not waited for; a probe that ignores the
- * signal goes on in the background, so pass it on to whatever is asked.
+ * Measures one component. When the signal aborts, the result is no longer awaited, but a probe that ignores the signal
+ * continues in the background. Pass the signal on to the calls that the probe makes.
  */
 export type Probe = (signal: AbortSignal) => Promise<ProbeResult>
 
@@ -22,11 +22,14 @@ export interface ComponentOptions {
   readonly probe: Probe
   readonly timeoutMs: number
   readonly cacheMs: number
-  /** Told when the status differs from the one before, and why when the probe itself broke. */
+  /** Called when the status changes. `cause` is the error when the probe itself failed. */
   readonly onChange: (name: string, status: HealthStatus, cause: unknown) => void
 }
 
-/** A probe behind a time limit, a short memory, and one flight at a time: many askers cost the component one question. */
+/**
+ * Wraps a probe with a time limit and a short cache. Concurrent callers share one run, so that many health requests
+ * cost the component only one measurement.
+ */
 export function createComponent ({
   name, probe, timeoutMs, cacheMs, onChange
 }: ComponentOptions): () => Promise<ProbeResult> {
@@ -64,7 +67,7 @@ async function withinTime (probe: Probe, timeoutMs: number): Promise<ProbeResult
   const expired = new Promise<never>((resolve, reject) => {
     timer = setTimeout(() => {
       const error = new TimedOut(`no answer within ${timeoutMs} ms`)
-      // First this answer, then the abort: a probe that rejects on abort must not make it "failed".
+      // Reject before aborting: otherwise a probe that rejects on abort would be reported as failed, not as timed out.
       reject(error)
       controller.abort(error)
     }, timeoutMs)

@@ -6,7 +6,7 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_HEALTH_OPT_INVALID'> = 
   message: 'An option of the health plugin is not valid'
 })
 
-/** A report was asked for a component that is not configured. */
+/** `report()` was called with the name of a component that is not configured. */
 export const ComponentUnknown: MartyErrorConstructor<'MARTY_HEALTH_COMPONENT_UNKNOWN'> = defineError({
   code: 'MARTY_HEALTH_COMPONENT_UNKNOWN',
   statusCode: 500,

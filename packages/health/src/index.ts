@@ -7,17 +7,17 @@ import { ComponentUnknown } from './errors.js'
 import { didYouMean, resolveOptions, type HealthOptions } from './options.js'
 
 export interface HealthReport {
-  /** The worst of the components. */
+  /** The worst status of all components. */
   readonly status: HealthStatus
-  /** When the report was made, ISO 8601. */
+  /** When the report was created, ISO 8601. */
   readonly timestamp: string
   readonly components: Readonly<Record<string, ProbeResult>>
 }
 
 export interface Health {
-  /** Measures the named components, or all. Throws `MARTY_HEALTH_COMPONENT_UNKNOWN` for a name that is not configured. */
+  /** Measures the named components, or all of them. Throws `MARTY_HEALTH_COMPONENT_UNKNOWN` for an unknown name. */
   report (names?: readonly string[]): Promise<HealthReport>
-  /** From now on `/ready` answers 503, so that no new work is sent here; happens by itself when the application closes. */
+  /** Makes `/ready` answer 503, so that no new requests are routed here. Called automatically on close. */
   drain (): void
   readonly draining: boolean
 }
@@ -58,7 +58,7 @@ async function plugin (fastify: FastifyInstance, options: HealthOptions): Promis
   const route = (name: string, report: () => HealthReport | Promise<HealthReport>): void => {
     fastify.get(`${prefix}/${name}`, { config: { security } }, async (request, reply) => answer(reply, await report()))
   }
-  // No component takes part: restarting this process heals none of them.
+  // Liveness includes no component: restarting this process would not repair any of them.
   route('live', () => reportOf({}))
   route('ready', async () => {
     const service: ProbeResult = draining

@@ -3,19 +3,19 @@ import type { Probe } from './component.js'
 import { OptionInvalid } from './errors.js'
 
 export interface HealthOptions {
-  /** What the service depends on, by name, and how each is measured. */
+  /** The components that the service depends on: a probe for each name. */
   readonly components: Readonly<Record<string, Probe>>
-  /** Longest time for one probe, in milliseconds; beyond it the component is unhealthy. @default 2000 */
+  /** Time limit of one probe, in milliseconds; after that, the component is unhealthy. @default 2000 */
   readonly timeoutMs?: number
-  /** How long a measurement is answered again without measuring, in milliseconds; 0 for never. @default 500 */
+  /** How long a result is cached, in milliseconds; 0 disables the cache. @default 500 */
   readonly cacheMs?: number
-  /** Components without which no request should be sent here. @default every component */
+  /** Components that must not be unhealthy for the service to accept requests. @default every component */
   readonly ready?: readonly string[]
-  /** More routes: `PREFIX/NAME` reports these components. @default none */
+  /** Additional routes: `PREFIX/NAME` reports these components. @default none */
   readonly groups?: Readonly<Record<string, readonly string[]>>
-  /** Where the routes are. @default '/health' */
+  /** URL prefix of the routes. @default '/health' */
   readonly prefix?: string
-  /** Who may ask. @default { public: true } */
+  /** Who may call the routes. @default { public: true } */
   readonly security?: SecurityRule
 }
 
