@@ -2,10 +2,12 @@ import type { Guard, Operation } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Part } from './options.js'
 
-/** What may be called, and by whom: `fastify.security`. */
+/** The operations of the application and who may call them: `fastify.security`. */
 export interface Security {
   readonly environment: string
-  /** Every operation of both transports with its rule, in the order of declaration; the answer to unknown URLs is one. */
+  /**
+   * Every operation of both transports with its rule, in order of declaration, including the handler of unknown URLs.
+   */
   routes (): readonly Operation[]
 }
 
@@ -16,7 +18,7 @@ export function createSecurity (guard: Guard, environment: string): Security {
   }
 }
 
-/** One line that tells at every start what anybody may call. */
+/** Logs one line at every start that lists the public operations. */
 export function logBootAudit (log: FastifyBaseLogger, security: Security, without: readonly Part[]): void {
   const routes = security.routes()
   const open = routes.filter(({ rule }) => rule.public === true).map(({ name }) => name)

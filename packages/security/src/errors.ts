@@ -6,7 +6,7 @@ export const SecurityOptionInvalid: MartyErrorConstructor<'MARTY_SECURITY_OPT_IN
   message: 'An option of the security plugin is not valid'
 })
 
-/** Stops the start: what is registered before cannot be guarded. */
+/** Stops the start: the guard already exists and is not strict. What was registered before cannot be guarded. */
 export const GuardNotStrict: MartyErrorConstructor<'MARTY_SECURITY_GUARD_NOT_STRICT'> = defineError({
   code: 'MARTY_SECURITY_GUARD_NOT_STRICT',
   statusCode: 500,

@@ -15,7 +15,8 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
   try {
     await secure(fastify, options)
   } catch (error) {
-    // An application that catches this error, as in `after(error => {})`, must not start without half of its checks.
+    // If the application catches this error, for example with `after(error => {})`, it must still not start, because
+    // some of its checks would be missing.
     fastify.addHook('onReady', async () => { throw error })
     throw error
   }
@@ -23,7 +24,7 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
 
 async function secure (fastify: FastifyInstance, options: SecurityOptions): Promise<void> {
   const { refusals = 'fast' } = options
-  // Before anything can fail.
+  // Create the guard before any part can fail.
   const guard = useGuard(fastify, { strict: true, refusals })
   verifyOptions(options)
   const { environment } = options
@@ -40,7 +41,7 @@ async function secure (fastify: FastifyInstance, options: SecurityOptions): Prom
   if (options.limits !== false) await fastify.register(rateLimit, options.limits)
   if (options.auth !== false) await fastify.register(auth, options.auth)
   if (options.rbac !== false) await fastify.register(rbac, { environment, ...options.rbac })
-  // Last, so that what must be written down before it happens has been allowed before it is written down.
+  // Register audit last: an operation that must be recorded before it runs is recorded only after it was allowed.
   if (options.audit !== false) await fastify.register(audit, options.audit)
 
   const security = createSecurity(guard, environment)
@@ -50,9 +51,10 @@ async function secure (fastify: FastifyInstance, options: SecurityOptions): Prom
 }
 
 /**
- * Everything at once: the strict guard, problem documents, headers, limits, authentication, permissions and the audit log.
- * Register it on the root instance, before any route, and wait for it: otherwise the start is refused with
- * `MARTY_CORE_GUARD_SCOPE` or `MARTY_CORE_ROUTE_UNGUARDED`. Throws `MARTY_SECURITY_OPT_INVALID`, and what its parts throw.
+ * Registers all security plugins: the strict guard, problem documents, headers, limits, authentication, permissions and
+ * the audit log. Register it on the root instance, before any route, and await it: otherwise the start is refused with
+ * `MARTY_CORE_GUARD_SCOPE` or `MARTY_CORE_ROUTE_UNGUARDED`. Throws `MARTY_SECURITY_OPT_INVALID` and the errors of its
+ * parts.
  */
 export const security: FastifyPluginAsync<SecurityOptions> = fp(plugin, { name: '@marty/security', fastify: '5.x' })
 export default security

@@ -6,27 +6,29 @@ import type { RateLimitOptions } from '@marty/rate-limit'
 import type { RbacOptions } from '@marty/rbac'
 import { SecurityOptionInvalid } from './errors.js'
 
-/** Options of every part. A part is left out by `false`, never by leaving out its options; the start logs a warning then. */
+/**
+ * Options of every part. To disable a part, set it to `false`; every start then logs a warning. No part is optional.
+ */
 export interface SecurityOptions {
-  /** Where the service runs: decides on headers, and on the policy's rules for environments. */
+  /** Where the service runs. It determines the headers, and which environment's rules of the policy apply. */
   readonly environment: Environment
-  /** Who is calling. With `false` no credential is ever accepted. */
+  /** Authentication: who is calling? With `false`, no credential is ever accepted. */
   readonly auth: AuthOptions | false
-  /** May they. With `false`, rules that name a permission or roles do not start. */
+  /** Authorization: may this caller do this? With `false`, a rule that names a permission or roles stops the start. */
   readonly rbac: (Omit<RbacOptions, 'environment'> & {
-    /** The environment by its name in the policy. @default `environment` */
+    /** The name of the environment in the policy, if it differs. @default `environment` */
     readonly environment?: string
   }) | false
-  /** How often. With `false`, rules that name limits do not start. */
+  /** Rate limits: how often? With `false`, a rule that names limits stops the start. */
   readonly limits: RateLimitOptions | false
-  /** What the browser is told; `{}` for the strict defaults. */
+  /** Security headers; `{}` for the strict defaults. */
   readonly headers: Omit<HeadersOptions, 'environment'> | false
-  /** What happened. With `false` nothing is written down. */
+  /** Audit log: what happened? With `false`, nothing is recorded. */
   readonly audit: AuditOptions | false
   /**
-   * How refusals over HTTP are answered. `fast` answers them without Fastify's error path, which doubles the cost of a
-   * response. `fastify` sends them through it, so that `onError` hooks (Sentry, OpenTelemetry) see each. An application
-   * with an error handler of its own has that in both.
+   * How refusals over HTTP are answered. `fast` skips Fastify's error path, which doubles the cost of a response.
+   * `fastify` uses the error path, so that `onError` hooks (Sentry, OpenTelemetry) see each refusal. If the application
+   * sets its own error handler, refusals always take the error path.
    * @default 'fast'
    */
   readonly refusals?: Refusals
@@ -38,10 +40,10 @@ export const PARTS: readonly Part[] = ['headers', 'limits', 'auth', 'rbac', 'aud
 const FIELDS: readonly string[] = ['environment', 'refusals', ...PARTS]
 const REFUSALS: readonly unknown[] = [undefined, 'fast', 'fastify']
 
-/** Refuses unknown options and parts that nobody decided about. What is inside each part is its own plugin's to judge. */
+/** Refuses unknown options and missing parts. The plugin of each part checks the options inside it. */
 export function verifyOptions (options: SecurityOptions): void {
   for (const field of Object.keys(options)) {
-    // Fastify passes its own register options along.
+    // Fastify passes its own register options to plugins.
     if (FIELDS.includes(field) || ['prefix', 'logLevel', 'logSerializers'].includes(field)) continue
     const near = closest(field, FIELDS)
     throw new SecurityOptionInvalid(
