@@ -5,8 +5,8 @@ import type { ResolvedOptions } from './options.js'
 import type { MethodRegistry } from './registry.js'
 
 /**
- * Declares the method that authenticates a connection. Its rule asks who is calling, so the guard itself judges the
- * token: wrong ones are limited and told to the sinks like wrong headers of a request.
+ * Declares the method that authenticates a connection. Its rule requires authentication, so the guard itself verifies
+ * the token: invalid tokens are limited and reported to the sinks in the same way as invalid request headers.
  */
 export function declareAuthenticate (guard: Guard, registry: MethodRegistry, options: ResolvedOptions): void {
   const name = options.authenticateMethod

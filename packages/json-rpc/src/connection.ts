@@ -8,15 +8,15 @@ import type { ResolvedOptions } from './options.js'
 /** One WebSocket client, as handlers see it. */
 export interface RpcConnection {
   readonly id: string
-  /** The peer's address after trusted proxies; null when the transport has none. */
+  /** The client's address, with trusted proxies taken into account; null when the transport has none. */
   readonly address: string | null
-  /** Who has authenticated and is not expired; otherwise `ANONYMOUS`. */
+  /** The authenticated caller; `ANONYMOUS` before authentication and after the credential has expired. */
   readonly principal: Principal
-  /** Aborts when the connection closes: the place to drop subscriptions. */
+  /** Aborts when the connection closes. Use it to remove subscriptions. */
   readonly signal: AbortSignal
-  /** Sends a notification. False when the connection is closing, or was closed for reading too slowly. */
+  /** Sends a notification. Returns false when the connection is closing, or was closed because it reads too slowly. */
   notify (method: string, params?: object): boolean
-  /** Closes with a code of RFC 6455 section 7.4 or of 4000 to 4999. */
+  /** Closes the connection with a code of RFC 6455 section 7.4, or from 4000 to 4999. */
   close (code: number, reason: string): void
 }
 
@@ -27,7 +27,7 @@ export interface ConnectionSource {
   readonly log: FastifyBaseLogger
 }
 
-/** RFC 6455 section 7.4.1, and 4401 in the range left to applications. */
+/** Close codes of RFC 6455 section 7.4.1, and 4401 from the range for applications. */
 export const CLOSE = {
   goingAway: 1001,
   unsupportedData: 1003,
@@ -37,10 +37,13 @@ export const CLOSE = {
   authenticationTimeout: 4401
 } as const
 
-/** A pong or any message since the last ping makes a connection alive; two pings without are too many. */
+/**
+ * A connection is alive if it sent a pong or any message since the last ping. After two unanswered pings it is
+ * closed.
+ */
 const MAX_UNANSWERED_PINGS = 2
 
-/** A connection as the plugin runs it: reads messages, bounds the work, writes answers. */
+/** The plugin's side of a connection: reads messages, limits concurrent work and writes responses. */
 export class Connection implements RpcConnection, Peer {
   readonly id: string
   readonly address: string | null
@@ -58,7 +61,7 @@ export class Connection implements RpcConnection, Peer {
   #whenIdle: (() => void) | null = null
   #unansweredPings = 0
   #calls = 0
-  /** In a row. */
+  /** Consecutive refusals. */
   #refusals = 0
   #deadline: NodeJS.Timeout | null = null
 
@@ -94,7 +97,7 @@ export class Connection implements RpcConnection, Peer {
   }
 
   settle (before: Principal, after: Principal): void {
-    // Somebody may have authenticated anew while the check ran.
+    // The client may have authenticated again while the check ran.
     if (after === ANONYMOUS && this.#credential === before) this.#credential = ANONYMOUS
   }
 
@@ -119,14 +122,14 @@ export class Connection implements RpcConnection, Peer {
   close (code: number, reason: string): void {
     this.#queue.length = 0
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.close(code, reason)
-    // The client's answer to the close frame must be read.
+    // Resume a paused socket, so that the client's close frame is read.
     this.#socket.resume()
   }
 
   terminate (): void { this.#socket.terminate() }
 
   ping (): void {
-    // While its socket is not read, its pongs are not either.
+    // While the socket is paused, its pongs are not read either.
     if (this.#socket.isPaused) return
     if (this.#unansweredPings >= MAX_UNANSWERED_PINGS) {
       this.log.info('connection does not answer pings')
@@ -137,7 +140,7 @@ export class Connection implements RpcConnection, Peer {
     }
   }
 
-  /** Takes no more messages; settles when the running calls are answered. */
+  /** Accepts no more messages. Resolves when the running calls are answered. */
   async drain (): Promise<void> {
     this.#draining = true
     this.#queue.length = 0
@@ -161,7 +164,7 @@ export class Connection implements RpcConnection, Peer {
   #work (): void {
     while (this.#queue.length > 0 && this.#running < this.#options.maxConcurrent && !this.#authenticating) {
       const message = readMessage(this.#queue.shift()!, this.#options)
-      // What follows `authenticate` on the wire was sent in the hope that it succeeds.
+      // Messages sent after `authenticate` expect it to have succeeded, so they wait for its result.
       const authenticates = message.elements.some(
         element => 'method' in element && element.method === this.#options.authenticateMethod
       )
@@ -180,7 +183,7 @@ export class Connection implements RpcConnection, Peer {
     else if (this.#socket.isPaused) this.#socket.resume()
   }
 
-  /** Each refusal costs us work and the client nothing. */
+  /** Closes the connection: each refused call costs the service work, but the client nothing. */
   #giveUp (): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return
     this.log.info('connection closed: too many calls refused in a row')

@@ -5,28 +5,28 @@ import { AddressConnectionsExhausted, ConnectionsExhausted } from './errors.js'
 import { writeNotification } from './framing.js'
 import type { ResolvedOptions } from './options.js'
 
-/** Every open connection, and the places that upgrades under way have taken. */
+/** All open connections, and the slots reserved by upgrades in progress. */
 export interface Connections {
   /**
-   * Takes a place for an upgrade, before any of it is awaited, and gives it back when the returned function is called.
+   * Reserves a slot for an upgrade, before anything in it is awaited. The returned function releases the slot.
    * Throws `MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED` or `MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED`.
    */
   reserve (address: string | null): () => void
   add (connection: Connection): void
   all (): readonly Connection[]
-  /** Sends to those that `to` picks; returns how many it was sent to. */
+  /** Sends a notification to the connections that `to` selects; returns the number of connections it was sent to. */
   notify (method: string, params: object | undefined, to: (connection: RpcConnection) => boolean): number
-  /** Lets running calls finish, closes every connection with 1001, and cuts those that do not answer. */
+  /** Lets running calls finish, closes every connection with 1001, and terminates those that do not respond. */
   shutdown (): Promise<void>
 }
 
-/** When a place gets free is unknown; this keeps refused clients from asking at once. */
+/** It is unknown when a slot becomes free; this keeps refused clients from retrying immediately. */
 const RETRY_AFTER = { 'retry-after': '5' }
 
-/** A revoked credential receives notifications for at most this long after the guard knows. */
+/** A revoked credential receives notifications for at most this long after the guard knows of the revocation. */
 const REVALIDATION_MS = 500
 
-/** How long clients get to answer the close frame. */
+/** How long clients have to answer the close frame. */
 const CLOSE_GRACE_MS = 1_000
 
 export function createConnections (guard: Guard, options: ResolvedOptions): Connections {
@@ -114,14 +114,17 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
   }
 }
 
-/** Gives the place back when the raw socket is gone, however the upgrade ended. */
+/** Releases the slot when the raw socket is closed, however the upgrade ended. */
 export function releaseWithSocket (socket: Socket | undefined, release: () => void): void {
   if (socket === undefined) return
   if (socket.destroyed) release()
   else socket.once('close', release)
 }
 
-/** Notifications ask no check, so a revoked credential must not wait for the next call. Unsure answers are left to that call. */
+/**
+ * Makes a connection anonymous when its credential has been revoked. Notifications run no check, so the revocation must
+ * take effect before the next call. If the validity cannot be determined, the next call decides.
+ */
 async function downgradeIfDead (guard: Guard, connection: Connection): Promise<void> {
   const { credential } = connection
   if (credential === ANONYMOUS) return

@@ -8,40 +8,42 @@ import { writeError, writeResult, type RpcMessage, type RpcMistake, type RpcRequ
 import type { CallableMethod, RpcContext } from './method.js'
 import type { MethodRegistry } from './registry.js'
 
-/** Who sends messages: a connection, or one POST. */
+/** The sender of messages: a connection, or one POST request. */
 export interface Peer {
   readonly connection: RpcConnection | null
   readonly address: string | null
-  /** The request to look for credentials in; null on a connection. */
+  /** The request to search for credentials; null on a connection. */
   readonly request: IncomingMessage | null
   readonly log: FastifyBaseLogger
   readonly signal: AbortSignal
-  /** Who authenticated last, which may have expired since. */
+  /** The principal that authenticated last; it may have expired since. */
   readonly credential: Principal
   nextCallId (): string
-  /** Tells what the checks found out about the principal a call started with. */
+  /** Reports the result of the checks: the principal before a call and the one after it. */
   settle (before: Principal, after: Principal): void
-  /** Told of each call how it ended: `limited` when a limit refused it. */
+  /** Called for each call when it has ended; `limited` is true when a limit refused it. */
   countRefusal (limited: boolean): void
 }
 
 export interface Dispatcher {
-  /** Works a message off and writes its answer; null when it asks for none. Never rejects. */
+  /** Processes a message and returns the serialized response; null when it requires none. Never rejects. */
   answer (message: RpcMessage, peer: Peer): Promise<string | null>
 }
 
-/** A call that the guard has let pass. */
+/** A call that the guard has allowed. */
 interface Admitted {
-  /** While it waited, the caller's credential expired, was revoked or was replaced: the guard has to be asked again. */
+  /**
+   * Whether the credential expired, was revoked or was replaced while the call waited: the guard must check it again.
+   */
   isStale (): boolean
   proceed (): Promise<unknown>
 }
 
-/** So many limits are one question to the store of limits. */
+/** The checks of up to this many calls run together, so that their limits are one request to the rate limit store. */
 const CHECKED_TOGETHER = 16
 
 export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispatcher {
-  // What is no call of ours costs the caller like one that is.
+  // Limits count unknown methods and invalid requests in the same way as valid calls.
   const unknownMethod = publicOperation(guard, 'unknown method')
   const invalidRequest = publicOperation(guard, 'invalid request')
 
@@ -53,7 +55,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
         const checking = group.map(element => {
           const callId = peer.nextCallId()
           const check = ask(element, callId, peer)
-          // It may fail while an earlier call of the batch is still running.
+          // Avoid an unhandled rejection: the check may fail while an earlier call of the batch is still running.
           check.catch(() => {})
           return { element, callId, check }
         })
@@ -66,12 +68,13 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     }
   }
 
-  /** The calls of a batch that are asked about together; they are carried out one by one all the same. */
+  /** Groups the calls of a batch whose checks run together. The calls themselves are still executed one by one. */
   function groupsOf (elements: RpcMessage['elements']): ReadonlyArray<RpcMessage['elements']> {
     const groups: Array<Array<RpcRequest | RpcMistake>> = []
     let takesMore = false
     for (const [i, element] of elements.entries()) {
-      // What follows needs the credential: of an `authenticate`, or the one a POST brings, which the first call finds.
+      // The calls after it need its result: the credential of `authenticate`, or the credential of the POST request,
+      // which the first call finds.
       const alone = i === 0 || authenticates(element)
       const last = groups.at(-1)
       if (!alone && takesMore && last !== undefined && last.length < CHECKED_TOGETHER) last.push(element)
@@ -150,7 +153,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     }
   }
 
-  /** How calls ended that the guard let pass; of the others it tells itself. */
+  /** Emits the outcome of audited calls that the guard allowed. For refused calls, the guard emits an event itself. */
   function tell ({ isAudited, name }: CallableMethod, { principal, address, id }: RpcContext, error: unknown): void {
     if (!isAudited) return
     const { code, statusCode } = error instanceof MartyError ? error : { code: 'MARTY_CORE_INTERNAL', statusCode: 500 }
@@ -159,7 +162,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     void guard.emit({ type: 'operation', action: name, outcome, reason, principal, address, requestId: id })
   }
 
-  /** Here the params are read first, because the credential is in them. */
+  /** Validates the params before the checks run, because the params contain the credential. */
   async function authenticate (
     method: CallableMethod,
     credentialOf: (params: never) => string,
@@ -187,7 +190,7 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
   }
 }
 
-/** Checks of public operations ask nobody whether the credential of the connection has expired. */
+/** Returns `ANONYMOUS` for an expired principal, because the checks of public operations do not test the expiry. */
 export function effective (principal: Principal): Principal {
   return principal.expiresAt !== null && principal.expiresAt <= Date.now() ? ANONYMOUS : principal
 }
@@ -201,7 +204,7 @@ function createContext (guard: Guard, id: string, principal: Principal, peer: Pe
     address: peer.address,
     signal: peer.signal,
     can: (permission, resource) => guard.can(principal, permission, resource),
-    // Most calls log nothing, and a child logger is not free.
+    // Created on first use: most calls log nothing, and creating a child logger has a cost.
     get log () {
       log ??= peer.log.child({ request_id: id })
       return log
@@ -218,7 +221,8 @@ function writeFailure (
   const id = element.id ?? null
   const method = 'mistake' in element ? null : element.method.slice(0, 64)
   if (error instanceof MartyError && error.statusCode !== 500) {
-    // Refusals are free for whoever sends the calls, so they may not fill the log; the security ones go to the sinks.
+    // Only `debug`: refused calls cost the client nothing, so they must not fill the log. Security refusals are
+    // reported to the sinks.
     log.debug({ request_id: callId, method, code: error.code, reason: error.reason }, 'call refused')
     try {
       return writeError(id, error.rpcCode, error.message, { ...error.data, code: error.code, request_id: callId })

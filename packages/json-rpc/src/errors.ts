@@ -6,7 +6,7 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_OPT_INVALID'> 
   message: 'An option of the JSON-RPC plugin is not valid'
 })
 
-/** Stops the start: the WebSocket server is already there, so its limits would not be ours. */
+/** Stops the start: another plugin has already registered the WebSocket server, so it would not have these limits. */
 export const WebSocketTaken: MartyErrorConstructor<'MARTY_JSON_RPC_WEBSOCKET_TAKEN'> = defineError({
   code: 'MARTY_JSON_RPC_WEBSOCKET_TAKEN',
   statusCode: 500,
@@ -26,7 +26,7 @@ export const MethodDuplicate: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_DUPLI
   message: 'A JSON-RPC method is declared twice'
 })
 
-/** A browser page of another origin must not reach the service through its visitor. */
+/** A page of another origin must not call the service with the browser of its visitor. */
 export const OriginRefused: MartyErrorConstructor<'MARTY_JSON_RPC_ORIGIN_REFUSED'> = defineError({
   code: 'MARTY_JSON_RPC_ORIGIN_REFUSED',
   statusCode: 403,

@@ -11,13 +11,13 @@ export interface RpcRequest {
   readonly params: object | undefined
 }
 
-/** One element of a message that is not a call; it is answered even though its id may be unknown. */
+/** An element of a message that is not a valid call. It is answered even when its id is unknown. */
 export interface RpcMistake {
   readonly id: RpcId
   readonly mistake: MartyError
 }
 
-/** What one text frame or request body holds. */
+/** The content of one text frame or request body. */
 export interface RpcMessage {
   readonly batch: boolean
   readonly elements: ReadonlyArray<RpcRequest | RpcMistake>
@@ -28,7 +28,7 @@ export interface FramingLimits {
   readonly maxDepth: number
 }
 
-/** Reads a message as JSON-RPC 2.0 has it (sections 4 and 6). Never throws. */
+/** Parses a message as defined by JSON-RPC 2.0 (sections 4 and 6). Never throws. */
 export function readMessage (text: string, limits: FramingLimits): RpcMessage {
   let value: unknown
   try {
@@ -48,7 +48,7 @@ export function readMessage (text: string, limits: FramingLimits): RpcMessage {
 }
 
 export function writeResult (id: RpcId, result: unknown): string {
-  // JSON.stringify leaves out undefined members, but an answer without `result` is none.
+  // JSON.stringify omits undefined members, but a response without `result` is not valid.
   return JSON.stringify({ jsonrpc: '2.0', id, result: result ?? null })
 }
 
@@ -87,7 +87,7 @@ function readRequest (value: unknown): RpcRequest | RpcMistake {
   return { id, method, params }
 }
 
-/** A number that changes on its way through JSON could not be echoed. */
+/** Whether a value is a valid id. Numbers that JSON cannot represent exactly are refused: they could not be echoed. */
 function isId (id: unknown): id is RpcId {
   if (typeof id === 'number') return Number.isInteger(id) ? Number.isSafeInteger(id) : Number.isFinite(id)
   return typeof id === 'string' || id === null

@@ -41,7 +41,7 @@ function isAuthenticated (connection: RpcConnection): boolean {
   return connection.principal !== ANONYMOUS
 }
 
-/** JSON-RPC 2.0 over WebSocket, and POST if wanted, behind the same guard as HTTP routes. */
+/** JSON-RPC 2.0 over WebSocket, and optionally over POST, behind the same guard as HTTP routes. */
 export const jsonRpc: FastifyPluginAsync<JsonRpcOptions> = fp(plugin, { name: '@marty/json-rpc', fastify: '5.x' })
 export default jsonRpc
 

@@ -3,30 +3,30 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Static, TObject, TSchema } from 'typebox'
 import type { RpcConnection } from './connection.js'
 
-/** What a handler knows besides its params. */
+/** What a handler gets in addition to its params. */
 export interface RpcContext {
-  /** Who is calling; `ANONYMOUS` when nobody has authenticated, or the credential has expired. */
+  /** The caller; `ANONYMOUS` when it has not authenticated, or its credential has expired. */
   readonly principal: Principal
-  /** Correlates logs, audit events and the answer, where errors carry it as `data.request_id`. */
+  /** Correlates logs, audit events and the response, where errors contain it as `data.request_id`. */
   readonly id: string
-  /** The connection that calls; null for a POST. */
+  /** The connection of the caller; null for a POST. */
   readonly connection: RpcConnection | null
-  /** The caller's address after trusted proxies; null when the transport has none. */
+  /** The client's address, with trusted proxies taken into account; null when the transport has none. */
   readonly address: string | null
   readonly log: FastifyBaseLogger
   /**
-   * Whether the caller is allowed a permission on a resource; what `resource` does not tell never widens.
+   * Whether the caller has a permission on a resource. An attribute missing from `resource` never grants access.
    * Throws when no registered plugin decides about permissions, or the name is unknown.
    */
   can (permission: PermissionName, resource?: Readonly<Record<string, unknown>>): boolean
-  /** Aborts when nobody is left to answer. */
+  /** Aborts when the client is gone, so that there is no one left to answer. */
   readonly signal: AbortSignal
 }
 
 export type RpcHandler<Params extends TObject, Result extends TSchema> =
   (params: Static<Params>, context: RpcContext) => Static<Result> | Promise<Static<Result>>
 
-/** The security rule of a method: its members that are functions, such as loaders, get the method's params and context. */
+/** The security rule of a method. Members that are functions, such as loaders, get the method's params and context. */
 export type RpcSecurityRule<Params extends TObject> = {
   readonly [Key in keyof SecurityRule]: NonNullable<SecurityRule[Key]> extends (...input: never) => infer Loaded
     ? (params: Static<Params>, context: RpcContext) => Loaded
@@ -35,32 +35,35 @@ export type RpcSecurityRule<Params extends TObject> = {
 
 export type NoParams = TObject<Record<never, never>>
 
-/** How a service declares a method. */
+/** Options of a method. */
 export interface RpcMethodOptions<Params extends TObject = NoParams, Result extends TSchema = TSchema> {
   /** Letters, digits, `_` and `.`, starting with a letter. Names starting with `rpc.` belong to the protocol. */
   readonly name: string
   /** Who may call it. */
   readonly security: RpcSecurityRule<Params>
   /**
-   * Params by name. Unknown ones are refused unless the schema says `additionalProperties`.
+   * Params by name. Unknown ones are refused unless the schema sets `additionalProperties`.
    * @default no params
    */
   readonly params?: Params
-  /** What the handler returns, for documents and the handler's type. */
+  /** The schema of what the handler returns, for documentation and the handler's type. */
   readonly result?: Result
-  /** One line for documents. */
+  /** One line for the documentation. */
   readonly summary?: string
-  /** Coded errors it throws are told to the caller, any other is logged and told as -32603. `undefined` is answered as null. */
+  /**
+   * Coded errors that it throws are sent to the caller. Any other error is logged and answered with -32603. `undefined`
+   * is answered as null.
+   */
   readonly handler: RpcHandler<Params, Result>
 }
 
-/** A declared method, for documents. */
+/** A declared method, for documentation. */
 export interface RpcMethod {
   readonly name: string
   readonly summary: string | null
   readonly security: SecurityRule
   readonly params: TObject
-  /** Null when the service did not say. */
+  /** Null when the service did not declare it. */
   readonly result: TSchema | null
 }
 
@@ -69,8 +72,8 @@ export interface CallableMethod extends RpcMethod {
   readonly operation: GuardedOperation
   readonly readParams: (params: object | undefined) => object
   readonly handler: (params: never, context: RpcContext) => unknown
-  /** Whether every call is told to the sinks, not only refused ones. */
+  /** Whether every call is reported to the sinks, not only refused ones. */
   readonly isAudited: boolean
-  /** The credential in the params, for the guard to judge; null for methods called with the connection's own. */
+  /** Reads the credential from the params, for the guard to verify; null for methods that use the connection's own. */
   readonly credentialOf: ((params: never) => string) | null
 }

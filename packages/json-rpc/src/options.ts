@@ -3,95 +3,95 @@ import { OptionInvalid } from './errors.js'
 
 export interface JsonRpcOptions {
   /**
-   * Where WebSocket clients connect.
+   * URL path to which WebSocket clients connect.
    * @default '/ws'
    */
   readonly path?: string
   /**
-   * Where the same methods are served by POST; `false` for nowhere.
+   * URL path that serves the same methods by POST; `false` disables POST.
    * @default false
    */
   readonly httpPath?: string | false
   /**
-   * Connections at the same time; one more is refused with 503 before the upgrade.
+   * Maximum number of open connections; one more is refused with 503 before the upgrade.
    * @default 100
    */
   readonly maxConnections?: number
   /**
-   * Connections at the same time from one IPv4 address or IPv6 /64 network; one more is refused with 429 before the
-   * upgrade. Raise it when clients share an address, such as that of a proxy that Fastify's `trustProxy` does not cover.
+   * Maximum number of open connections from one IPv4 address or IPv6 /64 network; one more is refused with 429 before
+   * the upgrade. Raise it when clients share an address, such as that of a proxy not covered by Fastify's `trustProxy`.
    * @default 10
    */
   readonly maxConnectionsPerAddress?: number
   /**
-   * Origins whose pages may call, besides the service's own: `https://console.example.com`, compared exactly.
+   * Origins whose pages may call, in addition to the service's own. Compared exactly: `https://console.example.com`.
    * @default []
    */
   readonly allowedOrigins?: readonly string[]
   /**
-   * Whether pages served under the same host and port may call.
+   * Whether pages served from the same host and port may call.
    * @default true
    */
   readonly sameOrigin?: boolean
   /**
-   * Longest message of an authenticated connection, in bytes; a longer one closes it with 1009.
+   * Longest message of an authenticated connection, in bytes; a longer one closes the connection with 1009.
    * @default 65536
    */
   readonly maxPayloadBytes?: number
   /**
-   * Longest message of a connection that is not authenticated, in bytes. It must hold a token.
+   * Longest message of an unauthenticated connection, in bytes. It must be long enough for a token.
    * @default 4096
    */
   readonly maxAnonymousPayloadBytes?: number
   /**
-   * Calls in one batch.
+   * Maximum number of calls in one batch.
    * @default 20
    */
   readonly maxBatch?: number
   /**
-   * Objects and arrays inside each other in one message.
+   * Maximum nesting depth of objects and arrays in one message.
    * @default 16
    */
   readonly maxDepth?: number
   /**
-   * Messages of one connection worked on at the same time; beyond, its socket is not read. A batch counts as one: its
-   * calls are carried out in order, while their checks run for up to sixteen of them together.
+   * Maximum number of messages of one connection that are processed concurrently; above it, the socket is not read. A
+   * batch counts as one message: its calls are executed in order, but the checks of up to sixteen calls run together.
    * @default 16
    */
   readonly maxConcurrent?: number
   /**
-   * Bytes waiting for a slow reader; beyond, its connection is closed with 1013.
+   * Maximum number of bytes buffered for a slow client; above it, the connection is closed with 1013.
    * @default 1048576
    */
   readonly maxBufferedBytes?: number
   /**
-   * Calls refused by a limit (429) in a row; after so many a connection is closed with 1008.
+   * A connection is closed with 1008 after this many consecutive calls that a limit refused (429).
    * @default 100
    */
   readonly maxRefusals?: number
   /**
-   * The rule of the two routes that carry messages. It is public, as each call has its own rule; `limits: false` in it
-   * lets an address that has used up its limits connect with a valid credential.
+   * The rule of the two routes that carry messages. It must be public, because each call has its own rule. With
+   * `limits: false` in it, an address that has used up its limits can still connect with a valid credential.
    * @default { public: true }
    */
   readonly transportSecurity?: SecurityRule
   /**
-   * Time between pings in milliseconds. A connection that leaves two unanswered is terminated.
+   * Time between pings, in milliseconds. A connection with two unanswered pings is terminated.
    * @default 30000
    */
   readonly pingIntervalMs?: number
   /**
-   * Time in milliseconds from an upgrade request until it is accepted or hung up on.
+   * Time limit for an upgrade, in milliseconds; a request not accepted by then is disconnected.
    * @default 10000
    */
   readonly upgradeTimeoutMs?: number
   /**
-   * Time in milliseconds within which a connection must authenticate or be closed with 4401; 0 for no such limit.
+   * Time in milliseconds within which a connection must authenticate, or it is closed with 4401; 0 disables the limit.
    * @default 0
    */
   readonly authenticationTimeoutMs?: number
   /**
-   * Time in milliseconds that running calls get to finish when the application closes.
+   * Time in milliseconds that running calls have to finish when the application closes.
    * @default 5000
    */
   readonly shutdownGraceMs?: number
@@ -101,7 +101,7 @@ export interface JsonRpcOptions {
    */
   readonly authenticateMethod?: string
   /**
-   * What `authenticate` answers.
+   * Creates the result of `authenticate`.
    * @default `{ authenticated, role, roles, expires_at }`
    */
   readonly describePrincipal?: (principal: Principal) => object | Promise<object>
@@ -137,7 +137,7 @@ const DEFAULTS: ResolvedOptions = {
   })
 }
 
-// Timers take a 32-bit signed number of milliseconds; Node turns more into 1 ms.
+// The delay of a timer is a signed 32-bit number of milliseconds; Node changes a larger delay to 1 ms.
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 const SMALLEST: Readonly<Record<string, number>> = {
@@ -156,10 +156,10 @@ const SMALLEST: Readonly<Record<string, number>> = {
   shutdownGraceMs: 0
 }
 
-/** Fills in the defaults; throws `MARTY_JSON_RPC_OPT_INVALID` naming the first option that is wrong. */
+/** Fills in the defaults. Throws `MARTY_JSON_RPC_OPT_INVALID`, which names the first invalid option. */
 export function resolveOptions (given: JsonRpcOptions): ResolvedOptions {
   for (const name of Object.keys(given)) {
-    // Fastify's own option of every plugin.
+    // Fastify's own register options.
     if (name in DEFAULTS || name === 'prefix' || name === 'logLevel' || name === 'logSerializers') continue
     const near = closest(name, Object.keys(DEFAULTS))
     throw new OptionInvalid(`jsonRpc knows no option "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
@@ -201,7 +201,7 @@ function assertPath (name: string, path: unknown): void {
 }
 
 function assertPublic (rule: SecurityRule | null): void {
-  // Who may call is said by each method; whoever may not connect could not authenticate either.
+  // Each method says who may call it, and a client that cannot connect cannot authenticate.
   if (typeof rule === 'object' && rule?.public === true) return
   throw new OptionInvalid('transportSecurity must be a rule with public: true, such as { public: true, limits: false }')
 }

@@ -3,8 +3,8 @@ import { OriginRefused } from './errors.js'
 import type { ResolvedOptions } from './options.js'
 
 /**
- * Browsers send the page's origin with every WebSocket handshake and cross-origin POST, and pages cannot forge it.
- * A caller without one is no browser page.
+ * Browsers send the origin of the page with every WebSocket handshake and every cross-origin POST, and pages cannot
+ * forge it. A request without an origin does not come from a browser page.
  */
 export function assertOriginAllowed (request: FastifyRequest, options: ResolvedOptions): void {
   const { origin } = request.headers

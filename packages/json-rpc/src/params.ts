@@ -4,17 +4,20 @@ import { Errors } from 'typebox/value'
 import type { TObject, TSchema } from 'typebox'
 import { ParamsInvalid } from './errors.js'
 
-/** One thing wrong with the params; `path` is `filters.device`, empty for the params as a whole. */
+/** One mistake in the params. `path` is for example `filters.device`; it is empty for the params as a whole. */
 export interface ParamsMistake {
   readonly path: string
   readonly message: string
 }
 
-/** What the caller sends is repeated only this far, and only names, never values: they may be secret. */
+/** Messages repeat at most this many characters of a name that the caller sent, and no values: they may be secret. */
 const MAX_NAME_LENGTH = 64
 const MAX_MISTAKES = 32
 
-/** Compiles the check of one method's params; it returns them, or throws `MARTY_JSON_RPC_PARAMS_INVALID` listing every mistake. */
+/**
+ * Compiles the validation of one method's params. It returns the params, or throws `MARTY_JSON_RPC_PARAMS_INVALID`,
+ * which lists every mistake.
+ */
 export function compileParams (schema: TObject): (params: object | undefined) => object {
   const validator = Compile(schema as TSchema)
   return params => {
@@ -55,7 +58,7 @@ function findMistakes (schema: TObject, params: Record<string, unknown>): Params
 function propertyMistakes (name: string, schema: TSchema, value: unknown): ParamsMistake[] {
   const byPath = new Map<string, { messages: Set<string>, allowed: unknown[] }>()
   for (const error of Errors(schema, value)) {
-    // The reader tells one unknown member twice: of the member, and of the object that has it.
+    // The validator reports an unknown member twice: for the member and for the object that contains it.
     if (error.keyword === 'additionalProperties' || error.keyword === 'anyOf') continue
     const path = [
       name,

@@ -3,14 +3,14 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 
 export interface PendingUpgrades {
-  /** Hangs up on every upgrade that is not decided, and at once on all that come later. */
+  /** Closes the sockets of all pending upgrades, and of every later upgrade immediately. */
   close (): void
 }
 
 /**
- * Watches every upgraded socket until it is a WebSocket. What the router refuses itself (a malformed URL, a parameter
- * too long, anything while closing) passes no hook, and node leaves upgraded sockets to whoever upgrades them.
- * To be called when `@fastify/websocket` is registered.
+ * Watches every socket of an upgrade request until it is a WebSocket. Requests that the router itself refuses (a
+ * malformed URL, an overlong parameter, any request while closing) reach no hook, and Node does not manage the sockets
+ * of upgrade requests. Call it after `@fastify/websocket` is registered.
  */
 export function watchUpgrades (fastify: FastifyInstance, timeoutMs: number): PendingUpgrades {
   const pending = new Map<IncomingMessage, { readonly socket: Duplex, readonly forget: () => void }>()
@@ -18,7 +18,7 @@ export function watchUpgrades (fastify: FastifyInstance, timeoutMs: number): Pen
 
   fastify.server.prependListener('upgrade', (request: IncomingMessage, socket: Duplex) => {
     if (closed) {
-      // The router's answer is on its way before this runs.
+      // The router's response has been written before this runs.
       setImmediate(() => { socket.destroy() })
       return
     }

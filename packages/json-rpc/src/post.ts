@@ -6,7 +6,7 @@ import { readMessage } from './framing.js'
 import { assertOriginAllowed } from './origin.js'
 import type { ResolvedOptions } from './options.js'
 
-/** Serves the same methods by POST. Each call of a batch finds its credential in the headers of the one request. */
+/** Serves the same methods by POST. All calls of a batch use the credential in the headers of the request. */
 export async function servePost (
   fastify: FastifyInstance,
   path: string,
@@ -29,7 +29,7 @@ export async function servePost (
       },
       async (request, reply) => {
         const answer = await dispatcher.answer(readMessage(request.body ?? '', options), new PostPeer(request, reply))
-        // Errors of calls are answers too: their place is the body, whatever the transport.
+        // Errors of calls are responses too: they belong in the body, on every transport.
         return answer === null ? reply.code(204).send() : reply.type('application/json; charset=utf-8').send(answer)
       }
     )
@@ -59,10 +59,10 @@ class PostPeer implements Peer {
   nextCallId (): string { return `${this.#id}.${++this.#calls}` }
 
   settle (before: Principal, after: Principal): void {
-    // A call that looked at no credential says nothing of the one that another found.
+    // A call that did not check the credential must not overwrite the principal that another call found.
     if (after !== before) this.credential = after
   }
 
-  // One request has at most `maxBatch` calls, and the next is another peer.
+  // Nothing to count: one request has at most `maxBatch` calls, and the next request is another peer.
   countRefusal (): void {}
 }

@@ -5,7 +5,7 @@ import type { CallableMethod, RpcMethodOptions } from './method.js'
 import { compileParams } from './params.js'
 
 export interface MethodRegistry {
-  /** `credentialOf` finds the credential in the params of a method that authenticates. */
+  /** `credentialOf` reads the credential from the params of a method that authenticates. */
   declare<Params extends TObject, Result extends TSchema>(
     options: RpcMethodOptions<Params, Result>,
     credentialOf?: (params: Static<Params>) => string
@@ -38,7 +38,7 @@ export function createRegistry (guard: Guard): MethodRegistry {
         where: `method ${name}`
       })
       if (operation === null) {
-        // A strict guard names it, with everything else that is missing, when the application gets ready.
+        // A strict guard reports it, together with all other missing rules, when the application becomes ready.
         if (guard.strict) return
         throw new RuleMissing(
           `method ${name} does not say who may call it; add security: { permission: 'resource:action' }, or { ` +
@@ -68,7 +68,10 @@ export function createRegistry (guard: Guard): MethodRegistry {
   }
 }
 
-/** A member that the audit package adds to rules; nobody here depends on that package, and without it no rule has it. */
+/**
+ * Checks `audit`, which the audit package adds to rules. This package does not depend on the audit package; without it,
+ * no rule has this member.
+ */
 function asksForAudit (rule: SecurityRule & { readonly audit?: unknown }): boolean {
   return rule.audit === 'all' || rule.audit === 'required'
 }

@@ -11,10 +11,10 @@ export interface Rpc {
   method<Params extends TObject = NoParams, Result extends TSchema = TSchema>(
     options: RpcMethodOptions<Params, Result>
   ): void
-  /** Every declared method, the built-in one included, for documents. */
+  /** Every declared method, including the built-in one, for documentation. */
   methods(): readonly RpcMethod[]
   /**
-   * Sends a notification to every connection that `to` picks; returns how many it was sent to.
+   * Sends a notification to every connection that `to` selects; returns the number of connections it was sent to.
    * @default to every connection that is authenticated
    */
   notify(method: string, params?: object, options?: { readonly to?: (connection: RpcConnection) => boolean }): number

@@ -16,20 +16,20 @@ export interface UpgradeParts {
   readonly options: ResolvedOptions
 }
 
-// Many tiny parts cost far more memory than their bytes; no honest client sends 64 KiB in so many.
+// Many tiny fragments need far more memory than their bytes. No well-behaved client splits 64 KiB into so many.
 const MAX_FRAGMENTS = 64
 const MAX_BUFFERED_CHUNKS = 256
 
-/** RFC 9110 section 7.8, and RFC 6455 section 4.2.2 for clients that speak another version. */
+/** RFC 9110 section 7.8, and RFC 6455 section 4.2.2 for clients that use another version. */
 const UPGRADE = { upgrade: 'websocket', 'sec-websocket-version': '13' }
 
-/** How long a client gets to answer our close frame, in milliseconds. */
+/** How long a client has to answer a close frame, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5_000
 
-// The published types of ws do not know this option yet.
+// The published types of ws do not include this option yet.
 type ServerOptions = NonNullable<websocket.WebsocketPluginOptions['options']> & { readonly closeTimeout: number }
 
-/** Serves WebSocket upgrades; whatever is wrong with one is answered in HTTP, before it happens. */
+/** Serves WebSocket upgrades. An invalid upgrade is answered with an HTTP error before the protocol is switched. */
 export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradeParts): Promise<void> {
   const { guard, connections, dispatcher, options } = parts
   if (fastify.hasDecorator('websocketServer')) throw new WebSocketTaken()
@@ -44,7 +44,7 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
   let pending: PendingUpgrades | null = null
   await fastify.register(websocket, {
     options: server,
-    // ws closes the connection itself with the right code; terminating it here would swallow that.
+    // ws closes the connection itself with the correct code; terminating it here would lose that code.
     errorHandler: (error, _socket, request) => {
       const { code = 'WS_ERR' } = error as NodeJS.ErrnoException
       logRefusal(fastify, request.log, { code, statusCode: 400 })
@@ -68,7 +68,7 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
     preValidation: async request => {
       if (!request.ws) throw new UpgradeRequired({ headers: UPGRADE })
       assertOriginAllowed(request, options)
-      // None of the subprotocols that a client may offer is spoken here, and ws would choose the first.
+      // No subprotocol is supported, but ws would accept the first one that the client offers.
       delete request.raw.headers['sec-websocket-protocol']
       const address = request.ip ?? null
       const release = connections.reserve(address)
@@ -88,7 +88,10 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
   })
 }
 
-/** A client that can set headers is authenticated from the start; a wrong credential is worse than none. */
+/**
+ * Authenticates clients that send a credential with the upgrade. If the credential is invalid, the upgrade is
+ * refused.
+ */
 function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address: string | null) => Promise<Principal> {
   const operation = guard.operation({
     name: 'connect',
@@ -113,7 +116,7 @@ function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address:
   }
 }
 
-/** An upgrade to any other URL would be accepted and hung up on, past every limit here; it is refused instead. */
+/** Refuses upgrades to other URLs: they would be accepted, without any of these limits, and then closed. */
 function refuseElsewhere (fastify: FastifyInstance): void {
   const kUpgrades = Symbol('marty.upgrades')
   fastify.addHook('onRoute', route => {
