@@ -1,4 +1,4 @@
-/** What an error contains besides its code. Message, headers and data are sent to the caller: put no secrets there. */
+/** What an error contains besides its code. Never put secrets in it: most of it is sent to the caller. */
 export interface ErrorDetails {
   /** Replaces the default message of the error. */
   readonly message?: string

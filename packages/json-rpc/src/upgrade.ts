@@ -88,10 +88,7 @@ export async function serveUpgrades (fastify: FastifyInstance, parts: UpgradePar
   })
 }
 
-/**
- * Authenticates clients that send a credential with the upgrade. If the credential is invalid, the upgrade is
- * refused.
- */
+/** Authenticates clients that send a credential with the upgrade. An invalid credential refuses the upgrade. */
 function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address: string | null) => Promise<Principal> {
   const operation = guard.operation({
     name: 'connect',
