@@ -1,4 +1,4 @@
-// Brings the types of fastify.jwt, request.jwtVerify and request.user along.
+// Imports the types of `fastify.jwt`, `request.jwtVerify` and `request.user`.
 import '@fastify/jwt'
 import type { ApiKeys } from './api-keys/api-keys.js'
 import type { Lockout } from './lockout/lockout.js'
@@ -9,8 +9,10 @@ import type { Tokens } from './tokens/tokens.js'
 declare module '@marty/core' {
   interface SecurityRule {
     /**
-     * Refuses, before any credential is looked at, what a page of another origin made a browser send (`Origin`,
-     * `Sec-Fetch-Site`), unless its origin is one of `trustedOrigins`: 403 `MARTY_AUTH_CSRF_INVALID`. Programs send neither header.
+     * Refuses requests that a page of another origin made the browser send, judging by `Origin` and
+     * `Sec-Fetch-Site`, unless the origin is in `trustedOrigins`. The check runs before any credential
+     * is read and answers 403 `MARTY_AUTH_CSRF_INVALID`. Clients that are not browsers send neither
+     * header and pass.
      */
     readonly sameOrigin?: true
   }
@@ -22,11 +24,11 @@ declare module 'fastify' {
     tokens: Tokens
     /** API keys; null when the plugin was registered without them. */
     apiKeys: ApiKeys | null
-    /** Null when sessions are switched off. */
+    /** Sessions; null when they are turned off. */
     sessions: Sessions | null
-    /** How a browser carries its session; null when sessions are switched off. */
+    /** Reads and writes the session cookie; null when sessions are turned off. */
     sessionCookie: SessionCookie | null
-    /** Slows down and stops guessing; null when it is switched off. */
+    /** Limits guessing of secrets; null when it is turned off. */
     lockout: Lockout | null
   }
 }

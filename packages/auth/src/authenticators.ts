@@ -9,19 +9,22 @@ import type { Revocations } from './revocations/revocations.js'
 import { createSessionAuthenticators, type SessionParts } from './sessions/authenticators.js'
 
 export interface AuthenticatorParts {
-  /** The principal of a token of this service; the same object for a token that is remembered. */
+  /** Returns the principal of a token issued by this service; the same object while the token is cached. */
   readonly admit: (token: string) => Principal
-  /** The door for tokens of other issuers; null when there are none. */
+  /** Verifies tokens of other issuers; null when none are configured. */
   readonly foreign: ForeignDoor | null
   readonly revocations: Revocations
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionParts | null
   readonly mtls: MtlsOptions | null
-  /** A credential has been verified, not just remembered. */
+  /** Called when a credential was verified, not when it was found in a cache. */
   readonly onVerified: (principal: Principal, context: AuthenticationContext) => void
 }
 
-/** The authenticators in the order the guard asks them. The last one takes every bearer text nobody else knows, and refuses it. */
+/**
+ * The authenticators in the order the guard tries them. The JWT authenticator takes every bearer string
+ * that no other authenticator claims, and refuses it if it is not a valid token.
+ */
 export function createAuthenticators (parts: AuthenticatorParts): Authenticator[] {
   const { admit, foreign, revocations, apiKeys, sessions, mtls, onVerified } = parts
   const remembered = new WeakSet<Principal>()
@@ -62,7 +65,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   })
   if (mtls !== null) {
     const certificates = createMtlsAuthenticator(mtls)
-    // A certificate is the connection's: what a request brings itself is asked before it.
+    // A certificate belongs to the connection, so credentials in the request come first.
     authenticators.push({
       ...certificates,
       authenticate: async (token, context) => verified(await certificates.authenticate(token, context), context)
@@ -79,14 +82,17 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
     return typeof alive === 'boolean' ? pass(alive) : alive.then(pass)
   }
 
-  /** A token dies when it, its subject or its family is revoked, and with the API key it was issued for. */
+  /**
+   * A token ends when it, its subject or its family is revoked, or when the API key it was issued for
+   * ends.
+   */
   function isTokenAlive (principal: Principal): boolean | Promise<boolean> {
     if (revocations.isRevoked(revocableOf(principal))) return false
     const { client_id: clientId } = principal.claims as TokenClaims
     return apiKeys === null || clientId !== principal.id ? true : apiKeys.isUsable(clientId)
   }
 
-  /** A credential that is remembered has been told of when it was verified. */
+  /** Reports a principal once: a cached principal was reported when it was first verified. */
   function verified (principal: Principal, context: AuthenticationContext): Principal {
     if (!remembered.has(principal)) {
       remembered.add(principal)

@@ -1,6 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 
-/** What the headers offer as a credential. Two at once are none: `''` is refused by every authenticator. */
+/**
+ * The credentials in the request headers. Two in one request are ambiguous: both become `''`, which
+ * every authenticator refuses.
+ */
 export interface OfferedCredentials {
   /** From `Authorization: Bearer` (RFC 6750 section 2.1). */
   readonly bearer: string | null
@@ -17,7 +20,7 @@ export function credentialsOf ({ headers }: IncomingMessage): OfferedCredentials
     if (authorization !== undefined || typeof apiKey !== 'string') return CONFLICT
     return { bearer: null, apiKey }
   }
-  // Other schemes (Basic) are not ours to judge: the caller is simply not authenticated.
+  // Other schemes, such as Basic, are ignored: the caller counts as not authenticated.
   if (authorization === undefined || !/^bearer(?:[ \t]|$)/i.test(authorization)) return NOTHING
   return { bearer: authorization.slice('bearer '.length), apiKey: null }
 }

@@ -15,10 +15,13 @@ interface Untold extends Omit<Told, 'sessions'> {
   readonly sessions: SessionStore | null
 }
 
-/** The service itself, when nobody is known to have asked. */
+/** The principal of events that no known caller caused: the service itself. */
 const SERVICE: SecurityEvent['principal'] = Object.freeze({ id: 'service', kind: 'service', roles: Object.freeze([]) })
 
-/** The same functions, telling the guard's sinks of every credential that begins or ends. Nothing told can be used as one. */
+/**
+ * Wraps the services so that each credential that is issued or ended is reported to the guard's sinks.
+ * Events contain nothing that can be used as a credential.
+ */
 export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold): Told {
   const tell = (
     type: 'credential' | 'session',
@@ -125,7 +128,7 @@ export interface Tellers {
   readonly locked: (account: string, address: string | null, until: number) => void
 }
 
-/** What tells the guard's sinks of the things that happen inside authentication. */
+/** Callbacks that report authentication events to the guard's sinks. */
 export function createTellers (guard: Guard): Tellers {
   const tell = (event: Partial<SecurityEvent> & Pick<SecurityEvent, 'type' | 'action' | 'outcome'>): void => {
     void guard.emit({ reason: null, principal: SERVICE, address: null, requestId: null, ...event })
@@ -164,7 +167,7 @@ export function createTellers (guard: Guard): Tellers {
       })
     },
     locked (account, address, until) {
-      // Whoever is locked out has proved nothing: the account is the caller's text.
+      // The caller is not authenticated, so the account name is untrusted input.
       tell({
         type: 'authentication',
         action: 'account.lock',

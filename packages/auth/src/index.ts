@@ -39,7 +39,8 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   } = resolveSessionOptions(sessionOptions ?? {})
   const revocations = createRevocations(store, {
     maxLifetimeSeconds: longestSeconds,
-    // Refresh tokens and sessions may outlive access tokens, and must not outlive the memory of why they ended.
+    // Refresh tokens and sessions may live longer than access tokens. A revocation of their subject must
+    // be kept for as long.
     subjectLifetimeSeconds: Math.max(longestSeconds, refreshOptions?.absoluteSeconds ?? 0, absoluteMs / 1000),
     onProblem: error => {
       fastify.log.warn(
@@ -170,7 +171,10 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
   })
 }
 
-/** A wrong pepper looks like wrong keys to every client: whoever runs the service has to be told. */
+/**
+ * Logs an error when keys were made with an unknown pepper. Clients only see that their keys are
+ * refused, so the operator has to learn the cause from the log.
+ */
 async function warnOfPepper (apiKeys: ApiKeys, log: FastifyBaseLogger): Promise<void> {
   try {
     const count = await apiKeys.withUnknownPepper()
@@ -187,7 +191,8 @@ async function warnOfPepper (apiKeys: ApiKeys, log: FastifyBaseLogger): Promise<
 }
 
 /**
- * Says who is calling: JWT access tokens, API keys and sessions, as authenticators of the guard.
+ * Authenticates callers by JWT access token, API key or session. Each is registered as an authenticator
+ * of the guard.
  *
  * @throws `MARTY_AUTH_OPT_INVALID` naming the option
  * @example

@@ -12,27 +12,42 @@ import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } fro
 export interface AuthOptions extends TokenOptions {
   /** Accept API keys. @default none are accepted */
   readonly apiKeys?: ApiKeyOptions
-  /** Limits of sessions and how browsers carry them; `false` for none. @default { idleSeconds: 1800, absoluteSeconds: 43200 } */
+  /**
+   * Session limits and the session cookie; `false` turns sessions off.
+   * @default { idleSeconds: 1800, absoluteSeconds: 43200 }
+   */
   readonly sessions?: SessionOptions | false
-  /** Where refresh tokens, revocations, sessions and lockouts are kept. @default 'memory' */
+  /** Where refresh tokens, revocations, sessions and lockout counters are stored. @default 'memory' */
   readonly store?: AuthStore
-  /** Other issuers whose tokens are accepted, and taken in exchange for ours. @default none */
+  /**
+   * Other issuers whose tokens are accepted, and can be exchanged for tokens of this service.
+   * @default none
+   */
   readonly issuers?: readonly ForeignIssuerOptions[]
-  /** Issue refresh tokens; `false` for none. @default false */
+  /** Issue refresh tokens; `false` issues none. @default false */
   readonly refresh?: RefreshOptions | false
   /**
-   * Origins whose pages may use the routes under `/auth`, besides the one in the `Host` header: because a proxy changes that,
-   * for session cookies too, or because they are pages of yours elsewhere. `https://console.example.com`, compared exactly.
+   * Origins whose pages may use the routes under `/auth`, in addition to the origin in the `Host`
+   * header. List the public origin if a proxy changes `Host` (this also applies to the session cookie),
+   * and the origins of your pages on other hosts. Example: `https://console.example.com`, compared
+   * exactly.
    * @default []
    */
   readonly trustedOrigins?: readonly string[]
-  /** When guessing is slowed down and locked out; `false` for never. @default { maxFailures: 5, windowSeconds: 900, lockSeconds: 900 } */
+  /**
+   * Limits on guessing secrets; `false` turns the lockout off.
+   * @default { maxFailures: 5, windowSeconds: 900, lockSeconds: 900 }
+   */
   readonly lockout?: LockoutOptions | false
-  /** Accept client certificates of known services. The server must ask for them and verify them: `https: { requestCert: true, ca }`. @default none are accepted */
+  /**
+   * Accept client certificates of known services. The server must request and verify them: `https: {
+   * requestCert: true, ca }`.
+   * @default none are accepted
+   */
   readonly mtls?: MtlsOptions
   /**
-   * Register the routes under `/auth` and, with asymmetric keys, `GET /.well-known/jwks.json`; see the README.
-   * `introspection` says who may ask about tokens.
+   * Register the routes under `/auth` and, with asymmetric keys, `GET /.well-known/jwks.json`; see the
+   * README. `introspection` is the rule for callers of `POST /auth/introspect`.
    * @default false; with `true`, introspection is for API keys and client certificates
    */
   readonly routes?: boolean | { readonly introspection: SecurityRule }
@@ -58,7 +73,7 @@ const FIELDS = [
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
   for (const field of Object.keys(options ?? {})) {
-    // Fastify passes its own register options along.
+    // Fastify passes its own `register` options to the plugin as well.
     if (FIELDS.includes(field) || ['prefix', 'logLevel', 'logSerializers'].includes(field)) continue
     const near = closest(field, FIELDS)
     throw new AuthOptionInvalid(

@@ -1,15 +1,15 @@
 import type { RedisClient } from '@marty/redis'
 import { AuthOptionInvalid } from './errors.js'
 
-/** Keeps refresh tokens, revocations, sessions and lockouts in Redis, shared by every replica. */
+/** Stores refresh tokens, revocations, sessions and lockout counters in Redis, shared by all replicas. */
 export interface RedisAuthStore {
   /** For example `openRedis(...).client`. */
   readonly redis: RedisClient
-  /** Begins every key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:auth' */
+  /** Prefix of every Redis key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:auth' */
   readonly prefix?: string
 }
 
-/** `memory` forgets with the process and knows nothing of other replicas. */
+/** `memory` is lost when the process ends and is not shared with other replicas. */
 export type AuthStore = 'memory' | RedisAuthStore
 
 export type ResolvedAuthStore = 'memory' | Required<RedisAuthStore>

@@ -1,6 +1,7 @@
 /**
- * Looks at a map bit by bit, from where it stopped last, and drops what is over: so that neither a large map nor a
- * busy one makes anybody wait. Every entry is looked at once within `map.size` steps.
+ * Removes expired entries from a map in small steps. Each call continues where the last one stopped, so
+ * neither a large map nor a busy one blocks the event loop. Every entry is checked once within
+ * `map.size` steps.
  */
 export function createSweep<V> (
   map: Map<string, V>,

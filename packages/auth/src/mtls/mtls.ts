@@ -11,14 +11,15 @@ type Accepted = Principal & { readonly expiresAt: number }
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 
 /**
- * Services by the client certificate of their own TLS connection, as its one SAN URI names them (SPIFFE X.509-SVID).
- * A request that offers a credential in its headers is judged by that one: what is said outweighs what is merely there.
+ * Authenticates services by the client certificate of their TLS connection. The certificate's single
+ * SAN URI names the service (SPIFFE X.509-SVID). If a request also has a credential in its headers,
+ * only that credential counts: an explicit credential takes precedence over an implicit one.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
 export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
   const services = servicesOf(options)
-  /** The judgement of each connection; null for no certificate. */
+  /** Caches the result for each connection; null means no certificate. */
   const judged = new WeakMap<TLSSocket, Accepted | 'refused' | null>()
 
   function judge (socket: TLSSocket): Accepted | 'refused' | null {
@@ -48,7 +49,8 @@ export function createMtlsAuthenticator (options: MtlsOptions): Authenticator {
     accepts: () => false,
     authenticate (token, { request }) {
       const principal = request == null ? null : offered(request)
-      // Each time: a connection, or a session that is resumed, can outlive the certificate.
+      // Check the expiry on every request: a connection or a resumed TLS session can outlive the
+      // certificate.
       if (principal === null || principal === 'refused' || principal.expiresAt <= Date.now()) {
         throw new CredentialInvalid({ reason: 'certificate' })
       }
@@ -83,7 +85,10 @@ function oneLine (name: string): string {
   return name.replaceAll('\n', ', ')
 }
 
-/** Node prints `URI:a, DNS:b`, and a name that holds a comma in quotes, with the comma escaped: no name can pass for another. */
+/**
+ * Node prints `URI:a, DNS:b`. It puts a name that contains a comma in quotes and escapes the comma, so
+ * one name cannot be mistaken for two.
+ */
 function onlyUriOf (subjectAltName: string): string | null {
   const [uri, second] = subjectAltName.split(', ').filter(name => name.startsWith('URI:'))
   return uri === undefined || second !== undefined ? null : uri.slice('URI:'.length)

@@ -1,6 +1,6 @@
 import { AuthOptionInvalid } from '../errors.js'
 
-/** What a client certificate lets its service do. */
+/** The roles and scopes of a service that presents a client certificate. */
 export interface MtlsService {
   readonly roles: readonly string[]
   /** @default [] */
@@ -8,11 +8,14 @@ export interface MtlsService {
 }
 
 export interface MtlsOptions {
-  /** Who is known, by the exact SAN URI of the certificate, such as `spiffe://prod/ns/cams/sa/recorder`. */
+  /**
+   * The accepted services, by the exact SAN URI of their certificate, such as
+   * `spiffe://prod/ns/cams/sa/recorder`.
+   */
   readonly allow: Readonly<Record<string, MtlsService>>
 }
 
-/** The services by their URI. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+/** Returns the services by URI. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function servicesOf (options: MtlsOptions): ReadonlyMap<string, MtlsService> {
   const { allow } = options ?? {}
   if (!isObject(allow) || Object.keys(allow).length === 0 || Object.keys(options).length !== 1) {
@@ -22,7 +25,7 @@ export function servicesOf (options: MtlsOptions): ReadonlyMap<string, MtlsServi
   }
   for (const [uri, service] of Object.entries<unknown>(allow)) {
     const field = `auth option "mtls.allow[${JSON.stringify(uri)}]"`
-    // Nothing that a certificate's names are printed in quotes for: it could not be matched.
+    // Node prints a SAN with these characters in quotes, so such a URI would never match.
     if (!/^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(uri) || /["',\\]/.test(uri)) {
       throw new AuthOptionInvalid(`${field} is not a URI such as spiffe://prod/ns/cams/sa/recorder`)
     }
