@@ -7,22 +7,28 @@ export type AsymmetricAlgorithmName = 'ES256' | 'EdDSA' | 'RS256' | 'PS256'
 /** Algorithms a key can be bound to. */
 export type JwtAlgorithmName = 'HS256' | AsymmetricAlgorithmName
 
-/** How one algorithm uses its keys. The algorithm is never read from a token or a key's text. */
+/**
+ * The implementation of one algorithm. The algorithm is never read from a token or from the text of a
+ * key.
+ */
 export interface JwtAlgorithm {
-  /** Symmetric and asymmetric keys never meet in one verifier. */
+  /** Symmetric and asymmetric keys are never used in the same verifier. */
   readonly kind: 'symmetric' | 'asymmetric'
-  /** Why the key, private or public, is not one of this algorithm; null when it is. */
+  /** Returns why a private or public key does not fit this algorithm; null when it does. */
   flawOf (key: KeyObject): string | null
   sign (key: KeyObject, input: string): Buffer
   verify (key: KeyObject, input: string, signature: Buffer): boolean
 }
 
-/** By name, without a prototype: a lookup by a stranger's text finds nothing it should not. */
+/**
+ * The algorithms by name. The object has no prototype, because names from untrusted tokens are looked
+ * up in it.
+ */
 export const JWT_ALGORITHMS: Readonly<Record<JwtAlgorithmName, JwtAlgorithm>> = Object.freeze({
   __proto__: null as never,
   HS256: {
     kind: 'symmetric',
-    // RFC 7518 section 3.2: a key at least as long as the hash.
+    // RFC 7518 section 3.2: the key must be at least as long as the hash.
     flawOf: ({ symmetricKeySize: bytes = 0 }) =>
       bytes >= 32 ? null : `has ${bytes} bytes and needs at least 32; make one with: openssl rand -base64 48`,
     sign: hmacSha256,
@@ -33,7 +39,7 @@ export const JWT_ALGORITHMS: Readonly<Record<JwtAlgorithmName, JwtAlgorithm>> = 
   },
   ES256: asymmetric({
     digest: 'sha256',
-    // RFC 7518 section 3.4: R and S side by side, not DER.
+    // RFC 7518 section 3.4: the signature is R and S concatenated, not DER.
     parameters: { dsaEncoding: 'ieee-p1363' },
     signatureBytes: () => 64,
     flawOf: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
@@ -89,7 +95,7 @@ function modulusBytes (key: KeyObject): number {
 function rsaFlaw (key: KeyObject): string | null {
   const { asymmetricKeyType: type, asymmetricKeyDetails: { modulusLength = 0, publicExponent = 0n } = {} } = key
   if (type !== 'rsa') return 'must be an RSA key'
-  // Above, one verification takes long enough for a stranger's key set to stall the service.
+  // Verifying with a larger key is slow enough for another issuer's key set to stall the service.
   if (modulusLength < 2048 || modulusLength > 8192) {
     return `has a modulus of ${modulusLength} bits; 2048 to 8192 are accepted, 3072 advised`
   }

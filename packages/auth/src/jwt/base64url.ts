@@ -1,10 +1,14 @@
 const ALPHABET = /^[A-Za-z0-9_-]*$/
-/** By length modulo 4: the last characters that leave no spare bit set; after one character there is none. */
+/**
+ * The valid last characters, by length modulo 4: those that set no unused bits. A length of 1 modulo 4
+ * is never valid.
+ */
 const LAST = ['', '', 'AQgw', 'AEIMQUYcgkosw048'] as const
 
 /**
- * Decodes base64url as RFC 7515 section 2 writes it: no padding, no white space, no spare bits.
- * Null when any other text would decode to the same bytes, so that one token has one spelling.
+ * Decodes base64url as RFC 7515 section 2 defines it: no padding, no white space, no unused bits set.
+ * Returns null for any string that is not the only encoding of its bytes, so that each token has
+ * exactly one spelling.
  */
 export function decodeBase64url (text: string): Buffer | null {
   const rest = text.length % 4

@@ -2,7 +2,7 @@ import type { Principal } from '@marty/core'
 import type { RevocableClaims } from '../revocations/revocations.js'
 import type { JsonObject } from './strict-json.js'
 
-/** What a token must say, and within which bounds. Times are in seconds. */
+/** The claims a token must have, and their bounds. Times are in seconds. */
 export interface ClaimRules {
   readonly issuer: string
   readonly audience: string
@@ -10,20 +10,23 @@ export interface ClaimRules {
   readonly maxLifetimeSeconds: number
 }
 
-/** The same for another issuer, whose tokens may be of another shape. */
+/** The same for tokens of another issuer, which may differ in shape. */
 export interface ForeignClaimRules extends ClaimRules {
   readonly audienceClaim: 'aud' | 'client_id'
   readonly requireJti: boolean
   readonly requiredClaims: ReadonlyArray<readonly [name: string, value: unknown]>
 }
 
-/** Claims of another issuer's token, times in seconds since the epoch. The others mean what that issuer says. */
+/**
+ * Claims of another issuer's token. Times are in seconds since the epoch. All other claims have the
+ * meaning that the issuer gives them.
+ */
 export interface ForeignClaims {
   readonly iss: string
   readonly sub: string
   readonly exp: number
   readonly iat: number
-  /** Undefined when the issuer gives none, and does not have to. */
+  /** Undefined when the issuer does not set it and is not required to. */
   readonly jti?: string
   readonly aud?: string | readonly string[]
   readonly [claim: string]: unknown
@@ -44,11 +47,14 @@ export interface TokenClaims {
   /** OAuth scopes, separated by spaces. */
   readonly scope?: string
   readonly kind?: 'user' | 'service'
-  /** The session, or family of refresh tokens, the token belongs to (OpenID Connect Back-Channel Logout 1.0 section 2.1). */
+  /**
+   * The session or family of refresh tokens that the token belongs to (OpenID Connect Back-Channel
+   * Logout 1.0 section 2.1).
+   */
   readonly sid?: string
-  /** The client that asked for the token (RFC 9068 section 2.2). */
+  /** The client that requested the token (RFC 9068 section 2.2). */
   readonly client_id?: string
-  /** The `jti` of another issuer's token that this one was given in exchange for, and ends with. */
+  /** The `jti` of the other issuer's token that this one was exchanged for. The token ends with it. */
   readonly source_jti?: string
   readonly [claim: string]: unknown
 }
@@ -56,7 +62,7 @@ export interface TokenClaims {
 const MAX_TEXT = 256
 const MAX_ROLES = 32
 
-/** The claims of a token of this service, or the name of the first one that is wrong. */
+/** Returns the claims of a token of this service, or the name of the first invalid claim. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
   const { aud, sub, jti, user_id: userId, role, roles, scope, kind } = payload
   const { sid, client_id: clientId, source_jti: sourceJti } = payload
@@ -76,13 +82,13 @@ export function readClaims (payload: JsonObject, rules: ClaimRules, now: number)
   return deepFreeze(payload) as unknown as TokenClaims
 }
 
-/** The same of another issuer's token, whose private claims mean nothing here. */
+/** Like `readClaims`, for tokens of another issuer, whose private claims have no meaning here. */
 export function readForeignClaims (payload: JsonObject, rules: ForeignClaimRules, now: number): ForeignClaims | string {
   const { aud, client_id: clientId, jti } = payload
   const wrong = wrongRegisteredClaim(payload, rules, now)
   if (wrong !== null) return wrong
   if (rules.audienceClaim === 'client_id' && clientId !== rules.audience) return 'client_id'
-  // A token that says whom it is for is for nobody else, whichever claim has to name us.
+  // If a token has an `aud`, it must name this service, even when another claim holds the audience.
   if ((aud !== undefined || rules.audienceClaim === 'aud') && !isAudience(aud, rules.audience)) return 'aud'
   if ((jti !== undefined || rules.requireJti) && !isText(jti)) return 'jti'
   for (const [name, value] of rules.requiredClaims) {
@@ -91,23 +97,23 @@ export function readForeignClaims (payload: JsonObject, rules: ForeignClaimRules
   return deepFreeze(payload) as unknown as ForeignClaims
 }
 
-/** RFC 7519 section 4.1. */
+/** Returns the name of the first invalid registered claim (RFC 7519 section 4.1). */
 function wrongRegisteredClaim ({ iss, sub, exp, iat, nbf }: JsonObject, rules: ClaimRules, now: number): string | null {
   if (iss !== rules.issuer) return 'iss'
   if (!isText(sub)) return 'sub'
   if (!isTime(exp)) return 'exp'
   if (!isTime(iat)) return 'iat'
-  // Skew only helps tokens that seem to come from the future; an expiry is exact.
+  // Clock skew is allowed only for times in the future; an expiry is exact.
   if (exp <= now) return 'exp'
   if (iat > now + rules.clockSkewSeconds) return 'iat'
   if (exp <= iat || exp - iat > rules.maxLifetimeSeconds) return 'lifetime'
   return nbf === undefined || (isTime(nbf) && nbf <= now + rules.clockSkewSeconds) ? null : 'nbf'
 }
 
-// Principals are shared between requests: nothing in them may change.
+// Frozen, because principals are shared between requests.
 const NONE: readonly string[] = Object.freeze([])
 
-/** The principal a token of this service stands for. */
+/** Returns the principal of a token of this service. */
 export function principalOfClaims (claims: TokenClaims): Principal {
   return Object.freeze({
     id: claims.sub,
@@ -122,8 +128,8 @@ export function principalOfClaims (claims: TokenClaims): Principal {
 }
 
 /**
- * The principal another issuer's token stands for. Its id and session carry the issuer, so that they never meet local
- * ones; it has no scopes, and no roles but those the configuration maps.
+ * Returns the principal of another issuer's token. Its id and session contain the issuer, so that they
+ * cannot collide with local ones. It has no scopes, and only the roles that the configuration maps.
  */
 export function principalOfForeignClaims (claims: ForeignClaims, roles: readonly string[], tokenId: string): Principal {
   return Object.freeze({
@@ -163,10 +169,13 @@ function deepFreeze (value: unknown): unknown {
   return value
 }
 
-/** What revocations know a token's principal by. Another issuer's `sid` and `jti` name nothing of ours. */
+/**
+ * Returns the claims by which a token's principal can be revoked. `sid` and `jti` of another issuer do
+ * not refer to sessions and tokens of this service.
+ */
 export function revocableOf ({ id, session, claims }: Principal): RevocableClaims & { readonly jti: string } {
   const { sub, iat, sid, source_jti: sourceJti } = claims as TokenClaims
   if (sub === id) return { jti: session!, sub: id, iat, sid, sourceJti }
-  // As JSON, so that no two pairs of names have one text.
+  // JSON keeps the pair unambiguous: two different pairs never give the same string.
   return { jti: session!, sub: id, iat, issuerSession: isText(sid) ? JSON.stringify([id, sid]) : undefined }
 }

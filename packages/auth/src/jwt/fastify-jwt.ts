@@ -10,18 +10,22 @@ import type { JwtKey, SigningKey } from './keys.js'
 import type { JsonObject } from './strict-json.js'
 import type { ResolvedTokenOptions } from './options.js'
 
-/** Options that @fastify/jwt's users give, flat or as `{ sign }`, `{ verify }`, `{ decode }`. */
+/** Options of @fastify/jwt calls, flat or as `{ sign }`, `{ verify }`, `{ decode }`. */
 type Settings = Readonly<Record<string, unknown>>
 type Callback = (error: unknown, value?: unknown) => void
 
-/** Where @fastify/jwt puts what it makes; what its users call is ours, under the usual names. */
+/**
+ * The namespace for what @fastify/jwt registers. The functions under the usual names are those of this
+ * file, which verify tokens first.
+ */
 const NAMESPACE = 'unguarded'
 
 /**
- * Registers @fastify/jwt with our issuer and audience, so that `fastify.jwt`, `request.jwtVerify()`, `reply.jwtSign()`
- * and `request.user` work as its users know them, with the key that signs at the moment, and every token passing our
- * door before it. Options of a call can ask for more than the door, never for less. Whatever is wrong with a token,
- * the error is `MARTY_CORE_CREDENTIAL_INVALID`.
+ * Registers @fastify/jwt with this service's issuer and audience, so that `fastify.jwt`,
+ * `request.jwtVerify()`, `reply.jwtSign()` and `request.user` work as its users expect. Tokens are
+ * signed with the current key, and every token first passes the verifier of this package: options of a
+ * call can add checks, but never remove one. Whatever is wrong with a token, the error is
+ * `MARTY_CORE_CREDENTIAL_INVALID`.
  */
 export async function registerFastifyJwt (
   fastify: FastifyInstance,
@@ -52,7 +56,7 @@ export async function registerFastifyJwt (
   const check = (token: string, settings?: Settings): unknown =>
     refusing(() => {
       const { claims, key } = verify(token)
-      // A copy: callers of @fastify/jwt may add to what is theirs.
+      // Return a copy: users of @fastify/jwt may add members to the result.
       return settings === undefined
         ? { ...claims }
         : inner.verify(token, { ...settings, key: publicText(key), algorithms: [key.alg] })
@@ -84,7 +88,7 @@ export async function registerFastifyJwt (
   } as never)
 }
 
-/** Given last, so that no caller's option moves a token to another key or algorithm. */
+/** Applied last, so that no option of the caller can change the key or the algorithm. */
 function headerOf (
   { alg, kid }: SigningKey,
   more?: unknown
@@ -92,16 +96,19 @@ function headerOf (
   return { algorithm: alg, kid, header: { ...(more as object | undefined), alg, typ: 'at+jwt', kid } }
 }
 
-/** Our door wants a `jti` in every token, and fast-jwt cannot make one per token. */
+/** The verifier requires a `jti` in every token, and fast-jwt cannot generate one per token. */
 function withTokenId (payload: unknown): unknown {
   if (typeof payload !== 'object' || payload === null || 'jti' in payload) return payload
   return { ...payload, jti: randomBytes(16).toString('base64url') }
 }
 
-/** What makes a token one for another service or another time, which is the caller's business. */
+/** Claims that make a token valid for another service or at another time. The caller may set them. */
 const ELSEWHERE: readonly string[] = ['iss', 'aud', 'exp', 'iat', 'nbf']
 
-/** A token that this service would refuse for ever is not signed: its holder would only learn later, and not why. */
+/**
+ * Refuses to sign a token that this service would never accept. Otherwise its holder would learn so
+ * only later, and not why.
+ */
 function assertOfUse (token: string, options: ResolvedTokenOptions): void {
   if (token.length > MAX_TOKEN_CHARS) {
     throw new CredentialRequestInvalid(
@@ -145,14 +152,14 @@ function refusing<T> (work: () => T): T {
   }
 }
 
-/** Options come flat, or under the name of what they are for. */
+/** Returns the options of one operation, which may be flat or nested under its name. */
 function partOf (settings: Settings | undefined, name: 'sign' | 'verify'): Settings | undefined {
   return settings !== undefined && ('decode' in settings || name in settings)
     ? (settings[name] as Settings | undefined)
     : settings
 }
 
-/** The value; or the callback's, when the last argument is one. */
+/** Returns the value, or passes it to the callback when the last argument is one. */
 function settle (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): unknown {
   const callback = rest.findLast(argument => typeof argument === 'function') as Callback | undefined
   const settings = typeof rest[0] === 'object' && rest[0] !== null ? rest[0] as Settings : undefined
@@ -175,7 +182,7 @@ function promised (
   else return (async () => settle(rest, produce))()
 }
 
-// PEM or bytes, as fast-jwt reads them; written out once per key.
+// Keys as PEM or bytes, as fast-jwt needs them; each is exported once.
 const privateTexts = new WeakMap<JwtKey, string | Buffer>()
 const publicTexts = new WeakMap<JwtKey, string | Buffer>()
 

@@ -1,7 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import { resolveKeys, type JwtKeysOptions, type SigningKeys } from './keys.js'
 
-/** A public key as others need it to verify our tokens (RFC 7517, RFC 7518 section 6, RFC 8037). */
+/**
+ * A public key with which other services verify this service's tokens (RFC 7517, RFC 7518 section 6,
+ * RFC 8037).
+ */
 export interface PublicJwk {
   readonly kty: string
   readonly kid: string
@@ -18,7 +21,10 @@ export interface Jwks {
   readonly keys: readonly PublicJwk[]
 }
 
-/** The public halves of all keys, those that do not sign yet included. Of symmetric keys there is nothing to show: an empty set. */
+/**
+ * Returns the public halves of all keys, including those that do not sign yet. For symmetric keys the
+ * set is empty.
+ */
 export function jwksOf (keys: JwtKeysOptions | SigningKeys): Jwks {
   const keyring = resolveKeys(keys)
   if (keyring.kind === 'symmetric') return { keys: [] }
@@ -35,8 +41,8 @@ export function jwksOf (keys: JwtKeysOptions | SigningKeys): Jwks {
 }
 
 /**
- * `GET /.well-known/jwks.json`: the keys to verify our tokens with, for anybody, to be kept for five minutes.
- * Registers nothing when the keys are symmetric.
+ * Registers `GET /.well-known/jwks.json`: the public keys for verifying this service's tokens, open to
+ * any caller and cacheable for five minutes. Registers nothing when the keys are symmetric.
  */
 export function registerJwksRoute (fastify: FastifyInstance, keys: JwtKeysOptions | SigningKeys): void {
   const keyring = resolveKeys(keys)

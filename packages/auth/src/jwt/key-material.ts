@@ -2,13 +2,16 @@ import { createPrivateKey, createPublicKey, createSecretKey, KeyObject, type Jso
 import { JWT_ALGORITHMS, type JwtAlgorithmName } from './algorithms.js'
 import { weaknessOf } from './secret-strength.js'
 
-/** Makes the error for one member of what a key was given as. */
+/** Creates the error for an invalid member of a key option. */
 export type KeyRefusal = (member: string, reason: string) => Error
 
-/** The material of an asymmetric key: typed, PEM text or a JWK (RFC 7517). */
+/** An asymmetric key: a KeyObject, PEM text or a JWK (RFC 7517). */
 export type KeyMaterial = KeyObject | string | JsonWebKey
 
-/** A symmetric key. Text that is a key of another kind is refused: whoever has a public key could sign with it (CVE-2023-48223 and its successors). */
+/**
+ * Creates a symmetric key. Text that is another kind of key, such as a public key in PEM, is refused:
+ * anyone who has the public key could sign with it (CVE-2023-48223 and its successors).
+ */
 export function secretKey (secret: unknown, refuse: KeyRefusal): KeyObject {
   if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) throw refuse('secret', 'must be a string or a Buffer')
   const bytes = Buffer.from(secret as string)
@@ -46,7 +49,7 @@ function read (
     const flaw = flawOfJwk(material as JsonWebKey, type, alg)
     if (flaw !== null) throw refuse(member, flaw)
   }
-  // Neither the material nor what the parser says of it goes into an error.
+  // Errors must contain neither the key material nor the parser's message.
   const key = parse(material, type)
   if (key === null) throw refuse(member, `must be a ${type} key: a KeyObject, unencrypted PEM or JWK`)
   if (key.type !== type) throw refuse(member, `must be a ${type} key and is a ${key.type} one`)
@@ -57,7 +60,8 @@ function parse (material: unknown, type: 'private' | 'public'): KeyObject | null
   if (material instanceof KeyObject) return material
   const create = type === 'private' ? createPrivateKey : createPublicKey
   try {
-    // From a private key a public one would be derived, and the secret would stay where it should not be.
+    // Node would derive a public key from a private one, and the secret would remain in a place meant for
+    // public keys.
     if (typeof material === 'string') {
       return type === 'public' && material.includes('PRIVATE KEY') ? createPrivateKey(material) : create(material)
     }
@@ -67,7 +71,7 @@ function parse (material: unknown, type: 'private' | 'public'): KeyObject | null
   }
 }
 
-/** What a JWK says it is for (RFC 7517 sections 4.2 to 4.4) counts. */
+/** Checks that `use`, `key_ops` and `alg` of a JWK allow the intended use (RFC 7517 sections 4.2 to 4.4). */
 function flawOfJwk (
   { use, key_ops: operations, alg: named, d }: JsonWebKey,
   type: 'private' | 'public',

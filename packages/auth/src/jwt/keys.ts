@@ -8,7 +8,10 @@ export interface SecretKeyOptions {
   /** Names the key in tokens: 1 to 64 of `A-Za-z0-9._-`. */
   readonly kid: string
   readonly algorithm: 'HS256'
-  /** Random, at least 32 bytes; a string counts as its UTF-8 bytes. Make one with `openssl rand -base64 48`. */
+  /**
+   * Random, at least 32 bytes; a string counts as its UTF-8 bytes. Generate one with `openssl rand
+   * -base64 48`.
+   */
   readonly secret: Buffer | string
 }
 
@@ -30,17 +33,21 @@ export interface PublicKeyOptions {
   readonly publicKey: KeyMaterial
 }
 
-/** A key that can sign. It is bound to one algorithm, whatever its text looks like. */
+/** A key that can sign. It is bound to one algorithm, whatever its text says. */
 export type JwtKeyOptions = SecretKeyOptions | PrivateKeyOptions
 
 export interface JwtKeysOptions {
   /** Signs new tokens, and verifies them. */
   readonly signing: JwtKeyOptions
-  /** Keys that still verify tokens issued earlier, during a rotation. Of the same kind, symmetric or asymmetric. @default [] */
+  /**
+   * Keys that still verify tokens issued earlier, during a rotation. They must be of the same kind,
+   * symmetric or asymmetric.
+   * @default []
+   */
   readonly previous?: ReadonlyArray<JwtKeyOptions | PublicKeyOptions>
 }
 
-/** A key bound to its one algorithm. */
+/** A key that is bound to one algorithm. */
 export interface JwtKey {
   readonly kid: string
   readonly alg: JwtAlgorithmName
@@ -53,22 +60,28 @@ export interface SigningKey extends JwtKey {
   readonly signKey: KeyObject
 }
 
-/** The keys of a service, asked at each use because they may change: see `openSigningKeys`. */
+/** The keys of a service. They are read at each use, because they may change: see `openSigningKeys`. */
 export interface SigningKeys {
   readonly kind: JwtAlgorithm['kind']
-  /** The key that signs now. Throws `MARTY_AUTH_SIGNING_KEYS_INVALID` when there is none any more. */
+  /**
+   * Returns the key that signs now. Throws `MARTY_AUTH_SIGNING_KEYS_INVALID` when no key is active any
+   * more.
+   */
   signing (): SigningKey
-  /** The key of this name, if tokens signed with it are accepted now. */
+  /** Returns the key of this name, if tokens signed with it are accepted now. */
   find (kid: string): JwtKey | undefined
-  /** Every key that verifies, those that do not sign yet included. */
+  /** Returns every key that verifies, including those that do not sign yet. */
   all (): readonly JwtKey[]
 }
 
 export const KID: RegExp = /^[A-Za-z0-9._-]{1,64}$/
-/** Other issuers choose their names, of which some are hashes in base64 as RFC 4648 section 4 has it (Amazon Cognito). */
+/**
+ * Other issuers choose their own key names. Some are hashes in plain base64 (RFC 4648 section 4; Amazon
+ * Cognito).
+ */
 export const FOREIGN_KID: RegExp = /^(?:[A-Za-z0-9._-]{1,64}|[A-Za-z0-9+/]{1,86}={0,2})$/
 
-/** The keys of the options, typed and checked. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+/** Parses and checks the keys of the options. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveKeys (options: JwtKeysOptions | SigningKeys): SigningKeys {
   if (isSigningKeys(options)) return options
   const given = options as Partial<JwtKeysOptions> | null | undefined
@@ -96,7 +109,10 @@ export function createSigningKey (options: JwtKeyOptions, refuse: KeyRefusal): S
   return Object.freeze({ ...key, signKey })
 }
 
-/** One key, with its algorithm and no other. What is wrong is thrown as `refuse` makes it. */
+/**
+ * Creates a key that is bound to its algorithm. Throws the error that `refuse` creates when the key is
+ * invalid.
+ */
 export function createJwtKey (
   options: JwtKeyOptions | PublicKeyOptions,
   refuse: KeyRefusal,
@@ -123,7 +139,7 @@ export function createJwtKey (
   }
   const signKey = privateKey(privateHalf, alg, refuse)
   const verifyKey = createPublicKey(signKey)
-  // A JWK may carry halves of two keys.
+  // The private and public members of a JWK may belong to different keys.
   if (!algorithm.verify(verifyKey, kid, algorithm.sign(signKey, kid))) {
     throw refuse('privateKey', 'does not belong to its own public half')
   }

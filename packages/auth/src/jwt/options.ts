@@ -1,19 +1,27 @@
 import { AuthOptionInvalid } from '../errors.js'
 import { resolveKeys, type JwtKeysOptions, type SigningKeys } from './keys.js'
 
-/** What issuing and verifying access tokens have in common. */
+/** Options for both issuing and verifying access tokens. */
 export interface TokenOptions {
-  /** `iss` of every token: who issues them. */
+  /** The `iss` of every token: who issues them. */
   readonly issuer: string
-  /** `aud` of every token: which service they are for. */
+  /** The `aud` of every token: the service they are for. */
   readonly audience: string
-  /** Keys given here, or a file of keys that rotate: `openSigningKeys(file)`. */
+  /** The keys, or a file of rotating keys: `openSigningKeys(file)`. */
   readonly keys: JwtKeysOptions | SigningKeys
-  /** How long a token lives when nobody says otherwise. More than an hour is logged as a warning. Seconds. @default 900 */
+  /**
+   * Lifetime of a token when the caller does not give one. More than an hour is logged as a warning.
+   * Seconds.
+   * @default 900
+   */
   readonly accessTokenTtlSeconds?: number
-  /** Tokens meant to live longer are neither issued nor accepted. Seconds. @default 86400 */
+  /** Maximum lifetime. Tokens with a longer one are neither issued nor accepted. Seconds. @default 86400 */
   readonly maxLifetimeSeconds?: number
-  /** How far ahead another machine's clock may be: bounds `iat` and `nbf`, never `exp`. At most 30. Seconds. @default 30 */
+  /**
+   * How far ahead another machine's clock may be. Applies to `iat` and `nbf`, never to `exp`. At most
+   * 30. Seconds.
+   * @default 30
+   */
   readonly clockSkewSeconds?: number
 }
 

@@ -7,33 +7,36 @@ import { parseStrictJson } from './strict-json.js'
 
 export interface RemoteJwksOptions {
   readonly url: URL
-  /** A key that does not name its algorithm is bound to the first of these it fits. */
+  /** The allowed algorithms. A key without `alg` is bound to the first of these that it fits. */
   readonly algorithms: readonly AsymmetricAlgorithmName[]
-  /** Trusted instead of the usual certificate authorities. */
+  /** The certificate authority to trust instead of the default ones. */
   readonly ca?: string | Buffer
 }
 
 export interface RemoteJwks {
   /**
-   * The key of this name; null when the issuer has none. Answers at once when it is known.
+   * Returns the key of this name, synchronously when it is known; null when the issuer has none.
    * Rejects with `MARTY_AUTH_ISSUER_UNAVAILABLE` when the keys have not been fetched for ten minutes.
    */
   find (kid: string): JwtKey | null | Promise<JwtKey | null>
   close (): void
 }
 
-/** Known keys are fetched again in the background when they are this old. */
+/** Keys older than this are fetched again in the background. */
 const FRESH_MS = 5 * 60_000
-/** Without a good answer they are used no longer than this. */
+/** Keys older than this are no longer used if they could not be fetched again. */
 const STALE_MS = 10 * 60_000
-/** Whatever tokens arrive, the issuer is asked no more often than this. */
+/** The minimum interval between requests to the issuer, whatever tokens arrive. */
 const SPACING_MS = 30_000
 const TIMEOUT_MS = 2_000
 const MAX_BYTES = 64 * 1024
 const MAX_KEYS = 64
 const MAX_DEPTH = 8
 
-/** The keys of another issuer. Ages are measured by a clock that nobody sets: an old key must not become young. */
+/**
+ * Fetches and caches the keys of another issuer. Ages are measured by a monotonic clock, so that
+ * setting the system clock cannot make an old key fresh.
+ */
 export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
   let keys: ReadonlyMap<string, JwtKey> = new Map()
   let fetchedAt = -Infinity
@@ -41,7 +44,10 @@ export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
   let asking: Promise<void> | null = null
   let stop = (): void => {}
 
-  /** Single flight; null when it is too early to ask again. Never rejects: what was known stays. */
+  /**
+   * Fetches the keys; concurrent calls share one request. Returns null when it is too early to fetch
+   * again. Never rejects: known keys stay in use.
+   */
   const refresh = (): Promise<void> | null => {
     if (asking !== null || performance.now() - askedAt < SPACING_MS) return asking
     askedAt = performance.now()
@@ -97,7 +103,10 @@ async function fetchKeys (
   }
 }
 
-/** The body of a plain 200; redirects are not followed. The signal bounds it all, from the look-up of the name to the last byte. */
+/**
+ * Returns the body of a 200 response; redirects are not followed. The signal limits the whole request,
+ * from the DNS lookup to the last byte.
+ */
 async function fetchBytes (url: URL, ca: string | Buffer | undefined, signal: AbortSignal): Promise<Buffer> {
   return await new Promise((resolve, reject) => {
     const request = get(
@@ -127,7 +136,10 @@ async function fetchBytes (url: URL, ca: string | Buffer | undefined, signal: Ab
   })
 }
 
-/** Null for a key that is not for us: symmetric, private, weak, for another use or algorithm, or without a good name. */
+/**
+ * Returns null for a key that cannot be used: symmetric, private, weak, for another use or algorithm,
+ * or without a valid name.
+ */
 function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]): JwtKey | null {
   if (typeof jwk !== 'object' || jwk === null) return null
   for (const algorithm of algorithms) {
@@ -136,7 +148,7 @@ function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]):
       const refuse = (member: string, reason: string): Error => new Error(`${member} ${reason}`)
       return createJwtKey({ kid, algorithm, publicKey: jwk as JsonWebKey }, refuse, FOREIGN_KID)
     } catch {
-      // It may fit the next one.
+      // The key may fit the next algorithm.
     }
   }
   return null

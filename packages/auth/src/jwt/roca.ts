@@ -1,13 +1,14 @@
 import type { KeyObject } from 'node:crypto'
 
-/** The odd primes up to 167: enough to tell such a modulus from any other with certainty. */
+/** The odd primes up to 167: enough to recognise such a modulus reliably. */
 const PRIMES: readonly number[] = Array.from({ length: 83 }, (_, index) => 2 * index + 3).filter(
   n => ![3, 5, 7, 11].some(p => p < n && n % p === 0)
 )
 
 /**
- * Whether the modulus has the mark of the generator of CVE-2017-15361 (ROCA): its primes were built from powers of
- * 65537, so modulo every small prime the modulus is such a power too. By chance this happens to one key in 10^8 or fewer.
+ * Whether the modulus shows the pattern of the key generator of CVE-2017-15361 (ROCA). That generator
+ * built primes from powers of 65537, so modulo every small prime the modulus is such a power too. By
+ * chance, this happens for at most one key in 10^8.
  */
 export function hasFactorableModulus (key: KeyObject): boolean {
   const modulus = BigInt(`0x${Buffer.from(key.export({ format: 'jwk' }).n!, 'base64url').toString('hex')}`)

@@ -3,7 +3,10 @@ import { AuthOptionInvalid } from '../errors.js'
 const MIN_BYTES = 32
 const HOW = 'make one with: openssl rand -base64 48'
 
-/** A secret of the options as bytes. Throws `MARTY_AUTH_OPT_INVALID` naming the field for one that could be guessed. */
+/**
+ * Returns a secret option as bytes. Throws `MARTY_AUTH_OPT_INVALID` naming the field when the secret
+ * could be guessed.
+ */
 export function secretOption (field: string, secret: unknown): Buffer {
   const bytes = secretBytes(field, secret)
   const weakness = weaknessOf(bytes)
@@ -11,7 +14,7 @@ export function secretOption (field: string, secret: unknown): Buffer {
   return bytes
 }
 
-/** The same, long enough, for a secret that is not in use any more. */
+/** Like `secretOption`, but checks only the length, for a secret that is no longer in use for new hashes. */
 export function secretBytes (field: string, secret: unknown): Buffer {
   if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) {
     throw new AuthOptionInvalid(`auth option "${field}" must be a string or a Buffer`)
@@ -25,21 +28,29 @@ export function secretBytes (field: string, secret: unknown): Buffer {
   return bytes
 }
 
-/** What a description must save, against writing every character out, to be more than chance. */
+/**
+ * The number of bits a description must save, compared with writing out every character, to be more
+ * than chance.
+ */
 const MARGIN_BITS = 48
-/** What a description of fewer bits stands for is weaker than the hash it is used with; words are weaker than that. */
+/** A secret whose description needs fewer bits is weaker than the hash it is used with. */
 const STRONG_BITS = 256
-/** More is not looked at: what is longer and begins with as many poor characters is no key anybody made at random. */
+/**
+ * Only this many characters are examined. A longer secret with such a poor beginning was not generated
+ * at random.
+ */
 const MAX_CHARACTERS = 1_024
 
 /**
- * Why a secret is not random; null when it may well be.
+ * Returns why a secret is not random; null when it may be.
  *
- * The rule is a measure, not a list of known bad secrets. A few fixed ways to describe characters (few different ones,
- * a repeated part, equal steps, English letter pairs and some words) are compared with writing each out of its alphabet: 3.3 bits for
- * a digit, 4 for hexadecimal, 6 for base64, 8 for any byte. A secret is refused when one of them saves 48 bits. By
- * Kraft's inequality at most one in 2^48 random secrets can be described so much shorter in any one way; with all ways,
- * of the text and of the bytes it encodes, fewer than one in 2^44 is refused by mistake.
+ * The rule measures the secret instead of looking it up in a list of known bad ones. It describes the
+ * characters in a few fixed ways (few different ones, a repeated part, equal steps, English letter
+ * pairs and some words) and compares each description with writing out every character of its alphabet:
+ * 3.3 bits for a digit, 4 for hexadecimal, 6 for base64, 8 for any byte. A secret is refused when a
+ * description saves 48 bits. By Kraft's inequality, at most one in 2^48 random secrets has such a short
+ * description of any one kind. Over all kinds, for both the text and the bytes it encodes, fewer than
+ * one in 2^44 random secrets is refused by mistake.
  */
 export function weaknessOf (secret: Buffer): string | null {
   const text = secret.subarray(0, MAX_CHARACTERS).toString('latin1').replace(/={0,2}[\r\n]{0,2}$/, '')
@@ -67,7 +78,7 @@ function flawOf (text: string): string | null {
 
 const BASE64 = /^[\w-]+$|^[A-Za-z\d+/]+$/
 
-/** The smallest usual alphabet that has all characters: that many there were to choose from. */
+/** The size of the smallest common alphabet that contains all characters. */
 function alphabetSize (text: string): number {
   if (/^\d+$/.test(text)) return 10
   if (/^[\da-f]+$|^[\dA-F]+$/.test(text)) return 16
@@ -77,7 +88,7 @@ function alphabetSize (text: string): number {
   return /^[\x20-\x7e]+$/.test(text) ? 95 : 256
 }
 
-/** Which characters occur, and then each by its number among them. */
+/** Bits to list the characters that occur, and then each character by its index in that list. */
 function bitsOfFew (codes: readonly number[], size: number): number {
   const different = new Set(codes).size
   let bits = Math.log2(size) + codes.length * Math.log2(different)
@@ -85,19 +96,22 @@ function bitsOfFew (codes: readonly number[], size: number): number {
   return bits
 }
 
-/** How long the repeated part is, and that part. */
+/** Bits for the length of the repeated part, and for that part. */
 function bitsOfPeriod (codes: readonly number[], size: number): number {
   let period = 1
   while (codes.some((code, index) => index >= period && code !== codes[index - period])) period++
   return Math.log2(codes.length) + period * Math.log2(size)
 }
 
-/** Each character by what usually follows the one before it, or a whole word of the list; Infinity for what is not printable ASCII. */
+/**
+ * Bits for each character given the one before it, or for a whole word of the list; Infinity when a
+ * character is not printable ASCII.
+ */
 function bitsOfWords (text: string): number {
   if (!/^[\x20-\x7e]*$/.test(text)) return Infinity
   const bits = bitsOfCharacters(text)
   const lower = text.toLowerCase()
-  // The cheapest way to each place in the text. One bit in eight says that a word follows.
+  // The lowest cost to reach each position in the text. One bit in eight marks the start of a word.
   const cheapest: number[] = new Array<number>(text.length + 1).fill(Infinity)
   cheapest[0] = 0
   for (let at = 0; at < text.length; at++) {
@@ -128,7 +142,7 @@ function bitsOfCharacters (text: string): number[] {
   })
 }
 
-/** What stands in for a secret until somebody changes it. */
+/** Words that are often used as placeholders for a secret. */
 const WORDS: readonly string[] = `
   abc access admin and api app application asdfghjkl auth bar battery baz bit bits byte bytes change changed changeme character
   characters client code company config cookie correct crypto database default demo dev development dolor dragon dummy encrypt
@@ -141,12 +155,12 @@ const WORDS: readonly string[] = `
   .trim()
   .split(/\s+/)
 
-/** What is not a letter, in the last row and column. */
+/** The index, in rows and columns, of all characters that are not letters. */
 const OTHER = 26
 
 /**
- * How surprising each letter, or other character, is after each: in thirds of a bit, as digits of base 36, counted in
- * 1.6 million letters of technical English. Rounded up, so that each row is a code.
+ * The cost of each letter, or other character, after each: in thirds of a bit, as base-36 digits,
+ * counted in 1.6 million letters of technical English. Rounded up, so that each row is a valid code.
  */
 const LETTER_PAIRS: readonly string[] = [
   'nhdermfsgplaf9phtab8hiophsd', 'bnnq6rqtfctapocpudgmasrubuf', 'aqjrast9fsdfps8qtfj9ftqulug',

@@ -6,24 +6,27 @@ import { SigningKeysInvalid } from '../errors.js'
 import { JWT_ALGORITHMS, type JwtAlgorithmName } from './algorithms.js'
 import { createSigningKey, type JwtKeyOptions, type SigningKey, type SigningKeys } from './keys.js'
 
-/** One key as the file has it. Times are milliseconds since the epoch. */
+/** One key in the file. Times are milliseconds since the epoch. */
 export interface SigningKeyRecord {
   readonly kid: string
   readonly algorithm: JwtAlgorithmName
-  /** Of a symmetric key: the bytes in base64url. */
+  /** The bytes of a symmetric key, in base64url. */
   readonly secret?: string
-  /** Of any other. */
+  /** An asymmetric key. */
   readonly privateKey?: JsonWebKey
   readonly createdAt: number
-  /** Signs from then on; verifies before too, because another process may be ahead. */
+  /**
+   * When the key starts to sign. It verifies before that too, because another process's clock may be
+   * ahead.
+   */
   readonly activatesAt: number
-  /** Null while no newer key replaces it. */
+  /** When the key stops verifying; null while no newer key replaces it. */
   readonly expiresAt: number | null
 }
 
 export interface SigningKeysOptions {
   /**
-   * Told once when a changed file cannot be used and the last good keys stay in force.
+   * Called once when a changed file cannot be used and the last good keys stay in use.
    * @default a process warning
    */
   readonly onProblem?: (error: Error) => void
@@ -34,17 +37,17 @@ interface TimedKey {
   readonly key: SigningKey
 }
 
-/** How old the view of a file that another process may have changed can be. */
+/** How long a file is not checked for changes by other processes. Milliseconds. */
 const RECHECK_MS = 500
 export const MAX_KEYS = 64
 
 /**
- * Keys in a JSON file that `rotateSigningKeys` writes: the newest active one signs, every one that has not expired
- * verifies. A change is seen within half a second; a changed file that cannot be used is told of, and the last good
- * keys stay in force.
+ * Opens a JSON file of keys that `rotateSigningKeys` writes. The newest active key signs; every key
+ * that has not expired verifies. A change takes effect within half a second. If a changed file cannot
+ * be used, `onProblem` is called and the last good keys stay in use.
  *
- * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` saying what and where, for a file that is missing, damaged, readable by
- * others than its owner, or without an active key
+ * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` with the reason and the path, for a file that is missing,
+ * damaged, readable by other users, or without an active key
  */
 export function openSigningKeys (
   file: string,
@@ -82,7 +85,7 @@ export function openSigningKeys (
   }
   const signing = (): SigningKey => {
     const newest = newestActive(current(), Date.now())
-    // Without the path: this one is thrown while requests are served.
+    // Without the path, because this error is thrown while requests are served.
     if (newest === null) throw new SigningKeysInvalid('No signing key is active; rotate the signing keys')
     return newest.key
   }
@@ -99,7 +102,10 @@ export function openSigningKeys (
   })
 }
 
-/** The records of a file, checked; empty when there is none. Throws `MARTY_AUTH_SIGNING_KEYS_INVALID`. */
+/**
+ * Reads and checks the records of a file; empty when it does not exist. Throws
+ * `MARTY_AUTH_SIGNING_KEYS_INVALID`.
+ */
 export function readSigningKeyRecords (path: string): SigningKeyRecord[] {
   return stampOf(path) === '' ? [] : [...load(path).values()].map(({ record }) => record)
 }
@@ -123,7 +129,7 @@ function newestActive (keys: ReadonlyMap<string, TimedKey>, now: number): TimedK
   return newest
 }
 
-/** What changes when the file does; empty when it is not there. */
+/** Returns a string that changes when the file does; empty when it does not exist. */
 function stampOf (path: string): string {
   const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
   return stat === undefined ? '' : `${stat.ino}:${stat.ctimeNs}:${stat.size}`
@@ -138,7 +144,7 @@ function load (path: string): ReadonlyMap<string, TimedKey> {
   try {
     document = JSON.parse(text) as typeof document
   } catch {
-    // The parser's message quotes the file: it is not kept.
+    // Do not keep the parser's message: it quotes the file.
     throw invalid(path, 'is damaged: it is not JSON')
   }
   if (document?.version !== 1 || !Array.isArray(document.keys)) {
@@ -163,7 +169,7 @@ function load (path: string): ReadonlyMap<string, TimedKey> {
 
 function readWhole (path: string): { text: string, stat: BigIntStats } {
   try {
-    // The descriptor's own facts: a file replaced meanwhile is another file.
+    // Read the metadata from the descriptor: the path may refer to another file by now.
     const descriptor = openSync(path, 'r')
     try {
       return { text: readFileSync(descriptor, 'utf8'), stat: fstatSync(descriptor, { bigint: true }) }

@@ -10,9 +10,17 @@ import { integerOption } from './options.js'
 
 export interface SigningKeyRotation {
   readonly algorithm: JwtAlgorithmName
-  /** How long the new key is published before it signs: at least as long as others take to notice it. Seconds, at most 30 days. @default 60 */
+  /**
+   * How long the new key is published before it signs: at least as long as other services need to
+   * notice it. Seconds, at most 30 days.
+   * @default 60
+   */
   readonly activatesInSeconds?: number
-  /** How long older keys verify after that: at least the longest life of a token. Seconds, at most a year. @default 86400 */
+  /**
+   * How long older keys verify after that: at least the maximum lifetime of a token. Seconds, at most a
+   * year.
+   * @default 86400
+   */
   readonly overlapSeconds?: number
 }
 
@@ -21,19 +29,20 @@ export interface RotatedSigningKey {
   readonly kid: string
   readonly algorithm: JwtAlgorithmName
   readonly activatesAt: number
-  /** Keys that had expired and were dropped. */
+  /** The expired keys that were removed. */
   readonly dropped: readonly string[]
 }
 
 const DAY = 86_400
 
 /**
- * Adds a key to a file for `openSigningKeys`, or makes the file (mode 0600). Older keys expire `overlapSeconds` after
- * the new one activates; expired ones are dropped. When no key is active, the new one is at once. The file is replaced
- * atomically and is on disk when the promise settles; processes that rotate at the same time take turns.
+ * Adds a key to a file for `openSigningKeys`, or creates the file (mode 0600). Older keys expire
+ * `overlapSeconds` after the new one activates; expired keys are removed. When no key is active, the
+ * new one activates at once. The file is replaced atomically and is on disk when the promise settles.
+ * Concurrent rotations by several processes run one after another.
  *
- * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` for a file that is damaged, of the other kind (symmetric or asymmetric), or
- * cannot be written; `MARTY_AUTH_OPT_INVALID` naming the field
+ * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` for a file that is damaged, of the other kind (symmetric or
+ * asymmetric), or cannot be written; `MARTY_AUTH_OPT_INVALID` naming the field
  */
 export async function rotateSigningKeys (file: string, rotation: SigningKeyRotation): Promise<RotatedSigningKey> {
   const path = resolve(file)
@@ -43,7 +52,7 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
   }
   const activatesIn = integerOption('activatesInSeconds', rotation.activatesInSeconds, 0, 30 * DAY, 60) * 1000
   const overlap = integerOption('overlapSeconds', rotation.overlapSeconds, 0, 365 * DAY, DAY) * 1000
-  // Before the lock: an RSA key takes a while.
+  // Generate the key before taking the lock: RSA takes a while.
   const material = await generate(algorithm)
 
   const rotate = async (assertHeld: () => void): Promise<RotatedSigningKey> => {
@@ -58,7 +67,7 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
       kid: `${new Date(now).toISOString().slice(0, 10)}-${randomBytes(6).toString('hex')}`,
       algorithm,
       ...material,
-      // Later than all others, whatever the clock says: the newest one signs.
+      // Always later than all others, whatever the clock says, because the newest key signs.
       createdAt: Math.max(now, ...older.map(({ createdAt }) => createdAt + 1)),
       activatesAt,
       expiresAt: null
@@ -104,10 +113,10 @@ async function generate (algorithm: JwtAlgorithmName): Promise<Pick<SigningKeyRe
   }
 }
 
-/** Under the lock. */
+/** Replaces the file. The caller must hold the lock. */
 async function replaceFile (path: string, text: string, assertHeld: () => void): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.tmp`)
-  // Whoever was killed left this behind, its own name for the lock included.
+  // Remove temporary files that a killed process left behind, including those of the lock.
   for (const name of await readdir(dirname(path))) {
     if (name.startsWith(`.${basename(path)}.`) && name.endsWith('.tmp')) {
       await rm(join(dirname(path), name), { force: true })
@@ -122,7 +131,7 @@ async function replaceFile (path: string, text: string, assertHeld: () => void):
   }
   assertHeld()
   await rename(temporary, path)
-  // The new name is durable only once its folder is.
+  // A rename is durable only after its directory has been synced.
   const folder = await open(dirname(path), 'r')
   try {
     await folder.sync()

@@ -3,9 +3,9 @@ import { isUtf8 } from 'node:buffer'
 export type JsonObject = Record<string, unknown>
 
 /**
- * Parses one JSON object. Null for anything else: invalid UTF-8 or JSON, a byte order mark, arrays and scalars,
- * nesting beyond `maxDepth`, a key that occurs twice in one object (parsers disagree on which one counts), and keys
- * that reach an object's prototype.
+ * Parses one JSON object. Returns null for anything else: invalid UTF-8 or JSON, a byte order mark,
+ * arrays and scalars, nesting deeper than `maxDepth`, a key that occurs twice in one object (parsers
+ * disagree on which one counts), and keys that reach an object's prototype.
  */
 export function parseStrictJson (bytes: Buffer, maxDepth: number): JsonObject | null {
   if (!isUtf8(bytes)) return null
@@ -17,11 +17,14 @@ export function parseStrictJson (bytes: Buffer, maxDepth: number): JsonObject | 
     return null
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
-  // The parser keeps the last of two equal keys: then the text has more members than the value.
+  // The parser keeps only the last of two equal keys, so the text would have more members than the value.
   return membersOf(value, maxDepth) === membersWritten(text) ? value as JsonObject : null
 }
 
-/** Members of the value and all in it; NaN, which equals nothing, when one is not plain or nested too deep. */
+/**
+ * Counts the members of a value, nested ones included. Returns NaN, which equals nothing, when a key is
+ * unsafe or the nesting is too deep.
+ */
 function membersOf (value: object, depth: number): number {
   if (depth === 0) return NaN
   let count = 0
@@ -44,7 +47,7 @@ const QUOTE = 0x22
 const COLON = 0x3a
 const BACKSLASH = 0x5c
 
-/** Members as written in text that is known to be valid JSON: each has one colon outside of strings. */
+/** Counts the members in valid JSON text: each has one colon outside of strings. */
 function membersWritten (text: string): number {
   let count = 0
   for (let i = 0; i < text.length; i++) {

@@ -3,8 +3,9 @@ import type { TokenClaims } from './claims.js'
 import { resolveTokenOptions, type TokenOptions } from './options.js'
 
 /**
- * Checks access tokens; needs no Fastify and knows no revocations. The function returns the claims, frozen, or
- * throws `MARTY_CORE_CREDENTIAL_INVALID` whatever was wrong; the error's `cause` names the failed check.
+ * Creates a verifier of access tokens. It does not need Fastify and does not check revocations. The
+ * function returns the frozen claims, or throws `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong; the
+ * error's `cause` names the failed check.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */

@@ -10,59 +10,65 @@ import { FOREIGN_KID } from './keys.js'
 import { prove, readHeader, readPayload, refusedToken, takeApart } from './verify.js'
 import { integerOption, textOption, type ResolvedTokenOptions } from './options.js'
 
-/** Another issuer whose tokens are accepted, such as the identity provider of the company. */
+/** Another issuer whose tokens are accepted, such as your company's identity provider. */
 export interface ForeignIssuerOptions {
   /** Its `iss`, compared exactly. */
   readonly issuer: string
   /** The `aud` its tokens must carry. @default the plugin's `audience` */
   readonly audience?: string
-  /** Where it publishes its keys: `https:` only, redirects are not followed. */
+  /** Where it publishes its keys: `https:` only. Redirects are not followed. */
   readonly jwksUrl: string
-  /** Algorithms its keys may be for. */
+  /** The algorithms that its keys may have. */
   readonly algorithms: readonly AsymmetricAlgorithmName[]
   /**
-   * Which claim must name the audience. Access tokens of Amazon Cognito have no `aud`, but a `client_id`; one that has an
-   * `aud` all the same must name the audience there too.
+   * The claim that must name the audience. Access tokens of Amazon Cognito have a `client_id` instead
+   * of `aud`; if a token also has an `aud`, that must name the audience too.
    * @default 'aud'
    */
   readonly audienceClaim?: 'aud' | 'client_id'
   /**
-   * The `typ` of its tokens, or all that it uses; null stands for none at all. `JWT` and none are also what other kinds of
-   * tokens call themselves: name an audience of your own, and what tells them apart in `requiredClaims`.
+   * The `typ` of its tokens, or a list; null means no `typ`. Other kinds of tokens use `JWT` or no
+   * `typ` too: give this service its own audience, and use `requiredClaims` to tell the kinds apart.
    * @default 'at+jwt'
    */
   readonly typ?: ForeignTokenType | readonly ForeignTokenType[]
   /**
-   * Whether its tokens must have a `jti`. One without is known by the SHA-256 of its header and claims, and revoked by that.
+   * Whether its tokens must have a `jti`. A token without one is identified, also for revocation, by
+   * the SHA-256 of its header and claims.
    * @default true
    */
   readonly requireJti?: boolean
-  /** Tokens meant to live longer are refused. At most a year. Seconds. @default the plugin's `maxLifetimeSeconds` */
+  /**
+   * Maximum lifetime of its tokens; those with a longer one are refused. At most a year. Seconds.
+   * @default the plugin's `maxLifetimeSeconds`
+   */
   readonly maxLifetimeSeconds?: number
   /**
-   * What its tokens must say besides, compared exactly: `{ token_use: 'access' }`, `{ hd: 'example.com' }`. At most 32.
+   * Additional claims its tokens must have, compared exactly: `{ token_use: 'access' }`, `{ hd:
+   * 'example.com' }`. At most 32.
    * @default {}
    */
   readonly requiredClaims?: Readonly<Record<string, string | number | boolean>>
-  /** Which roles its claims stand for here. @default none */
+  /** Maps its claims to roles of this service. @default no roles */
   readonly rolesOf?: (claims: ForeignClaims) => readonly string[]
-  /** The certificate authority of `jwksUrl`, in PEM, trusted instead of the usual ones. */
+  /** The certificate authority of `jwksUrl`, in PEM, to trust instead of the default ones. */
   readonly ca?: string | Buffer
 }
 
 export type ForeignTokenType = 'at+jwt' | 'JWT' | null
 
-/** The door for tokens of other issuers. */
+/** Verifies tokens of other issuers. */
 export interface ForeignDoor {
-  /** Whether the token says that one of them issued it. Nothing is proved by that, and nothing thrown. */
+  /** Whether the token claims to be from one of these issuers. This is not verified. Never throws. */
   concerns (token: string): boolean
   /**
-   * The principal of such a token: id `issuer|sub`, a user, with the roles of `rolesOf` and no others.
-   * Rejects with `MARTY_CORE_CREDENTIAL_INVALID` for any other text, and with `MARTY_AUTH_ISSUER_UNAVAILABLE` while
-   * the issuer's keys are not known.
+   * Returns the principal of such a token: a user with the id `issuer|sub` and only the roles of
+   * `rolesOf`.
+   * Rejects with `MARTY_CORE_CREDENTIAL_INVALID` for any other string, and with
+   * `MARTY_AUTH_ISSUER_UNAVAILABLE` while the issuer's keys are not available.
    */
   verifyAssertion (token: string): Promise<Principal>
-  /** The longest life of a token that is accepted. Seconds. */
+  /** The maximum lifetime of an accepted token. Seconds. */
   readonly maxLifetimeSeconds: number
   close (): void
 }
@@ -81,7 +87,10 @@ const TYPES: readonly ForeignTokenType[] = ['at+jwt', 'JWT', null]
 const YEAR = 365 * 86_400
 const MAX_REQUIRED_CLAIMS = 32
 
-/** Null when there are no other issuers. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+/**
+ * Creates the verifier; null when no other issuers are configured. Throws `MARTY_AUTH_OPT_INVALID`
+ * naming the field.
+ */
 export function createForeignDoor (
   options: readonly ForeignIssuerOptions[] | undefined,
   tokens: ResolvedTokenOptions
@@ -117,7 +126,8 @@ export function createForeignDoor (
       if (key === null) throw refusedToken('kid')
       const claims = readForeignClaims(prove(parts, header, key), issuer, Math.floor(Date.now() / 1000))
       if (typeof claims === 'string') throw refusedToken(claims)
-      // Not the signature: of some algorithms a holder can make another that is as good.
+      // Leave the signature out: for some algorithms, the holder can make another valid one for the same
+      // token.
       const tokenId = claims.jti ?? `#${hash('sha256', parts.input, 'base64url')}`
       return principalOfForeignClaims(claims, rolesOf(issuer, claims), tokenId)
     },
@@ -128,7 +138,10 @@ export function createForeignDoor (
   }
 }
 
-/** A mapping that fails over what a stranger put into the claims is no reason to answer 500. */
+/**
+ * Maps claims to roles. If the mapping throws on unexpected claims, the token is refused; the answer
+ * must not be 500.
+ */
 function rolesOf (issuer: Issuer, claims: ForeignClaims): readonly string[] {
   let roles: readonly string[]
   try {
@@ -174,7 +187,8 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
     throw refuse('ca', 'must be a certificate in PEM')
   }
   const issuer = textOption(`${field}.issuer`, options.issuer)
-  // Its callers are named `issuer|subject`: with a bar in the issuer's name, two issuers could mean one caller.
+  // Principals are named `issuer|subject`. With a bar in an issuer's name, two issuers could produce the
+  // same name.
   if (issuer.includes('|')) throw refuse('issuer', 'must not contain "|"')
   const url = URL.canParse(options.jwksUrl) ? new URL(options.jwksUrl) : null
   if (url?.protocol !== 'https:') throw refuse('jwksUrl', 'must be an https: URL')

@@ -9,9 +9,10 @@ interface Entry {
 }
 
 /**
- * The door for callers who come again with the same token: remembers the principals of the last `maxEntries` tokens,
- * by the whole token, so that no two tokens can be taken for each other. An expired token, or one whose key has left
- * the ring or was replaced, goes through the door again. Revocations are the caller's to ask, at every use.
+ * Caches the principals of the last `maxEntries` tokens, so that a repeated token needs no signature
+ * check. The key is the whole token, so no two tokens can be confused. A token is verified again when
+ * it has expired, or when its key was removed or replaced. The caller must check revocations at every
+ * use.
  */
 export function rememberVerified (
   door: TokenDoor,
@@ -24,7 +25,7 @@ export function rememberVerified (
     if (entry !== undefined) {
       entries.delete(token)
       if (entry.principal.expiresAt! > Date.now() && keyring.find(entry.key.kid) === entry.key) {
-        // Last in the order of insertion again: the first is the one used longest ago.
+        // Move the entry to the end of the insertion order: the first one is the least recently used.
         entries.set(token, entry)
         return entry.principal
       }

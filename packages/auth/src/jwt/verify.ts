@@ -9,7 +9,7 @@ export interface DoorOptions extends ClaimRules {
   readonly keyring: SigningKeys
 }
 
-/** A token that passed: its claims, read-only, and the key that signed it. */
+/** A verified token: its frozen claims, and the key that signed it. */
 export interface VerifiedToken {
   readonly claims: TokenClaims
   readonly key: JwtKey
@@ -17,17 +17,17 @@ export interface VerifiedToken {
 
 export type TokenDoor = (token: string, nowMs?: number) => VerifiedToken
 
-/** What a token says of itself before anything is proved. */
+/** The header of a token, not yet verified. */
 export interface TokenHeader {
   readonly alg: unknown
   readonly typ: unknown
   readonly kid: string
 }
 
-/** A token taken apart, in strict base64url; nothing in it is proved. */
+/** The parts of a token in strict base64url, not yet verified. */
 export interface TokenParts {
   readonly headerText: string
-  /** What the signature is of: header and payload as they came. */
+  /** The signed text: header and payload as received. */
   readonly input: string
   readonly payload: Buffer
   readonly signature: Buffer
@@ -37,16 +37,21 @@ export const MAX_TOKEN_CHARS: number = 8 * 1024
 const MAX_HEADER_CHARS = 1024
 const MAX_DEPTH = 8
 const MAX_KNOWN_HEADERS = 32
-/** Header members that move the key, the encoding or the meaning of the signature elsewhere (RFC 7515 section 4.1, RFC 7797). */
+/**
+ * Refused header members: they change which key is used, the encoding, or the meaning of the signature
+ * (RFC 7515 section 4.1, RFC 7797).
+ */
 const REFUSED_HEADERS = ['crit', 'zip', 'jku', 'x5u', 'jwk', 'x5c', 'b64'] as const
 
 /**
- * The only way in for a JWT of this service. Whatever is wrong with a token, and whatever text it is, the door throws
- * the one `MARTY_CORE_CREDENTIAL_INVALID`; its `cause` names the failed check, for tools and logs, never for the caller.
+ * Creates the verifier that every JWT of this service passes. Whatever is wrong with a token, it throws
+ * `MARTY_CORE_CREDENTIAL_INVALID`. The error's `cause` names the failed check, for tools and logs,
+ * never for the caller.
  */
 export function createTokenDoor (options: DoorOptions): TokenDoor {
   const { keyring } = options
-  // Tokens of one key share their header: its text is read once, and remembered when a signature has covered it.
+  // Tokens of one key have the same header. Its text is parsed once, and cached after a valid signature
+  // has covered it.
   const known = new Map<string, TokenHeader>()
   return (token, nowMs = Date.now()) => {
     const parts = takeApart(token)
@@ -88,7 +93,7 @@ export function readHeader ({ headerText }: TokenParts, names: RegExp = KID): To
   return { alg, typ, kid }
 }
 
-/** The payload, parsed only when the key's owner wrote it. */
+/** Verifies the signature and returns the payload, which is parsed only after that. */
 export function prove ({ input, payload, signature }: TokenParts, { alg }: TokenHeader, key: JwtKey): JsonObject {
   if (alg !== key.alg) throw refusedToken('alg')
   if (!JWT_ALGORITHMS[key.alg].verify(key.verifyKey, input, signature)) throw refusedToken('signature')
@@ -101,7 +106,10 @@ export function readPayload (payload: Buffer): JsonObject {
   return parsed
 }
 
-/** What a stranger's token says of its issuer explains best why its type or key is not known here. */
+/**
+ * Whether an unverified token names this issuer. If it does not, that is the best explanation of an
+ * unknown `typ` or `kid`.
+ */
 function isIssuedBy (issuer: string, { payload }: TokenParts): boolean {
   return parseStrictJson(payload, MAX_DEPTH)?.['iss'] === issuer
 }

@@ -8,35 +8,41 @@ import { createRedisLockoutStore } from './redis-store.js'
 import { resolveStore, type AuthStore } from '../store-options.js'
 
 /**
- * Slows down and then stops guessing at one account from one address; other addresses of the account are not touched.
- * An account is whatever name the secret belongs to, known or not, in one spelling.
+ * Delays and then blocks guesses at one account from one address. Other addresses are not affected. An
+ * account is any name that a secret belongs to, whether it exists or not, in one spelling.
  */
 export interface Lockout {
-  /** Throws `MARTY_AUTH_LOCKED` when this account must wait at this address. Ask before the secret is looked at. */
+  /**
+   * Throws `MARTY_AUTH_LOCKED` when this account must wait at this address. Call it before the secret
+   * is checked.
+   */
   check (account: string, address: string | null): void | Promise<void>
-  /** Counts a wrong secret. Never rejects. */
+  /** Records a wrong secret. Never rejects. */
   fail (account: string, address: string | null): void | Promise<void>
-  /** Forgets the failures of this account at this address. Never rejects. */
+  /** Clears the failures of this account at this address. Never rejects. */
   succeed (account: string, address: string | null): void | Promise<void>
-  /** Forgets what this process remembers, and tells of no more problems. */
+  /** Clears the state of this process and stops reporting problems. */
   close (): void
 }
 
 export interface LockoutSettings extends LockoutOptions {
-  /** Told once for each lock; `until` is in milliseconds since the epoch. The account is the caller's text: as long and as odd as they like. */
+  /**
+   * Called once for each lock; `until` is in milliseconds since the epoch. The account is untrusted
+   * input of any length and content.
+   */
   readonly onLocked?: (account: string, address: string | null, until: number) => void
-  /** Told that Redis fails and this process counts alone, at most once in ten seconds. */
+  /** Called, at most every ten seconds, when Redis fails and this process counts alone. */
   readonly onProblem?: (error: Error) => void
-  /** Milliseconds of any origin. A step back counts as no time. @default performance.now */
+  /** Returns milliseconds from any origin. If it steps back, no time has passed. @default performance.now */
   readonly clock?: () => number
 }
 
 const TELL_EVERY_MS = 10_000
 
 /**
- * The second failure costs a wait of 1 s, each further one twice that, and the last of `maxFailures` within the
- * window a lock. What is tried too early is refused and counts as nothing. While Redis is away, each process goes by
- * the failures that it has seen itself.
+ * Creates a lockout. The second failure causes a wait of 1 s, each further one doubles it, and the last
+ * of `maxFailures` within the window locks the pair. Attempts during a wait are refused and not
+ * counted. While Redis is unavailable, each process uses the failures it has seen itself.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  * @example
@@ -70,7 +76,8 @@ export function createLockout (store: AuthStore, settings: LockoutSettings = {})
     fail (account, address) {
       const pair = pairOf(account, address)
       const told = (locks: boolean): void => { if (locks) onLocked?.(account, address, Date.now() + limits.lockMs) }
-      // Counted here in any case: an outage must not open what this process has seen locked.
+      // Always count locally as well: when Redis fails, pairs that this process has seen locked must stay
+      // locked.
       const locks = local.fail(pair)
       if (shared === null) return told(locks)
       return shared.fail(pair).catch(error => { tell(error); return locks }).then(told)
@@ -89,7 +96,10 @@ export function createLockout (store: AuthStore, settings: LockoutSettings = {})
   }
 }
 
-/** The unit that is locked, at a fixed length whatever the caller sends. An address key holds no space. */
+/**
+ * The unit that is locked: account and address, hashed to a fixed length whatever the caller sends. An
+ * address key contains no space, so the two parts cannot be confused.
+ */
 function pairOf (account: string, address: string | null): string {
   return hash('sha256', `${addressKey(address)} ${account}`, 'base64url')
 }
@@ -100,7 +110,7 @@ function refuse (waitMs: number): void {
   throw new AccountLocked({ headers: { 'retry-after': String(seconds) }, data: { retry_after_ms: Math.ceil(waitMs) } })
 }
 
-/** A clock that was set back would prolong every lock by as much. */
+/** A clock that is set back would otherwise prolong every lock by the same amount. */
 function forwardOnly (clock: () => number): () => number {
   let seen = clock()
   let elapsed = 0

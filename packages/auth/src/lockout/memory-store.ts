@@ -2,25 +2,31 @@ import type { LockoutLimits } from './options.js'
 
 /** Counts failures in this process. Times are milliseconds. */
 export interface MemoryLockoutStore {
-  /** How long the pair has to wait; 0 when it may try. */
+  /** How long the pair must wait; 0 when it may try. */
   wait (pair: string): number
-  /** Whether this failure locks. One that comes while a lock stands changes nothing. */
+  /** Records a failure; returns whether it locks the pair. A failure during a lock changes nothing. */
   fail (pair: string): boolean
   clear (pair: string): void
   close (): void
 }
 
-/** About 35 MB of failures at the default limits. */
+/** About 35 MB at the default limits. */
 const MAX_PAIRS = 100_000
-/** Dropped at once: to find its oldest entry, a Map walks over all that were deleted before it. */
+/**
+ * How many pairs are dropped together. Dropping them one by one is slow: to find its oldest entry, a
+ * Map walks over all entries deleted before it.
+ */
 const BATCH = 1_000
 
-/** Beyond its bound it forgets locks that have ended first, then the pair that failed longest ago, and standing locks last. */
+/**
+ * When full, drops locks that have ended first, then the pairs that failed longest ago, and active
+ * locks last.
+ */
 export function createMemoryLockoutStore (
   { maxFailures, windowMs, lockMs }: LockoutLimits,
   now: () => number
 ): MemoryLockoutStore {
-  // Both in the order of the latest failure. A pair is in one of them.
+  // Both are ordered by the latest failure. A pair is in only one of them.
   const failing = new Map<string, readonly number[]>()
   const lockedUntil = new Map<string, number>()
 
@@ -66,7 +72,7 @@ export function createMemoryLockoutStore (
   }
 }
 
-/** How many of `count` it could not drop. */
+/** Drops up to `count` of the oldest entries; returns how many it could not drop. */
 function dropOldest<T> (map: Map<string, T>, count: number, mayDrop: (value: T) => boolean = () => true): number {
   for (const [pair, value] of map) {
     if (count === 0 || !mayDrop(value)) break

@@ -3,11 +3,11 @@ import { AuthOptionInvalid } from '../errors.js'
 import { integerOption } from '../jwt/options.js'
 
 export interface LockoutOptions {
-  /** The failure that locks: so many within the window. From 1 to 100. @default 5 */
+  /** The number of failures within the window that locks. From 1 to 100. @default 5 */
   readonly maxFailures?: number
   /** How long a failure counts. Seconds. @default 900 */
   readonly windowSeconds?: number
-  /** How long a lock stands. Seconds. @default 900 */
+  /** How long a lock lasts. Seconds. @default 900 */
   readonly lockSeconds?: number
 }
 
@@ -19,7 +19,10 @@ export interface LockoutLimits {
 
 const FIELDS = ['maxFailures', 'windowSeconds', 'lockSeconds']
 
-/** Checks the option and fills in the defaults; null when it is switched off. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+/**
+ * Checks the option and fills in the defaults; null when the lockout is off. Throws
+ * `MARTY_AUTH_OPT_INVALID` naming the field.
+ */
 export function resolveLockout (options: LockoutOptions | false = {}): LockoutOptions | null {
   if (options === false) return null
   if (typeof options !== 'object' || options === null) {

@@ -2,14 +2,18 @@ import { redisScript } from '@marty/redis'
 import type { LockoutLimits } from './options.js'
 import type { RedisAuthStore } from '../store-options.js'
 
-/** As {@link MemoryLockoutStore}, exact over every process that shares the server. Rejects when Redis does. */
+/**
+ * Like {@link MemoryLockoutStore}, but exact over all processes that share the server. Rejects when
+ * Redis does.
+ */
 export interface RedisLockoutStore {
   wait (pair: string): Promise<number>
   fail (pair: string): Promise<boolean>
   clear (pair: string): Promise<void>
 }
 
-// The key holds the times of the failures that count, oldest first, in milliseconds; as many as lock are a lock.
+// The key stores the times of the counted failures in milliseconds, oldest first. A pair with `limit` of
+// them is locked.
 const readTimes = `
 local limit, window, lock = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
@@ -52,7 +56,7 @@ export function createRedisLockoutStore (
   { redis, prefix }: Required<RedisAuthStore>,
   { maxFailures, windowMs, lockMs }: LockoutLimits
 ): RedisLockoutStore {
-  // One key per call, so each may live in a slot of its own.
+  // Each call uses one key, so keys may be in different cluster slots.
   const keyOf = (pair: string): string => `${prefix}:lockout:${pair}`
   const limits = [maxFailures, windowMs, lockMs]
   return {

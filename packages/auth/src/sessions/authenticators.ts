@@ -15,7 +15,7 @@ export interface SessionParts {
   readonly csrf: CsrfCheck
 }
 
-/** Sessions by `Authorization: Bearer ses_...` and by cookie. */
+/** Authenticates sessions by `Authorization: Bearer ses_...` and by cookie. */
 export function createSessionAuthenticators ({
   guard, sessions, revocations, cookie, csrf
 }: SessionParts): readonly Authenticator[] {
@@ -23,7 +23,7 @@ export function createSessionAuthenticators ({
     revocations.isRevoked({ sub: principal.id, iat: signedInAt })
   const isSession = (token: string): boolean => token.startsWith('ses_')
 
-  /** Null when the session, its subject or the credential it came from is over. */
+  /** Returns null when the session, its subject or its source credential has ended or been revoked. */
   const find = (key: string | null, peek: boolean): Principal | null | Promise<Principal | null> => {
     const found = key === null ? null : sessions.find(key, peek)
     return then(found, record =>
@@ -38,7 +38,7 @@ export function createSessionAuthenticators ({
     if (found === null) throw new CredentialInvalid({ reason: 'session has ended' })
     return found
   }
-  // The browser would send a dead cookie with every request until somebody takes it away.
+  // Clear the cookie of an ended session. Otherwise the browser would keep sending it with every request.
   const orClear = (found: Principal | null): Principal => {
     if (found === null) {
       throw new CredentialInvalid({ reason: 'session has ended', headers: { 'set-cookie': cookie.cleared } })
@@ -61,8 +61,9 @@ export function createSessionAuthenticators ({
     {
       method: 'session',
       unguessable: true,
-      // A header was put there by whoever wrote the request, a cookie by the browser by itself: the header alone counts,
-      // also when it is wrong, so that a request has one identity and a refused one does not fall back to another.
+      // The caller sets a header on purpose, but the browser sends the cookie by itself. If a header is
+      // present, only it counts, even when it is wrong: a request has one identity, and a refused one
+      // does not fall back to another.
       find (request) {
         const { bearer, apiKey } = credentialsOf(request)
         return bearer === null && apiKey === null ? cookie.read(request) : null
@@ -78,7 +79,7 @@ export function createSessionAuthenticators ({
   ]
 }
 
-/** Goes on at once with what is there, and later with what is not. */
+/** Calls `next` synchronously for a plain value, and after it resolves for a promise. */
 function then<T, R> (value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
   return value instanceof Promise ? value.then(next) : next(value)
 }

@@ -1,23 +1,29 @@
 import type { SessionRecord } from './records.js'
 
 export interface SessionCache {
-  /** What was read a moment ago, or is read now: at most one read of a session at a time. */
+  /** Returns the cached session, or reads it. Concurrent calls share one read. */
   find (key: string, peek: boolean): SessionRecord | null | Promise<SessionRecord | null>
-  /** Ends the session of `key` (null for any number of them), here at once: what was read before `work` was done counts no more. */
+  /**
+   * Runs `work`, which ends the session of `key` (null: any number of sessions), and drops it from the
+   * cache. Reads that began before `work` finished are not cached.
+   */
   forget<T> (key: string | null, work: () => Promise<T>): Promise<T>
 }
 
 interface Entry {
   readonly record: SessionRecord
-  /** Until when it may be taken for true, on the process's own steady clock. */
+  /** Time until which the cached record is valid, on the monotonic clock of the process. */
   readonly until: number
-  /** Until when using it need not be told again. */
+  /** Time until which further use need not be reported to the store. */
   readonly usedUntil: number
 }
 
 const MAX_ENTRIES = 10_000
 
-/** Remembers each session for `freshMs`, or less when it ends sooner, and that its use was told for `usedMs`: so often a busy one costs a read. */
+/**
+ * Caches each session for `freshMs`, or until it ends if that is sooner. Use is reported to the store
+ * again after `usedMs`. A session in constant use therefore costs one read per such interval.
+ */
 export function createSessionCache (
   freshMs: number,
   usedMs: number,

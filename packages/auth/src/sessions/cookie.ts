@@ -5,12 +5,15 @@ import { SESSION_ID } from './id.js'
 
 export interface SessionCookieOptions {
   /**
-   * Must begin with `__Host-`: browsers then take the cookie from this host alone, over HTTPS, for all paths
-   * (RFC 6265bis section 4.1.3.2), so that no other subdomain can plant one.
+   * Must begin with `__Host-`. Browsers then accept the cookie only from this host, over HTTPS and for
+   * all paths (RFC 6265bis section 4.1.3.2), so no other subdomain can set one.
    * @default '__Host-session'
    */
   readonly name?: string
-  /** `Lax` lets links from other sites open pages signed in. @default 'Strict' */
+  /**
+   * With `Lax`, the browser also sends the cookie when a link on another site opens a page.
+   * @default 'Strict'
+   */
   readonly sameSite?: 'Strict' | 'Lax'
 }
 
@@ -19,14 +22,14 @@ export type ResolvedSessionCookie = Required<SessionCookieOptions>
 /** The cookie that carries a session: `fastify.sessionCookie`. */
 export interface SessionCookie {
   readonly name: string
-  /** `Set-Cookie` that gives the browser a session, until the browser is closed. */
+  /** `Set-Cookie` header that stores the session until the browser is closed. */
   of (session: { readonly id: string }): string
-  /** `Set-Cookie` that takes it away. */
+  /** `Set-Cookie` header that removes the cookie. */
   readonly cleared: string
   /**
-   * The session id in the `Cookie` header; null when there is no such cookie; `''` when what is there cannot be an id,
-   * or when there are two: a browser holds one per host, so somebody else has added the other, and which is which is
-   * not ours to guess.
+   * Returns the session id in the `Cookie` header, or null when there is no such cookie. Returns `''`
+   * when the value is not a valid id, or when the cookie occurs twice: a browser keeps only one per
+   * host, so something else added the other, and the service cannot know which one is genuine.
    */
   read (request: Pick<IncomingMessage, 'headers'>): string | null
 }
@@ -44,7 +47,7 @@ export function createSessionCookie ({ name, sameSite }: ResolvedSessionCookie):
     cleared: serialize(name, '', { ...attributes, maxAge: 0 }),
     read ({ headers: { cookie: header } }: Pick<IncomingMessage, 'headers'>) {
       if (header === undefined || !header.includes(name)) return null
-      // As sent, not percent-decoded: one session has one spelling.
+      // Do not percent-decode: each session id has exactly one spelling.
       const value = parse(header, { decode: text => text })[name]
       if (value === undefined) return null
       return SESSION_ID.test(value) && isAlone(name, header) ? value : ''

@@ -6,8 +6,8 @@ import { CsrfInvalid } from '../errors.js'
 import { csrfTokenOf } from './id.js'
 
 /**
- * Looks, before any credential does, at where a request comes from: a page of another site must not use its visitor's
- * credentials up, nor have wrong ones counted against the visitor's address.
+ * Checks where a request comes from before any credential is read. A page of another site must not use
+ * its visitor's credentials, or cause failed attempts that count against the visitor's address.
  */
 export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
   return {
@@ -24,15 +24,25 @@ export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
   }
 }
 
-/** Refuses what a page of another site may have made the browser send. Both throw `MARTY_AUTH_CSRF_INVALID`. */
+/**
+ * Refuses requests that a page of another site may have made the browser send. Every function throws
+ * `MARTY_AUTH_CSRF_INVALID`.
+ */
 export interface CsrfCheck {
-  /** For a request whose credential is the session cookie. Safe methods (RFC 9110 section 9.2.1) pass: they change nothing. */
+  /**
+   * For requests authenticated by the session cookie. Safe methods (RFC 9110 section 9.2.1) pass,
+   * because they change nothing.
+   */
   check (request: IncomingMessage | null | undefined, sessionId: string): void
-  /** Whatever the credential: was it a page of ours that caused the request, one of a trusted origin, or no page at all? */
+  /**
+   * For any credential. Passes when a page of this service or of a trusted origin caused the request,
+   * or no page at all.
+   */
   checkOrigin (request: IncomingMessage): void
   /**
-   * For a WebSocket handshake that brings the session cookie. Browsers send it with a handshake that any page begins, and
-   * let the page read what comes: it must name its Origin (RFC 6455 section 10.2), which every browser does.
+   * For WebSocket handshakes with the session cookie. Any page can open a WebSocket; the browser adds
+   * the cookie and lets the page read the messages. The handshake must therefore have an allowed
+   * `Origin` (RFC 6455 section 10.2), a header that every browser sends.
    */
   checkHandshake (request: IncomingMessage): void
 }
@@ -54,7 +64,8 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
   return {
     checkOrigin (request) {
       const { origin, 'sec-fetch-site': site } = request.headers
-      // Pages cannot forge either header. The origin of our own may be `null` (Referrer-Policy) or not `Host` (a proxy).
+      // Pages cannot forge these headers. Even for the service's own pages, `Origin` may be `null`
+      // (Referrer-Policy) or differ from `Host` (a proxy), so `Sec-Fetch-Site: same-origin` is enough.
       if (site === 'same-origin' || (origin !== undefined && trustedOrigins.includes(origin))) return
       if (!OWN_SITES.includes(site as string | undefined)) throw fromElsewhere('Sec-Fetch-Site')
       if (origin !== undefined && !isOwnOrigin(request, origin)) throw fromElsewhere('Origin')
@@ -68,7 +79,7 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
       }
       if (SAFE_METHODS.includes(request.method ?? '')) return
       const { origin, 'sec-fetch-site': site } = request.headers
-      // The cookie is what another site would use: both headers must say that the page is ours.
+      // The browser adds the cookie by itself, so here both headers must confirm the origin of the page.
       if (!OWN_SITES.includes(site as string | undefined)) throw refused(`${ANOTHER_ORIGIN} (Sec-Fetch-Site)`)
       const isOwn = origin === undefined || isOwnOrigin(request, origin) || trustedOrigins.includes(origin)
       if (!isOwn) throw refused(`${ANOTHER_ORIGIN} (Origin)`)
@@ -79,12 +90,15 @@ export function createCsrfCheck (trustedOrigins: readonly string[]): CsrfCheck {
   }
 }
 
-/** Also of a test that injects one, which no socket brings. */
+/** Reads only the headers, so that handshakes injected by tests, which have no socket, are recognised too. */
 export function isHandshake ({ method, headers }: IncomingMessage): boolean {
   return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 }
 
-/** Behind a proxy that ends TLS the scheme is not known here; a connection that is TLS leaves no doubt. */
+/**
+ * A proxy may terminate TLS, so on a plain connection both schemes are accepted. On a TLS connection
+ * only `https` is.
+ */
 function isOwnOrigin ({ headers: { host }, socket }: IncomingMessage, origin: string): boolean {
   if (host === undefined || host === '') return false
   const own = host.toLowerCase()

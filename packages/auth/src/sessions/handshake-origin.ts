@@ -5,8 +5,8 @@ import { CsrfInvalid } from '../errors.js'
 import type { SessionCookie } from './cookie.js'
 
 /**
- * Checks the Origin of every WebSocket handshake that brings the session cookie, also where the rule of the route is
- * public: its handler may look at the session by itself.
+ * Checks the `Origin` of every WebSocket handshake with the session cookie, on public routes too,
+ * because their handlers may read the session themselves.
  */
 export function checkHandshakes (fastify: FastifyInstance, guard: Guard, cookie: SessionCookie, csrf: CsrfCheck): void {
   const check = async (request: FastifyRequest): Promise<void> => {

@@ -9,7 +9,10 @@ export function newSessionId (): string {
   return `ses_${randomBytes(32).toString('base64url')}`
 }
 
-/** What a session is kept and shown under: the SHA-256 of its id, which gives nobody the session. Null for what is no id. */
+/**
+ * Returns the SHA-256 of a session id, under which the session is stored and listed; the id cannot be
+ * recovered from it. Null when the string is not a session id.
+ */
 export function sessionKey (id: string): string | null {
   return SESSION_ID.test(id) ? createHash('sha256').update(id).digest('base64url') : null
 }
@@ -19,8 +22,9 @@ export function isSessionKey (key: string): boolean {
 }
 
 /**
- * The token that shows that a page could read what this service answered to the session. Derived from the id, so it is
- * kept nowhere and ends with it; the id cannot be had from it.
+ * Returns the CSRF token of a session. Only a page that can read the service's responses knows it. It
+ * is derived from the id, so it is not stored and ends with the session; the id cannot be recovered
+ * from it.
  */
 export function csrfTokenOf (id: string): string {
   return createHmac('sha256', id).update('marty session csrf').digest('base64url')

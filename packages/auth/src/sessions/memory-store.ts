@@ -5,7 +5,7 @@ import {
 
 type Kept = SessionRecord & { usedAt: number }
 
-/** Keeps sessions in this process. `clock` tells the time in milliseconds since the epoch. */
+/** Stores sessions in this process. `clock` returns milliseconds since the epoch. */
 export function createMemorySessionRecords (
   limits: SessionLimits & { readonly maxSessions: number },
   clock: () => number

@@ -4,17 +4,25 @@ import { resolveSessionCookie, type ResolvedSessionCookie, type SessionCookieOpt
 import { integerOption } from '../jwt/options.js'
 
 export interface SessionOptions {
-  /** A session nobody uses ends after this. Seconds. @default 1800 */
+  /** A session that is not used for this long ends. Seconds. @default 1800 */
   readonly idleSeconds?: number
-  /** A session ends after this, however busy. Seconds. @default 43200 */
+  /** A session ends after this time, even if it is in use. Seconds. @default 43200 */
   readonly absoluteSeconds?: number
-  /** Sessions of one principal, at most 1000; the one used longest ago gives way. @default 16 */
+  /**
+   * Maximum number of sessions of one principal, at most 1000. A new session beyond it ends the least
+   * recently used one.
+   * @default 16
+   */
   readonly maxPerPrincipal?: number
-  /** Sessions held in memory; beyond, none is made. Redis is bounded by `maxPerPrincipal` and the idle limit. @default 10000 */
+  /**
+   * Maximum number of sessions in memory; beyond it, no new session is created. In Redis,
+   * `maxPerPrincipal` and the idle limit are the bound.
+   * @default 10000
+   */
   readonly maxSessions?: number
-  /** How a browser carries its session. @default { name: '__Host-session', sameSite: 'Strict' } */
+  /** Name and `SameSite` of the session cookie. @default { name: '__Host-session', sameSite: 'Strict' } */
   readonly cookie?: SessionCookieOptions
-  /** The same as the plugin's own `trustedOrigins`; the two lists count together. @default [] */
+  /** Like the plugin's own `trustedOrigins`; the two lists are combined. @default [] */
   readonly trustedOrigins?: readonly string[]
 }
 
@@ -50,7 +58,7 @@ export function resolveSessionOptions (options: SessionOptions): ResolvedSession
   })
 }
 
-/** A list of origins, none by default. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+/** Checks a list of origins, empty by default. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function originsOption (field: string, value: unknown = []): readonly string[] {
   if (!Array.isArray(value) || !value.every(isOrigin)) {
     throw new AuthOptionInvalid(

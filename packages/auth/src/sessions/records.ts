@@ -1,13 +1,16 @@
 import type { Principal } from '@marty/core'
 
-/** A session as it is kept: by the hash of its id. Times are milliseconds since the epoch. */
+/** A stored session, identified by the hash of its id. Times are milliseconds since the epoch. */
 export interface SessionRecord {
   readonly key: string
-  /** What signed in: the session lives only as long as this does. */
+  /** The credential that signed in. The session ends with it. */
   readonly source: Principal
-  /** Who its requests come from: the source, authenticated by this session. */
+  /** The principal of its requests: the source, authenticated by this session. */
   readonly principal: Principal
-  /** By the clock of whoever revokes, for `revokeSubject`: what signed in up to then has ended. Seconds since the epoch. */
+  /**
+   * Time of the sign-in, for `revokeSubject`, which ends all sessions up to that time. Replicas take it
+   * from their own clock, as they do for revocations, not from that of Redis. Seconds since the epoch.
+   */
   readonly signedInAt: number
   readonly createdAt: number
   readonly usedAt: number
@@ -20,35 +23,44 @@ export interface NewSession {
   readonly key: string
   readonly source: Principal
   readonly signedInAt: number
-  /** When it must end at the latest, besides the absolute limit. Milliseconds since the epoch; null for no such time. */
+  /**
+   * The latest time at which it ends, in addition to the absolute limit; null for none. Milliseconds
+   * since the epoch.
+   */
   readonly notAfter: number | null
   readonly address: string | null
   readonly userAgent: string | null
-  /** The key of a session that ends in the same step. */
+  /** The key of a session that is ended in the same step. */
   readonly replaces: string | null
-  /** Whether nothing happens unless that session is there to be replaced. */
+  /** Whether to add the session only if the one in `replaces` still exists. */
   readonly mustReplace: boolean
 }
 
-/** Why a session was not added: what it replaces is over, or its time is over before it began. */
+/** Why a session was not added: the session it replaces has ended, or its end time has already passed. */
 export type NotAdded = 'gone' | 'expired'
 
-/** Where sessions are kept. Every function is one atomic step, and answers only what has not ended. */
+/**
+ * The store of sessions. Every function is one atomic step, and returns only sessions that have not
+ * ended.
+ */
 export interface SessionRecords {
-  /** Ends the sessions beyond the principal's limit too, those used longest ago first. Answers when it ends at the latest. */
+  /**
+   * Adds a session, and ends the principal's least recently used sessions beyond the limit. Returns the
+   * latest time at which the new one ends.
+   */
   add (session: NewSession): number | NotAdded | Promise<number | NotAdded>
-  /** Counts as use, unless it is a `peek`. */
+  /** Finds a session. Counts as use, unless `peek` is true. */
   find (key: string, peek: boolean): SessionRecord | null | Promise<SessionRecord | null>
-  /** The session that was ended; null when there was none. */
+  /** Ends a session and returns it; null when there was none. */
   remove (key: string): SessionRecord | null | Promise<SessionRecord | null>
-  /** How many were ended. */
+  /** Ends all sessions of a principal and returns their number. */
   removeAll (owner: SessionOwner): number | Promise<number>
   list (owner: SessionOwner | null): readonly SessionRecord[] | Promise<readonly SessionRecord[]>
 }
 
 export type SessionOwner = Pick<Principal, 'kind' | 'id'>
 
-/** The limits both places keep. */
+/** Limits that both the memory and the Redis store apply. */
 export interface SessionLimits {
   readonly idleMs: number
   readonly absoluteMs: number

@@ -1,9 +1,9 @@
 /*
- * The atomic steps on sessions in Redis. ARGV[1] is what every key begins with; KEYS[1] is the index of all sessions.
+ * Atomic session operations in Redis. ARGV[1] is the base of every key; KEYS[1] is the index of all sessions.
  *
- *   <base>:<key>         hash: kept, owner, created, expires, used, idle; Redis ends it when the session ends
- *   <base>:of:<owner>    keys of one principal's sessions, scored by when each ends if nobody uses it
- *   <base>:all           the same of everybody
+ *   <base>:<key>         hash: kept, owner, created, expires, used, idle; expires when the session ends
+ *   <base>:of:<owner>    keys of one principal's sessions; score: when the session ends if it is not used
+ *   <base>:all           the same for all principals
  */
 const COMMON = `
 local base = ARGV[1]
@@ -50,7 +50,10 @@ local function prune (name)
 end
 `
 
-/** ARGV: key, owner, kept text, idle limit, absolute limit, latest end or '', sessions per principal, replaced key or '', 1 when it must be there. */
+/**
+ * ARGV: key, owner, stored JSON, idle limit, absolute limit, latest end or '', maximum sessions per
+ * principal, replaced key or '', 1 when the replaced session must exist.
+ */
 export const ADD: string =
   COMMON +
   `
@@ -77,14 +80,14 @@ keep(key, owner, now, tonumber(ARGV[5]), expires)
 return string.format('%.0f', expires)
 `
 
-/** ARGV: keys. Answers one row for each. */
+/** ARGV: keys. Returns one row for each. */
 export const FIND: string = COMMON + `
 local rows = {}
 for i = 2, #ARGV do rows[i - 1] = read(ARGV[i]) end
 return rows
 `
 
-/** ARGV: key. The same as FIND, and counts as use. */
+/** ARGV: key. Like FIND, but counts as use. */
 export const USE: string = COMMON + `
 local key = ARGV[2]
 local owner, used, idle, expires = unpack(redis.call('HMGET', at(key), 'owner', 'used', 'idle', 'expires'))
@@ -93,7 +96,7 @@ keep(key, owner, math.max(now, tonumber(used)), tonumber(idle), tonumber(expires
 return { read(key) }
 `
 
-/** ARGV: key. Answers the row of what was ended. */
+/** ARGV: key. Returns the row of the session that was ended. */
 export const REMOVE: string = COMMON + `
 local row = read(ARGV[2])
 drop(ARGV[2])

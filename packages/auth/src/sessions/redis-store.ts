@@ -8,29 +8,38 @@ import { ADD, FIND, REMOVE, REMOVE_ALL, USE } from './redis-scripts.js'
 import type { RedisAuthStore } from '../store-options.js'
 import { storeScript, type StoreScript } from '../store-script.js'
 
-/** How long an answer of Redis is taken for true: the most by which another replica's sign-out is late. */
+/**
+ * How long a record read from Redis is used without reading it again. A sign-out on another replica
+ * takes effect at most this much later.
+ */
 const FRESH_MS = 1_000
 
-/** The part of the idle limit for which use need not be told again: by so much, at most, it may seem unused too early. */
+/**
+ * The part of the idle limit during which use is not reported again. A session may end early by at most
+ * this part.
+ */
 const UNTOLD_USE = 1 / 4
 
-/** How many sessions are read in one step, so that a long list never holds up Redis. */
+/** How many sessions one script call reads, so that a long list does not block Redis. */
 const PAGE = 100
 
-/** What one session is, as the scripts answer: the kept text, when it was made, ends and was used, and how long it has left. */
+/**
+ * A session as the scripts return it: the stored JSON, times of creation, end and last use, and the
+ * time left.
+ */
 type Row = [kept: string, createdAt: string, expiresAt: string, usedAt: string, leftMs: number]
 
 interface Kept {
   readonly source: Principal
-  /** Not there in what versions before have kept. */
+  /** Missing in records that earlier versions stored. */
   readonly signedInAt?: number
   readonly address: string | null
   readonly userAgent: string | null
 }
 
 /**
- * Keeps sessions in Redis, shared by every replica; its clock decides. All keys carry one hash tag, so that every step
- * stays one script on a cluster too, and each ends by itself.
+ * Stores sessions in Redis, shared by all replicas; times are those of the Redis server. All keys have
+ * the same hash tag, so that each step is a single script in a cluster too. Each key expires by itself.
  */
 export function createRedisSessionRecords (
   { redis, prefix }: Required<RedisAuthStore>,
@@ -109,7 +118,7 @@ function recordOf (key: string, [kept, createdAt, expiresAt, usedAt]: Row): Sess
   }
 }
 
-/** Principals' ids are chosen by others: hashed, they neither choose a key nor its length. */
+/** Hashed, because principal ids are untrusted input: they must not determine a key or its length. */
 function ownerOf ({ kind, id }: SessionOwner): string {
   return createHash('sha256').update(`${kind}:${id}`).digest('base64url')
 }

@@ -9,21 +9,25 @@ export interface SessionRouteParts {
   readonly sessions: Sessions
   readonly cookie: SessionCookie
   readonly idleMs: number
-  /** What the guard can authenticate by. */
+  /** The authentication methods the guard supports. */
   readonly methods: readonly AuthenticationMethod[]
 }
 
-/** A session does not sign in: it would live for ever by being made anew. */
+/** Excludes `session`: a session that could create a new one could be extended forever. */
 const SIGN_IN: readonly AuthenticationMethod[] = ['jwt', 'apiKey', 'mtls', 'assertion']
 
-/** `POST`, `GET` and `DELETE /auth/session`, and `DELETE /auth/sessions`: how a page signs in and out. */
+/**
+ * Registers `POST`, `GET` and `DELETE /auth/session` and `DELETE /auth/sessions`, with which a page
+ * signs in and out.
+ */
 export function registerSessionRoutes (
   fastify: FastifyInstance,
   { sessions, cookie, idleMs, methods }: SessionRouteParts
 ): void {
   const bySession = { config: { security: { authenticate: ['session'] as const } } }
 
-  // A client certificate is sent by the browser by itself: another site must not sign its visitor in.
+  // The browser sends a client certificate by itself, so another site must not be able to sign its
+  // visitor in.
   const signIn = { sameOrigin: true, authenticate: SIGN_IN.filter(method => methods.includes(method)) } as const
   fastify.post('/auth/session', { config: { security: signIn } }, async (request, reply) => {
     const issued = await sessions.create(request.principal, {
@@ -63,7 +67,7 @@ export function registerSessionRoutes (
   })
 }
 
-/** Only the session that was used has been ended for sure: another one's cookie is left alone. */
+/** Clear the cookie only if it carried the session that was used: another session may still be valid. */
 function isByCookie ({ principal, raw }: FastifyRequest): boolean {
   return principal.authenticatedBy === 'session' && credentialsOf(raw).bearer === null
 }

@@ -8,17 +8,17 @@ import { createRedisSessionRecords } from './redis-store.js'
 import { resolveStore, type AuthStore } from '../store-options.js'
 
 export interface IssuedSession {
-  /** `ses_` and 256 random bits; a bearer credential, kept nowhere in the clear. */
+  /** `ses_` and 256 random bits: a bearer credential that is never stored in plain text. */
   readonly id: string
-  /** When it ends at the latest, in milliseconds since the epoch. */
+  /** The latest time at which it ends, in milliseconds since the epoch. */
   readonly expiresAt: number
-  /** What a page sends in `X-CSRF-Token` when the session is its cookie and the request changes something. */
+  /** The value of `X-CSRF-Token` for requests that change something and are authenticated by cookie. */
   readonly csrfToken: string
 }
 
-/** What may be shown of a session. Times are milliseconds since the epoch. */
+/** Public information about a session. Times are milliseconds since the epoch. */
 export interface SessionInfo {
-  /** SHA-256 of the session's id: names the session and gives it to nobody. */
+  /** SHA-256 of the session id. It identifies the session, but cannot be used as a credential. */
   readonly key: string
   readonly id: string
   readonly kind: Principal['kind']
@@ -26,59 +26,71 @@ export interface SessionInfo {
   readonly createdAt: number
   readonly usedAt: number
   readonly expiresAt: number
-  /** Where it was created from, if that was told. */
+  /** The client address at creation, if known. */
   readonly address: string | null
-  /** With what, at most 200 characters, none of them a control or a change of direction. */
+  /** The user agent at creation: at most 200 characters, without control or text direction characters. */
   readonly userAgent: string | null
 }
 
-/** Where a session comes from, for the list that its owner looks at. */
+/** Where a session comes from, shown to its owner in the list of sessions. */
 export interface SessionAbout {
   readonly address?: string | null
   readonly userAgent?: string | null
-  /** The id of a session that ends in the same step: what the browser brought along when it signed in. */
+  /** The id of a session that is ended in the same step: the one the browser sent when it signed in. */
   readonly replaces?: string | null
 }
 
-/** Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when Redis is where sessions are and it does not answer. */
+/**
+ * Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when sessions are stored in Redis and it
+ * does not respond.
+ */
 export interface Sessions {
   /**
-   * Remembers a principal, so that it can come back with the id. The session ends with the credential it came from;
-   * beyond the limit per principal, the one used longest ago gives way.
-   * Throws `MARTY_AUTH_REQUEST_INVALID` for nobody, an expired principal or one that came by a session itself,
-   * `MARTY_AUTH_CAPACITY_EXCEEDED` when memory is full.
+   * Creates a session for a principal and returns its id. The session ends with the credential it was
+   * created from. Beyond the limit per principal, the least recently used session ends.
+   * Throws `MARTY_AUTH_REQUEST_INVALID` for an anonymous or expired principal and for one that was
+   * authenticated by a session, and `MARTY_AUTH_CAPACITY_EXCEEDED` when memory is full.
    */
   create (principal: Principal, about?: SessionAbout): Promise<IssuedSession>
   /**
-   * A new id for a principal who may now do other things (RFC 6265 section 8.4 names session fixation): the old id ends
-   * in the same step. A principal that came by the session keeps its end; one that has authenticated anew starts anew.
-   * Throws `MARTY_CORE_CREDENTIAL_INVALID` when the session is over, `MARTY_AUTH_REQUEST_INVALID` when it is somebody else's.
+   * Replaces the session id when the principal's rights change, against session fixation (RFC 6265
+   * section 8.4). The old id ends in the same step. A principal authenticated by the session keeps its
+   * end time; one that has authenticated again gets a new one.
+   * Throws `MARTY_CORE_CREDENTIAL_INVALID` when the session has ended, `MARTY_AUTH_REQUEST_INVALID`
+   * when it belongs to another principal.
    */
   renew (id: string, principal: Principal): Promise<IssuedSession>
-  /** The principal, if the session has not ended; counts as use. A guarded route also asks for the credential it came from. */
+  /**
+   * Returns the principal of a session; null when it has ended. Counts as use. A guarded route also
+   * checks that the source credential is still valid.
+   */
   get (id: string): Principal | null | Promise<Principal | null>
-  /** False when there was none. On other replicas it is over within a second. */
+  /** Ends a session; false when there was none. Other replicas refuse it within a second. */
   revoke (id: string): Promise<boolean>
-  /** The same by the session's key, for lists and the command line. */
+  /** Like `revoke`, by the session's key, for lists and the command line. */
   revokeByKey (key: string): Promise<boolean>
-  /** Signs a principal out everywhere; answers how many sessions that ended. */
+  /** Signs a principal out everywhere; returns how many sessions were ended. */
   revokeAll (of: SessionOwner): Promise<number>
-  /** Every session, or those of one principal; the one used last comes first. */
+  /** Lists all sessions, or those of one principal, most recently used first. */
   list (of?: SessionOwner): Promise<readonly SessionInfo[]>
 }
 
-/** Sessions as the plugin itself needs them. */
+/** The session functions that only the plugin uses. */
 export interface SessionStore extends Sessions {
-  /** By the key, which an authenticated principal carries. Counts as use, unless it is a `peek`. */
+  /**
+   * Finds a session by its key, which an authenticated principal carries. Counts as use, unless `peek`
+   * is true.
+   */
   find (key: string, peek: boolean): SessionRecord | null | Promise<SessionRecord | null>
-  /** Ends a session and tells whose it was. */
+  /** Ends a session and returns its principal; null when there was none. */
   end (key: string | null): Promise<Principal | null>
 }
 
 /**
- * Keeps sessions, by the hash of their id, in memory or in Redis; needs no Fastify. `clock` tells the time in
- * milliseconds since the epoch; in Redis, Redis does. `earliestIssue` is that of the revocations which end sessions by
- * their subject: who signs in again in the second of a revocation is not revoked with it.
+ * Stores sessions, by the hash of their id, in memory or in Redis. Does not need Fastify. `clock`
+ * returns milliseconds since the epoch; with Redis, the server's time is used for the limits.
+ * `earliestIssue` must be that of the revocations that end sessions by subject: it keeps a sign-in in
+ * the same second as a revocation from being revoked with it.
  *
  * @throws `MARTY_AUTH_OPT_INVALID` naming the field
  */
@@ -137,7 +149,7 @@ export function createSessionStore (
       const { roles, scopes, expiresAt } = principal
       const anew = principal.authenticatedBy !== 'session'
       return await add({
-        // What it came from stays what it lives by: its claims tell whether that was revoked.
+        // Keep the original source: its claims are needed to check whether it was revoked.
         source: anew ? principal : { ...old.source, roles, scopes },
         signedInAt: anew ? signedInNow(principal) : old.signedInAt,
         notAfter: anew ? expiresAt : old.expiresAt,
@@ -180,7 +192,7 @@ function infoOf ({
   return { key, id, kind, roles, createdAt, usedAt, expiresAt, address, userAgent }
 }
 
-/** What clients say of themselves ends up in lists, terminals and logs. */
+/** Replaces control characters: client-supplied strings appear in lists, terminals and logs. */
 function neutralised (text: string | null | undefined, maxLength: number): string | null {
   if (typeof text !== 'string') return null
   return text.slice(0, maxLength).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\uFFFD')

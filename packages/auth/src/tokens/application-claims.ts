@@ -1,8 +1,9 @@
 import { CredentialRequestInvalid } from '../errors.js'
 
 /**
- * Names that mean something to whoever reads a token: registered ones (RFC 7519 section 4.1, RFC 7800, RFC 8693,
- * RFC 9068, OpenID Connect Core section 2), members of its header, and those that this service reads.
+ * Claim names with a meaning for readers of tokens: registered claims (RFC 7519 section 4.1, RFC 7800,
+ * RFC 8693, RFC 9068, OpenID Connect Core section 2), header members, and the claims that this service
+ * reads.
  */
 const RESERVED: ReadonlySet<string> = new Set([
   'iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'typ', 'alg', 'kid', 'cty', 'crit', 'cnf', 'act', 'may_act', 'sid',
@@ -12,7 +13,10 @@ const RESERVED: ReadonlySet<string> = new Set([
 const MAX_BYTES = 4_096
 const MAX_DEPTH = 6
 
-/** A copy of an application's own claims. Throws `MARTY_AUTH_REQUEST_INVALID` naming what cannot be in a token. */
+/**
+ * Copies an application's own claims. Throws `MARTY_AUTH_REQUEST_INVALID` naming a member that cannot
+ * be in a token.
+ */
 export function copyClaims (claims: unknown): Readonly<Record<string, unknown>> {
   if (claims === undefined) return {}
   if (!isPlainObject(claims)) throw refuse('', 'must be an object of JSON values')
@@ -35,7 +39,10 @@ export function copyClaims (claims: unknown): Readonly<Record<string, unknown>> 
   return copy
 }
 
-/** Copied member by member, so that what is signed is what was checked: no getter, `toJSON` or proxy answers twice. */
+/**
+ * Copies member by member, so that the signed value is the checked one: a getter, `toJSON` or proxy
+ * could return something else the second time.
+ */
 function copyValue (value: unknown, path: string, depth: number): unknown {
   if (
     value === null ||
@@ -65,7 +72,7 @@ function copyValue (value: unknown, path: string, depth: number): unknown {
 
 function namesOf (value: object, path: string): string[] {
   const names = Reflect.ownKeys(value)
-  // Refused when a token is read, too: they reach an object's prototype.
+  // Also refused when a token is read: these names reach an object's prototype.
   const wrong = names.find(
     name =>
       typeof name === 'symbol' || name === '__proto__' || name === 'constructor' || name === '' || name.length > 128

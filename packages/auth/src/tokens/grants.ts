@@ -6,12 +6,13 @@ import { revocableOf } from '../jwt/claims.js'
 import type { Revocations } from '../revocations/revocations.js'
 import type { RefreshTokens, RotatedRefreshToken } from './refresh/refresh-tokens.js'
 
-/** Proves who asks one of the plugin's own routes by a credential that may be in the body. */
+/** Authenticates the caller of one of the plugin's own routes by a credential that may be in the body. */
 export type Prove = (request: FastifyRequest, token: string | null) => Promise<Principal>
 
 /**
- * An operation behind a route that is itself public, because its credential is in the body: the credential passes the
- * same pipeline as any other, so guesses are limited and told alike. Without a token the request's own credential counts.
+ * Defines an operation behind a public route whose credential is in the body. The credential passes the
+ * same pipeline as any other, so guesses are limited and reported alike. Without a token, the
+ * credential in the request's headers counts.
  */
 export function proveBy (guard: Guard, name: string, methods: readonly AuthenticationMethod[]): Prove {
   const operation = guard.operation({
@@ -34,17 +35,18 @@ export function proveBy (guard: Guard, name: string, methods: readonly Authentic
   }
 }
 
-/** When a principal's credential ends; null for never. Milliseconds since the epoch. */
+/** Returns when a principal's credential ends, in milliseconds since the epoch; null for never. */
 export type EndOf = (source: Principal) => number | null | Promise<number | null>
 
 export interface RefreshGrantAuthenticator extends Authenticator {
-  /** What became of the refresh token that this principal came with. */
+  /** Returns the result of the rotation that authenticated this principal. */
   rotationOf (principal: Principal): RotatedRefreshToken
 }
 
 /**
- * Uses a refresh token up. Only an operation that names `refresh` can, so that no other route spends one by mistake.
- * `endOf` answers when what signed in ends, as far as that is known now: an API key's secret may end sooner than it said.
+ * Authenticates by a refresh token, which is used up. It runs only for operations that name `refresh`,
+ * so no other route uses one up by mistake. `endOf` returns when the source credential ends, as far as
+ * is known now: a rotation may have brought forward the end of an API key's secret.
  */
 export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endOf: EndOf): RefreshGrantAuthenticator {
   const rotations = new WeakMap<Principal, RotatedRefreshToken>()
@@ -57,7 +59,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
     async authenticate (token) {
       const rotated = await refresh.rotate(token)
       const { sid, grant } = rotated
-      // What signed in then may have been revoked since: a key, a certificate, a session.
+      // The source credential (a key, a certificate, a session) may have been revoked since the sign-in.
       if (!await guard.isAlive(grant.source)) {
         await refresh.revokeFamily(sid)
         throw new CredentialInvalid({ reason: 'source has ended' })
@@ -80,7 +82,10 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
   }
 }
 
-/** Takes a token of a foreign issuer, to be exchanged for one of ours (RFC 7523 section 2.1). */
+/**
+ * Authenticates by a token of a trusted issuer, to be exchanged for one of this service (RFC 7523
+ * section 2.1).
+ */
 export function assertionAuthenticator (
   verify: (token: string) => Promise<Principal>,
   revocations: Revocations

@@ -7,37 +7,48 @@ import { isText, type TokenClaims } from '../jwt/claims.js'
 import { MAX_TOKEN_CHARS } from '../jwt/verify.js'
 import { resolveTokenOptions, type TokenOptions } from '../jwt/options.js'
 
-/** For whom a token is, and what it lets them do. */
+/** The subject of a token, and its rights. */
 export interface TokenRequest {
   readonly subject: string
-  /** One role, or several with `roles`. */
+  /** A single role; use `roles` for several. */
   readonly role?: string
   readonly roles?: readonly string[]
-  /** How long it lives, at most `maxLifetimeSeconds`. Seconds. @default the `accessTokenTtlSeconds` of the options */
+  /** Lifetime, at most `maxLifetimeSeconds`. Seconds. @default the `accessTokenTtlSeconds` of the options */
   readonly ttlSeconds?: number
   readonly scopes?: readonly string[]
   /** @default 'user' */
   readonly kind?: 'user' | 'service'
-  /** Claim `sid`: the session, or family of refresh tokens, the token belongs to and ends with. */
+  /**
+   * Claim `sid`: the session or family of refresh tokens that the token belongs to. The token ends with
+   * it.
+   */
   readonly sessionId?: string
-  /** Claim `client_id` (RFC 9068): who asked for the token on behalf of the subject. */
+  /** Claim `client_id` (RFC 9068): the client that requested the token on behalf of the subject. */
   readonly clientId?: string
-  /** Claim `source_jti`: the token of another issuer that this one is given for, and ends with. */
+  /**
+   * Claim `source_jti`: the token of another issuer that this one is exchanged for. The token ends with
+   * it.
+   */
   readonly sourceJti?: string
-  /** When the token ends at the latest, because what it is given for ends then. Milliseconds since the epoch. @default never */
+  /**
+   * The latest time at which the token expires, because its source credential ends then. Milliseconds
+   * since the epoch.
+   * @default none
+   */
   readonly notAfter?: number
-  /** Claim `tenant`: the organisation the subject acts for, which limits `by: 'tenant'` count by. */
+  /** Claim `tenant`: the organisation the subject acts for. Limits `by: 'tenant'` count by it. */
   readonly tenant?: string
   /**
-   * Claims of the application's own, found again in `principal.claims`: plain JSON of at most 4096 bytes, nested at
-   * most six deep. Names that mean something to readers of tokens (`sub`, `exp`, `roles`, ...) are refused.
+   * The application's own claims, available in `principal.claims`: plain JSON of at most 4096 bytes,
+   * nested at most six levels deep. Names with a meaning for readers of tokens (`sub`, `exp`, `roles`,
+   * ...) are refused.
    */
   readonly claims?: Readonly<Record<string, unknown>>
 }
 
 export interface IssuedToken {
   readonly token: string
-  /** How long it lives. Seconds. */
+  /** Lifetime. Seconds. */
   readonly ttlSeconds: number
   /** Milliseconds since the epoch. */
   readonly expiresAt: number
@@ -45,13 +56,17 @@ export interface IssuedToken {
 }
 
 export interface TokenIssuer {
-  /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field, and `MARTY_CORE_CREDENTIAL_INVALID` when `notAfter` is over. */
+  /**
+   * Throws `MARTY_AUTH_REQUEST_INVALID` naming the field, and `MARTY_CORE_CREDENTIAL_INVALID` when
+   * `notAfter` has passed.
+   */
   issue (request: TokenRequest): IssuedToken
 }
 
 /**
- * Makes access tokens with the signing key; needs no Fastify. `earliestIssue` tells the earliest `iat` (seconds since
- * the epoch) a subject's new token may have, so that one issued in the second of a revocation is not revoked with it.
+ * Issues access tokens with the signing key. Does not need Fastify. `earliestIssue` returns the
+ * earliest `iat` (seconds since the epoch) of a new token of a subject: a token issued in the same
+ * second as a revocation must not be revoked with it.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
@@ -99,7 +114,7 @@ export function createTokenIssuer (
   }
 }
 
-/** Makes one access token. For more than one, keep a `createTokenIssuer`. */
+/** Issues a single access token. To issue several, keep a `createTokenIssuer`. */
 export function issueToken (options: TokenOptions, request: TokenRequest): IssuedToken {
   return createTokenIssuer(options).issue(request)
 }
@@ -108,7 +123,7 @@ const MEMBERS = [
   'subject', 'role', 'roles', 'ttlSeconds', 'scopes', 'kind', 'sessionId', 'clientId', 'sourceJti', 'notAfter',
   'tenant', 'claims'
 ]
-/** What the same thing is called elsewhere: as a claim, or by other libraries. */
+/** Other names of the members, as claims or in other libraries, for "did you mean". */
 const NEAR: Readonly<Record<string, string | undefined>> = Object.freeze({
   __proto__: null as never,
   sub: 'subject',
@@ -178,7 +193,7 @@ function checkRequest (
   if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) {
     throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
   }
-  // Seconds where milliseconds belong would be a token that is over before it begins.
+  // A time in seconds, by mistake, would make a token that has expired before it begins.
   if (notAfter !== undefined && !(notAfter >= 1e11)) {
     throw new CredentialRequestInvalid('"notAfter" must be a time in milliseconds since the epoch')
   }

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 
-/** `GET /auth/me`: who the caller is, as this service sees it. */
+/** `GET /auth/me`: the caller's principal, as this service sees it. */
 export function registerMeRoute (fastify: FastifyInstance): void {
   fastify.get('/auth/me', { config: { security: { authenticate: true } } }, async (request, reply) => {
     const { id, kind, roles, scopes, authenticatedBy, expiresAt } = request.principal

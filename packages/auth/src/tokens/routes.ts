@@ -18,27 +18,30 @@ import type { IssuedToken, TokenIssuer } from './issuer.js'
 export interface TokenRouteParts {
   readonly guard: Guard
   readonly issuer: TokenIssuer
-  /** Claims of a token of ours that is good now. Throws `MARTY_CORE_CREDENTIAL_INVALID` for any other text. */
+  /**
+   * Returns the claims of a valid token of this service. Throws `MARTY_CORE_CREDENTIAL_INVALID` for any
+   * other string.
+   */
   readonly verify: (token: string) => TokenClaims
   readonly revocations: Revocations
   readonly refresh: {
     readonly tokens: RefreshTokens
     readonly authenticator: RefreshGrantAuthenticator
-    /** Whether `client_credentials` gives a refresh token too. */
+    /** Whether `client_credentials` also returns a refresh token. */
     readonly forClients: boolean
   } | null
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionStore | null
   readonly cookie: SessionCookie | null
-  /** Ways to prove who one is that this service knows, besides refresh tokens and assertions. */
+  /** The available authentication methods, except refresh tokens and assertions. */
   readonly methods: readonly AuthenticationMethod[]
-  /** The door for tokens of other issuers; null when there are none. */
+  /** Verifies tokens of other issuers; null when none are configured. */
   readonly foreign: ForeignDoor | null
-  /** Who may introspect; null for services, when there are any. */
+  /** The rule for introspection; null allows API keys and client certificates, if the service accepts any. */
   readonly introspection: SecurityRule | null
 }
 
-/** RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1. */
+/** The supported grants: RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1. */
 const GRANTS = ['client_credentials', 'refresh_token', 'urn:ietf:params:oauth:grant-type:jwt-bearer'] as const
 
 /** `POST /auth/token`, `/auth/refresh`, `/auth/logout`, `/auth/revoke` (RFC 7009) and `/auth/introspect` (RFC 7662). */
@@ -71,7 +74,10 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     })
   }
 
-  /** An access token of what the principal may do. It ends with the principal, and with the source: what signed in. */
+  /**
+   * Issues an access token with the principal's rights. It expires with the principal and ends with the
+   * source, the credential that signed in.
+   */
   function accessToken (
     principal: Principal,
     source: Principal,
@@ -91,7 +97,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     })
   }
 
-  /** RFC 6749 section 5.1. */
+  /** Builds the response of RFC 6749 section 5.1. */
   const answer = (
     reply: FastifyReply,
     { token, ttlSeconds }: { token: string, ttlSeconds: number },
@@ -149,7 +155,8 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
 
   void fastify.register(async scope => {
     acceptForms(scope)
-    // Public, because the credential may be in the body: it is proved inside, by the same pipeline.
+    // Public, because the credential may be in the body. The handler authenticates it with the same
+    // pipeline.
     const open = { config: { security: { sameOrigin: true, public: true } } } as const
 
     scope.post('/auth/token', open, async (request, reply) => {
@@ -194,7 +201,8 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
       return await reply.code(204).send()
     })
 
-    // Whoever holds a token may end it (RFC 7009 section 2.1, public clients). The answer tells nothing of other texts.
+    // Any holder of a token may revoke it (RFC 7009 section 2.1, public clients). The response is the
+    // same for any other string.
     scope.post('/auth/revoke', open, async (request, reply) => {
       const token = requiredParameter(request, 'token')
       if (apiKeys?.accepts(token) === true) {
@@ -216,14 +224,17 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     })
   })
 
-  /** Ends a token, and the session it belongs to: a family of ours, or its issuer's session. */
+  /**
+   * Revokes a token and the session it belongs to: a family of refresh tokens, or the session at its
+   * issuer.
+   */
   async function signOut (principal: Principal): Promise<void> {
     const { jti, iat, sid, issuerSession } = revocableOf(principal)
     await revocations.revokeToken(jti, principal.expiresAt!)
     if (issuerSession !== undefined) await revocations.revokeIssuerSession(issuerSession, iat)
     if (sid === undefined) return
     await refresh?.tokens.revokeFamily(sid)
-    // Also when its refresh tokens have ended already.
+    // Revoke the access tokens even if the refresh tokens have already ended.
     await revocations.revokeFamily(sid)
   }
 
@@ -271,7 +282,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
     return claims === null ? { active: false } : { active: true, token_type: 'access_token', ...claims }
   }
 
-  /** The principal of a token that is good now, of ours or of another issuer. */
+  /** Returns the principal of a valid token of this service or of another issuer. */
   async function principalOf (token: string): Promise<Principal> {
     if (foreign?.concerns(token) !== true) return principalOfClaims(verify(token))
     const principal = await foreign.verifyAssertion(token)
@@ -280,7 +291,7 @@ export function registerTokenRoutes (fastify: FastifyInstance, parts: TokenRoute
   }
 }
 
-/** Null for a token that is not good. A store that does not answer is no answer: that error goes on. */
+/** Returns null for an invalid token. Other errors, such as a store that does not respond, are rethrown. */
 async function unlessBad<T> (prove: () => T | Promise<T>): Promise<T | null> {
   try {
     return await prove()
@@ -290,7 +301,7 @@ async function unlessBad<T> (prove: () => T | Promise<T>): Promise<T | null> {
   }
 }
 
-/** RFC 6749 section 3.3: less than what was granted may be asked for, never more. */
+/** RFC 6749 section 3.3: a client may request fewer scopes than were granted, never more. */
 function narrowed (granted: readonly string[], asked: string | null): readonly string[] {
   if (asked === null) return granted
   const scopes = [...new Set(asked.split(' ').filter(scope => scope !== ''))]

@@ -14,12 +14,12 @@ interface Family {
 }
 
 /**
- * Keeps at most `max` families in this process. When that many are there, an owner who has one gives up the own one
- * used longest ago, and an owner who has none gets none: no owner takes the place of another.
+ * Stores at most `max` families in this process. When it is full, a new family replaces the owner's own
+ * least recently used one; an owner without a family is refused. No owner displaces another.
  */
 export function createMemoryRefreshStore (limits: RefreshLimits, max: number, clock: () => number): RefreshStore {
   const families = new Map<string, Family>()
-  /** The families of each owner, in the order of their last use: a clock that is set back does not change it. */
+  /** The families of each owner, ordered by last use. A clock that is set back does not change the order. */
   const byOwner = new Map<string, Set<Family>>()
   const expiryOf = ({ rotatedAt, endsAt }: Family): number => Math.min(rotatedAt + limits.idleSeconds * 1000, endsAt)
   const isOver = (family: Family): boolean => expiryOf(family) <= clock()
@@ -40,7 +40,7 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
     leaveOwner(family)
   }
 
-  /** Removes the owner's families that are over, and those that have to give way; returns the latter. */
+  /** Removes the owner's families that have ended, and those that must make room; returns the latter. */
   function makeRoom (owner: string): Family[] {
     const mine = [...byOwner.get(owner) ?? []]
     for (const family of mine.filter(isOver)) drop(family)

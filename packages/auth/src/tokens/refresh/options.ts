@@ -5,27 +5,29 @@ import { integerOption } from '../../jwt/options.js'
 
 export interface RefreshOptions {
   /**
-   * Random, at least 32 bytes, the same on every replica: successors are derived with it. A string counts as its UTF-8
-   * bytes. Make one with `openssl rand -base64 48`.
+   * Random, at least 32 bytes, the same on every replica, because each successor token is derived with
+   * it. A string counts as its UTF-8 bytes. Generate one with `openssl rand -base64 48`.
    */
   readonly secret: Buffer | string
-  /** A refresh token nobody uses ends after this. Seconds. @default 604800 */
+  /** A refresh token that is not used for this long ends. Seconds. @default 604800 */
   readonly idleSeconds?: number
-  /** Whoever signed in has to do it again after this, however busy. Seconds. @default 2592000 */
+  /** After this time the user must sign in again, even if the token is in use. Seconds. @default 2592000 */
   readonly absoluteSeconds?: number
   /**
-   * A client that did not receive its new token may present the last one again for this long, and receives the same
-   * successor. 0: whoever asks twice is signed out. At most 10. Seconds. @default 10
+   * A client that missed its new token may present the previous one again for this long, and receives
+   * the same successor. With 0, a repeated request signs the client out. At most 10. Seconds.
+   * @default 10
    */
   readonly graceSeconds?: number
   /**
-   * Sign-ins of one subject that have a refresh token, at most 1000; the one used longest ago gives way.
+   * Maximum number of sign-ins with a refresh token for one subject, at most 1000. A new one beyond it
+   * ends the least recently used one.
    * @default 50
    */
   readonly maxPerSubject?: number
   /**
-   * Give a refresh token for `client_credentials` too. Such a client has its API key or certificate at hand and can ask
-   * again, so RFC 6749 section 4.4.3 advises against it.
+   * Also issue a refresh token for `client_credentials`. Such a client has its API key or certificate
+   * at hand and can authenticate again, so RFC 6749 section 4.4.3 advises against it.
    * @default false
    */
   readonly clientCredentials?: boolean
@@ -44,7 +46,10 @@ const FIELDS = ['secret', 'idleSeconds', 'absoluteSeconds', 'graceSeconds', 'max
 const YEAR = 365 * 86_400
 export const MAX_PER_SUBJECT = 50
 
-/** Checks the options and fills in the defaults; null for no refresh tokens. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+/**
+ * Checks the options and fills in the defaults; null when refresh tokens are off. Throws
+ * `MARTY_AUTH_OPT_INVALID` naming the field.
+ */
 export function resolveRefreshOptions (options: RefreshOptions | false = false): ResolvedRefreshOptions | null {
   if (options === false) return null
   if (typeof options !== 'object' || options === null) {

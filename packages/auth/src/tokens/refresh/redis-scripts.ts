@@ -1,11 +1,11 @@
 /*
- * The atomic steps on families in Redis. KEYS[1] is the key of one family; ARGV[1] is what every key begins with.
+ * Atomic operations on families in Redis. KEYS[1] is the key of one family; ARGV[1] is the base of every key.
  *
- *   <base>:<sid>         hash: current, data, ends, owner; previous and rotated once it was used, ended when it is over
- *   <base>:of:<owner>    the sids of one owner, in the order of their last use
+ *   <base>:<sid>         hash: current, data, ends, owner; previous and rotated after the first use, ended after its end
+ *   <base>:of:<owner>    the sids of one owner, ordered by last use
  *
- * Time is Redis's own: replicas whose clocks differ agree on what is in grace. Milliseconds fit the 14 digits that Lua
- * writes of a number.
+ * Times come from Redis, so that replicas with different clocks agree on the grace period. Times in milliseconds fit
+ * the 14 digits with which Lua writes a number.
  */
 const COMMON = `
 local key, base = KEYS[1], ARGV[1]
@@ -22,7 +22,10 @@ local function latest (owner)
 end
 `
 
-/** ARGV, further: sid, hash of the secret, data, idle and absolute life in milliseconds, owner, families of one owner, latest end or nothing. */
+/**
+ * Further ARGV: sid, hash of the secret, data, idle and absolute lifetime in milliseconds, owner,
+ * maximum families per owner, latest end or nothing.
+ */
 export const CREATE: string = `${COMMON}
 local sid, current, data, owner, max = ARGV[2], ARGV[3], ARGV[4], ARGV[7], tonumber(ARGV[8])
 local ends = math.min(now + ARGV[6], tonumber(ARGV[9]) or math.huge)
@@ -53,7 +56,10 @@ if redis.call('PTTL', of(owner)) < ends - now then redis.call('PEXPIREAT', of(ow
 return reply
 `
 
-/** ARGV, further: sid, hashes of the presented secret and of its successor, grace and idle life in milliseconds. */
+/**
+ * Further ARGV: sid, hashes of the presented secret and of its successor, grace period and idle
+ * lifetime in milliseconds.
+ */
 export const ROTATE: string = `${COMMON}
 local sid, presented, successor = ARGV[2], ARGV[3], ARGV[4]
 local current, previous, rotated, ends, ended, data, owner = unpack(redis.call('HMGET', key, 'current', 'previous', 'rotated', 'ends', 'ended', 'data', 'owner'))
@@ -85,7 +91,7 @@ if data then redis.call('HSETNX', KEYS[1], 'ended', 'revoked') end
 return data
 `
 
-/** ARGV, further: sid. */
+/** Further ARGV: sid. */
 export const REMOVE: string = `${COMMON}
 local owner = redis.call('HGET', key, 'owner')
 if owner then redis.call('ZREM', of(owner), ARGV[2]) end

@@ -4,8 +4,9 @@ import type { RedisAuthStore } from '../../store-options.js'
 import { storeScript, type StoreScript } from '../../store-script.js'
 
 /**
- * Keeps families in Redis: a key each, that goes with its family, and an index for each owner, that goes with the last.
- * All keys carry one hash tag, so that every step stays one script on a cluster too.
+ * Stores families in Redis: one key per family, which expires with it, and one index per owner, which
+ * expires with the owner's last family. All keys have the same hash tag, so that each step is a single
+ * script in a cluster too.
  */
 export function createRedisRefreshStore (
   { redis, prefix }: Required<RedisAuthStore>,
@@ -17,7 +18,7 @@ export function createRedisRefreshStore (
   ) as [StoreScript, StoreScript, StoreScript, StoreScript, StoreScript]
   const idleMs = limits.idleSeconds * 1000
 
-  /** Families begun before keys had a hash tag, and an index, live on under their old key until they end. */
+  /** Families created before keys had a hash tag and an index keep their old key until they end. */
   async function onFamily (step: StoreScript, sid: string, ...args: ReadonlyArray<string | number>): Promise<unknown> {
     return (
       (await step([`${base}:${sid}`], [base, sid, ...args])) ??

@@ -7,52 +7,62 @@ import type { RefreshLimits, RefreshStore } from './store.js'
 import type { Revocations } from '../../revocations/revocations.js'
 import type { ResolvedAuthStore } from '../../store-options.js'
 
-/** What a family of refresh tokens may be exchanged for. Kept as JSON. */
+/** What the tokens of a family can be exchanged for. Stored as JSON. */
 export interface RefreshGrant {
   readonly subject: string
   readonly kind: 'user' | 'service'
   readonly roles: readonly string[]
   readonly scopes: readonly string[]
   readonly clientId?: string
-  /** Who signed in and how, to be asked at each refresh whether it is still alive. */
+  /** The principal that signed in. Each refresh checks whether its credential is still valid. */
   readonly source: Principal
 }
 
 export interface IssuedRefreshToken {
-  /** `ref_`, 22 characters that are its family's for good, and 256 bits that are good once; kept nowhere. */
+  /**
+   * `ref_`, 22 characters that identify the family and never change, and a single-use secret of 256
+   * bits. Never stored.
+   */
   readonly token: string
-  /** The family's public name, for the `sid` of access tokens. Whoever knows it can do nothing with it. */
+  /** The family's public name, used as the `sid` of access tokens. It is not a credential. */
   readonly sid: string
-  /** When the token ends unless it is used. Milliseconds since the epoch. */
+  /** When the token expires if it is not used. Milliseconds since the epoch. */
   readonly expiresAt: number
 }
 
 export interface RotatedRefreshToken extends IssuedRefreshToken {
   readonly grant: RefreshGrant
-  /** The token was presented again, within its grace, and its one successor is given again. */
+  /** True when the token was presented again within its grace period and received the same successor. */
   readonly replayed: boolean
 }
 
-/** Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when the store does not answer; all may be repeated. */
+/**
+ * Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE` when the store does not respond. All
+ * functions may be retried.
+ */
 export interface RefreshTokens {
   /**
-   * Begins a family, which ends with its source at the latest. Beyond `maxPerSubject`, the one that its subject used longest
-   * ago is removed: its refresh token is refused from then on, its access token lives out its few minutes. Rejects with
-   * `MARTY_AUTH_CAPACITY_EXCEEDED` when no more can be held in memory and the subject has none to give up.
+   * Creates a family, which ends with its source at the latest. Beyond `maxPerSubject`, the subject's
+   * least recently used family is removed: its refresh token is refused from then on, and its access
+   * token stays valid until it expires a few minutes later. Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED`
+   * when memory is full and the subject has no family to replace.
    */
   issue(grant: RefreshGrant): Promise<IssuedRefreshToken>
-  /** Uses a token up and gives its successor. Rejects with `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong. */
+  /**
+   * Uses a token up and returns its successor. Rejects with `MARTY_CORE_CREDENTIAL_INVALID` whatever is
+   * wrong.
+   */
   rotate(token: string): Promise<RotatedRefreshToken>
   /**
-   * Ends the family of a token, used up or not, and its access tokens. The family part is enough: only holders know it.
-   * Null for any other text.
+   * Ends the family of a token, used or not, and its access tokens. The family part of the token is
+   * sufficient, because only holders know it. Returns null for any other string.
    */
   revoke(token: string): Promise<{ readonly sid: string, readonly grant: RefreshGrant } | null>
-  /** What the token could be exchanged for now, without using it; null when it could not. */
+  /** Returns what the token can be exchanged for now, without using it; null when it is not valid. */
   inspect(
     token: string
   ): Promise<{ readonly sid: string, readonly grant: RefreshGrant, readonly expiresAt: number } | null>
-  /** Ends a family, by its public name, and its access tokens. False when there was none. */
+  /** Ends a family and its access tokens, by the family's public name. False when there was none. */
   revokeFamily(sid: string): Promise<boolean>
 }
 
@@ -61,13 +71,16 @@ export interface RefreshTokensOptions extends Pick<
   'secret' | 'idleSeconds' | 'absoluteSeconds' | 'graceSeconds'
 > {
   readonly revocations: Revocations
-  /** Told once for each family that ended because a token was used that had been used before: somebody else has it. */
+  /**
+   * Called once for each family that ended because a used token was presented again, which means that
+   * it was stolen.
+   */
   readonly onReuse: (sid: string, grant: RefreshGrant) => void
-  /** Called for each family that was removed because its subject began another beyond `maxPerSubject`. */
+  /** Called for each family that was removed because its subject exceeded `maxPerSubject`. */
   readonly onDisplaced?: (sid: string, grant: RefreshGrant) => void
-  /** Families of one subject. @default 50 */
+  /** Maximum number of families of one subject. @default 50 */
   readonly maxPerSubject?: number
-  /** Families in this process, when they are kept in memory. @default 100_000 */
+  /** Maximum number of families in this process, when they are stored in memory. @default 100_000 */
   readonly maxFamilies?: number
   /** Milliseconds since the epoch. @default Date.now */
   readonly clock?: () => number
@@ -76,7 +89,10 @@ export interface RefreshTokensOptions extends Pick<
 const FORM = /^ref_([A-Za-z0-9_-]{22})([A-Za-z0-9_-]{43})$/
 const SID = /^[A-Za-z0-9_-]{22}$/
 
-/** Refresh tokens that are good once (RFC 9700 section 4.14.2): a stolen one gives itself away and ends its family. */
+/**
+ * Creates single-use refresh tokens (RFC 9700 section 4.14.2). When a stolen token is used, the reuse
+ * is detected and its family ends.
+ */
 export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshTokensOptions): RefreshTokens {
   const {
     secret,
@@ -91,17 +107,23 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
   const families: RefreshStore =
     store === 'memory' ? createMemoryRefreshStore(limits, maxFamilies, clock) : createRedisRefreshStore(store, limits)
 
-  /** Whether the family may go on. `signedInAt` is by the clock of whoever revokes and issues access tokens, not by Redis's. */
+  /**
+   * Whether the family is revoked. `signedInAt` is read from the clock that also dates revocations and
+   * access tokens, not from that of Redis.
+   */
   const isRevoked = (sid: string, { signedInAt, grant }: FamilyData): boolean =>
     revocations.isRevoked({ sub: grant.subject, iat: signedInAt, sid })
 
-  /** For a family none of whose tokens is good any longer. It goes last: whoever is interrupted before finds it again. */
+  /**
+   * Removes a family that has no valid token left. It is removed last: if this is interrupted, the next
+   * call finds it again.
+   */
   async function finish (sid: string): Promise<boolean> {
     await revocations.revokeFamily(sid)
     return await families.remove(sid)
   }
 
-  /** What the family was for; null when there was none. */
+  /** Ends a family and returns its grant; null when there was none. */
   async function end (sid: string): Promise<RefreshGrant | null> {
     const data = await families.end(sid)
     if (data === null) return null
@@ -130,9 +152,10 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       const parts = parse(token)
       if (parts === null) throw new CredentialInvalid({ reason: 'form' })
       const { family, sid, presented } = parts
-      // Throws when revocations are not known, before the token is used up for nothing.
+      // Throws when the revocations are unknown, before the token is used up in vain.
       revocations.isRevoked({ sub: '', iat: Infinity })
-      // Derived rather than random: a client that asks again is given the same successor, and no secret is kept for it.
+      // Derived, not random: a retry receives the same successor, and no secret needs to be stored for
+      // it.
       const successor = createHmac('sha256', secret).update(token).digest('base64url')
       const rotation = await families.rotate(sid, presented, digest(successor))
       if (rotation === null) throw new CredentialInvalid({ reason: 'family unknown' })
@@ -181,7 +204,7 @@ interface FamilyData {
   readonly grant: RefreshGrant
 }
 
-/** The parts of a well-formed token; null for any other text. */
+/** Returns the parts of a well-formed token; null for any other string. */
 function parse (token: string): { readonly family: string, readonly sid: string, readonly presented: string } | null {
   const parts = typeof token === 'string' ? FORM.exec(token) : null
   return parts === null
