@@ -13,18 +13,21 @@ import { randomBase62 } from './base62.js'
 import { createVerifiedCache } from './verified-key-cache.js'
 
 export interface ApiKeyRequest {
-  /** What people call it: 1 to 100 characters. */
+  /** A name for people to read: 1 to 100 characters. */
   readonly name: string
   readonly roles: readonly string[]
   /** @default [] */
   readonly scopes?: readonly string[]
-  /** Networks the key may be used from, such as `192.0.2.0/24` or `2001:db8::/32`. @default [], from anywhere */
+  /**
+   * Networks from which the key may be used, such as `192.0.2.0/24` or `2001:db8::/32`.
+   * @default [], any address
+   */
   readonly cidrs?: readonly string[]
-  /** Every key ends: from 1 second to 365 days. Seconds. */
+  /** Lifetime; every key expires. From 1 second to 365 days. Seconds. */
   readonly expiresInSeconds: number
 }
 
-/** What may be shown of a key: everything but its hashes. Times are milliseconds since the epoch. */
+/** Public information about a key: everything except its hashes. Times are milliseconds since the epoch. */
 export interface ApiKeyInfo {
   readonly keyId: string
   readonly name: string
@@ -34,13 +37,13 @@ export interface ApiKeyInfo {
   readonly expiresAt: number
   readonly cidrs: readonly string[]
   readonly revokedAt: number | null
-  /** To the minute; null for never, as far as that is remembered. */
+  /** When the key was last used, to the minute; null when no use is recorded. */
   readonly lastUsedAt: number | null
-  /** Secrets that are valid now: two during a rotation. */
+  /** Number of secrets that are valid now: two during a rotation. */
   readonly activeSecrets: number
 }
 
-/** A key with its secret, which is shown this once and kept nowhere. */
+/** A key with its secret, which is returned only once and never stored. */
 export interface IssuedApiKey extends ApiKeyInfo {
   readonly key: string
 }
@@ -50,62 +53,77 @@ export interface ApiKeys {
   create (request: ApiKeyRequest): Promise<IssuedApiKey>
   list (): Promise<readonly ApiKeyInfo[]>
   /**
-   * Gives the key a new secret; the old one stays valid for `overlapSeconds` (0 to 7 days, default 24 hours).
+   * Gives the key a new secret. The old one stays valid for `overlapSeconds` (0 to 7 days, default 24
+   * hours).
    * Throws `MARTY_AUTH_KEY_NOT_FOUND`, `MARTY_AUTH_REQUEST_INVALID`, `MARTY_AUTH_KEY_CONFLICT`.
    */
   rotate (keyId: string, options?: { readonly overlapSeconds?: number }): Promise<IssuedApiKey>
-  /** Refuses the key from now on, whoever changes it at the same time. Revoking twice is fine. Throws `MARTY_AUTH_KEY_NOT_FOUND`. */
+  /**
+   * Revokes the key, even when another writer changes it at the same time. Revoking a revoked key does
+   * nothing. Throws `MARTY_AUTH_KEY_NOT_FOUND`, and `MARTY_AUTH_KEY_CONFLICT` when other changes keep
+   * interfering.
+   */
   revoke (keyId: string): Promise<void>
-  /** Removes keys that were revoked or had expired this long ago, and tells which. Seconds. @default { olderThanSeconds: 0 } */
+  /**
+   * Removes keys that were revoked or expired at least this long ago, and returns them. Seconds.
+   * @default { olderThanSeconds: 0 }
+   */
   prune (options?: { readonly olderThanSeconds?: number }): Promise<readonly ApiKeyInfo[]>
   /**
-   * Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong, `MARTY_AUTH_LOCKED` after too many wrong secrets for the key
-   * from the address, and `MARTY_AUTH_BUSY` under a flood.
+   * Verifies a key and returns its principal. Throws `MARTY_CORE_CREDENTIAL_INVALID` whatever is wrong,
+   * `MARTY_AUTH_LOCKED` after too many wrong secrets for the key from the address, and
+   * `MARTY_AUTH_BUSY` when too many keys wait to be hashed.
    */
   verify (token: string, from?: CallerPlace): Principal | Promise<Principal>
-  /** Whether the key and secret a principal came with are still valid. */
+  /** Whether the key and the secret of a principal are still valid. */
   isAlive (principal: Principal): boolean | Promise<boolean>
   /**
-   * When the key and secret a principal came with end, which a rotation may have brought forward; null when they have.
-   * Milliseconds since the epoch.
+   * Returns when the key or the secret of a principal ends, which a rotation may have brought forward;
+   * null when it has ended. Milliseconds since the epoch.
    */
   endsAt (principal: Principal): number | null | Promise<number | null>
-  /** Whether a key may still be used, by its id. */
+  /** Whether the key with this id is still valid. */
   isUsable (keyId: string): boolean | Promise<boolean>
-  /** Whether a token looks like a key of this service, by its beginning alone. */
+  /** Whether a token starts like a key of this service. */
   accepts (token: string): boolean
-  /** How many keys were made with a pepper that is not known: they are refused until it is given again. */
+  /**
+   * Returns the number of keys that were made with an unknown pepper. They are refused until that
+   * pepper is configured again.
+   */
   withUnknownPepper (): Promise<number>
-  /** Writes down when keys were last used. */
+  /** Writes the pending last-used times. */
   close (): Promise<void>
 }
 
-/** Where a key comes from. */
+/** Where a key is presented from. */
 export interface CallerPlace {
   readonly address: string | null
   readonly requestId?: string
 }
 
-/** Who is told of, and asked about, what happens to keys. */
+/** Services that verification uses, and callbacks for its events. */
 export interface ApiKeyHooks {
-  /** Slows wrong secrets down, by key id and address. */
+  /** Limits wrong secrets, by key id and address. */
   readonly lockout?: Pick<Lockout, 'check' | 'fail' | 'succeed'>
-  /** A secret has been verified, not just remembered. */
+  /** Called when a secret was verified, not when it was found in the cache. */
   readonly onVerified?: (principal: Principal, from: CallerPlace) => void
-  /** A secret is used that a rotation has replaced; at most once a minute for each key. */
+  /** Called when a secret is used that a rotation has replaced; at most once a minute for each key. */
   readonly onOldSecret?: (keyId: string) => void
-  /** Something failed beside the request that caused it. */
+  /** Called when work in the background failed. */
   readonly onProblem?: (error: unknown) => void
 }
 
 const DAY = 86_400
-/** Each one lost means that another change of the key was kept: more in a row than this is no race. */
+/**
+ * Each failed try means that another change of the key was stored. More consecutive failures than this
+ * are not a race.
+ */
 const REVOKE_TRIES = 20
 const NOWHERE: CallerPlace = Object.freeze({ address: null })
 const ALONE: Pick<Lockout, 'check' | 'fail' | 'succeed'> = { check () {}, fail () {}, succeed () {} }
 
 /**
- * Makes, checks and ends API keys; needs no Fastify.
+ * Creates, verifies and revokes API keys. Does not need Fastify.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
@@ -142,7 +160,10 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return record
   }
 
-  /** The slow way: one hash per active secret, in turn behind the gate. Who is known is spared what strangers cause. */
+  /**
+   * Verifies a secret by hashing, once per active secret, in turn behind the gate. Keys that were
+   * verified before are not affected by other callers' failures or queues.
+   */
   async function check (
     record: ApiKeyRecord,
     secret: string,
@@ -154,12 +175,13 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const { address } = from
     const isSlow = record.secrets.some(({ algorithm }) => algorithm === 'bcrypt')
     const match = async (): Promise<ApiKeySecret | null> => {
-      // Others may have failed while this one waited for its turn.
+      // Check again: other attempts may have failed while this one waited for its turn.
       if (isSlow && !isKnown) await lockout.check(keyId, address)
       for (const candidate of activeSecrets(record)) if (await hasher.matches(secret, candidate)) return candidate
-      // A fast hash is verified under a lock too, or a neighbour at this address could keep the key's owner out.
+      // A fast hash is verified even under a lock. Otherwise another client at this address could lock
+      // out the key's owner.
       if (!isSlow && !isKnown) await lockout.check(keyId, address)
-      // Counted before the next one has its turn.
+      // Count the failure before the next attempt gets its turn.
       await lockout.fail(keyId, address)
       return null
     }
@@ -170,7 +192,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       throw new CredentialInvalid({ reason: 'secret' })
     }
     if (!isKnown) await lockout.succeed(keyId, address)
-    // Revoked or rotated away while it was hashed.
+    // The secret may have been revoked or rotated while it was hashed.
     const now = await store.get(keyId)
     if (now === null || !isActive(now, found.id)) throw new CredentialInvalid({ reason: 'key has ended' })
     if (now.version === record.version) cache.add(cacheKey, { version: record.version, secretId: found.id })
@@ -180,7 +202,10 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return used(principal, now, found)
   }
 
-  /** A key that is known is checked once for all addresses; one that is not, once for each, because its failures are counted so. */
+  /**
+   * Shares concurrent checks: of a key verified before, one check for all addresses; of any other, one
+   * per address, because failures are counted per address.
+   */
   function checkOnce (
     record: ApiKeyRecord,
     secret: string,
@@ -198,13 +223,16 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     return checking
   }
 
-  /** After a change of pepper or algorithm. Whoever changed the key meanwhile goes first; the next use tries again. */
+  /**
+   * Hashes the secret again after a change of pepper or algorithm. If another writer changed the key
+   * meanwhile, its change wins, and the next use tries again.
+   */
   async function hashAnew (record: ApiKeyRecord, old: ApiKeySecret, secret: string, cacheKey: string): Promise<void> {
     try {
       const hashed = await gate.run(`${record.keyId} known`, async () => await hasher.hash(secret), true)
       const version = record.version + 1
       const secrets = record.secrets.map(one => one.id === old.id ? { ...one, ...hashed } : one)
-      // It stays known: its owner is no stranger to the new record.
+      // Keep the key in the cache under its new version, so that its owner is not treated as unknown.
       if (await store.put({ ...record, version, secrets }, record.version)) {
         cache.add(cacheKey, { version, secretId: old.id })
       }
@@ -222,7 +250,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
   function mayComeFrom (record: ApiKeyRecord, address: string | null): boolean {
     if (record.cidrs === undefined || record.cidrs.length === 0) return true
     let inside = networks.get(record)
-    // A list that cannot be read lets nobody in.
+    // An unreadable list allows no address.
     if (inside === undefined) networks.set(record, inside = readNetworks(record.cidrs) ?? (() => false))
     return inside(address)
   }
@@ -241,7 +269,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     const verified = cache.get(cacheKey, record.version)
     const known = verified === null ? undefined : activeSecrets(record).find(one => one.id === verified.secretId)
     if (known === undefined || !verified!.isFresh) return checkOnce(record, secret, cacheKey, from, known !== undefined)
-    // Nobody waits for this one, and who comes next is told what it found.
+    // Verify again in the background; no request waits for it, and the result serves the next ones.
     if (verified!.isAging) checkOnce(record, secret, cacheKey, from, true).catch(() => {})
     return used(principalOf(record, known), record, known)
   }
@@ -312,7 +340,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
       if (!isUsable(record)) throw new CredentialRequestInvalid('The key is revoked or has expired; create a new one')
       const { token, secret } = await newSecret(record.expiresAt, keyId)
       const ends = Date.now() + overlapSeconds * 1000
-      // The newest of the old ones only: a third secret would keep a leaked first one alive.
+      // Keep only the newest of the old secrets. A third one would keep a leaked first one valid.
       const old = activeSecrets(record).slice(0, 1).map(one => ({ ...one, expiresAt: Math.min(one.expiresAt, ends) }))
       const next = { ...record, version: record.version + 1, secrets: [secret, ...old] }
       if (!await store.put(next, record.version)) throw new ApiKeyConflict()
@@ -320,7 +348,7 @@ export function createApiKeys (options: ApiKeyOptions, hooks: ApiKeyHooks = {}):
     },
 
     async revoke (keyId) {
-      // An emergency: whoever changes the key meanwhile must not keep it alive.
+      // A revocation must win: retry when another writer changes the key at the same time.
       for (let tries = 0; tries < REVOKE_TRIES; tries++) {
         const record = await recordOf(keyId)
         if (record.revokedAt !== null) return
@@ -395,7 +423,7 @@ function isActive (record: ApiKeyRecord, secretId: string): boolean {
   return endOf(record, secretId) !== null
 }
 
-/** Null for a secret that is not active, or a key that is not there. */
+/** Returns when a secret ends; null when it is not active or the key does not exist. */
 function endOf (record: ApiKeyRecord | null, secretId: string): number | null {
   const secret = record === null ? undefined : activeSecrets(record).find(({ id }) => id === secretId)
   return secret === undefined ? null : Math.min(record!.expiresAt, secret.expiresAt)

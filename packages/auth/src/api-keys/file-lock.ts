@@ -4,22 +4,24 @@ import { link, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
-/** What is done under the lock takes milliseconds: a lock this old was left behind. */
+/** Work under the lock takes milliseconds, so a lock of this age was left behind. */
 const STALE_MS = 10_000
 const RETRY_MS = 20
 const DEADLINE_MS = 15_000
 
 /**
- * Runs `work` while no other process that asks for the lock file does. A lock whose holder died is broken: at once when
- * it ran on this machine, after ten seconds otherwise. `work` calls `assertHeld` before what cannot be undone: it
- * throws (`ESTALE`) when this process was stopped for so long that the lock was given to another.
+ * Runs `work` while this process holds the lock file. A lock whose holder has died is broken: at once
+ * if the holder ran on this machine, after ten seconds otherwise. `work` must call `assertHeld` before
+ * any step that cannot be undone. It throws (`ESTALE`) when this process was suspended for so long that
+ * another process took over the lock.
  * Rejects with `EEXIST` when the lock is not free within 15 seconds.
  */
 export async function withFileLock<T> (path: string, work: (assertHeld: () => void) => Promise<T>): Promise<T> {
   const holder = `${hostname()} ${process.pid} ${randomUUID()}`
   const end = Date.now() + DEADLINE_MS
   while (!await create(path, holder, end)) {
-    // One process at a time judges and breaks, so that nobody removes a lock that has just been taken.
+    // Only one process at a time breaks a stale lock, so that none removes a lock that has just been
+    // taken.
     if (isStale(path)) {
       await withFileLock(`${path}.break`, async () => {
         if (isStale(path)) await rm(path, { force: true })
@@ -35,7 +37,8 @@ export async function withFileLock<T> (path: string, work: (assertHeld: () => vo
 }
 
 async function create (path: string, holder: string, end: number): Promise<boolean> {
-  // Linked whole: a lock whose holder died before it had written its name would keep everybody waiting.
+  // Write the lock to a temporary file and link it: if the holder died before its name was written, all
+  // others would have to wait.
   const whole = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)
   try {
     await writeFile(whole, holder, { flag: 'wx', mode: 0o600 })
@@ -43,7 +46,7 @@ async function create (path: string, holder: string, end: number): Promise<boole
     return true
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    // ENOENT: whoever tidies up took it for a leftover.
+    // ENOENT: a process that cleans up removed the temporary file as a leftover.
     if ((code !== 'EEXIST' && code !== 'ENOENT') || Date.now() > end) throw error
     return false
   } finally {
@@ -59,7 +62,7 @@ function isStale (path: string): boolean {
   return host === hostname() && !isRunning(Number(pid))
 }
 
-/** Empty when there is none any more. */
+/** Returns the content of the lock; empty when it does not exist any more. */
 function contentOf (path: string): string {
   try {
     return readFileSync(path, 'utf8')

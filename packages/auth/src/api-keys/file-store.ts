@@ -8,19 +8,20 @@ import { ApiKeyStoreInvalid } from '../errors.js'
 import { withFileLock } from './file-lock.js'
 
 interface Snapshot {
-  /** Identity of the file it was read from; null for a file that is not there yet. */
+  /** Identity of the file that was read; null when it does not exist yet. */
   readonly stamp: string | null
   readonly records: ReadonlyMap<string, ApiKeyRecord>
 }
 
-/** How old the view of a file that another process may have changed can be. */
+/** The maximum age of the cached file; another process may have changed it since. Milliseconds. */
 const RECHECK_MS = 500
 
 /**
- * Keeps API keys in one JSON file, mode 0600. A change replaces the whole file atomically and is on disk when it
- * settles; writers take turns, of this process and of others. Changes by other processes are seen within half a second.
- * A damaged file, or one that others than its owner and group may read, is an error (`MARTY_AUTH_KEY_STORE_INVALID`), never
- * an empty store. When keys were last used stands in a file beside it, `.used`, which may be lost without harm.
+ * Stores API keys in one JSON file, mode 0600. A change replaces the whole file atomically and is on
+ * disk when the promise settles. Writers, of this process and of others, take turns. Changes by other
+ * processes are seen within half a second. A damaged file, or one that users other than its owner and
+ * group can read, is an error (`MARTY_AUTH_KEY_STORE_INVALID`), never an empty store. The last-used
+ * times are in a second file, `.used`, which may be lost without harm.
  */
 export function openFileApiKeyStore (file: string): ApiKeyStore {
   const path = resolve(file)
@@ -42,7 +43,7 @@ export function openFileApiKeyStore (file: string): ApiKeyStore {
       snapshot = read(path)
       checkedAt = Date.now()
       const records = new Map(snapshot.records)
-      // Whoever lost to another process sees now what it lost to.
+      // After a conflict with another process, the view shows that process's change.
       if (!edit(records)) return false
       await write(path, { version: 1, keys: [...records.values()] }, assertHeld)
       snapshot = read(path)
@@ -86,7 +87,7 @@ function read (path: string): Snapshot {
   let text: string
   let stamp: string | null
   try {
-    // Before reading: a file replaced in between is read again at the next look.
+    // Take the stamp before reading: if the file is replaced in between, the next check reads it again.
     stamp = stampOf(path)
     if (stamp === null) return { stamp, records: new Map() }
     if ((statSync(path).mode & 0o027) !== 0) {
@@ -107,7 +108,7 @@ function read (path: string): Snapshot {
   try {
     document = JSON.parse(text) as typeof document
   } catch (cause) {
-    // The parser's message quotes the file: it is not kept.
+    // Do not keep the parser's message: it quotes the file.
     throw new ApiKeyStoreInvalid(
       'The API key file is damaged: it is not JSON. Restore it, or remove it to begin with no keys'
     )
@@ -127,7 +128,7 @@ function read (path: string): Snapshot {
   return { stamp, records }
 }
 
-/** One writer at a time, of whichever process. */
+/** Lets one writer of any process run at a time. */
 async function locked<T> (path: string, work: (assertHeld: () => void) => Promise<T>): Promise<T> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
@@ -146,7 +147,7 @@ async function locked<T> (path: string, work: (assertHeld: () => void) => Promis
 async function write (path: string, document: object, assertHeld: () => void): Promise<void> {
   const folder = dirname(path)
   const begin = `.${basename(path)}.`
-  // Whoever was killed while writing left this behind; nobody else writes now.
+  // Remove temporary files that a killed process left behind. No other process writes now.
   for (const name of await readdir(folder)) {
     if (name.startsWith(begin) && name.endsWith('.tmp')) await rm(join(folder, name), { force: true })
   }
@@ -161,7 +162,7 @@ async function write (path: string, document: object, assertHeld: () => void): P
     }
     assertHeld()
     await rename(temporary, path)
-    // The new name is durable only once its folder is.
+    // A rename is durable only after its directory has been synced.
     const directory = await open(folder, 'r')
     try {
       await directory.sync()
@@ -174,7 +175,7 @@ async function write (path: string, document: object, assertHeld: () => void): P
   }
 }
 
-/** What cannot be read is not known: nothing depends on it. */
+/** Reads the last-used times. An unreadable file counts as empty, because nothing depends on it. */
 async function readUsed (path: string): Promise<ReadonlyMap<string, number>> {
   try {
     const document = JSON.parse(await readFile(`${path}.used`, 'utf8')) as Record<string, unknown>

@@ -1,17 +1,20 @@
 import { crc32 } from 'node:zlib'
 import { base62OfUint32, randomBase62 } from './base62.js'
 
-/** `<prefix>_<environment>_<key id>_<secret>_<checksum>`: found by scanners, refused offline when mistyped. */
+/**
+ * The format `<prefix>_<environment>_<key id>_<secret>_<checksum>`. Secret scanners can find it, and
+ * mistyped keys are refused without reading the store.
+ */
 export interface ApiKeyFormat {
-  /** What every key of this service and environment begins with. */
+  /** The start of every key of this service and environment. */
   readonly start: string
-  /** The parts of a well-formed key; null for any other text, after work that does not depend on any store. */
+  /** Returns the parts of a well-formed key; null for any other string. Does not read any store. */
   parse (token: string): { readonly keyId: string, readonly secret: string } | null
   generate (keyId?: string): { readonly token: string, readonly keyId: string, readonly secret: string }
 }
 
 const KEY_ID_CHARS = 12
-/** 256 bits: guessing is out of the question, so a slow hash adds nothing an attacker could feel. */
+/** 256 bits cannot be guessed, so a slow hash adds no protection in practice. */
 const SECRET_CHARS = 43
 const CHECKSUM_CHARS = 6
 

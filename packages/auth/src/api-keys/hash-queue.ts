@@ -1,21 +1,25 @@
 import { availableParallelism } from 'node:os'
 import { AuthBusy } from '../errors.js'
 
-/** Lets only as much slow hashing happen at once as leaves the process alive. */
+/** Limits concurrent slow hashing, so that the process stays responsive. */
 export interface HashGate {
   /**
-   * Runs the work when it is its turn; `first` is for those who are known, and goes before all that wait. Throws
-   * `MARTY_AUTH_BUSY` when too many wait already.
+   * Runs the work when it is its turn. `first` puts it before all waiting work; it is for keys that
+   * were verified before. Throws `MARTY_AUTH_BUSY` when too many wait already.
    */
   run<T> (lane: string, work: () => Promise<T>, first?: boolean): Promise<T>
 }
 
 export interface HashGateLimits {
-  /** Works at once over all lanes. @default the processor's cores - 1, from 1 to 3 */
+  /** Maximum number of concurrent hashes over all lanes. @default the processor's cores - 1, from 1 to 3 */
   readonly concurrency?: number
-  /** Works that may wait over all lanes. @default 32 */
+  /** Maximum number of waiting hashes over all lanes. @default 32 */
   readonly queue?: number
-  /** Works that may wait in one lane, of which one runs at a time: a flood of wrong secrets for one key keeps the others usable. @default 8 */
+  /**
+   * Maximum number of waiting hashes in one lane, which runs one at a time. A flood of wrong secrets
+   * for one key thus leaves the others usable.
+   * @default 8
+   */
   readonly laneQueue?: number
 }
 
@@ -26,7 +30,7 @@ interface Waiting {
 }
 
 export function createHashGate (limits: HashGateLimits = {}): HashGate {
-  // libuv has four threads by default, and files and DNS need one of them.
+  // libuv has four threads by default, and file access and DNS need one of them.
   const { concurrency = Math.min(3, Math.max(1, availableParallelism() - 1)), queue = 32, laneQueue = 8 } = limits
   const running = new Set<string>()
   const waiting: Waiting[] = []

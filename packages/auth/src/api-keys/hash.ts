@@ -6,17 +6,20 @@ export type ApiKeyAlgorithm = ApiKeySecret['algorithm']
 
 type Hashed = Pick<ApiKeySecret, 'algorithm' | 'hash' | 'pepperId'>
 
-/** How secrets of API keys are kept: nobody who reads the store can use, or test, a key without the pepper. */
+/**
+ * Hashes the secrets of API keys. Without the pepper, a reader of the store can neither use nor test a
+ * key.
+ */
 export interface ApiKeyHasher {
   hash (secret: string): Promise<Hashed>
-  /** False also for what was made with a pepper that is not known. */
+  /** Whether the secret matches. Also false when the hash was made with an unknown pepper. */
   matches (secret: string, hashed: Hashed): Promise<boolean>
   knowsPepperOf (hashed: Hashed): boolean
-  /** Made as new ones are made now. */
+  /** Whether the hash was made with the current pepper and algorithm. */
   isCurrent (hashed: Hashed): boolean
 }
 
-/** The first pepper makes new hashes; the others still check old ones. */
+/** Creates a hasher. The first pepper makes new hashes; the others only check old ones. */
 export function createApiKeyHasher (
   peppers: readonly Buffer[],
   algorithm: ApiKeyAlgorithm,
@@ -50,12 +53,12 @@ function idOf (pepper: Buffer): string {
   return createHmac('sha256', pepper).update('pepper id').digest('hex').slice(0, 16)
 }
 
-/** 44 characters, so that bcrypt's cut at 72 bytes and at NUL never bites. */
+/** 44 characters, so that bcrypt's limits (72 bytes, no NUL) do not matter. */
 function bcryptInput (pepper: Buffer, secret: string): string {
   return createHmac('sha256', pepper).update(secret).digest('base64')
 }
 
-/** Another message than bcrypt's, so that neither form of a hash helps with the other. */
+/** A different message than for bcrypt, so that a hash of one form reveals nothing about the other. */
 function fastHash (pepper: Buffer, secret: string): string {
   return createHmac('sha256', pepper).update('hmac-sha256 ').update(secret).digest('base64')
 }

@@ -9,14 +9,17 @@ export interface Uses {
   close (): Promise<void>
 }
 
-/** When keys were last used: to the minute, and written beside the requests, because none should wait for that. */
+/**
+ * Records when keys were last used, to the minute. Times are written in the background, so that no
+ * request waits.
+ */
 export function createUses (store: ApiKeyStore, onProblem: ((error: unknown) => void) | undefined): Uses {
   const isDue = onceAMinute()
   let waiting = new Map<string, number>()
   let timer: NodeJS.Timeout | null = null
   let written: Promise<void> = Promise.resolve()
 
-  /** Settles when this, and what was begun before, is written. */
+  /** Settles when this write and all earlier ones are done. */
   const write = async (): Promise<void> => {
     timer = null
     const used = waiting
@@ -47,14 +50,14 @@ export function createUses (store: ApiKeyStore, onProblem: ((error: unknown) => 
   }
 }
 
-/** True once in a minute for each key. */
+/** Returns a function that is true once a minute for each key. */
 export function onceAMinute (): (keyId: string) => boolean {
   const seen = new Map<string, number>()
   return keyId => {
     const now = Date.now()
     if (now - (seen.get(keyId) ?? 0) < MINUTE_MS) return false
     seen.set(keyId, now)
-    // Keys are made by operators, so there are never many; those that are gone need no place.
+    // Operators create the keys, so there are never many; entries of removed keys may be dropped.
     if (seen.size > 10_000) seen.delete(seen.keys().next().value!)
     return true
   }

@@ -1,6 +1,6 @@
 import type { ApiKeyRecord, ApiKeyStore } from './store.js'
 
-/** Keeps API keys in this process, for tests and throw-away services. */
+/** Stores API keys in this process, for tests and short-lived services. */
 export function createMemoryApiKeyStore (): ApiKeyStore {
   const records = new Map<string, ApiKeyRecord>()
   const usedAt = new Map<string, number>()

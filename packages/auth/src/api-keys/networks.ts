@@ -1,15 +1,15 @@
 import { BlockList, isIP } from 'node:net'
 
-/** Whether an address is in one of the networks; an IPv4 address counts as itself also when it is mapped into IPv6. */
+/** Whether an address is in one of the networks. An IPv4 address mapped into IPv6 counts as IPv4. */
 export type Networks = (address: string | null) => boolean
 
-/** Null for a list of which an entry is not a network. */
+/** Parses a list of networks; null when an entry is not a network. */
 export function readNetworks (cidrs: readonly string[]): Networks | null {
   const list = new BlockList()
   for (const cidr of cidrs) {
     const [address = '', bits = '', ...rest] = cidr.split('/')
     const family = isIP(address)
-    // A zone would be taken for none, and let in more than was written down.
+    // Refuse a zone: it would be ignored, and the network would allow more addresses than written.
     if (
       family === 0 ||
       address.includes('%') ||

@@ -6,19 +6,35 @@ import { integerOption } from '../jwt/options.js'
 
 export interface ApiKeyOptions {
   readonly store: ApiKeyStore
-  /** Begins every key of this service, so that scanners find leaked ones: 2 to 16 of `a-z0-9`, a letter first. */
+  /**
+   * Start of every key of this service, so that scanners find leaked ones: 2 to 16 of `a-z0-9`, a
+   * letter first.
+   */
   readonly prefix: string
-  /** A key of one environment is no key in another: 1 to 16 of `a-z0-9`, a letter first. */
+  /**
+   * The environment. Keys of one environment are not valid in another: 1 to 16 of `a-z0-9`, a letter
+   * first.
+   */
   readonly environment: string
-  /** Random, at least 32 bytes, kept apart from the store. A string counts as its UTF-8 bytes. Make one with `openssl rand -base64 48`. */
+  /**
+   * Random, at least 32 bytes, kept apart from the store. A string counts as its UTF-8 bytes. Generate
+   * one with `openssl rand -base64 48`.
+   */
   readonly pepper: Buffer | string
-  /** Peppers that keys were made with earlier; a key that is used is hashed anew with `pepper`. @default [] */
+  /**
+   * Earlier peppers. When a key made with one of them is used, it is hashed again with `pepper`.
+   * @default []
+   */
   readonly previousPeppers?: ReadonlyArray<Buffer | string>
-  /** How new secrets are kept. A slow hash adds nothing to 256 random bits but the name. @default 'bcrypt' */
+  /**
+   * How new secrets are hashed. For 256 random bits, a slow hash gives no more protection than a fast
+   * one.
+   * @default 'bcrypt'
+   */
   readonly hash?: 'bcrypt' | 'hmac-sha256'
-  /** From 8 to 14. @default 10 */
+  /** Cost of bcrypt, from 8 to 14. @default 10 */
   readonly bcryptCost?: number
-  /** How much hashing may run and wait at once. */
+  /** Limits of concurrent and waiting hashes. */
   readonly hashing?: HashGateLimits
 }
 
@@ -53,7 +69,8 @@ export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOpt
   if (!Array.isArray(previousPeppers)) {
     throw new AuthOptionInvalid('auth option "apiKeys.previousPeppers" must be a list')
   }
-  // Those in use before stay readable, however poor: their keys are hashed anew with the good one.
+  // Earlier peppers are accepted even when weak, because their keys are hashed again with the current
+  // one.
   const previous = previousPeppers.map((one, index) => secretBytes(`apiKeys.previousPeppers[${index}]`, one))
   const peppers = [secretOption('apiKeys.pepper', pepper), ...previous]
   if (hash !== 'bcrypt' && hash !== 'hmac-sha256') {

@@ -6,25 +6,28 @@ import { storeScript, type StoreScript } from '../store-script.js'
 
 export interface RedisApiKeyStoreOptions {
   readonly redis: RedisClient
-  /** Begins every key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:keys' */
+  /** Prefix of every Redis key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:keys' */
   readonly prefix?: string
 }
 
-/** A record that was read this long ago is asked for again: what another replica revoked is refused within a second. */
+/** Records older than this are read again: a key revoked on another replica is refused within a second. */
 const FRESH_MS = 1_000
-/** While Redis does not answer, what was read may serve this long. */
+/** How long records stay in use while Redis does not respond. */
 const STALE_MS = 60_000
 const MAX_CACHED = 10_000
-/** Records are kept for lists and questions after they have ended. */
+/** How long records are kept after they have ended, for lists and inquiries. */
 const KEPT_MS = 30 * 86_400_000
 
 interface Cached {
-  /** Null for a key that is not there. */
+  /** Null when the key does not exist. */
   readonly record: ApiKeyRecord | null
   readonly readAt: number
 }
 
-/** KEYS: record, order, counter, used. ARGV: key id, record, expected version or '', in how many milliseconds it may go. */
+/**
+ * KEYS: record, order, counter, used. ARGV: key id, record, expected version or '', time to live in
+ * milliseconds.
+ */
 const PUT = `
 local current = redis.call('GET', KEYS[1])
 if ARGV[3] == '' then
@@ -41,7 +44,7 @@ end
 return 1
 `
 
-/** Answers ids and records in order of creation, and forgets the places of those that have gone by themselves. */
+/** Returns ids and records in order of creation, and removes expired ones from the order. */
 const LIST = `
 local records = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
@@ -62,7 +65,10 @@ redis.call('HDEL', KEYS[4], ARGV[1])
 return redis.call('DEL', KEYS[1])
 `
 
-/** ARGV: key ids with their times. Only of keys that are there: what is used lives as long as the list of keys. */
+/**
+ * ARGV: key ids with their times. Records only keys that exist. The hash of times lives as long as the
+ * list of keys.
+ */
 const TOUCH = `
 for i = 1, #ARGV, 2 do
   if redis.call('ZSCORE', KEYS[2], ARGV[i]) then redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1]) end
@@ -75,9 +81,10 @@ return 1
 const LAST_USED = 'return redis.call(\'HGETALL\', KEYS[4])'
 
 /**
- * Keeps API keys in Redis, for every replica. Every function rejects with `MARTY_AUTH_STORE_UNAVAILABLE`
- * when Redis does not answer; records read in the last minute go on serving until then. A damaged record is an error
- * (`MARTY_AUTH_KEY_STORE_INVALID`) that names its key.
+ * Stores API keys in Redis, shared by all replicas. Every function rejects with
+ * `MARTY_AUTH_STORE_UNAVAILABLE` when Redis does not respond; a record that was already read stays
+ * usable until it is a minute old. A damaged record is an error (`MARTY_AUTH_KEY_STORE_INVALID`) that
+ * names its key.
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
@@ -111,7 +118,7 @@ export function createRedisApiKeyStore ({ redis, prefix = 'marty:keys' }: RedisA
 
   const remember = (keyId: string, record: ApiKeyRecord | null, readAt: number): void => {
     forget(keyId)
-    // Apart, so that whoever makes up key ids pushes out no key that is in use.
+    // Cached separately, so that invented key ids do not displace keys that are in use.
     const cached = record === null ? absent : present
     if (cached.size >= MAX_CACHED) cached.delete(cached.keys().next().value!)
     cached.set(keyId, { record, readAt })
@@ -131,7 +138,10 @@ export function createRedisApiKeyStore ({ redis, prefix = 'marty:keys' }: RedisA
     return record
   }
 
-  /** Forgets the key once more afterwards: it may have been read again while it was being changed. */
+  /**
+   * Changes a key and drops it from the cache before and after, because it may have been read again
+   * during the change.
+   */
   const change = async (keyId: string, script: StoreScript, args: ReadonlyArray<string | number>): Promise<boolean> => {
     forget(keyId)
     try {
@@ -174,7 +184,7 @@ function parse (keyId: string, text: string): ApiKeyRecord {
   try {
     record = JSON.parse(text)
   } catch {
-    // The parser's message quotes the record: it is not kept.
+    // Do not keep the parser's message: it quotes the record.
   }
   if (!isApiKeyRecord(record) || record.keyId !== keyId) {
     throw new ApiKeyStoreInvalid(`The record of the API key ${keyId} in Redis is damaged: restore it, or remove it`)

@@ -5,49 +5,52 @@ export interface ApiKeySecret {
   readonly id: string
   readonly algorithm: 'bcrypt' | 'hmac-sha256'
   readonly hash: string
-  /** Which pepper the hash was made with. */
+  /** Id of the pepper with which the hash was made. */
   readonly pepperId: string
   readonly createdAt: number
   readonly expiresAt: number
 }
 
-/** An API key at rest. Times are milliseconds since the epoch. */
+/** A stored API key. Times are milliseconds since the epoch. */
 export interface ApiKeyRecord {
   readonly keyId: string
-  /** What people call it. */
+  /** A name for people to read. */
   readonly name: string
   readonly roles: readonly string[]
   readonly scopes: readonly string[]
-  /** Networks the key may be used from; from anywhere when there is none. */
+  /** Networks from which the key may be used; without any, from all addresses. */
   readonly cidrs?: readonly string[]
   readonly createdAt: number
   readonly expiresAt: number
   readonly revokedAt: number | null
-  /** Grows by one with each change; caches are bound to it. */
+  /** Increases by one with each change; caches are bound to it. */
   readonly version: number
   /** Newest first. */
   readonly secrets: readonly ApiKeySecret[]
 }
 
-/** Where API keys are kept. Implementations share one contract; they hold hashes, never secrets. */
+/** A store of API keys. All implementations follow the same contract. They hold hashes, never secrets. */
 export interface ApiKeyStore {
   get (keyId: string): ApiKeyRecord | null | Promise<ApiKeyRecord | null>
-  /** In order of creation. */
+  /** Returns all keys in order of creation. */
   list (): Promise<readonly ApiKeyRecord[]>
   /**
-   * Writes the record if the stored one still has `expectedVersion` (null: if there is none). False when it has not.
-   * Once it answers true, the record survives a crash as well as the store can.
+   * Writes the record if the stored one still has `expectedVersion` (null: if none exists); false
+   * otherwise. After `true`, the record survives a crash as far as the store can ensure it.
    */
   put (record: ApiKeyRecord, expectedVersion: number | null): Promise<boolean>
-  /** False when there was none. */
+  /** Deletes a key; false when it did not exist. */
   delete (keyId: string): Promise<boolean>
-  /** Remembers when keys were last used, apart from the records: it is no change of a key. */
+  /**
+   * Records when keys were last used. This is kept apart from the records, because it does not change a
+   * key.
+   */
   touch (used: ReadonlyMap<string, number>): Promise<void>
-  /** When keys were last used, as far as that is remembered. */
+  /** Returns when keys were last used, as far as recorded. */
   lastUsed (): Promise<ReadonlyMap<string, number>>
 }
 
-/** Whether what a store read is whole: one that was torn or edited must not be taken for a key. */
+/** Whether a record that was read is complete: a torn or edited one must not count as a key. */
 export function isApiKeyRecord (value: unknown): value is ApiKeyRecord {
   if (typeof value !== 'object' || value === null) return false
   const record = value as Partial<Record<keyof ApiKeyRecord, unknown>>

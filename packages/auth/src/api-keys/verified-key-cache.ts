@@ -1,6 +1,6 @@
-/** Keys that were verified earlier, so that the next request need not hash again. */
+/** Caches keys that were verified, so that the next request does not need a hash. */
 export interface VerifiedCache {
-  /** What was verified, if the record has not changed since. */
+  /** Returns the entry, if the record has not changed since. */
   get (key: string, version: number): Verified | null
   add (key: string, verified: { readonly version: number, readonly secretId: string }): void
   drop (key: string): void
@@ -8,9 +8,15 @@ export interface VerifiedCache {
 
 export interface Verified {
   readonly secretId: string
-  /** Whether it was verified recently enough to count. If not, it is hashed again, but before strangers' keys. */
+  /**
+   * Whether the entry is recent enough to be used. If not, the key is hashed again, but before keys
+   * that were never verified.
+   */
   readonly isFresh: boolean
-  /** Whether it will soon count no longer: the time to hash it again before somebody has to wait for that. */
+  /**
+   * Whether the entry will expire soon. It should be hashed again now, before a request has to wait for
+   * that.
+   */
   readonly isAging: boolean
 }
 
@@ -20,7 +26,7 @@ interface Entry {
   readonly until: number
 }
 
-/** An entry ages when three quarters of its time are over. */
+/** Creates the cache. An entry is aging once three quarters of its time have passed. */
 export function createVerifiedCache ({
   maxEntries,
   ttlMs

@@ -14,7 +14,7 @@ export function secretOption (field: string, secret: unknown): Buffer {
   return bytes
 }
 
-/** Like `secretOption`, but checks only the length, for a secret that is no longer in use for new hashes. */
+/** Like `secretOption`, but checks only the length, for a secret that is kept only for old hashes. */
 export function secretBytes (field: string, secret: unknown): Buffer {
   if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) {
     throw new AuthOptionInvalid(`auth option "${field}" must be a string or a Buffer`)
@@ -33,7 +33,10 @@ export function secretBytes (field: string, secret: unknown): Buffer {
  * than chance.
  */
 const MARGIN_BITS = 48
-/** A secret whose description needs fewer bits is weaker than the hash it is used with. */
+/**
+ * A secret whose description needs fewer bits is weaker than the hash it is used with. The check for
+ * words does not use this limit, because words are weaker still.
+ */
 const STRONG_BITS = 256
 /**
  * Only this many characters are examined. A longer secret with such a poor beginning was not generated

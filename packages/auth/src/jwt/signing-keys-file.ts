@@ -37,7 +37,7 @@ interface TimedKey {
   readonly key: SigningKey
 }
 
-/** How long a file is not checked for changes by other processes. Milliseconds. */
+/** The maximum age of the cached file; another process may have changed it since. Milliseconds. */
 const RECHECK_MS = 500
 export const MAX_KEYS = 64
 

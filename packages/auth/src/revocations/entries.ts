@@ -4,41 +4,47 @@ import { createSweep } from '../sweep.js'
 
 export type RevocationKind = 'token' | 'family' | 'subject' | 'issuer-session'
 
-/** One revocation, by a name that tells nobody what it is of. */
+/** A revocation. Its member is a hash and does not reveal what was revoked. */
 export interface RevocationRecord {
   readonly member: string
-  /** When nothing it could refuse is valid any longer. Milliseconds since the epoch. */
+  /** When everything it could refuse has expired. Milliseconds since the epoch. */
   readonly until: number
   /**
-   * Of a subject or a session at another issuer: tokens issued in this second or before are refused. Seconds since the
-   * epoch; 0 for other kinds.
+   * For a subject or a session at another issuer: tokens issued in this second or before are refused.
+   * Seconds since the epoch; 0 for other kinds.
    */
   readonly epoch: number
 }
 
 export interface RevocationEntry extends RevocationRecord {
-  /** Of the shared log that is known to hold this entry; null for none. */
+  /** Lineage of the shared log that is known to contain this entry; null for none. */
   lineage: string | null
 }
 
-/** The revocations that this process knows. */
+/** The revocations known to this process. */
 export interface RevocationEntries {
   readonly size: number
-  /** Undefined for anything that is not a text, too: claims are what somebody signed. */
+  /**
+   * Finds a revocation. Also undefined when the name is not a string, because the types of claims are
+   * not guaranteed.
+   */
   find (kind: RevocationKind, name: unknown): RevocationEntry | undefined
-  /** Adds a revocation made here. Throws `MARTY_AUTH_CAPACITY_EXCEEDED` rather than forget another. */
+  /**
+   * Adds a revocation made in this process. When full, throws `MARTY_AUTH_CAPACITY_EXCEEDED` instead of
+   * dropping another.
+   */
   add (kind: RevocationKind, name: string, until: number, epoch: number): RevocationEntry
-  /** Takes over a revocation from the log, full or not. */
+  /** Adds a revocation from the log, even when full. */
   merge (record: RevocationRecord, lineage: string | null): RevocationEntry
-  /** Those that still matter. May be read slowly, while others are added. */
+  /** Iterates over the entries that have not expired. Entries may be added during the iteration. */
   live (): IterableIterator<RevocationEntry>
-  /** Looks at some entries, and drops those that are over. */
+  /** Checks some entries, and removes expired ones. */
   sweep (steps: number): void
 }
 
 export function createRevocationEntries (max: number, clock: () => number): RevocationEntries {
   const entries = new Map<string, RevocationEntry>()
-  /** Kinds ever seen: nobody pays for the hash of a name that cannot be there. */
+  /** Kinds that ever had an entry. For other kinds, no name needs to be hashed. */
   const seen = new Set<string>()
   const sweep = createSweep(entries, ({ until }) => until <= clock())
 
@@ -49,7 +55,7 @@ export function createRevocationEntries (max: number, clock: () => number): Revo
     const epoch = Math.max(record.epoch, known?.epoch ?? 0)
     const isWhole = record.until === until && record.epoch === epoch
     if (known?.until === until && known.epoch === epoch && !isWhole) return known
-    // Where each is later in one respect, no log is known to hold the sum.
+    // The result combines both records: no log is known to contain it.
     const entry = { member, until, epoch, lineage: isWhole ? lineage : null }
     entries.set(member, entry)
     seen.add(member[0]!)
@@ -78,7 +84,7 @@ export function createRevocationEntries (max: number, clock: () => number): Revo
   }
 }
 
-/** Names may come from strangers: what is kept of them has a fixed length and form. */
+/** Hashes a name, which may be untrusted input, to a fixed length and form. */
 function memberOf (kind: RevocationKind, name: string): string {
   return kind[0]! + hash('sha256', name, 'base64url').slice(0, 22)
 }

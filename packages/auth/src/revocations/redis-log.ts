@@ -12,25 +12,30 @@ export interface RevocationPage {
   readonly isLast: boolean
 }
 
-/** The revocations of every replica, in the order in which they were written. */
+/** The revocations of all replicas, in the order in which they were written. */
 export interface RevocationLog {
-  /** Adds what ends later than what is there. The answer is the lineage it was added to. */
+  /**
+   * Adds records that are new or end later than the stored ones. Returns the lineage of the log that it
+   * wrote to.
+   */
   append (records: readonly RevocationRecord[]): Promise<string>
-  /** What was written after `seq`; everything from the beginning when the log is of another lineage by now. */
+  /** Returns the records written after `seq`, or all of them when the log has another lineage by now. */
   read (lineage: string, seq: string): Promise<RevocationPage>
 }
 
 const PAGE = 500
 
 /**
- * KEYS: head (hash: generation, seq, and the epoch of each subject), log (member -> seq), expiry (member -> ms).
+ * KEYS: head (hash: generation, seq, and the epoch of each subject), log (member -> seq), expiry
+ * (member -> ms).
  * ARGV[1]: a new generation.
  *
- * The lineage tells whether everything that was read before is still there. The generation goes when the data goes;
- * the server's run id changes with a restart and a failover, either of which may lose the last writes while others
- * add as many. A server that does not tell its run id is followed by the generation alone. An empty log has a
- * generation too, or one that was filled and lost between two looks would seem never to have changed. Where the head
- * alone was lost, numbers go on from the log's last: below what replicas have read, they would not be seen.
+ * The lineage shows whether everything that was read before is still there. It has two parts. The
+ * generation is lost with the data. The server's run id changes with a restart or a failover: either
+ * may lose the last writes while other replicas add as many. If the server does not report a run id,
+ * only the generation counts. An empty log has a generation too; otherwise a log that was filled and
+ * lost between two reads would seem unchanged. If only the head was lost, numbering continues from the
+ * last number in the log: replicas would not see lower numbers than those they have read.
  */
 const LINEAGE = `
 local head, log, expiry = KEYS[1], KEYS[2], KEYS[3]
@@ -45,7 +50,7 @@ local info = redis.pcall('INFO', 'server')
 local lineage = (type(info) == 'string' and string.match(info, 'run_id:(%w+)') or '') .. ':' .. generation
 `
 
-/** ARGV, further: member, expiry and epoch of each record. */
+/** Further ARGV: member, expiry and epoch of each record. */
 const APPEND = `${LINEAGE}
 local time = redis.call('TIME')
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', time[1] .. '000', 'LIMIT', 0, 100)) do
@@ -66,7 +71,7 @@ for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, string.format('%.0f',
 return lineage
 `
 
-/** ARGV, further: the lineage and seq known to the reader, and how many members it takes at once. */
+/** Further ARGV: the lineage and seq that the reader knows, and the maximum number of members to return. */
 const READ = `${LINEAGE}
 local seq = ARGV[2] == lineage and ARGV[3] or '0'
 local found = redis.call('ZRANGEBYSCORE', log, '(' .. seq, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])

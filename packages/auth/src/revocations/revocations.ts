@@ -4,66 +4,97 @@ import { createRevocationEntries, type RevocationEntry, type RevocationKind } fr
 import { createRevocationLog } from './redis-log.js'
 import type { ResolvedAuthStore } from '../store-options.js'
 
-/** What `isRevoked` asks about: the claims of a token, or what stands for them. Times are seconds since the epoch. */
+/**
+ * The input of `isRevoked`: the claims of a token, or their equivalent. Times are seconds since the
+ * epoch.
+ */
 export interface RevocableClaims {
   readonly jti?: string
   readonly sub: string
   readonly iat: number
-  /** The family of refresh tokens it belongs to. */
+  /** The family of refresh tokens that the token belongs to. */
   readonly sid?: string | undefined
-  /** The session at another issuer that it belongs to, under a name that no other issuer, subject or family can have. */
+  /**
+   * The session at another issuer that the token belongs to, by a name that no other issuer, subject or
+   * family can have.
+   */
   readonly issuerSession?: string | undefined
-  /** The `jti` of the token that it was given in exchange for, and ends with. */
+  /** The `jti` of the token that it was exchanged for. It ends with that token. */
   readonly sourceJti?: string | undefined
 }
 
 export interface RevocationsHealth {
-  /** `degraded`: not in touch with the store, and still certain; `unhealthy`: `isRevoked` throws. */
+  /**
+   * `degraded`: the store does not respond, or memory is full, but answers are still reliable;
+   * `unhealthy`: `isRevoked` throws.
+   */
   readonly status: 'healthy' | 'degraded' | 'unhealthy'
   readonly details: {
     readonly entries: number
     readonly maxEntries: number
-    /** Seconds since everything others had revoked was known; null when it never was. */
+    /** Seconds since all revocations of other replicas were known; null when they never were. */
     readonly ageSeconds: number | null
   }
 }
 
 /**
- * Credentials that are refused although they have not expired. Every replica holds all of them: asking costs no I/O.
- * A revocation is effective here at once, even when its promise rejects with `MARTY_AUTH_STORE_UNAVAILABLE`; when it
- * resolves, it is known to all within a second and outlives the store's data as long as one replica runs.
- * Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` rather than forget another.
+ * Credentials that are refused before they expire. Every replica holds all revocations in memory, so a
+ * check needs no I/O. A revocation takes effect in this process at once, even when its promise rejects
+ * with `MARTY_AUTH_STORE_UNAVAILABLE`. When the promise resolves, all replicas know of it within a
+ * second, and it survives a loss of the store's data as long as one replica runs.
+ * When memory is full, rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` instead of dropping another
+ * revocation.
  */
 export interface Revocations {
-  /** `expiresAt`: when the token ends anyway. Milliseconds since the epoch. */
+  /** Revokes one token. `expiresAt` is when it expires anyway. Milliseconds since the epoch. */
   revokeToken (jti: string, expiresAt: number): Promise<void>
-  /** Every access token of a family. `expiresAt`: when the last one ends anyway, in milliseconds. @default now and `maxLifetimeSeconds` */
+  /**
+   * Revokes every access token of a family. `expiresAt` is when the last one expires anyway, in
+   * milliseconds since the epoch.
+   * @default now and `maxLifetimeSeconds`
+   */
   revokeFamily (sid: string, expiresAt?: number): Promise<void>
   /**
-   * Every token of a session at another issuer that was issued up to now, or up to `issuedAt` (seconds since the epoch)
-   * when the issuer's clock is ahead. A token that it issues later was asked for anew, and is accepted.
+   * Revokes every token of a session at another issuer that was issued up to now, or up to `issuedAt`
+   * (seconds since the epoch) when the issuer's clock is ahead. A token that is issued later is
+   * accepted, because it was requested after the revocation.
    */
   revokeIssuerSession (session: string, issuedAt: number): Promise<void>
-  /** Every token of the subject that was issued up to now, by the clock of this process, in whole seconds. */
+  /**
+   * Revokes every token of the subject that was issued up to now, by the clock of this process, in
+   * whole seconds.
+   */
   revokeSubject (subject: string): Promise<void>
-  /** Throws `MARTY_AUTH_STORE_UNAVAILABLE` when what others revoked has been unknown for a minute, or was never known. */
+  /**
+   * Whether a token is revoked. Throws `MARTY_AUTH_STORE_UNAVAILABLE` when the revocations of other
+   * replicas were not read for a minute, or never.
+   */
   isRevoked (claims: RevocableClaims): boolean
-  /** The first second in which a new token of the subject is not revoked already; 0 for any. Seconds since the epoch. */
+  /**
+   * Returns the first second in which a new token of the subject is not already revoked; 0 for any.
+   * Seconds since the epoch.
+   */
   earliestIssue (subject: string): number
-  /** Begins to follow the store. Settles when all is known, or after two seconds without an answer. */
+  /**
+   * Starts to follow the store. Settles when all revocations are known, or after two seconds without a
+   * response.
+   */
   start (): Promise<void>
   close (): void
   health (): RevocationsHealth
 }
 
 export interface RevocationsOptions {
-  /** The longest life of a token: nothing is remembered longer. Seconds. */
+  /** The maximum lifetime of a token. Revocations are kept no longer. Seconds. */
   readonly maxLifetimeSeconds: number
-  /** The longest life of anything that is asked about by its subject, such as a refresh token. Seconds. @default maxLifetimeSeconds */
+  /**
+   * The maximum lifetime of anything that is revoked by subject, such as a refresh token. Seconds.
+   * @default maxLifetimeSeconds
+   */
   readonly subjectLifetimeSeconds?: number
   /** @default 1_000_000 */
   readonly maxEntries?: number
-  /** Told once when the store stops answering. */
+  /** Called once when the store stops responding. */
   readonly onProblem?: (error: unknown) => void
   /** Milliseconds since the epoch. @default Date.now */
   readonly clock?: () => number
@@ -72,9 +103,9 @@ export interface RevocationsOptions {
 const POLL_MS = 250
 const MAX_AGE_MS = 60_000
 const START_MS = 2_000
-/** `iat` may be this far ahead of our clock, and a token's end with it. */
+/** `iat`, and therefore the expiry of a token, may be this far ahead of the local clock. */
 const MAX_SKEW_MS = 30_000
-/** Bounds of what one poll writes back, so that new revocations of others are not kept waiting. */
+/** Limits on what one poll writes back, so that new revocations of other replicas are not delayed. */
 const BATCH = 500
 const BATCHES_PER_POLL = 100
 const MAX_LOOKS = 5_000
@@ -91,17 +122,17 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
   const log = store === 'memory' ? null : createRevocationLog(store)
   let lineage = ''
   let seq = '0'
-  /** When what is known now was all there was to know; null while it never was. */
+  /** When this process last knew all revocations; null when it never did. */
   let knownAt: number | null = null
   let isFailing = false
-  /** Entries on their way into a log that may lack them: it did not answer, or has lost its data. */
+  /** Entries to write to a log that may lack them, because it did not respond or has lost its data. */
   let owed: Iterator<RevocationEntry> | null = null
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
 
   function ageMs (): number | null {
     if (log === null) return 0
-    // A clock that was set back makes nothing fresh.
+    // A clock that is set back must not make old data fresh.
     return knownAt === null ? null : Math.abs(clock() - knownAt)
   }
 
@@ -112,7 +143,7 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
 
   async function revoke (kind: RevocationKind, name: string, until: number, epoch: number): Promise<void> {
     const now = clock()
-    // Seconds where milliseconds belong would look like a token that has expired, and revoke nothing.
+    // A time in seconds, by mistake, would look like an expired token, and nothing would be revoked.
     if (!Number.isFinite(until) || until < 1e11) {
       throw new CredentialRequestInvalid('"expiresAt" must be a time in milliseconds since the epoch')
     }
@@ -139,7 +170,7 @@ export function createRevocations (store: ResolvedAuthStore, options: Revocation
     for (let batches = 0; owed !== null && batches < BATCHES_PER_POLL; batches++) await writeOwed(owed)
   }
 
-  /** Writes the next entries that the log is not known to hold. */
+  /** Writes the next entries that the log is not known to contain. */
   async function writeOwed (source: Iterator<RevocationEntry>): Promise<void> {
     const batch: RevocationEntry[] = []
     for (let looked = 0; looked < MAX_LOOKS && batch.length < BATCH; looked++) {
