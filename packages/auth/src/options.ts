@@ -40,8 +40,8 @@ export interface AuthOptions extends TokenOptions {
    */
   readonly lockout?: LockoutOptions | false
   /**
-   * Accept client certificates of known services. The server must request and verify them: `https: {
-   * requestCert: true, ca }`.
+   * Accept client certificates of known services. The server must request and verify them:
+   * `https: { requestCert: true, ca }`.
    * @default none are accepted
    */
   readonly mtls?: MtlsOptions

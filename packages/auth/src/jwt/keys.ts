@@ -9,8 +9,8 @@ export interface SecretKeyOptions {
   readonly kid: string
   readonly algorithm: 'HS256'
   /**
-   * Random, at least 32 bytes; a string counts as its UTF-8 bytes. Generate one with `openssl rand
-   * -base64 48`.
+   * Random, at least 32 bytes; a string counts as its UTF-8 bytes. Generate one with
+   * `openssl rand -base64 48`.
    */
   readonly secret: Buffer | string
 }

@@ -44,8 +44,8 @@ export interface ForeignIssuerOptions {
    */
   readonly maxLifetimeSeconds?: number
   /**
-   * Additional claims its tokens must have, compared exactly: `{ token_use: 'access' }`, `{ hd:
-   * 'example.com' }`. At most 32.
+   * Additional claims its tokens must have, compared exactly: `{ token_use: 'access' }`,
+   * `{ hd: 'example.com' }`. At most 32.
    * @default {}
    */
   readonly requiredClaims?: Readonly<Record<string, string | number | boolean>>
