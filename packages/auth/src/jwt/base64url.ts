@@ -7,7 +7,7 @@ const LAST = ['', '', 'AQgw', 'AEIMQUYcgkosw048'] as const
 
 /**
  * Decodes base64url as RFC 7515 section 2 defines it: no padding, no white space, no unused bits set.
- * Returns null for any string that is not the only encoding of its bytes, so that each token has
+ * Returns null for any string that is not the canonical encoding of its bytes, so that each token has
  * exactly one spelling.
  */
 export function decodeBase64url (text: string): Buffer | null {

@@ -26,7 +26,7 @@ export interface ForeignClaims {
   readonly sub: string
   readonly exp: number
   readonly iat: number
-  /** Undefined when the issuer does not set it and is not required to. */
+  /** Undefined when the issuer sets none and `requireJti` is false. */
   readonly jti?: string
   readonly aud?: string | readonly string[]
   readonly [claim: string]: unknown
