@@ -55,7 +55,7 @@ export function createRevocationEntries (max: number, clock: () => number): Revo
     const epoch = Math.max(record.epoch, known?.epoch ?? 0)
     const isWhole = record.until === until && record.epoch === epoch
     if (known?.until === until && known.epoch === epoch && !isWhole) return known
-    // The result combines both records: no log is known to contain it.
+    // If each record is later in one respect, the entry combines both, and no log is known to contain it.
     const entry = { member, until, epoch, lineage: isWhole ? lineage : null }
     entries.set(member, entry)
     seen.add(member[0]!)
