@@ -6,13 +6,19 @@ import { didYouMean } from './did-you-mean.js'
 import type { Policy } from './engine/policy.js'
 import type { Access } from './rbac.js'
 
-/** What a loader of `config.security.when` tells of a resource; null or undefined when there is none. */
+/**
+ * The attributes of a resource, as loaded by `config.security.when`; null or undefined when the resource
+ * does not exist.
+ */
 export type LoadedResource = Readonly<Record<string, unknown>> | null | undefined
 
-/** One question of a rule, asked about one generation of the policy. */
+/** One check of a rule, evaluated against one generation of the policy. */
 export type AccessQuestion = (call: Pick<Call, 'principal'>, policy: Policy) => boolean
 
-/** What the guard asks before every operation whose rule names a permission or roles. With both, both must hold. */
+/**
+ * The check that the guard runs before every operation whose rule names a permission or roles. If a rule
+ * names both, both must hold.
+ */
 export function accessCheck (access: Access): Check {
   return {
     name: '@marty/rbac',
@@ -61,7 +67,8 @@ async function load (when: Loader, input: readonly unknown[]): Promise<Attribute
     loaded = await when(...input)
   } catch (error) {
     const { statusCode } = (error ?? {}) as { readonly statusCode?: unknown }
-    // Who may not know of a resource must not learn that it is there by another answer than for one that is not.
+    // A caller who may not see a resource must not learn that it exists: the response is the same as for
+    // one that does not exist.
     if (statusCode === 404 || statusCode === 410) return undefined
     if (error instanceof MartyError && error.statusCode >= 500) throw error
     throw new AttributesFailed({ cause: error })
@@ -73,7 +80,10 @@ async function load (when: Loader, input: readonly unknown[]): Promise<Attribute
   )
 }
 
-/** Throws `MARTY_CORE_RULE_INVALID` for what is no permission of the policy; `where` says who asks. */
+/**
+ * Checks a permission name and returns the check for it. Throws `MARTY_CORE_RULE_INVALID` if the policy
+ * does not define the permission; `where` names the option in the message.
+ */
 export function permissionQuestion (access: Access, permission: unknown, where: string): AccessQuestion {
   const { policy } = access.rbac
   if (typeof permission !== 'string') throw new RuleInvalid(`${where} must be a text such as "resource:action"`)
@@ -95,7 +105,7 @@ export function permissionQuestion (access: Access, permission: unknown, where: 
   return ({ principal }, policy) => decider.decide(policy, id, permission, principal.roles, { principal, service })
 }
 
-/** The same for a list of roles, of which the caller needs one. */
+/** The same for a list of roles. The caller needs one of them. */
 export function rolesQuestion ({ rbac, demands }: Access, roles: unknown, where: string): AccessQuestion {
   let asked = rbac.policy
   const known = asked.roles.map(({ name }) => name)
@@ -116,7 +126,7 @@ export function rolesQuestion ({ rbac, demands }: Access, roles: unknown, where:
       asked = policy
       sufficient = policy.rolesThatHold(roles)
     }
-    // Who holds roles that are kept apart passes for neither.
+    // A caller who holds two roles of a `separation` passes for neither.
     return !policy.roleSet(principal.roles).separated && principal.roles.some(role => sufficient.has(role))
   }
 }

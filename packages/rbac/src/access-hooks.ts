@@ -5,15 +5,24 @@ import { Denied } from './errors.js'
 import type { Access } from './rbac.js'
 import type { Permission, Role } from './register.js'
 
-/** For `onRequest`, `preHandler` and every hook between. 401 for nobody, 403 for who may not. */
+/**
+ * For `onRequest`, `preHandler` and every hook in between. Responds 401 to an unauthenticated caller and
+ * 403 to one who is not allowed.
+ */
 export type AccessHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
 
-/** A hook for one permission. Throws `MARTY_CORE_RULE_INVALID` for a name the policy does not define. */
+/**
+ * Creates a hook for one permission. Throws `MARTY_CORE_RULE_INVALID` for a name that the policy does not
+ * define.
+ */
 export function permissionHook (access: Access, permission: Permission): AccessHook {
   return hook(access, permissionQuestion(access, permission, 'requirePermission'), { permission })
 }
 
-/** A hook for any of these roles. Throws `MARTY_CORE_RULE_INVALID` for a name the policy does not define. */
+/**
+ * Creates a hook for any one of these roles. Throws `MARTY_CORE_RULE_INVALID` for a name that the policy
+ * does not define.
+ */
 export function rolesHook (access: Access, roles: readonly Role[]): AccessHook {
   return hook(access, rolesQuestion(access, roles, 'requireRoles'), {})
 }

@@ -7,15 +7,20 @@ import type { Permission, Role } from './register.js'
 
 declare module '@marty/core' {
   interface SecurityRule {
-    /** What the caller must be allowed to do: `resource:action` or `resource:scope:action` of the policy. */
+    /**
+     * The permission the caller needs: `resource:action` or `resource:scope:action`, as defined in the
+     * policy.
+     */
     readonly permission?: Permission
-    /** The caller must hold one of these roles, itself or through inheritance. */
+    /** The caller must hold one of these roles, directly or through inheritance. */
     readonly roles?: readonly Role[]
     /**
-     * Loads what the conditions of `permission` ask about. It runs only when the answer hangs on it: a caller who is
-     * allowed or refused whatever the resource is never gets here. HTTP: after the body is parsed. RPC: with the
-     * validated params and the context. `null` when there is no such resource, and then the policy is asked with
-     * nothing known. What it throws is a 500, but for errors of status 404 or 410 (as `null`) and coded 5xx (as they are).
+     * Loads the attributes that the conditions of `permission` read. It runs only when the decision
+     * depends on them: a caller who is allowed or refused for every resource is decided without it. For
+     * HTTP it runs after the body is parsed; for RPC it gets the validated params and the context. Return
+     * `null` when the resource does not exist: the policy then decides without any attributes. If it
+     * throws, the response is a 500, with two exceptions: status 404 or 410 counts as `null`, and coded
+     * errors with a 5xx status are passed on unchanged.
      */
     when? (request: FastifyRequest): LoadedResource | Promise<LoadedResource>
   }
@@ -24,15 +29,24 @@ declare module '@marty/core' {
 declare module 'fastify' {
   interface FastifyInstance {
     rbac: Rbac
-    /** A hook that asks for a permission, on a route whose rule only authenticates. Throws for a name the policy does not define. */
+    /**
+     * Creates a hook that requires a permission, for a route whose rule only authenticates. Throws for a
+     * name that the policy does not define.
+     */
     requirePermission (permission: Permission): AccessHook
-    /** The same for roles: any of them, held directly or by inheritance. */
+    /** Creates a hook that requires any one of these roles, held directly or through inheritance. */
     requireRoles (...roles: readonly Role[]): AccessHook
-    /** Whether the policy allows this caller this permission, here and now. `resource` is what its conditions may ask about. */
+    /**
+     * Whether the policy allows this caller this permission, here and now. `resource` holds the attributes
+     * that conditions may read.
+     */
     can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
   }
   interface FastifyRequest {
-    /** Whether the policy allows the caller of this request a permission. `resource` is what its conditions may ask about. */
+    /**
+     * Whether the policy allows the caller of this request a permission. `resource` holds the attributes
+     * that conditions may read.
+     */
     can (permission: Permission, resource?: Attributes['resource']): boolean
   }
 }

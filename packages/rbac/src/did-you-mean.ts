@@ -1,6 +1,6 @@
 import { closest } from '@marty/core'
 
-/** `; did you mean "…"?` when a name is near enough, otherwise nothing. */
+/** Returns `; did you mean "…"?` when a candidate is similar enough, otherwise an empty string. */
 export function didYouMean (word: string, candidates: Iterable<string>): string {
   const near = closest(word, candidates)
   return near === null ? '' : `; did you mean "${near}"?`

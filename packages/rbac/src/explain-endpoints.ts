@@ -10,7 +10,7 @@ import type { Permission } from './register.js'
 
 const name = (): Type.TString => Type.String({ minLength: 1, maxLength: 256 })
 
-/** What is asked, on both transports. */
+/** The request, the same for HTTP and JSON-RPC. */
 const explainParams: Type.TObject<{
   principal: Type.TObject<{
     roles: Type.TArray<Type.TString>
@@ -47,15 +47,15 @@ const explainParams: Type.TObject<{
 
 export type ExplainParams = Static<typeof explainParams>
 
-/** An explanation, and of which policy. */
+/** An explanation, and the policy it refers to. */
 export interface ExplainAnswer extends Explanation {
   readonly environment: string
   readonly generation: number
-  /** Of the policy's text, in hexadecimal. */
+  /** SHA-256 of the policy text, in hexadecimal. */
   readonly sha256: string
 }
 
-/** What `rpc.method` of `@marty/json-rpc` takes. */
+/** The method definition that `rpc.method` of `@marty/json-rpc` takes. */
 export interface ExplainMethod {
   readonly name: 'policy.explain'
   readonly security: Pick<SecurityRule, 'permission'>
@@ -66,7 +66,10 @@ export interface ExplainMethod {
 
 const RULE = { permission: 'policy:explain' as Permission } as const
 
-/** The RPC method `policy.explain`, for holders of `policy:explain`: `app.rpc.method(explainMethod(app.rbac))`. */
+/**
+ * The RPC method `policy.explain`, for callers with the permission `policy:explain`:
+ * `app.rpc.method(explainMethod(app.rbac))`.
+ */
 export function explainMethod (rbac: Rbac): ExplainMethod {
   return {
     name: 'policy.explain',
@@ -77,11 +80,11 @@ export function explainMethod (rbac: Rbac): ExplainMethod {
   }
 }
 
-/** The same as a POST route; `explainUrl` among the plugin's options registers it. */
+/** The same as a POST route; the plugin option `explainUrl` registers it. */
 export function explainRoute (fastify: FastifyInstance, rbac: Rbac, url: string): void {
   const validator = Compile(explainParams)
   fastify.post(url, { config: { security: RULE }, bodyLimit: 64 * 1024 }, async ({ body }, reply) => {
-    // By our own validator: an application's may drop what it does not know, or turn one type into another.
+    // Validate with our own validator: the application's may remove unknown members or coerce types.
     if (!validator.Check(body)) {
       const [first] = validator.Errors(body)
       throw new QuestionInvalid(

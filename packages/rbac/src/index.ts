@@ -50,8 +50,9 @@ export type { RoleSet } from './engine/role-sets.js'
 export type { Permission, PermissionRegister, Resource, Role } from './register.js'
 
 /**
- * May they? Loads a policy, refuses to start with a faulty one, and adds `permission` and `roles` to the security rule
- * of routes and RPC methods. Decorates the application with `can` and `rbac`.
+ * Authorization: may this caller do this, here and now? Loads a policy, refuses to start if the policy has
+ * mistakes, and adds `permission` and `roles` to the security rule of routes and RPC methods. Decorates
+ * the application with `can` and `rbac`.
  */
 export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyInstance, given: RbacOptions) => {
   const guard = useGuard(fastify)

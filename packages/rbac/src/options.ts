@@ -6,33 +6,60 @@ import type { PolicyRedis } from './reload/redis.js'
 export interface RbacOptions {
   /** The policy file. Exactly one of `policyFile` and `policy` is given. */
   readonly policyFile?: string
-  /** The text of a policy. */
+  /** The policy itself, as a YAML string. */
   readonly policy?: string
-  /** Where the service runs: an environment of the policy, or one of its aliases. There is no default, because a wrong guess could widen access. */
+  /**
+   * The environment the service runs in: a name or alias from the policy. Required: a wrong default could
+   * widen access.
+   */
   readonly environment: string
-  /** Which service of the policy this is; the rules for calls of it count only then. @default none */
+  /**
+   * The name of this service in the policy. Rules for calls to this service apply only when it is set.
+   * @default none
+   */
   readonly service?: string
-  /** A file of policy tests, which every policy must pass before it is used, the first one too. @default none */
+  /**
+   * A file of policy tests. Every policy, including the first, must pass them before it is used.
+   * @default none
+   */
   readonly policyTests?: string
-  /** Whether newer policies are taken into use while the service runs, and where they come from. @default true with `policyFile`, else false */
+  /**
+   * Whether to load newer policies while the service runs, and from where.
+   * @default true with `policyFile`, else false
+   */
   readonly reload?: boolean | ReloadOptions
   /** URL of a POST route that explains decisions to holders of `policy:explain`. @default none */
   readonly explainUrl?: string
-  /** The part of decisions that Casbin is asked too, afterwards and one at a time; 0 for none. @default 1/10000 */
+  /**
+   * The fraction of decisions that are also checked with Casbin, afterwards and one at a time; 0 for none.
+   * @default 1/10000
+   */
   readonly shadowRate?: number
 }
 
 export interface ReloadOptions {
-  /** Instead of the file, follows what `publishPolicy` publishes; until something is published, the first policy stays. @default none */
+  /**
+   * Follow the policies that `publishPolicy` publishes, instead of the file. Until one is published, the
+   * first policy stays in use.
+   * @default none
+   */
   readonly redis?: PolicyRedis
-  /** How often the file, or Redis, is looked at besides being listened to, in milliseconds from 20 to 60,000. @default 2000, with Redis 400 */
+  /**
+   * How often to poll the file or Redis, in addition to change notifications, in milliseconds from 20 to
+   * 60,000.
+   * @default 2000, with Redis 400
+   */
   readonly pollMs?: number
-  /** How long a policy may take to be read, compiled and tested, in milliseconds from 100 to 600,000. @default 30000 */
+  /**
+   * The time limit for reading, compiling and testing a policy, in milliseconds from 100 to 600,000.
+   * @default 30000
+   */
   readonly timeoutMs?: number
   /**
-   * Environments, by name or alias, in which a newer policy must not grant more than `policyTests` state: the one in
-   * use stays in use then. Without `policyTests` it must grant nothing more at all. The first policy of a process is
-   * compared with none. @default [] - anything may be granted anywhere
+   * Environments, by name or alias, in which a newer policy must not grant more than `policyTests` state.
+   * If it does, the policy in use stays in use. Without `policyTests`, a newer policy must not grant
+   * anything more. The first policy of a process is not compared with any other.
+   * @default [] - anything may be granted anywhere
    */
   readonly refuseGain?: readonly string[]
 }

@@ -11,50 +11,68 @@ import type { PolicySource, PolicyStatus } from './reload/source.js'
 import type { Permission } from './register.js'
 import type { Decider, Shadow } from './engine/shadow.js'
 
-/** Anything that holds roles; a principal does. Conditions may ask about its other members too. */
+/** Anything that holds roles, such as a principal. Conditions may read its other members too. */
 export type RoleHolder = Pick<Principal, 'roles'> & Partial<Principal>
 
-/** The policy in use, asked about callers: `fastify.rbac`. */
+/** The policy in use, and what it decides about callers: `fastify.rbac`. */
 export interface Rbac {
-  /** The environment the service runs in, by its name in the policy. */
+  /** The environment the service runs in, by its name in the policy (not an alias). */
   readonly environment: string
-  /** Which service of the policy this is. */
+  /** The name of this service in the policy. */
   readonly service: string | undefined
-  /** The generation in use. Another one takes its place when the policy is reloaded: read it once for what belongs together. */
+  /**
+   * The generation of the policy in use. A reload replaces it, so read it once for decisions that belong
+   * together.
+   */
   readonly policy: Policy
-  /** Whether that generation is the newest one, and why not. For health reports: what it tells of the policy is not for callers. */
+  /**
+   * Whether that generation is the newest one, and if not, why. Use it in health reports; it reveals parts
+   * of the policy, so do not send it to callers.
+   */
   readonly status: PolicyStatus
-  /** Looks now for a newer policy. Never throws: when there is one that cannot be used, the answer says why, and the last good one stays in use. */
+  /**
+   * Looks for a newer policy now. Never throws: if there is one that cannot be used, the status says why,
+   * and the last good policy stays in use.
+   */
   reload (): Promise<PolicyStatus>
   /**
-   * Whether a caller is allowed. `resource` is what conditions may ask about; what it does not tell never widens.
-   * Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name the policy does not define; one that it no longer defines is denied.
+   * Whether a caller is allowed a permission. `resource` holds the attributes that conditions may read; a
+   * missing attribute never widens access. Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for a name that the
+   * policy never defined; a name that it no longer defines is denied.
    */
   can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
-  /** Everything a caller is allowed, whatever the resource. */
+  /** Every permission that a caller is allowed for any resource. */
   permissionsOf (principal: RoleHolder): readonly string[]
   /** Every role of the policy. */
   roles (): readonly RoleSummary[]
-  /** Why a caller is allowed or not. Tells of the policy: not for the caller, but for those who may know it. */
+  /**
+   * Why a caller is allowed or denied. The answer reveals parts of the policy: show it only to people who
+   * may see the policy, not to the caller.
+   */
   explain (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): Explanation
   /**
-   * The permissions with this action that a caller is allowed, in the file's order: what of many kinds it may `read`.
-   * `resource` as for `can`. Throws `MARTY_RBAC_PERMISSION_UNKNOWN` for an action the policy does not define.
+   * The permissions with this action that a caller is allowed, in the order of the policy file: for
+   * example, everything the caller may `read`. `resource` works as in `can`. Throws
+   * `MARTY_RBAC_PERMISSION_UNKNOWN` for an action that the policy does not define.
    */
   permitted (principal: RoleHolder, action: string, resource?: Attributes['resource']): readonly Permission[]
   /**
-   * Which resources a caller is allowed a permission on: all, none, or those for which an expression over their
-   * attributes holds. Good for now: conditions on the time are already decided. Throws as `can` does.
+   * For which resources a caller is allowed a permission: all, none, or those for which an expression over
+   * their attributes is true. Do not keep the answer: conditions on the time are evaluated when it is
+   * made. Throws as `can` does.
    */
   filter (principal: RoleHolder, permission: Permission): Filter
-  /** How often Casbin was asked too, and whether it disagreed. */
+  /** How many decisions were also checked with Casbin, and whether it disagreed. */
   readonly shadow: Shadow
 }
 
-/** What rules and hooks name: a policy without it is not taken into use. */
+/**
+ * The permissions and roles that security rules and hooks name. A policy that does not define all of them
+ * is not used.
+ */
 export type AccessDemands = Pick<PolicyDemands, 'permissions' | 'roles'>
 
-/** What the checks of this package ask; the generation is theirs to hold on to. */
+/** What the checks of this package use. Each check keeps its own reference to the policy generation. */
 export interface Access {
   readonly rbac: Rbac
   readonly decider: Decider
@@ -73,7 +91,7 @@ export function createAccess (
   const decide: Access['decide'] = (policy, principal, permission, resource) => {
     const id = policy.permissionId(permission)
     const attributes = { principal, service, resource }
-    // What is no longer defined is denied, what never was is thrown.
+    // A permission that is no longer defined is denied; one that was never defined throws.
     return id === undefined
       ? policy.decide(principal.roles, permission, environment, attributes)
       : decider.decide(policy, id, permission, principal.roles, attributes)
@@ -89,7 +107,7 @@ export function createAccess (
       environment,
       clock: Date.now
     }
-    // An index that Casbin disagreed with decides nothing any more.
+    // After a disagreement with Casbin, the index is not used for decisions any more.
     const weights =
       decider.shadow.diverged > 0 ? weightsOfRules(policy, permission, question) : weightsOfIndex(policy, id, question)
     return filterOf(weights, outline, question)

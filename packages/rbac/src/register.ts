@@ -1,6 +1,7 @@
 /**
- * Names of the policy in use, for the compiler. The file that `policyTypes` generates adds `permission`, `role` and
- * `resource` unions to it, so that a misspelt name does not compile; without that file every name is a `string`.
+ * The names that the policy defines, for the TypeScript compiler. The file that `policyTypes` generates
+ * adds `permission`, `role` and `resource` unions to this interface, so that a misspelt name does not
+ * compile. Without that file every name is a `string`.
  */
 export interface PermissionRegister {}
 

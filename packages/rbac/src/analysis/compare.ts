@@ -3,12 +3,12 @@ import { textOf, type Voice, type Weigher } from '../engine/decision-state.js'
 import { implies, type Formula } from './formula.js'
 import { append } from '../model/role-graph.js'
 
-/** So many sets are looked at for one permission in one environment. */
+/** The maximum number of sets to compare for one permission in one environment. */
 const MAX_SETS = 20_000
-/** So many sets of several are named for one change. */
+/** The maximum number of combined sets to report for one change. */
 const MAX_NAMED = 100
 
-/** A role, or a service's calls of another: what a caller can be several of. */
+/** Something a caller can hold: a role, or a service's calls to another service. A caller can hold several. */
 export interface Holder {
   readonly name: string
   readonly roles: readonly string[]
@@ -32,7 +32,7 @@ type Comparer = (
   voices: Sides
 ) => { readonly told: readonly Told[], readonly upTo: number | null }
 
-/** Compares one permission in one environment. */
+/** Compares two policies on one permission in one environment. */
 export function createComparer (weighers: readonly [Weigher, Weigher], holders: readonly Holder[]): Comparer {
   const weighersOf = (members: readonly number[]): ReadonlyArray<ReturnType<Weigher['of']>> => {
     const held = members.map(at => holders[at]!)
@@ -53,13 +53,13 @@ export function createComparer (weighers: readonly [Weigher, Weigher], holders: 
     const told: Told[] = []
     let upTo = Infinity
     const explained = new Map<string, number>()
-    /** Compares a set of kinds and all of its parts, smaller ones first, each once. */
+    /** Compares a set of kinds and all its subsets, each once, smaller ones first. */
     const compare = (set: readonly number[]): number => {
       const key = set.join()
       const known = explained.get(key)
       if (known !== undefined) return known
       const parts = set.length === 1 ? 0 : set.reduce((all, _, at) => all | compare(set.toSpliced(at, 1)), 0)
-      // Any role of a kind stands for the others.
+      // Any member of a kind can represent the others.
       const [was, is] = weighersOf(set.map(kind => kinds[kind]!.members[0]!)).map(weigh =>
         weigh(permission, environment)
       ) as [Formula, Formula]
@@ -90,13 +90,13 @@ export function createComparer (weighers: readonly [Weigher, Weigher], holders: 
 
 type Sides = readonly [readonly Voice[], readonly Voice[]]
 
-/** Roles or calls of which the policies say the same: to hold two of them is to hold one. */
+/** Roles or calls about which both policies say the same. Holding two of them is the same as holding one. */
 interface Kind {
-  /** By their place among all. */
+  /** Indices into the list of all holders. */
   readonly members: readonly number[]
-  /** Of the first. */
+  /** The name of the first member. */
   readonly name: string
-  /** Whether one policy says something else of them than the other. */
+  /** Whether the two policies say different things about them. */
   readonly changed: boolean
 }
 
@@ -123,10 +123,11 @@ function kindsIn (voices: Sides, holders: readonly Holder[]): readonly Kind[] {
 }
 
 /**
- * The sets of kinds that can make a difference that none of their parts makes. Whatever a caller gains, it gains it
- * with no more than these: one that gives it now, one for each requirement now and, if it was denied before, whoever
- * denied it, one role or two that were separated. Of one of them something else is said than before. A loss is a gain
- * the other way about.
+ * The sets of kinds that can make a difference that none of their subsets makes.
+ * To gain a permission, a caller needs no more than: one kind that gives it in the new policy; one kind
+ * for each requirement of the new policy; and, if the old policy denied it, the kind that denied it or one
+ * or two roles that were separated. At least one of these must have changed between the policies. A loss
+ * is a gain with the policies swapped.
  */
 function * setsThatMatter (kinds: readonly Kind[], voices: Sides): Generator<readonly number[]> {
   const everybody = voices.map(all =>
@@ -158,13 +159,16 @@ function pairs (kinds: readonly number[]): ReadonlyArray<readonly number[]> {
   return kinds.flatMap((kind, at) => kinds.slice(at + 1).map(other => [kind, other]))
 }
 
-/** A set together with one for each requirement that it does not fulfil, sorted; only those that concern a change. */
+/**
+ * Extends a set with one kind for each requirement that it does not meet. The results are sorted, and only
+ * those that involve a change are yielded.
+ */
 function * fulfilled (
   set: readonly number[],
   requirements: ReadonlyArray<readonly number[]>,
   concerns: (set: readonly number[]) => boolean
 ): Generator<readonly number[]> {
-  // Not to try what can no longer become one.
+  // Skip sets that can no longer involve a change.
   if (!concerns(set) && !requirements.some(concerns)) return
   const [requirement, ...others] = requirements
   if (requirement === undefined) yield [...new Set(set)].sort((a, b) => a - b)
@@ -172,7 +176,7 @@ function * fulfilled (
   else for (const kind of requirement) yield * fulfilled([...set, kind], others, concerns)
 }
 
-/** Every choice of one of each, in order. */
+/** Every combination of one element from each list (Cartesian product), in order. */
 function * membersOf ([first, ...others]: ReadonlyArray<readonly number[]>): Generator<readonly number[]> {
   if (first === undefined) return yield []
   for (const member of first) for (const rest of membersOf(others)) yield [member, ...rest].sort((a, b) => a - b)

@@ -2,27 +2,39 @@ import { createComparer, type Holder } from './compare.js'
 import { callName, createWeigher, stateOf, type DecisionState, type Voice } from '../engine/decision-state.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 
-/** What changes for one caller and one permission. */
+/** One change for one caller and one permission. */
 export interface PolicyChange {
-  /** A role, or a service's calls of another (`caller calls callee`); several of them, when only together they make the change, with ` + ` between. */
+  /**
+   * A role, or a service's calls to another (`caller calls callee`). If only several of them together make
+   * the change, they are joined with ` + `.
+   */
   readonly subject: string
   readonly permission: string
-  /** Where it changes so. An alias stands here only if it names another environment than before. */
+  /** The environments of this change. An alias is listed only if it now names another environment. */
   readonly environments: readonly string[]
   readonly before: DecisionState
   readonly after: DecisionState
-  /** `maybe` when a condition gives way to another one that does not provably narrow or widen it: somebody may gain, somebody may lose. */
+  /**
+   * `maybe` when another condition takes the place of the old one, and it cannot be proven that it narrows
+   * or widens it: some callers may gain and some may lose.
+   */
   readonly kind: 'gain' | 'loss' | 'maybe'
 }
 
 export interface PolicyDiff {
-  /** Those of one subject before those of several together; then in the order of the new policy, what only the old one defines last. */
+  /**
+   * Changes for single subjects come before those for several together; within each, in the order of the
+   * new policy, with what only the old policy defines last.
+   */
   readonly changes: readonly PolicyChange[]
-  /** Empty when every caller's changes are told, whatever roles it holds. */
+  /** Empty when the changes of every caller are reported, whatever roles it holds. */
   readonly incomplete: readonly IncompleteComparison[]
 }
 
-/** Too many roles matter together: who holds more than `upTo` of them may gain or lose what is not told. */
+/**
+ * Too many roles interact to compare all combinations. A caller who holds more than `upTo` of them may
+ * gain or lose something that is not reported.
+ */
 export interface IncompleteComparison {
   readonly permission: string
   readonly environments: readonly string[]
@@ -30,9 +42,10 @@ export interface IncompleteComparison {
 }
 
 /**
- * Who gains and who loses what from one policy to another. Compared are decisions, not texts: those of every role and
- * every service's calls, and of as many of them together as can make a difference, about every permission in every
- * environment of either policy. Of several together is told only what is told of none of their parts.
+ * Reports who gains and who loses what from one policy to another. It compares decisions, not the text of
+ * the policies: for every role and every service's calls, and for every combination of them that can make
+ * a difference, it compares every permission in every environment of either policy. A change for several
+ * roles together is reported only if no subset of them already reports it.
  */
 export function diffPolicies (before: Policy, after: Policy): PolicyDiff {
   const holders = [...rolesOf(before, after), ...callsOf(before, after)]
@@ -108,7 +121,7 @@ function callsOf (before: Policy, after: Policy): readonly Holder[] {
   return [...calls.values()]
 }
 
-/** Names of environments, and aliases that name another one than before. */
+/** The names of all environments, and the aliases that now name another environment. */
 function placesOf (before: Policy, after: Policy): readonly string[] {
   const moved = [...after.environmentNames.keys()].filter(name => {
     const was = before.environmentNames.get(name)

@@ -8,20 +8,24 @@ import type { PolicyOutline } from '../model/definition.js'
 import type { Effect } from '../model/permission.js'
 import type { Conditional } from '../engine/index.js'
 
-/** A side of a comparison: an attribute of the resource, or a value. A value is a list only after `in` and `notIn`. */
+/**
+ * One side of a comparison: an attribute of the resource, or a value. Only `in` and `notIn` have a list as
+ * value, on the right side.
+ */
 export type FilterOperand = { readonly attribute: string } | { readonly value: Scalar | readonly Scalar[] }
 
 export type FilterComparator = 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge' | 'in' | 'notIn'
 
 /**
- * What has to hold of a resource. There is no `not`: it has been worked into the comparisons. A comparison with an
- * attribute that is missing, or of another type, is false, `ne` and `notIn` too, as SQL treats a NULL in WHERE.
+ * A condition on a resource. There is no `not`: negations are moved into the comparisons. A comparison
+ * with an attribute that is missing or of another type is false. This includes `ne` and `notIn`, as with
+ * NULL in a WHERE clause of SQL.
  */
 export type FilterExpression =
   | { readonly op: 'and' | 'or', readonly operands: readonly FilterExpression[] }
   | { readonly op: FilterComparator, readonly left: FilterOperand, readonly right: FilterOperand }
 
-/** Which resources a caller is allowed something on. `test` says it of one. */
+/** The resources for which a caller is allowed a permission. `test` checks a single resource. */
 export type Filter =
   | { readonly kind: 'all' | 'none', readonly test: (resource: Readonly<Record<string, unknown>>) => boolean }
   | {
@@ -33,20 +37,24 @@ export type Filter =
 export const ALL: Filter = Object.freeze({ kind: 'all', test: () => true })
 export const NONE: Filter = Object.freeze({ kind: 'none', test: () => false })
 
-/** What weighs on a question: whether an allow or a deny always applies, and the rules that hang on conditions. */
+/**
+ * What a decision depends on: whether an allow or a deny applies unconditionally, and the conditional
+ * rules.
+ */
 export interface Weights {
   readonly allowed: boolean
   readonly denied: boolean
   readonly rules: ReadonlyArray<Pick<Conditional, 'effect' | 'condition'>>
 }
 
-/** Fills in all that is known of the question, and keeps what asks about the resource. */
+/** Evaluates every part of the conditions that is already known, and keeps the parts that read the resource. */
 export function filterOf (
   { allowed, denied, rules }: Weights,
   { conditions, aliases }: PolicyOutline,
   question: Question
 ): Filter {
-  // Several rules may hang on one condition. Conditions are numbered as the file has them, wherever their rules come from.
+  // Several rules may share one condition. Conditions are numbered in the order of the file, whichever
+  // rules use them.
   const residues = (effect: Effect): Residue[] =>
     [...new Set(rules.filter(rule => rule.effect === effect).map(({ condition }) => condition))]
       .sort((a, b) => a - b)
@@ -58,7 +66,7 @@ export function filterOf (
 
 type Residue = boolean | FilterExpression
 
-/** A condition with what asks nothing of the resource compiled beforehand. */
+/** A condition in which the parts that do not read the resource are already compiled. */
 type Prepared =
   | { readonly kind: 'known', readonly evaluate: Evaluate }
   | { readonly kind: 'asked', readonly comparison: Comparison }
@@ -89,14 +97,17 @@ function prepare (condition: Condition, environments: ReadonlyMap<string, string
   }
 }
 
-/** What is left of a condition that must come to `wanted`. What can only be unknown comes to neither. */
+/**
+ * What is left of a condition that must evaluate to `wanted`. A part that can only be unknown never
+ * evaluates to true or to false.
+ */
 function remaining (condition: Prepared, question: Question, wanted: boolean): Residue {
   switch (condition.kind) {
     case 'known': return condition.evaluate(question) === (wanted ? TRUE : FALSE)
     case 'asked': return remainingComparison(condition.comparison, question, wanted)
     case 'not': return remaining(condition.operand, question, !wanted)
     case 'and': case 'or':
-      // De Morgan: for an `and` to be false, one side has to be.
+      // De Morgan: an `and` is false if either side is false.
       return join((condition.kind === 'and') === wanted ? 'and' : 'or', [
         remaining(condition.left, question, wanted),
         remaining(condition.right, question, wanted)
@@ -144,7 +155,8 @@ function remainingComparison ({ comparator, left, right }: Comparison, question:
     } else {
       if (!Array.isArray(value)) return false
       const items = value.filter(isScalar)
-      // Nothing can be told from the items of a list that are of another type, so nothing is known not to be in it.
+      // An attribute cannot be compared with list items of another type, so "not in the list" is never
+      // known to be true.
       if (op === 'notIn' && (items.length < value.length || items.some(item => typeof item !== typeof items[0]))) {
         return false
       }
