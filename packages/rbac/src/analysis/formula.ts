@@ -3,9 +3,10 @@ import type { Comparator, Comparison, Expression, Operand, Scalar } from '../con
 import { append } from '../model/role-graph.js'
 
 /**
- * When a condition is true, or when it is false, in negation normal form: no `not` but in comparisons, which have an
- * opposite each. What depends on the environment alone is worked out, names of environments stand for their aliases,
- * and operands are sorted, each once. Two with the same text always come to the same. `false` is what is never true.
+ * When a condition is true (or when it is false), in negation normal form: `not` occurs only inside
+ * comparisons, each of which has an opposite. Parts that depend on the environment alone are already
+ * evaluated, names of environments stand for their aliases too, and operands are sorted and unique. Two
+ * formulas with the same text are equivalent. `false` means never true.
  */
 export type Formula = boolean | Compound
 
@@ -13,11 +14,11 @@ type Compound = Atom | Junction
 
 interface Junction {
   readonly kind: 'and' | 'or'
-  /** In the language of conditions. */
+  /** The formula in the syntax of conditions. */
   readonly text: string
-  /** Whether the text is one list, such as `resource.owner in ["ada", "bob"]`. */
+  /** Whether the text is a single list, such as `resource.owner in ["ada", "bob"]`. */
   readonly listed: boolean
-  /** None of the same kind. */
+  /** Operands of another kind than this one: nested `and`s and `or`s are flattened. */
   readonly operands: readonly Compound[]
 }
 
@@ -26,7 +27,7 @@ interface Atom {
   readonly text: string
   readonly left: string
   readonly comparator: AtomComparator
-  /** What the left is compared with, when the policy says it; undefined for another attribute. */
+  /** The value that the left side is compared with; undefined if the right side is another attribute. */
   readonly value: Scalar | undefined
   readonly opposite: () => Atom
 }
@@ -53,8 +54,9 @@ const TURNED: Readonly<Record<Exclude<Comparator, 'in'>, Comparator>> = {
 }
 
 /**
- * When an expression is `truth`, asked in one environment. Exact in the three-valued logic of conditions, where
- * neither an expression nor its opposite is true when an attribute is missing or of another type.
+ * The formula for when an expression evaluates to `truth` in one environment. It is exact in the
+ * three-valued logic of conditions, where neither an expression nor its opposite is true if an attribute
+ * is missing or of another type.
  *
  * @param environments by name and alias
  */
@@ -69,7 +71,7 @@ export function formulaOf (
       return formulaOf(expression.operand, !truth, environment, environments)
     case 'comparison':
       return comparison(expression, truth, environment, environments)
-    // De Morgan.
+    // De Morgan: swap `and` and `or`.
     default:
       return join(
         (expression.kind === 'and') === truth ? 'and' : 'or',
@@ -78,7 +80,7 @@ export function formulaOf (
   }
 }
 
-/** Their conjunction or disjunction. */
+/** The conjunction or disjunction of the formulas. */
 export function join (kind: 'and' | 'or', formulas: readonly Formula[]): Formula {
   const decisive = kind === 'or'
   const operands = new Map<string, Compound>()
@@ -93,17 +95,18 @@ export function join (kind: 'and' | 'or', formulas: readonly Formula[]): Formula
   return { kind, text: parts.join(` ${kind} `), listed: parts.length === 1, operands: sorted }
 }
 
-/** How much is tried before {@link implies} gives up; a proof can take exponential time. */
+/** The number of steps after which {@link implies} gives up; a proof can take exponential time. */
 const MAX_WORK = 200_000
 
 /**
- * Whether the second is true wherever the first is. `true` is always right; `false` may also mean that it takes
- * knowing more than what two comparisons of one attribute have to do with each other, or too long.
+ * Whether `b` is true wherever `a` is true. A result of `true` is always right. `false` can also mean that
+ * the proof would take too long, or that it needs more than the relation between two comparisons of one
+ * attribute.
  */
 export function implies (a: Formula, b: Formula): boolean {
   if (a === false || b === true) return true
   let work = 0
-  // A sequent (Gentzen): all that is known holds, and one of what is wanted is to follow.
+  // Sequent calculus (Gentzen): everything in `known` is true, and at least one of `wanted` must follow.
   const prove = (known: readonly Compound[], wanted: readonly Compound[]): boolean => {
     work += 1 + known.length * (known.length + wanted.length)
     if (work > MAX_WORK) return false
@@ -123,7 +126,8 @@ export function implies (a: Formula, b: Formula): boolean {
     const cases = known.filter(isJunction)
     if (cases.length > 0) {
       const atoms = known.filter(one => !isJunction(one))
-      // One of them is often enough; of all together every combination is a case.
+      // Try each one alone first, which is often enough: all of them together need a case for every
+      // combination.
       if (cases.length > 1 && cases.some(one => prove([...atoms, one], wanted))) return true
       return cases[0]!.operands.every(operand => prove([...without(known, cases[0]!), operand], wanted))
     }
@@ -193,7 +197,7 @@ function comparison (
     )
   }
   if (comparator === 'in') {
-    // A list in the policy says no more than its items do, one by one.
+    // A list in the policy is equivalent to its items, one by one.
     if (Array.isArray(right.value)) {
       return join(
         truth ? 'or' : 'and',
@@ -203,7 +207,7 @@ function comparison (
     const inside = atom(left.text, 'in', right.text, undefined)
     return truth ? inside : inside.opposite()
   }
-  // Literals to the right; of two attributes that of the resource to the left.
+  // Literals go to the right. Of two attributes, the one of the resource goes to the left.
   const turned = left.value !== undefined || (right.value === undefined && left.text < right.text)
   const [first, second] = turned ? [right, left] : [left, right]
   const plain = atom(
@@ -217,7 +221,7 @@ function comparison (
 
 interface Side {
   readonly text: string
-  /** Undefined for an attribute. */
+  /** Undefined if the side is an attribute. */
   readonly value: Scalar | readonly Scalar[] | undefined
 }
 
@@ -234,7 +238,7 @@ function side (operand: Operand, environment: string): Side {
 }
 
 function atom (left: string, comparator: AtomComparator, right: string, value: Scalar | undefined): Atom {
-  // Of two booleans one is left.
+  // A boolean that is not one value is the other one.
   if (comparator === '!=' && typeof value === 'boolean') return atom(left, '==', quote(!value), !value)
   const text = comparator === 'not in' ? `not (${left} in ${right})` : `${left} ${comparator} ${right}`
   return {
@@ -247,7 +251,7 @@ function atom (left: string, comparator: AtomComparator, right: string, value: S
   }
 }
 
-/** The texts of what is joined; what one attribute is, or is not, is told in one list. */
+/** The texts of the operands. Comparisons of one attribute for (in)equality are combined into one list. */
 function partsOf (kind: 'and' | 'or', operands: readonly Compound[]): readonly string[] {
   const equal = kind === 'or' ? '==' : '!='
   const groups = new Map<string, Compound[]>()

@@ -5,7 +5,7 @@ import { formatPermission, type PermissionParts } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { append, roleClosure } from '../model/role-graph.js'
 
-/** What is sound, and yet probably not meant. */
+/** Problems of a valid policy that are probably mistakes. */
 export type PolicyLintRule =
   | 'never-granted'
   | 'unreachable-role'
@@ -23,10 +23,13 @@ export interface PolicyFinding extends SourceProblem {
   readonly rule: PolicyLintRule
 }
 
-/** Of each kind so many are told. */
+/** The maximum number of findings to report of each kind. */
 const MAX_TOLD = 100
 
-/** Looks for what a sound policy probably does not mean: grants that add nothing, denies that take nothing away, names nobody uses. */
+/**
+ * Looks for probable mistakes in a valid policy: grants that add nothing, denies that remove nothing,
+ * names that are never used.
+ */
 export function lintPolicy (policy: Policy): readonly PolicyFinding[] {
   const { definition } = partsOf(policy)
   const findings: PolicyFinding[] = []
@@ -49,10 +52,13 @@ export function lintPolicy (policy: Policy): readonly PolicyFinding[] {
   return sortProblems(findings)
 }
 
-/** What a condition comes to wherever its rule applies: the same always, as far as can be proved. */
+/**
+ * Finds conditions that always have the same result wherever their rule applies, as far as this can be
+ * proved.
+ */
 function lintConditions ({ rules, conditions, environments, aliases }: PolicyDefinition, report: Report): void {
   const proved = new Map<string, boolean>()
-  /** Whether an expression is never `truth` in an environment. */
+  /** Whether an expression never evaluates to `truth` in an environment. */
   const isNever = (condition: number, truth: boolean, environment: string): boolean => {
     const key = `${condition} ${truth} ${environment}`
     let known = proved.get(key)
@@ -68,7 +74,7 @@ function lintConditions ({ rules, conditions, environments, aliases }: PolicyDef
     if (condition === null) continue
     const places = environment === '*' ? environments : [environment]
     const [neverTrue, neverFalse] = [true, false].map(truth => places.every(place => isNever(condition, truth, place)))
-    // Of what is required the opposite stands in the rule.
+    // A rule made from `require` holds the opposite of the condition that the policy states.
     const isOpposite = subject.kind === 'anyone'
     const at = whenPath(path)
     if (isOpposite ? neverFalse : neverTrue) {
@@ -83,7 +89,7 @@ function lintConditions ({ rules, conditions, environments, aliases }: PolicyDef
   }
 }
 
-/** Of a rule's pattern, the condition beside it. */
+/** The path of the condition that belongs to a rule's pattern. */
 function whenPath (path: Path): Path {
   const last = path.lastIndexOf('permissions')
   return [...last === -1 || last < path.length - 2 ? path : path.slice(0, last), 'when']
@@ -159,7 +165,7 @@ function lintRoles ({ roles, rules, separations, requirements }: PolicyDefinitio
 
 function lintGrants ({ roles, rules }: PolicyDefinition, allows: readonly Rule[], report: Report): void {
   const inherited = new Set([...roles.values()].flatMap(({ inherits }) => inherits))
-  /** Unconditional ones, by role and resource. */
+  /** Unconditional grants, by role and resource. */
   const grants = new Map<string, Rule[]>()
   const denies = new Map<string, Rule[]>()
   for (const rule of rules) {

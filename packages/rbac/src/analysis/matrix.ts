@@ -5,19 +5,19 @@ import { parsePermission, speaksOf } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { append } from '../model/role-graph.js'
 
-/** What a caller with one role may. */
+/** What a caller with this one role may do. */
 export interface MatrixCell {
-  /** `deny` when a rule denies it, `none` when nothing allows it: both are denied. */
+  /** `deny` if a rule denies it, `none` if nothing allows it. Both mean that the caller is denied. */
   readonly state: 'allow' | 'deny' | 'if' | 'none'
-  /** Whether no allow of the role itself speaks of it, so that what allows it is inherited. */
+  /** Whether the role has no allow of its own for it, so that the grant is inherited. */
   readonly inherited: boolean
-  /** What `if` hangs on, in a normal form. */
+  /** The condition of `if`, in a normal form. */
   readonly condition?: string
 }
 
 export interface MatrixRow {
   readonly permission: string
-  /** One for each role, in the order of {@link PolicyMatrix.roles}. */
+  /** One cell for each role, in the order of {@link PolicyMatrix.roles}. */
   readonly cells: readonly MatrixCell[]
 }
 
@@ -32,11 +32,14 @@ export interface PolicyMatrix {
 }
 
 export interface PolicyMatrixOptions {
-  /** Name or alias of the only environment to tell of. @default every one */
+  /** Name or alias of the only environment to include. @default every one */
   readonly environment?: string
 }
 
-/** What each role may, alone, in the policy's order. Throws a `RangeError` for an environment that is unknown. */
+/**
+ * What each role may do when held alone, in the policy's order. Throws a `RangeError` for an unknown
+ * environment.
+ */
 export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptions = {}): PolicyMatrix {
   const { definition, index } = partsOf(policy)
   const weigh = createWeigher(policy)

@@ -8,15 +8,18 @@ import { parsePermission, speaksOf } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { missingLineBreak } from '../parse/policy.js'
 
-/** What came out of a policy's tests. */
+/** The results of running the tests of a policy. */
 export interface PolicyTestReport {
-  /** Decisions that were as expected. */
+  /** The number of decisions that were as expected. */
   readonly passed: number
-  /** Decisions that were not, each where the expectation is written. */
+  /** Decisions that were not as expected, each with the position of the expectation in the test file. */
   readonly failures: readonly SourceProblem[]
-  /** Rules of the policy that applied to no decision, each where it is written: nobody would notice if they went. */
+  /**
+   * Rules of the policy that applied to no decision, each with its position: no test would fail if they
+   * were removed.
+   */
   readonly uncovered: readonly SourceProblem[]
-  /** Mistakes of the test file itself. When there are any, nothing was tested. */
+  /** Mistakes in the test file itself. If there are any, no test was run. */
   readonly problems: readonly SourceProblem[]
 }
 
@@ -87,7 +90,10 @@ interface Test {
   readonly only?: readonly string[]
 }
 
-/** Asks a policy every question of a test file: principals by permissions by environments. Throws nothing. */
+/**
+ * Runs a test file against a policy: every combination of principals, permissions and environments. Throws
+ * nothing.
+ */
 export function testPolicy (policy: Policy, text: string, file: string): PolicyTestReport {
   const refuse = (problems: readonly SourceProblem[]): PolicyTestReport => ({
     passed: 0,
@@ -139,20 +145,20 @@ export function testPolicy (policy: Policy, text: string, file: string): PolicyT
 
 /** A decision that a test expects. */
 export interface StatedDecision {
-  /** Of the test. */
+  /** The name of the test. */
   readonly test: string
-  /** Of the principal. */
+  /** The name of the principal. */
   readonly name: string
   readonly principal: PrincipalDocument
   readonly permission: string
-  /** As the test names it, which may be an alias. */
+  /** The environment as the test names it, which may be an alias. */
   readonly environment: string
   readonly attributes: Attributes
   readonly allowed: boolean
   readonly path: Path
 }
 
-/** Every decision that a test file without mistakes expects. */
+/** Every decision that a test file expects. The file must have no mistakes. */
 export function statedDecisions (policy: Policy, text: string, file: string): Iterable<StatedDecision> {
   return decisionsOf(parseYaml(text, file).source!.value as TestDocument, policy)
 }
@@ -160,7 +166,7 @@ export function statedDecisions (policy: Policy, text: string, file: string): It
 function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Generator<StatedDecision> {
   for (const [index, test] of tests.entries()) {
     const expectations = expectationsOf(test, policy, ['tests', index])
-    // A test that sets no clock knows no time: what hangs on it must not change with the hour the test runs at.
+    // A test without a time has an unknown time: its result must not depend on the hour it runs at.
     const time = test.time === undefined ? NaN : Date.parse(test.time)
     for (const name of test.principals) {
       const principal = principals[name]!
@@ -174,7 +180,7 @@ function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Ge
   }
 }
 
-/** Notes the places of the policy whose rules applied to some decision. */
+/** Records the places in the policy whose rules applied to some decision. */
 interface Coverage {
   note (roles: readonly string[], permission: string, environment: string, attributes: Attributes): void
   uncovered (): SourceProblem[]
@@ -182,7 +188,8 @@ interface Coverage {
 
 function createCoverage (policy: Policy): Coverage {
   const { definition } = partsOf(policy)
-  // One place of the file may be spelt out into several rules, such as a list of roles by a list of permissions.
+  // One place in the file may expand to several rules, such as a list of roles combined with a list of
+  // permissions.
   const open = new Map(definition.rules.map(({ path }) => [path.join('\n'), path]))
   return {
     note (roles, permission, name, attributes) {
@@ -217,7 +224,10 @@ function expectationsOf (test: Test, policy: Policy, path: Path): Expectation[] 
   ]
 }
 
-/** The permissions a pattern names. A deny of a pattern asks about exactly these, not about what contains them. */
+/**
+ * The permissions that a pattern matches. A deny of a pattern checks exactly these, not the resources that
+ * contain them.
+ */
 function matching (pattern: string, policy: Policy): readonly string[] {
   const parts = parsePermission(pattern)
   if (policy.permissions.includes(pattern)) return [pattern]

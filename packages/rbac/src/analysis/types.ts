@@ -2,8 +2,8 @@ import { basename } from 'node:path'
 import type { Policy } from '../engine/policy.js'
 
 /**
- * The text of a declaration file that tells the compiler the names of a policy, so that a misspelt permission in
- * `config.security` does not compile. Commit it, and include it in the project that uses the policy.
+ * Generates a declaration file with the names of a policy, so that a misspelt permission in
+ * `config.security` does not compile. Commit the file, and include it in the project that uses the policy.
  */
 export function policyTypes (policy: Policy): string {
   const union = (names: readonly string[]): string => names.map(name => `\n      | '${name}'`).join('')

@@ -4,31 +4,32 @@ import type { Comparison, Expression, Operand } from './syntax.js'
 import { readTimeWindow, type TimeWindow } from './time-window.js'
 
 /**
- * What a condition comes to. `UNKNOWN` when it hangs on something that is missing or of another type. Ordered, so
- * that Kleene's three-valued logic is arithmetic: `and` is the least, `or` the greatest, `not` is `TRUE - x`.
+ * The result of a condition. It is `UNKNOWN` if it depends on an attribute that is missing or of another
+ * type. The values are ordered so that Kleene's three-valued logic is arithmetic: `and` is the minimum,
+ * `or` the maximum, `not` is `TRUE - x`.
  */
 export const FALSE = 0
 export const UNKNOWN = 1
 export const TRUE = 2
 export type Truth = typeof FALSE | typeof UNKNOWN | typeof TRUE
 
-/** What is known about a request besides the caller's roles and the permission. */
+/** What is known about a request, in addition to the caller's roles and the permission. */
 export interface Attributes {
-  /** Who asks. Its `roles` are not read: the roles that are judged are the ones asked about. */
+  /** The caller. Its `roles` are ignored: the decision uses the roles that are passed to it. */
   readonly principal?: Partial<Omit<Principal, 'roles'>> | undefined
-  /** The service that is asked; the rules under `services` count for calls of this one only. */
+  /** The service that is called. The rules under `services` apply only to calls of this service. */
   readonly service?: string | undefined
-  /** What it is done to. Own properties only; texts, finite numbers, booleans and lists of them. */
+  /** The resource. Only own properties are read: strings, finite numbers, booleans and lists of them. */
   readonly resource?: Readonly<Record<string, unknown>> | undefined
-  /** When, in milliseconds since the epoch. @default the policy's clock */
+  /** The time, in milliseconds since the epoch. @default the policy's clock */
   readonly time?: number | undefined
 }
 
-/** What conditions are evaluated against. */
+/** The input for evaluating conditions. */
 export interface Question {
   readonly attributes: Attributes
   readonly roles: readonly string[]
-  /** By its name, never an alias. */
+  /** The name of the environment, never an alias. */
   readonly environment: string
   readonly clock: () => number
 }
@@ -39,11 +40,11 @@ export interface Condition {
   readonly text: string
   readonly expression: Expression
   readonly evaluate: Evaluate
-  /** The attributes it reads, such as `resource.owner`. */
+  /** The attributes that the condition reads, such as `resource.owner`. */
   readonly reads: readonly string[]
 }
 
-/** Makes a condition out of its checked syntax. No text is ever executed. */
+/** Compiles a condition from its checked syntax tree. No string is ever executed as code. */
 export function compileCondition (
   text: string,
   expression: Expression,
@@ -54,12 +55,15 @@ export function compileCondition (
   return Object.freeze({ text, expression, evaluate, reads: Object.freeze([...reads]) })
 }
 
-/** An allow needs its condition to be true; a deny stands unless its condition is false. What is unknown never widens. */
+/**
+ * Whether a rule applies. An allow applies only if its condition is true; a deny applies unless its
+ * condition is false. So an unknown result never widens access.
+ */
 export function applies (effect: 'allow' | 'deny', truth: Truth): boolean {
   return effect === 'allow' ? truth === TRUE : truth !== FALSE
 }
 
-/** The attribute as a condition sees it; undefined when it is missing. */
+/** The value of an attribute as conditions see it; undefined if it is missing. */
 export function readAttribute (name: string, question: Question): unknown {
   return reader(name.split('.'))(question)
 }
@@ -147,7 +151,10 @@ function now ({ attributes, clock }: Question): number {
   return attributes.time ?? clock()
 }
 
-/** Only values of one type are told apart; anything else, `undefined` and `NaN` included, is neither equal nor unequal. */
+/**
+ * Compares only values of the same type. Any other pair, including `undefined` and `NaN`, is neither equal
+ * nor unequal.
+ */
 export function equality (a: unknown, b: unknown): Truth {
   return comparable(a, b) ? (a === b ? TRUE : FALSE) : UNKNOWN
 }
@@ -173,7 +180,7 @@ function comparable (a: unknown, b: unknown): boolean {
     : typeof a === 'string' || typeof a === 'boolean'
 }
 
-/** The last moment a `Date` can hold. */
+/** The latest time a `Date` can represent. */
 const MAX_MOMENT = 8.64e15
 
 function during (window: TimeWindow): Evaluate {

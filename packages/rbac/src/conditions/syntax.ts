@@ -1,6 +1,6 @@
 import { nameCharacter } from '@marty/config'
 
-/** A value written in a condition. */
+/** A literal value in a condition. */
 export type Scalar = string | number | boolean
 
 export type Operand =
@@ -21,7 +21,7 @@ export type Expression = Comparison |
   { readonly kind: 'and' | 'or', readonly left: Expression, readonly right: Expression } |
   { readonly kind: 'not', readonly operand: Expression }
 
-/** What is wrong with a condition, and at which character of it. */
+/** A mistake in a condition, and the character offset at which it is. */
 export class ConditionMistake extends Error {
   readonly offset: number
   constructor (offset: number, message: string) {
@@ -30,10 +30,10 @@ export class ConditionMistake extends Error {
   }
 }
 
-/** Deeper nesting is refused: it could exhaust the stack, and nobody could read it. */
+/** The maximum nesting depth. Deeper conditions could exhaust the stack, and no one could read them. */
 const MAX_DEPTH = 20
 
-/** How tightly an operator binds; a comparison binds tighter than any of them. */
+/** Operator precedence; a comparison binds tighter than either of these. */
 const BINDING: Readonly<Record<string, number>> = Object.freeze({ or: 1, and: 2 })
 const BINDING_OF_NOT = 3
 
@@ -158,7 +158,7 @@ const HINTS: Readonly<Record<string, string>> = Object.freeze({
   "'": '; the text is not closed, or holds a \\ before something else than \\ or its quote'
 })
 
-// Each alternative begins with another character, so that no text is looked at twice.
+// Each alternative begins with a different character, so the expression never backtracks over the text.
 const TOKEN =
   /[ \t\r\n]+|("(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')|(-?\d+(?:\.\d+)?(?![\w.]))|([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)|(==|!=|<=|>=|[<>()[\],])/y
 
@@ -179,7 +179,10 @@ function tokenize (text: string): Token[] {
   return tokens
 }
 
-/** A condition that breaks off within a text was cut by YAML, for which a # behind a space begins a comment. */
+/**
+ * The message for a condition that ends inside a string: YAML cut it, because a # after a space begins a
+ * comment.
+ */
 function cannotRead (text: string, offset: number): string {
   const character = String.fromCodePoint(text.codePointAt(offset)!)
   const shown = /^[\x20-\x7E]$/.test(character) ? JSON.stringify(character) : nameCharacter(character)

@@ -4,13 +4,14 @@ const DAYS: readonly string[] = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'
 const MINUTES_A_DAY = 24 * 60
 const SHAPE = 'a window is such as "Mon-Fri 08:00-18:00 Europe/Berlin": days, hours or both, and a time zone'
 
-/** Whether a moment, in milliseconds since the epoch, lies in the window. */
+/** Whether a time, in milliseconds since the epoch, lies in the window. */
 export type TimeWindow = (now: number) => boolean
 
 /**
- * Reads a time window: `[days] [from-to] zone`. Days are `Mon-Fri` or `Mon,Wed,Sun`; hours are wall-clock time of an
- * IANA zone, the first minute inside and the last one outside. A window that ends before it begins runs past midnight,
- * and belongs to the day it begins on. Returns what is wrong as a text.
+ * Parses a time window: `[days] [from-to] zone`. Days are `Mon-Fri` or `Mon,Wed,Sun`. Hours are wall-clock
+ * time in an IANA zone; the start is inclusive and the end exclusive. A window that ends before it begins
+ * runs past midnight, and belongs to the day on which it begins. Returns a string with the mistake if
+ * there is one.
  */
 export function readTimeWindow (text: string): TimeWindow | string {
   const words = text.split(' ')
@@ -27,7 +28,7 @@ export function readTimeWindow (text: string): TimeWindow | string {
     if (hours.from < hours.to) return days[day]! && minute >= hours.from && minute < hours.to
     return (days[day]! && minute >= hours.from) || (days[(day + 6) % 7]! && minute < hours.to)
   }
-  // Offsets of zones are whole minutes, so an answer is good for the minute it was found in.
+  // Offsets of zones are whole minutes, so a result stays valid for the minute it was computed in.
   let known = NaN
   let answer = false
   return now => {
@@ -41,7 +42,7 @@ export function readTimeWindow (text: string): TimeWindow | string {
 }
 
 interface WallTime {
-  /** 0 is Monday. */
+  /** Day of the week; 0 is Monday. */
   readonly day: number
   readonly minute: number
 }
@@ -84,7 +85,10 @@ function readZone (zone: string): ((now: number) => WallTime) | string {
   }
 }
 
-/** Null for what is no zone of the IANA database; an abbreviation such as EST would not follow summer time. */
+/**
+ * Returns null if the zone is not in the IANA database; an abbreviation such as EST would not follow
+ * daylight saving time.
+ */
 function formatIn (zone: string): Intl.DateTimeFormat | null {
   if (zone !== 'UTC' && !zone.includes('/')) return null
   try {

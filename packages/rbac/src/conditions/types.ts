@@ -3,24 +3,27 @@ import { didYouMean } from '../did-you-mean.js'
 import { ConditionMistake, type Comparison, type Expression, type Operand, type Scalar } from './syntax.js'
 import { readTimeWindow } from './time-window.js'
 
-/** What is known of an attribute before it is read. `unknown` could be anything; `choices` are the only texts it can be. */
+/**
+ * What is known about an attribute before it is read. `unknown` can be any type; `choices` are the only
+ * strings it can be.
+ */
 export interface AttributeType {
   readonly type: 'text' | 'number' | 'boolean' | 'list' | 'unknown'
   readonly choices?: readonly string[]
 }
 
-/** The names a condition may use. */
+/** The names that a condition may use. */
 export interface ConditionScope {
   readonly roles: readonly string[]
-  /** Names and aliases. */
+  /** Names and aliases of environments. */
   readonly environments: readonly string[]
-  /** Attributes of the resources that the rule speaks of. */
+  /** Attributes of the resources that the rule matches. */
   readonly resource: ReadonlyMap<string, AttributeType>
 }
 
 const KINDS: readonly string[] = ['user', 'service', 'key', 'anonymous']
 
-/** Everything that can be known to be wrong with a condition before anybody asks. */
+/** Finds every mistake in a condition that can be detected without evaluating it. */
 export function conditionMistakes (expression: Expression, scope: ConditionScope): ConditionMistake[] {
   switch (expression.kind) {
     case 'not':
@@ -75,7 +78,10 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
   return [...mistakes, ...choiceMistakes(left, second, right), ...choiceMistakes(right, first, left)]
 }
 
-/** Texts that an attribute can never be: a misspelt role in an allow would only be noticed by whom it locks out. */
+/**
+ * Finds strings that an attribute can never be. Otherwise, a misspelt role in an allow would be noticed
+ * only by the callers it locks out.
+ */
 function choiceMistakes (literal: Operand, { choices }: AttributeType, attribute: Operand): ConditionMistake[] {
   if (literal.kind !== 'literal' || choices === undefined || attribute.kind !== 'attribute') return []
   return [literal.value]
@@ -117,7 +123,7 @@ function typeOfLiteral (value: Scalar | readonly Scalar[]): AttributeType | stri
     : 'the items of a list must be of one type'
 }
 
-/** The type of an attribute, or what is wrong with its name. */
+/** The type of an attribute, or a message if its name is wrong. */
 function typeOfAttribute (
   name: string,
   path: readonly string[],

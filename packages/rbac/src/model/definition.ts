@@ -3,27 +3,27 @@ import type { Condition } from '../conditions/evaluate.js'
 import type { AttributeType } from '../conditions/types.js'
 import type { Effect, PermissionParts } from './permission.js'
 
-/** What deciding needs of a policy besides its compiled rules. */
+/** The parts of a policy that decisions need, besides its compiled rules. */
 export interface PolicyOutline {
   readonly file: string
   readonly resources: ReadonlyMap<string, ResourceDefinition>
   readonly roles: ReadonlyMap<string, RoleDefinition>
-  /** Names of the environments; see `aliases` for their other names. */
+  /** Names of the environments; `aliases` holds their other names. */
   readonly environments: readonly string[]
-  /** Every name and alias, to the environment's name. */
+  /** Maps every name and alias to the environment's name. */
   readonly aliases: ReadonlyMap<string, string>
   readonly services: readonly string[]
-  /** Roles that must not be held together, by the number that subjects refer to. */
+  /** Roles that must not be held together, indexed by the number that subjects refer to. */
   readonly separations: readonly Separation[]
-  /** Roles of which a caller needs one, by the number that subjects refer to. */
+  /** Lists of roles of which a caller needs one, indexed by the number that subjects refer to. */
   readonly requirements: ReadonlyArray<readonly string[]>
-  /** By the number that rules refer to. */
+  /** Conditions, indexed by the number that rules refer to. */
   readonly conditions: readonly Condition[]
-  /** Every permission that can be asked for, in the file's order. */
+  /** Every permission that can be requested, in the order of the file. */
   readonly permissions: readonly string[]
 }
 
-/** A policy as it was meant: names resolved, every reference known to exist. */
+/** A policy with all names resolved; every reference is known to exist. */
 export interface PolicyDefinition extends PolicyOutline {
   readonly rules: readonly Rule[]
   positionOf (path: Path, part?: 'key' | 'value'): SourcePosition
@@ -49,27 +49,30 @@ export interface Separation {
 /** One grant or one deny. */
 export interface Rule extends PermissionParts {
   readonly subject: Subject
-  /** An environment's name, or `*` for every one. */
+  /** The name of an environment, or `*` for all of them. */
   readonly environment: string
   readonly effect: Effect
-  /** Number of the condition it hangs on; null when it always applies. */
+  /** Number of the rule's condition; null if the rule always applies. */
   readonly condition: number | null
   readonly reason: string | null
-  /** Where the file says so. */
+  /** The place of the rule in the file. */
   readonly path: Path
 }
 
-/** Whom a rule speaks of. All but the roles are worked out from the caller, and nobody can be given them. */
+/**
+ * The callers that a rule applies to. All kinds but roles are derived from the caller and cannot be
+ * assigned.
+ */
 export type Subject = { readonly kind: 'role', readonly role: string } |
   /** The service `caller`, while it calls `callee`. */
   { readonly kind: 'service', readonly caller: string, readonly callee: string } |
-  /** Who holds two roles of a separation, itself or through inheritance. */
+  /** A caller who holds two roles of a separation, directly or through inheritance. */
   { readonly kind: 'separated', readonly separation: number } |
-  /** Who holds none of the roles of a requirement, neither itself nor through inheritance. */
+  /** A caller who holds none of the roles of a requirement, neither directly nor through inheritance. */
   { readonly kind: 'lacking', readonly requirement: number } |
   { readonly kind: 'anyone' }
 
-/** The name Casbin knows a subject by. No role can have such a name, but for the first kind. */
+/** The name of a subject in Casbin. Only subjects of the kind `role` can have the name of a role. */
 export function subjectName (subject: Subject): string {
   switch (subject.kind) {
     case 'role': return subject.role

@@ -1,11 +1,14 @@
-/** The segments of a permission or of a pattern; scope `*` is the resource as a whole. */
+/** The segments of a permission or of a pattern; scope `*` means the resource as a whole. */
 export interface PermissionParts {
   readonly resource: string
   readonly scope: string
   readonly action: string
 }
 
-/** `resource:action` is short for `resource:*:action`. Null when there are not two or three segments. */
+/**
+ * Parses a permission; `resource:action` is short for `resource:*:action`. Returns null unless there are
+ * two or three segments.
+ */
 export function parsePermission (text: string): PermissionParts | null {
   const [first, second, third, ...rest] = text.split(':')
   if (first === undefined || second === undefined || rest.length > 0) return null
@@ -14,7 +17,7 @@ export function parsePermission (text: string): PermissionParts | null {
     : { resource: first, scope: second, action: third }
 }
 
-/** The one way to write a permission: without the scope when the resource as a whole is meant. */
+/** The canonical form of a permission: without the scope if it means the resource as a whole. */
 export function formatPermission ({ resource, scope, action }: PermissionParts): string {
   return scope === '*' ? `${resource}:${action}` : `${resource}:${scope}:${action}`
 }
@@ -22,9 +25,9 @@ export function formatPermission ({ resource, scope, action }: PermissionParts):
 export type Effect = 'allow' | 'deny'
 
 /**
- * Whether a rule speaks of a permission. `*` in a rule stands for one whole segment, whatever it is; nothing else is
- * a wildcard. Who asks for a resource as a whole asks for all of its scopes: only a grant of every scope allows that,
- * and a deny of any scope denies it.
+ * Whether a rule matches a permission. `*` in a rule matches exactly one segment; there are no other
+ * wildcards. A request for a resource as a whole is a request for all of its scopes: only a grant of every
+ * scope allows it, and a deny of any scope denies it.
  */
 export function speaksOf (rule: PermissionParts, asked: PermissionParts, effect: Effect): boolean {
   return (

@@ -1,13 +1,16 @@
 import type { Path } from '@marty/config'
 import type { RoleDefinition } from './definition.js'
 
-/** Casbin's role manager follows at most this many links and denies silently beyond. */
+/** Casbin's role manager follows at most this many links, and silently denies beyond them. */
 export const MAX_DEPTH = 10
 
-/** Casbin walks every way from one role to another; more of them than this is a mistake, and would be slow. */
+/**
+ * Casbin follows every path from one role to another. More paths than this are a mistake, and would be
+ * slow.
+ */
 const MAX_WAYS = 1000
 
-/** Far beyond what is accepted, near enough to bound the search. */
+/** Bounds the search: far above what is accepted, but small enough to be fast. */
 const MAX_TRAIL = 100
 
 interface InheritanceProblem {
@@ -15,7 +18,7 @@ interface InheritanceProblem {
   readonly message: string
 }
 
-/** Cycles, chains that Casbin would cut, and tangles it would spend its time in. */
+/** Finds cycles, chains that Casbin would cut off, and graphs with so many paths that Casbin would be slow. */
 export function inheritanceProblems (roles: ReadonlyMap<string, RoleDefinition>): InheritanceProblem[] {
   const problems: InheritanceProblem[] = []
   const known = new Map<string, { depth: number, ways: number }>()
@@ -43,7 +46,7 @@ export function inheritanceProblems (roles: ReadonlyMap<string, RoleDefinition>)
       const above = visit(parent, [...trail, name])
       depth = Math.max(depth, above.depth + 1)
       ways += above.ways
-      // Told once, where the chain becomes too long.
+      // Report it once, where the chain becomes too long.
       if (above.depth + 1 === MAX_DEPTH + 1) {
         problems.push({ path, message: `"${name}" inherits over more than ${MAX_DEPTH} roles` })
       }
@@ -61,7 +64,7 @@ export function inheritanceProblems (roles: ReadonlyMap<string, RoleDefinition>)
   return problems
 }
 
-/** Every role with itself and the roles it inherits from. */
+/** Maps every role to itself and all roles that it inherits from. */
 export function roleClosures (
   roles: readonly string[],
   links: ReadonlyArray<readonly [string, string]>
@@ -77,14 +80,14 @@ export function roleClosures (
   )
 }
 
-/** A role with itself and the roles it inherits from. */
+/** A role and all roles that it inherits from. */
 export function roleClosure (role: string, roles: ReadonlyMap<string, RoleDefinition>): ReadonlySet<string> {
   const closure = new Set([role])
   for (const member of closure) for (const parent of roles.get(member)?.inherits ?? []) closure.add(parent)
   return closure
 }
 
-/** The roles that are one of these or inherit one of them. */
+/** These roles and all roles that inherit one of them. */
 export function rolesAbove (
   wanted: readonly string[],
   roles: ReadonlyMap<string, RoleDefinition>
@@ -96,14 +99,14 @@ export function rolesAbove (
   return found
 }
 
-/** Adds an item to the list under a key. */
+/** Appends an item to the list under a key. */
 export function append<Key, Item> (lists: Map<Key, Item[]>, key: Key, item: Item): void {
   const list = lists.get(key)
   if (list === undefined) lists.set(key, [item])
   else list.push(item)
 }
 
-/** The shortest way from a role to one it inherits from, both included; null when there is none. */
+/** The shortest path from a role to one that it inherits from, both included; null if there is none. */
 export function rolePath (
   from: string,
   to: string,

@@ -5,7 +5,7 @@ import { conditionMistakes, type AttributeType } from '../conditions/types.js'
 import type { ResourceDefinition } from '../model/definition.js'
 import { parsePermission } from '../model/permission.js'
 
-/** Tells a mistake at a character of the text that stands at a path. */
+/** Reports a mistake at a character offset of the string at a path. */
 export type ReportInText = (path: Path, text: string, offset: number, message: string) => void
 
 interface Names {
@@ -14,7 +14,7 @@ interface Names {
   readonly resources: ReadonlyMap<string, ResourceDefinition>
 }
 
-/** Collects the conditions of a policy: each is read once, and known by its number. */
+/** Collects the conditions of a policy. Each is parsed once, and identified by its number. */
 export class ConditionReader {
   readonly conditions: Condition[] = []
   readonly #numbers = new Map<string, number>()
@@ -28,8 +28,8 @@ export class ConditionReader {
   }
 
   /**
-   * The number of a condition, or of its opposite; null when there is none or it is faulty, which is reported.
-   * The patterns say which resources it may ask about.
+   * Returns the number of a condition, or of its opposite; null if there is no condition or it has a
+   * mistake, which is reported. The patterns determine which resource attributes it may read.
    */
   read (text: string | undefined, patterns: readonly string[], path: Path, negated = false): number | null {
     if (text === undefined) return null
@@ -72,7 +72,10 @@ export class ConditionReader {
   }
 }
 
-/** The attributes that resources of these names declare; `*` is all of them. What they declare differently is unknown. */
+/**
+ * The attributes that the resources with these names declare; `*` means all resources. An attribute that
+ * they declare differently has the type `unknown`.
+ */
 function attributesOf (
   names: ReadonlySet<string>,
   resources: ReadonlyMap<string, ResourceDefinition>

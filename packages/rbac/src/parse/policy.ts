@@ -13,14 +13,14 @@ import { positionInScalar } from './scalar-position.js'
 export type ReadPolicy = { readonly definition: PolicyDefinition, readonly problems: readonly [] } |
   { readonly definition: null, readonly problems: readonly SourceProblem[] }
 
-/** Larger files are refused before they are parsed. */
+/** The maximum file size. Larger files are refused before they are parsed. */
 export const MAX_FILE_BYTES = 5_000_000
 
-/** Bounds of the compiled table: a short file can name very many permissions. */
+/** Bounds of the compiled table: even a short file can name very many permissions. */
 const MAX_PERMISSIONS = 50_000
 const MAX_ROLES = 20_000
 
-/** Reads a policy file's text. Every mistake comes back at once, with its position. Throws nothing. */
+/** Parses a policy. Reports every mistake at once, with its position. Throws nothing. */
 export function readPolicy (text: string, file: string): ReadPolicy {
   const sizeBytes = Buffer.byteLength(text)
   if (sizeBytes > MAX_FILE_BYTES) return faulty([tooLarge(file, sizeBytes)])
@@ -33,13 +33,13 @@ export function readPolicy (text: string, file: string): ReadPolicy {
   const report: ReportProblem = (path, message, part = 'value') => {
     problems.push({ source: file, ...source.positionOf(path, part), message })
   }
-  // The check that finds every mistake is slow; most files have none.
+  // The check that finds every mistake is slow, and most files have none: run the fast check first.
   if (!hasShape(source.value)) {
     checkSchema(source.value, policySchema, (path, part, message) => {
       report(path, message, part)
     })
   }
-  // Names can only be compared in a file whose shape is right.
+  // Names can be checked only in a file whose structure is valid.
   if (problems.length > 0) {
     return faulty(
       problems.map(problem => (/^unknown key/.test(problem.message) ? adviseQuotes(problem, text) : problem))
@@ -100,11 +100,12 @@ export function readPolicy (text: string, file: string): ReadPolicy {
 }
 
 /**
- * A text that ends within a line may have been cut off while it was written, and what is left of a policy may grant
- * more than the whole. Everything else that is wrong with it would be a consequence.
+ * A policy that ends in the middle of a line may have been cut off while it was written, and the rest of
+ * it may grant more than the complete policy. Only this mistake is reported, because any others would
+ * follow from it.
  */
 export function missingLineBreak (text: string, file: string): SourceProblem | null {
-  // An empty text is another mistake. JSON, as programs write it, is nothing before its last brace.
+  // An empty file is reported as another mistake. JSON, as programs write it, is invalid before its last brace.
   if (text.trim() === '' || /[\r\n]$/.test(text) || (/^\s*\{/.test(text) && text.endsWith('}'))) return null
   const lines = text.split(/\r\n|\r|\n/)
   return {
@@ -129,9 +130,11 @@ export function tooLarge (file: string, sizeBytes: number): SourceProblem {
 let validator: Validator | null = null
 
 /**
- * Made into code at the first policy: several times as fast for a large one. Where the process allows no such code, it
- * is slower and the same. The validator hashes every item of a list that must not hold one twice, which takes longer
- * than all the rest, so that is looked at apart. Lists that may are looked at, too: they only lose the short way.
+ * The schema is compiled to code at the first policy, which is several times as fast for a large policy.
+ * If the process forbids code generation, the check is slower and gives the same result. The validator
+ * hashes every item of a list with `uniqueItems`, which takes longer than everything else, so duplicates
+ * are checked separately. That check also covers lists that may hold duplicates: those only lose the fast
+ * path.
  */
 function hasShape (value: unknown): boolean {
   validator ??= Compile(withoutKeyword(policySchema, 'uniqueItems') as TSchema)
@@ -147,10 +150,10 @@ function holdsTwice (value: unknown): boolean {
   return items.size < value.length || value.some(holdsTwice)
 }
 
-/** A file of garbage has a mistake on every line. */
+/** The maximum number of mistakes to report: a file of garbage has one on every line. */
 const MAX_PROBLEMS = 100
 
-/** The first of many problems, and how many more there are. */
+/** The first problems of a long list, and a note of how many more there are. */
 export function firstProblems (problems: readonly SourceProblem[], file: string): readonly SourceProblem[] {
   const more = problems.length - MAX_PROBLEMS
   return more <= 0
@@ -162,7 +165,7 @@ function faulty (problems: readonly SourceProblem[]): ReadPolicy {
   return { definition: null, problems: firstProblems(sortProblems(problems), problems[0]!.source) }
 }
 
-/** A condition without quotes, of which YAML takes a character for its own. */
+/** A condition without quotes that holds a character with a meaning in YAML. */
 const OPEN_CONDITION = /\bwhen: *[^\s'"].*?(?:[[\]{},]|: | #)/
 
 function adviseQuotes (problem: SourceProblem, text: string): SourceProblem {

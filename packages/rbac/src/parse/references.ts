@@ -6,15 +6,15 @@ import type { EntryDocument, PolicyDocument } from './schema.js'
 
 export type ReportProblem = (path: Path, message: string, part?: 'key' | 'value') => void
 
-/** A name that is written where nothing has it, and what its owner does have. */
+/** A name that is used but not defined, and the names that exist in its place. */
 interface Missing {
   readonly message: string
   readonly name: string
-  /** Where each of those that exist is declared. */
+  /** The names that exist, each with the place where it is declared. */
   readonly declared: ReadonlyMap<string, readonly [Path, 'key' | 'value']>
 }
 
-/** Every name of a policy that refers to something: it must exist. */
+/** Checks that every name a policy refers to exists. */
 export function checkReferences (
   document: PolicyDocument,
   resources: ReadonlyMap<string, ResourceDefinition>,
@@ -100,8 +100,8 @@ export function checkReferences (
 }
 
 /**
- * Collects names that do not exist. One that is misspelt where it is declared is missing wherever it is used: then the
- * declaration is the mistake, and not each of its uses.
+ * Collects names that do not exist. If a name is misspelt where it is declared, every use of it is
+ * undefined: then report the declaration as the mistake, not each use.
  */
 class MissingNames {
   readonly #report: ReportProblem
@@ -114,12 +114,12 @@ class MissingNames {
     this.#lineOf = lineOf
   }
 
-  /** Notes that names are used. */
+  /** Records that names are used. */
   note (...keys: readonly string[]): void {
     for (const key of keys) this.#used.add(key)
   }
 
-  /** @param kind what stands before the name in its key */
+  /** @param kind the prefix before the name in its key */
   add (key: string, path: Path, missing: Missing, kind: string): void {
     const known = this.#found.get(key)
     if (known === undefined) this.#found.set(key, { ...missing, kind, paths: [path] })
@@ -164,13 +164,16 @@ interface PatternMistake {
   readonly missing: Missing
 }
 
-/** Tells what is wrong with a pattern of well-formed segments; null when it speaks of something. */
+/**
+ * Returns a function that checks a pattern of well-formed segments: it returns what is wrong, or null if
+ * the pattern matches something.
+ */
 function patternChecker (
   resources: ReadonlyMap<string, ResourceDefinition>,
   permissions: readonly string[]
 ): (pattern: string) => PatternMistake | string | null {
   const parsed = permissions.map(permission => parsePermission(permission)!)
-  // A policy names few patterns, often.
+  // Cache the results: a policy uses few different patterns, many times.
   const known = new Map<string, PatternMistake | string | null>(permissions.map(permission => [permission, null]))
   return pattern => {
     let mistake = known.get(pattern)
@@ -216,7 +219,7 @@ function patternMistake (
   return `no resource has both the scope "${scope}" and the action "${action}"`
 }
 
-/** Names and aliases of environments, to the environment's name. */
+/** Maps names and aliases of environments to the environment's name. */
 export function readAliases (document: PolicyDocument, report: ReportProblem): ReadonlyMap<string, string> {
   const names = Object.keys(document.environments)
   const aliases = new Map(names.map(name => [name, name]))

@@ -4,7 +4,7 @@ import { formatPermission, parsePermission, type PermissionParts } from '../mode
 import type { PolicyDocument } from './schema.js'
 import type { ConditionReader } from './conditions.js'
 
-/** Every role, with itself and all it inherits from. */
+/** Maps every role to itself and all roles that it inherits from. */
 type Closures = ReadonlyMap<string, ReadonlySet<string>>
 
 export interface ReadRules {
@@ -13,13 +13,13 @@ export interface ReadRules {
   readonly requirements: ReadonlyArray<readonly string[]>
 }
 
-/** What rules that are written side by side have in common. */
+/** The properties that rules of one entry in the file share. */
 type Common = Pick<Rule, 'environment' | 'effect' | 'condition' | 'reason'>
 
-/** Adds a rule, unless the same has been said of its subject. */
+/** Adds a rule, unless the subject already has the same one. */
 type AddRule = (pattern: string, path: Path) => void
 
-/** Spells a policy out: one rule for each subject, pattern and environment, each once. */
+/** Expands a policy to one rule for each subject, pattern and environment, without duplicates. */
 export function readRules (document: PolicyDocument, conditions: ConditionReader, closures: Closures): ReadRules {
   const rules: Rule[] = []
   const requirements: Array<readonly string[]> = []
@@ -77,7 +77,7 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
         for (const [at, pattern] of permissions.entries()) add(pattern, [...path, 'permissions', at])
       }
     }
-    // What is required is denied to everybody without it: narrowing needs no third effect.
+    // A requirement becomes a deny for everyone who does not meet it: narrowing needs no third effect.
     for (const [index, { roles, permissions, when, reason = null }] of require.entries()) {
       const path = ['environments', environment, 'require', index]
       const opposite = conditions.read(when, permissions, [...path, 'when'], true)
@@ -105,7 +105,10 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
   return { rules: Object.freeze(rules), separations, requirements }
 }
 
-/** Parses each different pattern once: a policy names few of them, often. Every way to write it gives the same object. */
+/**
+ * Parses each different pattern once: a policy uses few of them, many times. Every spelling of a pattern
+ * gives the same object.
+ */
 function patternParser (): (pattern: string) => PermissionParts {
   const known = new Map<string, PermissionParts>()
   return pattern => {
@@ -120,7 +123,10 @@ function patternParser (): (pattern: string) => PermissionParts {
   }
 }
 
-/** Who holds two roles that are kept apart is denied whatever one of them is allowed, by itself or through inheritance. */
+/**
+ * A caller who holds two separated roles is denied everything that either of them allows, directly or
+ * through inheritance.
+ */
 function addSeparations (closures: Closures, separations: readonly Separation[], rules: readonly Rule[],
   rulesFor: (subject: Subject, common: Common) => AddRule): void {
   for (const [separation, { roles, reason }] of separations.entries()) {
@@ -135,7 +141,7 @@ function addSeparations (closures: Closures, separations: readonly Separation[],
   }
 }
 
-/** Roles that hold, through what they inherit, two roles that nobody may hold together. */
+/** Finds roles that inherit two roles which must not be held together. */
 export function separationProblems (
   document: PolicyDocument,
   closures: Closures

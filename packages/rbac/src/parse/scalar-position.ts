@@ -1,8 +1,8 @@
 import type { SourcePosition } from '@marty/config'
 
 /**
- * Where a character of a YAML scalar's value stands in the file. White space is skipped on both sides, because YAML
- * folds it, and so are the escapes of quoted scalars.
+ * The position in the file of a character in the value of a YAML scalar. White space is skipped on both
+ * sides, because YAML folds it, and so are the escapes of quoted scalars.
  *
  * @param start where the scalar begins, with its quote or its block indicator
  */
@@ -11,7 +11,7 @@ export function positionInScalar (text: string, start: SourcePosition, value: st
   const style = text[at]!
   if (style === '"' || style === "'") at++
   else if (style === '|' || style === '>') at = text.indexOf('\n', at) + 1
-  // In double quotes, a \ at the end of a line hides the break.
+  // In double quotes, a \ at the end of a line escapes the line break.
   const isHidden = (): boolean => style === '"' && text[at] === '\\' && isSpace(text[at + 1])
   const skipSpace = (): void => { while (isSpace(text[at]) || isHidden()) at++ }
   for (let i = 0; i < offset; i++) {

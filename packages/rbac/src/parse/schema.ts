@@ -1,7 +1,8 @@
 import { Type, type TSchema } from 'typebox'
 
-// Names that reach into prototypes are refused although every lookup is a Map: the generated types and documents are objects.
-// `null`, `true` and `false` are what YAML makes of a key that is missing or no text.
+// Names that reach into prototypes are refused. Every lookup here is a Map, but the generated types and
+// documents are objects. `null`, `true` and `false` are refused because YAML produces them for a key that
+// is missing or not a string.
 const NAME = '^(?!constructor$|prototype$|null$|true$|false$)[a-z][a-z0-9_-]*$'
 const ATTRIBUTE = '^(?!constructor$|prototype$)[A-Za-z][A-Za-z0-9_-]*$'
 const NAME_WORDS = 'a name of small letters, digits, _ and -'
@@ -134,7 +135,10 @@ const separation = Type.Object({
 const record = <Schema extends TSchema>(schema: Schema, description: string): TSchema =>
   Type.Record(Type.String({ pattern: NAME }), schema, { description, minProperties: 1, ...closed })
 
-/** The shape of a policy file. An unknown section is a mistake: a rule that nobody reads must not look like one. */
+/**
+ * The schema of a policy file. An unknown section is a mistake: a rule that is never read must not look
+ * like one that is.
+ */
 export const policySchema: TSchema = Type.Object(
   {
     version: Type.Literal(1, { description: 'Version of this format' }),
@@ -210,12 +214,12 @@ export function policyJsonSchema (): Record<string, unknown> {
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'RBAC policy',
-    // The words are for our own messages.
+    // `expected` holds words for our own messages only.
     ...withoutKeyword(policySchema, 'expected') as Record<string, unknown>
   }
 }
 
-/** A schema without one of its keywords, anywhere in it. */
+/** Removes one keyword from a schema, at every level. */
 export function withoutKeyword (value: unknown, keyword: string): unknown {
   if (Array.isArray(value)) return value.map(item => withoutKeyword(item, keyword))
   if (typeof value !== 'object' || value === null) return value
