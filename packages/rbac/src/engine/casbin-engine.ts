@@ -5,17 +5,17 @@ import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from '../m
 import { parsePermission, scopeMatches, type Effect } from '../model/permission.js'
 import { append } from '../model/role-graph.js'
 
-// Casbin's CommonJS build, because it decides twice as fast as the other one, which is compiled for older engines.
+// Use Casbin's CommonJS build: it decides twice as fast as the ESM build, which is compiled for older engines.
 const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)(
   'casbin'
 ) as typeof import('casbin')
 
 /**
- * The model. It is code, never read from a file: text that reaches a matcher is executed. Cheap terms come first.
- * Casbin's `==` is JavaScript's loose one, so both sides of every comparison are known to be strings: rows are verified
- * when they are read back, and a request is made of names that the policy defines.
- * One request carries all of a caller's roles, so that a deny by one of them beats an allow by another. A row names
- * its condition by number; the text of a condition never reaches Casbin.
+ * The Casbin model. It is code and never read from a file, because text in a matcher is executed. Cheap
+ * terms come first. Casbin's `==` is JavaScript's loose equality, so both sides of every comparison must
+ * be strings: rows are verified when they are read back, and requests contain only names that the policy
+ * defines. One request carries all roles of a caller, so that a deny of one role overrides an allow of
+ * another. A row refers to its condition by number; the text of a condition never reaches Casbin.
  */
 const MODEL = `
 [request_definition]
@@ -35,7 +35,7 @@ speaksOf(r.roles, p.subject, p.eft) && holds(r.conditions, p.condition, p.eft)
 const POLICY_FIELDS = 7
 const EFFECTS: readonly string[] = ['allow', 'deny'] satisfies Effect[]
 
-/** What a row's condition is when it has none. */
+/** The condition field of a row without a condition. */
 export const UNCONDITIONAL = ''
 
 export type PolicyRow = readonly [
@@ -49,33 +49,40 @@ export type PolicyRow = readonly [
 ]
 export type RoleLink = readonly [child: string, parent: string]
 
-/** Casbin, loaded with a policy. It decides slowly; it is what the compiled index is made from and compared with. */
+/**
+ * Casbin, loaded with a policy. Its decisions are slow: the compiled index is made from its rows and
+ * compared with its decisions.
+ */
 export interface CasbinEngine {
   /** Casbin's own rows, read back after loading. */
   readonly rows: readonly PolicyRow[]
   readonly links: readonly RoleLink[]
   decide (permission: string, question: Question): boolean
-  /** The same, shown only the rows that name this permission or a wildcard: to compare many decisions of a large policy. */
+  /**
+   * The same decision, but Casbin sees only the rows that name this permission or a wildcard. Use it to
+   * compare many decisions of a large policy.
+   */
   decideAmongCandidates (permission: string, question: Question, conditions: Conditions): boolean
-  /** How many rows that is. */
+  /** The number of these rows. */
   candidates (permission: string): number
 }
 
-/** What conditions come to, by their number; a stand-in lets the self-check try what they could come to. */
+/** Evaluates conditions, indexed by their number. The self-check replaces them to try every possible result. */
 export type Conditions = ReadonlyArray<Pick<Condition, 'evaluate'>>
 
-/** What a request brings for the conditions of rows. */
+/** The part of a request that the conditions of rows need. */
 interface Asked {
   readonly question: Question
   readonly conditions: Conditions
 }
 
 /**
- * Gives a policy to Casbin and reads back what it holds. Nothing is waited for: what is asynchronous in Casbin serves
- * databases, and its own work is done when a call returns. If it were not, the self-check would find no role inheriting.
+ * Loads a policy into Casbin and reads back what it holds. No promise is awaited: Casbin is asynchronous
+ * only for the sake of databases, and its own work is complete when a call returns. If it were not, the
+ * self-check would find that no role inherits.
  */
 export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine {
-  // Rows as arrays: nothing is spliced into lines of text, so no name can forge a second row.
+  // Pass rows as arrays: no line of text is parsed, so a name cannot inject a second row.
   const model = newModelFromString(MODEL)
   model.model.get('p')!.get('p')!.policy = definition.rules.map(
     ({ subject, environment, resource, scope, action, effect, condition }) => [
@@ -132,7 +139,10 @@ export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine 
   }
 }
 
-/** The subjects a caller is, for Casbin: the policy's roles among the given ones, and the service. Other names are nobody's to bring. */
+/**
+ * The Casbin subjects of a caller: those of the given roles that the policy defines, and the service. A
+ * caller cannot bring any other name.
+ */
 function callerOf (
   roles: readonly string[],
   { principal, service }: Question['attributes'],
@@ -144,12 +154,15 @@ function callerOf (
     : held
 }
 
-/** Without Casbin's own pattern functions: their wildcards match more than one segment, and each costs every decision. */
+/**
+ * An enforcer without Casbin's own pattern functions: their wildcards match more than one segment, and
+ * each function slows down every decision.
+ */
 class OwnFunctionsEnforcer extends Enforcer {
   protected override fm = new FunctionMap()
 }
 
-/** All of them answer at once: Casbin takes a promise for an allow. */
+/** Adds the functions of the model. All must be synchronous: Casbin treats a promise as an allow. */
 function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: PolicyDefinition): void {
   const roleManager = enforcer.getRoleManager()
   const inherits = (roles: readonly string[], role: string): boolean =>
@@ -172,7 +185,8 @@ function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: 
   void enforcer.addFunction('speaksOf', (roles: readonly string[], subject: string, effect: Effect) => {
     const isIt = special.get(subject)
     if (isIt !== undefined) return isIt(roles)
-    // An inherited deny would take from a role what it was given on purpose: denies reach directly assigned roles only.
+    // A deny applies only to directly assigned roles: an inherited one would remove what a role was given
+    // on purpose.
     return effect === 'deny' ? roles.includes(subject) : inherits(roles, subject)
   })
 
@@ -180,7 +194,7 @@ function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: 
     condition === UNCONDITIONAL || applies(effect, asked.conditions[Number(condition)]!.evaluate(asked.question)))
 }
 
-/** Rows by what they name, so that those that can matter to a permission are found without looking at all. */
+/** Indexes rows by the names in them, to find the rows that can affect a permission without scanning all. */
 function candidateRows (rows: string[][]): (permission: string) => string[][][] {
   const byName = new Map<string, string[][]>()
   for (const row of rows) append(byName, `${row[2]}:${row[4]}`, row)

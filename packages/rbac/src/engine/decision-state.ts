@@ -6,8 +6,8 @@ import { partsOf, type Policy } from './policy.js'
 import { rolesAbove } from '../model/role-graph.js'
 
 /**
- * What a caller may, before anything is known of the request. `if` is one condition in a normal form: the decision is
- * allow when it is true, and deny when it is false or hangs on what is missing.
+ * What a caller may do, before anything about the request is known. `if` is one condition in a normal
+ * form: the decision is allow if it is true, and deny if it is false or depends on a missing attribute.
  */
 export type DecisionState = 'allowed' | 'denied' | { readonly if: string }
 
@@ -15,28 +15,34 @@ export function stateOf (formula: Formula): DecisionState {
   return typeof formula === 'boolean' ? (formula ? 'allowed' : 'denied') : { if: formula.text }
 }
 
-/** Tells on what the decisions of a policy hang. */
+/** Finds out what the decisions of a policy depend on. */
 export interface Weigher {
-  /** On what a caller's decisions hang; `false` for names that the policy does not define. */
+  /**
+   * Returns the condition of each of a caller's decisions; `false` for names that the policy does not
+   * define.
+   */
   of (roles: readonly string[], attributes?: Attributes): (permission: string, environment: string) => Formula
-  /** Everything that speaks of a permission in an environment. Where two policies have the same voices, they decide the same about any caller. */
+  /**
+   * All statements about a permission in an environment. If two policies have the same statements, they
+   * make the same decision for every caller.
+   */
   voicesOn (permission: string, environment: string): readonly Voice[]
 }
 
-/** What is said of callers by one row of the index. */
+/** The statement that one row of the index makes about callers. */
 export interface Voice {
   readonly kind: 'holder' | 'separation' | 'requirement' | 'anyone'
-  /** Of whom, whatever number the policy gave it. */
+  /** The callers it is about, independent of the number that the policy gave the subject. */
   readonly subject: string
-  /** What is said. */
+  /** The content of the statement. */
   readonly text: string
   readonly allows: boolean
   readonly denies: boolean
-  /** The roles and calls it depends on, each with what it is to the voice. */
+  /** The roles and calls that it depends on, each with its part in the statement. */
   readonly members: ReadonlyMap<string, string>
 }
 
-/** The name of a service's calls of another, among those of roles. */
+/** The name for a service's calls to another, used alongside the names of roles. */
 export function callName (caller: string, callee: string): string {
   return `${caller} calls ${callee}`
 }
@@ -45,7 +51,10 @@ export function createWeigher (policy: Policy): Weigher {
   const { definition: { conditions }, index } = partsOf(policy)
   const formulas = new Map<string, Formula>()
   const weighed = new Map<string, Formula>()
-  /** When the condition lets a rule give, or does not let it take: a deny stands unless its condition is false. */
+  /**
+   * The formula under which an allow applies, or under which a deny does not: a deny applies unless its
+   * condition is false.
+   */
   const formula = ({ condition, effect }: Conditional, environment: string): Formula => {
     const key = `${condition} ${effect} ${environment}`
     let known = formulas.get(key)
@@ -104,7 +113,7 @@ export function createWeigher (policy: Policy): Weigher {
   }
 }
 
-/** `true`, `false`, or the condition. */
+/** Returns `true`, `false`, or the condition. */
 export function textOf (formula: Formula): string {
   return typeof formula === 'boolean' ? String(formula) : formula.text
 }

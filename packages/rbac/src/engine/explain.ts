@@ -4,53 +4,59 @@ import { subjectName, type PolicyDefinition, type Rule } from '../model/definiti
 import { formatPermission, parsePermission, segmentMatches, speaksOf, type Effect } from '../model/permission.js'
 import { rolePath } from '../model/role-graph.js'
 
-/** What a rule's condition came to, and what it saw. */
+/** The result of a rule's condition, and the values it read. */
 export interface ExplainedCondition {
   readonly text: string
-  /** `unknown` when it hangs on an attribute that is missing or of another type. */
+  /** `unknown` if it depends on an attribute that is missing or of another type. */
   readonly result: boolean | 'unknown'
-  /** The attributes it reads and their values, shortened; undefined for what is missing. They may be confidential. */
+  /**
+   * The attributes that it reads and their values, shortened; undefined if missing. The values may be
+   * confidential.
+   */
   readonly values: Readonly<Record<string, unknown>>
 }
 
-/** A rule that speaks of the caller and of what is asked for. */
+/** A rule that matches the caller and the requested permission. */
 export interface ExplainedRule {
   readonly effect: Effect
-  /** The role the rule is written for, or another subject such as `svc:recorder>storage`. */
+  /** The role that the rule is written for, or another subject such as `svc:recorder>storage`. */
   readonly role: string
   /** The pattern, in its short form. */
   readonly permission: string
-  /** The environment it is written for; `*` for every one. */
+  /** The environment that the rule is written for; `*` for all of them. */
   readonly environment: string
-  /** The way from a role of the caller to the rule's role. */
+  /** The inheritance path from a role of the caller to the rule's role. */
   readonly path: readonly string[]
   /** `file:line:column`. */
   readonly where: string
   readonly condition?: ExplainedCondition
-  /** As written in the policy. */
+  /** The reason as written in the policy. */
   readonly reason?: string
 }
 
 export interface Explanation {
   readonly allowed: boolean
-  /** One sentence. */
+  /** The reason for the decision, in one sentence. */
   readonly reason: string
-  /** The rule that decided. Absent when no rule applies, so that the default denies. */
+  /** The rule that decided. Absent if no rule applies, so that the default, deny, decides. */
   readonly rule?: ExplainedRule
-  /** The other rules that speak of it: outvoted, not needed, or with a condition that does not let them apply. */
+  /** The other matching rules: overridden, not needed, or with a condition that keeps them from applying. */
   readonly others: readonly ExplainedRule[]
-  /** To find this answer again in logs. */
+  /** An id to find this answer in logs. */
   readonly decisionId: string
 }
 
-/** A rule that speaks of a question, and whether its condition lets it apply. */
+/** A rule that matches a question, and whether its condition lets it apply. */
 export interface SpokenRule {
   readonly rule: Rule
   readonly path: readonly string[]
   readonly applies: boolean
 }
 
-/** Every rule that speaks of a question, in the file's order. Reads the definition alone: neither Casbin nor the index is asked. */
+/**
+ * Every rule that matches a question, in the order of the file. Uses the definition alone, neither Casbin
+ * nor the index.
+ */
 export function spokenRules (
   definition: PolicyDefinition,
   permission: string,
@@ -73,7 +79,7 @@ export function spokenRules (
   })
 }
 
-/** Says in words why a decision is what it is. */
+/** Explains a decision in words. */
 export function explain (definition: PolicyDefinition, permission: string, question: Question): Explanation {
   const spoken = spokenRules(definition, permission, question)
   const decisive =
@@ -100,7 +106,7 @@ export function explain (definition: PolicyDefinition, permission: string, quest
   }
 }
 
-/** The way from the caller to the subject of a rule; null when the rule does not speak of the caller. */
+/** The path from the caller to the subject of a rule; null if the rule does not match the caller. */
 function pathTo (
   { subject, effect }: Rule,
   { roles, separations, requirements }: PolicyDefinition,
@@ -189,7 +195,7 @@ function tellCondition ({ conditions }: PolicyDefinition, number: number, questi
 
 const MAX_SHOWN = 100
 
-/** Only what conditions compare is shown, and not all of it when it is long. */
+/** Show only values that conditions can compare, and shorten long ones. */
 function shorten (value: unknown): unknown {
   if (Array.isArray(value)) {
     return value.length > MAX_SHOWN

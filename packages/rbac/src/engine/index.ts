@@ -5,20 +5,27 @@ import { parsePermission, speaksOf, type Effect, type PermissionParts } from '..
 import { append, roleClosures } from '../model/role-graph.js'
 
 /**
- * Every decision of a policy, worked out beforehand. For each subject and environment there is a row of permissions in
- * three bit planes: what is allowed, what hangs on conditions, and what is denied. The planes are interleaved, four bits
- * to a permission and eight permissions to a cell, so that one look tells all of them. Rows are cut into pages, and each
- * different page and row is kept once, so that a large policy costs no more than what is different in it.
+ * All decisions of a policy, precomputed. There is one row of permissions for each subject and
+ * environment, with three bits for each permission: allowed, conditional, and denied. The bits are
+ * interleaved, four to a permission and eight permissions to a cell, so that one read returns all of them.
+ * Rows are split into pages, and equal pages and rows are stored once, so that the size of a large policy
+ * depends only on what differs in it.
  */
 export interface PolicyIndex {
   readonly subjects: ReadonlyMap<string, number>
   readonly sizeBytes: number
   readonly tables: Tables
-  /** Where the rows of these subjects begin, in every environment: what a caller is, for {@link PolicyIndex.decide}. */
+  /**
+   * The offsets of the rows of these subjects, in every environment: the caller's identity for {@link
+   * PolicyIndex.decide}.
+   */
   rowsOf(subjects: readonly number[]): Rows
-  /** Ors the planes of the caller's rows: a deny denies. `UNKNOWN` when it hangs on conditions. Ids that do not exist are denied. */
+  /**
+   * Combines the bits of the caller's rows with OR; a deny overrides. Returns `UNKNOWN` if the decision
+   * depends on conditions. Ids that do not exist are denied.
+   */
   decide(rows: Rows, permissionId: number, environmentId: number): Truth
-  /** The answer where {@link PolicyIndex.decide} has none. */
+  /** Decides by evaluating conditions, when {@link PolicyIndex.decide} returns `UNKNOWN`. */
   decideConditions(
     rows: Rows,
     permissionId: number,
@@ -26,51 +33,66 @@ export interface PolicyIndex {
     conditions: Conditions,
     question: Question
   ): boolean
-  /** What {@link PolicyIndex.decideConditions} weighs: whether an allow or a deny always applies, and the rules that hang on conditions. */
+  /**
+   * The input of {@link PolicyIndex.decideConditions}: whether an allow or a deny applies unconditionally,
+   * and the conditional rules.
+   */
   conditionalsOf(
     rows: Rows,
     permissionId: number,
     environmentId: number
   ): { readonly allowed: boolean, readonly denied: boolean, readonly rules: readonly Conditional[] }
-  /** Numbers of the conditions that somebody's decision about a permission may hang on. */
+  /** Numbers of the conditions on which a decision about a permission may depend, for any caller. */
   conditionsOf(permissionId: number, environmentId: number): readonly number[]
 }
 
-/** Places of rows, for every environment in turn. */
+/** Offsets of rows: for each subject, one for every environment. */
 export type Rows = readonly number[]
 
-/** Names by id. An id stays with its name for ever; names that are no longer there keep theirs, and are denied. */
+/**
+ * Names, indexed by id. An id always stays with its name. Names that no longer exist keep their ids, and
+ * are denied.
+ */
 export interface Ids {
   readonly permissions: readonly string[]
   readonly environments: readonly string[]
 }
 
-/** A conditional rule, as it concerns one cell of permissions. */
+/** A conditional rule, as it applies to one cell of permissions. */
 export interface Conditional {
-  /** The lowest bit of each permission it speaks of. */
+  /** The lowest bit of each permission that the rule matches. */
   readonly mask: number
   readonly effect: Effect
   readonly condition: number
 }
 
-// Bits of a permission in its cell.
+// The bits of a permission in its cell.
 const ALLOW = 1
 const CONDITIONAL = 2
 const DENY = 4
-/** What they come to, two bits each: a deny is FALSE whatever else there is, then a condition UNKNOWN, an allow TRUE. */
+/**
+ * The result for each combination of these bits, two bits each: a deny is FALSE whatever else is set;
+ * otherwise a condition is UNKNOWN, and an allow is TRUE.
+ */
 const TRUTHS = TRUE << 2 * ALLOW | UNKNOWN << 2 * CONDITIONAL | UNKNOWN << 2 * (CONDITIONAL | ALLOW)
 
-/** 128 permissions in 64 bytes, a cache line; then, for each cell, the number of its list of conditional rules. */
+/**
+ * A page holds 128 permissions in 64 bytes, one cache line; then, for each cell, the number of its list of
+ * conditional rules.
+ */
 const CELLS_A_PAGE = 16
 const PAGE = 2 * CELLS_A_PAGE
 const PAGE_SHIFT = 7
 const RULES = CELLS_A_PAGE
 
-/** What V8 needs for an empty list, and for each object in it with its place, where pointers have 64 bits. */
+/**
+ * The memory that V8 needs for an empty list, and for each object in a list including its slot, with
+ * 64-bit pointers.
+ */
 const LIST_BYTES = 48
 const CONDITIONAL_BYTES = 56
 
-/** Compiles Casbin's rows. `live` says which of the names in `ids` the policy still defines. */
+/** Compiles Casbin's rows to an index. `live` holds the names in `ids` that the policy still defines. */
 export function compileIndex (
   rows: readonly PolicyRow[],
   links: readonly RoleLink[],
@@ -88,7 +110,7 @@ export function compileIndex (
   const builder = new RowBuilder(Math.max(1, Math.ceil(ids.permissions.length / (1 << PAGE_SHIFT))))
   const rowOf = new Int32Array(subjects.size * environments)
   for (const [subject, id] of subjects) {
-    // An allow reaches every role that inherits it; a deny stays where it was written.
+    // An allow applies to every role that inherits it; a deny applies only to the role it is written for.
     const reached = new Map<string, Row[]>()
     for (const member of closures.get(subject) ?? [subject]) {
       for (const row of rulesOf.get(member) ?? []) {
@@ -106,7 +128,10 @@ export function compileIndex (
   return new CompiledIndex(subjects, ids, builder.tables(rowOf))
 }
 
-/** Puts the rules that reach a subject into a row of the tables. A class for the same reason as {@link CompiledIndex}. */
+/**
+ * Builds the row of a subject from the rules that apply to it. A class for the same reason as {@link
+ * CompiledIndex}.
+ */
 class RowBuilder {
   readonly #pages = new Blocks(PAGE)
   readonly #rows: Blocks
@@ -134,7 +159,7 @@ class RowBuilder {
     return this.#rows.intern(this.#pageOf, 0)
   }
 
-  /** Takes where the rows begin among themselves. */
+  /** Completes the tables. `rowOf` holds offsets among the rows. */
   tables (rowOf: Int32Array): Tables {
     const pages = this.#pages.words()
     const rows = this.#rows.words()
@@ -145,20 +170,26 @@ class RowBuilder {
   }
 }
 
-/** An index out of the tables of another, such as one that was compiled in another thread. */
+/** Creates an index from the tables of another, such as one that was compiled in another thread. */
 export function restoreIndex (subjects: ReadonlyMap<string, number>, ids: Ids, tables: Tables): PolicyIndex {
   return new CompiledIndex(subjects, ids, tables)
 }
 
 export interface Tables {
-  /** By subject and environment: where the row begins in `cells`. */
+  /** For each subject and environment, the offset of its row in `cells`. */
   readonly rowOf: Int32Array
-  /** Pages of planes, then rows: by page, where in here the page begins. In one piece, because finding a piece takes as long as reading from it. */
+  /**
+   * First the pages, then the rows, which hold the offset of each of their pages in this array. All in one
+   * array, because locating a second one would take as long as reading from it.
+   */
   readonly cells: Int32Array
   readonly lists: ReadonlyArray<readonly Conditional[]>
 }
 
-/** A class, because its methods stay one and the same across generations: closures of several would be slower to call. */
+/**
+ * A class, because its methods stay the same functions in every generation: closures that differ from one
+ * generation to the next would be slower to call.
+ */
 class CompiledIndex implements PolicyIndex {
   readonly subjects: ReadonlyMap<string, number>
   readonly tables: Tables
@@ -191,10 +222,13 @@ class CompiledIndex implements PolicyIndex {
     return rows
   }
 
-  /** Nearly all that a decision costs. No branch hangs on what is found, and pages begin at multiples of their length. */
+  /**
+   * The hot path: nearly the entire cost of a decision. No branch depends on the data, and pages are
+   * aligned to multiples of their length.
+   */
   decide (rows: Rows, permission: number, environment: number): Truth {
     const environments = this.#environments
-    // An id beyond the table would read another row.
+    // An id beyond the table would read from another row.
     if (!(permission >= 0 && permission < this.#permissions && environment >= 0 && environment < environments)) {
       return FALSE
     }
@@ -270,9 +304,12 @@ class CompiledIndex implements PolicyIndex {
   }
 }
 
-// Constants, because a call of one is folded into its caller.
+// Constants, because the engine inlines calls of them.
 const cellInPage = (permission: number): number => permission >> 3 & CELLS_A_PAGE - 1
-/** The bits of a permission in a cell, or in a mask. A shift by more than 31 begins anew, as every cell does. */
+/**
+ * The bits of a permission in a cell or a mask. JavaScript shifts by the count modulo 32, which matches
+ * the eight permissions of a cell.
+ */
 const bitsOf = (cell: number, permission: number): number => cell >>> (permission << 2) & 7
 
 interface Row {
@@ -282,7 +319,7 @@ interface Row {
   readonly places: Places
 }
 
-/** Where the permissions are in a row that a pattern speaks of: a cell, and the lowest bit of each in it. */
+/** The cells of a row that a pattern matches, and in each the lowest bit of every matching permission. */
 type Places = ReadonlyArray<{ readonly cell: number, readonly mask: number }>
 
 function readRow ([, environment, resource, scope, action, effect, condition]: PolicyRow, spread: Spread): Row {
@@ -296,7 +333,7 @@ function readRow ([, environment, resource, scope, action, effect, condition]: P
 
 type Spread = (pattern: PermissionParts, effect: Effect) => Places
 
-/** Spreads patterns over the permissions; each pattern once. */
+/** Expands patterns to permissions, each different pattern once. */
 function placesOf ({ permissions }: Ids, live: Ids): Spread {
   const idOf = intern(permissions)
   const byResource = new Map<string, Array<{ readonly id: number, readonly parts: PermissionParts }>>()
@@ -322,7 +359,7 @@ function placesOf ({ permissions }: Ids, live: Ids): Spread {
   }
 }
 
-/** Lists of conditional rules, each different one kept once; list 0 is empty. */
+/** Lists of conditional rules; equal lists are stored once. List 0 is empty. */
 class ConditionalLists {
   readonly all: Conditional[][] = [[]]
   readonly #numbers = new Map<string, number>()

@@ -1,4 +1,4 @@
-/** Blocks of numbers of one length, each different one kept once. Block 0 is all zeros. */
+/** Blocks of numbers, all of the same length; equal blocks are stored once. Block 0 is all zeros. */
 export class Blocks {
   readonly #length: number
   readonly #byHash = new Map<number, number[]>()
@@ -11,7 +11,10 @@ export class Blocks {
     this.intern(new Int32Array(length), 0)
   }
 
-  /** Where the block that begins at `at` of `source` is kept: an index into {@link words}. */
+  /**
+   * Stores the block that begins at `at` of `source`, unless an equal one is stored. Returns its index
+   * into {@link words}.
+   */
   intern (source: Int32Array, at: number): number {
     const length = this.#length
     let hash = 0
@@ -34,7 +37,7 @@ export class Blocks {
     return used
   }
 
-  /** Every block, one after another. */
+  /** All blocks, concatenated. */
   words (): Int32Array {
     return this.#store.slice(0, this.#used)
   }

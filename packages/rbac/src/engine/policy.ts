@@ -12,7 +12,7 @@ import { rolesAbove } from '../model/role-graph.js'
 import { createRoleSets, type RoleSet, type RoleSets } from './role-sets.js'
 import { selfCheck } from './self-check.js'
 
-/** A role as people ask about it. */
+/** The public description of a role. */
 export interface RoleSummary {
   readonly name: string
   readonly description: string | null
@@ -20,68 +20,84 @@ export interface RoleSummary {
 }
 
 export interface LoadPolicyOptions {
-  /** The generation this one follows: ids of its permissions and environments stay what they are. */
+  /** The generation before this one. Ids of its permissions and environments stay the same. */
   readonly previous?: Policy
   /** Milliseconds since the epoch, for conditions on the time. @default Date.now */
   readonly clock?: () => number
 }
 
-/** One loaded, compiled and checked policy: a generation. Never changes; a new text makes a new one. */
+/**
+ * One loaded, compiled and checked policy: a generation. It never changes; changed text makes a new
+ * generation.
+ */
 export interface Policy {
   readonly file: string
-  /** Of the text, in hexadecimal: tells two policies apart. */
+  /** SHA-256 of the text, in hexadecimal: identifies the policy. */
   readonly sha256: string
-  /** Counts from 1 along `previous`. */
+  /** Counts up from 1 along the chain of `previous`. */
   readonly generation: number
   readonly roles: readonly RoleSummary[]
-  /** Every permission that can be asked for, as `resource:action` or `resource:scope:action`. */
+  /** Every permission that can be requested, as `resource:action` or `resource:scope:action`. */
   readonly permissions: readonly string[]
   readonly resources: readonly string[]
   readonly environments: readonly string[]
-  /** Names and aliases of environments, to the environment's name. */
+  /** Maps names and aliases of environments to the environment's name. */
   readonly environmentNames: ReadonlyMap<string, string>
   readonly services: readonly string[]
-  /** Number of rules the policy was compiled from. */
+  /** Number of rules that the policy was compiled from. */
   readonly rules: number
   /** Size of the compiled tables. */
   readonly sizeBytes: number
 
-  /** Stays the same in every later generation; undefined when the policy defines no such permission. */
+  /**
+   * The id of a permission, which stays the same in every later generation; undefined if the policy
+   * defines no such permission.
+   */
   permissionId(name: string): number | undefined
   /** The same for an environment, by name or alias. */
   environmentId(name: string): number | undefined
-  /** The caller, looked up once for many decisions; cached for frozen arrays. `attributes` says who it is when services have rules. */
+  /**
+   * Looks a caller up once, for many decisions; cached for frozen arrays. `attributes` identifies the
+   * caller if services have rules.
+   */
   roleSet(roles: readonly string[], attributes?: Attributes): RoleSet
-  /** The fastest way to ask. Ids this generation does not define are denied; a role set of another generation is looked up again. */
+  /**
+   * The fastest decision. Ids that this generation does not define are denied; a role set of another
+   * generation is looked up again.
+   */
   decideId(roleSet: RoleSet, permissionId: number, environmentId: number, attributes?: Attributes): boolean
 
   /**
-   * Whether a caller with these roles is allowed. Default deny; a deny beats every allow. What conditions ask about
-   * and `attributes` do not tell never widens. Throws for names of permissions and environments that are unknown;
-   * a permission that only an earlier generation defined is denied.
+   * Whether a caller with these roles is allowed a permission. The default is deny, and a deny overrides
+   * every allow. An attribute that a condition reads and that is missing from `attributes` never widens
+   * access. Throws for unknown names of permissions and environments; a permission that only an earlier
+   * generation defined is denied.
    */
   decide(roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
-  /** The same decision with the names looked up beforehand; null when the policy defines no such permission. */
+  /** The same decision with the names looked up beforehand; null if the policy defines no such permission. */
   decider(
     permission: string,
     environment: string
   ): ((roles: readonly string[], attributes?: Attributes) => boolean) | null
-  /** The same question answered by Casbin itself: slow, for comparison. */
+  /** The same decision by Casbin itself: slow, for comparison. */
   decideByCasbin(roles: readonly string[], permission: string, environment: string, attributes?: Attributes): boolean
-  /** Why. */
+  /** Why the decision is what it is. */
   explain(roles: readonly string[], permission: string, environment: string, attributes?: Attributes): Explanation
-  /** Attributes of the resource that a decision may hang on, such as `owner`: what a route has to load before it asks. */
+  /**
+   * Attributes of the resource that a decision may depend on, such as `owner`: a route has to load these
+   * before the decision.
+   */
   attributesOf(permission: string, environment: string): readonly string[]
-  /** What a caller with these roles is allowed, in the file's order. */
+  /** The permissions that a caller with these roles is allowed, in the order of the file. */
   permissionsOf(roles: readonly string[], environment: string, attributes?: Attributes): readonly string[]
-  /** Names of the roles that are one of these or inherit one of them. */
+  /** The names of these roles and of all roles that inherit one of them. */
   rolesThatHold(roles: readonly string[]): ReadonlySet<string>
 }
 
-/** What a policy was made of, for the tools of this package. */
+/** The parts a policy was made from, for the tools of this package. */
 export interface PolicyParts {
   readonly outline: PolicyOutline
-  /** Read from the text when it is asked for, after a reload. */
+  /** After a reload, read from the text only when it is needed. */
   readonly definition: PolicyDefinition
   readonly index: PolicyIndex
   readonly ids: Ids
@@ -96,8 +112,8 @@ export function partsOf (policy: Policy): PolicyParts {
 }
 
 /**
- * Reads, compiles and checks a policy. Throws {@link PolicyInvalid} with every mistake of the text, and when the
- * compiled index does not decide as Casbin does.
+ * Parses, compiles and checks a policy. Throws {@link PolicyInvalid} with every mistake of the text, and
+ * if the compiled index decides differently from Casbin.
  */
 export async function loadPolicy (
   text: string,
@@ -112,7 +128,7 @@ export async function loadPolicy (
 
 export const NO_IDS: Ids = Object.freeze({ permissions: [], environments: [] })
 
-/** {@link loadPolicy}, knowing of the generation before no more than its ids. */
+/** Like {@link loadPolicy}, but needs only the ids of the previous generation. */
 export function loadAfter (
   text: string,
   file: string,
@@ -142,12 +158,12 @@ export function loadAfter (
   })
 }
 
-/** Every mistake of a policy file, for tools. Throws nothing. */
+/** Reports every mistake of a policy file, for tools. Throws nothing. */
 export function checkPolicy (text: string, file: string): { readonly problems: readonly SourceProblem[] } {
   return { problems: readPolicy(text, file).problems }
 }
 
-/** Ids only grow: whoever keeps one across a reload can never be answered about another permission. */
+/** Ids are never reused: an id that is kept across a reload can never refer to another permission. */
 function idsAfter (before: Ids, { permissions, environments }: PolicyDefinition): Ids {
   return {
     permissions: Object.freeze([...new Set([...before.permissions, ...permissions])]),
@@ -155,7 +171,10 @@ function idsAfter (before: Ids, { permissions, environments }: PolicyDefinition)
   }
 }
 
-/** What a policy is made from. What only explanations and comparisons need may be made when it is asked for. */
+/**
+ * The parts that a policy is created from. Those that only explanations and comparisons need may be
+ * created lazily.
+ */
 export interface Made {
   readonly outline: PolicyOutline
   readonly rules: number
@@ -170,7 +189,8 @@ export interface Made {
 }
 
 const NOTHING: Attributes = Object.freeze({})
-// What is imported is read from memory and checked at each use; these two are folded into the code of a decision.
+// Local copies: an imported binding is read from memory and checked at each use, while the engine folds
+// these two into the code of a decision.
 const IS_TRUE: Truth = TRUE
 const IS_UNKNOWN: Truth = UNKNOWN
 
@@ -182,7 +202,8 @@ export function createPolicy ({
     const positions = new Map(all.map((name, id) => [name, id]))
     return new Map([...names].map(([name, target]) => [name, positions.get(target)!]))
   }
-  // Keys of an object, because the engine keeps each of those once, like a literal: such texts are compared at a glance.
+  // Take the names from object keys: the engine interns those, as it does literals, so comparing them is a
+  // pointer comparison.
   const permissionIds = idOf(
     ids.permissions,
     Object.keys(Object.fromEntries(permissions.map(name => [name, null]))).map(name => [name, name])
@@ -196,7 +217,7 @@ export function createPolicy ({
     }
     return id
   }
-  // A service asks about one environment again and again.
+  // Cache the last environment: a service uses the same one again and again.
   let latest = environments[0]!
   let latestId = environmentIds.get(latest)!
   const environmentId = (name: string): number => {
@@ -248,7 +269,7 @@ export function createPolicy ({
     decideId,
     decide (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
       const id = permissionIds.get(permission)
-      // No program must fail because a policy was reloaded.
+      // A program must not fail because a policy was reloaded.
       if (id === undefined && ids.permissions.includes(permission)) return false
       return decideId(
         sets.of(roles, attributes),

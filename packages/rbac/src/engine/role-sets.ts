@@ -4,28 +4,34 @@ import type { PolicyIndex, Rows } from './index.js'
 import { roleClosure } from '../model/role-graph.js'
 
 /**
- * A caller's roles, looked up in one generation of a policy. Used with another generation it is looked up again, so a
- * connection may keep it across reloads.
+ * A caller's roles, looked up in one generation of a policy. With another generation it is looked up
+ * again, so a connection may keep it across reloads.
  */
 export interface RoleSet {
   readonly roles: readonly string[]
-  /** What the caller is as a service calling this one, such as `svc:recorder>storage`; null when it is none. */
+  /**
+   * The caller's subject as a service that calls this one, such as `svc:recorder>storage`; null if it is
+   * not a service.
+   */
   readonly service: string | null
-  /** Whether two of the roles must not be held together, so that none of what they give counts. */
+  /** Whether two of the roles must not be held together, so that nothing they give counts. */
   readonly separated: boolean
-  /** Rows of the index; of no use with another one. */
+  /** Offsets of rows in the index; useless with another index. */
   readonly rows: Rows
   readonly index: PolicyIndex
 }
 
 export interface RoleSets {
-  /** Cached for frozen arrays, so that a request whose principal keeps its roles looks up no name. */
+  /**
+   * Looks a caller up. Cached for frozen arrays, so that a request whose principal keeps the same array
+   * looks up no name.
+   */
   of (roles: readonly string[], attributes: Attributes): RoleSet
-  /** The same caller in this generation. */
+  /** Looks the same caller up in this generation. */
   renew (set: RoleSet): RoleSet
 }
 
-/** Works out which subjects of a policy a caller is. */
+/** Determines which subjects of a policy a caller is. */
 export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): RoleSets {
   const { roles: known, separations, requirements } = outline
   const closures = new Map<string, ReadonlySet<string>>()
@@ -50,7 +56,7 @@ export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): Rol
     const subjects: number[] = []
     const add = (subject: number | undefined): void => { if (subject !== undefined) subjects.push(subject) }
     for (const role of roles.length < 2 ? roles : new Set(roles)) {
-      // Only a policy's roles count: nobody can be given the name of a service or of another kind of subject.
+      // Only roles of the policy count: a role cannot pose as a service or another kind of subject.
       if (!known.has(role)) continue
       held.push(role)
       add(index.subjects.get(role))

@@ -7,11 +7,11 @@ import type { Ids, PolicyIndex } from './index.js'
 import { append, roleClosure } from '../model/role-graph.js'
 import type { RoleSets } from './role-sets.js'
 
-/** Up to this many questions and looks at rows, every question is asked; it takes Casbin about 50 ms. */
+/** Up to this many decisions and row visits, every decision is compared; it takes Casbin about 50 ms. */
 const MAX_QUESTIONS = 5_000
 const MAX_ROW_VISITS = 50_000
 const SAMPLES = 1_000
-/** A policy of nothing but wildcards would take Casbin minutes; its sample ends here. */
+/** The row visits after which a sample ends: a policy of nothing but wildcards would take Casbin minutes. */
 const MAX_SAMPLED_ROW_VISITS = 2_500_000
 const MAX_TOLD = 10
 const SEED = 0x6D617274
@@ -31,10 +31,11 @@ interface Cell {
 }
 
 /**
- * Asks Casbin what the index has compiled, for callers with each role, with several, with none and for every pair of
- * services, in every environment, with conditions that come to anything. When that is too much, a seeded sample of
- * 1,000, every other one aimed at a rule: most of a large policy is what nobody was granted, and says little.
- * Any difference is a fault of the compiler, and the policy is refused.
+ * Compares the decisions of the index with Casbin's: for callers with one role, with several, with none,
+ * and for every pair of services; in every environment; and with every kind of result of the conditions.
+ * If that is too much, it compares a sample of 1,000 with a fixed seed. Every other one of these is aimed
+ * at a rule, because most combinations in a large policy are granted to no one and would prove little. Any
+ * difference is a bug in the compiler, and the policy is refused.
  */
 export function selfCheck (
   definition: PolicyDefinition,
@@ -135,7 +136,10 @@ function * sampledCells (
   }
 }
 
-/** Each role, all of them, none, some together, names that are nobody's to hold, each service calling each, and persons of its name. */
+/**
+ * The callers to compare: each role, all roles, no role, random sets of roles, names that no caller can
+ * hold, each service calling each other one, and users with the names of services.
+ */
 function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): readonly Caller[] {
   const names = [...roles.keys()]
   const some = Array.from({ length: 16 }, () => names.filter(() => random() < 2.5 / names.length))
@@ -161,7 +165,7 @@ function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): r
   return [...people, ...services.values()]
 }
 
-/** What conditions could come to: all of one, then any mixture. */
+/** Possible results of the conditions: all the same, then a random mixture. */
 function truthsOf (count: number, random: () => number): readonly Conditions[] {
   if (count === 0) return [[]]
   const mixed = Array.from({ length: count }, (): Truth => [FALSE, UNKNOWN, TRUE][Math.floor(random() * 3)] as Truth)
@@ -169,7 +173,7 @@ function truthsOf (count: number, random: () => number): readonly Conditions[] {
     .map(truth => Array.from({ length: count }, (_, number) => ({ evaluate: () => truth(number) as Truth })))
 }
 
-/** Numbers in [0, 1), the same for the same seed (a xorshift of 32 bits). */
+/** A random number generator over [0, 1) with a seed (32-bit xorshift). */
 function createRandom (seed: number): () => number {
   let state = seed
   return () => {

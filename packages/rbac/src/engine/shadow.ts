@@ -2,16 +2,19 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Attributes } from '../conditions/evaluate.js'
 import type { Policy } from './policy.js'
 
-/** How often Casbin was asked what the compiled policy had decided, and how often it disagreed. */
+/** How many decisions of the compiled policy were checked with Casbin, and how many differed. */
 export interface Shadow {
   readonly checked: number
-  /** Never more than one: from then on Casbin decides. */
+  /** At most 1: after the first difference, Casbin decides. */
   readonly diverged: number
 }
 
 export interface Decider {
   readonly shadow: Shadow
-  /** Decides from the compiled policy, which now and then is compared with Casbin; by Casbin alone once they disagreed. */
+  /**
+   * Decides from the compiled policy, and compares a fraction of the decisions with Casbin. After the
+   * first difference, Casbin alone decides.
+   */
   decide(
     policy: Policy,
     permissionId: number,
@@ -22,8 +25,9 @@ export interface Decider {
 }
 
 /**
- * The comparison costs a decision one decrement. It runs in a turn of its own, at most one waits, and both sides are
- * asked there about the same moment, so that neither the clock nor what a handler changes can make them differ.
+ * Sampling costs a decision one decrement. The comparison runs in a separate turn of the event loop, and
+ * at most one is waiting. Both sides are evaluated there for the same time, so that neither the clock nor
+ * changes by a handler can make them differ.
  */
 export function createDecider (
   rate: number,

@@ -8,7 +8,10 @@ import type { PolicyText, WorkerAnswer, WorkerRemarks, WorkerTask } from './work
 
 export interface CompiledPolicy {
   readonly policy: Policy
-  /** What is probably not meant; some of it, when it is much. Looked for a second afterwards; never told when the thread ends before, or another policy comes. */
+  /**
+   * Probable mistakes in the policy, limited in number. They are searched for one second later; the
+   * promise stays pending if the thread ends or another policy arrives before that.
+   */
   readonly warnings: Promise<readonly SourceProblem[]>
 }
 
@@ -17,20 +20,20 @@ export interface CompileTask extends Pick<WorkerTask, 'sha256' | 'tests' | 'guar
 }
 
 export interface PolicyCompiler {
-  /** Starts the thread, unless it runs: the next policy needs not wait for it. */
+  /** Starts the thread, unless it is running, so that the next policy does not wait for it. */
   prepare (): void
-  /** Throws {@link PolicyInvalid} for whatever keeps the text from becoming a policy. One at a time. */
+  /** Compiles a policy, one at a time. Throws {@link PolicyInvalid} for everything that makes it unusable. */
   compile (text: PolicyText, task: CompileTask): Promise<CompiledPolicy>
   close (): Promise<void>
 }
 
-/** A policy of 100,000 rules takes a third of it. */
+/** The heap limit of the thread. A policy of 100,000 rules takes a third of it. */
 const MAX_HEAP_MB = 768
 
 /**
- * Compiles policies in a thread of its own, so that requests do not wait meanwhile. The thread is started by the first
- * policy, or before, and kept for the next; one that crashes, runs out of memory or takes longer than the deadline is given up,
- * and with it the policy it was at work on.
+ * Compiles policies in a worker thread, so that requests do not wait meanwhile. The thread is started for
+ * the first policy, or before, and kept for the next. A thread that crashes, runs out of memory or exceeds
+ * the deadline is abandoned, together with the policy it was compiling.
  */
 export function createPolicyCompiler (timeoutMs: number, clock: () => number): PolicyCompiler {
   let worker: Worker | null = null
@@ -40,7 +43,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
   const start = (): Worker => {
     const started = new Worker(new URL('./worker.js', import.meta.url), {
       name: '@marty/rbac',
-      // Flags of the process, such as loaders, are not for this thread.
+      // Flags of the process, such as loaders, do not apply to this thread.
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB }
     })
@@ -49,7 +52,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
       else warnings = new Promise(resolve => { remark = resolve })
     })
     started.on('exit', () => { if (worker === started) worker = null })
-    // It is told where the answer is waited for.
+    // The code that waits for the answer reports the error.
     started.on('error', () => {})
     return started
   }
@@ -63,7 +66,7 @@ export function createPolicyCompiler (timeoutMs: number, clock: () => number): P
       const ended = (): void => {
         settle(fault(`could not be compiled: ${error === null ? 'the thread ended' : error.message}`))
       }
-      // Remarks of the policy before may come first: looking for them is part of this one's time.
+      // Remarks about the previous policy may arrive first: the time spent on them counts for this one.
       const received = (message: WorkerAnswer | WorkerRemarks): void => { if ('packed' in message) settle(message) }
       const settle = (answer: WorkerAnswer): void => {
         clearTimeout(timer)

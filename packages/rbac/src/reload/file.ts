@@ -5,13 +5,16 @@ import { PolicyInvalid } from '../errors.js'
 import { problemOf, type PolicyOrigin } from './origin.js'
 import { MAX_FILE_BYTES, tooLarge } from '../parse/policy.js'
 
-/** Those who write a file bit by bit, or put another one in its place, are done by then, on a busy machine too. */
+/**
+ * How long a file must stay unchanged. Programs that write a file in parts, or replace it, are done within
+ * this time, even on a busy machine.
+ */
 const SETTLE_MS = 500
 
 /**
- * A policy that is followed in its file, together with the file of its tests. The folder is watched, because editors
- * put a new file in the place of the old one and Kubernetes turns a symbolic link beside it; what the folder does not
- * tell is found by polling.
+ * Follows a policy file and its test file. The folder is watched instead of the file, because editors
+ * replace a file with a new one, and Kubernetes switches a symbolic link next to it. Changes that the
+ * watcher misses are found by polling.
  */
 export function fileOrigin (file: string, tests: string | null, pollMs: number): PolicyOrigin {
   const folder = dirname(file)
@@ -23,7 +26,7 @@ export function fileOrigin (file: string, tests: string | null, pollMs: number):
     watcher?.close()
     watcher = null
   }
-  // A folder that was taken away and made again is another one, of which the watcher knows nothing.
+  // A folder that was deleted and created again is a new one, which the old watcher does not see.
   const followFolder = async (): Promise<void> => {
     const identity = await identityOf(folder, FOLDER)
     if (report === null || (identity === watchedFolder && watcher !== null)) return
@@ -32,7 +35,8 @@ export function fileOrigin (file: string, tests: string | null, pollMs: number):
     try {
       watcher = watch(folder, { persistent: false }, report).on('error', stop)
     } catch {
-      // There is no such folder just now, or the system watches no more of them: polling goes on.
+      // The folder does not exist at the moment, or the system limit for watchers is reached: polling
+      // continues.
     }
   }
   return {
@@ -70,16 +74,16 @@ function identify (stats: BigIntStats, members: ReadonlyArray<typeof FILE[number
   return members.map(member => stats[member]).join(':')
 }
 
-/** A policy file, or the file of its tests. Throws {@link PolicyInvalid} for what is no file that could be one. */
+/** Reads a policy file or its test file. Throws {@link PolicyInvalid} if it cannot be one. */
 export async function readText (file: string): Promise<{ readonly bytes: Buffer, readonly file: string }> {
   const refuse = (reason: string): never => { throw new PolicyInvalid([problemOf(file, `cannot be read: ${reason}`)]) }
   try {
     const stats = await stat(file, { bigint: true })
-    // Reading from a pipe would wait for whoever writes to it.
+    // Reading from a pipe would wait for its writer.
     if (!stats.isFile()) return refuse(stats.isDirectory() ? 'it is a folder' : 'it is no file')
     if (stats.size > MAX_FILE_BYTES) throw new PolicyInvalid([tooLarge(file, Number(stats.size))])
     const bytes = await readFile(file)
-    // Half of a policy may be a policy, and a wider one.
+    // Half of a policy may be a valid policy that allows more.
     if (identify(stats, FILE) !== await identityOf(file, FILE)) return refuse('it was changed meanwhile')
     return { bytes, file }
   } catch (error) {

@@ -4,31 +4,37 @@ import type { Watched } from './watch.js'
 import type { PolicyText } from './worker.js'
 
 export interface FoundPolicy extends PolicyText {
-  /** What the bytes must hash to; null when the origin does not say. */
+  /** The expected SHA-256 of the bytes; null if the origin does not provide it. */
   readonly sha256: string | null
-  /** The origin's own count; 0 when it has none. */
+  /** The origin's own generation number; 0 if it has none. */
   readonly generation: number
 }
 
-/** Where newer policies come from. */
+/** The source of newer policies. */
 export interface PolicyOrigin extends Watched {
-  /** Waits, not for long, until it can be read. An origin that has it holds what is newer than the first policy. */
+  /**
+   * Waits, with a short limit, until the origin can be read. An origin with this method holds policies
+   * that are newer than the first one.
+   */
   readonly start?: () => Promise<void>
   /**
-   * The newest text; null when there has never been one. `newest` is the generation that was taken last.
-   * Throws {@link PolicyInvalid} when there is nothing that could be taken.
+   * Reads the newest policy; null if there has never been one. `newest` is the generation that was read
+   * last. Throws {@link PolicyInvalid} if there is nothing usable.
    */
   read (newest: number): Promise<FoundPolicy | null>
 }
 
-/** A mistake of a text as a whole, or of the place it comes from. */
+/** A problem of a policy as a whole, or of its source. */
 export function problemOf (source: string, message: string): SourceProblem {
   return { source, line: 0, column: 0, message }
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Throws {@link PolicyInvalid} for what is no UTF-8: a name must not turn into another one. */
+/**
+ * Decodes UTF-8. Throws {@link PolicyInvalid} if it is invalid: replacement characters could turn a name
+ * into another one.
+ */
 export function textOf (bytes: Uint8Array, file: string): string {
   try {
     return utf8.decode(bytes)

@@ -6,37 +6,47 @@ import { loadPolicy } from '../engine/policy.js'
 import { problemOf, type PolicyOrigin } from './origin.js'
 import { MAX_FILE_BYTES, tooLarge } from '../parse/policy.js'
 
-/** Where policies are published for every instance of a service. Who may write there says who may what. */
+/**
+ * The Redis in which policies are published for every instance of a service. Anyone who can write there
+ * decides who may do what.
+ */
 export interface PolicyRedis {
   /** For example `openRedis(...).client`. It is never closed here. */
   readonly client: RedisClient
-  /** Another client, which listens and does nothing else, so that what is published is taken at once. @default none: polling finds it */
+  /**
+   * A second client, used only for the subscription, so that a published policy is loaded immediately.
+   * @default none: polling finds it
+   */
   readonly subscriber?: RedisClient
-  /** Begins the key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:rbac' */
+  /** Prefix of the key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:rbac' */
   readonly prefix?: string
 }
 
 export interface PublishPolicyOptions extends Pick<PolicyRedis, 'client' | 'prefix'> {
   readonly text: string
-  /** The name that mistakes are told by; its folder is not published. */
+  /** The file name to report mistakes with; its folder is not published. */
   readonly file: string
 }
 
 export interface PublishedPolicy {
-  /** When it was published, in milliseconds since the epoch by the clock of Redis; more than the generation before in any case. */
+  /**
+   * The time of publishing, in milliseconds since the epoch by the clock of Redis; always greater than the
+   * previous generation.
+   */
   readonly generation: number
   readonly sha256: string
 }
 
-/** A policy that nobody follows any more is forgotten after this time; following keeps it. */
+/** Time to live of a published policy; instances that follow it renew it. */
 const KEPT_SECONDS = 30 * 86_400
 const SETTLE_MS = 20
 const START_MS = 2_000
 const UNREACHABLE = 'unreachable'
 
 /**
- * KEYS[1]: hash of generation, sha256, file and text. ARGV: sha256, file, text, seconds to keep it.
- * The time is the generation, so that what is published after Redis has lost its data still follows what was there.
+ * KEYS[1]: hash of generation, sha256, file and text. ARGV: sha256, file, text, seconds to keep it. The
+ * generation is the time, so that a policy published after Redis has lost its data is still newer than the
+ * ones before.
  */
 const PUBLISH = redisScript(`
 local time = redis.call('TIME')
@@ -55,7 +65,7 @@ if redis.call('TTL', KEYS[1]) < ARGV[1] / 2 then redis.call('EXPIRE', KEYS[1], A
 return redis.call('HMGET', KEYS[1], 'generation', 'sha256')
 `)
 
-/** KEYS[1] as above. ARGV[1]: a longer text is left where it is. */
+/** KEYS[1] as above. ARGV[1]: maximum length; a longer text is not returned. */
 const READ = redisScript(`
 local found = redis.call('HMGET', KEYS[1], 'generation', 'sha256', 'file')
 found[4] = redis.call('HSTRLEN', KEYS[1], 'text')
@@ -81,7 +91,7 @@ export async function publishPolicy ({
     const generation = await PUBLISH(client, [keyOf(prefix)], [sha256, basename(file), text, KEPT_SECONDS])
     return { generation: Number(generation), sha256 }
   } catch (error) {
-    // Its message alone: the error itself carries the text.
+    // Only the message: the error object contains the text of the policy.
     throw new PolicyStoreUnavailable({ cause: (error as Error).message })
   }
 }
@@ -92,7 +102,7 @@ function keyOf (prefix: string): string {
   return `${prefix}:policy`
 }
 
-/** The policy that is published in Redis. */
+/** Follows the policy that is published in Redis. */
 export function redisOrigin (
   { client, subscriber, prefix = DEFAULT_PREFIX }: PolicyRedis,
   pollMs: number
@@ -118,7 +128,7 @@ export function redisOrigin (
     },
     listen (report) {
       if (subscriber === undefined) return () => {}
-      // A subscription that fails is made again with the next connection; meanwhile polling goes on.
+      // A failed subscription is repeated with the next connection; until then polling continues.
       const subscribe = (): void => {
         subscriber.subscribe(key).catch(() => {})
       }
@@ -129,7 +139,7 @@ export function redisOrigin (
       if (subscriber.status === 'ready') subscribe()
       return () => {
         subscriber.off('ready', subscribe).off('message', hear)
-        // Another application of this process may listen through it too.
+        // Another application in this process may use the same subscriber.
         if (subscriber.listenerCount('message') === 0) subscriber.unsubscribe(key).catch(() => {})
       }
     },

@@ -3,19 +3,22 @@ import { didYouMean } from '../did-you-mean.js'
 import type { Policy } from '../engine/policy.js'
 import { problemOf } from './origin.js'
 
-/** What this process needs every policy to define. */
+/** What every policy must define for this process. */
 export interface PolicyDemands {
-  /** As the option says it, which may be an alias. */
+  /** The environment as given in the option, which may be an alias. */
   readonly environment: string
-  /** The environment that this meant at the start. */
+  /** The environment that this name referred to at the start. */
   readonly runsIn: string
   readonly service: string | undefined
-  /** Named by security rules. */
+  /** Permissions that security rules name. */
   readonly permissions: Set<string>
   readonly roles: Set<string>
 }
 
-/** A policy without these would deny what the process is there to do, or decide it by another environment's rules. */
+/**
+ * Reports what a policy lacks. Such a policy would deny what the process exists to do, or decide by the
+ * rules of another environment.
+ */
 export function unmetDemands (
   policy: Policy,
   { environment, runsIn, service, permissions, roles }: PolicyDemands

@@ -7,22 +7,28 @@ import { readText } from './file.js'
 import { problemOf, type PolicyOrigin } from './origin.js'
 import { watch } from './watch.js'
 
-/** How well the policy in use is known to be the newest one. */
+/** Whether the policy in use is the newest one, and if not, why. */
 export interface PolicyStatus {
-  /** Of the policy in use. */
+  /** The generation of the policy in use. */
   readonly generation: number
   readonly sha256: string
-  /** When it was taken into use, ISO 8601. */
+  /** When it was taken into use, in ISO 8601. */
   readonly loadedAt: string
-  /** Whether there is a newer policy that cannot be used, or might be one: the file is gone, Redis does not answer. */
+  /**
+   * Whether there is, or may be, a newer policy that cannot be used: for example, the file is gone or
+   * Redis does not answer.
+   */
   readonly stale: boolean
-  /** Why it is stale; at most 101 of them. */
+  /** Why it is stale; at most 101 problems. */
   readonly problems: readonly SourceProblem[]
 }
 
-/** The policy in use, and where the next one comes from. */
+/** The policy in use, and the source of the next one. */
 export interface PolicySource {
-  /** Changes between two turns of the event loop, never within a decision: read it once for what belongs together. */
+  /**
+   * The policy in use. It changes between two turns of the event loop, never within a decision: read it
+   * once for decisions that belong together.
+   */
   readonly current: Policy
   readonly status: PolicyStatus
   reload (): Promise<PolicyStatus>
@@ -31,15 +37,15 @@ export interface PolicySource {
 export interface PolicySourceOptions {
   readonly policy: Policy
   readonly bytes: Uint8Array
-  /** Null when the policy never changes. */
+  /** Null if the policy never changes. */
   readonly origin: PolicyOrigin | null
   readonly isWatched: boolean
-  /** A file of tests that every policy must pass. */
+  /** A test file that every policy must pass. */
   readonly tests: string | null
-  /** Environments in which a newer policy must grant no more than the tests state. */
+  /** Environments in which a newer policy must not grant more than the tests state. */
   readonly refuseGain: readonly string[]
   readonly compiler: PolicyCompiler
-  /** What keeps a sound policy from being used in this process. */
+  /** Reasons why this process cannot use a valid policy. */
   readonly objections: (policy: Policy) => readonly SourceProblem[]
   readonly log: FastifyBaseLogger
 }
@@ -49,12 +55,15 @@ export interface RunningPolicySource extends PolicySource {
   close (): Promise<void>
 }
 
-/** Starting the thread takes half a second of a core: the service itself comes first. */
+/**
+ * Delay before the thread is started: that takes half a second of CPU time, and the service itself comes
+ * first.
+ */
 const PREPARE_AFTER_MS = 2_000
 
 /**
- * Follows an origin. A text becomes the policy in use when it has passed everything; whatever goes wrong, the last good
- * policy stays in use, and `status` says why.
+ * Follows an origin. A policy is taken into use only after it has passed every check. If anything goes
+ * wrong, the last good policy stays in use, and `status` says why.
  */
 export function createPolicySource (options: PolicySourceOptions): RunningPolicySource {
   const { policy, bytes: first, origin, isWatched, tests, refuseGain, compiler, objections, log } = options
@@ -117,7 +126,7 @@ export function createPolicySource (options: PolicySourceOptions): RunningPolicy
       }
     }
   }
-  /** A file that stays broken is told once. */
+  /** Reports problems. A file that stays broken is reported once. */
   const tell = (found: readonly SourceProblem[]): void => {
     problems = Object.freeze([...found])
     const lines = found.map(formatProblem)
@@ -145,7 +154,8 @@ export function createPolicySource (options: PolicySourceOptions): RunningPolicy
     },
     async reload () {
       if (origin !== null && !isClosed) {
-        // One at a time; whoever comes while one is at work shares the next, which reads what is newest by then.
+        // One at a time: callers that arrive during a reload share the next one, which reads the newest
+        // policy at that time.
         queued ??= running.then(async () => {
           queued = null
           await (running = attempt(origin))

@@ -11,9 +11,9 @@ import { readPolicy } from '../parse/policy.js'
 import { createRoleSets } from '../engine/role-sets.js'
 
 /**
- * A compiled policy on its way from the thread that made it. Tables change hands without being copied. Lists may be
- * long, so they come as bytes that are read piece by piece. Rules are left out: the text is read again when somebody
- * asks for reasons.
+ * A compiled policy in the form in which the worker thread sends it. Tables are transferred without a
+ * copy. Lists may be long, so they are sent as bytes that are decoded in pieces. Rules are left out: the
+ * text is parsed again when an explanation is needed.
  */
 export interface PackedPolicy extends Pick<
   PolicyOutline,
@@ -21,29 +21,29 @@ export interface PackedPolicy extends Pick<
 > {
   readonly sha256: string
   readonly rules: number
-  /** Names of environments, by id. */
+  /** Names of environments, indexed by id. */
   readonly environmentIds: readonly string[]
-  /** Ids of the permissions, in the file's order. */
+  /** Ids of the permissions, in the order of the file. */
   readonly live: Uint32Array
   readonly tables: Omit<Tables, 'lists'>
   readonly lists: Readonly<Record<keyof Lists, readonly Uint8Array[]>>
 }
 
 interface Lists {
-  /** Names that got an id. */
+  /** Names that got a new id. */
   readonly permissions: readonly string[]
   readonly resources: ReadonlyArray<readonly [string, ResourceDefinition]>
   readonly roles: ReadonlyArray<readonly [string, RoleDefinition]>
   readonly aliases: ReadonlyArray<readonly [string, string]>
   readonly conditions: ReadonlyArray<{ readonly text: string, readonly expression: Expression }>
   readonly conditionals: ReadonlyArray<readonly Conditional[]>
-  /** Subjects of the index that are no roles; those come first. */
+  /** Subjects of the index that are not roles; the roles come first. */
   readonly subjects: readonly string[]
 }
 
 const PIECE = 1_000
 
-/** `known` are the ids of the generation before: they need not be told. */
+/** Packs a policy. `known` holds the ids of the previous generation, which are not sent again. */
 export function packPolicy (
   policy: Policy,
   known: Ids
@@ -95,7 +95,7 @@ export interface UnpackOptions {
   readonly clock: () => number
 }
 
-/** Puts a policy together, a few milliseconds at a time. */
+/** Unpacks a policy, a few milliseconds at a time. */
 export async function unpackPolicy (
   packed: PackedPolicy,
   { bytes, file, previous, clock }: UnpackOptions
@@ -153,13 +153,16 @@ export async function unpackPolicy (
   })
 }
 
-/** The rest, made of the same text when it is asked for. Apart, so that it keeps nothing else in memory. */
+/**
+ * Creates the remaining parts from the same text on demand. A separate function, so that its closure keeps
+ * nothing else in memory.
+ */
 function fromText (bytes: Uint8Array, file: string): Pick<Made, 'definition' | 'engine'> {
   const definition = lazy((): PolicyDefinition => readPolicy(textOf(bytes, file), file).definition!)
   return { definition, engine: lazy(() => createCasbinEngine(definition())) }
 }
 
-/** Milliseconds of work between two turns of the event loop. */
+/** The maximum work between two turns of the event loop, in milliseconds. */
 const MAX_WORK_MS = 3
 
 function createPauses (): () => Promise<void> {

@@ -7,16 +7,17 @@ import { problemOf } from './origin.js'
 import { append } from '../model/role-graph.js'
 import type { StatedDecision } from '../analysis/policy-tests.js'
 
-/** So many permissions are named for one caller. */
+/** The maximum number of permissions to name for one caller. */
 const MAX_NAMED = 5
 
 /**
- * What callers gain, or may gain, in guarded environments although no policy test states it. A test states a gain when
- * it expects a decision to be allowed that the policy before denies, of a principal with exactly the roles that gain,
- * in that environment. A gain without a condition is stated only by a test that gives no condition anything to ask about.
+ * Reports what callers gain, or may gain, in guarded environments without a policy test that states it. A
+ * test states a gain if it expects a decision to be allowed that the previous policy denies, for a
+ * principal with exactly the roles that gain, in that environment. A gain without a condition is stated
+ * only by a test that gives no attribute a condition could read.
  *
  * @param guarded names or aliases of environments, of either policy
- * @param stated what the tests of the new policy expect, all of which it fulfils; null when there are none
+ * @param stated what the tests of the new policy expect, all of which it meets; null if there are none
  */
 export function unstatedGains (
   before: Policy,
@@ -59,7 +60,7 @@ export function unstatedGains (
   ]
 }
 
-/** Every name of either policy that is guarded, or means a guarded environment. */
+/** Every name in either policy that is guarded, or that refers to a guarded environment. */
 function guardedPlaces (before: Policy, after: Policy, guarded: readonly string[]): ReadonlySet<string> {
   const maps = [before.environmentNames, after.environmentNames]
   const meant = new Set(guarded.flatMap(name => maps.flatMap(names => names.get(name) ?? [])))
@@ -80,7 +81,7 @@ function keyOf (
   return JSON.stringify([subject.split(' + ').sort(), permission, place, certain])
 }
 
-/** Keys of the gains that tests state. */
+/** Keys of the gains that the tests state. */
 function witnesses (before: Policy, after: Policy, stated: Iterable<StatedDecision>): ReadonlySet<string> {
   const { resources } = partsOf(after).definition
   const found = new Set<string>()
@@ -102,7 +103,7 @@ function witnesses (before: Policy, after: Policy, stated: Iterable<StatedDecisi
   return found
 }
 
-/** Of a policy that may not define what is asked. */
+/** Whether a policy allows a decision; it may not define the names in it. */
 function isAllowed (policy: Policy, { principal, permission, environment, attributes }: StatedDecision): boolean {
   return policy.permissionId(permission) !== undefined && policy.environmentNames.has(environment) &&
     policy.decide(principal.roles, permission, environment, attributes)

@@ -1,17 +1,24 @@
 export interface Watched {
-  /** Something that changes whenever there may be something new. Never rejects. */
+  /** Returns a string that changes whenever there may be something new. Never rejects. */
   identify (): Promise<string>
-  /** Reports that it may have changed; what is not reported is found by polling. Returns how to stop. */
+  /**
+   * Calls `report` when there may be a change; changes that it misses are found by polling. Returns a
+   * function that stops it.
+   */
   listen (report: () => void): () => void
-  /** Milliseconds. */
+  /** The time between two polls, in milliseconds. */
   readonly pollMs: number
-  /** A change counts once it has held still for this many milliseconds: what is being written is left alone. */
+  /**
+   * How long, in milliseconds, a change must stay unchanged before it is read, so that a file is not read
+   * while it is being written.
+   */
   readonly settleMs: number
 }
 
 /**
- * Calls back after each change, never twice at a time. The first call comes soon: what is there now may be newer than
- * what was read before. A callback that answers false could not read the change, and is called again by the next poll.
+ * Calls `onChange` after each change, never two calls at a time. The first call comes soon, because the
+ * current content may be newer than what was read before. If the callback returns false, it could not read
+ * the change, and the next poll calls it again.
  */
 export function watch ({ identify, listen, pollMs, settleMs }: Watched, onChange: () => Promise<boolean>): () => void {
   let known: string | null = null
@@ -36,7 +43,8 @@ export function watch ({ identify, listen, pollMs, settleMs }: Watched, onChange
     timer = setTimeout(() => { void look() }, ms).unref()
   }
   const stop = listen(() => {
-    // Only the first report brings the look forward: in a busy folder the others would put it off for ever.
+    // Only the first report reschedules the next look: in a busy folder, later reports would postpone it
+    // forever.
     if (!isReported && !isLooking) later(settleMs)
     isReported = true
   })

@@ -11,7 +11,7 @@ import { firstProblems } from '../parse/policy.js'
 import { statedDecisions, testPolicy } from '../analysis/policy-tests.js'
 import { unstatedGains } from './unstated-gains.js'
 
-// The thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
+// The worker thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
 
 export interface PolicyText {
   /** UTF-8. */
@@ -20,13 +20,16 @@ export interface PolicyText {
 }
 
 export interface WorkerTask extends PolicyText {
-  /** Ids of the generation before. */
+  /** Ids of the previous generation. */
   readonly known: Ids
-  /** What the text must hash to; null when nobody has said. */
+  /** The expected SHA-256 of the text; null if it is not known. */
   readonly sha256: string | null
   /** A file of policy tests that must pass; null for none. */
   readonly tests: PolicyText | null
-  /** What is in use, and where the text must grant no more than the tests state; null when it may. */
+  /**
+   * The policy in use, and the environments in which the new one must not grant more than the tests state;
+   * null if there is no such limit.
+   */
   readonly guard: GainGuard | null
 }
 
@@ -39,13 +42,16 @@ export interface GainGuard {
 export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: null } |
   { readonly packed: null, readonly problems: readonly SourceProblem[] }
 
-/** Follows the answer with a policy, unless another policy comes soon: nobody has to wait for it. */
+/** Sent after the answer with a policy, unless another policy arrives soon. Nothing waits for it. */
 export interface WorkerRemarks {
   readonly warnings: readonly SourceProblem[]
 }
 
 const MAX_WARNINGS = 20
-/** Looking a policy over takes longer than making it; who saves one is about to save the next. */
+/**
+ * Delay before the policy is checked for probable mistakes. The check takes longer than compiling, and
+ * someone who saves a policy is likely to save it again soon.
+ */
 const LOOK_OVER_AFTER_MS = 1_000
 
 let lookingOver: NodeJS.Timeout | undefined
