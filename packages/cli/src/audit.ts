@@ -85,7 +85,8 @@ export const auditTail: Command = {
     const from = firstRecord(text(values, 'from') ?? '1')
     const follow = flag(values, 'follow')
     const show = flag(values, 'json') ? (record: AuditLine) => JSON.stringify(record) : lineOf
-    // A log may consist of rotated files only, so what cannot be opened is told when there was nothing to show.
+    // A log may consist of rotated files only, so report a file that cannot be opened only if no record
+    // was shown.
     const { tailAuditLog } = await import('@marty/audit')
     let shown = 0
     try {
@@ -101,7 +102,7 @@ export const auditTail: Command = {
   }
 }
 
-/** All ranges, with the hashes that accept them; the first has been explained. */
+/** Lists all ranges with the hashes that accept them. The first one has already been explained. */
 function listRanges ({ unproven, records, signedSeq }: AuditUnproven, output: Output): void {
   for (const range of unproven) {
     output.err(`${range.first.file}:${range.first.line}: unproven: ${rangeOf(range)} (${range.lastHash})\n`)
@@ -175,7 +176,10 @@ function parsed (line: string): unknown {
   }
 }
 
-/** `12 2026-01-02T03:04:05.678Z denied camera.delete user:alice 192.0.2.1 camera-7 MARTY_RBAC_DENIED`; what is not known is left out. */
+/**
+ * `12 2026-01-02T03:04:05.678Z denied camera.delete user:alice 192.0.2.1 camera-7 MARTY_RBAC_DENIED`;
+ * unknown parts are left out.
+ */
 function lineOf (record: AuditLine): string {
   const {
     seq, time_dt: time, status, activity_name: action, actor, src_endpoint: from, resource, status_code: code

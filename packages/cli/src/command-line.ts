@@ -63,8 +63,8 @@ function exitCodeOf ({ code, statusCode }: MartyError): ExitCode {
 }
 
 /**
- * What others wrote, such as a token or a log, may hold characters that steer a terminal or turn text around. In JSON
- * the escape means the same character.
+ * Escapes characters that control a terminal or change the direction of text. Input from others, such as a
+ * token or a log, may contain them. In JSON the escape means the same character.
  */
 function visible (text: string): string {
   return text.replaceAll(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, character =>

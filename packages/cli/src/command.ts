@@ -1,25 +1,28 @@
-/** How the command ends. */
+/** The exit codes of the command. */
 export const EXIT = {
   ok: 0,
-  /** Something that should not happen. */
+  /** Unexpected error. */
   unexpected: 1,
   /** The command line is wrong, or names a file that cannot be read. */
   usage: 2,
-  /** What was examined is not valid. */
+  /** The examined file or token is not valid. */
   invalid: 3,
-  /** A test of what was examined failed, what was generated from it has drifted, or somebody gains where nobody may. */
+  /**
+   * A policy test failed, generated types are out of date, or a caller gains access where that is
+   * forbidden.
+   */
   testFailed: 4,
-  /** What was named is not there. */
+  /** The named key or session does not exist. */
   notFound: 5,
-  /** What is needed, such as Redis, does not answer. */
+  /** A required service, such as Redis, does not answer. */
   unavailable: 6,
-  /** Nothing contradicts what was examined, but not all of it is proven. */
+  /** Nothing contradicts the examined log, but not all of it is proven. */
   unproven: 7
 } as const
 
 export type ExitCode = typeof EXIT[keyof typeof EXIT]
 
-/** Where a command writes. */
+/** The output streams of a command. */
 export interface Output {
   out (text: string): void
   err (text: string): void
@@ -32,7 +35,7 @@ export type Values = Readonly<Record<string, string | boolean | ReadonlyArray<st
 export interface Command {
   /** `policy check`. */
   readonly name: string
-  /** What follows the name. */
+  /** The arguments after the name, for the usage line. */
   readonly usage: string
   readonly summary: string
   readonly options: Readonly<
@@ -46,10 +49,10 @@ export interface Command {
       }
     >
   >
-  /** Names of what is given by position, all required. */
+  /** Names of the positional arguments, all required. */
   readonly positionals: readonly string[]
   run(positionals: readonly string[], values: Values, output: Output): Promise<ExitCode>
 }
 
-/** The command line cannot be meant; told without a stack. */
+/** The command line is wrong. Reported without a stack trace. */
 export class UsageError extends Error {}

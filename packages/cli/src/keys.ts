@@ -17,11 +17,13 @@ const FORMAT = {
 } as const
 const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' } } as const
 
-/** Listing, revoking and pruning neither make nor check a secret. */
-// No secret is made or checked, so any pepper will do.
+/** For listing, revoking and pruning, which neither create nor verify a secret, so any pepper will do. */
 const NO_SECRETS = { pepper: randomBytes(32), prefix: 'none', environment: 'none' } as const
 
-/** `mayMake` is for the one command that begins a key file; for the others, a file that is not there is a mistake. */
+/**
+ * `mayMake` is set for the only command that creates a key file; for the others, a missing file is an
+ * error.
+ */
 async function withKeys<Result> (
   values: Values,
   work: (keys: ApiKeys) => Promise<Result>,

@@ -25,7 +25,7 @@ async function withLimits<Result> (values: Values, work: (limits: LimitAdmin) =>
   )
 }
 
-/** `login --address 203.0.113.7`, or the key that `limits top` prints. */
+/** Reads `login --address 203.0.113.7`, or a key as `limits top` prints it. */
 function budgetOf (given: string, values: Values): string | BudgetName {
   const words = Object.keys(WHO).filter(name => values[name] !== undefined)
   if (given.includes(':')) {
@@ -94,7 +94,7 @@ export const limitsReset: Command = {
   async run ([given = ''], values, output) {
     const budget = budgetOf(given, values)
     const done = await withLimits(values, async limits => await limits.reset(budget))
-    // That nothing was used is what was wished for.
+    // If nothing was used, the goal of the reset is already reached: this is a success.
     output.out(flag(values, 'json') ? json(done) : `${done.key} ${done.wasUsed ? 'begins anew' : 'was not used'}\n`)
     return EXIT.ok
   }
@@ -134,7 +134,7 @@ function wait (milliseconds: number): string {
 
 const UNITS = [['d', 86_400_000], ['h', 3_600_000], ['m', 60_000], ['s', 1000], ['ms', 1]] as const
 
-/** `5m`, `1h 30m`, `12s 345ms`: the two largest units. */
+/** Formats a duration with its two largest units: `5m`, `1h 30m`, `12s 345ms`. */
 function time (milliseconds: number): string {
   const parts = []
   let rest = milliseconds

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { runCommandLine } from './command-line.js'
 
-// Whoever reads the output may have seen enough, as `head` has.
+// The reader of the output, such as `head`, may close the pipe early.
 process.stdout.on('error', () => { process.exit() })
 
 process.exitCode = await runCommandLine(process.argv.slice(2), {

@@ -12,7 +12,7 @@ interface Table {
 const LEGEND = 'yes: allowed; (...): inherited; if N: on condition N; no: a rule denies it; -: nothing allows it'
 const MAX_WIDTH = 100
 
-/** Writes a matrix for people. `title` names the policy. */
+/** Formats a matrix for people to read. `title` names the policy. */
 export function formatMatrix (matrix: PolicyMatrix, format: MatrixFormat, title: string): string {
   const notes: string[] = []
   const tables = matrix.environments.flatMap(({ environment, resources }) =>
@@ -25,7 +25,7 @@ export function formatMatrix (matrix: PolicyMatrix, format: MatrixFormat, title:
   return { text, markdown, html }[format](tables, matrix.roles, notes.map(note => note.replaceAll(/\s/g, ' ')), title)
 }
 
-/** The word for a cell. Conditions are numbered as they come. */
+/** The word for a cell. Conditions are numbered in the order in which they appear. */
 function label ({ state, inherited, condition }: MatrixCell, notes: string[]): string {
   if (state === 'deny') return 'no'
   if (state === 'none') return '-'
@@ -56,7 +56,7 @@ function text (tables: readonly Table[], roles: readonly string[], notes: readon
   )
 }
 
-/** Cuts columns into runs that fit, each of one at least. */
+/** Splits columns into groups that fit into `room`, each with at least one column. */
 function blocks (widths: readonly number[], room: number): ReadonlyArray<readonly [number, number]> {
   const found: Array<[number, number]> = []
   let used = Infinity
@@ -88,7 +88,7 @@ function markdown (
       ''
     ].join('\n')
   )
-  // An indented block takes any character as it is.
+  // An indented code block shows every character literally.
   const conditions =
     notes.length === 0 ? [] : ['## Conditions', '', ...notes.map((note, at) => `    ${at + 1}: ${note}`), '']
   return [`# ${title.replaceAll(/[\\`*_[\]<>&|]/g, '\\$&')}`, '', `${LEGEND}.`, '', ...parts, ...conditions].join(

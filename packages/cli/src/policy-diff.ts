@@ -32,7 +32,7 @@ export const policyDiff: Command = {
     const isGuarded = ({ environments }: { readonly environments: readonly string[] }): boolean =>
       environments.some(place => places.has(place))
     const gains = changes.filter(({ kind }) => kind === 'gain').filter(isGuarded).length
-    // What was not compared may be a gain too.
+    // A combination that was not compared may be a gain too.
     const possible =
       changes.filter(({ kind }) => kind === 'maybe').filter(isGuarded).length + incomplete.filter(isGuarded).length
 
@@ -56,7 +56,10 @@ export const policyDiff: Command = {
   }
 }
 
-/** What a name means in either policy: a moved alias stands for itself and for both environments. */
+/**
+ * The environments that a name refers to in either policy: a moved alias stands for itself and for both
+ * environments.
+ */
 function placesNamed (name: string, before: Policy, after: Policy): readonly string[] {
   const meant = [before, after].flatMap(({ environmentNames }) => environmentNames.get(name) ?? [])
   if (meant.length > 0) return [name, ...meant]
@@ -82,7 +85,7 @@ function bySubject (changes: readonly PolicyChange[]): string {
   return `${lines.join('\n')}\n`
 }
 
-/** On one line, whatever texts a policy compares with: nobody can feign another line. */
+/** On one line, whatever strings the policy contains, so that no string can imitate another line of output. */
 function inWords (state: DecisionState): string {
   return typeof state === 'string' ? state : `if ${state.if.replaceAll(/\s/g, ' ')}`
 }

@@ -50,7 +50,7 @@ export const policyExplain: Command = {
   }
 }
 
-/** Where a rule stands, and what its condition saw. */
+/** The position of a rule, and the values its condition read. */
 function tellRule ({ where, condition }: ExplainedRule): string {
   if (condition === undefined) return `  ${where}\n`
   const values = Object.entries(condition.values).map(
@@ -69,7 +69,7 @@ function readAttributes (text: string | undefined): Attributes {
   }
 }
 
-/** A misspelt name would be explained as a denial. */
+/** Refuses unknown names: a misspelt one would be explained as a denial. */
 function verifyNames (policy: Policy, roles: readonly string[], permission: string, environment: string): void {
   const known: ReadonlyArray<readonly [string, readonly string[], readonly string[]]> = [
     ['role', roles, policy.roles.map(({ name }) => name)],

@@ -5,7 +5,7 @@ import { EXIT, UsageError, type ExitCode, type Output } from './command.js'
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Reads a file that the command line names. The advice is for one that is no UTF-8. */
+/** Reads a file named on the command line. `advice` is added to the error if the file is not UTF-8. */
 export async function readNamedFile (file: string, advice = 'save it in that encoding'): Promise<string> {
   let bytes: Buffer
   try {
@@ -20,7 +20,7 @@ export async function readNamedFile (file: string, advice = 'save it in that enc
   }
 }
 
-/** The file system's refusal in words; any other error stays what it is. */
+/** Describes an error of the file system in words; any other error is returned unchanged. */
 export function cannotBeRead (file: string, error: unknown): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (code !== 'ENOENT' && syscall === undefined) return error
@@ -30,12 +30,12 @@ export function cannotBeRead (file: string, error: unknown): unknown {
   )
 }
 
-/** The policy, or what is wrong with it. */
+/** Returns the policy, or its problems. */
 export async function readPolicyFile (
   file: string
 ): Promise<{ policy: Policy, problems: null } | { policy: null, problems: readonly SourceProblem[] }> {
   const text = await readNamedFile(file)
-  // Loaded when needed: Casbin alone takes most of the start of the command.
+  // Load it only when needed: Casbin alone accounts for most of the startup time.
   const { loadPolicy, PolicyInvalid } = await import('@marty/rbac')
   try {
     return { policy: await loadPolicy(text, file), problems: null }
@@ -45,7 +45,7 @@ export async function readPolicyFile (
   }
 }
 
-/** Tells every problem, for people on standard error and for programs on standard output. */
+/** Reports every problem: as text on standard error, or as JSON on standard output. */
 export function refuse (file: string, problems: readonly SourceProblem[], json: boolean, output: Output): ExitCode {
   if (json) output.out(`${JSON.stringify({ file, valid: false, problems }, null, 2)}\n`)
   else {
@@ -60,7 +60,7 @@ export function count (number: number, what: string): string {
   return `${number} ${what}${number === 1 ? '' : 's'}`
 }
 
-/** Writes a file that the command line names. */
+/** Writes a file named on the command line. */
 export async function writeNamedFile (file: string, text: string): Promise<void> {
   try {
     await writeFile(file, text)

@@ -21,7 +21,7 @@ export const policyTypesCommand: Command = {
     if (policy === null) return refuse(file, problems, json, output)
     const { policyTypes } = await import('@marty/rbac')
     const types = policyTypes(policy)
-    // Git may have changed the ends of lines at checkout.
+    // Git may have changed the line endings at checkout.
     const current = !check || (await readNamedFile(out!)).replaceAll('\r\n', '\n') === types
     if (out !== undefined && !check) await writeNamedFile(out, types)
 

@@ -64,7 +64,7 @@ export const sessionsRevoke: Command = {
       owner === null ? Number(await sessions.revokeByKey(given)) : await sessions.revokeAll(owner)
     )
     if (flag(values, 'json')) output.out(json({ ended }))
-    // Of a principal, none to end is what was wished for.
+    // A principal without sessions is a success: the goal is already reached.
     if (ended === 0 && owner === null) {
       output.err('marty: there is no such session; name one as "marty sessions list" does\n')
       return EXIT.notFound

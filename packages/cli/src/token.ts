@@ -118,7 +118,7 @@ async function whatIsWrong (token: string, options: TokenOptions): Promise<strin
     verify(token)
     return null
   } catch (error) {
-    // Whoever holds the key may know what a stranger may not.
+    // The holder of the key may see the cause, which is hidden from clients.
     return String((error as Error).cause ?? (error as Error).message)
   }
 }

@@ -2,7 +2,7 @@ import { closest } from '@marty/core'
 import { UsageError, type Values } from './command.js'
 import { readNamedFile } from './policy-file.js'
 
-/** Options as `parseArgs` gave them, each in the type its command declared. */
+/** An option from `parseArgs`, in the type that its command declared. */
 export function text (values: Values, name: string): string | undefined {
   return values[name] as string | undefined
 }
@@ -17,7 +17,7 @@ export function flag (values: Values, name: string): boolean {
 
 const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 }
 
-/** Seconds of `90s`, `15m`, `8h` or `1d`; `0` is none at all. */
+/** Converts `90s`, `15m`, `8h` or `1d` to seconds; `0` means no time at all. */
 export function seconds (values: Values, name: string): number | undefined {
   const value = text(values, name)
   if (value === undefined) return undefined
@@ -37,8 +37,9 @@ export function oneOf<Word extends string> (name: string, value: string, known: 
 }
 
 /**
- * A secret out of a file, because command lines are seen by every process: its text, without the newline that an editor
- * puts at its end. Bytes that are no text would be another secret here than in the service.
+ * Reads a secret from a file, because every process can see command lines. The secret is the text of the
+ * file without the newline that an editor adds at its end. A file that is not text is refused: its bytes
+ * would decode to a different secret here than in the service.
  */
 export async function secretFile (values: Values, name: string): Promise<string> {
   const file = text(values, name)!
@@ -46,7 +47,7 @@ export async function secretFile (values: Values, name: string): Promise<string>
   return secret.replace(/\r?\n$/, '')
 }
 
-/** A table with a column for each heading; wide as needed. */
+/** Formats a table with a column for each heading, as wide as needed. */
 export function table (headings: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
   const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map(row => row[column]!.length)))
   return [headings, ...rows]
@@ -68,7 +69,7 @@ export function json (value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }
 
-/** `user:alice`. */
+/** Parses a principal such as `user:alice`. */
 export function principalOf (
   option: string,
   given: string

@@ -2,7 +2,10 @@ import type { RedisClient, RedisOptions } from '@marty/redis'
 import { UsageError, type Values } from './command.js'
 import { text } from './values.js'
 
-/** Works with the Redis of `--redis`, or of the variable that keeps a password out of the process list; with all of its cluster when it is a node of one. */
+/**
+ * Connects to the Redis of `--redis`, or of `MARTY_REDIS_URL`, which keeps a password out of the process
+ * list. If it is a node of a cluster, connects to the whole cluster.
+ */
 export async function withRedis<Result> (
   values: Values,
   work: (redis: RedisClient) => Promise<Result>
@@ -29,7 +32,7 @@ async function using<Result> (options: RedisOptions, work: (redis: RedisClient) 
   }
 }
 
-/** A user who may not ask is taken at the word of the URL. */
+/** If the user may not run INFO, assume that the URL is right and it is not a cluster. */
 async function isOfCluster (redis: RedisClient): Promise<boolean> {
   return (await redis.info('cluster').catch(() => '')).includes('cluster_enabled:1')
 }
