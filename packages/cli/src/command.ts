@@ -8,8 +8,8 @@ export const EXIT = {
   /** The examined file or token is not valid. */
   invalid: 3,
   /**
-   * A policy test failed, generated types are out of date, or a caller gains access where that is
-   * forbidden.
+   * A policy test failed, generated types are out of date, or a
+   * caller gains access where that is forbidden.
    */
   testFailed: 4,
   /** The named key or session does not exist. */

@@ -21,8 +21,8 @@ const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' 
 const NO_SECRETS = { pepper: randomBytes(32), prefix: 'none', environment: 'none' } as const
 
 /**
- * `mayMake` is set for the only command that creates a key file; for the others, a missing file is an
- * error.
+ * `mayMake` is set for the only command that creates a key
+ * file; for the others, a missing file is an error.
  */
 async function withKeys<Result> (
   values: Values,

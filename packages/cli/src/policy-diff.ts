@@ -57,8 +57,8 @@ export const policyDiff: Command = {
 }
 
 /**
- * The environments that a name refers to in either policy: a moved alias stands for itself and for both
- * environments.
+ * The environments that a name refers to in either policy: a
+ * moved alias stands for itself and for both environments.
  */
 function placesNamed (name: string, before: Policy, after: Policy): readonly string[] {
   const meant = [before, after].flatMap(({ environmentNames }) => environmentNames.get(name) ?? [])

@@ -12,8 +12,8 @@ import type { Permission, Role } from './register.js'
 export type AccessHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
 
 /**
- * Creates a hook for one permission. Throws `MARTY_CORE_RULE_INVALID` for a name that the policy does not
- * define.
+ * Creates a hook for one permission. Throws `MARTY_CORE_RULE_INVALID`
+ * for a name that the policy does not define.
  */
 export function permissionHook (access: Access, permission: Permission): AccessHook {
   return hook(access, permissionQuestion(access, permission, 'requirePermission'), { permission })

@@ -8,8 +8,8 @@ import type { Permission, Role } from './register.js'
 declare module '@marty/core' {
   interface SecurityRule {
     /**
-     * The permission the caller needs: `resource:action` or `resource:scope:action`, as defined in the
-     * policy.
+     * The permission the caller needs: `resource:action` or
+     * `resource:scope:action`, as defined in the policy.
      */
     readonly permission?: Permission
     /** The caller must hold one of these roles, directly or through inheritance. */

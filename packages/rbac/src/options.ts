@@ -9,8 +9,8 @@ export interface RbacOptions {
   /** The policy itself, as a YAML string. */
   readonly policy?: string
   /**
-   * The environment the service runs in: a name or alias from the policy. Required: a wrong default could
-   * widen access.
+   * The environment the service runs in: a name or alias from
+   * the policy. Required: a wrong default could widen access.
    */
   readonly environment: string
   /**
@@ -45,8 +45,8 @@ export interface ReloadOptions {
    */
   readonly redis?: PolicyRedis
   /**
-   * How often to poll the file or Redis, in addition to change notifications, in milliseconds from 20 to
-   * 60,000.
+   * How often to poll the file or Redis, in addition to change
+   * notifications, in milliseconds from 20 to 60,000.
    * @default 2000, with Redis 400
    */
   readonly pollMs?: number

@@ -21,8 +21,8 @@ export interface Rbac {
   /** The name of this service in the policy. */
   readonly service: string | undefined
   /**
-   * The generation of the policy in use. A reload replaces it, so read it once for decisions that belong
-   * together.
+   * The generation of the policy in use. A reload replaces it,
+   * so read it once for decisions that belong together.
    */
   readonly policy: Policy
   /**
@@ -41,7 +41,7 @@ export interface Rbac {
    * policy never defined; a name that it no longer defines is denied.
    */
   can (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']): boolean
-  /** Every permission that a caller is allowed for any resource. */
+  /** Every permission that a caller is allowed, whatever the resource is. */
   permissionsOf (principal: RoleHolder): readonly string[]
   /** Every role of the policy. */
   roles (): readonly RoleSummary[]
@@ -67,12 +67,12 @@ export interface Rbac {
 }
 
 /**
- * The permissions and roles that security rules and hooks name. A policy that does not define all of them
- * is not used.
+ * The permissions and roles that security rules and hooks
+ * name. A policy that does not define all of them is not used.
  */
 export type AccessDemands = Pick<PolicyDemands, 'permissions' | 'roles'>
 
-/** What the checks of this package use. Each check keeps its own reference to the policy generation. */
+/** What the checks of this package use. They pass the generation to use, so that one request sticks to one. */
 export interface Access {
   readonly rbac: Rbac
   readonly decider: Decider

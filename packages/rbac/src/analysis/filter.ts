@@ -38,8 +38,8 @@ export const ALL: Filter = Object.freeze({ kind: 'all', test: () => true })
 export const NONE: Filter = Object.freeze({ kind: 'none', test: () => false })
 
 /**
- * What a decision depends on: whether an allow or a deny applies unconditionally, and the conditional
- * rules.
+ * What a decision depends on: whether an allow or a deny
+ * applies unconditionally, and the conditional rules.
  */
 export interface Weights {
   readonly allowed: boolean

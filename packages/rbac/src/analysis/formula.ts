@@ -99,9 +99,9 @@ export function join (kind: 'and' | 'or', formulas: readonly Formula[]): Formula
 const MAX_WORK = 200_000
 
 /**
- * Whether `b` is true wherever `a` is true. A result of `true` is always right. `false` can also mean that
- * the proof would take too long, or that it needs more than the relation between two comparisons of one
- * attribute.
+ * Whether `b` is true wherever `a` is true. A result of `true` is always
+ * right. `false` can also mean that the proof would take too long, or that
+ * it needs more than the relation between two comparisons of one attribute.
  */
 export function implies (a: Formula, b: Formula): boolean {
   if (a === false || b === true) return true

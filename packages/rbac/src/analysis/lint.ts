@@ -53,8 +53,8 @@ export function lintPolicy (policy: Policy): readonly PolicyFinding[] {
 }
 
 /**
- * Finds conditions that always have the same result wherever their rule applies, as far as this can be
- * proved.
+ * Finds conditions that always have the same result wherever
+ * their rule applies, as far as this can be proved.
  */
 function lintConditions ({ rules, conditions, environments, aliases }: PolicyDefinition, report: Report): void {
   const proved = new Map<string, boolean>()

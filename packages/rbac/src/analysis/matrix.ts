@@ -37,8 +37,8 @@ export interface PolicyMatrixOptions {
 }
 
 /**
- * What each role may do when held alone, in the policy's order. Throws a `RangeError` for an unknown
- * environment.
+ * What each role may do when held alone, in the policy's
+ * order. Throws a `RangeError` for an unknown environment.
  */
 export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptions = {}): PolicyMatrix {
   const { definition, index } = partsOf(policy)

@@ -15,8 +15,8 @@ export interface PolicyTestReport {
   /** Decisions that were not as expected, each with the position of the expectation in the test file. */
   readonly failures: readonly SourceProblem[]
   /**
-   * Rules of the policy that applied to no decision, each with its position: no test would fail if they
-   * were removed.
+   * Rules of the policy that applied to no decision, each with
+   * its position: no test would fail if they were removed.
    */
   readonly uncovered: readonly SourceProblem[]
   /** Mistakes in the test file itself. If there are any, no test was run. */
@@ -91,8 +91,8 @@ interface Test {
 }
 
 /**
- * Runs a test file against a policy: every combination of principals, permissions and environments. Throws
- * nothing.
+ * Runs a test file against a policy: every combination of
+ * principals, permissions and environments. Throws nothing.
  */
 export function testPolicy (policy: Policy, text: string, file: string): PolicyTestReport {
   const refuse = (problems: readonly SourceProblem[]): PolicyTestReport => ({
@@ -225,8 +225,8 @@ function expectationsOf (test: Test, policy: Policy, path: Path): Expectation[] 
 }
 
 /**
- * The permissions that a pattern matches. A deny of a pattern checks exactly these, not the resources that
- * contain them.
+ * The permissions that a pattern matches. A deny of a pattern
+ * checks exactly these, not the resources that contain them.
  */
 function matching (pattern: string, policy: Policy): readonly string[] {
   const parts = parsePermission(pattern)

@@ -152,8 +152,8 @@ function now ({ attributes, clock }: Question): number {
 }
 
 /**
- * Compares only values of the same type. Any other pair, including `undefined` and `NaN`, is neither equal
- * nor unequal.
+ * Compares only values of the same type. Any other pair,
+ * including `undefined` and `NaN`, is neither equal nor unequal.
  */
 export function equality (a: unknown, b: unknown): Truth {
   return comparable(a, b) ? (a === b ? TRUE : FALSE) : UNKNOWN

@@ -158,7 +158,7 @@ const HINTS: Readonly<Record<string, string>> = Object.freeze({
   "'": '; the text is not closed, or holds a \\ before something else than \\ or its quote'
 })
 
-// Each alternative begins with a different character, so the expression never backtracks over the text.
+// Each alternative begins with a different character, so the regular expression never backtracks.
 const TOKEN =
   /[ \t\r\n]+|("(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')|(-?\d+(?:\.\d+)?(?![\w.]))|([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)|(==|!=|<=|>=|[<>()[\],])/y
 
@@ -180,8 +180,8 @@ function tokenize (text: string): Token[] {
 }
 
 /**
- * The message for a condition that ends inside a string: YAML cut it, because a # after a space begins a
- * comment.
+ * The message for a condition that ends inside a string: YAML
+ * cut it, because a # after a space begins a comment.
  */
 function cannotRead (text: string, offset: number): string {
   const character = String.fromCodePoint(text.codePointAt(offset)!)

@@ -8,10 +8,10 @@ const SHAPE = 'a window is such as "Mon-Fri 08:00-18:00 Europe/Berlin": days, ho
 export type TimeWindow = (now: number) => boolean
 
 /**
- * Parses a time window: `[days] [from-to] zone`. Days are `Mon-Fri` or `Mon,Wed,Sun`. Hours are wall-clock
- * time in an IANA zone; the start is inclusive and the end exclusive. A window that ends before it begins
- * runs past midnight, and belongs to the day on which it begins. Returns a string with the mistake if
- * there is one.
+ * Parses a time window: `[days] [from-to] zone`. Days are `Mon-Fri` or `Mon,Wed,Sun`.
+ * Hours are wall-clock time in an IANA zone; the start is inclusive and the end
+ * exclusive. A window that ends before it begins runs past midnight, and belongs to
+ * the day on which it begins. Returns a string with the mistake if there is one.
  */
 export function readTimeWindow (text: string): TimeWindow | string {
   const words = text.split(' ')

@@ -18,8 +18,8 @@ export function stateOf (formula: Formula): DecisionState {
 /** Finds out what the decisions of a policy depend on. */
 export interface Weigher {
   /**
-   * Returns the condition of each of a caller's decisions; `false` for names that the policy does not
-   * define.
+   * Returns the condition of each of a caller's decisions;
+   * `false` for names that the policy does not define.
    */
   of (roles: readonly string[], attributes?: Attributes): (permission: string, environment: string) => Formula
   /**

@@ -10,8 +10,8 @@ export interface ExplainedCondition {
   /** `unknown` if it depends on an attribute that is missing or of another type. */
   readonly result: boolean | 'unknown'
   /**
-   * The attributes that it reads and their values, shortened; undefined if missing. The values may be
-   * confidential.
+   * The attributes that it reads and their values, shortened;
+   * undefined if missing. The values may be confidential.
    */
   readonly values: Readonly<Record<string, unknown>>
 }
@@ -54,8 +54,8 @@ export interface SpokenRule {
 }
 
 /**
- * Every rule that matches a question, in the order of the file. Uses the definition alone, neither Casbin
- * nor the index.
+ * Every rule that matches a question, in the order of the file.
+ * Uses the definition alone, neither Casbin nor the index.
  */
 export function spokenRules (
   definition: PolicyDefinition,

@@ -50,8 +50,8 @@ export interface PolicyIndex {
 export type Rows = readonly number[]
 
 /**
- * Names, indexed by id. An id always stays with its name. Names that no longer exist keep their ids, and
- * are denied.
+ * Names, indexed by id. An id always stays with its name.
+ * Names that no longer exist keep their ids, and are denied.
  */
 export interface Ids {
   readonly permissions: readonly string[]

@@ -27,8 +27,8 @@ export interface LoadPolicyOptions {
 }
 
 /**
- * One loaded, compiled and checked policy: a generation. It never changes; changed text makes a new
- * generation.
+ * One loaded, compiled and checked policy: a generation. It
+ * never changes; changed text makes a new generation.
  */
 export interface Policy {
   readonly file: string

@@ -10,8 +10,8 @@ import { roleClosure } from '../model/role-graph.js'
 export interface RoleSet {
   readonly roles: readonly string[]
   /**
-   * The caller's subject as a service that calls this one, such as `svc:recorder>storage`; null if it is
-   * not a service.
+   * The caller's subject as a service that calls this one, such
+   * as `svc:recorder>storage`; null if it is not a service.
    */
   readonly service: string | null
   /** Whether two of the roles must not be held together, so that nothing they give counts. */

@@ -60,8 +60,8 @@ export interface Rule extends PermissionParts {
 }
 
 /**
- * The callers that a rule applies to. All kinds but roles are derived from the caller and cannot be
- * assigned.
+ * The callers that a rule applies to. All kinds but roles are
+ * derived from the caller and cannot be assigned.
  */
 export type Subject = { readonly kind: 'role', readonly role: string } |
   /** The service `caller`, while it calls `callee`. */

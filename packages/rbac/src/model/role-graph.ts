@@ -5,8 +5,8 @@ import type { RoleDefinition } from './definition.js'
 export const MAX_DEPTH = 10
 
 /**
- * Casbin follows every path from one role to another. More paths than this are a mistake, and would be
- * slow.
+ * Casbin follows every path from one role to another. More
+ * paths than this are a mistake, and would be slow.
  */
 const MAX_WAYS = 1000
 

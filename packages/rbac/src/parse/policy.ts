@@ -130,11 +130,11 @@ export function tooLarge (file: string, sizeBytes: number): SourceProblem {
 let validator: Validator | null = null
 
 /**
- * The schema is compiled to code at the first policy, which is several times as fast for a large policy.
- * If the process forbids code generation, the check is slower and gives the same result. The validator
- * hashes every item of a list with `uniqueItems`, which takes longer than everything else, so duplicates
- * are checked separately. That check also covers lists that may hold duplicates: those only lose the fast
- * path.
+ * The schema is compiled to code at the first policy, which is several times as fast
+ * for a large policy. If the process forbids code generation, the check is slower and
+ * gives the same result. The validator hashes every item of a list with `uniqueItems`,
+ * which takes longer than everything else, so duplicates are checked separately. That
+ * check also covers lists that may hold duplicates: those only lose the fast path.
  */
 function hasShape (value: unknown): boolean {
   validator ??= Compile(withoutKeyword(policySchema, 'uniqueItems') as TSchema)

@@ -44,9 +44,9 @@ const START_MS = 2_000
 const UNREACHABLE = 'unreachable'
 
 /**
- * KEYS[1]: hash of generation, sha256, file and text. ARGV: sha256, file, text, seconds to keep it. The
- * generation is the time, so that a policy published after Redis has lost its data is still newer than the
- * ones before.
+ * KEYS[1]: hash of generation, sha256, file and text. ARGV: sha256, file,
+ * text, seconds to keep it. The generation is the time, so that a policy
+ * published after Redis has lost its data is still newer than the ones before.
  */
 const PUBLISH = redisScript(`
 local time = redis.call('TIME')

@@ -56,8 +56,8 @@ export interface RunningPolicySource extends PolicySource {
 }
 
 /**
- * Delay before the thread is started: that takes half a second of CPU time, and the service itself comes
- * first.
+ * Delay before the thread is started: that takes half a second
+ * of CPU time, and the service itself comes first.
  */
 const PREPARE_AFTER_MS = 2_000
 
