@@ -3,9 +3,9 @@ import type { Comparator, Comparison, Expression, Operand, Scalar } from '../con
 import { append } from '../model/role-graph.js'
 
 /**
- * When a condition is true (or when it is false), in negation normal form: `not` occurs only inside
+ * When a condition is true, or when it is false, in negation normal form: `not` occurs only inside
  * comparisons, each of which has an opposite. Parts that depend on the environment alone are already
- * evaluated, names of environments stand for their aliases too, and operands are sorted and unique. Two
+ * evaluated, aliases of environments are replaced by their names, and operands are sorted and unique. Two
  * formulas with the same text are equivalent. `false` means never true.
  */
 export type Formula = boolean | Compound
