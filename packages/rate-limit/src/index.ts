@@ -44,7 +44,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   })
   fastify.addHook('onClose', async () => {
     observation.close()
-    // What cannot be given back in time leaves with the window.
+    // Leased units that are not returned in time expire with the window.
     if (shared !== null) {
       await withinDeadline(CLOSE_MS, Promise.all([shared.store.close(), shared.count?.close()]), 'Redis').catch(
         () => {}
@@ -70,8 +70,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
       const plan = planOf(union(rules, failureRules(operation)))
       return call => {
         if (denied.isEmpty) return
-        // A neighbour's failures count only against what could be a guess. Whoever has proved already who it is guesses
-        // nothing, and a credential beyond guessing is verified first: a wrong one is refused by the same limits after that.
+        // Failures of other clients behind the same address count only against a credential that could be a guess. An
+        // authenticated caller does not guess, and a credential that cannot be guessed is verified first: if it is
+        // wrong, the same limits refuse it afterwards.
         const mayBeGuess = call.principal.kind === 'anonymous' && guard.isGuessable(call)
         const decision = limiter.known(subjectOf(call), mayBeGuess ? all : own)
         return decision === null ? undefined : answer(call, decision, plan.policy)
@@ -85,9 +86,10 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     compile: operation => charge(planOf(book.of(operation))),
     compileFailure (operation) {
       const rules = book.of(operation)
-      // Without a credential nothing is guessed: an anonymous call like any other.
+      // A call without a credential guesses nothing; charge it like any other anonymous call.
       const anonymous = charge(planOf(rules))
-      // A wrong one costs the operation's address limits too, or failing would be the cheaper way to knock.
+      // A wrong credential is charged to the operation's address limits too; otherwise a failing call would cost less
+      // than a valid one.
       const guess = failures.length === 0
         ? anonymous
         : charge(planOf(union(rules.filter(({ rule }) => rule.by.startsWith('address')), failureRules(operation))))
@@ -102,7 +104,10 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     })
   }
 
-  /** Where a store does not answer, or a browser was sent by a page of another site, the credential may well be right. */
+  /**
+   * False for other errors (a store did not answer, or a cross-site browser request), where the credential may be
+   * right.
+   */
   function isGuess (call: Call, error: unknown): boolean {
     const { statusCode } = error as Partial<MartyError>
     if (statusCode !== 401 && statusCode !== 429) return false
@@ -117,13 +122,13 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
 
   function answer (call: Call, decision: LimitDecision, policy: string | null): Verdict {
     const headers = responseHeaders(decision, resolved.headers, policy)
-    // On a refusal too: an application that answers errors itself need not know of them.
+    // Set the headers on a refusal too, so that a custom error handler need not know about them.
     call.responseHeaders = call.responseHeaders === null ? headers : { ...call.responseHeaders, ...headers }
     return decision.allowed ? undefined : rateLimitRefusal(decision, call.responseHeaders)
   }
 }
 
-/** Longest wait for Redis at the end. */
+/** Longest wait for Redis when the application closes. */
 const CLOSE_MS = 50
 
 interface Shared {
@@ -131,7 +136,7 @@ interface Shared {
   readonly count: InstanceCount | null
 }
 
-/** Null when the logs live in this process, where asking them costs no more than a lease would. */
+/** Null for the memory store, where a decision costs no more than spending a lease would. */
 function createShared ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogger): Shared | null {
   if (store === 'memory') return null
   const { redis, prefix, onFailure = 'local' } = store

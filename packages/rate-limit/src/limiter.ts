@@ -11,53 +11,63 @@ import { responseHeaders } from './response-headers.js'
 import { subjectOf, type LimitSubject } from './subject.js'
 import { verifyWho } from './who.js'
 
-/** Asks and charges limits outside the guard: for messages, jobs, anything that is not a declared operation. */
+/**
+ * Checks and charges limits outside the guard: for messages, jobs, and anything else that is not a declared
+ * operation.
+ */
 export interface Limiter extends LimitOperations {
   /**
-   * Charges all the rules, or none when one of them has no room. Refusal is an answer, not an error.
+   * Charges all the rules, or none if one of them is used up. A refusal is returned, not thrown.
    *
    * @param rules names of configured rules
-   * @param cost units, in place of each rule's own cost; what costs more than a limit is refused, and never fits
-   * @throws `MARTY_CORE_RULE_INVALID` for an unknown rule, and when `who` has an unknown member, lacks what a rule counts by or is
-   * malformed: such callers would share one budget
-   * @throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while Redis is gone and limits fail closed
+   * @param cost units, overriding each rule's own cost; a request that costs more than a limit is refused and never
+   * fits
+   * @throws `MARTY_CORE_RULE_INVALID` for an unknown rule, and when `who` has an unknown member, is malformed, or
+   * lacks a member that a rule counts by: all such callers would share one budget
+   * @throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while Redis is unreachable and limits fail closed
    */
   check (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
   /**
-   * As `check`, but a refusal is thrown: the complete 429, with its headers and `retry_after_ms`.
+   * Like `check`, but throws a refusal: the complete 429, with its headers and `retry_after_ms`.
    *
    * @throws `MARTY_RATE_LIMIT_EXCEEDED`, and what `check` throws
    */
   enforce (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
   /**
-   * Takes back what an allowed `check` or `enforce` has charged, so that only what is not taken back counts: failed logins, say.
-   * Until then the units count, so requests that run at the same time are limited as well. Resolves with whether it was done:
-   * nothing is taken back twice, after the window, from a decision made while Redis was gone, or from leased rules.
+   * Returns the units that an allowed `check` or `enforce` has charged, so that only the others count: failed logins,
+   * for example. Until then the units count, so requests that run at the same time are limited as well. Resolves with
+   * false when nothing was returned: for a second refund, after the window, for a decision made while Redis was
+   * unreachable, and for leased rules.
    */
   refund (decision: LimitDecision): Promise<boolean>
 }
 
-/** Whose budgets are meant. */
+/** Identifies the budgets to charge. */
 export interface Who {
   /** Null where there is none, as on a Unix socket. */
   readonly address: string | null
   /** @default ANONYMOUS */
   readonly principal?: Principal
-  /** Needed by rules that count by operation. */
+  /** Required by rules that count by operation. */
   readonly operation?: string
-  /** Needed by rules that count by account: what the caller claims to be, spelled as the store of accounts would look it up. */
+  /**
+   * Required by rules that count by account: the account that the caller claims to own, spelled as your lookup does.
+   */
   readonly account?: string
 }
 
 export interface LimitDecision {
   readonly allowed: boolean
-  /** Exact time until the same request fits, in milliseconds rounded up; 0 when it was allowed, Infinity when it never fits. */
+  /**
+   * Exact time until the same request fits, in milliseconds rounded up; 0 when it was allowed, Infinity when it never
+   * fits.
+   */
   readonly retryAfterMs: number
-  /** Names of the rules that had no room. */
+  /** Names of the rules that are used up. */
   readonly violated: readonly string[]
-  /** Decided while the shared store was gone. */
+  /** Whether this process decided alone, because the shared store was unreachable. */
   readonly degraded: boolean
-  /** Where each rule stands now; empty when the request was let through uncounted. */
+  /** The state of each rule after the decision; empty when the request was admitted without being counted. */
   readonly quotas: readonly Quota[]
 }
 
@@ -71,30 +81,33 @@ export interface Policy {
 export interface Quota extends Policy {
   /** Units left; never negative. */
   readonly remaining: number
-  /** Milliseconds, rounded up, until there is more quota; 0 when nothing is used. */
+  /** Milliseconds, rounded up, until more quota is available; 0 when nothing is used. */
   readonly resetMs: number
 }
 
-/** Told how decisions ended, while they are made: it may cost next to nothing. Times are on the limiter's clock, in milliseconds. */
+/**
+ * Receives the outcome of every decision. Called on the path of each request, so its methods must be very cheap.
+ * Times are on the limiter's clock, in milliseconds.
+ */
 export interface DecisionObserver {
   decided (charges: readonly Charge[], answer: StoreAnswer, askedAtMs: number): void
-  /** A budget refused without asking the store. */
+  /** A budget was refused from local memory, without a call to the store. */
   known (rule: string, key: string, remainingMs: number, nowMs: number): void
-  /** No decision: the store was gone and limits fail closed. */
+  /** There was no decision: the store was unreachable and limits fail closed. */
   failed (charges: readonly Charge[]): void
 }
 
 /** The engine behind both the guard's checks and `fastify.limiter`. */
 export interface LimiterEngine extends Pick<Limiter, 'check' | 'enforce' | 'refund'> {
-  /** Charges the rules, and has the decision made use of. */
+  /** Charges the rules and passes the decision to `use`. */
   take<Result>(
     subject: LimitSubject,
     rules: readonly AppliedRule[],
     use: (decision: LimitDecision) => Result
   ): Result | Promise<Result>
-  /** The decision that is already known without asking the store; null when it is open. */
+  /** The refusal that is known without a call to the store; null when only the store can decide. */
   known(subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
-  /** The charges of one of the limiter's methods, called with these arguments. */
+  /** The charges that a method of the limiter makes for these arguments. */
   charges(method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
 }
 
@@ -106,7 +119,7 @@ interface Taken {
   readonly askedAtMs: number
 }
 
-/** What no rule counts. */
+/** The decision for a request that no rule counts. */
 const UNCOUNTED: LimitDecision = Object.freeze({
   allowed: true,
   retryAfterMs: 0,
@@ -115,10 +128,16 @@ const UNCOUNTED: LimitDecision = Object.freeze({
   quotas: Object.freeze([])
 })
 
-/** What one slot of a cluster admits may be taken back when another refuses, and leases when they were not spent, so that a refusal may be over before its time. */
+/**
+ * How long a refusal is trusted when it may end early: a slot of a cluster returns units when another slot refuses the
+ * request, and leases return units that were not spent.
+ */
 const TAKEN_BACK_US = 1_000_000
 
-/** A limit that depends on roles is not known before it is known who is calling. */
+/**
+ * Whether a rule can be checked before authentication. A limit that depends on roles cannot: the caller is not known
+ * yet.
+ */
 export function isKnowable ({ rule }: AppliedRule): boolean {
   return typeof rule.limit === 'number' && rule.by.startsWith('address')
 }
@@ -134,7 +153,7 @@ export function createLimiter (
     options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
 
   const known = new Map<string, readonly AppliedRule[]>()
-  /** What may still be taken back, for as long as its caller keeps the decision. */
+  /** Charges that can still be refunded, kept for as long as the caller keeps the decision. */
   const taken = new WeakMap<LimitDecision, Taken>()
 
   function chargesOf (subject: LimitSubject, applied: readonly AppliedRule[]): Charge[] {
@@ -166,7 +185,7 @@ export function createLimiter (
     const askedAtMs = now()
     const refusal = refusalOf(charges, askedAtMs)
     if (refusal !== null) return use(refusal)
-    // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
+    // Measured before the call and rounded down, so that a remembered refusal never ends later than the store's own.
     const askedAtUs = Math.floor(askedAtMs * 1000)
     const failed = (error: unknown): never => {
       observer.failed(charges)
@@ -186,7 +205,7 @@ export function createLimiter (
     return answer instanceof Promise ? answer.then(decide, failed) : decide(answer)
   }
 
-  /** Also after the last admitted request: the next one need not be let as far as the store, or its credential. */
+  /** Also called after the last admitted request: the next one is then refused before its credential is checked. */
   function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number, askAgainUs: number): void {
     for (let i = 0; i < states.length; i++) {
       const { retryUs } = states[i]!
@@ -236,7 +255,7 @@ export function createLimiter (
             taken.set(decision, { charges: charged, takenAtUs, askedAtMs })
           }
           return decision
-          // Others may take back what used this budget up.
+          // Other callers may refund the units that used this budget up, so ask the store again after a second.
         },
         TAKEN_BACK_US
       ))
@@ -254,7 +273,9 @@ export function createLimiter (
     return true
   }
 
-  /** What is asked about once is asked about often. Rules never change, and a list of other rules joins to another text. */
+  /**
+   * Caches the rules of each list of names: callers pass the same few lists again and again, and rules never change.
+   */
   function appliedOf (where: string, names: readonly string[]): readonly AppliedRule[] {
     const key = Array.isArray(names) ? names.join('\n') : null
     let applied = key === null ? undefined : known.get(key)
@@ -280,7 +301,7 @@ export function createLimiter (
   }
 }
 
-/** A request that costs more than a limit is refused without being counted: it would not fit into an empty budget. */
+/** Refuses a request that costs more than a limit, without counting it: it would not fit even into an empty budget. */
 export function unaffordable (charges: readonly Charge[]): LimitDecision | null {
   const tooDear = charges.filter(({ cost, limit }) => cost > limit)
   if (tooDear.length === 0) return null
@@ -307,7 +328,7 @@ export function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Pick<Pr
   if (typeof limit === 'number') return limit
   let largest = 0
   for (const role of principal.roles) {
-    // A role called "default" or "constructor" must not find what is not its own.
+    // A role named "default" or "constructor" must not match the fallback or an inherited property.
     if (role !== 'default' && Object.hasOwn(limit, role)) largest = Math.max(largest, limit[role]!)
   }
   return largest === 0 ? limit.default : largest

@@ -9,64 +9,69 @@ import { presets, type PresetName } from './presets.js'
 import type { HeaderStyle } from './response-headers.js'
 
 export interface RateLimitOptions {
-  /** The limits there are, by name, each a rule or the name of a preset. Routes and RPC methods refer to them by these names. */
+  /** The limits by name; each is a rule or the name of a preset. Routes and RPC methods refer to these names. */
   readonly rules: Readonly<Record<string, LimitRule | PresetName>>
-  /** Names of the rules applied to every operation of a transport that does not say `limits: false`. @default none */
+  /** Names of rules applied to every operation of a transport, except those with `limits: false`. @default none */
   readonly apply?: { readonly http?: readonly string[], readonly rpc?: readonly string[] }
   /**
-   * Names of rules, by address, that are charged when an authentication fails, on every operation that asks who is
-   * calling. Once one is used up the address is refused before its next credential is looked at. @default none
+   * Names of rules by address that are charged when an authentication fails, on every operation that authenticates its
+   * caller. Once such a rule is used up, the address is refused before its next credential is checked. @default none
    */
   readonly onAuthenticationFailure?: readonly string[]
-  /** Where the counts live: in this process, or in Redis for all processes. @default 'memory' */
+  /** Where units are counted: in this process, or in Redis for all processes. @default 'memory' */
   readonly store?: 'memory' | RedisStoreSettings
-  /** Bound of every in-process table: logs, and addresses known to be over budget. @default 100000 */
+  /**
+   * Maximum number of entries in each in-process table: windows, and clients known to be over budget. @default 100000
+   */
   readonly maxKeys?: number
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
   /**
-   * Registers `@fastify/rate-limit` with these options of its own, on the store above: `config.rateLimit`, `createRateLimit()`
-   * and `rateLimit()` work as they do there. `true` is short for `{}`, its defaults: 1000 a minute on every route. @default false
+   * Registers `@fastify/rate-limit` with these options, on the same store: `config.rateLimit`, `createRateLimit()` and
+   * `rateLimit()` work as that plugin documents them. `true` means `{}`, its defaults: 1000 requests a minute on every
+   * route. @default false
    */
   readonly fastifyRateLimit?: boolean | FastifyRateLimitSettings
   /** The claim that names the tenant of a caller, for rules by tenant. @default 'tenant' */
   readonly tenantClaim?: string
-  /** Which fields tell clients of their limits; `Retry-After` is always sent with a refusal. @default 'draft' */
+  /** Which header fields report limits to clients; `Retry-After` is always sent with a refusal. @default 'draft' */
   readonly headers?: HeaderStyle
 }
 
 /** At most `limit` units in every window of `windowMs` milliseconds. */
 export interface LimitRule {
   /**
-   * A positive integer, or one for each role: a caller has the largest of the roles held, or `default`.
-   * The log keeps one stamp for each unit, so memory grows with the use of the limit; at most 1000000.
+   * A positive integer, or one per role: a caller gets the largest limit of its roles, or `default` if it has none of
+   * them. The store keeps one timestamp per unit, so memory grows with the use of the limit; at most 1000000.
    */
   readonly limit: number | (Readonly<Record<string, number>> & { readonly default: number })
   /** Length of the window in milliseconds; a positive integer, at most 366 days. */
   readonly windowMs: number
   /**
-   * Whose budget. `principal` means the address for callers without an identity, `tenant` the principal for callers without a tenant;
-   * `apiKey` counts only callers with an API key. The account of `account` and `account+address` is what somebody claims to be,
-   * known to the handler alone: such rules are charged with `limiter.check`.
+   * Which budget is charged. `principal` counts callers without an identity by address, `tenant` counts callers
+   * without a tenant by principal, and `apiKey` counts only callers with an API key. `account` and `account+address`
+   * count by the account that the caller claims to own. Only the handler knows it, so charge such rules with
+   * `limiter.check`.
    */
   readonly by: LimitBy
-  /** Units each call takes. @default 1 */
+  /** Units that each call takes. @default 1 */
   readonly cost?: number
   /** A second, shorter window over the same calls: the rule `<name>.burst`. @default none */
   readonly burst?: BurstLimit
-  /** What happens while Redis does not answer, in place of the store's `onFailure`. */
+  /** What happens while Redis does not answer; overrides the store's `onFailure`. */
   readonly onFailure?: StoreFailureMode
   /**
-   * Lets each process take units of a hot budget for a moment and spend them from memory, without asking Redis: for limits above 128 that
-   * everybody, a tenant or an operation shares. Never admits more; may refuse early by what other processes hold. `true` is
-   * short for `{}`, its defaults. Without Redis it means nothing. @default false
+   * Lets each process lease units of a hot budget for a short time and spend them from memory, without a call to
+   * Redis: for limits above 128 that all callers, a tenant or an operation share. Never admits more than the limit;
+   * may refuse early, by the units that other processes hold. `true` means `{}`, the defaults. Ignored without Redis.
+   * @default false
    */
   readonly lease?: boolean | LeaseTerms
 }
 
-/** At most `limit` units in every window that is shorter than the rule's own. */
+/** At most `limit` units in every window of `windowMs`, which is shorter than the rule's own window. */
 export interface BurstLimit {
-  /** A positive integer, or one for each role as in the rule; for nobody more than the rule's own limit. */
+  /** A positive integer, or one per role as in the rule; for no role more than the rule's own limit. */
   readonly limit: LimitRule['limit']
   /** In milliseconds. */
   readonly windowMs: number
@@ -74,33 +79,34 @@ export interface BurstLimit {
 
 export interface ResolvedRule extends Required<Pick<LimitRule, 'limit' | 'windowMs' | 'by' | 'cost'>> {
   readonly name: string
-  /** The largest limit that anybody has, of a burst that of its rule: decides on the form of the log. */
+  /** The largest limit of any caller (for a burst, that of its rule). Determines the storage format of the log. */
   readonly capacity: number
   readonly onFailure: StoreFailureMode | undefined
   readonly lease: LeaseTerms | undefined
   readonly burst: ResolvedRule | null
-  /** The rule whose log it reads: of a burst the rule that it belongs to, unless that is leased; otherwise itself. */
+  /** The rule whose log it reads: for a burst, the rule it belongs to, unless that rule is leased; otherwise itself. */
   readonly log: string
 }
 
 export interface RedisStoreSettings {
-  /** A connected client, ioredis or alike. It is never closed here. Its offline queue should be off. */
+  /** A connected client such as ioredis, with its offline queue disabled. The plugin never closes it. */
   readonly redis: ScriptClient & { readonly isCluster?: boolean }
-  /** Begins every key. @default 'marty:limit' */
+  /** Prefix of every key. @default 'marty:limit' */
   readonly prefix?: string
   /** Longest wait for Redis, in milliseconds. @default 50 */
   readonly deadlineMs?: number
   /** What happens while Redis does not answer. @default 'local' */
   readonly onFailure?: StoreFailureMode
   /**
-   * How many processes share these limits; with `local`, each takes its part while Redis is gone. `auto`: they count each other in
-   * Redis, and the last known number holds; a process that has never reached Redis admits one request in a window. @default 'auto'
+   * How many processes share these limits. With `local`, each process admits its share while Redis is unreachable.
+   * `auto`: the processes count each other in Redis, and the last known number applies; a process that has never
+   * reached Redis admits one request per window. @default 'auto'
    */
   readonly instances?: 'auto' | number
 }
 
 export interface ResolvedOptions {
-  /** Bursts have their own entry. Grows while routes declare rules. */
+  /** Bursts have entries of their own. Inline rules are added as routes are declared. */
   readonly rules: Map<string, ResolvedRule>
   readonly apply: Readonly<Record<Operation['transport'], readonly string[]>>
   readonly onAuthenticationFailure: readonly string[]
@@ -121,7 +127,10 @@ const BY: readonly LimitBy[] = [
 const HEADER_STYLES: readonly HeaderStyle[] = ['draft', 'legacy', 'both', 'none']
 const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
-/** Refuses every option that could not be enforced as written, naming the field. */
+/**
+ * Validates the options and fills in the defaults. Throws for an option that cannot be enforced as written, naming
+ * the field.
+ */
 export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
   knownKeys('options', options, [
     'rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now', 'tenantClaim', 'headers',
@@ -187,7 +196,7 @@ export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
   })
 }
 
-/** Throws when a list is not one of known names without repetition; `fail` makes the error. */
+/** Throws unless the value is a list of known rule names without duplicates; `fail` creates the error. */
 export function verifyNames (
   field: string,
   names: unknown,
@@ -218,7 +227,7 @@ export function invalid (field: string, message: string): Error {
   return new OptionInvalid(`rate-limit: ${field} ${message}`)
 }
 
-/** Throws unless the value is an integer from 1 to the maximum. `word` is what else the option may say. */
+/** Throws unless the value is an integer from 1 to the maximum. `word` is a keyword that the option also accepts. */
 export function positive (field: string, value: unknown, max: number, word?: string): void {
   if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > max) {
     throw invalid(
@@ -229,9 +238,9 @@ export function positive (field: string, value: unknown, max: number, word?: str
   }
 }
 
-/** Adds a rule, and its burst under a name of its own, or throws naming the field that cannot be enforced. */
+/** Adds a rule, and its burst under a separate name. Throws for a field that cannot be enforced, naming it. */
 export function addRule (rules: Map<string, ResolvedRule>, field: string, name: string, rule: LimitRule): ResolvedRule {
-  // The name stands in keys and in quoted header fields, so it needs no escaping anywhere.
+  // The name is used in keys and in quoted header fields, so only characters that need no escaping are allowed.
   if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) {
     throw invalid(field, `has an unusable name "${name}"; a letter, then letters, digits, "_", "." or "-", at most 64`)
   }
@@ -250,7 +259,8 @@ export function addRule (rules: Map<string, ResolvedRule>, field: string, name: 
   if (rule.burst !== undefined) {
     verifyBurst(`${field}.burst`, rule.burst, rule)
     const own = `${name}.burst`
-    // Leased units are in the log before they are spent: of how many in a short window it cannot tell.
+    // Leased units are in the log before they are spent, so the log cannot show how many were spent in a short window.
+    // The burst of a leased rule therefore has a log of its own.
     burst = Object.freeze({
       ...shared,
       name: own,
