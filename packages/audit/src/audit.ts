@@ -3,8 +3,8 @@ import type { SecurityEvent } from '@marty/core'
 /** The audit log of one application: `fastify.audit`. */
 export interface Audit {
   /**
-   * Writes an event down. With a file in `sync` mode it settles when the event is on disk.
-   * Rejects with `MARTY_AUDIT_UNAVAILABLE` when it cannot be written. Records whatever it is given; rules do not filter it.
+   * Writes an event. With a file in `sync` mode, the promise settles when the event is on disk. It rejects with
+   * `MARTY_AUDIT_UNAVAILABLE` when the event cannot be written. Rules of operations do not filter these events.
    */
   record (event: SecurityEvent): Promise<void>
   health (): AuditHealth

@@ -9,8 +9,8 @@ declare module 'fastify' {
 declare module '@marty/core' {
   interface SecurityRule {
     /**
-     * What is remembered of this operation: every call, only refusals, or nothing. `required`: every call, and none
-     * that could not be recorded first (503).
+     * What is recorded of this operation: every call, only refusals, or nothing. `required`: every call is recorded
+     * before it runs, and refused with 503 if that fails.
      * @default 'denied'
      */
     readonly audit?: 'all' | 'denied' | 'none' | 'required'

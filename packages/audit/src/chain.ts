@@ -1,21 +1,21 @@
 import { hash as digest } from 'node:crypto'
 
-/** Where a chain has got to. */
+/** The end of a chain: the number and the hash of its last record. */
 export interface ChainHead {
   readonly seq: number
   readonly hash: string
 }
 
-/** Before the first record. */
+/** The head of an empty chain. */
 export const GENESIS: ChainHead = Object.freeze({ seq: 0, hash: '0'.repeat(64) })
 
-/** What comes at the end of every line. */
+/** The end of every line: its own hash. */
 const SEAL = /,"hash":"([0-9a-f]{64})"\}$/
 
 /**
- * Puts a record, a JSON object with members, at the end of the chain: one line that carries its number and the hash of
- * the line before, and closes with its own hash over both. The line as written is what is hashed, so there is nothing to
- * canonicalise later.
+ * Appends a record, a non-empty JSON object, to the chain. Returns one line with its number and the hash of the
+ * previous line, which ends with its own hash over both. The hash covers the line exactly as written, so verification
+ * needs no canonicalisation.
  */
 export function sealRecord (json: string, head: ChainHead): { readonly line: string, readonly head: ChainHead } {
   const seq = head.seq + 1
@@ -30,7 +30,9 @@ export interface OpenedRecord {
   readonly record: Readonly<Record<string, unknown>>
 }
 
-/** A line whose hash is right for what it says; null for any other text. Whether it belongs here, `follows` says. */
+/**
+ * Parses a line and checks its hash; null for any other string. `follows` checks whether the record is the next one.
+ */
 export function openRecord (line: string): OpenedRecord | null {
   const seal = SEAL.exec(line.slice(-76))
   if (seal === null) return null
@@ -43,12 +45,15 @@ export function openRecord (line: string): OpenedRecord | null {
   return hashOf(prev, body) === hash ? { head: { seq: seq as number, hash }, prev, record } : null
 }
 
-/** Whether a record is the next of the chain. */
+/** Whether a record is the next one in the chain. */
 export function follows ({ head, prev }: OpenedRecord, before: ChainHead): boolean {
   return head.seq === before.seq + 1 && prev === before.hash
 }
 
-/** Whether a line, which is no record, may be one that was being written when the process died: the beginning of the record of this number, if it is known, and nothing else. */
+/**
+ * Whether a line that is not a record may have been half written when the process died: it must be the beginning of the
+ * record with this number, if the number is known, and nothing else.
+ */
 export function mayBeTorn (line: string, seq: number | null): boolean {
   const start = seq === null ? '{"seq":' : `{"seq":${seq},`
   return (
@@ -58,7 +63,7 @@ export function mayBeTorn (line: string, seq: number | null): boolean {
   )
 }
 
-/** The line as a JSON object; null when it is none, as a half-written line is. */
+/** The line as a JSON object; null when it is not one, for example because it is half written. */
 export function parseObject (line: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(line)

@@ -3,7 +3,8 @@ import { RuleInvalid, type Check, type SecurityEvent } from '@marty/core'
 const VALUES = ['all', 'denied', 'none', 'required']
 
 /**
- * Understands `security.audit`. In the admit stage, because it does not ask who is calling: a public route may be audited.
+ * Validates `security.audit`. It is in the admit stage, which does not need to know the caller: a public route may be
+ * audited.
  */
 export function auditRuleCheck (canBeAwaited: boolean): Check {
   return {
@@ -25,7 +26,7 @@ export function auditRuleCheck (canBeAwaited: boolean): Check {
   }
 }
 
-/** Writes the attempt of an `audit: 'required'` operation down before it may go on; throws when that fails. */
+/** Records the attempt of an `audit: 'required'` operation before the operation runs; throws when that fails. */
 export function auditRequiredCheck (record: (event: SecurityEvent) => Promise<void>): Check {
   return {
     name: 'audit-required',

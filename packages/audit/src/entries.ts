@@ -1,12 +1,12 @@
 import { openRecord, type OpenedRecord } from './chain.js'
 import { linesOf, type Line } from './log-files.js'
 
-/** One line of a log, read. */
+/** One line of a log, with its place and its record. */
 export interface Entry extends Line {
   readonly file: string
-  /** From 1. */
+  /** The line number, from 1. */
   readonly line: number
-  /** Null when it is no record, or was one and has been changed. */
+  /** Null when the line is not a record, or is a record that was changed. */
   readonly opened: OpenedRecord | null
 }
 

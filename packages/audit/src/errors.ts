@@ -1,13 +1,16 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-/** Stops the start: an option is missing, unknown or not valid. */
+/** An option is missing, unknown or invalid. The application does not start. */
 export const AuditOptionInvalid: MartyErrorConstructor<'MARTY_AUDIT_OPT_INVALID'> = defineError({
   code: 'MARTY_AUDIT_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the audit plugin is not valid'
 })
 
-/** Stops the start: the audit file holds something that is no audit log, and would be made worse by writing to it. */
+/**
+ * The audit file does not end like an audit log, so writing to it would damage it further. The application does not
+ * start.
+ */
 export const AuditFileInvalid: MartyErrorConstructor<'MARTY_AUDIT_FILE_INVALID'> = defineError({
   code: 'MARTY_AUDIT_FILE_INVALID',
   statusCode: 500,
@@ -21,7 +24,10 @@ export const AuditUnavailable: MartyErrorConstructor<'MARTY_AUDIT_UNAVAILABLE'> 
   message: 'The audit log cannot be written, and this operation may not go unrecorded'
 })
 
-/** Another process has written to the Redis stream of this one; it writes no more, so that the chain stays one. */
+/**
+ * Another process has written to the Redis stream of this one. This process stops writing, so that there is only one
+ * chain.
+ */
 export const AuditStreamTaken: MartyErrorConstructor<'MARTY_AUDIT_STREAM_TAKEN'> = defineError({
   code: 'MARTY_AUDIT_STREAM_TAKEN',
   statusCode: 503,

@@ -22,49 +22,49 @@ const MEANINGS: Readonly<Record<FaultKind, string>> = {
 const ADVICE =
   'Keep the log as it is, find out who could write to it, and restore it from a copy that was kept elsewhere'
 
-/** What the rest of the log knows of a record that does not follow the one before. */
+/** What the rest of the log shows about a record that does not follow the previous one. */
 interface Evidence {
-  /** It stands elsewhere as well. */
+  /** The same record is also elsewhere in the log. */
   twice: boolean
-  /** The record that belongs at its place comes later. */
+  /** The record that belongs in its place comes later. */
   expectedLater: boolean
   /** The record it follows is in the log. */
   hasPredecessor: boolean
   /** A record follows it. */
   isContinued: boolean
-  /** Another record that follows the same one, earlier. */
+  /** An earlier record that follows the same predecessor. */
   rival: Entry | null
-  /** The last one before it that is in its place. */
+  /** The last record before it that is in its correct place. */
   previous: Entry | null
-  /** Another line comes after it. */
+  /** No line comes after it. */
   isLast: boolean
 }
 
 /**
- * Judges what happened at a line that is not what follows `before`. Reads the log once more: whether a record was
- * deleted, put in, moved or doubled shows only in the others.
+ * Determines what happened at a line that does not follow `before`. Reads the log once more, because only the other
+ * records show whether a record was deleted, inserted, moved or duplicated.
  */
 export async function findFault (files: readonly string[], at: Entry, before: ChainHead): Promise<ChainFault> {
   if (at.opened === null) return faultAt(await isFollowedBy(files, at, before) ? 'inserted' : 'edited', at)
   const evidence = await gather(files, at, at.opened, before)
   const { twice, expectedLater, hasPredecessor, isContinued, rival, previous, isLast } = evidence
   const { seq } = at.opened.head
-  // Two records for one place: the one that the log goes on from was there first.
+  // Two records for one place: the one that the log continues from is genuine, the other was inserted.
   if (rival !== null) return faultAt('inserted', isContinued ? rival : at)
   if (twice) return faultAt('duplicated', at)
   if (expectedLater) return faultAt(hasPredecessor ? 'reordered' : 'inserted', at)
   if (seq <= before.seq) return faultAt('inserted', at)
   if (seq > before.seq + 1) return faultAt(isContinued || isLast ? 'deleted' : 'edited', at)
-  // The log goes on from this one, so it was the one before that was replaced by another with a hash of its own.
+  // The log continues from this record, so the previous one was replaced by another record with a valid hash.
   return faultAt('edited', isContinued && previous !== null ? previous : at)
 }
 
-/** Whether the record after lines that are none is the one that belongs in their place. */
+/** Whether the record after these unreadable lines is the one that belongs in their place: then they were inserted. */
 async function isFollowedBy (files: readonly string[], at: Entry, before: ChainHead): Promise<boolean> {
   let passed = false
   for await (const entry of entriesOf(files)) {
     passed ||= isSame(entry, at)
-    // A marker took the number of what it was set behind.
+    // A gap marker takes the number of the lost record before it, so it does not show that the lines were inserted.
     if (passed && entry.opened !== null) return follows(entry.opened, before) && !isGap(entry.opened.record)
   }
   return false

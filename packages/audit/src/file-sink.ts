@@ -6,30 +6,32 @@ import { endOf, firstRecordOf, lastRecordOf, logFiles, rotatedName } from './log
 import { isOrderlyEnd } from './own-records.js'
 import type { AuditSink, ResumePoint } from './sink.js'
 
-/** When a new file is begun. */
+/** When the sink starts a new file. */
 export interface AuditRotation {
-  /** Before a file would become larger. @default 104857600 (100 MiB) */
+  /** Starts a new file before the current one would exceed this size. @default 104857600 (100 MiB) */
   readonly maxBytes?: number
-  /** When the first record of a file is this old. @default 24 */
+  /** Starts a new file when the first record of the current one is this old. @default 24 */
   readonly maxAgeHours?: number
 }
 
 export interface AuditRetention {
-  /** Files whose last record is older are deleted. @default 365 */
+  /** Files whose last record is older than this are deleted. @default 365 */
   readonly days?: number
 }
 
 export interface FileSinkOptions {
   readonly file: string
-  /** `sync`: on disk before a write settles. `async`: handed to the operating system, on disk when closed. */
+  /**
+   * `sync`: on disk before a write settles. `async`: passed to the operating system, on disk when the sink is closed.
+   */
   readonly mode: 'sync' | 'async'
   /**
-   * A full or old file is renamed to `<name>-<number of its first record>.<ext>`, and the chain goes on in a new one;
-   * `false` for never.
+   * A full or old file is renamed to `<name>-<number of its first record>.<ext>`, and the chain continues in a new
+   * file. `false` disables rotation.
    * @default { maxBytes: 104857600, maxAgeHours: 24 }
    */
   readonly rotate?: AuditRotation | false
-  /** Deletes whole rotated files, and says so in the log. @default nothing is deleted */
+  /** Deletes whole rotated files, and records this in the log. @default nothing is deleted */
   readonly retention?: AuditRetention
 }
 
@@ -37,9 +39,9 @@ export interface FileSinkSettings {
   readonly file: string
   readonly mode: 'sync' | 'async'
   readonly rotate: Required<AuditRotation> | false
-  /** Told when a file is complete, durable and renamed; `head` is its end. */
+  /** Called when a file is complete, durable and renamed; `head` is its last record. */
   readonly onRotated: (head: ChainHead) => Promise<void>
-  /** Told of a file that could not be renamed; writing goes on in it. */
+  /** Called when a file could not be renamed; writing continues in the same file. */
   readonly onRotateError: (error: unknown) => void
 }
 
@@ -47,11 +49,11 @@ interface OpenFile {
   readonly handle: FileHandle
   readonly inode: number
   size: number
-  /** Of the first record; null while there is none. */
+  /** The first record; null while there is none. */
   first: { readonly seq: number, readonly time: number } | null
 }
 
-/** Appends to a file, mode 0600, and begins new ones. One process writes to a log at a time. */
+/** Appends to a file with mode 0600, and rotates it. Only one process may write to a log at a time. */
 export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }: FileSinkSettings): AuditSink {
   const path = resolve(file)
   let current: OpenFile | null = null
@@ -72,7 +74,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
     await handle?.close().catch(() => {})
   }
 
-  /** A file that has just been created or renamed survives a power failure only with its folder. */
+  /** Syncs the directory: without this, a file that was just created or renamed may be lost in a power failure. */
   async function syncFolder (): Promise<void> {
     const folder = await open(dirname(path), 'r')
     try {
@@ -109,7 +111,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
 
   return {
     async resume () {
-      // After a failed write the file may be another one: moved away, or its disk mounted again.
+      // After a failed write the path may lead to a different file: it was moved away, or its disk was mounted again.
       await dismiss()
       const target = await opened()
       const first = await firstRecordOf(path)
@@ -121,7 +123,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
           `The audit file "${path}" has no whole record at its end; move it away and keep it, then start again`
         )
       }
-      // Only its newline was lost: it is a record like the others.
+      // Only the newline is missing: the line is a complete record.
       const unended = openRecord(torn.toString())
       if (unended !== null && follows(unended, before?.head ?? GENESIS)) {
         await target.handle.appendFile('\n')
@@ -162,13 +164,13 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
   }
 }
 
-/** The last record of the file before the one that is being written, which has none yet. */
+/** The last record of the newest rotated file, for a current file that has no record yet. */
 async function beforeFirst (path: string): Promise<OpenedRecord | null> {
   const rotated = (await logFiles(path)).findLast(({ firstSeq }) => firstSeq !== null)
   return rotated === undefined ? null : await lastRecordOf(rotated.path)
 }
 
-/** Whether bytes may be what is left of first lines that were being written. */
+/** Whether the bytes may be the beginning of the first lines, half written when the process died. */
 function isBeginning (bytes: Buffer): boolean {
   const start = '{"seq":'
   return start.startsWith(bytes.toString('latin1', 0, start.length))

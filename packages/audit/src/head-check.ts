@@ -11,24 +11,27 @@ export interface HeadFault {
   readonly message: string
 }
 
-/** A head, or a line that should be one, and where it was found. */
+/** A head and the place where it was found; the head is null when the line is not a valid head. */
 interface FoundHead {
   readonly head: SignedHead | null
   readonly file: string
   readonly line: number
 }
 
-/** Holds the records of a log against heads, in the order of the chain. */
+/** Compares the records of a log with heads, in the order of the chain. */
 export interface HeadChecker {
-  /** The record that the next head tells of; infinite when there is none. */
+  /** The number of the record that the next head covers; Infinity when there is no further head. */
   readonly nextSeq: number
   start (): Promise<HeadFault | null>
-  /** For every record from `nextSeq` on. */
+  /** To be called for every record from `nextSeq` on. */
   check (end: ChainHead, at: { readonly file: string, readonly line: number }): Promise<HeadFault | null>
-  /** When the log is over. */
+  /** To be called at the end of the log. */
   end (end: ChainHead, at: { readonly file: string, readonly line: number }): HeadFault | null
   count (): number
-  /** The last record so far that a head covers, whose signature is valid if there are keys; 0 when there is none. */
+  /**
+   * The last record so far that a head covers; 0 when there is none. With keys, only heads with a valid signature
+   * count.
+   */
   coveredSeq (): number
 }
 
@@ -84,7 +87,7 @@ export function createHeadChecker (
     start: advance,
     async check ({ seq, hash }, { file, line }) {
       while (next !== null && next.seq <= seq) {
-        // A head of records that have been deleted on purpose tells nothing of those that are left.
+        // A head of a record that was deleted by retention says nothing about the remaining records.
         if (next.seq === seq) {
           if (next.hash !== hash) {
             return {
@@ -121,7 +124,7 @@ export function createHeadChecker (
   }
 }
 
-/** Whether the keys have signed a head of exactly this record, whatever else they signed. */
+/** Whether there is a head of exactly this record, signed with one of the keys. */
 export async function hasHeadOf (
   found: AsyncGenerator<FoundHead>,
   { seq, hash }: ChainHead,
@@ -131,12 +134,12 @@ export async function hasHeadOf (
   return false
 }
 
-/** Heads that were kept elsewhere. */
+/** Heads that were stored elsewhere, in the order of the chain. */
 export async function * headsOf (heads: readonly SignedHead[]): AsyncGenerator<FoundHead> {
   for (const head of heads.toSorted((one, other) => one.seq - other.seq)) yield { head, file: 'heads', line: heads.indexOf(head) + 1 }
 }
 
-/** Heads of a file; none when there is no such file. A last line that is half written is no head yet. */
+/** Reads the heads of a file; none when the file does not exist. Ignores a half-written last line. */
 export async function * headsIn (file: string): AsyncGenerator<FoundHead> {
   let line = 0
   try {

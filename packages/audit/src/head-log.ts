@@ -8,13 +8,19 @@ import { createSigner, parseHead, verifyHead, type SignedHead } from './heads.js
 export interface AuditHeads {
   /** An Ed25519 private key, as a KeyObject or PEM. */
   readonly key: KeyObject | string
-  /** Where heads are appended, one JSON line each, mode 0600. @default `<log>.heads` beside a log file; none for other sinks */
+  /**
+   * The file to which heads are appended, one JSON line each, mode 0600. @default `<log>.heads` beside a log file;
+   * none for other sinks
+   */
   readonly file?: string
-  /** A head is signed when the last one is so old and events have come since. @default 60 */
+  /** Signs a head when the last one is this old and there were events since. @default 60 */
   readonly everySeconds?: number
-  /** A head is signed after so many events. @default 1000 */
+  /** Signs a head after this many events. @default 1000 */
   readonly everyEvents?: number
-  /** Gets every head, to keep it where nobody who can write the log can write. Never waited for; failures are logged. */
+  /**
+   * Receives every head, to store it where no one who can write the log can write. The log does not wait for it;
+   * failures are logged.
+   */
   readonly onHead?: (head: SignedHead) => void | Promise<void>
 }
 
@@ -27,25 +33,25 @@ export interface HeadLogSettings {
   readonly onError: (error: unknown) => void
 }
 
-/** Signs where the chain has got to, when it is time. */
+/** Signs the end of the chain at intervals. */
 export interface HeadLog {
   readonly everyMs: number
   /**
-   * The last record that can be vouched for, because a head signed with this key covers it; `GENESIS` when there is none.
-   * Throws `MARTY_AUDIT_FILE_INVALID` when the log ends before, or otherwise than, the last head says.
+   * Returns the last record that a head signed with this key covers; `GENESIS` when there is none. Throws
+   * `MARTY_AUDIT_FILE_INVALID` when the log ends before the record of the last head, or with a different record.
    */
   resume (end: ChainHead): Promise<ChainHead>
   /** Whether the end of the chain should be signed now. */
   isDue (end: ChainHead): boolean
-  /** Whether there is anything that no head covers. */
+  /** Whether there are records that no head covers. */
   isBehind (end: ChainHead): boolean
-  /** Signs what is already durable. Never rejects. */
+  /** Signs the end of the chain, which must be durable already. Never rejects. */
   sign (end: ChainHead): Promise<void>
 }
 
-/** The end of a heads file in which its last line is looked for; a line has about 300 bytes. */
+/** How much of the end of a heads file is searched for its last line; a line has about 300 bytes. */
 const TAIL_BYTES = 4096
-/** Node.js runs a timer that is longer at once. */
+/** The longest timer of Node.js: it runs a longer one immediately. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, onError }: HeadLogSettings): HeadLog {
@@ -59,7 +65,7 @@ export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, o
   let known = path === null
   let torn = false
 
-  /** The last head in the file. What a crash left of a line behind it is cut off: a head is no part of the chain. */
+  /** The last head in the file. Truncates a half-written line after it: heads are not part of the chain. */
   async function lastInFile (heads: string): Promise<SignedHead | null> {
     await mkdir(dirname(heads), { recursive: true, mode: 0o700 })
     const handle = await open(heads, 'a+', 0o600)
@@ -102,7 +108,7 @@ export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, o
     async resume (end) {
       if (!known) {
         const found = await lastInFile(path!)
-        // What another key has signed, or nobody, may have been put there together with what it tells of.
+        // A head that this key did not sign may have been forged together with the records that it covers.
         if (found !== null && verifyHead(found, publicKey)) vouched = { seq: found.seq, hash: found.hash }
         last = found
         known = true
@@ -133,7 +139,7 @@ export function createHeadLog ({ key, file, everySeconds, everyEvents, onHead, o
       last = vouched = end
       signedAt = Date.now()
       if (onHead === null) return
-      // Whoever keeps heads elsewhere may be slow or away; the log is not.
+      // Do not wait: the receiver may be slow or unavailable, and the log must go on.
       void (async () => {
         await onHead(head)
       })().catch(onError)

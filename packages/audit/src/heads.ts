@@ -1,17 +1,17 @@
 import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto'
 import { parseObject, type ChainHead } from './chain.js'
 
-/** Where a chain had got to at a time, signed: whoever changes the log afterwards contradicts it. */
+/** A signed checkpoint: the end of the chain at a point in time. Any later change of the log contradicts it. */
 export interface SignedHead extends ChainHead {
   /** UTC, ISO 8601 with milliseconds. */
   readonly time: string
   /** JWK thumbprint (RFC 7638, SHA-256, base64url) of the public key. */
   readonly key_id: string
-  /** Ed25519 (RFC 8032) over label, `seq`, `hash`, `time` and `key_id`, a line each; base64url. */
+  /** Ed25519 signature (RFC 8032) over label, `seq`, `hash`, `time` and `key_id`, one per line; base64url. */
   readonly signature: string
 }
 
-/** So that a signature made for anything else can never pass for one of a head. */
+/** Domain separation: a signature made for another purpose is never valid for a head. */
 const LABEL = 'marty-audit-head-v1'
 
 export function keyIdOf (publicKey: KeyObject): string {
@@ -19,7 +19,7 @@ export function keyIdOf (publicKey: KeyObject): string {
   return createHash('sha256').update(JSON.stringify({ crv, kty, x })).digest('base64url')
 }
 
-/** Makes the function that signs heads with an Ed25519 private key. */
+/** Creates a function that signs heads with an Ed25519 private key. */
 export function createSigner (privateKey: KeyObject): (head: ChainHead) => SignedHead {
   const keyId = keyIdOf(createPublicKey(privateKey))
   return ({ seq, hash }) => {
@@ -28,18 +28,18 @@ export function createSigner (privateKey: KeyObject): (head: ChainHead) => Signe
   }
 }
 
-/** Whether a head was signed with the private key of this public one. */
+/** Whether a head was signed with the private key that belongs to this public key. */
 export function verifyHead (head: SignedHead, publicKey: KeyObject): boolean {
   return head.key_id === keyIdOf(publicKey) && hasSignature(head, publicKey)
 }
 
-/** As `verifyHead`, for one of several keys by their ids. */
+/** Like `verifyHead`, with several keys by id. */
 export function isSignedBy (head: SignedHead, keys: ReadonlyMap<string, KeyObject>): boolean {
   const key = keys.get(head.key_id)
   return key !== undefined && hasSignature(head, key)
 }
 
-/** A line of a heads file; null for any other text. */
+/** Parses a line of a heads file; null for any other string. */
 export function parseHead (line: string): SignedHead | null {
   const head = parseObject(line)
   if (head === null) return null

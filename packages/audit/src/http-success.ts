@@ -2,11 +2,11 @@ import type { SecurityEvent } from '@marty/core'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 /**
- * Tells how calls ended that the guard let pass, for routes whose rule asks for it. Refusals by the guard are told by
- * the guard itself, before anything here runs.
+ * Records the outcome of calls that the guard admitted, for routes whose rule asks for it. The guard itself emits its
+ * refusals, before anything here runs.
  */
 export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: SecurityEvent) => Promise<void>): void {
-  /** Requests to tell of, with their addresses, which are gone when the connection is. */
+  /** Requests to record, with their addresses, which are no longer available once the connection is closed. */
   const passed = new WeakMap<FastifyRequest, string | null>()
   const failures = new WeakMap<FastifyRequest, string>()
   const tell = (request: FastifyRequest, status: number | null): void => {
@@ -21,7 +21,7 @@ export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: Se
     const audit = request.routeOptions.config.security?.audit
     if (audit === 'all' || audit === 'required') {
       passed.set(request, request.ip ?? null)
-      // A client that goes away before the answer still did what it did, and Fastify calls no hook then.
+      // A client may disconnect before the response. Fastify calls no hook then, but the call must be recorded.
       reply.raw.once('close', () => { tell(request, null) })
     }
     done()
@@ -35,7 +35,7 @@ export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: Se
     done()
   })
 
-  /** `status` is null when nobody was there to get it. */
+  /** `status` is null when the client disconnected before the response. */
   function outcomeOf (request: FastifyRequest, address: string | null, status: number | null): SecurityEvent {
     const reason =
       status === null ? 'CLIENT_ABORTED' : (failures.get(request) ?? (status < 400 ? null : `HTTP_${status}`))
@@ -54,7 +54,7 @@ export function recordHttpOutcomes (fastify: FastifyInstance, record: (event: Se
   }
 }
 
-/** Query strings carry tokens and are never written down. */
+/** Query strings may contain tokens and are never written. */
 function pathOf (url: string): string {
   const query = url.indexOf('?')
   return query === -1 ? url : url.slice(0, query)

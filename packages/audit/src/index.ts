@@ -68,7 +68,8 @@ function lifecycle (action: string): SecurityEvent {
 }
 
 /**
- * Writes security events down, one JSON line each, in a chain of hashes with signed heads that shows every later change.
+ * Writes an audit log of security events: one JSON line per event, in a hash chain with signed heads (checkpoints) that
+ * reveal every later change.
  *
  * @throws `MARTY_AUDIT_OPT_INVALID`, `MARTY_AUDIT_FILE_INVALID`, `MARTY_AUDIT_STREAM_TAKEN`
  * @example

@@ -1,19 +1,19 @@
 import { ANONYMOUS, createSampler, type Omitted, type SecurityEvent } from '@marty/core'
 
-/** Lets through what is to be written of the limiter trips: the first of a kind each minute, and how many others came. */
+/** Samples refusals by a limit: passes the first of each kind in a minute, and counts the others. */
 export interface LimitSampler {
-  /** Whether this trip is to be written now; otherwise it is counted. */
+  /** Whether to write this refusal now; otherwise it is counted. */
   isFirst (event: SecurityEvent): boolean
-  /** Reports what has been counted. Afterwards nothing is counted any more. */
+  /** Reports the counts and stops counting. */
   close (): void
 }
 
-/** Whoever trips a limit pays nothing for it, so each trip written down would let anybody fill the disk. */
+/** A refused call costs the client nothing, so writing every refusal would let any client fill the disk. */
 const WINDOW_MS = 60_000
-/** Of address, action and reason together; beyond, all are counted in one record. */
+/** Combinations of address, action and reason that are counted separately; all others are counted in one record. */
 const MAX_KINDS = 10_000
 
-/** `write` gets one event with a `count` for each kind that came again within the minute. */
+/** `write` receives one event with a `count` for each kind that occurred more than once within the minute. */
 export function createLimitSampler (write: (event: SecurityEvent) => void): LimitSampler {
   const sampler = createSampler<SecurityEvent>({
     windowMs: WINDOW_MS,

@@ -6,24 +6,24 @@ import { openRecord, type OpenedRecord } from './chain.js'
 /** One file of a log. */
 export interface LogFile {
   readonly path: string
-  /** The number of its first record, as its name says; null for the file that is being written. */
+  /** The number of its first record, taken from its name; null for the file that is being written. */
   readonly firstSeq: number | null
 }
 
-/** A line is bounded by the recorder; one that is longer is read in pieces, none of which is a record. */
+/** The recorder never writes longer lines. A longer line is read in pieces, none of which is a valid record. */
 export const MAX_LINE_BYTES: number = 1024 * 1024
 
 const NEWLINE = 0x0a
-/** Digits of the largest safe integer, so that names sort as their numbers do. */
+/** Digits of the largest safe integer: with this padding, names sort in the order of their numbers. */
 const DIGITS = 16
 
-/** `audit.log` from record 7 on, when it is full: `audit-0000000000000007.log`. */
+/** The name of a rotated file: `audit.log` that begins with record 7 becomes `audit-0000000000000007.log`. */
 export function rotatedName (path: string, firstSeq: number): string {
   const extension = extname(path)
   return join(dirname(path), `${basename(path, extension)}-${String(firstSeq).padStart(DIGITS, '0')}${extension}`)
 }
 
-/** The files of a log in the order of its chain: rotated ones, then the one that is being written, if it is there. */
+/** The files of a log in the order of its chain: the rotated files, then the current one, if it exists. */
 export async function logFiles (path: string): Promise<LogFile[]> {
   const name = basename(path)
   const extension = extname(path)
@@ -40,7 +40,7 @@ export async function logFiles (path: string): Promise<LogFile[]> {
   return current ? [...files, { path, firstSeq: null }] : files
 }
 
-/** For a file that has been renamed or deleted since it was listed. */
+/** Error handler for a file that was renamed or deleted after it was listed: returns null for `ENOENT`. */
 export function absent (error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT') return null
   throw error
@@ -48,11 +48,11 @@ export function absent (error: NodeJS.ErrnoException): null {
 
 export interface Line {
   readonly bytes: Buffer
-  /** Whether its newline, which is no part of `bytes`, was there. */
+  /** Whether the line ends with a newline, which is not part of `bytes`. */
   readonly ended: boolean
 }
 
-/** The lines of a file, in constant memory. */
+/** Reads the lines of a file in constant memory. */
 export async function * linesOf (path: string): AsyncGenerator<Line> {
   let rest: Buffer = Buffer.alloc(0)
   for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
@@ -71,7 +71,7 @@ export async function * linesOf (path: string): AsyncGenerator<Line> {
   if (rest.length > 0) yield { bytes: rest, ended: false }
 }
 
-/** The first whole record of a file; null when it has none near its beginning. */
+/** The first complete record of a file; null when there is none near its beginning. */
 export async function firstRecordOf (path: string): Promise<OpenedRecord | null> {
   let read = 0
   for await (const { bytes } of linesOf(path)) {
@@ -85,13 +85,13 @@ export async function firstRecordOf (path: string): Promise<OpenedRecord | null>
 
 export interface FileEnd {
   readonly last: OpenedRecord | null
-  /** What follows the last record's newline; without one, everything that was looked at. */
+  /** The bytes after the last record's newline; without a record, all bytes that were read. */
   readonly torn: Buffer
-  /** Whether what was looked at is the whole file. */
+  /** Whether the whole file was read. */
   readonly whole: boolean
 }
 
-/** The last whole record of a file, and what is behind it. */
+/** The last complete record of a file, and the bytes after it. */
 export async function endOf (handle: FileHandle): Promise<FileEnd> {
   const { size } = await handle.stat()
   const start = Math.max(0, size - MAX_LINE_BYTES)
@@ -107,7 +107,7 @@ export async function endOf (handle: FileHandle): Promise<FileEnd> {
   return { last: null, torn: tail.subarray(0, bytesRead), whole: start === 0 }
 }
 
-/** The last whole record of a file; null when there is none. */
+/** The last complete record of a file; null when there is none. */
 export async function lastRecordOf (path: string): Promise<OpenedRecord | null> {
   const handle = await open(path, 'r')
   try {

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { redactText, redactUrl, REDACTED } from './redact.js'
 
-/** What a log line tells of a request. */
+/** What a log line contains of a request. */
 export type SerializedRequest = {
   readonly method: string
   readonly url: string
@@ -9,7 +9,7 @@ export type SerializedRequest = {
   readonly remoteAddress: string
 }
 
-/** What a log line tells of an error. */
+/** What a log line contains of an error. */
 export type SerializedError = {
   readonly type: string
   readonly message: string
@@ -18,7 +18,7 @@ export type SerializedError = {
   readonly stack: string
 }
 
-/** Serializers for pino, as Fastify's logger takes them, that write no secret down. */
+/** Serializers for pino, in the form Fastify's logger expects, that write no secrets. */
 export type SecretFreeSerializers = {
   /** Without headers and without the values of the query. */
   readonly req: (request: FastifyRequest) => SerializedRequest
@@ -43,7 +43,7 @@ export const secretFreeSerializers: SecretFreeSerializers = {
   })
 }
 
-/** Members that hold secrets, wherever an object of the log has them at its top or one level down. */
+/** Members that hold secrets, redacted at the top level of a logged object and one level below. */
 const SECRET_MEMBERS = [
   'authorization', '["proxy-authorization"]', 'cookie', '["set-cookie"]', '["x-api-key"]', 'password', 'passphrase',
   'secret', 'token', 'accessToken', 'refreshToken', 'access_token', 'refresh_token', 'id_token', 'client_secret',
@@ -57,8 +57,8 @@ export interface SecretFreeLoggerOptions {
 }
 
 /**
- * Options of Fastify's logger with which no secret gets into the log: not in headers, URLs, errors and messages, nor in
- * members with secret names. A function that is given to the logger itself (`formatters`, `mixin`) is not covered.
+ * Options for Fastify's logger that keep secrets out of the log: in headers, URLs, errors, messages, and members with
+ * secret names. Functions that you pass to the logger itself (`formatters`, `mixin`) are not covered.
  *
  * @example
  * const app = Fastify({ logger: { level: 'info', ...loggerOptions() } })
@@ -75,7 +75,7 @@ export function loggerOptions (): SecretFreeLoggerOptions {
       logMethod (args, method) {
         const [first, message] = args
         const error = first instanceof Error ? first : (first as { readonly err?: unknown } | null | undefined)?.err
-        // An error's message becomes the line's when that has none of its own.
+        // Pino uses the error's message when the line has no message, so pass a redacted one.
         const all = message === undefined && error instanceof Error ? [first, error.message] : args
         method.apply(this, all.map(arg => typeof arg === 'string' ? redactText(arg) : arg))
       }

@@ -9,7 +9,7 @@ export const LOG_UID = 1008
 interface EventClass {
   readonly uid: number
   readonly name: string
-  /** Activities by what the action says; the first that fits counts, otherwise 99 (Other). */
+  /** Activity numbers by a pattern of the action; the first match wins, otherwise 99 (Other). */
   readonly activities: ReadonlyArray<readonly [RegExp, number]>
 }
 
@@ -74,7 +74,7 @@ const CLASSES: Readonly<Record<SecurityEventType, EventClass>> = {
 const LOG_CLASS: EventClass = { uid: LOG_UID, name: 'Event Log Activity', activities: [[/\.prune$/, 2]] }
 const UNKNOWN_CLASS: EventClass = { uid: 0, name: 'Base Event', activities: [] }
 
-/** What a record's class says of it; the same for all events of one type, action and outcome. */
+/** The OCSF classification of a record; the same for all events of one type, action and outcome. */
 export interface Classification {
   readonly category_uid: number
   readonly class_uid: number
@@ -89,7 +89,7 @@ export interface Classification {
   readonly status: 'success' | 'failure' | 'denied'
 }
 
-/** `activityName` is the action fit to be written. */
+/** `activityName` is the action, already neutralized. */
 export function classify (
   type: SecurityEventType | 'log',
   action: string,

@@ -9,10 +9,10 @@ import type { AuditSink } from './sink.js'
 import { createStdoutSink } from './stdout-sink.js'
 import { createAuditWriter, type AuditWriter } from './writer.js'
 
-/** A full disk fails every event; its log would be next. */
+/** Limits error messages: a full disk fails every event, and unlimited messages would fill the application log too. */
 const TELL_EVERY_MS = 10_000
 
-/** Opens sink, heads and writer, and deletes what is too old; null when nothing is to be written. */
+/** Opens the sink, the heads and the writer, and deletes expired files. Returns null when the sink is `none`. */
 export async function openLog (
   { sink: target, mode, heads: headOptions }: ResolvedAuditOptions,
   log: FastifyBaseLogger
@@ -57,7 +57,7 @@ export async function openLog (
       onRotateError: tell('the audit log cannot be rotated and goes on in the same file'),
       async onRotated (end) {
         await writer.signEnd(end)
-        // Its record is written after the one that is being written, which must not wait for it.
+        // Do not wait: the current write would wait for the record of the deletion, which is written after it.
         void prune()
       }
     })

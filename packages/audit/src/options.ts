@@ -9,15 +9,19 @@ import type { AuditSink } from './sink.js'
 
 export interface AuditOptions {
   /**
-   * Where events are written: nowhere, standard output, a file, a Redis stream, or your own sink. `mode: 'sync'` waits until
-   * an event is safe before it is acknowledged; `async` batches, and loses at most about 100 ms of events with the process.
+   * Where events are written: nowhere, to standard output, a file, a Redis stream, or your own sink. `mode: 'sync'`
+   * acknowledges an event only when it is durable. `async` writes in batches; when the process is killed, at most about
+   * 100 ms of events are lost.
    */
   readonly sink: 'none' | 'stdout' | FileSinkOptions | RedisSinkOptions | AuditSink
-  /** Signs where the chain has got to, so that a log that was cut off, set back or written anew is found. @default no heads are signed */
+  /**
+   * Signs the end of the chain regularly, so that a truncated, rolled back or rewritten log is detected. @default no
+   * heads are signed
+   */
   readonly heads?: AuditHeads
-  /** Names of details that are never written, besides well-known ones such as `password`. @default [] */
+  /** Names of details whose values are never written, in addition to well-known ones such as `password`. @default [] */
   readonly redact?: readonly string[]
-  /** The service, as every record tells it. */
+  /** The name and version of the service, written in every record. */
   readonly product: AuditProduct
 }
 
@@ -41,7 +45,7 @@ export interface ResolvedAuditOptions {
 
 const MODES = ['sync', 'async']
 
-/** Checks the options and fills in the defaults. Throws `MARTY_AUDIT_OPT_INVALID` naming the field. */
+/** Validates the options and fills in the defaults. Throws `MARTY_AUDIT_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuditOptions): ResolvedAuditOptions {
   // Fastify passes its own register options along.
   knownFields('', options ?? {}, ['sink', 'heads', 'redact', 'product'], ['prefix', 'logLevel', 'logSerializers'])
@@ -147,7 +151,7 @@ function privateKey (key: KeyObject | string): KeyObject {
   try {
     object = typeof key === 'string' ? createPrivateKey(key) : key
   } catch {}
-  // The reason why a key cannot be read may quote it.
+  // Do not report why a key could not be read: the reason may quote the key.
   if (object?.type !== 'private' || object.asymmetricKeyType !== 'ed25519') {
     throw invalid('heads.key', 'must be an Ed25519 private key, as a KeyObject or PEM')
   }

@@ -4,14 +4,14 @@ import { classify, LIFECYCLE_UID, LOG_UID, OCSF_VERSION } from './ocsf.js'
 
 /** What is missing or out of place before a gap marker. */
 export interface Gap {
-  /** Bytes between the record before and the marker, which are no record; 0 when only events were lost. */
+  /** Bytes between the previous record and the marker that are not a record; 0 when only events were lost. */
   readonly tornBytes: number
   readonly tornSha256: string | null
-  /** Events that were not written; null when the process ended without saying how many it still had. */
+  /** Events that were not written; null when the process died, so that the number is unknown. */
   readonly lostEvents: number | null
 }
 
-/** What a run found in the log, did not write, and cannot vouch for. */
+/** Records that a run found in the log, did not write itself, and cannot vouch for. */
 export interface Unproven {
   /** The last record that a signed head vouches for; `GENESIS` when there is none. */
   readonly after: ChainHead
@@ -22,8 +22,9 @@ export interface Unproven {
 }
 
 /**
- * JSON of the record that a run writes before anything else when it does not simply go on: `audit.gap` when something is
- * missing before it, and covers the bytes that are there instead; `audit.unproven` when there is only more than it can vouch for.
+ * JSON of the record that a run writes first when it cannot simply continue the log. `audit.gap`: something is missing
+ * before it; the record covers the bytes found there instead. `audit.unproven`: nothing is missing, but the log has
+ * records that the run cannot vouch for.
  */
 export function markerRecord (gap: Gap | null, unproven: Unproven | null): string {
   const { tornBytes, tornSha256, lostEvents } = gap ?? { tornBytes: 0, tornSha256: null, lostEvents: 0 }
@@ -35,7 +36,7 @@ export function markerRecord (gap: Gap | null, unproven: Unproven | null): strin
   })
 }
 
-/** A range of records that are proven by no signature made before it was named, as a record names it. */
+/** A range of records, as a marker names it, that no signature made before that marker proves. */
 export interface NamedRange {
   readonly after_seq: number
   readonly after_hash: string
@@ -55,8 +56,8 @@ function rangeOf ({ after, last, writtenSeq }: Unproven): NamedRange {
 }
 
 /**
- * What a record says of the records right before it: that they are not proven. Where they begin is null in markers of
- * earlier versions, which did not say. Null for any other record.
+ * The range of unproven records right before a marker; null for any other record. `after_seq` is null in markers of
+ * earlier versions, which did not state where the range begins.
  */
 export function namedBy ({
   record,
@@ -85,12 +86,12 @@ export function marksGap (record: Readonly<Record<string, unknown>>, bytes: numb
   return isGap(record) && record['torn_bytes'] === bytes && record['torn_sha256'] === sha256.copy().digest('hex')
 }
 
-/** What was deleted because it was older than it had to be kept. */
+/** Records that were deleted because their retention period was over. */
 export interface Pruned {
   readonly firstSeq: number
-  /** The last record deleted: the log now begins with the one after it. */
+  /** The last deleted record: the log now begins with the record after it. */
   readonly last: ChainHead
-  /** What was named as unproven by records that are deleted, so that it stays named. */
+  /** The unproven ranges that the deleted records named, so that they stay named. */
   readonly unproven: readonly NamedRange[]
 }
 
@@ -105,7 +106,7 @@ export function pruneRecord ({ firstSeq, last, unproven }: Pruned): string {
   return ownRecord(PRUNE, 'success', members)
 }
 
-/** What a record says was deleted on purpose; null for any other record. */
+/** The deletion that a record `audit.prune` names; null for any other record. */
 export function prunedBy ({ record, head }: OpenedRecord): Pruned | null {
   const { first_seq: firstSeq, last_seq: seq, last_hash: hash, unproven } = record
   if (!isOwn(record, PRUNE) || !isSeq(firstSeq) || !isSeq(seq) || seq >= head.seq || typeof hash !== 'string') {
@@ -114,9 +115,9 @@ export function prunedBy ({ record, head }: OpenedRecord): Pruned | null {
   return { firstSeq, last: { seq, hash }, unproven: Array.isArray(unproven) ? unproven.filter(isRange) : [] }
 }
 
-/** The record that an orderly end leaves last. */
+/** Whether a record is the last one of a run that ended in order. */
 export function isOrderlyEnd (record: Readonly<Record<string, unknown>>): boolean {
-  // A client may choose the name of an operation that is refused.
+  // Check the class too: a client can choose the name of an operation that is refused.
   return record['activity_name'] === 'service.stop' && record['class_uid'] === LIFECYCLE_UID
 }
 
@@ -124,7 +125,7 @@ const GAP = 'audit.gap'
 const UNPROVEN = 'audit.unproven'
 const PRUNE = 'audit.prune'
 
-/** Whether the log wrote a record of itself; nobody else writes records of that class. */
+/** Whether the log itself wrote a record; nothing else writes records of that class. */
 function isOwn (record: Readonly<Record<string, unknown>>, action: string): boolean {
   return record['activity_name'] === action && record['class_uid'] === LOG_UID
 }

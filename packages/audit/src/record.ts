@@ -4,7 +4,7 @@ import { neutralize } from './neutralize.js'
 import { classify, OCSF_VERSION, type Classification } from './ocsf.js'
 import { isSecretName, REDACTED } from './redact.js'
 
-/** The name and version of the service, as every record tells it. */
+/** The name and version of the service, written in every record. */
 export interface AuditProduct {
   readonly name: string
   readonly version: string
@@ -12,7 +12,7 @@ export interface AuditProduct {
 
 interface User { readonly uid: string, readonly type: string, readonly roles: readonly string[] }
 
-/** One event as it is written; names follow OCSF where it has one. */
+/** One event as it is written; members are named as in OCSF where OCSF has a name. */
 export interface AuditRecord extends Classification {
   /** UTC, milliseconds since the epoch. */
   readonly time: number
@@ -21,9 +21,9 @@ export interface AuditRecord extends Classification {
   /** The error's code, or null. */
   readonly status_code: string | null
   readonly actor: { readonly user: User }
-  /** Whom an event of identity and access is about: authentication, session, authorization and credential. */
+  /** The user that an event of type authentication, session, authorization or credential is about. */
   readonly user?: User
-  /** What was called; API Activity only. */
+  /** The called operation; only in class API Activity. */
   readonly api?: { readonly operation: string }
   readonly src_endpoint: { readonly ip: string | null }
   readonly resource: { readonly uid: string } | null
@@ -38,13 +38,13 @@ export interface AuditRecord extends Classification {
 
 const MAX_ROLES = 32
 const MAX_DETAILS = 32
-/** Texts that come again and again (actions, codes, roles, addresses) are made fit once. */
+/** Recurring strings (actions, codes, roles, addresses) are neutralized once and cached. */
 const MAX_KNOWN = 2048
 const MAX_KNOWN_CHARS = 128
 
 /**
- * Makes records, as the JSON text of an `AuditRecord`, so that nothing of the event is held until it is written.
- * `secretNames` are names of details that are never written, besides the well-known ones.
+ * Creates records as the JSON text of an `AuditRecord`, so that the event is not kept in memory until it is written.
+ * `secretNames` are names of details whose values are never written, in addition to the well-known ones.
  */
 export function createRecorder (
   product: AuditProduct,
@@ -61,7 +61,7 @@ export function createRecorder (
     if (found !== undefined) return found
     const neutral = neutralize(text)
     const json = JSON.stringify(neutral)
-    // What held a secret is not kept.
+    // Do not cache a string that contained a secret.
     if (text.length <= MAX_KNOWN_CHARS && neutral === text) remember(known, text, json)
     return json
   }
@@ -105,7 +105,7 @@ export function createRecorder (
   }
 }
 
-/** JSON of a text that is not expected again. */
+/** JSON of a string that is not expected to recur, so it is not cached. */
 function once (value: string | null | undefined): string {
   return value === null || value === undefined ? 'null' : JSON.stringify(neutralize(String(value)))
 }
@@ -122,7 +122,7 @@ function remember (cache: Map<string, string>, key: string, value: string): void
 let isoFor = NaN
 let iso = ''
 
-/** Events come many to the millisecond. */
+/** Caches the last result, because many events fall into one millisecond. */
 function isoTime (now: number): string {
   if (now !== isoFor) {
     isoFor = now

@@ -1,9 +1,15 @@
 export const REDACTED = '[redacted]'
 
-/** Looked at before redaction; what follows is never kept, secret or not. It also bounds the time the expressions take. */
+/**
+ * Only this many characters are examined and kept; the rest is dropped, which also bounds the time of the
+ * expressions.
+ */
 export const MAX_EXAMINED_CHARS = 4096
 
-/** What stands before the value of a secret: `password`, `api-key`, `"session_id"`, with its colon or equals sign, escaped or not. */
+/**
+ * What precedes the value of a secret: `password`, `api-key`, `"session_id"`, with a colon or equals sign, escaped or
+ * not.
+ */
 const NAMES =
   'pass(?:word|wd|phrase|code)?|secret|token|api[-_]?key|private[-_]?key|signing[-_]?key|credentials?|session(?:[-_]?id)?|jwt|assertion'
 const ASSIGNED = '["\'\\\\\\]]*\\s*(?:[:=]|%3[ad])\\s*'
@@ -27,16 +33,16 @@ const SECRETS: ReadonlyArray<readonly [RegExp, string]> = [
   ]
 ]
 
-/** What usually needs one look only: no character or word that any of the expressions above begins with or needs. */
+/** Fast path: strings without any character or word that one of the expressions above needs are returned unchanged. */
 const PLAIN = /^[\w./ -]*$/
 const SUSPECT = /eyJ|_|authorization|cookie|bearer|basic|digest|negotiate|dpop|PRIVATE/i
 
 const URL_WITH_USER = /\b([a-z][a-z0-9+.-]{0,20}:\/\/)([^\s"'<>]+)/gi
 
 /**
- * The text without the secrets it carries: tokens, API keys, session ids, private keys, credentials of `Authorization` and
+ * Replaces the secrets in a string: tokens, API keys, session ids, private keys, credentials of `Authorization` and
  * cookie headers, user names and passwords of URLs, and values of parameters with secret names. Only the first 4096
- * characters are looked at and kept.
+ * characters are examined and kept.
  */
 export function redactText (text: string): string {
   const examined = text.length > MAX_EXAMINED_CHARS ? text.slice(0, MAX_EXAMINED_CHARS) : text
@@ -45,7 +51,7 @@ export function redactText (text: string): string {
     const at = rest.lastIndexOf('@')
     return at === -1 ? `${scheme}${rest}` : `${scheme}${REDACTED}${rest.slice(at)}`
   })
-  // A URL that was cut off may be all password.
+  // The rest of a truncated URL may be part of a password.
   if (examined !== text) safe = safe.replace(/:\/\/[^\s"'<>]+$/, `://${REDACTED}`)
   for (const [pattern, replacement] of SECRETS) safe = safe.replace(pattern, replacement)
   return safe
@@ -54,12 +60,12 @@ export function redactText (text: string): string {
 const SECRET_NAME =
   /pass(word|wd|phrase|code)?$|secret|token|authorization|cookie|credential|api[-_]?key|private[-_]?key|signing[-_]?key|^jwt$|^assertion$|^otp$|session[-_]?id/i
 
-/** Whether a member of this name is secret whatever its value; `more` are names the application adds, in lower case. */
+/** Whether members of this name are always secret; `more` holds names that the application adds, in lower case. */
 export function isSecretName (name: string, more: ReadonlySet<string>): boolean {
   return SECRET_NAME.test(name) || more.has(name.toLowerCase())
 }
 
-/** A URL as it may be written down: its path, and the names but no value of its query. */
+/** A URL that is safe to write: the path, and the names but not the values of the query. */
 export function redactUrl (url: string): string {
   const end = url.indexOf('?')
   if (end === -1) return redactText(url)

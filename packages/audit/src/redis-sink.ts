@@ -5,28 +5,31 @@ import { isOrderlyEnd } from './own-records.js'
 import type { AuditSink } from './sink.js'
 
 export interface RedisSinkOptions {
-  /** A connected client, ioredis or alike, with bounded waits. It is never closed here. */
+  /** A connected client such as ioredis, with a command timeout. The sink never closes it. */
   readonly redis: ScriptClient
   /** Key of the stream. A chain has one writer: give each replica a stream of its own. */
   readonly stream: string
-  /** `sync`: in Redis before an event is acknowledged. `async`: batched. @default 'sync' */
+  /** `sync`: an event is in Redis before it is acknowledged. `async`: events are batched. @default 'sync' */
   readonly mode?: 'sync' | 'async'
   /** About how many records the stream keeps; older ones are dropped. @default 100000 */
   readonly maxLen?: number
-  /** The stream goes when nothing has been written to it for so long. @default 365 */
+  /** The stream expires when nothing has been written to it for this many days. @default 365 */
   readonly ttlDays?: number
 }
 
-/** Ends of writes that got no answer, one after the other. */
+/** Maximum number of consecutive writes without a reply whose ends are remembered. */
 const MAX_IN_DOUBT = 100
 
-/** The last line of the stream, or nothing. */
+/** Returns the last line of the stream, or nil. */
 const LAST = redisScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 return last[1] and last[1][2][2]
 `)
 
-/** Appends lines if the stream still ends with the hash that they follow; 0 when it does not. A line ends with its hash, a quote and a brace. */
+/**
+ * Appends lines if the stream still ends with the hash that they follow; returns 0 when it does not. A line ends with
+ * its hash, a quote and a brace.
+ */
 const APPEND = redisScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local hash = last[1] and string.sub(last[1][2][2], -66, -3) or ARGV[2]
@@ -36,12 +39,12 @@ redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 `)
 
-/** Appends to a Redis stream, one entry with the member `record` for each line. */
+/** Appends to a Redis stream, one entry with the field `record` per line. */
 export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<RedisSinkOptions>): AuditSink {
   const ttlMs = ttlDays * 86_400_000
   /**
-   * Where the stream may end if nobody else has written to it since it was first read; empty before. A command that got
-   * no answer may still be carried out, even after later ones.
+   * Hashes that the stream may end with if no other process has written to it since it was first read; empty before
+   * that. There may be several, because a command without a reply may still be executed, even after later ones.
    */
   let ours: string[] = []
 

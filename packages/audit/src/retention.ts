@@ -5,15 +5,15 @@ import { absent, firstRecordOf, lastRecordOf, linesOf, logFiles } from './log-fi
 import { namedBy, prunedBy, type NamedRange, type Pruned } from './own-records.js'
 
 const DAY_MS = 86_400_000
-/** Unproven ranges that a record of a deletion keeps apart, so that it stays a short line. */
+/** Maximum number of unproven ranges in a record of a deletion, so that its line stays short. */
 const MAX_NAMED = 100
 
-/** Rotated files that need not be kept any longer, oldest first. */
+/** Rotated files whose retention period is over, oldest first. */
 export interface Expired extends Pruned {
   readonly files: readonly string[]
 }
 
-/** The rotated files from the oldest on whose last record is older than so many days; null when there is none. */
+/** The oldest rotated files whose last record is older than this many days; null when there is none. */
 export async function expiredFiles (path: string, days: number): Promise<Expired | null> {
   const oldest = Date.now() - days * DAY_MS
   const files: string[] = []
@@ -21,15 +21,15 @@ export async function expiredFiles (path: string, days: number): Promise<Expired
   const all = await logFiles(path)
   for (const [index, file] of all.entries()) {
     const end = file.firstSeq === null ? null : await lastRecordOf(file.path)
-    // A file that nobody can date is kept, and with it all that follows.
+    // Keep a file whose age is unknown, and all files after it.
     if (end === null || !(new Date(end.record['time'] as number).getTime() < oldest)) break
     const next = all[index + 1]
     const following = next === undefined ? null : await firstRecordOf(next.path).catch(absent)
     if (following === null) break
     if (following.prev !== end.head.hash) {
-      // The last file may have been renamed since it was listed.
+      // The current file may have been rotated since the files were listed; start again.
       if ((await logFiles(path)).length !== all.length) return await expiredFiles(path, days)
-      // Anyone who can write the files could give one an old end, to have it deleted.
+      // An attacker who can write the files could give one an old last record, to have it deleted.
       throw new AuditFileInvalid(
         `"${next!.path}" does not go on from the last record of "${file.path}": nothing is deleted. Verify the log`
       )
@@ -42,12 +42,12 @@ export async function expiredFiles (path: string, days: number): Promise<Expired
   return { files, firstSeq: first!.head.seq, last: last.head, unproven: await namedIn(files) }
 }
 
-/** What records of these files name as unproven; the oldest together when there are many. */
+/** The unproven ranges that records of these files name; the oldest are merged into one when there are too many. */
 async function namedIn (files: readonly string[]): Promise<NamedRange[]> {
   const named: NamedRange[] = []
   for (const file of files) {
     for await (const { bytes } of linesOf(file)) {
-      // Most records are not the log's own, and need not be read.
+      // Most records name no range and need not be parsed.
       const opened = bytes.includes('"unproven":') ? openRecord(bytes.toString()) : null
       if (opened === null) continue
       named.push(...prunedBy(opened)?.unproven ?? [])
@@ -60,7 +60,7 @@ async function namedIn (files: readonly string[]): Promise<NamedRange[]> {
   return [{ ...oldest.at(-1)!, after_seq: oldest[0]!.after_seq, after_hash: oldest[0]!.after_hash }, ...named]
 }
 
-/** Oldest first, so that what is left when this is interrupted is still the end of one chain. */
+/** Deletes the oldest file first, so that an interruption leaves the end of one chain. */
 export async function deleteFiles (files: readonly string[]): Promise<void> {
   for (const file of files) await unlink(file)
 }

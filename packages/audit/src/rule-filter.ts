@@ -2,11 +2,11 @@ import type { Guard, SecurityEvent, SecurityEventType, SecurityRule } from '@mar
 
 const ABOUT_OPERATIONS: readonly SecurityEventType[] = ['authentication', 'authorization', 'limit', 'operation']
 
-/** Whether an event that came through the guard is to be written, by the rule of the operation it is about. */
+/** Decides by the rule of its operation whether an event from the guard is written. */
 export function createRuleFilter (guard: Guard): (event: SecurityEvent) => boolean {
   const rules = new Map<string, SecurityRule>()
   const ruleOf = (action: string): SecurityRule | undefined => {
-    // Operations may still be declared after the first event.
+    // Read the operations again for an unknown name: some may be declared after the first event.
     if (!rules.has(action)) for (const { name, rule } of guard.operations()) rules.set(name, rule)
     return rules.get(action)
   }

@@ -1,6 +1,6 @@
 import type { AuditSink } from './sink.js'
 
-/** Writes to standard output, for collectors that read it; each start begins a new chain. */
+/** Writes to standard output, for log collectors that read it. Each start begins a new chain. */
 export function createStdoutSink (): AuditSink {
   return {
     async write (lines) {

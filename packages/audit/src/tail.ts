@@ -4,27 +4,27 @@ import { parseObject } from './chain.js'
 import { absent, logFiles, MAX_LINE_BYTES, type LogFile } from './log-files.js'
 
 export interface TailOptions {
-  /** Waits for further records, through rotations, until `signal` is aborted. @default false */
+  /** Waits for further records, across rotations, until `signal` is aborted. @default false */
   readonly follow?: boolean
-  /** The number of the first record; `'end'` for those written from now on. @default 1 */
+  /** The number of the first record; `'end'` for records written from now on. @default 1 */
   readonly from?: number | 'end'
   readonly signal?: AbortSignal
 }
 
-/** A line of the log: a record, or one that the log writes of itself, with its place in the chain. */
+/** A line of the log, with its place in the chain: an event, or a record that the log wrote about itself. */
 export type AuditLine = Readonly<Record<string, unknown>> & {
   readonly seq: number
   readonly prev: string
   readonly hash: string
 }
 
-/** Between two looks at the file. */
+/** Time between two checks of the file. */
 const POLL_MS = 250
 const CHUNK_BYTES = 256 * 1024
 
 /**
- * The records of a log in the order of its chain, through rotated files. It shows and does not verify: lines that are no
- * record are left out.
+ * Yields the records of a log in the order of its chain, across rotated files. Does not verify them; lines that are not
+ * records are skipped.
  *
  * @example
  * for await (const record of tailAuditLog('data/audit.log', { follow: true, from: 'end' })) console.log(record.activity_name)
@@ -44,7 +44,7 @@ export async function * tailAuditLog (
     for (const { path, firstSeq: number } of next) {
       const handle = await open(path, 'r').catch(absent)
       try {
-        // Between the look at the folder and this one, what was to be read may have become another file.
+        // The path may lead to a different file if the log was rotated after the directory was read; list again then.
         moved = handle === null || (number === null && (await listed(file)).length !== files.length)
         if (handle === null || moved) break
         const position: number = skip ? (await handle.stat()).size : 0
@@ -67,13 +67,16 @@ async function listed (file: string): Promise<readonly LogFile[]> {
   return await logFiles(file).catch(absent) ?? []
 }
 
-/** The files that may hold records from `firstSeq` on, or after `last` when some were read. */
+/** The files that may hold records from `firstSeq` on or, once some were read, records after `last`. */
 function unread (files: readonly LogFile[], firstSeq: number, last: number | null): readonly LogFile[] {
   if (last !== null) return files.filter(file => file.firstSeq === null || file.firstSeq > last)
   return files.slice(Math.max(0, files.findLastIndex(file => file.firstSeq !== null && file.firstSeq <= firstSeq)))
 }
 
-/** Whole lines from a position on; `more` waits for further ones and says whether the file may get any. */
+/**
+ * Reads complete lines from a position on; `more` waits for further lines and returns whether the file may still
+ * grow.
+ */
 async function * recordsOf (
   handle: FileHandle,
   position: number,
@@ -87,7 +90,7 @@ async function * recordsOf (
     position += bytesRead
     if (bytesRead === 0) {
       if (over) return
-      // What was written before it was renamed is still read.
+      // Read once more: lines may have been written before the file was renamed.
       over = !(await more!())
       continue
     }
@@ -102,7 +105,7 @@ async function * recordsOf (
   }
 }
 
-/** Waits, then says whether the path is still this file. */
+/** Waits, then returns whether the path still leads to this file. */
 async function isStill (path: string, handle: FileHandle, signal: AbortSignal | undefined): Promise<boolean> {
   if (!await pause(signal)) return false
   const [there, ours] = await Promise.all([stat(path).catch(() => null), handle.stat()])

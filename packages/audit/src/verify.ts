@@ -12,22 +12,29 @@ import { isGap, marksGap, prunedBy, type Pruned } from './own-records.js'
 import { Provenance, reaches, type Doubt } from './provenance.js'
 
 export interface VerifyOptions {
-  /** The Ed25519 public keys, as KeyObjects or PEM, of the keys that signed the heads. Without one, heads are compared but their signatures are not checked. */
+  /**
+   * The Ed25519 public keys that verify the heads, as KeyObjects or PEM. Without a key, heads are
+   * compared but their signatures are not checked.
+   */
   readonly publicKey?: KeyObject | string | ReadonlyArray<KeyObject | string>
   /** @default `<log>.heads` */
   readonly headsFile?: string
-  /** Heads that were kept elsewhere. */
+  /** Heads that were stored elsewhere. */
   readonly heads?: readonly SignedHead[]
-  /** `lastHash` of unproven ranges that have been looked at: they are listed, and are no fault. A hash stands for all that is before it too. @default [] */
+  /**
+   * `lastHash` of unproven ranges that have been investigated: they are listed, but are not a fault. A hash covers all
+   * records before it too.
+   * @default []
+   */
   readonly acceptUnproven?: readonly string[]
 }
 
 /** A line of a log. */
 export interface AuditPlace {
   readonly file: string
-  /** From 1; 0 for the file itself. */
+  /** The line number, from 1; 0 for the file itself. */
   readonly line: number
-  /** The number of the record, where it can be told. */
+  /** The number of the record; null when it is unknown. */
   readonly seq: number | null
 }
 
@@ -35,50 +42,60 @@ export type AuditFaultKind = FaultKind | HeadFault['kind'] | 'torn' | 'start-uns
 
 export interface AuditFault extends AuditPlace {
   /**
-   * `edited`, `deleted`, `inserted`, `reordered`, `duplicated`: what was done to the log. `truncated`: a signed head tells of
-   * records after its end. `head-mismatch`: a head tells of another record at this place. `head-forged`: a head that the
-   * key did not sign. `head-missing`: there is a key, and no head. Warnings: `torn`, the last line was being written when
-   * the process died; `start-unsigned`, older records were deleted, and without a key nothing proves who did it.
+   * `edited`, `deleted`, `inserted`, `reordered`, `duplicated`: what was done to the log. `truncated`: a signed head
+   * covers records after the end of the log. `head-mismatch`: a head covers a different record at this place.
+   * `head-forged`: the key did not sign this head. `head-missing`: a key was given, but there is no head. Warnings:
+   * `torn`, the last line was being written when the process died; `start-unsigned`, older records were deleted, and
+   * without a key nothing proves who did it.
    */
   readonly kind: AuditFaultKind
-  /** What it means and what to do. */
+  /** What the fault means and what to do. */
   readonly message: string
 }
 
-/** Records that the next run found, did not write, and named: no signature made before proves who wrote them. */
+/** Records that the next run found, had not written, and named: no signature made before that proves who wrote them. */
 export interface AuditUnprovenRange {
   readonly firstSeq: number
-  /** Less than `firstSeq` when none was found, and some were removed. */
+  /** Less than `firstSeq` when no record was found but some were removed. */
   readonly lastSeq: number
-  /** The hash of that record. */
+  /** The hash of record `lastSeq`. */
   readonly lastHash: string
-  /** Records after `lastSeq` that the run which names the range had written, and did not find again. */
+  /**
+   * Number of records after `lastSeq` that the run which names the range had written, and that were missing
+   * afterwards.
+   */
   readonly removed: number
-  /** Whether they stand behind an orderly end that is signed, where no run writes. Otherwise a crash may have left them unsigned. */
+  /**
+   * Whether they come after a signed orderly end, where no run writes. Otherwise a crash may have left them unsigned.
+   */
   readonly afterStop: boolean
-  /** Where the first of them stands, or what names them when it is gone. */
+  /** The place of the first of them or, if it was removed, of the record that names them. */
   readonly first: AuditPlace
-  /** The record that names them; null when no run has begun since. */
+  /** The record that names them; null when no run has started since. */
   readonly namedBy: AuditPlace | null
 }
 
 export interface AuditVerified {
   readonly ok: true
   readonly records: number
-  /** In the order they were read. */
+  /** In the order in which they were read. */
   readonly files: readonly string[]
-  /** Places where a marker says that something was lost. */
+  /** Places where a gap marker records that something was lost. */
   readonly gaps: readonly AuditPlace[]
   /** The end of the chain. */
   readonly head: ChainHead
-  /** The last record that a head with a valid signature covers; null when there is none. Later ones are not proven to be genuine. */
+  /**
+   * The last record that a head with a valid signature covers; null when there is none. Later records are not proven.
+   */
   readonly signedSeq: number | null
-  /** Those that `acceptUnproven` accepts. */
+  /** Unproven ranges that `acceptUnproven` accepts. */
   readonly unproven: readonly AuditUnprovenRange[]
   readonly warnings: readonly AuditFault[]
 }
 
-/** Nothing contradicts the log, but some of its records are not proven to be genuine. The place is that of the first of them. */
+/**
+ * Nothing contradicts the log, but some records are not proven to be genuine. The place is that of the first of them.
+ */
 export interface AuditUnproven extends Omit<AuditVerified, 'ok'>, AuditPlace {
   readonly ok: false
   readonly kind: 'unproven'
@@ -94,21 +111,22 @@ export interface AuditBroken extends AuditFault {
 
 export type AuditVerification = AuditVerified | AuditUnproven | AuditBroken
 
-/** Lines that are no record, until the next one that is. */
+/** Consecutive lines that are not records. */
 interface Unreadable {
   readonly first: Entry
   readonly hash: Hash
   bytes: number
   lines: number
-  /** Whether all of them may be what a crash left. */
+  /** Whether a crash may have left all of them. */
   torn: boolean
 }
 
 /**
- * Reads all files of a log in the order of its chain, in constant memory, and names the first bad record. What the chain
- * cannot show (a log cut off at its end, set back or written anew by somebody without the key) the signed heads do.
+ * Verifies all files of a log in the order of its chain, in constant memory, and returns the first bad record. Signed
+ * heads detect what the chain alone cannot: a log that an attacker without the key has truncated, rolled back or
+ * rewritten.
  *
- * @throws the error of the file system, `ENOENT` when there is no log
+ * @throws the error of the file system; `ENOENT` when there is no log
  * @example
  * const result = await verifyAuditLog('data/audit.log', { publicKey: readFileSync('audit-heads.pem', 'utf8') })
  * if (!result.ok) console.error(`${result.file}:${result.line}: ${result.kind}: ${result.message}`)
@@ -118,9 +136,9 @@ export async function verifyAuditLog (file: string, options: VerifyOptions = {})
   for (let attempt = 1; ; attempt++) {
     const before = await stateOf(file, headsFile)
     const result = await verifyFiles(file, before.files, headsFile, options).catch((error: unknown) => error as Error)
-    // A log may be written, rotated and pruned while it is read; what was done to it is still there when it is read again.
+    // The log may be written, rotated and pruned while it is read. A real fault is still there when it is read again.
     if (attempt < MAX_ATTEMPTS && (result instanceof Error || !result.ok)) {
-      // A run that has just begun signs its first record at once, but not in the same moment.
+      // A run that has just started signs its first record immediately afterwards; wait for that signature.
       if (attempt === 1 && 'unproven' in result && result.unproven.some(({ namedBy }) => namedBy === null)) {
         await delay(SIGNING_MS)
       }
@@ -170,7 +188,8 @@ async function verifyFiles (
   for await (const entry of entriesOf(files)) {
     const { opened } = entry
     if (fault !== null) {
-      // Which of two faults is the first: a deletion that is claimed, if only claimed, explains where the log begins.
+      // Go on reading only to find a record that claims the deletion before the first record. Without one, the missing
+      // beginning of the log is reported as the first fault.
       if (first === null || isStartClaimed) break
       isStartClaimed = opened !== null && claims(opened, startOf(first))
       continue
@@ -262,7 +281,7 @@ async function verifyFiles (
     : { ok: false, kind: 'unproven', ...bad.first, message: wordsFor(bad), ...found }
 }
 
-/** The chain before a record. */
+/** The end of the chain before a record. */
 function startOf ({ opened }: Entry): ChainHead {
   return { seq: opened!.head.seq - 1, hash: opened!.prev }
 }
@@ -272,7 +291,7 @@ function claims (opened: OpenedRecord, start: ChainHead): boolean {
   return pruned !== null && reaches(pruned, start)
 }
 
-/** Of a deletion that was interrupted, the last record that was to go must still be there. */
+/** If a deletion was interrupted, the last record that it was meant to delete must still exist. */
 async function isStartProven (files: readonly string[], claim: Pruned | null, start: ChainHead): Promise<boolean> {
   let isProven = claim?.last.seq === start.seq
   if (claim === null || isProven) return isProven
@@ -282,7 +301,10 @@ async function isStartProven (files: readonly string[], claim: Pruned | null, st
   return isProven
 }
 
-/** Of what was deleted since, a head of exactly its end may tell that it was signed after all, with a key that the run did not have. */
+/**
+ * Removes deleted ranges whose last record has a valid head: they were signed after all, with a key that the run did
+ * not have.
+ */
 async function withoutSigned (
   doubts: readonly Doubt[],
   sources: ReadonlyArray<() => ReturnType<typeof headsIn>>,
@@ -321,7 +343,7 @@ const BEHIND_STOP =
     'moments, somebody else wrote them'
 const KILLED = 'A run that is killed leaves records like these, and so does somebody who writes to the log'
 
-/** What a range of unproven records means, and what to do. */
+/** The message for a range of unproven records: what it means and what to do. */
 function wordsFor ({ firstSeq, lastSeq, lastHash, removed, afterStop, namedBy }: AuditUnprovenRange): string {
   const range = firstSeq === lastSeq ? `Record ${firstSeq} is` : `Records ${firstSeq} to ${lastSeq} are`
   const found =

@@ -5,20 +5,20 @@ import type { HeadLog } from './head-log.js'
 import { markerRecord, type Unproven } from './own-records.js'
 import type { AuditSink, ResumePoint } from './sink.js'
 
-/** Puts records into the chain and the chain into the sink, in the order they came. */
+/** Appends records to the chain and writes the chain to the sink, in the order of arrival. */
 export interface AuditWriter {
-  /** Finds the end of an earlier run's chain. Throws when it cannot be continued. */
+  /** Finds the end of the chain of an earlier run. Throws when that chain cannot be continued. */
   open (): Promise<void>
   /**
-   * `wait`: settles when the record is safe, rejects with `MARTY_AUDIT_UNAVAILABLE`. Otherwise settles at once.
-   * `json` is an object with members.
+   * With `wait`, settles when the record is durable and rejects with `MARTY_AUDIT_UNAVAILABLE`. Without it, settles
+   * immediately. `json` is a non-empty object.
    */
   write (json: string, wait?: boolean): Promise<void>
-  /** Settles when the record is safe and, if there are heads, one covers it. */
+  /** Settles when the record is durable and, if there are heads, a head covers it. */
   writeSigned (json: string): Promise<void>
-  /** Signs the end of a file that is complete and durable. */
+  /** Signs the end of a file, which must be complete and durable. */
   signEnd (head: ChainHead): Promise<void>
-  /** Writes what is left and closes the sink. */
+  /** Writes the waiting records and closes the sink. */
   close (): Promise<void>
   state (): WriterState
 }
@@ -34,12 +34,15 @@ export interface WriterState {
 
 interface Waiting {
   readonly json: string
-  /** Settled only when a head covers it. */
+  /** Set for a record that settles only when a head covers it. */
   readonly signed?: true
   readonly settle: ((error: Error | null) => void) | null
 }
 
-/** Ends of the chain after the marker and after each event of one write, and the losses that the marker tells. */
+/**
+ * The hashes after the marker and after each event of one write, and the number of lost events that the marker
+ * reports.
+ */
 interface Attempt {
   readonly marker: string | null
   readonly events: readonly string[]
@@ -52,36 +55,39 @@ export interface WriterOptions {
   readonly sink: AuditSink
   readonly mode: 'sync' | 'async'
   readonly heads: HeadLog | null
-  /** Told of each failed write. */
+  /** Called for each failed write. */
   readonly onError: (error: unknown, lostEvents: number) => void
 }
 
-/** Beyond, events are lost (and counted, and told by a gap marker) or refused rather than the process lost. */
+/**
+ * Bounds the memory of the queue. Beyond it, events are refused, or lost and counted (a gap marker reports them), so
+ * that the process does not run out of memory.
+ */
 const MAX_QUEUED_CHARS = 32 * 1024 * 1024
 const MAX_BATCH = 1_000
 const MAX_BATCH_CHARS = 1024 * 1024
-/** At most this much of async mode is lost with the process. */
+/** In async mode, at most this much time of events is lost with the process. */
 const FLUSH_MS = 50
-/** Async events wait in the queue while the sink fails; it is tried again after this long. */
+/** In async mode, events wait in the queue while the sink fails. This is the time between retries. */
 const RETRY_MS = 500
-/** Ends of earlier writes that are remembered while they may still turn up. */
+/** Maximum number of remembered failed writes that may still be carried out late. */
 const MAX_IN_DOUBT = 100
 
 export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions): AuditWriter {
   const queue: Waiting[] = []
   let queuedChars = 0
-  /** Null while nobody knows where the chain in the sink ends. */
+  /** The end of the chain in the sink; null while it is unknown. */
   let head: ChainHead | null = null
   let lastGood: ChainHead = GENESIS
-  /** What the last write brought, in case it fails: some of it may be in the sink nevertheless. */
+  /** The content of the last write. If that write fails, some of it may be in the sink nevertheless. */
   let attempt: Attempt = NO_ATTEMPT
-  /** Ends of failed writes before that: Redis may carry out a command late. */
+  /** The ends of earlier failed writes: Redis may execute a command late. */
   let inDoubt: string[] = []
-  /** What was found in the sink and has to be named before anything is signed. */
+  /** Records found in the sink that must be named before anything is signed. */
   let unproven: Unproven | null = null
-  /** Settle when the next head has been signed, or not. */
+  /** Callers that wait for the next head, whether signing succeeds or not. */
   let toSign: Array<NonNullable<Waiting['settle']>> = []
-  /** Events of the write that is going on; 0 while it is looked where the chain ends. */
+  /** Number of events in the current write; 0 while the end of the chain is being determined. */
   let writing = 0
   let resumed = false
   let running: Promise<void> | null = null
@@ -93,7 +99,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   let lostEvents = 0
   let lostUntold = 0
 
-  /** Where the chain goes on, and what has to be said there first. */
+  /** Determines where the chain continues, and the marker that must be written there first. */
   async function resume (): Promise<{
     readonly end: ChainHead
     readonly preface: string
@@ -104,7 +110,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     if (vouched !== null) doubt(point.head, vouched)
     settleAttempt(point.head.hash)
     lastGood = point.head
-    // The torn bytes lack their newline, or the marker would be torn with them.
+    // End the torn bytes with a newline, so that the marker is on a line of its own.
     const preface = point.torn.length === 0 || point.torn.at(-1) === 0x0a ? '' : '\n'
     const torn = preface === '' ? point.torn : Buffer.concat([point.torn, Buffer.from(preface)])
     const died = !resumed && point.orderly === false
@@ -115,7 +121,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     return { end: point.head, preface, marker: markerRecord(gap, unproven) }
   }
 
-  /** What is in the sink beyond the last head is proven only if this run wrote it. */
+  /** Records in the sink after the last head are proven only if this run wrote them; notes the others as unproven. */
   function doubt (end: ChainHead, vouched: ChainHead): void {
     const { marker, events } = attempt
     if ([lastGood.hash, marker, ...events, ...inDoubt].includes(end.hash)) return
@@ -123,7 +129,9 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     unproven = { after: vouched, last: end, writtenSeq: Math.max(lastGood.seq, unproven?.writtenSeq ?? 0) }
   }
 
-  /** Of a failed write, what the sink has after all is not written again. */
+  /**
+   * After a failed write, drops the events that have reached the sink after all, so that they are not written twice.
+   */
   function settleAttempt (end: string): void {
     const { marker, events, told } = attempt
     const there = events.indexOf(end)
@@ -138,7 +146,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     attempt = NO_ATTEMPT
   }
 
-  /** Writes the first events of the queue, and takes them out of it. Throws when that fails. */
+  /** Writes the first events of the queue and removes them from it. Throws when the write fails. */
   async function writeBatch (): Promise<void> {
     let lines = ''
     let marker: string | null = null
@@ -218,7 +226,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
     toSign = []
   }
 
-  /** Whoever waits is told; events that nobody waits for stay, and are tried again, as long as there is a process. */
+  /** Rejects the callers that wait. Events that no caller waits for stay in the queue and are retried until close. */
   function fail (cause: unknown): 'kept' | 'given up' {
     healthy = false
     lastError = wordFor(cause)
@@ -227,7 +235,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       later(RETRY_MS).unref()
       return 'kept'
     }
-    // When nobody knows where to go on, all who wait now are told at once: one after the other, they would wait long.
+    // While the end of the chain is unknown, reject all waiting callers together: one by one, they would wait too long.
     const given = take(writing > 0 ? writing : queue.length)
     lose(given.length, cause)
     for (const { settle } of given) settle?.(new AuditUnavailable({ cause }))
@@ -241,7 +249,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   }
 
   async function signEnd (end: ChainHead): Promise<void> {
-    // What was found must be named before a head covers it, also when its file is full.
+    // Unproven records must be named before a head covers them, also when their file is full.
     if (unproven !== null || heads?.isBehind(end) !== true) return
     try {
       await sink.sync?.()
@@ -264,7 +272,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
   function start (): Promise<void> {
     running ??= drain().finally(() => {
       running = null
-      // Came while it ended; when the sink failed, the timer sees to it.
+      // Events may have arrived while this run of the queue ended. If the sink failed, the timer starts the retry.
       if (queue.length > 0 && timer === null) void start()
     })
     return running
@@ -298,7 +306,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       try {
         await writeBatch()
       } catch (error) {
-        // A sink that is away may come back; one that cannot be continued will not.
+        // An unavailable sink may recover; a log that cannot be continued will not.
         if (!(error instanceof AuditUnavailable)) throw error
         fail(error)
         return
@@ -319,7 +327,7 @@ export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions
       if (headTimer !== null) clearTimeout(headTimer)
       timer = headTimer = null
       while (queue.length > 0 || running !== null) await start()
-      // What the last write lost or found is said now, if the sink takes it again.
+      // Write the marker for what the last write lost or found, if the sink works again.
       if (head === null && resumed) await writeBatch().catch((error: unknown) => { onError(error, lostEvents) })
       if (head !== null) await signEnd(head)
       await sink.close?.()

@@ -274,7 +274,8 @@ export function createLimiter (
   }
 
   /**
-   * Caches the rules of each list of names: callers pass the same few lists again and again, and rules never change.
+   * Caches the rules of each list of names: callers pass the same few lists again and again, rules never change, and
+   * names contain no newline, so different lists have different keys.
    */
   function appliedOf (where: string, names: readonly string[]): readonly AppliedRule[] {
     const key = Array.isArray(names) ? names.join('\n') : null
