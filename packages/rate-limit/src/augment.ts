@@ -3,7 +3,10 @@ import type { RouteLimit } from './route-rules.js'
 
 declare module '@marty/core' {
   interface SecurityRule {
-    /** Rules by name, by name and cost, or written here, in addition to the ones applied to every operation of the transport; `false` for none at all. */
+    /**
+     * Rules for this operation: by name, by name and cost, or declared inline. They are added to the rules of every
+     * operation of the transport; `false` disables all of them.
+     */
     readonly limits?: readonly RouteLimit[] | false
   }
 }

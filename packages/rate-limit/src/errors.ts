@@ -7,8 +7,8 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_OPT_INVALID'
 })
 
 /**
- * The caller has used up a limit. `data.retry_after_ms` is the exact time until the same call fits again,
- * `data['violated-policies']` names the rules it broke.
+ * The caller has used up a limit. `data.retry_after_ms` is the exact time until the same call fits again;
+ * `data['violated-policies']` names the rules that are used up.
  */
 export const RateLimitExceeded: MartyErrorConstructor<'MARTY_RATE_LIMIT_EXCEEDED'> = defineError({
   code: 'MARTY_RATE_LIMIT_EXCEEDED',
@@ -18,7 +18,7 @@ export const RateLimitExceeded: MartyErrorConstructor<'MARTY_RATE_LIMIT_EXCEEDED
   type: 'https://iana.org/assignments/http-problem-types#quota-exceeded'
 })
 
-/** The caller was refused more often within one window than `ban` of `config.rateLimit` bears with. */
+/** The caller was refused more often within one window than `ban` of `config.rateLimit` allows. */
 export const ClientBanned: MartyErrorConstructor<'MARTY_RATE_LIMIT_BANNED'> = defineError({
   code: 'MARTY_RATE_LIMIT_BANNED',
   statusCode: 403,
@@ -33,14 +33,14 @@ export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNA
   type: 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
 })
 
-/** An operator named a rule that nobody has published under this prefix. */
+/** An operator named a rule that no service has published under this prefix. */
 export const RuleUnknown: MartyErrorConstructor<'MARTY_RATE_LIMIT_RULE_UNKNOWN'> = defineError({
   code: 'MARTY_RATE_LIMIT_RULE_UNKNOWN',
   statusCode: 404,
   message: 'There is no such rule'
 })
 
-/** An operator named a budget in words that do not fit its rule. */
+/** An operator named a budget with members that its rule does not count by. */
 export const BudgetInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_BUDGET_INVALID'> = defineError({
   code: 'MARTY_RATE_LIMIT_BUDGET_INVALID',
   statusCode: 400,

@@ -2,7 +2,7 @@ import type { MartyError } from '@marty/core'
 import { RateLimitExceeded } from './errors.js'
 import type { LimitDecision } from './limiter.js'
 
-/** The 429 that says why a decision refused, and when the same request fits. */
+/** Creates the 429 that reports why a request was refused and when the same request fits. */
 export function rateLimitRefusal (
   { retryAfterMs, violated, degraded }: LimitDecision,
   headers: Record<string, string>

@@ -1,13 +1,14 @@
 import type { LimitDecision, Quota } from './limiter.js'
 
-/** `draft` is draft-ietf-httpapi-ratelimit-headers, `legacy` the `X-RateLimit-*` fields. */
+/** `draft`: draft-ietf-httpapi-ratelimit-headers. `legacy`: the `X-RateLimit-*` fields. */
 export type HeaderStyle = 'draft' | 'legacy' | 'both' | 'none'
 
 /**
- * What an answer says of its limits: the policy of every rule, and the state of the tightest. A refusal says when to come back in
- * every style, and that no cache may keep it. Rule names are restricted to characters that need no escaping in a structured field's string.
+ * The header fields that report limits: the policy of every rule, and the state of the one closest to being used up.
+ * In every style, a refusal has `Retry-After` and forbids caching. Rule names are restricted to characters that need
+ * no escaping in a string of a structured field.
  *
- * @param policy the field of every rule of the operation, when it is known; made of the decision's by default
+ * @param policy the policy field for all rules of the operation, if it is known; null to build it from the decision
  */
 export function responseHeaders (
   decision: LimitDecision,
@@ -17,9 +18,9 @@ export function responseHeaders (
   const headers: Record<string, string> = {}
   if (decision.quotas.length === 0) return headers
   const { rule, limit, remaining, resetMs } = tightest(decision)
-  // On a refusal t must not promise more than Retry-After does.
+  // On a refusal, `t` must not promise an earlier time than Retry-After.
   const t = toSeconds(decision.allowed ? resetMs : decision.retryAfterMs)
-  // What never fits has no time to come back.
+  // A request that never fits has no retry time.
   const isTimed = Number.isFinite(t)
   if (style === 'draft' || style === 'both') {
     headers['ratelimit-policy'] =
@@ -33,7 +34,7 @@ export function responseHeaders (
   }
   if (!decision.allowed) {
     if (isTimed) headers['retry-after'] = String(t)
-    // It is true for a moment only.
+    // A refusal is valid only for a moment.
     headers['cache-control'] = 'no-store'
   }
   return headers

@@ -4,36 +4,36 @@ import {
 } from './options.js'
 import { policyOf } from './response-headers.js'
 
-/** What a route may name in `security.limits`: a rule, a rule at a cost of its own, or a rule of its own. */
+/** An entry of `security.limits`: the name of a rule, a rule with a different cost, or an inline rule. */
 export type RouteLimit = string | PricedRule | InlineRule
 
 export interface PricedRule {
   readonly rule: string
-  /** Units each call of this operation takes, in place of the rule's own cost. */
+  /** Units that each call of this operation takes; overrides the rule's own cost. */
   readonly cost: number
 }
 
 export interface InlineRule extends LimitRule {
-  /** Unique among all rules. @default made of the operation's name: `GET-cameras-id` */
+  /** Unique among all rules. @default derived from the operation's name: `GET-cameras-id` */
   readonly name?: string
 }
 
-/** A rule, and what one call costs there. */
+/** A rule, and the units that one call takes from it. */
 export interface AppliedRule {
   readonly rule: ResolvedRule
   readonly cost: number
 }
 
-/** Everything one operation is charged. */
+/** All rules that one operation is charged by. */
 export interface Plan {
   readonly rules: readonly AppliedRule[]
-  /** The policies that are the same for every caller, as a header field. */
+  /** The policies that are the same for every caller, as the value of the header field. */
   readonly policy: string
-  /** Whether those are all: nothing depends on who is calling. */
+  /** Whether all policies are the same for every caller. */
   readonly isConstant: boolean
 }
 
-/** Which rules an operation is charged. Rules that routes declare join the configured ones. */
+/** Resolves the rules of an operation. Inline rules of routes are added to the configured ones. */
 export interface RuleBook {
   named (field: string, names: readonly string[]): readonly AppliedRule[]
   of (operation: Operation): readonly AppliedRule[]
@@ -87,7 +87,7 @@ export function createRuleBook (options: ResolvedOptions): RuleBook {
     return applied
   }
 
-  /** Asked for the same operation again, it answers the same rules. */
+  /** Returns the same rules when called again for the same operation. */
   function declared (field: string, limit: InlineRule, operation: string): AppliedRule[] {
     const { name = nameOf(operation), ...rule } = limit
     const known = inline.get(limit)?.get(operation)
@@ -100,7 +100,7 @@ export function createRuleBook (options: ResolvedOptions): RuleBook {
   return { named, of }
 }
 
-/** The later list says the cost of what is in both. */
+/** Merges two lists; for a rule in both, the later list determines the cost. */
 export function union (a: readonly AppliedRule[], b: readonly AppliedRule[]): readonly AppliedRule[] {
   return [...new Map([...a, ...b].map(applied => [applied.rule.name, applied])).values()]
 }

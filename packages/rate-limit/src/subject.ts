@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { addressKey, type Principal } from '@marty/core'
 
-/** Whose budget a rule counts. */
+/** What a rule counts by. */
 export type LimitBy =
   | 'address'
   | 'principal'
@@ -14,20 +14,20 @@ export type LimitBy =
   | 'account'
   | 'account+address'
 
-/** Who does what, as the limiter sees it. */
+/** The caller and the operation that the limiter counts. */
 export interface LimitSubject {
   /** The peer's address after trusted proxies; null when there is none. */
   readonly address: string | null
   readonly principal: Principal
   /** The operation's name: `GET /cameras/:id` or `take_snapshot`, never the raw URL. */
   readonly operation: string
-  /** Who somebody claims to be, before it is proved. */
+  /** The account that the caller claims to own, before this is verified. */
   readonly account?: string | undefined
 }
 
 /**
- * The identity of a budget under one rule. Parts are length-prefixed, so that no name, whatever
- * characters it holds, runs into another client's budget; long material is hashed.
+ * The identity of a budget within one rule. Parts are length-prefixed, so that no name, whatever characters it
+ * contains, can collide with another client's budget. Long subjects are hashed.
  */
 export function subjectOf (by: LimitBy, subject: LimitSubject, tenantClaim: string = 'tenant'): string {
   switch (by) {
@@ -45,12 +45,12 @@ export function subjectOf (by: LimitBy, subject: LimitSubject, tenantClaim: stri
 }
 
 /**
- * Subjects of principals that were asked about: a text that is made anew has to be hashed anew wherever it is looked up, and
- * whoever calls often is the same object each time.
+ * Caches the subject of each principal. A newly built string must be hashed again at every map lookup, and a frequent
+ * caller is the same object each time.
  */
 const subjects = new WeakMap<Principal, string>()
 
-/** Ids are unique within their kind only; a caller without an identity is known by the address. */
+/** Ids are unique only within their kind. A caller without an identity is identified by its address. */
 function whom ({ principal, address }: LimitSubject): string {
   if (principal.kind === 'anonymous') return `address:${addressKey(address)}`
   let subject = subjects.get(principal)
@@ -61,7 +61,7 @@ function whom ({ principal, address }: LimitSubject): string {
   return subject
 }
 
-/** Tenants are text; whoever has none is a tenant alone. */
+/** A tenant is a non-empty string; a caller without one is counted by principal. */
 function tenant (subject: LimitSubject, claim: string): string {
   const { claims } = subject.principal
   const name = Object.hasOwn(claims, claim) ? claims[claim] : undefined

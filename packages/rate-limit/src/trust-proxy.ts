@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Warns when the application believes everybody's `X-Forwarded-For`: each client would then choose the address it is counted by.
- * Fastify does not tell its option, so it is read where Fastify keeps it; elsewhere nothing is said.
+ * Warns when the application trusts the `X-Forwarded-For` of every client: each client could then choose the address
+ * it is counted by. Fastify has no public way to read the option, so it is read from Fastify's internal symbol; if
+ * that is missing, there is no warning.
  */
 export function warnOfTrustedClients (fastify: FastifyInstance): void {
   const symbol = allSymbols(fastify).find(({ description }) => description === 'fastify.options')
@@ -15,7 +16,7 @@ export function warnOfTrustedClients (fastify: FastifyInstance): void {
   )
 }
 
-/** A plugin's instance inherits from the application's. */
+/** Own and inherited symbols: the instance of a plugin inherits from that of the application. */
 function allSymbols (value: object | null): symbol[] {
   return value === null
     ? []

@@ -5,8 +5,8 @@ import type { AppliedRule } from './route-rules.js'
 const MEMBERS: readonly string[] = ['address', 'principal', 'operation', 'account']
 
 /**
- * Refuses to count for nobody in particular: callers whose address, account or principal cannot be read would all share one budget,
- * and use it up for each other. Throws `MARTY_CORE_RULE_INVALID`.
+ * Throws `MARTY_CORE_RULE_INVALID` when `who` does not identify a caller. All callers whose address, account or
+ * principal cannot be read would share one budget, and use it up for each other.
  */
 export function verifyWho (where: string, who: Who, applied: readonly AppliedRule[]): void {
   const wrong = (problem: string): Error => new RuleInvalid(`${where} ${problem}`)

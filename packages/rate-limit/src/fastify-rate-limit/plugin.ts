@@ -8,7 +8,10 @@ import {
 import { storeOn, type Logs } from './store.js'
 import { invalid } from '../options.js'
 
-/** Registers `@fastify/rate-limit` on the logs of this limiter. Its hooks are the routes' own, so they run after the guard's. */
+/**
+ * Registers `@fastify/rate-limit` on the store of this limiter. Its hooks belong to the routes, so they run after the
+ * guard's.
+ */
 export async function registerFastifyRateLimit (
   fastify: FastifyInstance,
   option: true | FastifyRateLimitSettings,
@@ -33,7 +36,7 @@ export async function registerFastifyRateLimit (
       )
     }
     if (isExempt) route.config = { ...route.config, rateLimit: false } as NonNullable<typeof route.config>
-    // Anything else but false the plugin refuses by itself.
+    // `@fastify/rate-limit` itself refuses any other value except false.
     if (typeof own === 'object' && own !== null) verifyRouteSettings(where, own)
   })
   await fastify.register(fastifyRateLimit, {
@@ -43,7 +46,7 @@ export async function registerFastifyRateLimit (
   } as RateLimitPluginOptions)
 }
 
-/** The same answer as for the limits of `config.security`. */
+/** Creates the same response as for the limits of `config.security`. */
 function refusal (request: FastifyRequest, { ban, ttl }: FastifyRateLimitRefusal): Error {
   const details = { headers: { 'cache-control': 'no-store' }, data: { retry_after_ms: ttl } }
   return ban

@@ -6,29 +6,29 @@ type Setting<T> =
   T | ((request: FastifyRequest, key: string) => number) | ((request: FastifyRequest, key: string) => Promise<number>)
 
 /**
- * The options of `@fastify/rate-limit`, without those that its store decides on: see `store` and `maxKeys` beside them. Described
- * here, because importing the types of that plugin would give every application `fastify.rateLimit`, registered or not. For the
- * types of `config.rateLimit` and `fastify.rateLimit` import that package.
+ * The options of `@fastify/rate-limit`, except those of its store: use `store` and `maxKeys` of this plugin. They are
+ * declared here because importing the types of that plugin would add `fastify.rateLimit` to every application,
+ * registered or not. For the types of `config.rateLimit` and `fastify.rateLimit`, import that package.
  */
 export interface FastifyRateLimitSettings {
   /** Whether routes without `config.rateLimit` are limited. @default true */
   global?: boolean
   /** Requests in every window. @default 1000 */
   max?: Setting<number>
-  /** Milliseconds, or text such as `1 minute`. @default 60000 */
+  /** Milliseconds, or a string such as `1 minute`. @default 60000 */
   timeWindow?: Setting<number | string>
   /** @default 'onRequest' */
   hook?: Hook
-  /** Refusals within a window after which the answer is 403. @default none */
+  /** Number of refusals within a window after which the response is 403. @default none */
   ban?: number
   allowList?: string[] | ((request: FastifyRequest, key: string) => boolean | Promise<boolean>)
-  /** @default the address, IPv6 by its /64 */
+  /** @default the client's address; IPv6 by its /64 */
   keyGenerator?: (request: FastifyRequest) => string | number | Promise<string | number>
   ipv6Subnet?: number
-  /** Let requests through when the store fails. @default false */
+  /** Admits requests when the store fails. @default false */
   skipOnError?: boolean
   enableDraftSpec?: boolean
-  /** By name of the field. */
+  /** Which header fields are sent, by their names. */
   addHeaders?: Partial<
     Record<`${'x-ratelimit' | 'ratelimit'}-${'limit' | 'remaining' | 'reset'}` | 'retry-after', boolean>
   >
@@ -39,11 +39,11 @@ export interface FastifyRateLimitSettings {
   onBanReach?: (request: FastifyRequest, key: string) => void
 }
 
-/** What `errorResponseBuilder` is given. */
+/** The argument of `errorResponseBuilder`. */
 export interface FastifyRateLimitRefusal {
   statusCode: number
   ban: boolean
-  /** The wait in words. */
+  /** The waiting time in words. */
   after: string
   max: number
   /** Milliseconds until the next request fits. */
@@ -53,7 +53,7 @@ export interface FastifyRateLimitRefusal {
 const FUNCTIONS = ['keyGenerator', 'onBanReach', 'onExceeding', 'onExceeded', 'errorResponseBuilder'] as const
 const SWITCHES = ['global', 'skipOnError', 'enableDraftSpec', 'continueExceeding', 'exponentialBackoff'] as const
 const HOOKS: readonly Hook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
-/** Of a route and of the plugin. */
+/** Settings of both a route and the plugin. */
 const COMMON = [
   'max', 'timeWindow', 'ban', 'hook', 'allowList', 'ipv6Subnet', 'skipOnError', 'continueExceeding',
   'exponentialBackoff', 'cache', ...FUNCTIONS
@@ -68,7 +68,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   cache: 'is "maxKeys" beside it'
 }
 
-/** Refuses what `@fastify/rate-limit` would overlook: it takes its default for a limit it cannot read. */
+/** Refuses invalid settings that `@fastify/rate-limit` accepts: it uses its default for a limit that it cannot read. */
 export function verifyPluginSettings (settings: FastifyRateLimitSettings): void {
   for (const key of Object.keys(object('fastifyRateLimit', settings))) {
     if (ELSEWHERE[key] !== undefined) throw invalid(`fastifyRateLimit.${key}`, ELSEWHERE[key])
@@ -76,7 +76,7 @@ export function verifyPluginSettings (settings: FastifyRateLimitSettings): void 
   verifySettings('fastifyRateLimit', settings, PLUGIN)
 }
 
-/** The same of one route. */
+/** Refuses invalid settings of one route. */
 export function verifyRouteSettings (route: string, settings: object): void {
   verifySettings(`${route}: config.rateLimit`, settings, ROUTE)
 }
@@ -98,7 +98,7 @@ function verifySettings (at: string, settings: object, known: readonly string[])
   }
   if ('ban' in given && ban !== 0 && ban !== -1) positive(`${at}.ban`, ban, MAX_LIMIT)
   if ('hook' in given) oneOf(`${at}.hook`, hook, HOOKS)
-  // Text has an indexOf as well: it would let through every client whose key is a part of it.
+  // A string has an `indexOf` too, so it would exempt every client whose key is a part of it.
   if ('allowList' in given && typeof allowList !== 'function' && !Array.isArray(allowList)) {
     throw invalid(`${at}.allowList`, 'must be a list or a function')
   }

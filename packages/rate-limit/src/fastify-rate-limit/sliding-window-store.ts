@@ -7,10 +7,12 @@ import { invalid, positive, verifyStore, type RedisStoreSettings } from '../opti
 import { createSharedStore } from '../store/shared.js'
 import type { LimitStore } from '../store/store.js'
 
-/** Without `redis`, the logs live in this process and only `maxKeys` and `now` have a meaning. */
+/** Without `redis`, the windows are kept in this process, and only `maxKeys` and `now` have an effect. */
 export interface SlidingWindowStoreOptions
   extends Partial<RedisStoreSettings>, Pick<GuardedStoreOptions, 'onDegraded'> {
-  /** Bound of each in-process table: logs, and clients known to be over budget. @default 100000 */
+  /**
+   * Maximum number of entries in each in-process table: windows, and clients known to be over budget. @default 100000
+   */
   readonly maxKeys?: number
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
@@ -18,7 +20,7 @@ export interface SlidingWindowStoreOptions
 
 /**
  * The exact sliding window as a `store` of `@fastify/rate-limit`: in every window, wherever it begins, at most `max`
- * requests pass, and a refused one costs its sender nothing.
+ * requests are admitted, and a refused request is not counted.
  *
  * `max` up to 1000000 and `timeWindow` up to 366 days. Options that prolong a refusal (`continueExceeding`,
  * `exponentialBackoff`) and `cache` are refused at registration, with `MARTY_RATE_LIMIT_OPT_INVALID`.
@@ -34,7 +36,7 @@ export function slidingWindowStore (options: SlidingWindowStoreOptions = {}): Sl
       throw invalid(`slidingWindowStore() ${name}`, 'must be a function')
     }
   }
-  // Anything that is said of Redis, even `redis: undefined`, means that the logs are to be shared.
+  // Any option of Redis, even `redis: undefined`, means that the windows are to be shared.
   const isShared = Object.keys(settings).length > 0
   if (isShared) verifyStore(settings)
   return storeOn(() => ({
@@ -48,11 +50,11 @@ export function slidingWindowStore (options: SlidingWindowStoreOptions = {}): Sl
       settings,
       onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded }
     )
-    // Nothing tells when the application closes: what is not heard of any more is no longer counted.
+    // A store is not notified when the application closes. Its instance is removed once its heartbeats stop.
     count?.start()
     return store
   }
 }
 
-/** The same in this process: `store: SlidingWindowStore`. Each registration has logs of its own. */
+/** The store without Redis: `store: SlidingWindowStore`. Each registration has its own windows. */
 export const SlidingWindowStore: SlidingWindowStoreConstructor = slidingWindowStore()

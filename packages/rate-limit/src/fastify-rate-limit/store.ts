@@ -8,10 +8,10 @@ import { bounded } from '../subject.js'
 type Answer = { current: number, ttl: number }
 type Callback = (error: Error | null, result?: Answer) => void
 
-/** A store of `@fastify/rate-limit`: what that plugin makes of the class below. */
+/** A store of `@fastify/rate-limit`: an instance of the class that this module creates. */
 export interface SlidingWindowStoreInstance {
   incr (key: string, callback: Callback, timeWindow: number, max: number): void
-  /** Where a client stands, without charging it: what `{ increment: false }` asks for. */
+  /** Returns the state of a client without charging it, for `{ increment: false }`. */
   read (key: string, callback: Callback, timeWindow: number, max: number): void
   /** @param params the plugin's options merged with the route's, and `routeInfo` */
   child (params: object): SlidingWindowStoreInstance
@@ -19,16 +19,16 @@ export interface SlidingWindowStoreInstance {
 
 export type SlidingWindowStoreConstructor = new (params: object) => SlidingWindowStoreInstance
 
-/** Where the instances of one registration keep their logs. */
+/** The storage that the instances of one registration share. */
 export interface Logs {
   readonly store: LimitStore
-  /** Hears of each decision, so that operators see these budgets beside the others. */
+  /** Receives each decision, so that operators see these budgets together with the others. */
   readonly observer?: DecisionObserver
   readonly denied: DenyCache
   readonly now: () => number
 }
 
-/** The class whose instances keep their logs where they are told. */
+/** Creates a store class whose instances use the given storage. */
 export function storeOn (logs: () => Logs): SlidingWindowStoreConstructor {
   return class SlidingWindowStore extends Store {
     constructor (params: object) {
@@ -37,7 +37,10 @@ export function storeOn (logs: () => Logs): SlidingWindowStoreConstructor {
   }
 }
 
-/** What the plugin hands to a store: its own options, and for one route these merged with the route's. */
+/**
+ * What `@fastify/rate-limit` passes to a store: its own options or, for a route, those merged with the route's
+ * options.
+ */
 interface Params {
   readonly max?: unknown
   readonly timeWindow?: unknown
@@ -49,7 +52,7 @@ interface Params {
   readonly routeInfo?: { readonly method?: string | readonly string[], readonly url?: string }
 }
 
-/** No rule of `@marty/rate-limit` can have these names. */
+/** Names that no rule of `@marty/rate-limit` can have. */
 const RULE = '@fastify/rate-limit'
 const REFUSED_RULE = '@fastify/rate-limit:refused'
 const NEVER_RULE = '@fastify/rate-limit:never'
@@ -65,7 +68,7 @@ class Store implements SlidingWindowStoreInstance {
     const { max, ban = -1, groupId } = params
     this.#logs = logs
     this.#scope = scopeOf(params)
-    // The form of a log follows from the largest limit it can have; routes of a group may have different ones.
+    // The largest possible limit determines the storage format of a log; routes of one group may have different limits.
     this.#capacity = typeof max === 'number' && groupId === undefined ? max : MAX_LIMIT
     this.#ban = ban
   }
@@ -94,7 +97,7 @@ class Store implements SlidingWindowStoreInstance {
     })
   }
 
-  /** Above `max` by the number of refusals within the window, as far as `ban` needs it. */
+  /** Returns a count above `max` by the number of refusals within the window, as far as `ban` needs that number. */
   #refuse (charge: Charge, retryUs: number): Answer | Promise<Answer> {
     const refused = (times: number): Answer => ({ current: charge.limit + times, ttl: toMs(retryUs) })
     const ban = this.#ban
@@ -104,18 +107,19 @@ class Store implements SlidingWindowStoreInstance {
         this.#ask({ ...charge, rule: REFUSED_RULE, limit: ban, capacity: ban }),
         ({ allowed, state }) => refused(state === undefined ? 1 : allowed ? ban - state.remaining : ban + 1)
       )
-      // Refused it is; that this cannot be counted must not turn it into an error, which `skipOnError` lets through.
+      // The request is refused in any case. If counting the refusal fails, do not return an error: `skipOnError` would
+      // admit the request.
       return answer instanceof Promise ? answer.catch(() => refused(1)) : answer
     } catch {
       return refused(1)
     }
   }
 
-  /** The store's decision, or the one that is known without asking it. No state: let through uncounted. */
+  /** The store's decision, or a refusal known without a call to the store. No state: admitted without being counted. */
   #ask (charge: Charge): Decision | Promise<Decision> {
     const { store, denied, now, observer } = this.#logs
     const name = budgetKey(charge.rule, charge.subject)
-    // Taken before the question is asked and rounded down, so that what is remembered ends no later than the store would say.
+    // Measured before the call and rounded down, so that a remembered refusal never ends later than the store's own.
     const askedAtUs = Math.floor(now() * 1000)
     const knownUs = Math.round(denied.remainingMs(name, charge, askedAtUs / 1000) * 1000)
     if (knownUs > 0) {
@@ -136,7 +140,7 @@ class Store implements SlidingWindowStoreInstance {
     if (max === Infinity) return UNCOUNTED
     const charge = this.#charge(key, timeWindow, max)
     if (charge.limit === 0) return { current: 0, ttl: 0 }
-    // A request is admitted by all its charges or counted in none: beside one that never fits, nothing is taken.
+    // A request is admitted by all its charges or counted by none. Adding a charge that never fits takes nothing.
     return then(
       this.#logs.store.take([charge, { ...charge, rule: NEVER_RULE, limit: 0, capacity: 1 }]),
       ({ states: [state] }) =>
@@ -147,12 +151,12 @@ class Store implements SlidingWindowStoreInstance {
   }
 
   #charge (key: string, timeWindow: number, max: number): Charge {
-    // From functions of the application, so they may be anything at all; text is not taken for a number.
+    // These values may come from functions of the application, so they can be anything; a string is not converted.
     const limit = typeof max === 'number' ? Math.floor(max) : max
     const windowMs = typeof timeWindow === 'number' ? Math.ceil(timeWindow) : timeWindow
     verifyMax('max', limit)
     positive('timeWindow', windowMs, MAX_WINDOW_MS)
-    // Stamps leave a log after its window, so every length of window has a log of its own.
+    // Timestamps leave a log after one window, so every window length needs a log of its own.
     return {
       rule: RULE,
       subject: bounded(`${windowMs}:${this.#scope.length}:${this.#scope}${String(key)}`),
@@ -172,8 +176,8 @@ interface Decision {
 const UNCOUNTED: Answer = { current: 0, ttl: 0 }
 
 /**
- * Whose budgets these are: the ones of the registration, of a group, or of a route, with HEAD as GET. What `createRateLimit(options)`
- * makes has no name, so those of one `max` share theirs, in every process alike.
+ * The scope of the budgets: the registration, a group, or a route, where HEAD counts as GET. Limiters that
+ * `createRateLimit(options)` creates have no name, so those with the same `max` share budgets, in every process alike.
  */
 function scopeOf ({ routeInfo, groupId, max }: Params): string {
   if (routeInfo === undefined) return ''
@@ -211,7 +215,7 @@ const PROLONGS =
   'cannot be kept: a refused request leaves no trace, so nobody is locked out for longer by knocking; leave it out, ' +
     'or use "ban"'
 
-/** Nobody at all is a limit as well. */
+/** A limit of 0 is valid: it admits no request. */
 function verifyMax (field: string, max: unknown): void {
   if (max !== 0) positive(field, max, MAX_LIMIT)
 }
@@ -226,7 +230,7 @@ function respond (ask: () => Answer | Promise<Answer>, callback: Callback): void
   }
 }
 
-/** Goes on at once where there is nothing to wait for. */
+/** Calls `next` synchronously when the value is not a promise. */
 function then<T, U> (value: T | Promise<T>, next: (value: T) => U | Promise<U>): U | Promise<U> {
   return value instanceof Promise ? value.then(next) : next(value)
 }
