@@ -1,6 +1,9 @@
 import type { BatchStore, Charge, StoreAnswer } from './store.js'
 
-/** Gives a request to a call. Once the call is back, one of the two is called: not a promise, because every one in the way of a request costs it. */
+/**
+ * Adds a request to a batch. One of the two callbacks is called when the batch has been answered. Callbacks and not a
+ * promise, because every promise on the path of a request costs time.
+ */
 export type Ask = (
   charges: readonly Charge[],
   answered: (answer: StoreAnswer) => void,
@@ -13,22 +16,26 @@ interface Waiting {
   readonly failed: (error: unknown) => void
 }
 
-/** Requests in one call. More would make the callers and Redis take turns instead of working side by side. */
+/**
+ * Flush at 16 waiting requests. Larger batches make the process and Redis wait for each other instead of working in
+ * parallel.
+ */
 const MAX_BATCH = 16
 
-/** When so many calls are under way, Redis has enough to do, and larger ones cost everybody less. */
+/** With this many calls in flight, Redis has enough to do, and larger batches cost less per request. */
 const BUSY_CALLS = 4
 const MAX_BUSY_BATCH = 64
 
-/** Lua can be given about eight thousand keys. */
+/** Upper bound of charges in one call: Lua can unpack about eight thousand keys. */
 const MAX_CHARGES = 2_000
 
-/** A store that is slow with one call must not take the others' time to wait as well. */
+/** Longest time that requests wait for an earlier call: a slow call must not use up the deadlines of other requests. */
 const MAX_HOLD_MS = 2
 
 /**
- * Gathers requests into calls of up to sixteen, or 64 under heavy load. When nothing is under way, what came in one turn of the event loop is
- * sent at its end; otherwise a call leaves when it is full, when an earlier one has come back, or after two milliseconds.
+ * Batches requests into calls of up to 16, or 64 under heavy load. With no call in flight, the requests of one turn
+ * of the event loop are sent at its end. Otherwise a batch is sent when it is full, when no earlier call is in flight
+ * any more, or after two milliseconds.
  */
 export function createBatches (takeAll: BatchStore['takeAll']): Ask {
   let waiting: Waiting[] = []

@@ -1,14 +1,14 @@
 /**
- * A map that holds at most so many entries and forgets those not used for longest, roughly: it keeps two generations, and drops
- * the elder when the younger is full. Every step takes the same time. Taking the first key of one `Map` instead means to
- * step over every entry deleted before, which takes 50 us at 100,000 entries.
+ * A map with a maximum size that forgets roughly the least recently used entries: it keeps two generations and drops
+ * the older one when the younger one is full. Every operation takes constant time. Removing the first key of a single
+ * `Map` instead would step over all entries deleted before it, which takes 50 us at 100,000 entries.
  */
 export class BoundedMap<Value> {
   private young = new Map<string, Value>()
   private old = new Map<string, Value>()
   private readonly generation: number
 
-  /** @param maxEntries an integer of at least 2; at least half as many are kept */
+  /** @param maxEntries an integer of at least 2; at least half as many entries are kept */
   constructor (maxEntries: number) {
     this.generation = Math.floor(maxEntries / 2)
   }
@@ -17,7 +17,7 @@ export class BoundedMap<Value> {
     return this.young.size === 0 && this.old.size === 0
   }
 
-  /** Looking an entry up is a use of it. */
+  /** A lookup counts as a use of the entry. */
   get (key: string): Value | undefined {
     const value = this.young.get(key)
     if (value !== undefined) return value

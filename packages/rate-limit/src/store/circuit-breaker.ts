@@ -1,11 +1,15 @@
 import { performance } from 'node:perf_hooks'
 
 /**
- * Keeps callers from waiting for what has just failed several times in succession. What fails in one turn of the event
- * loop counts once, however many calls of however many requests it was: one moment says no more about a store.
+ * Keeps callers from waiting for a store that has just failed several times in succession. All failures in one turn
+ * of the event loop count as one, however many calls they belong to: simultaneous failures are one observation of the
+ * store.
  */
 export interface Breaker {
-  /** `closed`: ask. `open`: do not. `probe`: ask, for all the others; they keep away until the answer is there or its time is up. */
+  /**
+   * `closed`: call the store. `open`: do not. `probe`: call it to test it, while all other callers still get `open`,
+   * until the call is answered or the next probe is due.
+   */
   enter (): 'closed' | 'open' | 'probe'
   succeeded (): void
   failed (): void

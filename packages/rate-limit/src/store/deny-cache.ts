@@ -9,10 +9,10 @@ interface Denial {
 }
 
 /**
- * Remembers until when a budget is known to be used up, so that an offender is refused without asking the
- * store, before any credential is looked at. An entry never refuses a request the store would admit: stamps leave
- * a log only by time, and it speaks for requests of the same limit and cost only. Bounded: beyond it the entries
- * least recently used are forgotten, which only costs a store call.
+ * Remembers until when a budget is used up, so that a refused client is refused again without a call to the store and
+ * before its credential is checked. An entry never refuses a request that the store would admit: timestamps leave a log
+ * only with time, and an entry applies only to requests with the same limit and cost. When the cache is full, the least
+ * recently used entries are forgotten, which only costs a call to the store.
  */
 export class DenyCache {
   private readonly until: BoundedMap<Denial>
@@ -21,25 +21,25 @@ export class DenyCache {
     this.until = new BoundedMap(maxKeys)
   }
 
-  /** Whether nothing is remembered, so that nothing need be looked up. */
+  /** Whether the cache is empty, so that lookups can be skipped. */
   get isEmpty (): boolean {
     return this.until.isEmpty
   }
 
   /**
    * @param untilMs on the clock that is passed to `remainingMs`
-   * @param askAgainMs when to ask the store again although it is not over, on the same clock
+   * @param askAgainMs when to call the store again although the refusal is not over, on the same clock
    */
   note (key: string, { limit, cost }: Charge, untilMs: number, askAgainMs: number = untilMs): void {
     this.until.set(key, { untilMs, askAgainMs, limit, cost })
   }
 
-  /** After a reset: the store is asked again. */
+  /** Removes an entry after a reset or a refund, so that the store is called again. */
   forget (key: string): void {
     this.until.delete(key)
   }
 
-  /** Milliseconds until the budget has room again; 0 when it may have now. */
+  /** Milliseconds until the request fits again; 0 when it may fit now. */
   remainingMs (key: string, { limit, cost }: Charge, nowMs: number): number {
     const denial = this.until.get(key)
     if (denial === undefined) return 0

@@ -7,31 +7,35 @@ import { createOutageLedger } from './local-fallback.js'
 import type { BatchStore, Charge, LimitStore, StoreAnswer } from './store.js'
 
 /**
- * What happens while the shared store does not answer: `local` counts in this process with the limit divided by
- * the number of instances, `closed` refuses with 503, `open` lets everything through.
+ * What happens while the shared store does not answer: `local` counts in this process with the limit divided by the
+ * number of instances, `closed` refuses with 503, `open` admits everything.
  */
 export type StoreFailureMode = 'local' | 'closed' | 'open'
 
 export interface GuardedStoreOptions {
   readonly store: BatchStore
-  /** Longest wait for one answer, in milliseconds. @default 50 */
+  /** Longest wait for the store, in milliseconds. @default 50 */
   readonly deadlineMs?: number
   /** @default 'local' */
   readonly onFailure?: StoreFailureMode
   /**
-   * How many processes share the store: each takes its part of the limit while it is gone. A function is asked at every
-   * decision; Infinity, when it is not known, leaves one request in a window. @default 1
+   * How many processes share the store; each admits its share of the limit while the store is unreachable. A function
+   * is called for every decision. Infinity means that the number is unknown: one request per window is admitted.
+   * @default 1
    */
   readonly instances?: number | (() => number)
-  /** Bound of the local logs. @default 100000 */
+  /** Maximum number of local logs. @default 100000 */
   readonly maxKeys?: number
-  /** Told when the store fails, for the log; at most once in ten seconds. */
+  /** Called when the store fails, so that it can be logged; at most once in ten seconds. */
   readonly onDegraded?: (error: Error) => void
 }
 
 const TELL_EVERY_MS = 10_000
 
-/** Puts batches, a deadline and a breaker before a store that may be slow, frozen or gone, and answers in its place. */
+/**
+ * Adds batches, a deadline and a circuit breaker to a store that may be slow, frozen or unreachable, and decides in
+ * its place.
+ */
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   const { store, deadlineMs = 50, onFailure = 'local', instances = 1, maxKeys = 100_000, onDegraded } = options
   const ledger = createOutageLedger({ store, instances, maxKeys })
@@ -40,7 +44,8 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
 
   const ask = createBatches(async requests => {
     try {
-      // Not withdrawn when it is late: if the store still counts it, the caller loses one unit and no one gains one.
+      // A late call is not withdrawn: if the store still counts it, the caller loses its units, but no caller gains
+      // any.
       const answers = await withinDeadline(deadlineMs, store.takeAll(requests), 'the store')
       breaker.succeeded()
       for (const answer of answers) if (answer instanceof Error) tell(answer)
@@ -55,7 +60,8 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
     const state = breaker.enter()
     if (state === 'open') return inPlace(charges)
-    // Before anything more is asked of these budgets: batches keep their order. Not with a probe: what a frozen store is told, it may count later.
+    // Replay the units of these budgets before charging them again; batches keep their order. Not together with a
+    // probe, because a frozen store may still count the replay later.
     if (state === 'closed') {
       ledger.settle(
         charges,
@@ -72,7 +78,7 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     return inPlace(charges)
   }
 
-  /** Closed when any of the rules is; what is open is not counted, and says that nothing is used. */
+  /** Fails closed if any of the rules does. Rules that are open are not counted and report that nothing is used. */
   function inPlace (charges: readonly Charge[]): StoreAnswer {
     const modes = charges.map(charge => charge.onFailure ?? onFailure)
     if (modes.includes('closed')) {
@@ -101,7 +107,7 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   return {
     take,
     async refund (charges, takenAtUs) {
-      // Not repeated when it fails: the units leave with their window.
+      // A failed refund is not repeated: the units expire with their window.
       await withinDeadline(deadlineMs, Promise.resolve(store.refund?.(charges, takenAtUs)), 'the store').catch(tell)
     }
   }

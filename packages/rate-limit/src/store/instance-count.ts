@@ -6,34 +6,47 @@ export interface InstanceCountOptions {
   readonly redis: ScriptClient
   /** Instances of one prefix share their limits. @default 'marty:limit' */
   readonly prefix?: string
-  /** Called when counting fails, once until it works again. */
+  /** Called when counting fails; then not again until it has worked. */
   readonly onFailure?: (error: unknown) => void
 }
 
-/** How many instances share a Redis and a prefix: each sends it a heartbeat, and learns the number from the answer. */
+/**
+ * Counts the instances that share a Redis and a prefix: each sends heartbeats to Redis and receives the number in
+ * reply.
+ */
 export interface InstanceCount {
-  /** The largest number of the last heartbeats that were answered. Infinity before the first one: nothing is known. */
+  /**
+   * The largest number that the last answered heartbeats returned. Infinity before the first one: the number is
+   * unknown.
+   */
   known (): number
-  /** Sends the first heartbeat now. */
+  /** Sends the first heartbeat immediately. */
   start (): void
-  /** Leaves the others, which know it with their next heartbeats. */
+  /** Removes this instance. The others learn of it with their next heartbeats. */
   close (): Promise<void>
 }
 
 const BEAT_EVERY_MS = 2_000
 
-/** Instances that start together have not all been there for each other's first heartbeat. */
+/**
+ * Time until the second heartbeat. It is short, because instances that start together miss each other in the first
+ * one.
+ */
 const SECOND_BEAT_MS = 200
 
-/** An instance that was not heard of for this long is gone. */
+/** An instance without a heartbeat for this long no longer counts. */
 const GONE_AFTER_MS = 10_000
 
-/** A number that falls is believed when it has stayed low for as long: Redis may have lost its data, or its clock moved. */
+/**
+ * A lower number is used only after it has stayed low for that time: Redis may have lost its data, or its clock may
+ * have moved.
+ */
 const BELIEVED_BEATS: number = GONE_AFTER_MS / BEAT_EVERY_MS
 
 /**
- * KEYS: the instances, each with the time of its last heartbeat. ARGV: the instance, and after how many milliseconds one is
- * gone. Answer: how many there are. Times ahead are left by a clock that was set back: whoever lives will be back.
+ * KEYS: the sorted set of instances, scored by the time of their last heartbeat. ARGV: this instance, and after how
+ * many milliseconds an instance expires. Reply: the number of instances. Times in the future come from a clock that
+ * was set back; they are removed, and live instances return with their next heartbeat.
  */
 const BEAT_SCRIPT = `
 local time = redis.call('TIME')
@@ -48,7 +61,7 @@ return redis.call('ZCARD', KEYS[1])
 const beat = redisScript(BEAT_SCRIPT)
 const leave = redisScript("return redis.call('ZREM', KEYS[1], ARGV[1])")
 
-/** Counts this instance among those that share a Redis and a prefix. Its timer keeps no process alive. */
+/** Counts this instance among those that share a Redis and a prefix. Its timer does not keep the process alive. */
 export function createInstanceCount ({
   redis,
   prefix = DEFAULT_PREFIX,

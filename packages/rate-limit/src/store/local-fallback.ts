@@ -3,34 +3,38 @@ import { createLocalLogs, keyOf, type LocalLogs } from './memory.js'
 import { isBurst, type BatchStore, type Charge, type StoreAnswer } from './store.js'
 
 export interface OutageLedgerOptions {
-  /** The store that may be gone: asked for what it last said, never for a decision. */
+  /** The store that may be unreachable: only its last known states are read, it is not called for decisions. */
   readonly store: BatchStore
-  /** How many processes share the store, as a number or asked at every decision. */
+  /** How many processes share the store; a function is called for every decision. */
   readonly instances: number | (() => number)
   readonly maxKeys: number
 }
 
-/** Counts in this process while the shared store is gone, and keeps what the store has to be told afterwards. */
+/**
+ * The local fallback: counts in this process while the shared store is unreachable, and keeps the units to replay to
+ * it.
+ */
 export interface OutageLedger {
-  /** Decides with this process's part: an even share of the limit, or of what the store last said was left of it. */
+  /** Decides with this process's share: an even part of the limit, or of what the store last reported as left. */
   take (charges: readonly Charge[]): StoreAnswer
   /**
-   * Has the store told what was admitted here of these budgets, as charges that it cannot refuse. What it could not be told is
-   * told another time, until it has left the window; nothing is told twice at once.
+   * Replays the units of these budgets that were admitted here, as charges that the store cannot refuse. Units whose
+   * replay fails are replayed another time, until they have left the window. The same units are never in two replays
+   * at once.
    */
   settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void
 }
 
-/** Above every limit, and as much as the store can be told at once. */
+/** A limit above every real one; also the most units that one charge can carry to the store. */
 const UNLIMITED = 2 ** 24 - 1
 
 export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerOptions): OutageLedger {
   let local: LocalLogs = createLocalLogs({ maxKeys })
-  /** What only this process knows of. */
+  /** Admitted units that have not been replayed. */
   let owed: LocalLogs = createLocalLogs({ maxKeys })
-  /** Of which the store is being told. */
+  /** Keys of the budgets whose replay is in flight. */
   const telling = new Set<string>()
-  /** When the last stamp of both has left its window, by `performance.now()`; 0 when they are empty. */
+  /** When the last timestamp of both logs has left its window, by `performance.now()`; 0 when they are empty. */
   let untilMs = 0
 
   function take (charges: readonly Charge[]): StoreAnswer {
@@ -45,7 +49,10 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     return { ...answer, degraded: true }
   }
 
-  /** Fills the log up to the part of the budget that was used already, until what the store knew of has left the window. */
+  /**
+   * Marks as used the part of this share that was used already, until the units that the store knew of have left the
+   * window.
+   */
   function reserve (charge: Charge, part: number): void {
     const known = store.lastKnown?.(charge) ?? null
     if (known === null || known.atMs + charge.windowMs <= performance.now()) return
@@ -54,7 +61,7 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     if (taken > 0) local.take([{ ...charge, limit: part, cost: taken }])
   }
 
-  /** Never below one request, or a limit smaller than the number of instances would refuse everybody. */
+  /** At least one request; otherwise a limit below the number of instances would refuse every caller. */
   function partOf ({ cost, limit }: Charge): number {
     const count = typeof instances === 'number' ? instances : instances()
     return Math.min(limit, Math.max(cost, Math.floor(limit / count)))

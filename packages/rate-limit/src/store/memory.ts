@@ -2,25 +2,28 @@ import { performance } from 'node:perf_hooks'
 import type { Charge, ChargeState, LimitStore, OperableStore, StoreAnswer } from './store.js'
 
 export interface MemoryStoreOptions {
-  /** Logs kept at most; beyond it the least recently used one is forgotten. @default 100000 */
+  /** Maximum number of logs; beyond it, the least recently used log is forgotten. @default 100000 */
   readonly maxKeys?: number
-  /** Monotonic clock in milliseconds; the wall clock would let a clock step open or lock every window. @default performance.now */
+  /**
+   * Monotonic clock in milliseconds. With the wall clock, a clock step would empty or lock every window. @default
+   * performance.now
+   */
   readonly now?: () => number
 }
 
-/** Keeps the logs in this process. Exact for one process; several have a budget each. */
+/** Keeps the logs in this process. Exact for one process; several processes each have their own budgets. */
 export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore & OperableStore {
   const { take, refund, peek, reset } = createLocalLogs(options)
   return { take, refund, peek, reset }
 }
 
-/** The memory store as the outage ledger needs it. */
+/** The memory store with the operations that the local fallback needs. */
 export interface LocalLogs extends OperableStore {
   take (charges: readonly Charge[]): StoreAnswer
   refund (charges: readonly Charge[], takenAtUs: number | readonly number[]): void
   /** Units inside the window. */
   units (charge: Charge): number
-  /** Forgets as many units as the charge costs, the oldest first. */
+  /** Removes as many units as the charge costs, the oldest first. */
   drop (charge: Charge): void
 }
 
@@ -29,7 +32,8 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   const now = options.now ?? (() => performance.now())
   const clockUs = (): number => Math.floor(now() * 1000)
   const logs = new Map<string, Log>()
-  // In the order of use. The order of the Map itself would not do: finding its first entry means to step over all deleted before.
+  // Keeps the order of use. The order of the Map is not enough: finding its first entry steps over all entries
+  // deleted before.
   const recency = new Recency()
 
   function take (charges: readonly Charge[]): StoreAnswer {
@@ -39,7 +43,7 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
     const states = charges.map((charge, i) =>
       stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs)
     )
-    // Not before: what it drops may be a log of this very request.
+    // Only now: before the decision it could drop a log of this request.
     if (allowed) for (const log of found) if (log === undefined) forgetSome(nowUs)
     return { allowed, degraded: false, states, takenAtUs: nowUs }
   }
@@ -60,7 +64,10 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
     return log
   }
 
-  /** Called once for each new log: dropping up to two that have run empty keeps the map near its live size without a timer. */
+  /**
+   * Called once for each new log. Dropping up to two expired logs each time keeps the map near its live size without
+   * a timer.
+   */
   function forgetSome (nowUs: number): void {
     for (let looked = 0; looked < 2 && recency.oldest !== null && recency.oldest.idleAfterUs <= nowUs; looked++) {
       forget(recency.oldest)
@@ -97,7 +104,7 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   }
 }
 
-// Rule names hold no space, so the two cannot run into each other.
+// Rule names contain no space, so different pairs have different keys.
 export function keyOf (charge: Charge): string {
   return `${charge.rule} ${charge.subject}`
 }
@@ -113,10 +120,13 @@ function stateOf ({ limit, windowMs, cost }: Charge, log: Log | undefined, nowUs
   }
 }
 
-/** Stamps of admitted units, oldest first, in a ring that grows with use: a large limit costs nothing until it is used. */
+/**
+ * Timestamps of admitted units, oldest first, in a ring buffer that grows with use: a large limit costs no memory
+ * until it is used.
+ */
 class Log {
   length = 0
-  /** When the newest stamp has left the window and the log may be forgotten. */
+  /** The time when the newest timestamp has left the window and the log may be forgotten. */
   idleAfterUs = 0
   readonly key: string
   older: Log | null = null
@@ -138,7 +148,7 @@ class Log {
     this.length++
   }
 
-  /** Drops what is at or before the time: a stamp counts for exactly one window, not a microsecond more. */
+  /** Drops timestamps up to and including this time: a unit counts for exactly one window, not a microsecond longer. */
   expire (untilUs: number): void {
     while (this.length > 0 && this.at(0) <= untilUs) this.drop(1)
   }
@@ -149,7 +159,7 @@ class Log {
     this.length -= dropped
   }
 
-  /** Takes out at most so many of the stamps that are exactly this one. */
+  /** Removes at most this many timestamps that are equal to `stamp`. */
   remove (stamp: number, units: number): void {
     const kept = Array.from({ length: this.length }, (_, index) => this.at(index))
     const first = kept.indexOf(stamp)

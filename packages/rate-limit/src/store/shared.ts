@@ -14,7 +14,10 @@ type Callbacks = Pick<GuardedStoreOptions, 'maxKeys' | 'onDegraded'> & {
   readonly onUncounted?: (error: unknown) => void
 }
 
-/** The store of a limiter on Redis, as its settings say. Its instances are counted once the count is started. */
+/**
+ * Creates the store of a limiter on Redis from its settings. Instances are counted once `count.start()` has been
+ * called.
+ */
 export function createSharedStore (
   settings: RedisStoreSettings,
   { onUncounted, ...callbacks }: Callbacks
