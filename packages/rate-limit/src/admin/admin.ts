@@ -7,55 +7,59 @@ import { DEFAULT_PREFIX } from '../redis/key.js'
 import { createRedisBudgets, type PublishedRule } from './budgets.js'
 import type { Refused } from './refusals.js'
 
-/** What an operator may see and do, over Redis alone: the service need not answer. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` when Redis does not. */
+/**
+ * Operations for operators, which need only Redis: the service does not have to be running. All methods throw
+ * `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` when Redis does not answer.
+ */
 export interface LimitAdmin {
   /**
-   * How a budget stands now. Charges nothing.
+   * Returns the current state of a budget. Charges nothing.
    *
-   * @param budget its key, as `top` gives it, or in words
-   * @throws `MARTY_RATE_LIMIT_RULE_UNKNOWN` for words about a rule that no service has used for a day
-   * @throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when the words are not those the rule counts by
+   * @param budget its key, as `top` returns it, or a `BudgetName`
+   * @throws `MARTY_RATE_LIMIT_RULE_UNKNOWN` for a name whose rule no service has used for a day
+   * @throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when the members are not those that the rule counts by
    */
   show (budget: string | BudgetName): Promise<BudgetState>
   /**
-   * Lets a budget begin anew. Whoever asks Redis next finds it empty; a process that refuses from its own memory goes on
-   * until the retry time, or for about a second after the first such refusal, whichever is sooner. `wasUsed` says
-   * whether there was anything to forget. A rule and its burst share one log, which goes with either. Throws like `show`.
+   * Empties a budget. The next call to Redis finds it empty. A process that refuses from its own memory continues to
+   * refuse until the retry time, or for about a second after the first such refusal, whichever is sooner. `wasUsed`
+   * tells whether any unit was used. A rule and its burst share one log, so resetting one resets both. Throws like
+   * `show`.
    */
   reset (budget: string | BudgetName): Promise<{ readonly key: string, readonly wasUsed: boolean }>
-  /** Who is refused now, or was within the last minute, by all processes together; the most refused first. */
+  /** The budgets that any process refuses now or refused within the last minute; the most refused first. */
   top (count?: number): Promise<readonly Refused[]>
 }
 
 export interface LimitAdminOptions {
-  /** A client of the kind the service uses: of a cluster for a cluster. It is never closed here. */
+  /** A client of the same kind as the service uses: a cluster client for a cluster. It is never closed here. */
   readonly redis: ScriptClient & { readonly isCluster?: boolean }
-  /** As the service has it. @default 'marty:limit' */
+  /** The prefix that the service uses. @default 'marty:limit' */
   readonly prefix?: string
   /** Longest wait for Redis, in milliseconds. @default 2000 */
   readonly deadlineMs?: number
 }
 
 export interface BudgetState {
-  /** Names the budget from now on: `login:address:203.0.113.7`. */
+  /** The key of the budget: `login:address:203.0.113.7`. */
   readonly key: string
   readonly rule: string
-  /** Null when it is not known: the rule is not in use, or the limit depends on roles that were not given. */
+  /** Null when it is unknown: the rule is not in use, or the limit depends on roles that were not given. */
   readonly limit: number | null
   /** Null when the rule is not in use. */
   readonly windowMs: number | null
-  /** Units used in the window that ends now; all that is still kept when the window is not known. */
+  /** Units used in the window that ends now; all stored units when the window is unknown. */
   readonly used: number
   readonly remaining: number | null
-  /** Until the oldest unit leaves the window, in milliseconds; 0 when nothing is used. */
+  /** Time until the oldest unit leaves the window, in milliseconds; 0 when nothing is used. */
   readonly resetMs: number | null
-  /** Until a request of the rule's cost fits, in milliseconds; 0 when one fits now. */
+  /** Time until a request of the rule's cost fits, in milliseconds; 0 when one fits now. */
   readonly retryAfterMs: number | null
 }
 
 const DAY_MS = 24 * 3600 * 1000
 
-/** Stands for a limit or window that is not known: more than any rule has. */
+/** Replaces an unknown limit or window: larger than any rule can have. */
 const UNBOUNDED = 2 ** 42
 
 export function createLimitAdmin ({
@@ -123,7 +127,7 @@ export function createLimitAdmin ({
     async reset (budget) {
       const { key, rule } = await find(budget)
       const log = rule?.log ?? ruleOf(key)
-      // A log is read by a rule and by its burst, and refusals of both are remembered.
+      // A rule and its burst read the same log, and refusals of both are remembered.
       const others = [log, `${log}.burst`].filter(name => name !== ruleOf(key))
       const readers = await Promise.all(others.map(async name => ({ name, rule: await budgets.rule(name) })))
       const wasUsed = await budgets.forget(key, rule?.windowMs ?? DAY_MS, log)

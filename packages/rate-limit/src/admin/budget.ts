@@ -2,14 +2,17 @@ import { addressKey, ANONYMOUS, type Principal } from '@marty/core'
 import { BudgetInvalid } from '../errors.js'
 import { subjectOf, type LimitBy } from '../subject.js'
 
-/** A budget in words. A rule by principal counts callers without an identity by their address. */
+/**
+ * Names a budget by the members that its rule counts by. A rule by principal counts callers without an identity by
+ * address.
+ */
 export interface BudgetName {
   readonly rule: string
   readonly address?: string
-  /** `roles` are needed only to know a limit that depends on them. */
+  /** `roles` are needed only for a limit that depends on roles. */
   readonly principal?: Pick<Principal, 'kind' | 'id'> & Partial<Pick<Principal, 'roles'>>
   readonly tenant?: string
-  /** As the service spells it when it charges. */
+  /** Spelled as the service spells it when it charges the budget. */
   readonly account?: string
   /** The operation's name: `GET /cameras/:id` or `take_snapshot`. */
   readonly operation?: string
@@ -17,7 +20,7 @@ export interface BudgetName {
 
 type Word = Exclude<keyof BudgetName, 'rule'>
 
-/** For each part of `by` the words that may say it, one of them, and how to ask for it. */
+/** For each part of `by`: the members of which exactly one must be given, and their description for errors. */
 const PARTS: Readonly<Record<string, readonly [readonly Word[], string]>> = {
   address: [['address'], 'the address'],
   principal: [['principal', 'address'], 'the principal, or the address of a caller without an identity'],
@@ -28,7 +31,9 @@ const PARTS: Readonly<Record<string, readonly [readonly Word[], string]>> = {
   global: [[], '']
 }
 
-/** The key of a budget. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` unless the words are those the rule counts by. */
+/**
+ * The key of a budget. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` unless the members are those that the rule counts by.
+ */
 export function budgetOf (name: BudgetName, by: LimitBy): string {
   const { rule, address, principal, tenant, account, operation } = name
   const wrong = (problem: string): Error => new BudgetInvalid(`rule "${rule}" counts by ${by}: ${problem}`)
@@ -57,17 +62,17 @@ export function budgetOf (name: BudgetName, by: LimitBy): string {
   )
 }
 
-/** The name of one budget, unique because names of rules hold no colon. */
+/** The key of one budget. It is unique, because rule names contain no colon. */
 export function budgetKey (rule: string, subject: string): string {
   return `${rule}:${subject}`
 }
 
-/** Rules of `@fastify/rate-limit` begin with a sign that no rule of ours may have. */
+/** Names of the rules of `@fastify/rate-limit` begin with a character that our rule names cannot contain. */
 export function isBudgetKey (text: string): boolean {
   return /^(?:[A-Za-z][\w.-]{0,63}|@fastify\/rate-limit(?::refused)?):./s.test(text)
 }
 
-/** The window that a budget of `@fastify/rate-limit` names in its key, in milliseconds; null for any other. */
+/** The window in the key of a budget of `@fastify/rate-limit`, in milliseconds; null for any other budget. */
 export function windowIn (key: string): number | null {
   const found = /^@fastify\/rate-limit:(\d+):/.exec(key)
   return found === null ? null : Number(found[1])

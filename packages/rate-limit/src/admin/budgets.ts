@@ -9,13 +9,16 @@ import type { OperableStore } from '../store/store.js'
 
 /** A rule as services publish it. */
 export interface PublishedRule extends LimitRule {
-  /** Of a burst the rule whose log it reads, otherwise the rule itself. */
+  /** The rule whose log it reads: another rule for a burst, otherwise the rule itself. */
   readonly log: string
 }
 
-/** What operators ask of Redis, by keys of budgets. Everything throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` within the deadline. */
+/**
+ * Operations on budgets in Redis, by key. All methods throw `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` when Redis does not
+ * answer within the deadline.
+ */
 export interface RedisBudgets extends OperableStore {
-  /** Units used in the window, and the times of a request of that cost. `log` is the rule that keeps the log. */
+  /** The units used in the window, and the times for a request of that cost. `log` is the rule that owns the log. */
   read(
     key: string,
     limit: number,
@@ -23,9 +26,12 @@ export interface RedisBudgets extends OperableStore {
     cost: number,
     log?: string
   ): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
-  /** False when nothing had been used. `windowMs` is the longest that a process may remember a refusal. A burst goes with its rule. */
+  /**
+   * Empties a budget; false when nothing was used. `windowMs` is the longest time that a process may remember a
+   * refusal. A burst is emptied with its rule.
+   */
   forget(key: string, windowMs: number, log?: string): Promise<boolean>
-  /** The most refused first. */
+  /** The refused budgets; the most refused first. */
   top(count: number): Promise<readonly Refused[]>
   /** Null when no service has published it. */
   rule(name: string): Promise<PublishedRule | null>
@@ -44,7 +50,7 @@ export function createRedisBudgets (
 ): RedisBudgets {
   const { rules, refused, refusals, resets } = controlKeys(prefix)
 
-  /** A limit decides on the form of a log, and may have changed. */
+  /** The keys of both storage formats: the limit determines the format, and it may have changed. */
   const logsOf = (key: string, log = ruleOf(key)): string[] =>
     [false, true].map(isList => logName(prefix, redis.isCluster === true, log, subjectIn(key), isList).key)
 
@@ -64,7 +70,7 @@ export function createRedisBudgets (
 
   const forget: RedisBudgets['forget'] = async (key, windowMs, log) => {
     const gone = await run(dropLogs, logsOf(key, log), [])
-    // Last, so that whatever was refused by the log that is gone was refused before.
+    // Mark the reset last, so that every refusal from the old log is older than the mark.
     await run(markReset, [refused, refusals, resets], [key, windowMs + 1000, MAX_REFUSED])
     return Number(gone) > 0
   }
@@ -103,7 +109,10 @@ export function createRedisBudgets (
   }
 }
 
-/** Everything that is not a log. One tag, so that a script may touch several in a cluster; no rule has such a name. */
+/**
+ * Keys that are not logs. They share one hash tag, so that a script may use several of them in a cluster. No rule can
+ * have such a name.
+ */
 export function controlKeys (prefix: string): Readonly<Record<'rules' | 'refused' | 'refusals' | 'resets', string>> {
   const key = (what: string): string => `{${prefix}}:#${what}`
   return { rules: key('rules'), refused: key('refused'), refusals: key('refusals'), resets: key('resets') }

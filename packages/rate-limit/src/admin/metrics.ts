@@ -1,10 +1,10 @@
 /**
- * How a decision ended for one rule. Of a refusal only the rules that had no room are counted.
+ * The outcome of a decision for one rule. For a refusal, only the rules that are used up are counted.
  *
  * - `allowed`, `denied`: decided by the store
- * - `known_denied`: refused from local memory, without asking the store
- * - `degraded_allowed`, `degraded_denied`: decided by this process while the shared store was gone
- * - `error`: refused with 503, because the store was gone and limits fail closed
+ * - `known_denied`: refused from local memory, without a call to the store
+ * - `degraded_allowed`, `degraded_denied`: decided by this process while the shared store was unreachable
+ * - `error`: refused with 503, because the store was unreachable and limits fail closed
  */
 export type LimitOutcome = typeof OUTCOMES[number]
 
@@ -12,14 +12,16 @@ export type LimitOutcome = typeof OUTCOMES[number]
 export type LimitMetrics = Readonly<Record<string, Readonly<Record<LimitOutcome, number>>>>
 
 export interface Metrics {
-  /** The counters of one rule, to be counted up by whoever decides. */
+  /** The counters of one rule, which the caller increments. */
   of (rule: string): Record<LimitOutcome, number>
   read (): LimitMetrics
 }
 
 const OUTCOMES = ['allowed', 'denied', 'known_denied', 'degraded_allowed', 'degraded_denied', 'error'] as const
 
-/** Rules come from the configuration, never from clients, so there are as many counters as rules. */
+/**
+ * Rules come from the configuration, never from clients, so the number of counters is bounded by the number of rules.
+ */
 export function createMetrics (rules: Iterable<string>): Metrics {
   const counters = new Map<string, Record<LimitOutcome, number>>()
   for (const rule of rules) begin(rule)

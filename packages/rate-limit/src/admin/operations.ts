@@ -14,23 +14,32 @@ import { createRefusalReports, type RefusalReports } from './reports.js'
 import { createRefusals, type Refused } from './refusals.js'
 import type { Charge, OperableStore } from '../store/store.js'
 
-/** The operator's side of `fastify.limiter`. While Redis is gone, what asks it throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE`. */
+/**
+ * The methods of `fastify.limiter` for operators. Methods that call Redis throw `MARTY_RATE_LIMIT_STORE_UNAVAILABLE`
+ * while it is unreachable.
+ */
 export interface LimitOperations {
-  /** What `check` would answer now. Charges nothing; each rule is read for itself. */
+  /** The decision that `check` would make now. Charges nothing; each rule is read separately. */
   peek (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
-  /** Lets the budgets of these rules begin anew: at once here, in other processes as `LimitAdmin.reset` says. */
+  /** Empties the budgets of these rules: immediately in this process, in others as described at `LimitAdmin.reset`. */
   reset (who: Who, rules: readonly string[]): Promise<void>
-  /** The same for one budget by its key, as `top` gives it. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when it is none. */
+  /**
+   * Empties one budget by its key, as `top` returns it. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when it is not a
+   * key.
+   */
   reset (key: string): Promise<void>
-  /** Who is refused now, or was within the last minute, the most refused first: by this process, or with Redis by all of them. */
+  /**
+   * The budgets refused now or within the last minute, the most refused first: by all processes with Redis, otherwise
+   * by this one.
+   */
   top (count?: number): Promise<readonly Refused[]>
   /** Decisions of this process since its start, by rule and outcome. */
   metrics (): LimitMetrics
-  /** The same in the text format of Prometheus, to be served as `text/plain; version=0.0.4`. */
+  /** The metrics in the Prometheus text format, to be served as `text/plain; version=0.0.4`. */
   prometheus (): string
 }
 
-/** What an operator asks about, kept while the limiter decides. */
+/** Collects metrics and refusals for operators while the limiter decides. */
 export interface Observation {
   readonly observer: DecisionObserver
   operate (engine: LimiterEngine, store: OperableStore, leases: Pick<LeasedStore, 'forget'> | null): LimitOperations
@@ -100,7 +109,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
           const charges = typeof who === 'string' ? [budgetCharge(who)] : engine.charges('reset', who, rules ?? [])
           leases?.forget(charges)
           await (budgets ?? memory).reset(charges)
-          // Once more: until just now they could be had from the log that is gone.
+          // Again: until the reset, new leases could be taken from the old log.
           leases?.forget(charges)
           for (const { rule, subject } of charges) forget(budgetKey(rule, subject))
         },
@@ -112,7 +121,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
   }
 }
 
-/** Longer than any process remembers a refusal, since the rule's window is not known. */
+/** Used as the window of an unknown rule, as the longest time that a process remembers a refusal. */
 const DAY_MS = 86_400_000
 
 function budgetCharge (key: string): Charge {

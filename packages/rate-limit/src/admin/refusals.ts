@@ -1,25 +1,25 @@
 import { BoundedMap } from '../store/bounded-map.js'
 import { ruleOf } from './budget.js'
 
-/** Somebody whom a rule refuses. */
+/** A budget that a rule refuses. */
 export interface Refused {
-  /** The budget, as `marty limits show` takes it: `login:address:203.0.113.7`. */
+  /** The key of the budget, which `marty limits show` accepts: `login:address:203.0.113.7`. */
   readonly key: string
   readonly rule: string
-  /** Times refused, since the last time nothing was refused for a minute. */
+  /** Number of refusals. It starts again at 0 after a minute without a refusal. */
   readonly refusals: number
   /** Milliseconds until a request fits again; 0 when one fits now. */
   readonly retryAfterMs: number
 }
 
-/** What this process knows of one budget that refuses. Times are on the limiter's clock, in milliseconds. */
+/** The refusals of one budget by this process. Times are on the limiter's clock, in milliseconds. */
 export interface Refusal {
   readonly key: string
   untilMs: number
-  /** When the store said so; -Infinity when only the local memory did, since the entry was made. */
+  /** When the store last refused; -Infinity when only the local memory has refused since the entry was created. */
   saidAtMs: number
   refusals: number
-  /** Refusals that Redis has not been told of. */
+  /** Refusals that have not been reported to Redis. */
   unreported: number
 }
 
@@ -31,12 +31,12 @@ export interface Refusals {
   top (count: number, nowMs: number): readonly Refused[]
 }
 
-/** A client that is refused now and then between admissions stays one entry for as long. */
+/** How long an entry is kept after its refusal ends, so that a client that is refused now and then stays one entry. */
 export const LINGER_MS = 60_000
 
 export const MAX_REFUSED = 1000
 
-/** Remembers who is refused, so that an operator can be told; of very many, those refused last. */
+/** Remembers the refused budgets for operators; when there are too many, those refused most recently. */
 export function createRefusals (): Refusals {
   const known = new BoundedMap<Refusal>(MAX_REFUSED)
 

@@ -11,36 +11,39 @@ export interface RefusalReportsOptions {
   readonly refusals: Refusals
   /** The limiter's clock, in milliseconds. */
   readonly now: () => number
-  /** Told of budgets that somebody reset since they refused. */
+  /** Called for budgets that were reset after they had refused. */
   readonly onReset: (key: string) => void
 }
 
 export interface RefusalReports {
-  /** Publishes the rules, now and every minute. */
+  /** Publishes the rules, immediately and then every minute. */
   start (): void
-  /** To be called on every refusal: begins the second after which it is reported. */
+  /** To be called on every refusal: schedules a report in one second, if none is scheduled yet. */
   schedule (): void
   close (): void
 }
 
-/** One write a second at most, for at most this many budgets, the most refused first: an attack must not become Redis's work as well. */
+/**
+ * At most one write per second, for at most this many budgets, the most refused first: an attack must not put load on
+ * Redis too.
+ */
 const REPORT_EVERY_MS = 1000
 const MAX_REPORTED = 100
 
-/** A Redis that lost its memory knows the rules again after this. */
+/** Rules are published again at this interval, in case Redis has lost its data. */
 const PUBLISH_EVERY_MS = 60_000
 const PUBLISH_AGAIN_MS = 2_000
 const RULES_KEPT_MS = 24 * 3_600_000
 
-/** Lua reads no Infinity. */
+/** Replaces Infinity, which Lua cannot parse. */
 const LONG_AGO_MS = 1e12
 
 const report = redisScript(REPORT_SCRIPT)
 const publish = redisScript(RULES_SCRIPT)
 
 /**
- * Tells operators through Redis what the rules are and who is refused, away from requests, and hears which budgets they have reset.
- * A report that fails is lost: nothing is sent twice.
+ * Publishes the rules and the refusals in Redis for operators, outside the path of requests, and learns which budgets
+ * they have reset. A failed report is lost: nothing is sent twice.
  */
 export function createRefusalReports ({
   redis, prefix, rules, refusals, now, onReset
@@ -77,7 +80,7 @@ export function createRefusalReports ({
       const reset = (await report(redis, [keys.refused, keys.refusals, keys.resets], args)) as string[]
       for (const key of reset) onReset(key)
     } catch {
-      // The requests themselves tell of a Redis that is gone.
+      // Ignored: the requests themselves report that Redis is unreachable.
     }
     reporting = null
     if ([...refusals.entries()].some(({ unreported }) => unreported > 0)) schedule()

@@ -1,10 +1,13 @@
 import { LEAD } from '../redis/script.js'
 
-/** What operators ask of Redis: off the path of requests, so in plain text. Times are Redis's own. */
+/**
+ * Scripts for operators. They are not on the path of requests, so their arguments are not packed. Times are those of
+ * Redis.
+ */
 
 /**
- * Reads one log without writing. KEYS: the log. ARGV: limit, window in microseconds, cost, and 1 when it is a list.
- * Answer: units used in the window, and the `resetUs` and `retryUs` of a request of that cost.
+ * Reads one log without writing. KEYS: the log. ARGV: limit, window in microseconds, cost, and 1 if the log is a list.
+ * Reply: units used in the window, and `resetUs` and `retryUs` for a request of that cost.
  */
 export const PEEK_SCRIPT: string = `${LEAD}
 local time = redis.call('TIME')
@@ -33,14 +36,15 @@ if used + cost > limit and used > 0 then retry = until_gone(math.min(low + used 
 return { used, reset, retry }
 `
 
-/** KEYS: both forms of a log. Answer: how many of them there were. */
+/** Deletes a log. KEYS: both storage formats of the log. Reply: how many of them existed. */
 export const FORGET_SCRIPT: string = `
 return redis.call('DEL', KEYS[1], KEYS[2])
 `
 
 /**
- * Notes that a budget has begun anew, for the processes that remember its refusal. KEYS: the refused, their refusals, the
- * resets. ARGV: the budget, how long a refusal by its rule may be remembered (milliseconds), and the bound.
+ * Records that a budget was reset, for the processes that remember its refusal. KEYS: the refused budgets, their
+ * numbers of refusals, the resets. ARGV: the budget, how long a refusal by its rule may be remembered (milliseconds),
+ * and the maximum number of resets.
  */
 export const RESET_SCRIPT: string = `
 local time = redis.call('TIME')
@@ -54,10 +58,10 @@ return 1
 `
 
 /**
- * Writes down who is refused. KEYS: as above. ARGV: how long an entry lingers (milliseconds), the bound, then for each budget its
- * name, milliseconds until a request fits, milliseconds since the store said so, and refusals since the last report.
- * Answer: those of the budgets that were reset after the store had said so. A second is allowed for the way here: to forget a
- * refusal too many costs one question.
+ * Records the refused budgets. KEYS: as above. ARGV: how long an entry is kept after its refusal ends (milliseconds),
+ * the maximum number of entries, then for each budget its key, milliseconds until a request fits, milliseconds since
+ * the store refused, and the refusals since the last report. Reply: the budgets that were reset after the store had
+ * refused. One second is allowed for transmission: forgetting a refusal unnecessarily costs only one call.
  */
 export const REPORT_SCRIPT: string = `
 local time = redis.call('TIME')
@@ -91,7 +95,11 @@ end
 return reset
 `
 
-/** KEYS: the refused, their refusals. ARGV: how long an entry lingers. Answer: for each its name, milliseconds until a request fits, and refusals. */
+/**
+ * Reads the refused budgets. KEYS: the refused budgets, their numbers of refusals. ARGV: how long an entry is kept
+ * after its refusal ends (milliseconds). Reply: for each budget its key, milliseconds until a request fits, and the
+ * refusals.
+ */
 export const TOP_SCRIPT: string = `
 local time = redis.call('TIME')
 local now = math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)
@@ -103,7 +111,7 @@ end
 return answer
 `
 
-/** Publishes what the rules are. KEYS: the rules. ARGV: how long they are kept (milliseconds), then names and JSON. */
+/** Publishes the rules. KEYS: the rules. ARGV: how long they are kept (milliseconds), then pairs of name and JSON. */
 export const RULES_SCRIPT: string = `
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 redis.call('PEXPIRE', KEYS[1], ARGV[1])

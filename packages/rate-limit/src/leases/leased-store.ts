@@ -3,7 +3,7 @@ import { BoundedMap } from '../store/bounded-map.js'
 import { PACKED_LIMIT } from '../redis/script.js'
 import type { Charge, ChargeState, LimitStore, StoreAnswer } from '../store/store.js'
 
-/** How a rule is leased. */
+/** The lease options of a rule. */
 export interface LeaseTerms {
   /** The largest part of what is left of the limit that one lease takes, above 0 and at most 0.5. @default 0.1 */
   readonly share?: number
@@ -11,64 +11,64 @@ export interface LeaseTerms {
   readonly ttlMs?: number
 }
 
-/** Units that a process may spend without asking. */
+/** Units that a process may spend without a call to the store. */
 export interface Grant {
-  /** 0 when there is nothing to spare. */
+  /** 0 when nothing could be leased. */
   readonly units: number
-  /** Identifies them in their log. */
+  /** The timestamp that identifies the units in their log. */
   readonly stamp: string
-  /** Until the oldest stamp of the log leaves the window, in microseconds. */
+  /** Time until the oldest unit of the log leaves the window, in microseconds. */
   readonly resetUs: number
 }
 
 export interface LeaseRequest {
   readonly leaseMs: number
-  /** Wanted; 0 to give back only. */
+  /** Units wanted; 0 to only return units. */
   readonly units: number
   readonly share: number
-  /** Of an earlier lease of the log, certainly not spent: to be forgotten first. */
+  /** Units of an earlier lease of the log that were certainly not spent; they are removed first. */
   readonly unspent: Pick<Grant, 'units' | 'stamp'> | null
 }
 
-/** What keeps the logs that leases are taken from. */
+/** Keeps the logs that leases are taken from. */
 export interface LeaseBook {
-  /** Moves units from what is left of a log to the caller, in one step: they count as spent at the lease's end. */
+  /** Atomically grants units that are left in a log to the caller. They count as spent at the end of the lease. */
   take (charge: Charge, request: LeaseRequest): Promise<Grant>
 }
 
 export interface LeasedStoreOptions {
-  /** Decides whatever no lease covers. */
+  /** Decides the charges that no lease covers. */
   readonly store: LimitStore
   readonly book: LeaseBook
-  /** Bound of the budgets remembered for each rule. @default 100000 */
+  /** Maximum number of budgets remembered for each rule. @default 100000 */
   readonly maxKeys?: number
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
 }
 
-/** A store that spends leased units before it asks. */
+/** A store that spends leased units before it calls another store. */
 export interface LeasedStore extends LimitStore {
-  /** Ends the lease of each budget, as a reset needs it: what is left of it is not spent any more, here. */
+  /** Ends the lease of each budget for a reset: its remaining units are no longer spent in this process. */
   forget (charges: readonly Charge[]): void
-  /** Gives back every lease and takes no more. Waits for the log, however long that takes. */
+  /** Returns every lease and takes no new ones. Waits for the log without a deadline. */
   close (): Promise<void>
 }
 
-/** One budget of this process. */
+/** The state of one budget in this process. */
 interface Budget {
   readonly leaseMs: number
   lease: Lease | null
   isAsking: boolean
-  /** Nobody asks before, unless something was granted. */
+  /** No new lease is requested before this time, unless the last request was granted. */
   restUntilMs: number
-  /** Units admitted here since then, and in the length of a lease before. */
+  /** Units admitted here since `sinceMs`. `demand` is the number in one lease time before that. */
   spent: number
   sinceMs: number
   demand: number
 }
 
 interface Lease {
-  /** The one it was asked for: a caller with a smaller limit might have been refused. */
+  /** The charge that the lease was requested for: a caller with a smaller limit might have been refused. */
   readonly charge: Charge
   units: number
   readonly stamp: string
@@ -77,18 +77,19 @@ interface Lease {
   readonly expiry: NodeJS.Timeout
 }
 
-/** Below so many units in the time of a lease, leasing would save nothing. */
+/** With fewer units than this in one lease time, leasing would save nothing. */
 const MIN_DEMAND = 8
 
-/** Redis writes so many stamps in about two milliseconds. */
+/** The most units of one lease: Redis writes this many timestamps in about two milliseconds. */
 const MAX_UNITS = 20_000
 
-/** What two clocks may drift apart in the time of a lease, and then some. */
+/** Safety margin, larger than the drift of two clocks during a lease. */
 const MARGIN_MS = 1
 
 /**
- * Spends units of hot budgets from memory. A lease is good for a time that begins when it was asked for, which is before
- * the store's own time for it began, so it ends here first, whatever kept the answer or the process.
+ * Spends units of hot budgets from memory. The process measures a lease from the moment it sends the request, which
+ * is before the store starts to measure it. So the lease always ends in the process first, even if the answer or the
+ * process was delayed.
  */
 export function createLeasedStore ({
   store,
@@ -140,7 +141,9 @@ export function createLeasedStore ({
     return { allowed: true, degraded: false, states }
   }
 
-  /** One question for what no lease covers; when it is refused, the leased units go back to their leases. */
+  /**
+   * Makes one call for the charges that no lease covers. If it is refused, the leased units go back to their leases.
+   */
   function takeRest (
     charges: readonly Charge[],
     budgets: ReadonlyArray<Budget | null>,
@@ -162,7 +165,7 @@ export function createLeasedStore ({
       else if (!answer.degraded) renew(charges, budgets, spentOf)
       if (answer.states.length === 0) return answer
       let next = 0
-      // Leased units cannot be taken back, so nothing of this request can.
+      // Leased units cannot be refunded, so no unit of this request can: `takenAtUs` is left out.
       const { allowed, degraded } = answer
       return {
         allowed,
@@ -190,7 +193,7 @@ export function createLeasedStore ({
     }
   }
 
-  /** Only the units at hand are certain to be left: of the others, somebody else may have spent some since. */
+  /** Reports only the units of the lease as left: other processes may have spent units outside of it since. */
   function spend (budget: Budget, cost: number): ChargeState {
     const lease = budget.lease!
     lease.units -= cost
@@ -198,7 +201,7 @@ export function createLeasedStore ({
     return { remaining: lease.units, resetUs: lease.resetUs, retryUs: 0 }
   }
 
-  /** After the store has admitted a request: it is there, and has something left. */
+  /** Called after the store has admitted a request: it is reachable and probably has units left. */
   function renew (
     charges: readonly Charge[],
     budgets: ReadonlyArray<Budget | null>,
@@ -222,8 +225,9 @@ export function createLeasedStore ({
   }
 
   /**
-   * A quarter more than what was admitted in the time of a lease, at the pace before or the present one, so that an even stream seldom
-   * runs out. A quarter of that time tells the pace; less may be a mere burst.
+   * The units to lease: a quarter more than were admitted in one lease time, at the previous or the present pace,
+   * whichever is higher, so that an even stream rarely runs out. The present pace is measured over at least a quarter
+   * of the lease time; a shorter time may only show a burst.
    */
   function wantedBy (budget: Budget, nowMs: number): number {
     const { leaseMs } = budget
@@ -262,7 +266,7 @@ export function createLeasedStore ({
     }
   }
 
-  /** What is left of a lease that nobody can spend from any more. */
+  /** Ends a lease, so that no request can spend from it, and returns its remaining units. */
   function end (budget: Budget): LeaseRequest['unspent'] {
     const { lease } = budget
     if (lease === null) return null
@@ -272,7 +276,7 @@ export function createLeasedStore ({
     return lease.units === 0 ? null : { units: lease.units, stamp: lease.stamp }
   }
 
-  /** Not repeated when its outcome is unknown: the units leave with the window. */
+  /** Not repeated when the outcome is unknown: the units expire with the window. */
   async function giveBack (budget: Budget): Promise<void> {
     const charge = budget.lease?.charge
     const unspent = end(budget)
@@ -288,7 +292,7 @@ export function createLeasedStore ({
       for (const { rule, subject } of charges) {
         const budget = rules.get(rule)?.get(subject)
         if (budget === undefined) continue
-        // An answer that is still under way finds a budget that nobody looks at.
+        // A grant that is still in flight ends up in the deleted budget, which no request uses.
         rules.get(rule)!.delete(subject)
         void giveBack(budget)
       }
@@ -304,7 +308,7 @@ export function createLeasedStore ({
 const DEFAULT_SHARE = 0.1
 const DEFAULT_TTL_MS = 100
 
-/** 0 when the log is too small, or the window too short, to be worth a lease. */
+/** The length of a lease; 0 when the limit is too small or the window too short for leases. */
 function leaseMsOf ({ limit, capacity = limit, windowMs, lease }: Charge): number {
   if (capacity <= PACKED_LIMIT) return 0
   const leaseMs = Math.min(lease!.ttlMs ?? DEFAULT_TTL_MS, windowMs / 10)

@@ -6,7 +6,7 @@ import type { RedisStoreOptions } from '../redis/store.js'
 
 const runLease = redisScript(LEASE_SCRIPT)
 
-/** Grants leases from the logs of a Redis store with the same client and prefix. */
+/** Grants leases from the logs of the Redis store that has the same client and prefix. */
 export function createRedisLeases ({ redis, prefix = DEFAULT_PREFIX }: RedisStoreOptions): LeaseBook {
   const keyOf = (rule: string, subject: string): string =>
     logName(prefix, redis.isCluster === true, rule, subject, true).key

@@ -1,16 +1,16 @@
 import { LEAD, SET_LIST_BACK } from '../redis/script.js'
 
 /**
- * Takes units for a process to spend, and gives back what is left of its last ones, atomically.
+ * Leases units to a process and removes the unspent units of its last lease, atomically.
  *
- * KEYS: a log in the form of a list. ARGV: limit, window and length of the lease (microseconds), units wanted, the largest part of
- * what is left that may be taken, then the stamp and number of units that were certainly not spent.
- * Answer: units granted, their stamp, and microseconds until the oldest stamp leaves the window.
+ * KEYS: a log in the form of a list. ARGV: limit, window and length of the lease (microseconds), units wanted, the
+ * largest part of what is left that may be leased, then the timestamp and number of units that were certainly not
+ * spent. Reply: units granted, their timestamp, and microseconds until the oldest timestamp leaves the window.
  *
- * The units are stamped with the end of the lease, so none can be spent after its stamp: whenever a window holds a spent unit,
- * the log still held it at every admission in that window. What is added while a lease lasts gets a stamp as late, because
- * stamps never go back; it stays longer than it need, by the length of a lease at most. A list whose stamps lie further ahead
- * is one that the server's clock has left: see the take script.
+ * The timestamp of the units is the end of the lease, so no unit can be spent after its timestamp: whenever a window
+ * contains a spent unit, the log still held it at every admission in that window. Units added during a lease get a
+ * timestamp that is as late, because timestamps never decrease; they stay longer than necessary, by the length of a
+ * lease at most. If timestamps lie further in the future, the server's clock was set back: see the take script.
  */
 export const LEASE_SCRIPT: string = `${SET_LIST_BACK}${LEAD}
 local call, key = redis.call, KEYS[1]

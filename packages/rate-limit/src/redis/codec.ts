@@ -6,29 +6,32 @@ export interface Log {
   /** Logs of one group share a slot of the cluster. */
   readonly group: number
   readonly isList: boolean
-  /** Whether this object is the only one for the log. */
+  /** Whether this object is cached, and so the only one for its log. */
   readonly isKept: boolean
-  /** Its place among the keys of the call that is being packed, and which call that is. */
+  /** Its index among the keys of the call that is being packed, and the number of that call. */
   index: number
   call: number
-  /** Units it held when it was last heard of, in all and in the window of the burst, and when that was by `performance.now()`; 0 when it never was. */
+  /**
+   * The last known number of units, in the whole window and in the window of the burst, and when it was received by
+   * `performance.now()`; 0 for never.
+   */
   used: number
   usedInBurst: number
   heardAtMs: number
 }
 
-/** One log, and what a request is charged there: by a rule, and by its burst if it has one. */
+/** One log with the charges of a request for it: that of a rule, and that of its burst if it has one. */
 export interface Entry {
   readonly log: Log
   readonly charge: Charge
   readonly burst: Charge | null
 }
 
-/** What one call said. */
+/** The reply of one call. */
 export interface Reply {
   /** Redis's time, in microseconds since the epoch. */
   readonly atUs: number
-  /** One for each request. A burst's state is right behind its rule's. */
+  /** One for each request. The state of a burst directly follows that of its rule. */
   readonly answers: StoreAnswer[]
 }
 
@@ -40,7 +43,7 @@ const TIME_BYTES = 7
 
 let calls = 0
 
-/** The arguments of the take script, in the form it documents. */
+/** Packs the arguments of the take script, in the format that the script documents. */
 export function packRequests (requests: ReadonlyArray<readonly Entry[]>): {
   readonly keys: string[]
   readonly rules: string
@@ -94,14 +97,17 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): {
   return { keys, rules: packed.toString('latin1'), charges: charges.toString('latin1') }
 }
 
-/** Seven bits a byte, by hand, as numbers are read below: Buffer's methods check so much that they took longer than all else here. */
+/**
+ * Writes seven bits per byte. Done by hand, as is reading below: the argument checks of Buffer's methods took longer
+ * than everything else here.
+ */
 function pack (bytes: Buffer, at: number, value: number, length: number): void {
   let rest = value
   for (let i = at + length - 1; i >= at; i--) {
     bytes[i] = rest & 127
     rest = rest > 0x7fffffff ? Math.floor(rest / 128) : rest >> 7
   }
-  // Cut short it would be another number: a smaller cost, say.
+  // A truncated value would be a different number, for example a smaller cost.
   if (rest !== 0 || Number.isNaN(value)) {
     throw new RangeError(
       `the limiter cannot tell Redis ${value}: it must be an integer from 0 to ${2 ** (7 * length) - 1}`
@@ -109,7 +115,7 @@ function pack (bytes: Buffer, at: number, value: number, length: number): void {
   }
 }
 
-/** Few rules and limits occur in one call, so looking along them is faster than a table. */
+/** One call has few rules and limits, so a linear search is faster than a map. */
 function ruleIndex (rules: Entry[], entry: Entry): number {
   const { charge: { rule, limit, windowMs }, burst } = entry
   for (let i = 0; i < rules.length; i++) {
@@ -127,7 +133,7 @@ function ruleIndex (rules: Entry[], entry: Entry): number {
   return rules.push(entry)
 }
 
-/** The answer of the take script. Throws `TypeError` when it is something else. */
+/** Parses the reply of the take script. Throws `TypeError` when it has another format. */
 export function readAnswers (reply: unknown, requests: ReadonlyArray<readonly Entry[]>): Reply {
   let size = TIME_BYTES
   for (let i = 0; i < requests.length; i++) size += 1 + statesOf(requests[i]!) * STATE_BYTES

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto'
 
-/** Begins the keys of a store that says nothing else. */
+/** The default prefix of keys. */
 export const DEFAULT_PREFIX = 'marty:limit'
 
-/** Slots of a cluster that a prefix's logs are spread over. */
+/** Number of cluster slots that the logs of one prefix are spread over. */
 export const GROUPS = 64
 
 /** The key of one log, and its group: logs of one group share a slot of the cluster. */
@@ -13,8 +13,9 @@ export interface LogName {
 }
 
 /**
- * Where the log of a budget lives. What clients supply enters it hashed, at a fixed length. The form is part of the
- * name, so that a rule whose limit grows past the packed form begins anew instead of failing on what it finds.
+ * The key of the log of a budget. Values from clients are hashed to a fixed length. The storage format is part of the
+ * key, so that a rule whose limit outgrows the packed format starts with an empty log instead of failing on the old
+ * one.
  */
 export function logName (prefix: string, isCluster: boolean, rule: string, subject: string, isList: boolean): LogName {
   const digest = hash('sha256', subject, 'base64url')

@@ -11,17 +11,20 @@ import {
 export interface RedisStoreOptions {
   /** An ioredis client, single or cluster. */
   readonly redis: ScriptClient & { readonly isCluster?: boolean }
-  /** Begins every key. @default 'marty:limit' */
+  /** Prefix of every key. @default 'marty:limit' */
   readonly prefix?: string
-  /** On a cluster, how long one slot may keep the requests of the others waiting, in milliseconds. @default the client's own */
+  /**
+   * On a cluster, how long one slot may delay requests for the other slots, in milliseconds. @default the client's
+   * own timeout
+   */
   readonly deadlineMs?: number
 }
 
-/** The part of one request that one call decides. */
+/** The part of a request that one call decides. */
 interface Part {
   readonly entries: readonly Entry[]
   answer: StoreAnswer | null
-  /** When that was, by Redis's clock. */
+  /** When the part was decided, by the clock of Redis. */
   atUs: number
 }
 
@@ -30,7 +33,10 @@ const runRefund = redisScript(REFUND_SCRIPT)
 
 const MAX_REMEMBERED = 100_000
 
-/** Keeps the logs in Redis: exact over every process that shares it. Rejects when Redis does; see `createGuardedStore`. */
+/**
+ * Keeps the logs in Redis: exact across all processes that share it. Rejects when Redis does; see
+ * `createGuardedStore`.
+ */
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
   const { redis, prefix = DEFAULT_PREFIX, deadlineMs } = options
   const isCluster = redis.isCluster === true
@@ -64,7 +70,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     return entries
   }
 
-  /** One call, for requests whose logs are all in one slot. */
+  /** Decides requests whose logs are all in one slot, with one call. */
   async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<Reply> {
     const { keys, rules, charges } = packRequests(requests)
     const reply = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
@@ -82,10 +88,10 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   }
 
   /**
-   * In a cluster the logs of one request may live in several slots, which no script can decide together: every slot is asked
-   * at once, and those that admitted what another refused are told to take it back. Meanwhile they hold too much,
-   * so others may be refused a moment early; never is anybody admitted above a limit. A slot that has no master at the
-   * moment is missed by the requests that need it and by no other; each has a breaker of its own.
+   * In a cluster, the logs of one request may be in several slots, which no script can decide together. All slots are
+   * called in parallel, and those that admitted what another slot refused must refund it. Until then they count too
+   * many units, so other requests may be refused a moment early, but none is admitted above a limit. A slot without a
+   * master affects only the requests that need it, because each slot has its own circuit breaker.
    */
   async function takeInGroups (requests: ReadonlyArray<readonly Entry[]>): Promise<Array<StoreAnswer | Error>> {
     const groups = new Map<number, Part[]>()
@@ -125,14 +131,14 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       }
     }))
     const isAllowed = partsOf.map(parts => parts.every(part => part.answer?.allowed === true))
-    // A refund whose outcome is unknown is not repeated: its units leave with the window.
+    // A refund whose outcome is unknown is not repeated: its units expire with the window.
     const refunds = Promise.allSettled(
       partsOf
         .flatMap((parts, i) => (isAllowed[i] === true ? [] : parts.filter(part => part.answer?.allowed === true)))
         .map(refund)
     )
     const failed = outcomes.find(outcome => outcome.status === 'rejected')
-    // When a slot has missed its deadline, that of the others is near.
+    // If a slot has missed its deadline, the deadline of the whole call is near: do not wait for refunds.
     if (failed === undefined) await refunds
     return requests.map((entries, i) => {
       const parts = partsOf[i]!
@@ -195,7 +201,7 @@ function chargesOf ({ charge, burst }: Entry): readonly Charge[] {
   return burst === null ? [charge] : [charge, burst]
 }
 
-/** What a log is like once its admission has been taken back: it did not refuse, so it says no time to wait. */
+/** The state of a log after its admission was refunded. The log did not refuse, so it has no retry time. */
 function refunded ({ answer }: Part, { cost, limit }: Charge, state: ChargeState, allowed: boolean): ChargeState {
   if (allowed || !answer!.allowed) return state
   return { remaining: Math.min(limit, state.remaining + cost), resetUs: state.resetUs, retryUs: 0 }
@@ -203,13 +209,13 @@ function refunded ({ answer }: Part, { cost, limit }: Charge, state: ChargeState
 
 interface Logs {
   of (charge: Charge): Log
-  /** If it is remembered. */
+  /** The cached log; undefined when it is not cached. */
   known (charge: Charge): Log | undefined
-  /** Not within a call: a log that had two objects there would count as two. */
+  /** Clears a full cache. Must not run within a call: a log with two objects there would count as two logs. */
   forgetSome (): void
 }
 
-/** The logs that charges are for. Those last used are remembered, because hashing their names is the dearest part of a decision. */
+/** Caches the logs of charges, because hashing their names is the most expensive part of a decision. */
 function createLogs (prefix: string, isCluster: boolean): Logs {
   const [packed, lists] = [new Map<string, Map<string, Log>>(), new Map<string, Map<string, Log>>()]
   let size = 0
@@ -224,10 +230,10 @@ function createLogs (prefix: string, isCluster: boolean): Logs {
       if (logs === undefined) remembered.set(rule, logs = new Map())
       const known = logs.get(subject)
       if (known !== undefined) return known
-      // Megabytes of text are hashed each time rather than kept.
+      // A long subject is hashed each time instead of being kept in memory.
       const isKept = subject.length <= 256
       const { key, group } = logName(prefix, isCluster, rule, subject, isList)
-      // Every member in one literal: what is spread is kept apart, and slower to write.
+      // List every member in one literal: an object built by spreading is slower to write to.
       const log: Log = { key, group, isList, isKept, index: 0, call: 0, used: 0, usedInBurst: 0, heardAtMs: 0 }
       if (isKept) {
         logs.set(subject, log)
