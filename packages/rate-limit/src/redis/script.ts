@@ -1,7 +1,7 @@
 /**
- * For scripts that find stamps ahead of the server's clock: moves the stamps of a list into the past. The list is turned
- * round once, a page at a time; where that would hold up Redis for long, all get the newest stamp instead. Its time to live
- * is to be set again.
+ * For scripts that find timestamps ahead of the server's clock: moves the timestamps of a list into the past. The
+ * list is rotated once, a page at a time. For a long list, which would block Redis too long, all entries get the
+ * newest timestamp instead. The caller must set the time to live of the key again.
  */
 export const SET_LIST_BACK: string = `
 local function set_list_back (key, length, microseconds)
@@ -24,41 +24,47 @@ local function set_list_back (key, length, microseconds)
 end
 `
 
-/** How far ahead the stamps of a list may lie, for a window in microseconds: as far as a lease lasts at most. */
+/** How far in the future the timestamps of a list may be, for a window in microseconds: the longest time of a lease. */
 export const LEAD: string = 'local function lead_of (window) return math.min(500000, window / 10) end\n'
 
 /**
- * Decides a batch of requests, each by all of its logs, and records them, atomically.
+ * Decides a batch of requests, each by all of its logs, and records the admitted ones, atomically.
  *
- * KEYS: every log that the batch touches, once. Arguments and answer are packed, because text would cost more to write and
- * to read than the decision itself. All numbers are big-endian. Arguments have seven bits in a byte, which makes them text that ioredis writes in
- * one piece with the keys, where bytes would be copied one argument after another; answers have eight.
- * ARGV[1], the rules: for each limit (5 bytes), window in microseconds (7), whether its logs are lists (1), and limit (5) and window
- * (7) of its burst, zero for none.
- * ARGV[2], the requests: for each the number of its charges (2), then for each charge the index of its key (2), of its rule (2), and
- * its cost (4). Indexes begin with 1.
- * Answer: Redis's time in microseconds (7), then for each request allowed (1), and for each charge remaining (3), resetUs (6) and
- * retryUs (6), the same again for its burst. A later request of a batch sees what an earlier one took.
+ * KEYS: every log that the batch uses, once. Arguments and reply are packed, because writing and parsing text would
+ * cost more than the decision itself. All numbers are big-endian. Arguments use seven bits per byte, so they are
+ * strings that ioredis writes in one piece together with the keys; buffers would be copied one argument after
+ * another. The reply uses eight bits per byte.
  *
- * A log holds every admitted unit, which makes it exact as no counter or bucket is. Small ones are packed: seven bytes a
- * stamp in one string, read whole and appended to, a third of a sorted set's memory. Beyond {@link PACKED_LIMIT} stamps
- * copying them would cost more than it saves, and a list is used, of which only the ends and a few stamps are touched.
- * Writing a string anew costs several times what appending does, so stamps that have left the window stay at its front
- * until they are a quarter of the limit.
+ * - ARGV[1], the rules: for each rule its limit (5 bytes), window in microseconds (7), whether its logs are lists
+ *   (1), and limit (5) and window (7) of its burst, or zero.
+ * - ARGV[2], the requests: for each request the number of its charges (2), then for each charge the index of its key
+ *   (2), the index of its rule (2), and its cost (4). Indexes start at 1.
+ * - Reply: Redis's time in microseconds (7), then for each request allowed (1), and for each charge remaining (3),
+ *   resetUs (6) and retryUs (6), and the same for its burst. A later request of a batch sees what an earlier one took.
  *
- * A burst is a shorter window over the same units, so the same log tells it, by another search.
+ * A log holds every admitted unit, which makes it exact; counters and buckets are not. Small logs are packed: seven
+ * bytes per timestamp in one string, which is read completely and appended to, and needs a third of the memory of a
+ * sorted set. Beyond {@link PACKED_LIMIT} timestamps, copying the string would cost more than it saves, so a list is
+ * used, of which only the ends and a few timestamps are read. Rewriting a string costs several times as much as
+ * appending, so timestamps that have left the window stay at its front until they are a quarter of the limit.
  *
- * - Time is Redis's own, so the clocks of the callers do not matter.
- * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
- * - Stamps in lists are written with %.0f: Lua turns large numbers into text with 14 digits, and sixteen are needed.
- * - A stamp is never older than the one before it: the search relies on the order.
- * - When the server's clock is set back, each log whose newest stamp lies ahead is set back once, so that this stamp is of now. Its
- *   units are really older than that, so none leaves a window early, and nobody waits for longer than a window.
- * - Stamps of leases lie ahead, by a tenth of the window and half a second at most: so much is left to lists, where they are.
- * - A refused request writes nothing else. When memory is out, Redis refuses the first write of a script, so none is made.
- * - What is no log, because somebody else wrote there, is replaced: it must not fail the other requests of its batch.
- * - A log lives for a window and a quarter after the first stamp of each quarter of a window, which is at least a window after
- *   any other; and for a second more, because expiry is counted in milliseconds and must not come early.
+ * A burst is a shorter window over the same units, so it uses the same log with a second search.
+ *
+ * - Time is that of Redis, so the clocks of the callers do not matter.
+ * - Timestamps in lists are written with %.0f: Lua prints large numbers with 14 digits, and sixteen are needed.
+ * - A timestamp is never older than the one before it: the search relies on the order.
+ * - When the server's clock is set back, each log whose newest timestamp is in the future is moved back once, so that
+ *   this timestamp becomes the present time. Its units are really older than that, so no unit leaves a window early,
+ *   and no caller waits longer than a window.
+ * - Timestamps of leases are in the future, by a tenth of the window or half a second at most. Lists hold leases, so
+ *   timestamps in lists may be that far ahead.
+ * - A refused request writes nothing else. When Redis is out of memory, it refuses the first write of a script, so the
+ *   script writes nothing at all.
+ * - A value that is not a log, because another program wrote it, is replaced: it must not fail the other requests of
+ *   the batch.
+ * - The time to live of a log is set to 1.25 windows when the first unit of each quarter of a window is added. So the
+ *   log lives for at least one window after any other unit. One second is added, because expiry is counted in
+ *   milliseconds and must not be early.
  */
 export const TAKE_SCRIPT: string = `${SET_LIST_BACK}${LEAD}
 local call, spack, sunpack, sub, rep = redis.call, struct.pack, struct.unpack, string.sub, string.rep
@@ -261,16 +267,17 @@ end
 return table.concat(answer)
 `
 
-/** Logs of rules with a larger limit are lists. */
+/** The largest limit whose logs are packed; logs of rules with a larger limit are lists. */
 export const PACKED_LIMIT: number = 128
 
 /**
- * Takes back what one take recorded: where another slot of a cluster refused the same request, or a caller asks for it.
+ * Removes the units that one take recorded: another slot of a cluster refused the same request, or a caller refunds it.
  *
- * KEYS: the logs. ARGV: the time that the take answered, then for each log its cost, form and window in microseconds. A log whose
- * window has passed since is left alone: the request's own stamps may be gone, and others would go in their place. The first stamps at or after that
- * time go: they are the request's own, or equal to them, or (after the server's clock stepped back) such as leave the
- * window earlier; so a log never forgets more than the request had added. Lists lose their stamps by value.
+ * KEYS: the logs. ARGV: the time that the take returned, then for each log its cost, format and window in
+ * microseconds. A log is left alone if its window has passed since: the units of the request may be gone already, and
+ * units of other requests would be removed instead. Otherwise the first timestamps at or after that time are removed.
+ * They belong to the request, or are equal to its own, or (after the server's clock was set back) leave the window
+ * earlier. So a log never loses more units than the request had added. Lists remove timestamps by value.
  */
 export const REFUND_SCRIPT: string = `
 local from = tonumber(ARGV[1])

@@ -19,8 +19,7 @@ export interface OutageLedger {
   take (charges: readonly Charge[]): StoreAnswer
   /**
    * Replays the units of these budgets that were admitted here, as charges that the store cannot refuse. Units whose
-   * replay fails are replayed another time, until they have left the window. The same units are never in two replays
-   * at once.
+   * replay fails are replayed another time, until they have left the window. No unit is in two replays together.
    */
   settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void
 }

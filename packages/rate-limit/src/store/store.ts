@@ -47,7 +47,7 @@ export function isBurst ({ log, rule }: Charge): boolean {
   return log !== undefined && log !== rule
 }
 
-/** A store that decides several requests at once, each as `take` would, in their order. */
+/** A store that decides several requests together, each as `take` would, in their order. */
 export interface BatchStore {
   /** An error in place of an answer where only some requests could be decided. */
   takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<ReadonlyArray<StoreAnswer | Error>>
