@@ -3,8 +3,8 @@ import { RuleInvalid, type Check, type SecurityEvent } from '@marty/core'
 const VALUES = ['all', 'denied', 'none', 'required']
 
 /**
- * Validates `security.audit`. It is in the admit stage, which does not need to know the caller: a public route may be
- * audited.
+ * Validates `security.audit`. It is in the admit stage, which does not need to know the
+ * caller: a public route may be audited.
  */
 export function auditRuleCheck (canBeAwaited: boolean): Check {
   return {

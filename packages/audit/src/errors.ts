@@ -8,8 +8,8 @@ export const AuditOptionInvalid: MartyErrorConstructor<'MARTY_AUDIT_OPT_INVALID'
 })
 
 /**
- * The audit file does not end like an audit log, so writing to it would damage it further. The application does not
- * start.
+ * The audit file does not end like an audit log, so writing to it would damage it
+ * further. The application does not start.
  */
 export const AuditFileInvalid: MartyErrorConstructor<'MARTY_AUDIT_FILE_INVALID'> = defineError({
   code: 'MARTY_AUDIT_FILE_INVALID',
@@ -25,8 +25,8 @@ export const AuditUnavailable: MartyErrorConstructor<'MARTY_AUDIT_UNAVAILABLE'> 
 })
 
 /**
- * Another process has written to the Redis stream of this one. This process stops writing, so that there is only one
- * chain.
+ * Another process has written to the Redis stream of this one. This process stops
+ * writing, so that there is only one chain.
  */
 export const AuditStreamTaken: MartyErrorConstructor<'MARTY_AUDIT_STREAM_TAKEN'> = defineError({
   code: 'MARTY_AUDIT_STREAM_TAKEN',

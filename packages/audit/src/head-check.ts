@@ -29,8 +29,8 @@ export interface HeadChecker {
   end (end: ChainHead, at: { readonly file: string, readonly line: number }): HeadFault | null
   count (): number
   /**
-   * The last record so far that a head covers; 0 when there is none. With keys, only heads with a valid signature
-   * count.
+   * The last record so far that a head covers; 0 when there is none. With keys, only
+   * heads with a valid signature count.
    */
   coveredSeq (): number
 }

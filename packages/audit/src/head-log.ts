@@ -9,8 +9,8 @@ export interface AuditHeads {
   /** An Ed25519 private key, as a KeyObject or PEM. */
   readonly key: KeyObject | string
   /**
-   * The file to which heads are appended, one JSON line each, mode 0600. @default `<log>.heads` beside a log file;
-   * none for other sinks
+   * The file to which heads are appended, one JSON line each, mode 0600.
+   * @default `<log>.heads` beside a log file; none for other sinks
    */
   readonly file?: string
   /** Signs a head when the last one is this old and there were events since. @default 60 */
@@ -18,8 +18,8 @@ export interface AuditHeads {
   /** Signs a head after this many events. @default 1000 */
   readonly everyEvents?: number
   /**
-   * Receives every head, to store it where no one who can write the log can write. The log does not wait for it;
-   * failures are logged.
+   * Receives every head, to store it where no one who can write the log can write. The
+   * log does not wait for it; failures are logged.
    */
   readonly onHead?: (head: SignedHead) => void | Promise<void>
 }

@@ -15,8 +15,8 @@ export interface AuditOptions {
    */
   readonly sink: 'none' | 'stdout' | FileSinkOptions | RedisSinkOptions | AuditSink
   /**
-   * Signs the end of the chain regularly, so that a truncated, rolled back or rewritten log is detected. @default no
-   * heads are signed
+   * Signs the end of the chain regularly, so that a truncated, rolled back or rewritten log is detected.
+   * @default no heads are signed
    */
   readonly heads?: AuditHeads
   /** Names of details whose values are never written, in addition to well-known ones such as `password`. @default [] */

@@ -107,8 +107,8 @@ export class Provenance {
 }
 
 /**
- * Whether a deletion was meant to reach at least the beginning of the log. An interrupted deletion leaves some of its
- * range.
+ * Whether a deletion was meant to reach at least the beginning of the log. An
+ * interrupted deletion leaves some of its range.
  */
 export function reaches ({ firstSeq, last }: Pruned, start: ChainHead): boolean {
   return firstSeq <= start.seq + 1 && (last.seq > start.seq || (last.seq === start.seq && last.hash === start.hash))

@@ -1,14 +1,14 @@
 export const REDACTED = '[redacted]'
 
 /**
- * Only this many characters are examined and kept; the rest is dropped, which also bounds the time of the
- * expressions.
+ * Only this many characters are examined and kept; the rest is dropped, which also
+ * bounds the time of the expressions.
  */
 export const MAX_EXAMINED_CHARS = 4096
 
 /**
- * What precedes the value of a secret: `password`, `api-key`, `"session_id"`, with a colon or equals sign, escaped or
- * not.
+ * What precedes the value of a secret: `password`, `api-key`, `"session_id"`, with a
+ * colon or equals sign, escaped or not.
  */
 const NAMES =
   'pass(?:word|wd|phrase|code)?|secret|token|api[-_]?key|private[-_]?key|signing[-_]?key|credentials?|session(?:[-_]?id)?|jwt|assertion'

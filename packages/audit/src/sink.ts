@@ -1,8 +1,8 @@
 import type { ChainHead } from './chain.js'
 
 /**
- * Destination of the lines. Lines arrive complete and in order; each call is made only after the previous one has
- * settled.
+ * Destination of the lines. Lines arrive complete and in order; each call is made only
+ * after the previous one has settled.
  */
 export interface AuditSink {
   /**

@@ -23,8 +23,8 @@ const POLL_MS = 250
 const CHUNK_BYTES = 256 * 1024
 
 /**
- * Yields the records of a log in the order of its chain, across rotated files. Does not verify them; lines that are not
- * records are skipped.
+ * Yields the records of a log in the order of its chain, across rotated files. Does not
+ * verify them; lines that are not records are skipped.
  *
  * @example
  * for await (const record of tailAuditLog('data/audit.log', { follow: true, from: 'end' })) console.log(record.activity_name)
@@ -74,8 +74,8 @@ function unread (files: readonly LogFile[], firstSeq: number, last: number | nul
 }
 
 /**
- * Reads complete lines from a position on; `more` waits for further lines and returns whether the file may still
- * grow.
+ * Reads complete lines from a position on; `more` waits for further lines and returns
+ * whether the file may still grow.
  */
 async function * recordsOf (
   handle: FileHandle,

@@ -22,8 +22,8 @@ export interface VerifyOptions {
   /** Heads that were stored elsewhere. */
   readonly heads?: readonly SignedHead[]
   /**
-   * `lastHash` of unproven ranges that have been investigated: they are listed, but are not a fault. A hash covers all
-   * records before it too.
+   * `lastHash` of unproven ranges that have been investigated: they are listed, but are
+   * not a fault. A hash covers all records before it too.
    * @default []
    */
   readonly acceptUnproven?: readonly string[]
@@ -61,8 +61,8 @@ export interface AuditUnprovenRange {
   /** The hash of record `lastSeq`. */
   readonly lastHash: string
   /**
-   * Number of records after `lastSeq` that the run which names the range had written, and that were missing
-   * afterwards.
+   * Number of records after `lastSeq` that the run which names the range had written,
+   * and that were missing afterwards.
    */
   readonly removed: number
   /**
@@ -122,9 +122,9 @@ interface Unreadable {
 }
 
 /**
- * Verifies all files of a log in the order of its chain, in constant memory, and returns the first bad record. Signed
- * heads detect what the chain alone cannot: a log that an attacker without the key has truncated, rolled back or
- * rewritten.
+ * Verifies all files of a log in the order of its chain, in constant memory, and
+ * returns the first bad record. Signed heads detect what the chain alone cannot: a log
+ * that an attacker without the key has truncated, rolled back or rewritten.
  *
  * @throws the error of the file system; `ENOENT` when there is no log
  * @example
@@ -302,8 +302,8 @@ async function isStartProven (files: readonly string[], claim: Pruned | null, st
 }
 
 /**
- * Removes deleted ranges whose last record has a valid head: they were signed after all, with a key that the run did
- * not have.
+ * Removes deleted ranges whose last record has a valid head: they were signed after
+ * all, with a key that the run did not have.
  */
 async function withoutSigned (
   doubts: readonly Doubt[],

@@ -40,8 +40,8 @@ interface Waiting {
 }
 
 /**
- * The hashes after the marker and after each event of one write, and the number of lost events that the marker
- * reports.
+ * The hashes after the marker and after each event of one write, and the number of lost
+ * events that the marker reports.
  */
 interface Attempt {
   readonly marker: string | null

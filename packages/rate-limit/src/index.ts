@@ -105,8 +105,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   }
 
   /**
-   * False for other errors (a store did not answer, or a cross-site browser request), where the credential may be
-   * right.
+   * False for other errors (a store did not answer, or a cross-site browser request),
+   * where the credential may be right.
    */
   function isGuess (call: Call, error: unknown): boolean {
     const { statusCode } = error as Partial<MartyError>

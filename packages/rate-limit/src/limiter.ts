@@ -12,16 +12,16 @@ import { subjectOf, type LimitSubject } from './subject.js'
 import { verifyWho } from './who.js'
 
 /**
- * Checks and charges limits outside the guard: for messages, jobs, and anything else that is not a declared
- * operation.
+ * Checks and charges limits outside the guard: for messages, jobs, and anything else
+ * that is not a declared operation.
  */
 export interface Limiter extends LimitOperations {
   /**
    * Charges all the rules, or none if one of them is used up. A refusal is returned, not thrown.
    *
    * @param rules names of configured rules
-   * @param cost units, overriding each rule's own cost; a request that costs more than a limit is refused and never
-   * fits
+   * @param cost units, overriding each rule's own cost; a request that costs more than
+   * a limit is refused and never fits
    * @throws `MARTY_CORE_RULE_INVALID` for an unknown rule, and when `who` has an unknown member, is malformed, or
    * lacks a member that a rule counts by: all such callers would share one budget
    * @throws `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while Redis is unreachable and limits fail closed
@@ -59,8 +59,8 @@ export interface Who {
 export interface LimitDecision {
   readonly allowed: boolean
   /**
-   * Exact time until the same request fits, in milliseconds rounded up; 0 when it was allowed, Infinity when it never
-   * fits.
+   * Exact time until the same request fits, in milliseconds rounded up; 0 when it was
+   * allowed, Infinity when it never fits.
    */
   readonly retryAfterMs: number
   /** Names of the rules that are used up. */
@@ -135,8 +135,8 @@ const UNCOUNTED: LimitDecision = Object.freeze({
 const TAKEN_BACK_US = 1_000_000
 
 /**
- * Whether a rule can be checked before authentication. A limit that depends on roles cannot: the caller is not known
- * yet.
+ * Whether a rule can be checked before authentication. A limit that depends on roles
+ * cannot: the caller is not known yet.
  */
 export function isKnowable ({ rule }: AppliedRule): boolean {
   return typeof rule.limit === 'number' && rule.by.startsWith('address')

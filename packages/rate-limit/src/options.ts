@@ -27,9 +27,10 @@ export interface RateLimitOptions {
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
   /**
-   * Registers `@fastify/rate-limit` with these options, on the same store: `config.rateLimit`, `createRateLimit()` and
-   * `rateLimit()` work as that plugin documents them. `true` means `{}`, its defaults: 1000 requests a minute on every
-   * route. @default false
+   * Registers `@fastify/rate-limit` with these options, on the same store:
+   * `config.rateLimit`, `createRateLimit()` and `rateLimit()` work as that plugin documents
+   * them. `true` means `{}`, its defaults: 1000 requests a minute on every route.
+   * @default false
    */
   readonly fastifyRateLimit?: boolean | FastifyRateLimitSettings
   /** The claim that names the tenant of a caller, for rules by tenant. @default 'tenant' */
@@ -48,10 +49,10 @@ export interface LimitRule {
   /** Length of the window in milliseconds; a positive integer, at most 366 days. */
   readonly windowMs: number
   /**
-   * Which budget is charged. `principal` counts callers without an identity by address, `tenant` counts callers
-   * without a tenant by principal, and `apiKey` counts only callers with an API key. `account` and `account+address`
-   * count by the account that the caller claims to own. Only the handler knows it, so charge such rules with
-   * `limiter.check`.
+   * Which budget is charged. `principal` counts callers without an identity by address,
+   * `tenant` counts callers without a tenant by principal, and `apiKey` counts only callers
+   * with an API key. `account` and `account+address` count by the account that the caller
+   * claims to own. Only the handler knows it, so charge such rules with `limiter.check`.
    */
   readonly by: LimitBy
   /** Units that each call takes. @default 1 */
@@ -128,8 +129,8 @@ const HEADER_STYLES: readonly HeaderStyle[] = ['draft', 'legacy', 'both', 'none'
 const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
 /**
- * Validates the options and fills in the defaults. Throws for an option that cannot be enforced as written, naming
- * the field.
+ * Validates the options and fills in the defaults. Throws for an option that cannot be
+ * enforced as written, naming the field.
  */
 export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
   knownKeys('options', options, [

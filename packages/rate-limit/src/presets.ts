@@ -4,8 +4,8 @@ const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
 
 /**
- * Rules for common operations. Use one by its name, `rules: { login: 'login' }`, or change it: `{ ...presets.login,
- * limit: 3 }`.
+ * Rules for common operations. Use one by its name, `rules: { login: 'login' }`, or
+ * change it: `{ ...presets.login, limit: 3 }`.
  */
 export const presets: Readonly<Record<PresetName, LimitRule>> = Object.freeze({
   /** 60 calls a minute for each caller; 120 for operators, 300 for administrators. */

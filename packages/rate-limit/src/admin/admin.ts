@@ -21,10 +21,10 @@ export interface LimitAdmin {
    */
   show (budget: string | BudgetName): Promise<BudgetState>
   /**
-   * Empties a budget. The next call to Redis finds it empty. A process that refuses from its own memory continues to
-   * refuse until the retry time, or for about a second after the first such refusal, whichever is sooner. `wasUsed`
-   * tells whether any unit was used. A rule and its burst share one log, so resetting one resets both. Throws like
-   * `show`.
+   * Empties a budget. The next call to Redis finds it empty. A process that refuses from its
+   * own memory continues to refuse until the retry time, or for about a second after the
+   * first such refusal, whichever is sooner. `wasUsed` tells whether any unit was used. A
+   * rule and its burst share one log, so resetting one resets both. Throws like `show`.
    */
   reset (budget: string | BudgetName): Promise<{ readonly key: string, readonly wasUsed: boolean }>
   /** The budgets that any process refuses now or refused within the last minute; the most refused first. */

@@ -3,8 +3,8 @@ import { BudgetInvalid } from '../errors.js'
 import { subjectOf, type LimitBy } from '../subject.js'
 
 /**
- * Names a budget by the members that its rule counts by. A rule by principal counts callers without an identity by
- * address.
+ * Names a budget by the members that its rule counts by. A rule by principal counts
+ * callers without an identity by address.
  */
 export interface BudgetName {
   readonly rule: string

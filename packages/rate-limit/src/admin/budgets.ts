@@ -110,8 +110,8 @@ export function createRedisBudgets (
 }
 
 /**
- * Keys that are not logs. They share one hash tag, so that a script may use several of them in a cluster. No rule can
- * have such a name.
+ * Keys that are not logs. They share one hash tag, so that a script may use several of
+ * them in a cluster. No rule can have such a name.
  */
 export function controlKeys (prefix: string): Readonly<Record<'rules' | 'refused' | 'refusals' | 'resets', string>> {
   const key = (what: string): string => `{${prefix}}:#${what}`

@@ -15,8 +15,8 @@ import { createRefusals, type Refused } from './refusals.js'
 import type { Charge, OperableStore } from '../store/store.js'
 
 /**
- * The methods of `fastify.limiter` for operators. Methods that call Redis throw `MARTY_RATE_LIMIT_STORE_UNAVAILABLE`
- * while it is unreachable.
+ * The methods of `fastify.limiter` for operators. Methods that call Redis throw
+ * `MARTY_RATE_LIMIT_STORE_UNAVAILABLE` while it is unreachable.
  */
 export interface LimitOperations {
   /** The decision that `check` would make now. Charges nothing; each rule is read separately. */
@@ -24,13 +24,13 @@ export interface LimitOperations {
   /** Empties the budgets of these rules: immediately in this process, in others as described at `LimitAdmin.reset`. */
   reset (who: Who, rules: readonly string[]): Promise<void>
   /**
-   * Empties one budget by its key, as `top` returns it. Throws `MARTY_RATE_LIMIT_BUDGET_INVALID` when it is not a
-   * key.
+   * Empties one budget by its key, as `top` returns it. Throws
+   * `MARTY_RATE_LIMIT_BUDGET_INVALID` when it is not a key.
    */
   reset (key: string): Promise<void>
   /**
-   * The budgets refused now or within the last minute, the most refused first: by all processes with Redis, otherwise
-   * by this one.
+   * The budgets refused now or within the last minute, the most refused first: by all
+   * processes with Redis, otherwise by this one.
    */
   top (count?: number): Promise<readonly Refused[]>
   /** Decisions of this process since its start, by rule and outcome. */

@@ -24,8 +24,8 @@ export interface RefusalReports {
 }
 
 /**
- * At most one write per second, for at most this many budgets, the most refused first: an attack must not put load on
- * Redis too.
+ * At most one write per second, for at most this many budgets, the most refused first:
+ * an attack must not put load on Redis too.
  */
 const REPORT_EVERY_MS = 1000
 const MAX_REPORTED = 100

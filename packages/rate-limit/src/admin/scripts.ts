@@ -1,8 +1,8 @@
 import { LEAD } from '../redis/script.js'
 
 /**
- * Scripts for operators. They are not on the path of requests, so their arguments are not packed. Times are those of
- * Redis.
+ * Scripts for operators. They are not on the path of requests, so their arguments are
+ * not packed. Times are those of Redis.
  */
 
 /**
@@ -96,9 +96,9 @@ return reset
 `
 
 /**
- * Reads the refused budgets. KEYS: the refused budgets, their numbers of refusals. ARGV: how long an entry is kept
- * after its refusal ends (milliseconds). Reply: for each budget its key, milliseconds until a request fits, and the
- * refusals.
+ * Reads the refused budgets. KEYS: the refused budgets, their numbers of refusals.
+ * ARGV: how long an entry is kept after its refusal ends (milliseconds). Reply: for
+ * each budget its key, milliseconds until a request fits, and the refusals.
  */
 export const TOP_SCRIPT: string = `
 local time = redis.call('TIME')

@@ -9,8 +9,8 @@ import { storeOn, type Logs } from './store.js'
 import { invalid } from '../options.js'
 
 /**
- * Registers `@fastify/rate-limit` on the store of this limiter. Its hooks belong to the routes, so they run after the
- * guard's.
+ * Registers `@fastify/rate-limit` on the store of this limiter. Its hooks belong to the
+ * routes, so they run after the guard's.
  */
 export async function registerFastifyRateLimit (
   fastify: FastifyInstance,

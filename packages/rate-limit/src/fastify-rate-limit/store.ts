@@ -38,8 +38,8 @@ export function storeOn (logs: () => Logs): SlidingWindowStoreConstructor {
 }
 
 /**
- * What `@fastify/rate-limit` passes to a store: its own options or, for a route, those merged with the route's
- * options.
+ * What `@fastify/rate-limit` passes to a store: its own options or, for a route, those
+ * merged with the route's options.
  */
 interface Params {
   readonly max?: unknown

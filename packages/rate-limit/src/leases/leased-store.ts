@@ -87,9 +87,9 @@ const MAX_UNITS = 20_000
 const MARGIN_MS = 1
 
 /**
- * Spends units of hot budgets from memory. The process measures a lease from the moment it sends the request, which
- * is before the store starts to measure it. So the lease always ends in the process first, even if the answer or the
- * process was delayed.
+ * Spends units of hot budgets from memory. The process measures a lease from the moment
+ * it sends the request, which is before the store starts to measure it. So the lease
+ * always ends in the process first, even if the answer or the process was delayed.
  */
 export function createLeasedStore ({
   store,

@@ -13,9 +13,9 @@ export interface LogName {
 }
 
 /**
- * The key of the log of a budget. Values from clients are hashed to a fixed length. The storage format is part of the
- * key, so that a rule whose limit outgrows the packed format starts with an empty log instead of failing on the old
- * one.
+ * The key of the log of a budget. Values from clients are hashed to a fixed length. The
+ * storage format is part of the key, so that a rule whose limit outgrows the packed
+ * format starts with an empty log instead of failing on the old one.
  */
 export function logName (prefix: string, isCluster: boolean, rule: string, subject: string, isList: boolean): LogName {
   const digest = hash('sha256', subject, 'base64url')

@@ -60,8 +60,8 @@ export const LEAD: string = 'local function lead_of (window) return math.min(500
  *   timestamps in lists may be that far ahead.
  * - A refused request writes nothing else. When Redis is out of memory, it refuses the first write of a script, so the
  *   script writes nothing at all.
- * - A value that is not a log, because another program wrote it, is replaced: it must not fail the other requests of
- *   the batch.
+ * - A value that is not a log, because another program wrote it, is replaced: it must
+ *   not fail the other requests of the batch.
  * - The time to live of a log is set to 1.25 windows when the first unit of each quarter of a window is added. So the
  *   log lives for at least one window after any other unit. One second is added, because expiry is counted in
  *   milliseconds and must not be early.

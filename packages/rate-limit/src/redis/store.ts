@@ -14,8 +14,8 @@ export interface RedisStoreOptions {
   /** Prefix of every key. @default 'marty:limit' */
   readonly prefix?: string
   /**
-   * On a cluster, how long one slot may delay requests for the other slots, in milliseconds. @default the client's
-   * own timeout
+   * On a cluster, how long one slot may delay requests for the other slots, in milliseconds.
+   * @default the client's own timeout
    */
   readonly deadlineMs?: number
 }
@@ -34,8 +34,8 @@ const runRefund = redisScript(REFUND_SCRIPT)
 const MAX_REMEMBERED = 100_000
 
 /**
- * Keeps the logs in Redis: exact across all processes that share it. Rejects when Redis does; see
- * `createGuardedStore`.
+ * Keeps the logs in Redis: exact across all processes that share it. Rejects when Redis
+ * does; see `createGuardedStore`.
  */
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
   const { redis, prefix = DEFAULT_PREFIX, deadlineMs } = options

@@ -17,8 +17,8 @@ interface Waiting {
 }
 
 /**
- * Flush at 16 waiting requests. Larger batches make the process and Redis wait for each other instead of working in
- * parallel.
+ * Flush at 16 waiting requests. Larger batches make the process and Redis wait for each
+ * other instead of working in parallel.
  */
 const MAX_BATCH = 16
 

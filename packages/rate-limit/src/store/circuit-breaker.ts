@@ -1,9 +1,9 @@
 import { performance } from 'node:perf_hooks'
 
 /**
- * Keeps callers from waiting for a store that has just failed several times in succession. All failures in one turn
- * of the event loop count as one, however many calls they belong to: simultaneous failures are one observation of the
- * store.
+ * Keeps callers from waiting for a store that has just failed several times in
+ * succession. All failures in one turn of the event loop count as one, however many
+ * calls they belong to: simultaneous failures are one observation of the store.
  */
 export interface Breaker {
   /**

@@ -33,8 +33,8 @@ export interface GuardedStoreOptions {
 const TELL_EVERY_MS = 10_000
 
 /**
- * Adds batches, a deadline and a circuit breaker to a store that may be slow, frozen or unreachable, and decides in
- * its place.
+ * Adds batches, a deadline and a circuit breaker to a store that may be slow, frozen or
+ * unreachable, and decides in its place.
  */
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   const { store, deadlineMs = 50, onFailure = 'local', instances = 1, maxKeys = 100_000, onDegraded } = options

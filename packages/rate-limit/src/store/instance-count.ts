@@ -11,13 +11,13 @@ export interface InstanceCountOptions {
 }
 
 /**
- * Counts the instances that share a Redis and a prefix: each sends heartbeats to Redis and receives the number in
- * reply.
+ * Counts the instances that share a Redis and a prefix: each sends heartbeats to Redis
+ * and receives the number in reply.
  */
 export interface InstanceCount {
   /**
-   * The largest number that the last answered heartbeats returned. Infinity before the first one: the number is
-   * unknown.
+   * The largest number that the last answered heartbeats returned. Infinity before the
+   * first one: the number is unknown.
    */
   known (): number
   /** Sends the first heartbeat immediately. */
@@ -29,8 +29,8 @@ export interface InstanceCount {
 const BEAT_EVERY_MS = 2_000
 
 /**
- * Time until the second heartbeat. It is short, because instances that start together miss each other in the first
- * one.
+ * Time until the second heartbeat. It is short, because instances that start together
+ * miss each other in the first one.
  */
 const SECOND_BEAT_MS = 200
 
@@ -38,8 +38,8 @@ const SECOND_BEAT_MS = 200
 const GONE_AFTER_MS = 10_000
 
 /**
- * A lower number is used only after it has stayed low for that time: Redis may have lost its data, or its clock may
- * have moved.
+ * A lower number is used only after it has stayed low for that time: Redis may have
+ * lost its data, or its clock may have moved.
  */
 const BELIEVED_BEATS: number = GONE_AFTER_MS / BEAT_EVERY_MS
 

@@ -11,8 +11,8 @@ export interface OutageLedgerOptions {
 }
 
 /**
- * The local fallback: counts in this process while the shared store is unreachable, and keeps the units to replay to
- * it.
+ * The local fallback: counts in this process while the shared store is unreachable, and
+ * keeps the units to replay to it.
  */
 export interface OutageLedger {
   /** Decides with this process's share: an even part of the limit, or of what the store last reported as left. */
@@ -49,8 +49,8 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
   }
 
   /**
-   * Marks as used the part of this share that was used already, until the units that the store knew of have left the
-   * window.
+   * Marks as used the part of this share that was used already, until the units that
+   * the store knew of have left the window.
    */
   function reserve (charge: Charge, part: number): void {
     const known = store.lastKnown?.(charge) ?? null

@@ -5,8 +5,8 @@ export interface MemoryStoreOptions {
   /** Maximum number of logs; beyond it, the least recently used log is forgotten. @default 100000 */
   readonly maxKeys?: number
   /**
-   * Monotonic clock in milliseconds. With the wall clock, a clock step would empty or lock every window. @default
-   * performance.now
+   * Monotonic clock in milliseconds. With the wall clock, a clock step would empty or lock every window.
+   * @default performance.now
    */
   readonly now?: () => number
 }
@@ -65,8 +65,8 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
   }
 
   /**
-   * Called once for each new log. Dropping up to two expired logs each time keeps the map near its live size without
-   * a timer.
+   * Called once for each new log. Dropping up to two expired logs each time keeps the
+   * map near its live size without a timer.
    */
   function forgetSome (nowUs: number): void {
     for (let looked = 0; looked < 2 && recency.oldest !== null && recency.oldest.idleAfterUs <= nowUs; looked++) {
@@ -121,8 +121,8 @@ function stateOf ({ limit, windowMs, cost }: Charge, log: Log | undefined, nowUs
 }
 
 /**
- * Timestamps of admitted units, oldest first, in a ring buffer that grows with use: a large limit costs no memory
- * until it is used.
+ * Timestamps of admitted units, oldest first, in a ring buffer that grows with use: a
+ * large limit costs no memory until it is used.
  */
 class Log {
   length = 0

@@ -15,8 +15,8 @@ type Callbacks = Pick<GuardedStoreOptions, 'maxKeys' | 'onDegraded'> & {
 }
 
 /**
- * Creates the store of a limiter on Redis from its settings. Instances are counted once `count.start()` has been
- * called.
+ * Creates the store of a limiter on Redis from its settings. Instances are counted once
+ * `count.start()` has been called.
  */
 export function createSharedStore (
   settings: RedisStoreSettings,

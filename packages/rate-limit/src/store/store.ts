@@ -2,8 +2,8 @@ import type { StoreFailureMode } from './failover.js'
 import type { LeaseTerms } from '../leases/leased-store.js'
 
 /**
- * Keeps the logs of admitted requests. Every store is exact: in every window of a rule's length, it admits at most the
- * rule's limit.
+ * Keeps the logs of admitted requests. Every store is exact: in every window of a
+ * rule's length, it admits at most the rule's limit.
  */
 export interface LimitStore {
   /**
@@ -85,8 +85,8 @@ export interface ChargeState {
   /** Time until the oldest unit leaves the window; 0 when the log is empty. */
   readonly resetUs: number
   /**
-   * Time until a request of the same cost fits; 0 when one fits now. In a refusal, a value above 0 marks a violated
-   * rule.
+   * Time until a request of the same cost fits; 0 when one fits now. In a refusal, a
+   * value above 0 marks a violated rule.
    */
   readonly retryUs: number
 }
