@@ -34,9 +34,9 @@ export interface Limiter extends LimitOperations {
    */
   enforce (who: Who, rules: readonly string[], cost?: number): Promise<LimitDecision>
   /**
-   * Returns the units that an allowed `check` or `enforce` has charged, so that only the others count: failed logins,
+   * Refunds the units that an allowed `check` or `enforce` has charged, so that only the others count: failed logins,
    * for example. Until then the units count, so requests that run at the same time are limited as well. Resolves with
-   * false when nothing was returned: for a second refund, after the window, for a decision made while Redis was
+   * false when nothing was refunded: for a second call, after the window, for a decision made while Redis was
    * unreachable, and for leased rules.
    */
   refund (decision: LimitDecision): Promise<boolean>

@@ -13,7 +13,7 @@ export interface LimitStore {
    */
   take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer>
   /**
-   * Returns the units of an admitted request, identified by `takenAtUs` of its answer. Has no effect on charges whose
+   * Refunds the units of an admitted request, identified by `takenAtUs` of its answer. Has no effect on charges whose
    * units have already left their window. Absent when the store cannot refund.
    */
   refund? (charges: readonly Charge[], takenAtUs: number | readonly number[]): void | Promise<void>
