@@ -1,15 +1,15 @@
 import { ConfigError } from '@marty/config'
 import { closest } from '@marty/core'
 
-/** The roles of the camera service, least first. */
+/** The roles of the camera service, in ascending order of permissions. */
 export const ROLES: readonly string[] = ['viewer', 'operator', 'admin']
 
 const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
 
-/** Wrong arguments: told with the help text, exit code 2. */
+/** Wrong arguments: printed with the help text, exit code 2. */
 export class UsageError extends Error {}
 
-/** Runs a command. Exit codes: 0 done, 1 it could not be done, 2 wrong arguments. */
+/** Runs a command. Exit codes: 0 success, 1 failure, 2 wrong arguments. */
 export async function runCommand (help: string, command: () => Promise<string>): Promise<void> {
   try {
     process.stdout.write(await command() + '\n')
@@ -31,7 +31,7 @@ export function roleOf (role: string | undefined): string {
   return oneOf('--role', role, ROLES)
 }
 
-/** Seconds of `90s`, `15m`, `8h` or `1d`. */
+/** Converts `90s`, `15m`, `8h` or `1d` to seconds. */
 export function secondsOf (text: string): number {
   const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? []
   if (amount === undefined || unit === undefined || Number(amount) === 0) {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { childEnvironment } from './environment.js'
 
-// Whatever ends this process ends its children: nobody else would.
+// When this process exits, it must end its child processes: nothing else would.
 const groups = new Set<number>()
 process.on('exit', () => { for (const pid of groups) signalGroup(pid, 'SIGKILL') })
 
@@ -11,21 +11,21 @@ export interface ChildOptions {
   readonly command: string
   readonly args: readonly string[]
   readonly cwd?: string
-  /** Every line of standard output and error; both are always drained. */
+  /** Receives every line of standard output and standard error. Both are always drained. */
   readonly onLine?: (line: string) => void
 }
 
-/** A child process in a process group of its own, that can be ended for certain. */
+/** A child process in its own process group, so that it can be ended reliably with its descendants. */
 export interface Child {
   readonly pid: number
   /** Settles when the process has ended; never rejects. */
   readonly ended: Promise<{ readonly code: number | null, readonly signal: NodeJS.Signals | null }>
   readonly running: boolean
-  /** Asks with SIGINT, then SIGTERM, then ends it with SIGKILL, waiting `graceMs` between; resolves when it has ended. */
+  /** Sends SIGINT, then SIGTERM, then SIGKILL, waiting `graceMs` after each. Resolves when the process has ended. */
   stop (graceMs?: number): Promise<void>
 }
 
-/** Starts a program without a shell. Rejects when it cannot be started at all. */
+/** Starts a program without a shell. Rejects when it cannot be started. */
 export async function startChild ({ command, args, cwd, onLine = () => {} }: ChildOptions): Promise<Child> {
   const child: ChildProcess = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],

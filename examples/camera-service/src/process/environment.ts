@@ -2,7 +2,10 @@ import { environment } from '@marty/config'
 
 const PASSED_ON = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH']
 
-/** What a program needs of our environment and no more: our secrets stay ours, and variables such as MTX_* must not overrule what we configure. */
+/**
+ * Only the environment variables that a child process needs. Our secrets must not reach it, and variables such as MTX_*
+ * must not override our configuration.
+ */
 export function childEnvironment (): NodeJS.ProcessEnv {
   return Object.fromEntries(
     PASSED_ON.map(name => [name, environment(name)] as const).filter(([, value]) => value !== undefined)

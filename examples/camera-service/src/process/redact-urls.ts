@@ -1,4 +1,4 @@
-/** Credentials in URLs must not reach a log, which is where the words of ffmpeg and MediaMTX go. */
+/** Removes credentials from URLs. The output of ffmpeg and MediaMTX goes to the log and must not contain them. */
 export function redactUrls (text: string): string {
   return text
     .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s]*@/gi, '$1***@')

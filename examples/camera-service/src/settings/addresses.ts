@@ -1,7 +1,10 @@
 import { networkInterfaces } from 'node:os'
 import { isLoopback } from '../mediamtx/config-file.js'
 
-/** The host to put into URLs for clients: as configured, as bound, or this machine's first address on a network. */
+/**
+ * The host for URLs that clients receive: the configured one, else the bound one, else (when bound to all interfaces)
+ * this machine's first external IPv4 address.
+ */
 export function advertisedHost (bound: string, configured: string): string {
   if (configured !== '') return configured
   if (!isWildcard(bound)) return bound
@@ -11,7 +14,7 @@ export function advertisedHost (bound: string, configured: string): string {
   return external?.address ?? '127.0.0.1'
 }
 
-/** Where this service itself reaches a port bound on `bound`. */
+/** The host through which this service itself connects to a port bound on `bound`. */
 export function localHost (bound: string): string {
   return isWildcard(bound) || bound === 'localhost' ? '127.0.0.1' : bound
 }
@@ -20,12 +23,12 @@ export function isWildcard (host: string): boolean {
   return host === '0.0.0.0' || host === '::'
 }
 
-/** Origins under which a browser may have loaded the page. */
+/** Origins from which a browser may have loaded the page. */
 export function pageOrigins (scheme: 'http' | 'https', port: number, bound: string, advertised: string): string[] {
   return hostsOf(bound, advertised).map(host => `${scheme}://${inUrl(host)}:${port}`)
 }
 
-/** Origins of the media server as the page may have to reach it. */
+/** Origins of the media server that the page may need to connect to. */
 export function mediaOrigins (
   scheme: 'http' | 'https',
   ports: readonly number[],
@@ -35,7 +38,7 @@ export function mediaOrigins (
   return hostsOf(bound, advertised).flatMap(host => ports.map(port => `${scheme}://${inUrl(host)}:${port}`))
 }
 
-/** IPv6 addresses stand in brackets (RFC 3986 section 3.2.2). */
+/** Puts an IPv6 address in brackets (RFC 3986 section 3.2.2). */
 export function inUrl (host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }

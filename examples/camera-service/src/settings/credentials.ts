@@ -2,7 +2,7 @@ import { openFileApiKeyStore, openSigningKeys, type ApiKeyOptions, type TokenOpt
 import type { Settings } from './settings.js'
 import type { Secrets } from './secrets.js'
 
-/** How the service's tokens are made and checked; the token command and the service must agree. */
+/** Options for issuing and verifying the service's tokens. The token command and the service must use the same ones. */
 export function tokenOptions (
   {
     config: {
@@ -23,7 +23,7 @@ export function tokenOptions (
   }
 }
 
-/** How its API keys are kept and checked; the key command and the service must agree. */
+/** Options for storing and verifying API keys. The key command and the service must use the same ones. */
 export function apiKeyOptions ({ config, apiKeysFile }: Settings, secrets: Secrets): ApiKeyOptions {
   return {
     store: openFileApiKeyStore(apiKeysFile),

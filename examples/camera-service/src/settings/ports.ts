@@ -11,8 +11,8 @@ export interface WantedPort {
 }
 
 /**
- * Sentences about the ports that cannot be had; empty when all are free. Port 0 is always free. Tries again for up to `patienceMs`,
- * for when somebody is just leaving.
+ * Returns a sentence for each port that is not free; empty when all are free. Port 0 is always free. Retries for up to
+ * `patienceMs`, in case another process is just closing its ports.
  */
 export async function waitForPorts (wanted: readonly WantedPort[], patienceMs: number): Promise<string[]> {
   const deadline = performance.now() + patienceMs
@@ -23,7 +23,7 @@ export async function waitForPorts (wanted: readonly WantedPort[], patienceMs: n
   }
 }
 
-/** Every port a configuration asks for. */
+/** Every port that the configuration uses. */
 export function portsOf ({ server: { host, port }, health, mediamtx }: CameraServiceConfig): WantedPort[] {
   const local = '127.0.0.1'
   return [

@@ -6,21 +6,21 @@ import { join } from 'node:path'
 
 /** The service's own secrets. */
 export interface Secrets {
-  /** HS256 key of the tokens. */
+  /** HS256 key that signs the tokens. */
   readonly jwt: Buffer
   /** Key with which API keys are hashed before they are stored. */
   readonly apiKeyPepper: Buffer
   /** Key from which refresh tokens are derived. */
   readonly refresh: Buffer
-  /** Signs how far the audit log has got (Ed25519). Its public half lies beside it, for `marty audit verify`. */
+  /** Ed25519 key that signs checkpoints of the audit log. The public key beside it is for `marty audit verify`. */
   readonly auditKey: KeyObject
 }
 
 const BYTES = 48
 
 /**
- * Reads the secrets of a data folder, making what is missing. Whoever starts first makes them; two that start
- * at once get the same ones. Files have mode 0600, the folder 0700.
+ * Reads the secrets in a data folder and creates missing ones. Two processes that start at the same time get the same
+ * secrets. Files have mode 0600, the folder 0700.
  */
 export async function loadSecrets (dataDir: string, configuredJwt: string): Promise<Secrets> {
   const folder = join(dataDir, 'secrets')
@@ -30,7 +30,7 @@ export async function loadSecrets (dataDir: string, configuredJwt: string): Prom
     auditKey: await auditKey(folder),
     jwt: configuredJwt !== '' ? Buffer.from(configuredJwt) : await secret(join(folder, 'jwt.key')),
     apiKeyPepper: await secret(join(folder, 'api-key-pepper.key')),
-    // Instances that share their tokens share this too.
+    // Instances that share their token key also share this key.
     refresh:
       configuredJwt !== ''
         ? createHmac('sha256', configuredJwt).update('refresh tokens').digest()
@@ -62,14 +62,14 @@ async function secret (file: string): Promise<Buffer> {
   return bytes
 }
 
-/** The text of a file, which is made when there is none. */
+/** Returns the content of a file; creates the file if it does not exist. */
 async function kept (file: string, make: () => string): Promise<string> {
   const existing = await read(file)
   if (existing !== null) return existing
   const fresh = `${file}.${randomBytes(6).toString('hex')}`
   try {
     await writeFile(fresh, make(), { mode: 0o600, flag: 'wx', flush: true })
-    // link, unlike rename, does not replace what another process has put there in the meantime.
+    // Unlike rename, link does not replace a file that another process has created in the meantime.
     await link(fresh, file).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') throw error })
   } finally {
     await rm(fresh, { force: true })

@@ -11,7 +11,7 @@ export const { version } = JSON.parse(manifest) as { version: string }
 const MINUTE_MS = 60_000
 const DAY_SECONDS = 86_400
 
-/** What `camera-service.yaml` means for the plugins. */
+/** Translates the settings of `camera-service.yaml` into options of the security plugins. */
 export function securityOptions (settings: Settings, secrets: Secrets, redis: RedisConnection | null): SecurityOptions {
   const { config } = settings
   const { jwt, sessions } = config.security
@@ -33,11 +33,11 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
               secret: secrets.refresh,
               idleSeconds: jwt.refresh_days * DAY_SECONDS,
               absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS,
-              // Its clients sign in with API keys; refresh_days says how long they stay so.
+              // Clients of this service sign in with API keys; refresh_days sets how long they stay signed in.
               clientCredentials: true
             },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
-      // Pages that may connect may sign out too.
+      // Pages that may connect may also sign out.
       trustedOrigins: config.server.allowed_origins.filter(isOrigin),
       routes: true
     },
@@ -66,7 +66,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
   }
 }
 
-/** `allowed_origins` may hold others too, such as `file://`, for WebSocket clients alone. */
+/** `allowed_origins` may also contain values such as `file://`, which are only valid for WebSocket clients. */
 function isOrigin (value: string): boolean {
   return URL.canParse(value) && new URL(value).origin === value
 }

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { configSchema, type CameraServiceConfig } from './schema.js'
 import type { TlsFiles } from '../tls/certificate.js'
 
-/** Root of the checkout or installation this file is part of. */
+/** Root folder of the checkout or installation that contains this file. */
 export const projectRoot: string = resolve(import.meta.dirname, '../../../..')
 
 /** Files that come with the service. */
@@ -12,11 +12,11 @@ export const shipped = {
   policy: join(projectRoot, 'policies/rbac_policies.yaml'),
   config: resolve(import.meta.dirname, '../../camera-service.yaml'),
   web: resolve(import.meta.dirname, '../../web'),
-  /** Where setup puts the MediaMTX it got. */
+  /** Folder in which setup installs MediaMTX. */
   mediamtx: join(projectRoot, '.cache/mediamtx/bin')
 } as const
 
-/** The settings, with every folder made absolute. */
+/** The settings, with absolute paths for all folders. */
 export interface Settings {
   readonly config: CameraServiceConfig
   readonly loaded: LoadedConfig<typeof configSchema>
@@ -24,15 +24,15 @@ export interface Settings {
   readonly recordings: string
   readonly snapshots: string
   readonly policyFile: string
-  /** Null when a policy of the operator's own has none. */
+  /** Null when the operator's own policy has no tests. */
   readonly policyTests: string | null
   readonly apiKeysFile: string
-  /** Null when `secret_key` signs. */
+  /** Null when `secret_key` signs the tokens. */
   readonly signingKeysFile: string | null
   readonly auditFile: string
   /** Null when TLS is off. */
   readonly tls: TlsFiles | null
-  /** Where programs are looked for: the configured MediaMTX and the search path. */
+  /** The configured MediaMTX binary; programs without a configured path are found on `searchPath`. */
   readonly mediamtxBinary: string
   readonly searchPath: string
 }
@@ -47,7 +47,7 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
     reservedEnv: ['CAMERA_SERVICE_CONFIG', 'CAMERA_SERVICE_JWT_SECRET']
   })
   const config = loaded.value as CameraServiceConfig
-  // Relative folders count from the project, so that every command finds the same ones wherever it is run.
+  // Relative folders are resolved from the project root, so that every command uses the same ones, in any directory.
   const dataDir = resolve(projectRoot, config.data_dir)
   const { ssl } = config.security
   const fromProject = (path: string): string => path === '' ? '' : resolve(projectRoot, path)
@@ -76,7 +76,7 @@ export function loadSettings (file: string | undefined = environment('CAMERA_SER
   }
 }
 
-/** `rbac.yaml` has its tests in `rbac.test.yaml`, as the policy that is shipped. */
+/** The tests of `rbac.yaml` are in `rbac.test.yaml` beside it, as for the shipped policy. */
 function testsBeside (policyFile: string): string | null {
   const { dir, name, ext } = parse(policyFile)
   const tests = join(dir, `${name}.test${ext}`)

@@ -3,28 +3,28 @@ import { readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { createSecureContext } from 'node:tls'
 
-/** Where the certificate chain and its key are, as absolute paths; empty when the setting is. */
+/** Absolute paths of the certificate chain and its key. A path is empty when its setting is empty. */
 export interface TlsFiles { readonly certFile: string, readonly keyFile: string }
 
 /** A certificate chain and its key, ready to serve. */
 export interface Certificate {
   readonly cert: Buffer
   readonly key: Buffer
-  /** When the first certificate of the chain to expire does so, in milliseconds since the epoch. */
+  /** The earliest expiry of all certificates in the chain, in milliseconds since the epoch. */
   readonly expiresAt: number
-  /** What will trouble clients although the service can start, in sentences for an operator. */
+  /** Problems that clients will have although the service can start, as sentences for an operator. */
   readonly warnings: readonly string[]
 }
 
 const DAY_MS = 86_400_000
-/** Extended key usages (RFC 5280 section 4.2.1.12) with which a client accepts a certificate of a server. */
+/** Extended key usages (RFC 5280 section 4.2.1.12) that clients require in a server certificate. */
 const SERVER_AUTH: ReadonlySet<string> = new Set(['1.3.6.1.5.5.7.3.1', '2.5.29.37.0'])
 const STRONG_CURVES: ReadonlySet<string | undefined> = new Set(['prime256v1', 'secp384r1', 'secp521r1'])
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
 /**
- * Reads and checks the files that `security.ssl` names. `host` is the name or address that clients are given.
- * Throws when nothing could be served with them, naming the setting; what can be served and still troubles clients is a warning.
+ * Reads and checks the files that `security.ssl` names. `host` is the name or address that clients use. Throws an error
+ * that names the setting when the files cannot be used; problems that only clients would have become warnings.
  */
 export function readCertificate ({ certFile, keyFile }: TlsFiles, host: string, now: number = Date.now()): Certificate {
   const cert = read('security.ssl.cert_file', certFile)
@@ -54,7 +54,7 @@ export function readCertificate ({ certFile, keyFile }: TlsFiles, host: string, 
   }
 }
 
-/** Whole days until a moment; negative when it is over. */
+/** Whole days until `time`; negative when it is in the past. */
 export function daysUntil (time: number, now: number = Date.now()): number {
   return Math.floor((time - now) / DAY_MS)
 }
@@ -81,7 +81,7 @@ function parseKey (file: string, pem: Buffer): KeyObject {
   try {
     return createPrivateKey(pem)
   } catch {
-    // Both formats of an encrypted key say so in their first lines (RFC 5958, RFC 1421).
+    // Both formats of an encrypted key contain ENCRYPTED in their first lines (RFC 5958, RFC 1421).
     const reason = pem.subarray(0, 100).includes('ENCRYPTED')
       ? 'is encrypted: store it without a passphrase, readable by the service alone'
       : 'holds no private key in PEM ("-----BEGIN PRIVATE KEY-----")'
@@ -119,7 +119,7 @@ function leafWarnings (file: string, leaf: X509Certificate, host: string): strin
       `${file}: the certificate's key is weak (${weakness}). Use RSA of at least 2048 bits, or ECDSA on P-256 or P-384.`
     )
   }
-  // Node names the extended key usage `keyUsage`; undefined when the certificate may be used for anything.
+  // Node calls the extended key usage `keyUsage`. It is undefined when the certificate may be used for any purpose.
   const usages = leaf.keyUsage as readonly string[] | undefined
   if (usages !== undefined && !usages.some(usage => SERVER_AUTH.has(usage))) {
     warnings.push(

@@ -2,25 +2,25 @@ import type { Server } from 'node:https'
 import type { Socket } from 'node:net'
 import { addressKey } from '@marty/core'
 
-/** How many TLS handshakes one address may begin. A handshake costs a signature, long before any other limit can apply. */
+/** How many TLS handshakes one address may start. Each costs a signature, before any other limit can apply. */
 export interface HandshakeLimits {
-  /** In any minute, on average; a tenth of it at once. */
+  /** Average number of handshakes per minute; a tenth of it is allowed in one burst. */
   readonly perMinute: number
-  /** Begun and not finished, at the same time. @default 32 */
+  /** Unfinished handshakes at the same time. @default 32 */
   readonly pending?: number
 }
 
 export interface HandshakeCounts { completed: number, failed: number, refused: number }
 
-/** One address: what it may still begin (a token bucket), and what it has not finished. */
+/** State of one address: a token bucket for new handshakes, and the number of unfinished ones. */
 interface Bucket { tokens: number, at: number, pending: number }
 
-/** Addresses that are remembered; those unseen for longest are forgotten first. */
+/** Maximum number of tracked addresses; the least recently seen is dropped first. */
 const MAX_ADDRESSES = 10_000
 
 /**
- * Counts the handshakes of a server, and closes a connection unanswered when its address (its /64 for IPv6) has begun too many.
- * `onRefused` is called for each.
+ * Counts the handshakes of a server. Closes a connection without a response when its address (its /64 for IPv6) has
+ * started too many, and calls `onRefused` for each closed connection.
  */
 export function limitHandshakes (
   server: Server,
@@ -50,7 +50,7 @@ export function limitHandshakes (
     return handshakes.delete(peer)
   }
 
-  // Node starts the handshake in a listener of its own: this one stands in front of it.
+  // Node starts the handshake in its own 'connection' listener, so this listener must run before it.
   const accept = server.listeners('connection') as Array<(this: Server, socket: Socket) => void>
   server.removeAllListeners('connection')
   server.on('connection', (socket: Socket) => {

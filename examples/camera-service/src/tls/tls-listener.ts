@@ -5,12 +5,12 @@ import type { Measurement } from '../health.js'
 import { daysUntil, readCertificate, type Certificate, type TlsFiles } from './certificate.js'
 import { limitHandshakes, type HandshakeCounts } from './handshake-limit.js'
 
-/** Days left from which health says degraded: time to renew by hand. */
+/** Below this number of days until expiry, health reports degraded. It leaves time to renew manually. */
 const RENEW_DAYS = 14
-/** Refused handshakes are logged at most this often. */
+/** Refused handshakes are logged at most once in this time. */
 const REPORT_MS = 60_000
 
-/** TLS of the HTTP and WebSocket port: its certificate, which can be replaced while connections are open, and its handshakes. */
+/** TLS of the HTTP and WebSocket port. Can replace the certificate while connections are open; limits handshakes. */
 export class TlsListener {
   readonly #files: TlsFiles
   readonly #host: string
@@ -20,7 +20,7 @@ export class TlsListener {
   #counts: HandshakeCounts = { completed: 0, failed: 0, refused: 0 }
   #reported = { at: -Infinity, refused: 0 }
 
-  /** `host` is the name or address that clients are given. Throws when nothing can be served with the files. */
+  /** `host` is the name or address that clients use. Throws when the files cannot be used. */
   constructor (files: TlsFiles, host: string) {
     this.#files = files
     this.#host = host
@@ -36,20 +36,21 @@ export class TlsListener {
       cert,
       key,
       minVersion: 'TLSv1.3',
-      // Named, because the default accepts ffdhe8192: a key share that costs the event loop 80 ms, before any limit or log.
+      // Node's default also accepts ffdhe8192: one such key share blocks the event loop for 80 ms, before any limit
+      // or log.
       ecdhCurve: 'X25519:P-256:P-384',
       handshakeTimeout: 10_000
     }
   }
 
-  /** Bounds the handshakes of the server that was made with {@link options}, and logs to `log` from here on. */
+  /** Limits the handshakes of the server that was created with {@link options}, and logs to `log` from now on. */
   attach (server: Server, handshakesPerMinute: number, log: FastifyBaseLogger): void {
     this.#server = server
     this.#log = log
     this.#counts = limitHandshakes(server, { perMinute: handshakesPerMinute }, () => { this.#reportRefused() })
   }
 
-  /** Reads the files again. What cannot be served is logged, and the certificate in use stays. */
+  /** Reloads the files. If they cannot be used, logs the reason and keeps the current certificate. */
   reload (): void {
     try {
       this.#certificate = readCertificate(this.#files, this.#host)
