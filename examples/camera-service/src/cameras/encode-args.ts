@@ -1,7 +1,7 @@
 import type { Camera } from './camera.js'
 import { chooseMode, ffmpegInputArgs } from './discovery/v4l2/v4l2.js'
 
-/** The arguments with which ffmpeg reads a local camera and publishes it as H.264 over RTSP. */
+/** The arguments for ffmpeg to read a local camera and publish it as H.264 over RTSP. */
 export function encodeArgs (camera: Camera, target: string): string[] {
   const { input, fps, copy } = inputOf(camera)
   return [
@@ -27,7 +27,10 @@ function inputOf (camera: Camera): { readonly input: string[], readonly fps: num
   }
 }
 
-/** Baseline without B-frames plays in every browser over WebRTC; a key frame a second lets viewers in quickly. */
+/**
+ * The baseline profile without B-frames plays in every browser over WebRTC. One key frame per second lets new viewers
+ * see a picture quickly.
+ */
 function h264 (fps: number): string[] {
   const gop = String(Math.max(1, Math.round(fps)))
   return [

@@ -5,31 +5,31 @@ import type { Camera } from './camera.js'
 import { encodeArgs } from './encode-args.js'
 
 const BACKOFF_MS = [500, 1000, 2000, 4000, 8000, 15_000]
-/** A publisher that ran this long was healthy: its end starts the backoff anew. */
+/** A publisher that ran at least this long was healthy: when it ends, the backoff starts from the beginning. */
 const HEALTHY_MS = 10_000
-/** A stream that delivers no byte for this long is stuck; its ffmpeg is started again. */
+/** A stream without a new byte for this long is stuck; its ffmpeg is restarted. */
 const STALL_MS = 10_000
-/** Failures in a row after which the camera is said to be in ERROR. */
+/** Consecutive failures after which the camera is reported as ERROR. */
 const FAILURES_TO_ERROR = 3
 
 export interface PublisherOptions {
   readonly camera: Camera
   readonly ffmpeg: string
-  /** A URL to publish to, with a key that has just been made for it. */
+  /** Returns the URL to publish to, with a newly created publish key. */
   readonly target: () => string
-  /** Whether the media server is there to publish to. */
+  /** Whether the media server is ready to receive the stream. */
   readonly ready: () => boolean
   readonly report: (status: 'CONNECTED' | 'ERROR', detail: string) => void
-  /** The stream has begun, so the key in `target` has served. */
+  /** Called when the stream has started. The key in `target` is no longer needed. */
   readonly onFlowing: () => void
   readonly log: FastifyBaseLogger
 }
 
-/** Keeps one ffmpeg sending one local camera to the media server, for as long as the camera is there. */
+/** Keeps one ffmpeg running that sends one local camera to the media server, as long as the camera is connected. */
 export interface Publisher {
-  /** What the media server has received so far; null when it receives nothing. */
+  /** Reports how many bytes the media server has received so far; null when it receives no stream. */
   observe (inboundBytes: number | null): void
-  /** Ends the current ffmpeg so that a new one connects: the media server has restarted. */
+  /** Ends the current ffmpeg so that a new one connects. Call it when the media server has restarted. */
   restart (): void
   stop (): Promise<void>
 }
@@ -67,7 +67,8 @@ export function startPublisher (options: PublisherOptions): Publisher {
     const { code, signal } = await child.ended
     child = null
     if (stopped) return
-    // ffmpeg's exit code does not show a lost camera: any end is a failure unless it had run for a while.
+    // ffmpeg's exit code does not show whether the camera was lost, so every exit counts as a failure. After a healthy
+    // run, counting starts again at one.
     failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
     log.warn({ code, signal, words: lastWords }, 'ffmpeg has ended; starting it again')
   }
@@ -130,7 +131,7 @@ export function startPublisher (options: PublisherOptions): Publisher {
   }
 }
 
-/** The reason in ffmpeg's words that a camera's owner can act on, without file names or options. */
+/** Derives from ffmpeg's output a reason that the camera's owner can act on, without file names or options. */
 function plainWords (words: readonly string[]): string {
   const text = words.join(' ')
   if (/No such (file or )?device/i.test(text)) return 'the device is gone'

@@ -5,29 +5,29 @@ import { startPublisher, type Publisher } from './publisher.js'
 
 export interface PublishersOptions {
   readonly ffmpeg: string
-  /** A URL to publish a camera to, with a key made for it. */
+  /** Returns the URL to publish a camera to, with a publish key for it. */
   readonly target: (camera: Camera) => string
-  /** Whether the media server is there and has the camera's path. */
+  /** Whether the media server is running and has the camera's path. */
   readonly ready: (camera: Camera) => boolean
-  /** A camera's stream has begun. */
+  /** Called when a camera's stream has started. */
   readonly onFlowing: (camera: Camera) => void
   readonly report: (id: string, status: 'CONNECTED' | 'ERROR', detail: string) => void
   readonly log: FastifyBaseLogger
 }
 
-/** One publisher for each local camera that is there. */
+/** One publisher for each connected local camera. */
 export interface Publishers {
-  /** A camera has appeared, vanished, or moved to another device node. */
+  /** Call it when a camera has appeared, vanished, or moved to another device node. */
   follow (camera: Camera): void
   observe (paths: ReadonlyMap<string, RuntimePath> | null): void
-  /** The media server has restarted: every ffmpeg talks to a connection that is gone. */
+  /** Restarts every ffmpeg. After a restart of the media server, their connections are lost. */
   restartAll (): void
   stop (): Promise<void>
 }
 
 export function createPublishers (options: PublishersOptions): Publishers {
   const publishers = new Map<string, { readonly camera: Camera, readonly publisher: Publisher }>()
-  // A device takes one ffmpeg at a time: the next starts when the last has ended.
+  // Only one ffmpeg can open a device: the next one starts when the previous one has ended.
   const endings = new Map<string, Promise<void>>()
   let stopped = false
 

@@ -7,19 +7,19 @@ export interface RegistryOptions {
   readonly discoveries: readonly Discovery[]
   readonly identify: (stableKey: string) => CameraIdentity
   readonly log: FastifyBaseLogger
-  /** How often discoveries are asked although nothing told of a change, in milliseconds. @default 2000 */
+  /** Interval in milliseconds at which discoveries run even if none has reported a change. @default 2000 */
   readonly intervalMs?: number
   readonly onChange: (camera: Camera, before: Camera | null) => void
 }
 
-/** Which cameras exist, which are there now, and under which lasting id. */
+/** Which cameras exist, under which permanent id, and which of them are connected. */
 export interface CameraRegistry {
-  /** Looks once, then keeps looking. Resolves after the first look. */
+  /** Searches for cameras, then keeps searching in the background. Resolves after the first search. */
   start (): Promise<void>
   list (): readonly Camera[]
   /** Throws `MARTY_CAMERA_NOT_FOUND`. */
   get (id: string): Camera
-  /** Tells what the stream shows: a source that is there but delivers nothing is in ERROR. */
+  /** Sets the status that the camera's stream shows: a connected source that delivers no video is in ERROR. */
   report (id: string, status: CameraStatus, detail: string): void
   stop (): Promise<void>
 }
@@ -61,7 +61,7 @@ export function createRegistry (options: RegistryOptions): CameraRegistry {
       ...found,
       source: before !== undefined && sameSource(before.source, found.source) ? before.source : found.source,
       id,
-      // A network camera is connected when its stream is, which only the media server can tell.
+      // A network camera counts as connected when its stream is, which only the media server can report.
       status: back ? (found.source.kind === 'rtsp' ? 'DISCONNECTED' : 'CONNECTED') : before.status,
       detail: back ? (found.source.kind === 'rtsp' ? 'not reached yet' : '') : before.detail,
       since: back ? Date.now() : before.since
@@ -76,7 +76,7 @@ export function createRegistry (options: RegistryOptions): CameraRegistry {
         for (const found of await discovery.find()) present.add(appear(found))
         problems.delete(discovery.name)
       } catch (error) {
-        // A discovery that fails knows nothing: its cameras keep the state they had.
+        // After a failed discovery, the state of its cameras is unknown: they keep their last status.
         for (const camera of cameras.values()) if (discoveryOf(camera) === discovery.name) present.add(camera.id)
         const text = String(error)
         if (problems.get(discovery.name) !== text) {
@@ -91,7 +91,7 @@ export function createRegistry (options: RegistryOptions): CameraRegistry {
     }
   }
 
-  /** One look at a time; a change noticed during a look asks for one more. */
+  /** Runs one search at a time. A change that is noticed during a search triggers one more. */
   function refresh (): Promise<void> {
     if (looking !== null) {
       again = true
@@ -125,7 +125,8 @@ export function createRegistry (options: RegistryOptions): CameraRegistry {
     report (id, status, detail) {
       const camera = cameras.get(id)
       if (camera === undefined) return
-      // What is unplugged stays so until a discovery finds it again; only network cameras come back by their stream.
+      // An unplugged camera stays DISCONNECTED until a discovery finds it again. Only network cameras are reported
+      // connected by their stream.
       if (camera.status === 'DISCONNECTED' && camera.source.kind !== 'rtsp') return
       update(id, { ...camera, status, detail, since: camera.status === status ? camera.since : Date.now() })
     },

@@ -4,12 +4,12 @@ import type { Discovery } from '../camera.js'
 export interface ConfiguredCamera { readonly name: string, readonly url: string }
 
 /**
- * Network cameras, as the configuration lists them. MediaMTX pulls their streams.
- * Throws when two have one address: they could not be told apart.
+ * Network cameras from the configuration. MediaMTX pulls their streams.
+ * Throws when two cameras have the same address, because the address is their identity.
  */
 export function configuredRtsp (cameras: readonly ConfiguredCamera[]): Discovery {
   const found = cameras.map(({ name, url }) => ({
-    // The address is the identity; a changed password must not make a new camera.
+    // The identity does not include the credentials: a changed password must not create a new camera.
     stableKey: `rtsp:${createHash('sha256').update(withoutCredentials(url)).digest('hex').slice(0, 32)}`,
     name,
     source: { kind: 'rtsp' as const, url },

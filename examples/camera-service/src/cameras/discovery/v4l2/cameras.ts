@@ -1,12 +1,12 @@
 import type { Discovery, FoundCamera } from '../../camera.js'
 import { chooseMode, discoverV4l2, watchV4l2 } from './v4l2.js'
 
-/** Tells of a device node that could not be asked, once for each reason. */
+/** Called for a device node that could not be queried, once for each reason. */
 export type OnProblem = (node: string, reason: string) => void
 
-/** Local cameras, as a discovery. */
+/** Discovers the local cameras. */
 export function v4l2Cameras (onProblem: OnProblem): Discovery {
-  // Serials seen on two cameras at once: both keep their longer key when one of them is unplugged.
+  // Serial numbers that two cameras had at the same time. Both cameras keep their longer key when one is unplugged.
   let sharedSerials: Awaited<ReturnType<typeof discoverV4l2>>['sharedSerials'] | undefined
   let told = new Set<string>()
   return {

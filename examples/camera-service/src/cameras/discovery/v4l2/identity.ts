@@ -1,4 +1,4 @@
-/** The USB interface a camera's driver is bound to; a device may have several (colour and infrared, for example). */
+/** The USB interface that a camera's driver is bound to. A device may have several (such as colour and infrared). */
 export interface UsbInterface {
   readonly vendor: string
   readonly product: string
@@ -8,20 +8,20 @@ export interface UsbInterface {
 
 export interface V4l2Place {
   readonly bus: string
-  /** The node's name in sysfs: the product for USB cameras, the node's function for others. */
+  /** The node's name in sysfs: the product name for USB cameras, the node's function for others. */
   readonly function: string
-  /** Number of the node among those of its device. */
+  /** Index of the node among the nodes of its device. */
   readonly index: string
   readonly usb: UsbInterface | undefined
 }
 
 export interface V4l2Identity {
-  /** Follows the camera to another port; undefined without a usable serial number. */
+  /** Stays the same at another port; undefined without a usable serial number. */
   readonly bySerial: string | undefined
   readonly byPath: string
 }
 
-/** What one camera can be recognised by. */
+/** Returns the identities by which a camera can be recognised. */
 export function describeIdentity ({ bus, function: name, index, usb }: V4l2Place): V4l2Identity {
   return {
     bySerial:
@@ -33,8 +33,8 @@ export function describeIdentity ({ bus, function: name, index, usb }: V4l2Place
 }
 
 /**
- * Gives every camera its key. A serial identity that two cameras wear, now or earlier (`sharedSerials`), identifies neither:
- * their keys add the bus path.
+ * Assigns a key to every camera. If two cameras have the same serial identity, now or earlier (`sharedSerials`), it
+ * identifies neither of them, so their keys also contain the bus path.
  */
 export function assignKeys (
   identities: readonly V4l2Identity[],
@@ -52,13 +52,13 @@ export function assignKeys (
     const wanted = bySerial === undefined ? byPath : shared.has(bySerial) ? `${bySerial}@${byPath}` : bySerial
     const count = (times.get(wanted) ?? 0) + 1
     times.set(wanted, count)
-    // Only a driver that reports neither bus nor name nor index gets here: better numbered than mixed up.
+    // Happens only with a driver that reports neither bus nor name nor index. A number keeps its cameras apart.
     return count === 1 ? wanted : `${wanted}#${count}`
   })
   return { keys, sharedSerials: [...shared].sort() }
 }
 
-/** Serial numbers that makers never filled in. */
+/** Whether the manufacturer left a placeholder instead of a serial number. */
 function isPlaceholder (serial: string): boolean {
   return (
     /^[^1-9a-z]*$/i.test(serial) ||

@@ -1,6 +1,6 @@
 import type { V4l2Camera } from './v4l2.js'
 
-/** One way in which a camera can deliver its picture. */
+/** One pixel format, size and frame rate that a camera can deliver. */
 export interface V4l2Mode {
   readonly pixelFormat: string
   readonly width: number
@@ -9,19 +9,23 @@ export interface V4l2Mode {
 }
 
 export interface V4l2ModeWish {
-  /** Widest picture, in pixels. @default 1280 */
+  /** Maximum width, in pixels. @default 1280 */
   readonly width?: number
-  /** Highest picture, in pixels. @default 720 */
+  /** Maximum height, in pixels. @default 720 */
   readonly height?: number
-  /** Frames per second to come close to. @default 30 */
+  /** Preferred number of frames per second. @default 30 */
   readonly fps?: number
 }
 
 /**
- * Chooses how to read a camera, in this order: smooth (at least 15 frames/s, or the wish if lower) before jerky; within the wished size before larger;
- * the largest picture that fits (or the smallest that does not); the rate closest to the wish; the format that costs least to read.
+ * Chooses the mode in which to read a camera, by these criteria in this order:
+ * 1. a smooth picture: at least 15 frames/s, or the requested rate if it is lower;
+ * 2. a picture within the requested size;
+ * 3. the largest picture that fits, or else the smallest that does not;
+ * 4. the rate closest to the requested one;
+ * 5. the pixel format that is cheapest to read.
  *
- * The rate is always part of the answer, since drivers start with odd ones (some with 5 frames/s).
+ * The result always contains the rate, because some drivers start with an unsuitable one (such as 5 frames/s).
  * @throws RangeError when the camera has no format that ffmpeg can read; discoverV4l2 never returns such a camera
  */
 export function chooseMode (
@@ -47,7 +51,7 @@ export function chooseMode (
   return best.mode
 }
 
-/** The arguments with which ffmpeg opens the camera in this mode, up to and including `-i`. */
+/** The arguments for ffmpeg to open the camera in this mode, up to and including `-i`. */
 export function ffmpegInputArgs (camera: Pick<V4l2Camera, 'node'>, mode: V4l2Mode): string[] {
   const format = ffmpegNames.get(mode.pixelFormat)
   if (format === undefined) throw new RangeError(`ffmpeg cannot read the pixel format ${mode.pixelFormat}`)
@@ -65,14 +69,14 @@ export function ffmpegInputArgs (camera: Pick<V4l2Camera, 'node'>, mode: V4l2Mod
   ]
 }
 
-/** Whether ffmpeg's v4l2 input knows this four-character code. */
+/** Whether ffmpeg's v4l2 input supports this four-character code. */
 export function isReadable (pixelFormat: string): boolean {
   return ffmpegNames.has(pixelFormat)
 }
 
 /**
- * Four-character codes and the names ffmpeg's `-input_format` knows them by, cheapest to turn into a video stream first: raw YUV, then compressed
- * (to be decoded first), then RGB (twice the bytes), grey and raw sensor patterns.
+ * Four-character codes and their names for ffmpeg's `-input_format`. Those that are cheapest to encode come first: raw
+ * YUV, then compressed formats (they must be decoded first), then RGB (twice the bytes), grey and raw sensor patterns.
  */
 const ffmpegNames: ReadonlyMap<string, string> = new Map([
   ['NV12', 'nv12'],
@@ -93,7 +97,7 @@ const ffmpegNames: ReadonlyMap<string, string> = new Map([
 ])
 const readingCosts = [...ffmpegNames.keys()]
 
-/** Every mode of every readable format; where a driver does not say, the fallback is what we ask for and the driver adjusts. */
+/** Every mode of every readable format. If a driver lists none, we request the fallback and the driver adjusts it. */
 function * modes (camera: Pick<V4l2Camera, 'formats'>, fallback: Omit<V4l2Mode, 'pixelFormat'>): Generator<V4l2Mode> {
   for (const { pixelFormat, sizes } of camera.formats) {
     if (!isReadable(pixelFormat)) continue

@@ -2,24 +2,28 @@ import { execFile } from 'node:child_process'
 
 import type { V4l2Format, V4l2Size } from './v4l2.js'
 
-/** The largest listing seen (the kernel's test driver) has 165 kB. */
+/** The largest known listing (of the kernel's test driver) has 165 kB. */
 const maxOutputBytes = 4 * 1024 * 1024
 
 export interface V4l2CtlAnswer {
-  /** What it printed, also when it ended with an error. */
+  /** What the program printed, also when it exited with an error. */
   readonly output: string
-  /** Set when the program itself failed: not installed, too slow, too long. A node that it cannot open is not a failure of this kind. */
+  /**
+   * Set when the program itself failed: it is not installed, was too slow, or printed too much. Not set when it could
+   * not open the node.
+   */
   readonly failure: string | undefined
 }
 
-/** Asks one question about one node. Never rejects. */
+/** Runs v4l2-ctl with one query for one node. Never rejects. */
 export function askV4l2Ctl (
   program: string,
   node: string,
   question: '--info' | '--list-formats-ext',
   timeoutMs: number
 ): Promise<V4l2CtlAnswer> {
-  // A signal instead of execFile's timeout: it answers at once, even if a stuck driver keeps the killed process from ending.
+  // An AbortSignal instead of execFile's timeout: the callback runs immediately, even if a hanging driver prevents the
+  // killed process from exiting.
   const signal = AbortSignal.timeout(timeoutMs)
   return new Promise(resolve => {
     execFile(
@@ -52,17 +56,17 @@ export interface V4l2Card {
   readonly driver: string
   readonly name: string
   readonly bus: string
-  /** Of this node, not of its whole device. */
+  /** Capabilities of this node, not of its whole device. */
   readonly capabilities: number
 }
 
-/** Reads the answer to `--info`; undefined when the node gave none. */
+/** Parses the output of `--info`; undefined when it contains no capabilities. */
 export function parseInfo (text: string): V4l2Card | undefined {
-  // A second section about the media controller repeats these field names, at times with the values of another device.
+  // A second section, about the media controller, repeats these field names, sometimes with values of another device.
   const section = text.split(/^Media Driver Info:/m)[0] as string
   const field = (name: string): string | undefined =>
     new RegExp(`^\\s*${name}[ \\t]*:[ \\t]*(.*?)\\s*$`, 'm').exec(section)?.[1]
-  // "Capabilities" covers all nodes of the device; it stands for the node's own only where a driver has just one node.
+  // "Capabilities" covers all nodes of the device. It equals the node's own only if the driver has a single node.
   const capabilities = Number(field('Device Caps') ?? field('Capabilities') ?? NaN)
   if (Number.isNaN(capabilities)) return undefined
   const driver = field('Driver name') ?? ''
@@ -76,18 +80,21 @@ const memoryToMemory = 0x00008000
 const memoryToMemoryMultiplanar = 0x00004000
 const touch = 0x10000000
 
-/** Whether a node with these device capabilities delivers pictures: touch pads also "capture video", codecs only convert it. */
+/**
+ * Whether a node with these device capabilities is a camera. Touch pads also report video capture, and codecs only
+ * convert video.
+ */
 export function isCapture (capabilities: number): boolean {
   return (capabilities & (videoCapture | videoCaptureMultiplanar)) !== 0 &&
     (capabilities & (memoryToMemory | memoryToMemoryMultiplanar | touch)) === 0
 }
 
-/** Whether it delivers them only as separate planes, which ffmpeg's v4l2 input does not take. */
+/** Whether the node delivers pictures only as separate planes, which ffmpeg's v4l2 input does not support. */
 export function isMultiplanarOnly (capabilities: number): boolean {
   return (capabilities & videoCapture) === 0
 }
 
-/** Reads the answer to `--list-formats-ext`. */
+/** Parses the output of `--list-formats-ext`. */
 export function parseFormats (text: string): V4l2Format[] {
   const formats: Array<{ pixelFormat: string, sizes: Array<{ width: number, height: number, fps: number[] }> }> = []
   for (const line of text.split('\n')) {
@@ -117,7 +124,7 @@ export function parseFormats (text: string): V4l2Format[] {
   return formats
 }
 
-/** A scaler offers any size within bounds: these are the ones people ask for, besides the bounds. */
+/** A device with a scaler offers any size within bounds. We list the bounds and these common sizes. */
 const commonSizes = [[320, 240], [640, 360], [640, 480], [800, 600], [1280, 720], [1920, 1080], [3840, 2160]] as const
 const commonRates = [60, 50, 30, 25, 20, 15, 10, 5]
 

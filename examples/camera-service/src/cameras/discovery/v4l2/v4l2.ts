@@ -12,39 +12,40 @@ export type { V4l2Mode, V4l2ModeWish } from './mode.js'
 export { watchV4l2 } from './watch.js'
 export type { V4l2Watch, V4l2WatchOptions } from './watch.js'
 
-/** A camera of this machine: one node of the kernel's Video4Linux that captures video. */
+/** A camera of this machine: one Video4Linux node that captures video. */
 export interface V4l2Camera {
   /**
-   * Stays the same when the camera is unplugged, plugged in again or renumbered. Built from the USB serial number where
-   * there is a usable one (then it also survives another port), else from the bus path and the card's name. Unique within one result.
+   * Stays the same when the camera is unplugged, plugged in again or renumbered. It is built from the USB serial number
+   * if there is a usable one (then it also stays the same at another port), else from the bus path and the card's name.
+   * Unique within one result.
    */
   readonly stableKey: string
-  /** Device file, for example `/dev/video0`. May change at every replug. */
+  /** Device file, for example `/dev/video0`. It may change whenever the camera is plugged in. */
   readonly node: string
-  /** What the driver calls the card, for people to read. */
+  /** Readable name of the card, from the driver. */
   readonly name: string
   readonly driver: string
-  /** Where it is attached, in the kernel's words, for example `usb-0000:00:14.0-2`. */
+  /** Where the camera is attached, as the kernel reports it, for example `usb-0000:00:14.0-2`. */
   readonly bus: string
   readonly formats: readonly V4l2Format[]
 }
 
-/** One pixel format and the sizes in which the camera delivers it. */
+/** One pixel format and the sizes that the camera delivers in it. */
 export interface V4l2Format {
   /** Four-character code without padding, for example `YUYV`, `MJPG`, `H264`. */
   readonly pixelFormat: string
-  /** Empty when the driver does not say. */
+  /** Empty when the driver does not report sizes. */
   readonly sizes: readonly V4l2Size[]
 }
 
 export interface V4l2Size {
   readonly width: number
   readonly height: number
-  /** Frames per second, fastest first. Empty when the driver does not say. */
+  /** Frames per second, fastest first. Empty when the driver does not report rates. */
   readonly fps: readonly number[]
 }
 
-/** A node that may be a camera but could not be asked, and what to do about it. */
+/** A node that may be a camera but could not be queried, with the reason and the remedy. */
 export interface V4l2Problem {
   /** Device file, for example `/dev/video0`. */
   readonly node: string
@@ -52,10 +53,13 @@ export interface V4l2Problem {
 }
 
 export interface V4l2Discovery {
-  /** In the order of their node numbers. */
+  /** Sorted by node number. */
   readonly cameras: readonly V4l2Camera[]
   readonly problems: readonly V4l2Problem[]
-  /** Serial identities worn by more than one camera so far: give them to the next call, see {@link V4l2DiscoveryOptions.sharedSerials}. */
+  /**
+   * Serial identities that more than one camera has had so far. Pass them to the next call, see
+   * {@link V4l2DiscoveryOptions.sharedSerials}.
+   */
   readonly sharedSerials: readonly string[]
 }
 
@@ -64,13 +68,13 @@ export interface V4l2DiscoveryOptions {
   readonly sysfs?: string
   /** The folder of device files. @default '/dev' */
   readonly dev?: string
-  /** The program that asks the driver. @default 'v4l2-ctl', found on PATH */
+  /** The program that queries the driver. @default 'v4l2-ctl', found on PATH */
   readonly v4l2ctl?: string
-  /** Longest wait for one answer of one node, in milliseconds. @default 5000 */
+  /** Timeout of one query to one node, in milliseconds. @default 5000 */
   readonly timeoutMs?: number
   /**
-   * `sharedSerials` of an earlier result. Cheap cameras all carry the same serial number; such a number never identifies a camera again,
-   * so that unplugging one of the two does not change the other's key. @default []
+   * `sharedSerials` of an earlier result. Some cheap cameras all have the same serial number. Such a number never
+   * identifies a camera again, so that unplugging one of the two does not change the other's key. @default []
    */
   readonly sharedSerials?: readonly string[]
 }
@@ -79,8 +83,8 @@ export interface V4l2DiscoveryOptions {
  * Finds the cameras of this machine: V4L2 nodes whose own capabilities include video capture.
  * Output, metadata, radio, VBI and touch nodes of the same device are left out.
  *
- * Only queries are made, which a driver answers while another program streams. A node that cannot be asked becomes a problem;
- * the promise rejects only for bad options. On a machine without Video4Linux the result is empty.
+ * It only makes queries, which a driver answers even while another program is streaming. A node that cannot be queried
+ * is reported as a problem; the promise rejects only for invalid options. Without Video4Linux the result is empty.
  * @throws RangeError when `timeoutMs` is not a positive integer
  */
 export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise<V4l2Discovery> {
@@ -95,7 +99,8 @@ export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise
     const entry = join(classFolder, name)
     const before = await inode(entry)
     const answer = await ask(entry, sysfs, join(dev, name), v4l2ctl, timeoutMs)
-    // Unplugged while it was asked, or its number given to another: what was read may belong to two devices, or lack half.
+    // If the camera was unplugged during the query, or its number was reassigned, the data may be incomplete or mixed
+    // from two devices.
     return before !== undefined && await inode(entry) === before ? answer : undefined
   })
 
@@ -148,7 +153,8 @@ async function ask (entry: string, sysfs: string, node: string, v4l2ctl: string,
 
   const name = await readAttribute(entry, 'name')
   const index = await readAttribute(entry, 'index')
-  // The kernel gives every node both: one without them is being made or taken away, and the watch will tell.
+  // The kernel gives every node both attributes. A node without them is being created or removed, which the watch
+  // reports.
   if (name === undefined || index === undefined) return { notACamera: true }
   const device = await realpath(join(entry, 'device')).catch(() => undefined)
   const identity = describeIdentity({
@@ -160,7 +166,7 @@ async function ask (entry: string, sysfs: string, node: string, v4l2ctl: string,
   return { camera: { node, name: card.name, driver: card.driver, bus: card.bus, formats }, identity }
 }
 
-/** The USB device is an ancestor of the interface that the camera's driver is bound to. */
+/** Finds the USB interface that the camera's driver is bound to. The USB device is an ancestor of it. */
 async function findUsbInterface (device: string, sysfs: string): Promise<UsbInterface | undefined> {
   const number = await readAttribute(device, 'bInterfaceNumber')
   for (let folder = device; folder.startsWith(sysfs) && folder !== sysfs; folder = dirname(folder)) {
@@ -172,7 +178,10 @@ async function findUsbInterface (device: string, sysfs: string): Promise<UsbInte
   }
 }
 
-/** v4l2-ctl says little about a node it cannot open, and not the same in every version: the kernel's own answer is exact. */
+/**
+ * Tries to open the node, because the kernel's error is exact. v4l2-ctl says little about a node that it cannot open,
+ * and its messages differ between versions.
+ */
 async function whyUnreadable (node: string, timeoutMs: number): Promise<string> {
   const opening = open(node, constants.O_RDWR | constants.O_NONBLOCK).then(
     async file => { await file.close(); return 'opened' },
@@ -207,12 +216,12 @@ async function whyUnreadable (node: string, timeoutMs: number): Promise<string> 
   }
 }
 
-/** undefined when the attribute is missing. */
+/** Returns undefined when the attribute is missing. */
 async function readAttribute (folder: string, name: string): Promise<string | undefined> {
   return await readFile(join(folder, name), 'utf8').then(text => text.trim(), () => undefined)
 }
 
-/** Tells one device from the next under the same name; undefined when there is none. */
+/** Distinguishes a device from a later one with the same name; undefined when the device does not exist. */
 async function inode (path: string): Promise<number | undefined> {
   return await stat(path).then(({ ino }) => ino, () => undefined)
 }

@@ -12,16 +12,18 @@ export interface V4l2WatchOptions {
   /** The folder of device files. @default '/dev' */
   readonly dev?: string
   /**
-   * How long to collect changes before telling, in milliseconds: a camera brings several nodes, and their permissions follow a moment later.
+   * How long to collect changes before `onChange` is called, in milliseconds. A camera creates several nodes, and their
+   * permissions are set a moment later.
    * @default 250
    */
   readonly settleMs?: number
-  /** How often to look where the system cannot tell of changes, in milliseconds. @default 2000 */
+  /** Polling interval if the system cannot notify about changes, in milliseconds. @default 2000 */
   readonly pollMs?: number
 }
 
 /**
- * Calls back when video nodes may have come, gone or changed their permissions; the caller then discovers again.
+ * Calls `onChange` when video nodes may have been added, removed or given other permissions. The caller then runs the
+ * discovery again.
  * Neither the watch nor its timers keep the process alive.
  */
 export function watchV4l2 (
@@ -35,7 +37,7 @@ export function watchV4l2 (
 
   const changed = (): void => {
     if (closed) return
-    // Not restarted by further changes, so that a node that keeps changing cannot hold the news back.
+    // Further changes do not restart the timer, so that a node that keeps changing cannot delay the callback forever.
     settling ??= setTimeout(() => {
       settling = undefined
       onChange()
@@ -61,12 +63,12 @@ export function watchV4l2 (
     watcher.on('error', () => {
       watcher?.close()
       if (closed) return
-      // What happened up to here is unknown.
+      // Changes before the error may have been missed.
       changed()
       poll()
     })
   } catch {
-    // No such folder, or no more inotify watches to be had.
+    // The folder does not exist, or no inotify watches are left.
     poll()
   }
 
@@ -84,7 +86,7 @@ function isVideoNode (name: string): boolean {
   return /^video\d+$/.test(name)
 }
 
-/** Changes whenever a node comes, goes, is made anew or changes its permissions. */
+/** A string that changes when a node is added, removed, recreated or given other permissions. */
 async function fingerprint (dev: string): Promise<string> {
   const names = (await readdir(dev).catch(() => [])).filter(isVideoNode).sort()
   const states = await Promise.all(names.map(async name => {
