@@ -3,20 +3,20 @@ import { MediaMtxUnavailable } from './errors.js'
 export interface BreakerOptions {
   /** Consecutive failures that open the circuit. @default 5 */
   readonly threshold?: number
-  /** How long calls are refused before one is let through to try, in milliseconds. @default 1000 */
+  /** How long calls are refused before a trial call is let through, in milliseconds. @default 1000 */
   readonly resetMs?: number
   readonly now?: () => number
 }
 
-/** Refuses calls at once while the media server is known to be down, so that nobody waits for a deadline in vain. */
+/** Refuses calls immediately while the media server is known to be down, instead of waiting for a timeout each time. */
 export interface Breaker {
   readonly state: 'closed' | 'open' | 'half-open'
   run<T> (call: () => Promise<T>): Promise<T>
-  /** Forgets the failures: the process is known to be back. */
+  /** Closes the circuit and clears the failures. Call it when the process is known to be running again. */
   reset (): void
 }
 
-/** Circuit breaker; only `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` counts as a failure, a refusal is an answer. */
+/** Only `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` counts as a failure. A refusal does not, since the server has responded. */
 export function createBreaker ({
   threshold = 5,
   resetMs = 1000,

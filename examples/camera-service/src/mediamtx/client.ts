@@ -1,16 +1,16 @@
 import { redactUrls } from '../process/redact-urls.js'
 import { MediaMtxRejected, MediaMtxUnavailable } from './errors.js'
 
-/** What `/v3/info` answers. A changed `started` means every path has been forgotten. */
+/** The response of `/v3/info`. A changed `started` means that MediaMTX has restarted and lost every path. */
 export interface MediaMtxInfo { readonly version: string, readonly started: string }
 
-/** Path configuration: only the fields this service owns are written or compared. */
+/** Path configuration. Only the fields that this service owns are written or compared. */
 export type PathConf = Readonly<Record<string, string | number | boolean>>
 
-/** A path as it runs now. */
+/** The current state of a path. */
 export interface RuntimePath {
   readonly name: string
-  /** Whether a picture flows. `online` would say yes for every pulled source, reached or not. */
+  /** Whether video arrives. `online` would be true for every pulled source, even an unreachable one. */
   readonly available: boolean
   readonly availableTime: string | null
   readonly source: { readonly type: string, readonly id: string } | null
@@ -29,9 +29,9 @@ export interface MediaMtxClient {
   listPaths (): Promise<readonly RuntimePath[]>
   replacePath (name: string, conf: PathConf): Promise<void>
   patchPath (name: string, conf: PathConf): Promise<void>
-  /** Deleting what is not there is a success. */
+  /** Also succeeds if the path does not exist. */
   deletePath (name: string): Promise<void>
-  /** Ends a session; `kind` is where the API lists it, such as `rtspsessions`. False when it is not there. */
+  /** Ends a session. `kind` is its list in the API, such as `rtspsessions`. False when the session does not exist. */
   kick (kind: string, id: string): Promise<boolean>
 }
 
@@ -40,13 +40,16 @@ export interface ClientOptions {
   readonly baseUrl: string
   /** Bearer token of the controller. */
   readonly secret: string
-  /** Deadline of one call in milliseconds. @default 3000 */
+  /** Timeout of one call, in milliseconds. @default 3000 */
   readonly timeoutMs?: number
 }
 
 const PAGE_SIZE = 100
 
-/** MediaMTX's Control API (v3), the part we use. Throws `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` or `..._REJECTED`. */
+/**
+ * A client for the part of MediaMTX's Control API (v3) that we use. Throws `MARTY_CAMERA_MEDIAMTX_UNAVAILABLE` or
+ * `..._REJECTED`.
+ */
 export function createMediaMtxClient ({ baseUrl, secret, timeoutMs = 3000 }: ClientOptions): MediaMtxClient {
   async function call (method: string, path: string, body?: unknown): Promise<{ status: number, json: unknown }> {
     let response: Response

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 
-/** Ports and reach of the media server, as `camera-service.yaml` says. */
+/** Network settings of the media server from `camera-service.yaml`. */
 export interface MediaMtxNetwork {
-  /** Address of the ports viewers use; the Control API, metrics and playback stay on loopback whatever it is. */
+  /** Address of the viewers' ports. The Control API, metrics and playback always listen on loopback. */
   readonly host: string
   readonly rtspPort: number
   readonly hlsPort: number
@@ -11,17 +11,17 @@ export interface MediaMtxNetwork {
   readonly apiPort: number
   readonly metricsPort: number
   readonly playbackPort: number
-  /** Host names and addresses under which browsers reach the WebRTC port, besides the interfaces' own. */
+  /** Host names and addresses at which browsers reach the WebRTC port, in addition to those of the interfaces. */
   readonly webrtcHosts: readonly string[]
   /** Origins of pages that may play HLS and WebRTC. */
   readonly allowedOrigins: readonly string[]
-  /** PEM files with which HLS and WebRTC signalling are served over https; null for plain http. */
+  /** PEM files for HLS and WebRTC signalling over https; null for plain http. */
   readonly tls: { readonly certFile: string, readonly keyFile: string } | null
 }
 
 const LOOPBACK = '127.0.0.1'
 
-/** The configuration MediaMTX starts with. Paths are not in it: the reconciler writes those. JSON is YAML. */
+/** The configuration that MediaMTX starts with, written as JSON, which is valid YAML. The reconciler adds the paths. */
 export function mediaMtxConfig (network: MediaMtxNetwork, authUrl: string): Readonly<Record<string, unknown>> {
   const at = (port: number): string => `${network.host.includes(':') ? `[${network.host}]` : network.host}:${port}`
   const local = (port: number): string => `${LOOPBACK}:${port}`
@@ -53,7 +53,7 @@ export function mediaMtxConfig (network: MediaMtxNetwork, authUrl: string): Read
     webrtcLocalUDPAddress: at(network.webrtcUdpPort),
     webrtcAllowOrigins: network.allowedOrigins,
     ...encryption('webrtc', network.tls),
-    // Interface addresses would be offered to browsers although nothing listens there.
+    // On loopback, MediaMTX would offer interface addresses to browsers although it does not listen there.
     webrtcIPsFromInterfaces: !onLoopback,
     webrtcAdditionalHosts: onLoopback ? [LOOPBACK] : network.webrtcHosts,
     rtmp: false,

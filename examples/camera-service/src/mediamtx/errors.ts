@@ -1,13 +1,13 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-/** MediaMTX does not answer, or answers that it cannot. The cause is logged, never sent. */
+/** MediaMTX does not respond, or responds with a server error. The cause is logged, never sent to clients. */
 export const MediaMtxUnavailable: MartyErrorConstructor<'MARTY_CAMERA_MEDIAMTX_UNAVAILABLE'> = defineError({
   code: 'MARTY_CAMERA_MEDIAMTX_UNAVAILABLE',
   statusCode: 503,
   message: 'The media server does not answer; try again shortly'
 })
 
-/** MediaMTX understood and refused. */
+/** MediaMTX has understood the request and refused it. */
 export const MediaMtxRejected: MartyErrorConstructor<'MARTY_CAMERA_MEDIAMTX_REJECTED'> = defineError({
   code: 'MARTY_CAMERA_MEDIAMTX_REJECTED',
   statusCode: 502,

@@ -6,28 +6,28 @@ import type { MediaAuthRequest } from './stream-auth.js'
 
 export interface MediaSessionsOptions {
   readonly client: Pick<MediaMtxClient, 'kick'>
-  /** Whether a caller who was let in earlier may still watch. Throws when that cannot be found out now. */
+  /** Whether a caller that was allowed earlier may still watch. Throws when this cannot be checked now. */
   readonly mayWatch: (principal: Principal) => boolean | Promise<boolean>
-  /** Callers whose stream URLs have not expired: they are checked, too. */
+  /** Callers with stream URLs that have not expired. They are checked too. */
   readonly holders: () => Iterable<Principal>
-  /** A caller may no longer watch: none of its stream URLs opens anything from now on. */
+  /** Called when a caller may no longer watch. It must revoke the caller's stream URLs. */
   readonly onEnded: (principal: Principal) => void
   readonly log: FastifyBaseLogger
   readonly now?: () => number
 }
 
 /**
- * The sessions of readers at the media server, and the caller each belongs to. MediaMTX asks for a credential once, at
- * the start of a session (its issue 4300): what ends the credential must end the session, over the Control API.
+ * Tracks the readers' sessions at the media server and the caller of each. MediaMTX checks the credential only once, at
+ * the start of a session (its issue 4300). When the credential ends, the session must be ended over the Control API.
  */
 export interface MediaSessions {
-  /** Remembers a reader who is to be let in. False when its session could not be ended: then it must not begin. */
+  /** Records a session before it starts. False if the service could not end it later: then it must not start. */
   add (request: MediaAuthRequest, principal: Principal): boolean
-  /** Ends every session of a principal that signs out. */
+  /** Ends every session of a principal, for example when it signs out. */
   endAll (principalId: string): void
-  /** Forgets the sessions that have ended by themselves, from what runs at the media server (null: not known). */
+  /** Drops sessions that are no longer among the readers of the media server's paths (null: paths not known). */
   observe (paths: ReadonlyMap<string, RuntimePath> | null): void
-  /** Checks every caller once and ends what has to end. One check runs at a time. */
+  /** Checks every caller once and ends the sessions of those that may no longer watch. One check runs at a time. */
   check (): Promise<void>
   readonly size: number
   start (): void
@@ -43,7 +43,7 @@ interface MediaSession {
   ending: boolean
 }
 
-/** Where the Control API ends sessions, by protocol as the authentication request names it, with TLS or without. */
+/** Session lists of the Control API by the protocol name in authentication requests, without TLS and with TLS. */
 const KINDS: Readonly<Record<string, readonly string[]>> = {
   rtsp: ['rtspsessions', 'rtspssessions'],
   webrtc: ['webrtcsessions'],
@@ -52,11 +52,14 @@ const KINDS: Readonly<Record<string, readonly string[]>> = {
   srt: ['srtconns'],
   moq: ['moqsessions']
 }
-/** A credential that has ended is noticed within this time. */
+/** Interval of the checks: the end of a credential is noticed within this time. */
 const CHECK_MS = 500
-/** A session that was let in may appear later, as long as MediaMTX waits for our answer: 10 s. */
+/** An allowed session may not appear in the paths at first: MediaMTX waits up to 10 s for our response. */
 const SETTLED_MS = 15_000
-/** For one principal, so that none takes the places of the others, and in all. RTSP needs two for each reader. */
+/**
+ * Maximum number of sessions of one principal, so that no principal uses up the total, and in total. RTSP needs two for
+ * each reader.
+ */
 const MAX_SESSIONS_OF_ONE = 2_000
 const MAX_SESSIONS = 20_000
 const KICKS_AT_ONCE = 8
@@ -101,7 +104,7 @@ export function createMediaSessions (options: MediaSessionsOptions): MediaSessio
     const callers = new Set(holders())
     for (const { principal, ending } of sessions.values()) if (!ending) callers.add(principal)
     const failures = (await Promise.all([...callers].map(endIfOver))).filter(failure => failure !== null)
-    // A store that does not answer ends no session: an expiry still does.
+    // While a store does not respond, no session is ended because of it. Sessions still end when a credential expires.
     if (failures.length > 0 && !isStoreSilent) {
       log.warn({ err: failures[0] }, 'cannot check whether readers may still watch; trying again')
     }
@@ -109,12 +112,12 @@ export function createMediaSessions (options: MediaSessionsOptions): MediaSessio
     const ending = [...sessions.values()].filter(session => session.ending)
     for (let at = 0; at < ending.length; at += KICKS_AT_ONCE) {
       const answers = await Promise.all(ending.slice(at, at + KICKS_AT_ONCE).map(kick))
-      // The media server is away: the next look tries again, until it is back or has forgotten them.
+      // The media server does not respond: the next check tries again, until it is back or has lost the sessions.
       if (answers.includes('unavailable')) return
     }
   }
 
-  /** Resolves with the error that kept it from knowing. */
+  /** Resolves with the error if the caller could not be checked, otherwise with null. */
   async function endIfOver (principal: Principal): Promise<unknown> {
     try {
       if (await mayWatch(principal)) return null
@@ -126,7 +129,7 @@ export function createMediaSessions (options: MediaSessionsOptions): MediaSessio
     return null
   }
 
-  /** A session that is not found is tried again: it may be about to begin. Only `observe` gives it up. */
+  /** Ends a session. If it is not found, tries again later: it may be about to start. Only `observe` drops it. */
   async function kick (session: MediaSession): Promise<'done' | 'unavailable'> {
     const { id, protocol, path, principal } = session
     try {
@@ -143,7 +146,7 @@ export function createMediaSessions (options: MediaSessionsOptions): MediaSessio
 
   return {
     add ({ id, path, protocol }, principal) {
-      // Without an id nothing begins: HLS asks so before it shows its page.
+      // Without an id, no session starts: HLS sends such a request before it serves its page.
       if (id === null || id === '') return true
       if (!Object.hasOwn(KINDS, protocol)) return false
       const isFull = sessions.size >= MAX_SESSIONS || countOf(principal) >= MAX_SESSIONS_OF_ONE

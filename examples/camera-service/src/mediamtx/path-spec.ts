@@ -1,6 +1,6 @@
 import type { PathConf } from './client.js'
 
-/** Every path of this service lives below this prefix; others are never touched. */
+/** Prefix of every path of this service. Other paths are never changed. */
 export const PATH_PREFIX = 'cs/'
 
 export function pathOf (cameraId: string): string {
@@ -11,21 +11,21 @@ export function cameraOf (path: string): string | null {
   return path.startsWith(PATH_PREFIX) ? path.slice(PATH_PREFIX.length) : null
 }
 
-/** What a recording asks of its path. */
+/** Recording settings of a path. */
 export interface RecordSpec {
-  /** Folder of its own for this recording's segments. */
+  /** Folder for the segments of this recording only. */
   readonly folder: string
 }
 
-/** What one camera should look like in MediaMTX. */
+/** The desired state of one camera's path in MediaMTX. */
 export interface PathSpec {
   readonly name: string
-  /** URL that MediaMTX pulls, or null when this service publishes. */
+  /** URL that MediaMTX pulls, or null when this service publishes the stream. */
   readonly source: string | null
   readonly record: RecordSpec | null
 }
 
-/** The path configuration of a spec: only the fields this service owns. */
+/** The path configuration for a spec, with only the fields that this service owns. */
 export function confOf (spec: PathSpec): PathConf {
   return {
     source: spec.source ?? 'publisher',
@@ -35,7 +35,7 @@ export function confOf (spec: PathSpec): PathConf {
   }
 }
 
-/** The hot part: patching these fields does not disturb readers. */
+/** The recording fields. They can be patched without disturbing readers. */
 export function recordConfOf (record: RecordSpec | null): PathConf {
   if (record === null) return { record: false }
   return {
@@ -48,7 +48,7 @@ export function recordConfOf (record: RecordSpec | null): PathConf {
   }
 }
 
-/** How the actual configuration differs from what it should be. */
+/** The change that brings the actual configuration to the desired one. */
 export type PathChange = 'none' | 'record' | 'replace'
 
 export function compare (wanted: PathSpec, actual: PathConf | undefined): PathChange {
@@ -59,7 +59,10 @@ export function compare (wanted: PathSpec, actual: PathConf | undefined): PathCh
   return Object.keys(hot).some(key => !same(hot[key], actual[key])) ? 'record' : 'none'
 }
 
-/** MediaMTX writes back `24h` as `1d`, `0s` as an empty string: comparing the text would replace for ever. */
+/**
+ * Compares durations by value. MediaMTX returns `24h` as `1d` and `0s` as an empty string, so comparing the strings
+ * would replace the path at every pass.
+ */
 function same (wanted: unknown, actual: unknown): boolean {
   if (wanted === actual) return true
   if (typeof wanted !== 'string' || typeof actual !== 'string') return false
@@ -69,7 +72,7 @@ function same (wanted: unknown, actual: unknown): boolean {
 
 const UNITS: Readonly<Record<string, number>> = { d: 86_400, h: 3600, m: 60, s: 1, ms: 0.001 }
 
-/** Seconds of a MediaMTX duration (`1d`, `1h0m0s`, `` for zero); null for other text. */
+/** Converts a MediaMTX duration (`1d`, `1h0m0s`, `` for zero) to seconds; null for other strings. */
 export function durationSeconds (text: string): number | null {
   if (text === '') return 0
   if (!/^(\d+(\.\d+)?(d|h|ms|m|s))+$/.test(text)) return null

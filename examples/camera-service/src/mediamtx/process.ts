@@ -7,16 +7,16 @@ import { childEnvironment } from '../process/environment.js'
 import { startChild, type Child } from '../process/child.js'
 import { redactUrls } from '../process/redact-urls.js'
 
-/** Oldest MediaMTX whose Control API has the fields we read. */
+/** Oldest MediaMTX version whose Control API has the fields that we read. */
 const MINIMUM = [1, 17] as const
 const BACKOFF_MS = [100, 500, 1000, 2000, 5000, 10_000]
 
-/** A MediaMTX that answered with an acceptable version. */
+/** A MediaMTX program with a supported version. */
 export interface MediaMtxBinary { readonly path: string, readonly version: string }
 
 /**
- * Looks for MediaMTX: the configured path alone, if there is one, otherwise `mediamtx` on the search path, then the
- * copy that setup has built or fetched. Null, with the reasons, when none answers.
+ * Finds MediaMTX: only the configured path if there is one, otherwise `mediamtx` on the search path, then the copy that
+ * setup has built or downloaded. `binary` is null, with the reasons in `tried`, when none is usable.
  */
 export async function findMediaMtx (
   configured: string,
@@ -61,21 +61,21 @@ export async function findMediaMtx (
 export interface ProcessOptions {
   readonly binary: MediaMtxBinary
   readonly configFile: string
-  /** Writes the configuration; called before every start, so that nothing that happened to the file lives on. */
+  /** Writes the configuration file. Called before every start, so that changes to the file by others do not persist. */
   readonly prepare: () => Promise<void>
-  /** Remembers the process id, so that a start after a crash of this service finds and ends the old one. */
+  /** Stores the process id, so that after a crash of this service the next start can end the old process. */
   readonly pidFile: string
   readonly log: FastifyBaseLogger
-  /** Called each time a process has been started. */
+  /** Called after each start of the process. */
   readonly onStarted?: () => void
 }
 
-/** A supervised MediaMTX: started again whenever it ends, until it is stopped. */
+/** A supervised MediaMTX process. It is restarted whenever it ends, until `stop` is called. */
 export interface MediaMtxProcess {
   start (): Promise<void>
   readonly pid: number | null
   readonly restarts: number
-  /** Ends a process that no longer answers, so that a new one is started. */
+  /** Ends a process that no longer responds, so that a new one is started. */
   replace (): void
   stop (): Promise<void>
 }
@@ -94,7 +94,7 @@ export function superviseMediaMtx ({
     const startedAt = Date.now()
     const current = await startChild({ command: binary.path, args: [configFile], onLine: relay })
     child = current
-    // stop() may have run while the program was being started: nobody would end this one.
+    // stop() may have been called while the program was being started. It did not know this process, so end it here.
     if (stopping) {
       await current.stop()
       return
@@ -122,7 +122,7 @@ export function superviseMediaMtx ({
     })
   }
 
-  /** MediaMTX's own lines, at our levels. */
+  /** Logs a line of MediaMTX's output at the matching level of our log. */
   function relay (line: string): void {
     const [, level, text] = /^\S+ \S+ (DEB|INF|WAR|ERR) (.*)$/.exec(redactUrls(line)) ?? [null, 'INF', redactUrls(line)]
     if (level === 'ERR') log.error({ from: 'mediamtx' }, text)
@@ -152,8 +152,8 @@ export function superviseMediaMtx ({
 }
 
 /**
- * Ends a MediaMTX that an earlier, killed run of this service left behind, and nothing else. Answers whether there was one:
- * the kernel closes its ports a moment later.
+ * Ends a MediaMTX process that an earlier, killed run of this service left behind, and no other process. Returns
+ * whether there was one; the kernel then closes its ports a moment later.
  */
 export async function endLeftover (
   pidFile: string,

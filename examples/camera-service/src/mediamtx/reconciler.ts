@@ -8,32 +8,35 @@ export interface ReconcilerOptions {
   readonly client: MediaMtxClient
   readonly breaker: Breaker
   readonly log: FastifyBaseLogger
-  /** What MediaMTX should look like now. Read at every pass: the level counts, not the edge. */
+  /** Returns the desired paths of MediaMTX. Read at every pass, so that the next pass corrects a missed change. */
   readonly desired: () => readonly PathSpec[]
   /** Time between passes, in milliseconds. @default 2000 */
   readonly intervalMs?: number
-  /** Called after every pass with what runs (null when the media server is lost), and with the cameras whose configuration it refuses. */
+  /**
+   * Called after every pass with the active paths (null when the media server does not respond), and with the cameras
+   * whose configuration it refuses.
+   */
   readonly onObserved?: (paths: ReadonlyMap<string, RuntimePath> | null, rejected: ReadonlySet<string>) => void
-  /** Called when MediaMTX has restarted and forgotten every path. */
+  /** Called when MediaMTX has restarted and lost every path. */
   readonly onRestarted?: () => void
 }
 
-/** Drives MediaMTX to the desired state, again and again; the only place that writes path configuration. */
+/** Repeatedly brings MediaMTX to the desired state. It is the only place that writes path configuration. */
 export interface Reconciler {
   start (): void
-  /** Asks for a pass now; resolves when one that began after this call has succeeded, rejects when it failed. */
+  /** Requests a pass now. Resolves when a pass that started after this call has succeeded; rejects when it failed. */
   poke (): Promise<void>
-  /** What ran at the last pass, by camera id; null while the media server does not answer. */
+  /** The active paths of the last pass, by camera id; null while the media server does not respond. */
   observed (): ReadonlyMap<string, RuntimePath> | null
   stop (): Promise<void>
 }
 
-/** How often to look while the media server is away, and while a stream is still missing. */
+/** Time between passes while the media server does not respond, and while a stream is still missing. */
 const AWAY_MS = 250
 const INCOMPLETE_MS = 500
-/** Failures in a row that are worth a warning: right after its start the media server does not answer yet. */
+/** Consecutive failures before a warning: right after its start, the media server does not respond yet. */
 const FAILURES_TO_WARN = 4
-/** A listing must miss a path twice before it is believed to be an orphan. */
+/** A path must be unwanted in this many consecutive passes before it is removed as an orphan. */
 const ORPHAN_SIGHTINGS = 2
 
 export function createReconciler (options: ReconcilerOptions): Reconciler {
@@ -68,7 +71,7 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
     }))
   }
 
-  /** One camera that MediaMTX refuses must not keep the others from being configured. */
+  /** Configures one path. A camera that MediaMTX refuses must not prevent the others from being configured. */
   async function configure (spec: PathSpec, change: 'record' | 'replace'): Promise<void> {
     const camera = cameraOf(spec.name) ?? spec.name
     try {
@@ -123,7 +126,7 @@ export function createReconciler (options: ReconcilerOptions): Reconciler {
     return complete ? intervalMs : Math.min(INCOMPLETE_MS, intervalMs)
   }
 
-  /** One pass at a time; everybody who asks during a pass shares the next one. */
+  /** Runs one pass at a time. All calls during a pass share the next one. */
   function enqueue (): Promise<void> {
     if (stopped) return Promise.reject(new MediaMtxUnavailable())
     if (running === null) {

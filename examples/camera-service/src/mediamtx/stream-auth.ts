@@ -1,7 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Principal } from '@marty/core'
 
-/** What MediaMTX asks before every action (its HTTP authentication request). */
+/** MediaMTX's HTTP authentication request, which it sends before every action. */
 export interface MediaAuthRequest {
   readonly ip: string
   readonly user: string
@@ -16,40 +16,40 @@ export interface MediaAuthRequest {
 
 /** A grant to watch one path for a short time. */
 export interface StreamGrant {
-  /** The token to put into a URL; it is not kept, only its hash. */
+  /** The token for the URL. Only its hash is stored. */
   readonly token: string
-  /** Milliseconds since the epoch; a session that started before lives on. */
+  /** Milliseconds since the epoch. A session that started earlier continues. */
   readonly expiresAt: number
 }
 
 /**
- * Decides whether MediaMTX may let somebody publish, read or control. It keeps hashes in memory and answers
- * without I/O: MediaMTX waits for the answer while it holds a path, so calling MediaMTX from here would deadlock.
+ * Decides whether MediaMTX may allow a client to publish, read or control. It stores hashes in memory and decides
+ * without I/O. MediaMTX holds the path while it waits for the decision, so calling MediaMTX from here would deadlock.
  */
 export interface StreamAuthority {
-  /** Secret for the Control API and metrics, for this process only. */
+  /** Secret of this process for the Control API and metrics. */
   readonly controllerSecret: string
-  /** `holder` null is this service itself. */
+  /** A null `holder` means this service itself. */
   grantRead (path: string, holder: Principal | null, ttlMs: number): StreamGrant
-  /** A key with which one publisher may start publishing on one path. Replaces the path's earlier key. */
+  /** Creates a key with which one publisher may start publishing on one path. Replaces the path's earlier key. */
   grantPublish (path: string, ttlMs: number): StreamGrant
-  /** Ends the key of a path: its publisher has connected. A session that has begun is not asked again. */
+  /** Revokes the key of a path after its publisher has connected. MediaMTX does not check a started session again. */
   endPublish (path: string): void
-  /** Ends one read grant before its time. */
+  /** Revokes one read grant before it expires. */
   endRead (token: string): void
-  /** Withdraws the read grants of every holder that `ends` picks. Returns how many there were. */
+  /** Revokes the read grants of every holder for which `ends` returns true. Returns how many were revoked. */
   revokeReads (ends: (holder: Principal) => boolean): number
-  /** Who holds a read grant that has not expired. */
+  /** The principals that hold a read grant that has not expired. */
   holders (): ReadonlySet<Principal>
   decide (request: MediaAuthRequest): Decision
 }
 
-/** `reader` is who holds the grant with which a read was allowed. */
+/** `reader` is the holder of the grant that allowed a read. */
 export interface Decision { readonly allowed: boolean, readonly reason: string, readonly reader?: Principal }
 
 interface Entry { readonly path: string, readonly holder: Principal | null, readonly expiresAt: number }
 
-/** Read grants that may exist at once; the oldest is forgotten beyond. */
+/** Maximum number of read grants; beyond it the oldest is dropped. */
 const MAX_GRANTS = 10_000
 
 export function createStreamAuthority (now: () => number = Date.now): StreamAuthority {
@@ -128,7 +128,7 @@ export function createStreamAuthority (now: () => number = Date.now): StreamAuth
 
 const allowed = Object.freeze({ allowed: true, reason: 'granted' })
 
-/** MediaMTX fills `token` for RTSP only; for HLS and WebRTC the query is ours to read. */
+/** MediaMTX sets `token` for RTSP only. For HLS and WebRTC, we read the token from the query. */
 function credentialOf (request: MediaAuthRequest): string {
   return request.token || request.password || (new URLSearchParams(request.query).get('token') ?? '')
 }

@@ -1,6 +1,6 @@
 import { pathOf } from './path-spec.js'
 
-/** Where one camera can be watched. */
+/** The URLs at which one camera can be watched. */
 export interface StreamUrls {
   readonly rtsp: string
   readonly hls: string
@@ -10,14 +10,14 @@ export interface StreamUrls {
 
 export interface StreamHosts {
   readonly host: string
-  /** How HLS and WebRTC signalling are served. RTSP has no TLS. */
+  /** The scheme of HLS and WebRTC signalling. RTSP has no TLS. */
   readonly scheme: 'http' | 'https'
   readonly rtspPort: number
   readonly hlsPort: number
   readonly webrtcPort: number
 }
 
-/** URLs of a camera; with a token they play until it expires, without one they only say where. */
+/** Returns the URLs of a camera. With a token, sessions can start until it expires; without one, they do not play. */
 export function streamUrls (hosts: StreamHosts, cameraId: string, token: string | null): StreamUrls {
   const path = pathOf(cameraId)
   const host = hosts.host.includes(':') ? `[${hosts.host}]` : hosts.host
