@@ -19,7 +19,7 @@ export const PreconditionFailed: MartyErrorConstructor<'MARTY_CAMERA_PRECONDITIO
   message: 'The file is not the one the request was made for; ask for it again without the precondition'
 })
 
-/** RFC 9110 section 15.5.17. `Content-Range` says how long the file is. */
+/** RFC 9110 section 15.5.17. `Content-Range` contains the length of the file. */
 export const RangeNotSatisfiable: MartyErrorConstructor<'MARTY_CAMERA_RANGE_NOT_SATISFIABLE'> = defineError({
   code: 'MARTY_CAMERA_RANGE_NOT_SATISFIABLE',
   statusCode: 416,

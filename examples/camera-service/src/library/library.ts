@@ -2,9 +2,9 @@ import Database from 'libsql'
 
 export type FileKind = 'recording' | 'snapshot'
 
-/** One finished file the service keeps. */
+/** One finished file that the service has stored. */
 export interface FileRecord {
-  /** The name clients use. It is looked up here, never joined to a path. */
+  /** The name that clients use. It is looked up in the library, never joined to a path. */
   readonly name: string
   readonly kind: FileKind
   readonly camera: string
@@ -18,25 +18,25 @@ export interface FileRecord {
   readonly height: number | null
 }
 
-/** A recording that has begun and not been finished. It survives a crash of the service. */
+/** A recording that has started but is not finished. Its record survives a crash of the service. */
 export interface OpenRecording {
   readonly id: string
   readonly camera: string
   readonly folder: string
-  /** Base name of the files it will become. */
+  /** Base name of the recording's files. */
   readonly name: string
   readonly startedAt: number
-  /** Requested length in seconds; null until it is stopped. */
+  /** Requested length in seconds; null to record until stopped. */
   readonly durationSeconds: number | null
   readonly startedBy: string
 }
 
-/** A camera's lasting identity. */
+/** A camera's permanent identity. */
 export interface CameraIdentity { readonly id: string, readonly stableKey: string, readonly createdAt: number }
 
-/** What the service remembers, in one SQLite file. */
+/** The persistent state of the service, in one SQLite file. */
 export interface Library {
-  /** The id of a camera, given the first time its stable key is seen: `camera0`, `camera1`, … */
+  /** Returns a camera's id. A new stable key is assigned the next one: `camera0`, `camera1`, … */
   identify(stableKey: string, now?: number): CameraIdentity
   addFile(file: FileRecord): void
   findFile(kind: FileKind, name: string): FileRecord | null
@@ -48,7 +48,7 @@ export interface Library {
   ): { readonly files: readonly FileRecord[], readonly total: number }
   openRecording(recording: OpenRecording): void
   openRecordings(): readonly OpenRecording[]
-  /** Closes a recording and adds the files it became, in one step. */
+  /** Closes a recording and adds its files, in one transaction. */
   closeRecording(id: string, files: readonly FileRecord[]): void
   close(): void
 }
@@ -77,7 +77,7 @@ interface FileRow {
   height: number | null
 }
 
-/** Opens or creates the library. `:memory:` keeps nothing. */
+/** Opens or creates the library. With `:memory:`, nothing is stored on disk. */
 export function openLibrary (file: string): Library {
   const db = openAlone(file)
 
@@ -149,7 +149,7 @@ export function openLibrary (file: string): Library {
   }
 }
 
-/** One process at a time: the lock is SQLite's, so it ends with its holder however that ends. */
+/** Opens the file for one process only. SQLite holds the lock, so it is released however the process ends. */
 function openAlone (file: string): Database.Database {
   const db = new Database(file)
   try {

@@ -4,11 +4,11 @@ import { StorageFull } from './errors.js'
 export interface StorageFacts {
   readonly totalBytes: number
   readonly availableBytes: number
-  /** Percentage of the file system in use, as a person without privileges sees it. */
+  /** Percentage of the file system in use, as an unprivileged user sees it. */
   readonly usedPercent: number
 }
 
-/** The file system the files live on. */
+/** The file system that stores the files. */
 export interface Storage {
   measure (): Promise<StorageFacts>
   /** Throws `MARTY_CAMERA_STORAGE_FULL` when storing more is blocked. */
@@ -47,7 +47,7 @@ export function useStorage (folder: string, warnPercent: number, blockPercent: n
   }
 }
 
-/** Errors that mean the disk takes nothing more, told as such; any other as it is. */
+/** Converts errors of a disk that accepts no more data into `StorageFull`. Returns any other error unchanged. */
 export function asStorageError (error: unknown): unknown {
   const code = String((error as { code?: unknown } | null)?.code)
   return ['ENOSPC', 'EDQUOT', 'EROFS'].includes(code) || /^SQLITE_(FULL|READONLY|IOERR)/.test(code)

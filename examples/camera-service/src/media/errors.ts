@@ -1,6 +1,6 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-/** ffmpeg or ffprobe is missing, failed, or took too long. Its own words are in the cause, for the log. */
+/** ffmpeg or ffprobe is missing, failed, or took too long. Its output is in the cause, for the log. */
 export const FfmpegFailed: MartyErrorConstructor<'MARTY_CAMERA_FFMPEG_FAILED'> = defineError({
   code: 'MARTY_CAMERA_FFMPEG_FAILED',
   statusCode: 502,

@@ -6,11 +6,11 @@ import { redactUrls } from '../process/redact-urls.js'
 
 const run = promisify(execFile)
 
-/** The two programs, and whether they can be run. */
+/** The programs ffmpeg and ffprobe, and whether they can be run. */
 export interface Ffmpeg {
   readonly ffmpeg: string
   readonly ffprobe: string
-  /** Version text of ffmpeg, or null when it cannot be run. */
+  /** The version of ffmpeg, or null when it cannot be run. */
   version (): Promise<string | null>
 }
 
@@ -29,7 +29,7 @@ export function useFfmpeg (ffmpeg: string, ffprobe: string): Ffmpeg {
   }
 }
 
-/** What ffprobe measures of a media file. */
+/** Properties of a media file, measured by ffprobe. */
 export interface MediaFacts {
   readonly durationSeconds: number | null
   readonly width: number | null
@@ -57,7 +57,7 @@ export async function probe (tools: Ffmpeg, file: string): Promise<MediaFacts> {
   }
 }
 
-/** Runs one of the programs to its end within a deadline; argument lists only, never a shell. */
+/** Runs one of the programs until it exits, with a deadline. Never uses a shell, only argument lists. */
 export async function bounded (
   command: string,
   args: readonly string[],

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 
-/** `camera0_2026-11-22_18-00-00_k3f9x2.jpg` in UTC: sortable, unique, and not to be guessed from another. */
+/** `camera0_2026-11-22_18-00-00_k3f9x2.jpg` in UTC: sortable, unique, and not guessable from another file name. */
 export function fileName (camera: string, at: number, extension: string): string {
   return `${baseName(camera, at)}.${extension}`
 }

@@ -17,46 +17,46 @@ export interface RecordingOptions {
   readonly tools: Ffmpeg
   readonly folder: string
   readonly log: FastifyBaseLogger
-  /** Makes the media server do what `spec` says now. */
+  /** Applies the current result of `spec` to the media server. */
   readonly apply: () => Promise<void>
   readonly onEvent: (event: RecordingEvent) => void
-  /** Longest wait for the first byte of footage, in milliseconds. @default 10000 */
+  /** Timeout for the first byte of footage, in milliseconds. @default 10000 */
   readonly startTimeoutMs?: number
 }
 
 export interface RecordingEvent {
   readonly device: string
-  /** `WAITING`: no picture comes, and the recording goes on when one does; `RESUMED`: it does. */
+  /** `WAITING`: no video arrives; the recording continues when it returns. `RESUMED`: the video has returned. */
   readonly status: 'STARTED' | 'WAITING' | 'RESUMED' | 'STOPPED' | 'ERROR'
   readonly filename: string
   readonly duration?: number
 }
 
-/** A recording that has ended, and the files it became: more than one when the stream was interrupted. */
+/** A recording that has ended, and its files: more than one if the stream was interrupted. */
 export interface FinishedRecording {
   readonly recording: OpenRecording
   readonly endedAt: number
   readonly files: readonly FileRecord[]
 }
 
-/** What a camera's recording does at the moment. */
+/** The current state of a camera's recording. */
 export type RecordingStatus = 'OFF' | 'RECORDING' | 'WAITING_FOR_CAMERA'
 
 /**
- * At most one recording a camera, written by the media server without touching the picture. What happens to the camera
- * ends none: while it is away the recording waits, and makes another file when it is back.
+ * Makes recordings, at most one per camera at a time. The media server writes the video without re-encoding it. A camera
+ * failure does not end a recording: it waits while the camera is unavailable, then continues in another file.
  */
 export interface Recorder {
-  /** Finishes what an earlier run left open. */
+  /** Finishes recordings that an earlier run left open. */
   recover (): Promise<void>
   start (camera: string, durationSeconds: number | null, startedBy: string): Promise<OpenRecording>
   stop (camera: string): Promise<FinishedRecording>
-  /** The recording of a camera that is under way. */
+  /** The active recording of a camera, or null. */
   current (camera: string): OpenRecording | null
   status (camera: string): RecordingStatus
-  /** Follows what runs at the media server, by camera; null while it does not answer. */
+  /** Updates the recordings from the active paths of the media server, by camera id; null while it does not respond. */
   observe (paths: ReadonlyMap<string, RuntimePath> | null): void
-  /** What the media server should do for a camera now. */
+  /** What the media server should record for a camera now; null for nothing. */
   spec (camera: string): RecordSpec | null
   /** Finishes every recording. */
   close (): Promise<void>
@@ -65,16 +65,16 @@ export interface Recorder {
 interface Active {
   readonly recording: OpenRecording
   readonly flow: Flow
-  /** Whether its start has been reported: only then can it wait or resume. */
+  /** Whether STARTED has been emitted. WAITING and RESUMED are emitted only after it. */
   begun: boolean
   waiting: boolean
   timer: NodeJS.Timeout | undefined
   finishing: Promise<FinishedRecording> | null
 }
 
-/** A picture of which no byte has come for this long does not flow. The media server notices after 10 s. */
+/** Without a new byte for this long, a stream counts as interrupted. The media server itself notices after 10 s. */
 const SILENCE_MS = 5000
-/** How often the space left is looked at while something is recorded. */
+/** How often the free space is checked while a recording is active. */
 const SPACE_CHECK_MS = 5000
 
 export function createRecorder (options: RecordingOptions): Recorder {
@@ -86,12 +86,12 @@ export function createRecorder (options: RecordingOptions): Recorder {
     if (active.size === 0) return
     storage.assertSpace().catch((error: unknown) => {
       log.error({ err: error }, 'too little space is left: recordings are finished')
-      finishAll().catch(() => { /* each has told of its own failure */ })
+      finishAll().catch(() => { /* each recording reports its own failure */ })
     })
   }, SPACE_CHECK_MS)
   spaceCheck.unref()
 
-  /** Emits an event when a recording begins to wait for its camera, and when it goes on. */
+  /** Emits an event when a recording starts to wait for its camera, and when it continues. */
   function follow (entry: Active, path: RuntimePath | undefined): void {
     const { recording: { camera, name } } = entry
     const waiting = !entry.flow.observe(path?.available === true ? path.inboundBytes : null)
@@ -112,7 +112,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
     const { recording: open } = entry
     clearTimeout(entry.timer)
     recording.delete(open.camera)
-    // A media server that is down has closed its files by dying.
+    // During recovery the media server is not running yet: its files were closed when the earlier process ended.
     if (!interrupted) {
       await apply().catch((error: unknown) => {
         log.warn({ err: error }, 'the media server could not be told that a recording ends')
@@ -143,10 +143,10 @@ export function createRecorder (options: RecordingOptions): Recorder {
     if (active.get(entry.recording.camera) === entry) active.delete(entry.recording.camera)
   }
 
-  /** Moves the segments of a recording to their lasting names. Footage that cannot be read is kept, and said so. */
+  /** Moves the segments of a recording to their permanent names. Unreadable footage is kept, and an error is logged. */
   async function collect (open: OpenRecording): Promise<FileRecord[]> {
     const files: FileRecord[] = []
-    // What an earlier, interrupted attempt has moved already comes first.
+    // Files that an earlier, interrupted attempt has already moved come first.
     for (const segment of [...await moved(open), ...await segments(open.folder)]) {
       await settled(segment)
       try {
@@ -177,12 +177,12 @@ export function createRecorder (options: RecordingOptions): Recorder {
 
   async function moved (open: OpenRecording): Promise<string[]> {
     const names = await readdir(folder).catch(() => [])
-    // By number: `_10` after `_9`, or the second file would be renamed over another.
+    // Sort by number, `_10` after `_9`. Otherwise renaming would overwrite another file.
     return names.filter(name => name.startsWith(open.name) && name.endsWith('.mp4'))
       .sort((a, b) => a.length - b.length || (a < b ? -1 : 1)).map(name => join(folder, name))
   }
 
-  /** Waits until the media server has closed a segment, or no longer writes to it. */
+  /** Waits until the media server has closed a segment or stopped writing to it, for at most 3 s. */
   async function settled (file: string): Promise<void> {
     const deadline = Date.now() + 3000
     let last = -1
@@ -194,7 +194,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
     }
   }
 
-  /** When the footage begins, in milliseconds since the epoch; null when none comes. */
+  /** Waits for the first footage. Returns its start in milliseconds since the epoch; null if none arrives in time. */
   async function firstFootage (open: OpenRecording): Promise<number | null> {
     const deadline = Date.now() + startTimeoutMs
     while (Date.now() < deadline && active.get(open.camera)?.finishing == null) {
@@ -237,7 +237,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
         startedBy
       }
       const entry = entryOf(open)
-      // Taken before the first wait, so that two calls at once cannot both begin.
+      // Added before the first await, so that two concurrent calls cannot both start a recording.
       active.set(camera, entry)
       let footageFrom = startedAt
       try {
@@ -247,7 +247,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
         recording.add(camera)
         await apply()
         const began = await firstFootage(open)
-        // Stopped before it had begun: whoever stopped it has its outcome.
+        // stop() was called before the recording started: that caller receives the result.
         if (entry.finishing !== null) {
           await entry.finishing
           throw new RecordingFailed('The recording was stopped before it began')
@@ -310,7 +310,7 @@ export function createRecorder (options: RecordingOptions): Recorder {
   }
 }
 
-/** Whether bytes flow, from how many have come so far. */
+/** Detects from the number of received bytes whether video is arriving. */
 interface Flow { observe (bytes: number | null): boolean }
 
 function createFlow (): Flow {
@@ -338,7 +338,7 @@ async function segments (folder: string): Promise<string[]> {
     .sort()
 }
 
-/** The media server names a segment after the time of its first picture: `seconds-microseconds.mp4`. */
+/** The media server names a segment after the time of its first frame: `seconds-microseconds.mp4`. */
 function beginOf (segment: string): number | null {
   const [, seconds, micros] = /^(\d+)-(\d{6})\.mp4$/.exec(basename(segment)) ?? []
   return seconds === undefined ? null : Number(seconds) * 1000 + Number(micros) / 1000

@@ -13,7 +13,7 @@ export interface SnapshotRequest {
   readonly format: SnapshotFormat
   /** 1 (smallest file) to 100 (best picture); for JPEG only. */
   readonly quality: number
-  /** RTSP URL on loopback, with a credential that is valid for a moment. */
+  /** RTSP URL on loopback, with a short-lived credential. */
   readonly streamUrl: string
 }
 
@@ -22,11 +22,11 @@ export interface SnapshotOptions {
   readonly library: Library
   readonly storage: Storage
   readonly folder: string
-  /** Longest wait for a picture, in milliseconds. */
+  /** Timeout for taking the picture, in milliseconds. */
   readonly timeoutMs: number
 }
 
-/** Takes one picture out of a live stream and keeps it. */
+/** Takes one picture from a live stream and stores it. */
 export async function takeSnapshot (
   { tools, library, storage, folder, timeoutMs }: SnapshotOptions,
   request: SnapshotRequest
@@ -82,7 +82,7 @@ export async function takeSnapshot (
   }
 }
 
-/** ffmpeg's JPEG quantiser runs from 2 (best) to 31 (worst). */
+/** Converts the quality to ffmpeg's JPEG quantiser, which ranges from 2 (best) to 31 (worst). */
 function jpegScale (quality: number): number {
   return Math.round(31 - (quality - 1) / 99 * 29)
 }
