@@ -51,22 +51,25 @@ import { cutStalledReaders, slowClientOptions } from './slow-clients.js'
 import { TlsListener } from './tls/tls-listener.js'
 import { securityOptions, version } from './settings/security-options.js'
 
-/** Events of the identity plugin after which a principal's stream grants are withdrawn and its media sessions ended. */
+/** Events of the auth plugin that revoke the principal's stream grants and end its media sessions. */
 const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
 
 /** A running camera service. */
 export interface CameraService {
   readonly app: FastifyInstance
-  /** Where its parts are reached, once `start` has resolved. */
+  /** URLs of the page, the JSON-RPC API and the health report. */
   readonly addresses: { readonly page: string, readonly rpc: string, readonly health: string }
-  /** What is wrong and does not keep it from running, in sentences for an operator. */
+  /** Problems that do not prevent the service from running, as sentences for an operator. */
   readonly warnings: readonly string[]
-  /** Reads the certificate and its key again; connections stay. What cannot be served is logged and the old one stays in use. */
+  /**
+   * Reloads the certificate and its key. Open connections stay. If the new files cannot be used, the reason is logged
+   * and the old certificate stays in use.
+   */
   reloadCertificate (): void
   close (): Promise<void>
 }
 
-/** Ports that must be free were not, each with its setting. */
+/** Thrown when required ports are in use. Each problem names the port and its setting. */
 export class PortsBusy extends Error {
   readonly problems: readonly string[]
   constructor (problems: readonly string[]) {
@@ -75,14 +78,14 @@ export class PortsBusy extends Error {
   }
 }
 
-/** A key to publish must be used at once: ffmpeg connects within a moment of its start. */
+/** Lifetime of a publish key. It is short because ffmpeg connects right after its start. */
 const PUBLISH_KEY_MS = 30_000
-/** Longest silence of a running MediaMTX. */
+/** A running MediaMTX that does not respond for this long is replaced. */
 const MUTE_MS = 10_000
-/** A key with which this service itself takes a picture. */
+/** Lifetime of the key with which this service reads a stream for a snapshot. */
 const OWN_READ_MS = 20_000
 
-/** The composition root: makes every room, introduces them to each other, and opens the doors. */
+/** The composition root: creates every module, connects them to each other, and starts the servers. */
 export async function startCameraService (settings: Settings): Promise<CameraService> {
   const { config, dataDir } = settings
   const { server, mediamtx } = config
@@ -106,7 +109,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const slow = slowClientOptions(stalledMs)
   const app = Fastify({
     ...problemServerOptions,
-    // A terminal may be closed while the service ends: the errors of this stream are caught, those of pino's own are not.
+    // The terminal may be closed while the service shuts down. Errors of process.stdout are caught (see server.ts);
+    // errors of pino's own stream would not be.
     logger: {
       level: config.logging.level,
       ...loggerOptions(),
@@ -123,7 +127,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const log = app.log
   tls?.attach(app.server as Server, config.security.ssl.handshakes_per_minute, log)
 
-  // What is kept, and with which tools
+  // Storage and tools
   const library = openLibrary(join(dataDir, 'library.sqlite'))
   const storage = useStorage(settings.recordings, config.storage.warn_percent, config.storage.block_percent)
   const tools = useFfmpeg(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
@@ -134,7 +138,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     )
   }
 
-  // The media server as we see it
+  // The media server
   const authority = createStreamAuthority()
   const mtxHost = localHost(server.host)
   const client = createMediaMtxClient({
@@ -196,7 +200,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     }
   })
 
-  // Which cameras there are
+  // Cameras
   const others = [
     ...(config.cameras.v4l2
       ? [
@@ -228,7 +232,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
       publishers.follow(camera)
       events.cameraStatus(viewOf(camera))
       reconciler.poke().catch(() => {
-        /* told by the reconciler, tried again at its next pass */
+        /* logged by the reconciler, which tries again at its next pass */
       })
     }
   })
@@ -254,11 +258,12 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     maxConnectionsPerAddress: server.max_connections_per_address,
     allowedOrigins: server.allowed_origins,
     sameOrigin: true,
-    // Each call inside is limited for itself; who has used up an address's anonymous calls may still come in with a token.
+    // The limits apply to each call inside the connection. The connection itself is not limited, so that a caller with
+    // a token can still connect from an address that has used up its anonymous calls.
     transportSecurity: { public: true, limits: false },
     authenticationTimeoutMs: server.authentication_timeout_seconds * 1000,
     describePrincipal: async principal => {
-      // Without a session the caller is signed in all the same, and has to bring the credential again after a reload.
+      // Without a session the caller is still signed in, but must send the credential again after a reload.
       const session =
         principal.authenticatedBy === 'session'
           ? null
@@ -284,7 +289,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     holders: () => authority.holders(),
     onEnded: principal => { authority.revokeReads(holder => holder === principal) }
   })
-  // A sign-out ends the principal's stream addresses and what is being watched with them.
+  // A sign-out revokes the principal's stream URLs and ends the media sessions that were started with them.
   app.guard.addSink(event => {
     if (!SIGN_OUTS.has(event.action)) return
     authority.revokeReads(({ id }) => id === event.principal.id)
@@ -325,7 +330,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   fileRoutes(app, library)
   pageRoutes(app, shipped.web, mediaOrigins(scheme, [mediamtx.webrtc_port, mediamtx.hls_port], server.host, hosts.host))
 
-  // Health, on a port of its own
+  // Health, on a separate port
   const healthApp = Fastify({
     ...problemServerOptions,
     logger: false,
@@ -355,7 +360,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     groups: { system: Object.keys(probes), cameras: ['cameras'], mediamtx: ['mediamtx'] }
   })
 
-  // Open the doors: from here on something must be closed again when a later step fails.
+  // Servers and processes: from here on, a failed step must close what earlier steps have opened.
   const secretPath = `/${randomBytes(24).toString('base64url')}`
   const mediaAuth = mediaAuthServer(authority, sessions, secretPath, log)
   const configFile = join(dataDir, 'mediamtx.json')
@@ -389,7 +394,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
     allowedOrigins: [...pageOrigins(scheme, portOf(app), server.host, hosts.host), ...server.allowed_origins]
   }, `http://127.0.0.1:${portOf(mediaAuth)}${secretPath}`)
   let heardAt = performance.now()
-  /** A MediaMTX that is there and says nothing, frozen or stuck, is ended; its supervisor starts another. */
+  /** Ends a MediaMTX process that runs but does not respond (it hangs). Its supervisor then starts a new one. */
   function replaceIfMute (heard: boolean): void {
     const now = performance.now()
     if (heard || supervisor?.pid == null) heardAt = now

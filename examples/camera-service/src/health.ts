@@ -7,7 +7,7 @@ import type { Ffmpeg } from './media/ffmpeg.js'
 import type { RuntimePath } from './mediamtx/client.js'
 import type { TlsListener } from './tls/tls-listener.js'
 
-/** What one component measures of itself. */
+/** The measured state of one component. */
 export interface Measurement { readonly status: 'healthy' | 'degraded' | 'unhealthy', readonly details: string }
 
 export interface HealthSources {
@@ -28,7 +28,10 @@ export interface HealthSources {
 const MISSING = 'MediaMTX was not found: run "npm run setup", or set mediamtx.binary or MEDIAMTX_BIN; ' +
   'the output of the service says what was tried'
 
-/** The components of the health report; each measures when it is asked. Anyone can read them: no versions, no paths. */
+/**
+ * The components of the health report. Each is measured at the time of the request. Anyone can read the report, so it
+ * contains no versions and no paths.
+ */
 export function healthProbes (sources: HealthSources): Record<string, () => Promise<Measurement>> {
   const { redis, tls } = sources
   return {
@@ -79,7 +82,7 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
     },
     async policy () {
       const { generation, loadedAt, stale, problems } = sources.policy()
-      // What is wrong is for the log: it tells of the policy.
+      // The problems go to the log only, because they reveal details of the policy.
       return stale
         ? {
             status: 'degraded',
@@ -95,7 +98,7 @@ export function healthProbes (sources: HealthSources): Record<string, () => Prom
   }
 }
 
-/** Without Redis the limits go on in each process, less exactly. */
+/** Never unhealthy: without Redis, each process still enforces the limits, but less exactly. */
 function redisProbe (redis: RedisConnection): Measurement {
   const { status, details } = redis.health()
   return status === 'healthy'

@@ -10,11 +10,12 @@ const fail = (text: string): never => {
 
 const settings = load()
 const starting = start(settings)
-// Before the first child exists: a signal during the start, or a second one, must not leave any behind.
+// Set up before the first child process exists: a signal during the start, or a second signal, must not leave child
+// processes behind.
 let closing = false
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => { shutDown(signal) })
 process.on('SIGHUP', hangUp)
-// Every write to a terminal that is gone is an error, and would end the service before its children.
+// Every write to a closed terminal emits an error. Unhandled, it would end the service before its child processes.
 for (const stream of [process.stdout, process.stderr]) if (stream.isTTY) stream.on('error', () => {})
 announce(await starting)
 
@@ -49,7 +50,7 @@ function announce ({ addresses, warnings }: CameraService): void {
   ].join('\n'))
 }
 
-/** From a terminal that was closed it means the end; otherwise, as with other daemons, that files are to be read again. */
+/** SIGHUP in a terminal means that it was closed: shut down. Otherwise reload the certificate, as other daemons do. */
 function hangUp (): void {
   if (process.stdout.isTTY) {
     shutDown('SIGHUP')

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { RecordingEvent } from '../media/recording.js'
 import type { CameraView } from './view.js'
 
-/** Notifications to everybody who may see cameras. */
+/** Sends notifications to every connection with `camera:view`. */
 export interface Events {
   cameraStatus (camera: CameraView): void
   recordingStatus (event: RecordingEvent): void

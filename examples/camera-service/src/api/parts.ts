@@ -6,7 +6,7 @@ import type { StreamHosts } from '../mediamtx/stream-urls.js'
 import type { Recorder } from '../media/recording.js'
 import type { SnapshotFormat } from '../media/snapshot.js'
 
-/** What runs here; null for a program that is not there. */
+/** Versions of the service and of the programs it runs; null for a program that is not available. */
 export interface Versions {
   readonly service: string
   readonly node: string
@@ -14,17 +14,17 @@ export interface Versions {
   readonly ffmpeg: string | null
 }
 
-/** What the methods and routes need of the rooms behind them. */
+/** What the RPC methods and routes need from the other modules. */
 export interface ApiParts {
   readonly cameras: CameraRegistry
   readonly library: Library
   readonly recorder: Recorder
   readonly authority: StreamAuthority
   readonly hosts: StreamHosts
-  /** Time a stream URL can be used to start watching, in milliseconds. */
+  /** How long a stream URL can be used to start a session, in milliseconds. */
   readonly streamTokenMs: number
   readonly maxRecordingSeconds: number
-  /** What the media server runs, by camera; null while it does not answer. */
+  /** Active paths of the media server by camera id; null while it does not respond. */
   readonly observed: () => ReadonlyMap<string, RuntimePath> | null
   readonly versions: () => Promise<Versions>
   readonly snapshot: (camera: string, format: SnapshotFormat, quality: number) => Promise<FileRecord>

@@ -4,16 +4,16 @@ import type { RecordingStatus } from '../media/recording.js'
 import type { RuntimePath } from '../mediamtx/client.js'
 import type { StreamUrls } from '../mediamtx/stream-urls.js'
 
-/** A camera as clients see it. Nothing in it is a path of this machine or a credential. */
+/** A camera as clients see it. It contains no local file paths and no credentials. */
 export interface CameraView {
   readonly device: string
   readonly status: Camera['status']
   readonly name: string
   readonly resolution: string | null
   readonly fps: number | null
-  /** Addresses without a token: `get_stream_url` makes ones that play. */
+  /** URLs without a token. `get_stream_url` returns URLs that can be played. */
   readonly streams: StreamUrls
-  /** Whether there is a recording under way, also one that waits for the camera. */
+  /** Whether a recording is active, including one that waits for the camera. */
   readonly recording: boolean
   readonly recording_status: RecordingStatus
   readonly detail: string

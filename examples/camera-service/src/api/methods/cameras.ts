@@ -6,7 +6,7 @@ import { streamUrls } from '../../mediamtx/stream-urls.js'
 import type { ApiParts } from '../parts.js'
 import { cameraView, type CameraView } from '../view.js'
 
-/** A camera's id. Its form is checked nowhere else: it is only ever looked up. */
+/** A camera's id. No stricter format is needed, because the id is only used for look-ups. */
 export const device = Type.String({ minLength: 1, maxLength: 64, description: 'Camera id, such as camera0' })
 
 /** ping, get_camera_list, get_camera_status, get_stream_url. */

@@ -12,15 +12,15 @@ const TYPES: Readonly<Record<string, string>> = { mp4: 'video/mp4', jpg: 'image/
 type NamedRequest = FastifyRequest<{ Params: { name: string } }>
 
 /**
- * Downloads with ranges and preconditions (RFC 9110 sections 13 and 14). The name is looked up in the library: only
- * what is listed there can be read. Several ranges in one request are answered with the whole file (section 14.2).
+ * Downloads with ranges and preconditions (RFC 9110 sections 13 and 14). The name is looked up in the library, so only
+ * files that are listed there can be read. A request for several ranges gets the whole file (section 14.2).
  */
 export function fileRoutes (app: FastifyInstance, library: Library): void {
   const serve = (kind: FileKind) => async (request: NamedRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const file = library.findFile(kind, request.params.name)
     if (file === null) throw new FileNotFound()
     const { statusCode, headers, stream } = await opened(await read(file, request))
-    // A file that is listed never changes, so its tag is a strong one, as If-Range needs (section 13.1.5).
+    // A listed file never changes, so its ETag can be strong, as If-Range requires (section 13.1.5).
     const validators = { ...headers, ETag: strong(headers['ETag']!), 'cache-control': 'private, no-store' }
     if (statusCode === 304) return await reply.code(304).headers(validators).send()
     return await reply.code(statusCode).headers(validators).headers({
@@ -33,17 +33,17 @@ export function fileRoutes (app: FastifyInstance, library: Library): void {
 }
 
 async function read (file: FileRecord, { raw }: FastifyRequest): Promise<SendResult> {
-  // `send` reads the method and the headers of a request and nothing else.
+  // `send` reads only the method and the headers of the request.
   const asked = { method: raw.method, headers: comparable(raw.headers) } as typeof raw
   const path = `/${encodeURIComponent(basename(file.path))}`
   return await send(asked, path, { root: dirname(file.path), index: false, cacheControl: false })
 }
 
-/** The file, or the error that its failure means: `send` would answer with a page of HTML. */
+/** Returns the opened file or throws the matching error. `send` itself would respond with an HTML page. */
 async function opened (result: SendResult): Promise<SendResult> {
   const { statusCode, headers, stream, type } = result
   if (type === 'file') {
-    // It may have gone since it was looked at: that is known before a header is sent.
+    // The file may have been removed since `send` checked it. Find out before the headers are sent.
     if (stream instanceof ReadStream) {
       await once(stream, 'open').catch((error: NodeJS.ErrnoException) => {
         throw error.code === 'ENOENT' ? new FileNotFound() : error
@@ -52,7 +52,7 @@ async function opened (result: SendResult): Promise<SendResult> {
     return result
   }
   switch (statusCode) {
-    // Listed but no longer on disk: removed by hand.
+    // The file is listed but no longer on disk: someone has deleted it.
     case 404: throw new FileNotFound()
     case 412: throw new PreconditionFailed()
     case 416: throw new RangeNotSatisfiable({ headers: { 'content-range': headers['Content-Range']! } })
@@ -64,7 +64,10 @@ function strong (etag: string): string {
   return etag.replace(/^W\//, '')
 }
 
-/** `send` knows weak tags only: a strong If-Range is written as `send` compares it, and a weak one must never match. */
+/**
+ * Rewrites `If-Range`, because `send` only compares weak ETags: a strong tag is marked as weak so that it can match, and
+ * a weak tag is replaced by one that never matches.
+ */
 function comparable (headers: IncomingHttpHeaders): IncomingHttpHeaders {
   const ifRange = headers['if-range']
   if (typeof ifRange !== 'string' || !ifRange.includes('"')) return headers

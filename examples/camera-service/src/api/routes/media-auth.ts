@@ -5,17 +5,17 @@ import { cutStalledReaders, slowClientOptions } from '../../slow-clients.js'
 import type { MediaSessions } from '../../mediamtx/media-sessions.js'
 import type { Decision, MediaAuthRequest, StreamAuthority } from '../../mediamtx/stream-auth.js'
 
-/** MediaMTX, the only caller, is on this machine. */
+/** Short, because MediaMTX, the only client, runs on this machine. */
 const STALLED_MS = 10_000
 
-/** A wrong stream address costs whoever tries it nothing. */
+/** Refusals are sampled in the log, because anyone can cause them with wrong stream URLs. */
 const LOGGED = { windowMs: 10_000, perKind: 10, maxKinds: 100 }
 
 const text = Type.Union([Type.String({ maxLength: 8192 }), Type.Null()])
 
 /**
- * The loopback listener on which MediaMTX asks who may do what. The path is a secret of this process, so that nobody
- * else on the machine can ask; the answer is only yes or no.
+ * The loopback listener for MediaMTX's authentication requests. Its path is a secret of this process, so that no other
+ * program on the machine can send requests. The response is only yes or no.
  */
 export function mediaAuthServer (
   authority: StreamAuthority, sessions: MediaSessions, secretPath: string, log: FastifyBaseLogger
@@ -64,7 +64,7 @@ export function mediaAuthServer (
   })
   return app
 
-  /** Lets a reader in only when its session can be ended again. */
+  /** Allows a reader only if the service can end its session later. */
   function admit (request: MediaAuthRequest): Decision {
     const decision = authority.decide(request)
     if (decision.reader === undefined || sessions.add(request, decision.reader)) return decision

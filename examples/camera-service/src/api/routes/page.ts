@@ -9,7 +9,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml'
 }
 
-/** The page: every file of the web folder under its own name, read once. The page holds nothing that needs a credential. */
+/** Serves every file of the web folder under its own name, read once. They are public and contain nothing secret. */
 export function pageRoutes (app: FastifyInstance, folder: string, mediaOrigins: readonly string[]): void {
   const headers = {
     csp: {
@@ -23,7 +23,7 @@ export function pageRoutes (app: FastifyInstance, folder: string, mediaOrigins: 
       'form-action': ["'self'"],
       'frame-ancestors': ["'none'"]
     },
-    // What a wall of cameras is used for; frames of other origins are granted nothing.
+    // Features for a video wall. Frames of other origins get none of them.
     permissions: { fullscreen: ['self'], 'picture-in-picture': ['self'], 'screen-wake-lock': ['self'] }
   }
   for (const name of readdirSync(folder)) {
