@@ -43,8 +43,8 @@ export interface FinishedRecording {
 export type RecordingStatus = 'OFF' | 'RECORDING' | 'WAITING_FOR_CAMERA'
 
 /**
- * Makes recordings, at most one per camera at a time. The media server writes the video without re-encoding it. A camera
- * failure does not end a recording: it waits while the camera is unavailable, then continues in another file.
+ * Makes recordings, at most one per camera at a time. The media server writes the video without re-encoding it. A
+ * camera failure does not end a recording: it waits while the camera is unavailable, then continues in another file.
  */
 export interface Recorder {
   /** Finishes recordings that an earlier run left open. */

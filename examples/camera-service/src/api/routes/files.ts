@@ -65,8 +65,8 @@ function strong (etag: string): string {
 }
 
 /**
- * Rewrites `If-Range`, because `send` only compares weak ETags: a strong tag is marked as weak so that it can match, and
- * a weak tag is replaced by one that never matches.
+ * Rewrites `If-Range`, because `send` only compares weak ETags. A strong tag is marked as weak so that it can match, a
+ * weak tag is replaced by one that never matches.
  */
 function comparable (headers: IncomingHttpHeaders): IncomingHttpHeaders {
   const ifRange = headers['if-range']
