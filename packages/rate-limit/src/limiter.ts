@@ -268,7 +268,11 @@ export function createLimiter (
     taken.delete(decision)
     const elapsedMs = now() - found.askedAtMs
     if (found.charges.every(({ windowMs }) => windowMs <= elapsedMs)) return false
-    await store.refund(found.charges, found.takenAtUs)
+    try {
+      await store.refund(found.charges, found.takenAtUs)
+    } catch {
+      return false
+    }
     for (const charge of found.charges) denied.forget(keyOf(charge))
     return true
   }

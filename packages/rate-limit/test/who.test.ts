@@ -186,3 +186,16 @@ t.test('refusals are problem documents without help of the application, and its 
     [418, { mine: 'MARTY_RATE_LIMIT_EXCEEDED' }], [418, { mine: 'MARTY_RATE_LIMIT_EXCEEDED' }], [418, { mine: 'none' }]
   ])
 })
+
+t.test('what Redis did not take back is said', async t => {
+  const own = await startRedis(await freePort())
+  const connection = openRedis({ url: `redis://127.0.0.1:${own.port}`, commandTimeoutMs: 5_000 })
+  t.teardown(() => connection.close())
+  await connection.ready(10_000)
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(rateLimit, { rules, store: { redis: connection.client, deadlineMs: 5_000 } })
+  const decision = await app.limiter.enforce({ address: '192.0.2.1', account: 'alice' }, ['login'])
+  await own.stop()
+  t.equal(await app.limiter.refund(decision), false)
+})

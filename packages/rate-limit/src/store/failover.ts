@@ -108,7 +108,12 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     take,
     async refund (charges, takenAtUs) {
       // A failed refund is not repeated: the units expire with their window.
-      await withinDeadline(deadlineMs, Promise.resolve(store.refund?.(charges, takenAtUs)), 'the store').catch(tell)
+      try {
+        await withinDeadline(deadlineMs, Promise.resolve(store.refund?.(charges, takenAtUs)), 'the store')
+      } catch (error) {
+        tell(error as Error)
+        throw error
+      }
     }
   }
 }
