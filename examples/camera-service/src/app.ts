@@ -267,7 +267,7 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
       const session =
         principal.authenticatedBy === 'session'
           ? null
-          : await app.sessions?.create(principal).catch((error: unknown) => {
+          : await app.auth.sessions?.create(principal).catch((error: unknown) => {
             log.warn({ err: error }, 'no session could be made')
             return null
           })

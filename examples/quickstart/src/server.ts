@@ -20,5 +20,5 @@ app.get('/reports', { config: { security: { permission: 'report:read', limits: [
 app.post('/reports', { config: { security: { permission: 'report:write' } } }, async () => ({ status: 'written' }))
 
 const url = await app.listen({ port: Number(process.argv[2] ?? 3000) })
-const { token } = app.tokens.issue({ subject: 'you', role: 'reader' })
+const { token } = app.auth.tokens.issue({ subject: 'you', role: 'reader' })
 process.stdout.write(`Try: curl -i -H 'Authorization: Bearer ${token}' ${url}/reports\n`)

@@ -1,10 +1,6 @@
 // Imports the types of `fastify.jwt`, `request.jwtVerify` and `request.user`.
 import '@fastify/jwt'
-import type { ApiKeys } from './api-keys/api-keys.js'
-import type { Lockout } from './lockout/lockout.js'
-import type { SessionCookie } from './sessions/cookie.js'
-import type { Sessions } from './sessions/sessions.js'
-import type { Tokens } from './tokens/tokens.js'
+import type { Auth } from './auth.js'
 
 declare module '@marty/core' {
   interface SecurityRule {
@@ -20,15 +16,7 @@ declare module '@marty/core' {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Issues and revokes access tokens. */
-    tokens: Tokens
-    /** API keys; null when the plugin was registered without them. */
-    apiKeys: ApiKeys | null
-    /** Sessions; null when they are turned off. */
-    sessions: Sessions | null
-    /** Reads and writes the session cookie; null when sessions are turned off. */
-    sessionCookie: SessionCookie | null
-    /** Limits guessing of secrets; null when it is turned off. */
-    lockout: Lockout | null
+    /** The services of this plugin: tokens, API keys, sessions and the lockout. */
+    readonly auth: Auth
   }
 }

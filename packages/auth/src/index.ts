@@ -3,6 +3,7 @@ import { CredentialInvalid, useGuard } from '@marty/core'
 import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApiKeys, type ApiKeys } from './api-keys/api-keys.js'
+import type { Auth } from './auth.js'
 import { createAuthenticators } from './authenticators.js'
 import { createCsrfCheck, sameOriginCheck } from './sessions/csrf.js'
 import { createTellers, withEvents } from './events.js'
@@ -111,11 +112,8 @@ const plugin: FastifyPluginAsync<AuthOptions> = async (fastify, options) => {
     apiKeys,
     sessions
   })
-  fastify.decorate('tokens', told.tokens)
-  fastify.decorate('apiKeys', told.apiKeys)
-  fastify.decorate('sessions', told.sessions)
-  fastify.decorate('sessionCookie', sessions === null ? null : cookie)
-  fastify.decorate('lockout', lockout)
+  const services: Auth = Object.freeze({ ...told, sessionCookie: sessions === null ? null : cookie, lockout })
+  fastify.decorate('auth', services)
   fastify.addHook('onReady', async () => {
     await revocations.start()
     if (apiKeys !== null) await warnOfPepper(apiKeys, fastify.log)
@@ -205,6 +203,7 @@ export default auth
 export { openFileApiKeyStore } from './api-keys/file-store.js'
 export { createRedisApiKeyStore, type RedisApiKeyStoreOptions } from './api-keys/redis-store.js'
 export { createMemoryApiKeyStore } from './api-keys/memory-store.js'
+export type { Auth } from './auth.js'
 export type { ApiKeyOptions } from './api-keys/options.js'
 export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-keys/store.js'
 export {

@@ -51,7 +51,7 @@ t.test('over HTTP: wrong secrets lock their address out of the key; others, and 
   const events: SecurityEvent[] = []
   const store = createMemoryApiKeyStore()
   const app = await build(t, { lockout: { maxFailures: 2 }, apiKeys: keyOptions({ store }) }, events)
-  const { key, keyId } = await app.apiKeys!.create(request)
+  const { key, keyId } = await app.auth.apiKeys!.create(request)
   const ask = async (apiKey: string, remoteAddress: string): Promise<LightMyRequestResponse> => await app.inject({ url: '/who', remoteAddress, headers: { 'x-api-key': apiKey } })
   const wrong = await wrongKeys(store, keyId, 4)
   for (const one of wrong.slice(0, 2)) t.match((await ask(one, '192.0.2.1')).json(), { status: 401, code: REFUSED })
@@ -95,7 +95,7 @@ for (const hash of ['bcrypt', 'hmac-sha256'] as const) {
 t.test('over HTTP: a flood from many addresses gets 503 with Retry-After, while a known key is answered', async t => {
   const store = createMemoryApiKeyStore()
   const app = await build(t, { apiKeys: keyOptions({ store }) })
-  const { key, keyId } = await app.apiKeys!.create(request)
+  const { key, keyId } = await app.auth.apiKeys!.create(request)
   const ask = async (apiKey: string, remoteAddress: string): Promise<LightMyRequestResponse> => await app.inject({ url: '/who', remoteAddress, headers: { 'x-api-key': apiKey } })
   t.equal((await ask(key, '192.0.2.1')).statusCode, 200)
   const wrong = await wrongKeys(store, keyId, 60)

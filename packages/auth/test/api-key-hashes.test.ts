@@ -92,7 +92,7 @@ t.test('a wrong pepper refuses every key, and the start says so; a previous one 
     t.teardown(() => app.close())
     await app.register(auth, { ...TOKENS, apiKeys })
     await app.ready()
-    return { lines, keys: app.apiKeys! }
+    return { lines, keys: app.auth.apiKeys! }
   }
   const wrong = await start(keyOptions({ store, pepper: NEW_PEPPER }))
   t.equal(await codeOf(() => wrong.keys.verify(key)), REFUSED)
@@ -117,8 +117,8 @@ t.test('use of a secret that was replaced is told of once a minute at most', asy
   const advance = timeMachine(t)
   const events: SecurityEvent[] = []
   const app = await build(t, { apiKeys: keyOptions() }, events)
-  const old = await app.apiKeys!.create(request)
-  const { key } = await app.apiKeys!.rotate(old.keyId)
+  const old = await app.auth.apiKeys!.create(request)
+  const { key } = await app.auth.apiKeys!.rotate(old.keyId)
   const use = async (key: string): Promise<number> => (await app.inject({ url: '/who', headers: bearer(key) })).statusCode
   const told = (): SecurityEvent[] => events.filter(event => event.action === 'api_key.old_secret')
   t.equal(await use(key), 200)

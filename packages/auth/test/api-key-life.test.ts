@@ -154,20 +154,20 @@ for (const [name, open] of [['memory', createMemoryApiKeyStore], ['redis', () =>
   t.test(`${name}: a token that a key was exchanged for dies with the key, and is told of once`, async (t: Test) => {
     const events: SecurityEvent[] = []
     const app = await build(t, { routes: true, apiKeys: keyOptions({ store: open(), hash: 'hmac-sha256' }) }, events)
-    const [mine, other] = [await app.apiKeys!.create(request), await app.apiKeys!.create(request)]
+    const [mine, other] = [await app.auth.apiKeys!.create(request), await app.auth.apiKeys!.create(request)]
     const [token, otherToken] = [await tokenOf(app, mine.key), await tokenOf(app, other.key)]
     const ask = async (token: string): Promise<number> => (await app.inject({ url: '/who', headers: bearer(token) })).statusCode
     events.length = 0
     for (let i = 0; i < 3; i++) t.equal(await ask(token), 200)
     t.match(events.filter(event => event.outcome === 'success' && event.action.startsWith('authenticate.')), [{ action: 'authenticate.jwt', principal: { id: mine.keyId }, address: '127.0.0.1', requestId: String }])
     const principal = await app.guard.authenticate(token, { address: null, requestId: '1' })
-    await app.apiKeys!.rotate(mine.keyId, { overlapSeconds: 0 })
+    await app.auth.apiKeys!.rotate(mine.keyId, { overlapSeconds: 0 })
     t.equal(await ask(token), 200, 'a rotation keeps it')
-    await app.apiKeys!.revoke(mine.keyId)
+    await app.auth.apiKeys!.revoke(mine.keyId)
     t.equal(await ask(token), 401)
     t.equal(await app.guard.isAlive(principal), false)
     t.equal(await ask(otherToken), 200)
-    t.equal(await ask(app.tokens.issue({ subject: 'alice' }).token), 200, 'a token without a key is no matter of keys')
+    t.equal(await ask(app.auth.tokens.issue({ subject: 'alice' }).token), 200, 'a token without a key is no matter of keys')
   })
 }
 
@@ -177,7 +177,7 @@ t.test('without Redis known keys go on, and what is not known is answered with 5
   t.teardown(async () => { await connection.close(); await own.stop() })
   await connection.ready(10_000)
   const app = await build(t, { apiKeys: keyOptions({ store: createRedisApiKeyStore({ redis: connection.client }) }) })
-  const [known, unknown] = [await app.apiKeys!.create(request), await app.apiKeys!.create(request)]
+  const [known, unknown] = [await app.auth.apiKeys!.create(request), await app.auth.apiKeys!.create(request)]
   const ask = async (key: string) => await app.inject({ url: '/who', headers: { 'x-api-key': key } })
   await until(async () => (await ask(known.key)).statusCode === 200, 'the key to be known')
   own.child.kill('SIGKILL')
@@ -187,5 +187,5 @@ t.test('without Redis known keys go on, and what is not known is answered with 5
   t.ok(Number(answer.headers['retry-after']) > 0)
   t.equal((await ask(known.key)).statusCode, 200)
   t.equal((await ask('cam_test_nonsense')).statusCode, 401, 'what is no key asks nobody')
-  await t.rejects(app.apiKeys!.create(request), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' })
+  await t.rejects(app.auth.apiKeys!.create(request), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' })
 })

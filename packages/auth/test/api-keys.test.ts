@@ -182,12 +182,12 @@ t.test('a flood of wrong secrets is turned away with 503 and Retry-After, while 
 t.test('over HTTP: X-API-Key and Bearer, refusals like those of tokens, events without secrets', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, { apiKeys: options() }, events)
-  const keys = app.apiKeys as ApiKeys
+  const keys = app.auth.apiKeys as ApiKeys
   const { key, keyId } = await keys.create(request)
   for (const headers of [{ 'x-api-key': key }, bearer(key)]) {
     t.match((await app.inject({ url: '/who', headers })).json(), { id: keyId, kind: 'key', roles: ['operator'], authenticatedBy: 'apiKey' })
   }
-  const token = app.tokens.issue({ subject: 'alice' }).token
+  const token = app.auth.tokens.issue({ subject: 'alice' }).token
   for (const headers of [{ 'x-api-key': `${key}x` }, { 'x-api-key': '' }, { 'x-api-key': token }, bearer(`${key}x`), bearer('cam_test_'), { ...bearer(key), 'x-api-key': key }]) {
     const answer = await app.inject({ url: '/who', headers })
     t.equal(answer.statusCode, 401)
@@ -196,7 +196,7 @@ t.test('over HTTP: X-API-Key and Bearer, refusals like those of tokens, events w
   }
   t.match(await app.guard.authenticate(key, { address: null, requestId: '1' }), { id: keyId })
   const principal = await app.guard.authenticate(key, { address: null, requestId: '1' })
-  const session = await app.sessions!.create(principal)
+  const session = await app.auth.sessions!.create(principal)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 200)
   const rotated = await keys.rotate(keyId)
   await keys.revoke(keyId)

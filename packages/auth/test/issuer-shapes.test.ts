@@ -163,9 +163,9 @@ t.test('the reason of every refusal is in the log and among the events, in words
     apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 },
     refresh: { secret: secretFor('refresh') }
   })
-  const { key } = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 60 })
-  const revoked = app.tokens.issue({ subject: 'alice' })
-  await app.tokens.revoke(revoked.jti, revoked.expiresAt)
+  const { key } = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 60 })
+  const revoked = app.auth.tokens.issue({ subject: 'alice' })
+  await app.auth.tokens.revoke(revoked.jti, revoked.expiresAt)
   const huge = 'secret-looking-text-'.repeat(150)
   const cases: ReadonlyArray<readonly [reason: string, token: string]> = [
     ['segments', huge],

@@ -79,12 +79,12 @@ t.test('a token of another issuer is a user of that issuer, with the roles it is
   t.equal(provider.asked, 1, 'for all of them')
 
   // The same names mean somebody else here.
-  const local = app.tokens.issue({ subject: 'alice' })
+  const local = app.auth.tokens.issue({ subject: 'alice' })
   t.match((await ask(app, local.token)).body, { id: 'alice' })
-  await app.tokens.revoke(local.jti, local.expiresAt)
+  await app.auth.tokens.revoke(local.jti, local.expiresAt)
   t.equal(await statusOf(app, foreign('ES256', { jti: local.jti })), 200, 'a local revocation is of a local token')
   const principal = await app.guard.authenticate(token, { address: null, requestId: '1' })
-  await app.tokens.revoke(principal.session!, principal.expiresAt!)
+  await app.auth.tokens.revoke(principal.session!, principal.expiresAt!)
   t.equal(await statusOf(app, token), 401, 'and one of the session ends the foreign one')
   t.equal(await app.guard.isAlive(principal), false)
 
@@ -147,7 +147,7 @@ t.test('whatever is wrong with a foreign token, it gets the one 401', async t =>
   }
   t.equal(await statusOf(twoIssuers, good), 200)
   t.equal(await statusOf(twoIssuers, foreign('ES256', { iss: 'https://other.example' })), 401, 'the key of one issuer signs nothing of another')
-  t.throws(() => app.tokens.verify(good), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'no token of this service')
+  t.throws(() => app.auth.tokens.verify(good), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'no token of this service')
 })
 
 t.test('single bad keys of a set are skipped, symmetric and private ones always', async t => {
@@ -226,7 +226,7 @@ t.test('during an outage known keys serve for ten minutes, then 503, and all is 
   t.equal(status, 503)
   t.match(body, { code: 'MARTY_AUTH_ISSUER_UNAVAILABLE' })
   t.equal(headers['retry-after'], '30')
-  t.equal(await statusOf(app, app.tokens.issue({ subject: 'alice' }).token), 200, 'our own tokens need nobody')
+  t.equal(await statusOf(app, app.auth.tokens.issue({ subject: 'alice' }).token), 200, 'our own tokens need nobody')
   provider.answer = healthy
   advance(30_000)
   t.equal(await statusOf(app, foreign('ES256')), 200)
@@ -325,7 +325,7 @@ t.test('a foreign token is exchanged for one of ours, while it is good', async t
   const provider = await provide(t, { rolesOf: () => ['viewer'] })
   const app = await build(t, { routes: true, issuers: [provider.options] })
   const exchange = async (assertion: string) => await app.inject({ method: 'POST', url: '/auth/token', payload: { assertion } })
-  for (const wrong of ['x', foreign('ES256', { exp: now() - 600 }), app.tokens.issue({ subject: 'alice' }).token]) t.equal((await exchange(wrong)).statusCode, 401)
+  for (const wrong of ['x', foreign('ES256', { exp: now() - 600 }), app.auth.tokens.issue({ subject: 'alice' }).token]) t.equal((await exchange(wrong)).statusCode, 401)
   const theirs = foreign('ES256', { jti: 'exchanged' })
   const answer = await exchange(theirs)
   t.equal(answer.statusCode, 200)
@@ -334,7 +334,7 @@ t.test('a foreign token is exchanged for one of ours, while it is good', async t
   const principal = await app.guard.authenticate(theirs, { address: null, requestId: '1' })
   const exchanged = { ...principal, authenticatedBy: 'assertion' as const }
   t.equal(await app.guard.isAlive(exchanged), true)
-  await app.tokens.revoke(principal.session!, principal.expiresAt!)
+  await app.auth.tokens.revoke(principal.session!, principal.expiresAt!)
   t.equal(await app.guard.isAlive(exchanged), false)
   t.equal((await exchange(theirs)).statusCode, 401, 'revoked')
 })

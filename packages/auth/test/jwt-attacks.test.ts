@@ -26,7 +26,7 @@ for (const alg of ALGORITHMS) {
   t.test(`${alg}: no mutation of a valid token passes, or is told from any other`, async t => {
     const app = await build(t, { keys: { signing: signingKey(alg) } })
     app.get('/plain', { config: { security: { public: true } } }, async request => await request.jwtVerify())
-    const valid = app.tokens.issue({ subject: 'alice', role: 'viewer' }).token
+    const valid = app.auth.tokens.issue({ subject: 'alice', role: 'viewer' }).token
     for (const url of ['/who', '/plain']) t.equal((await app.inject({ url, headers: bearer(valid) })).statusCode, 200, 'the token they are made from is good')
 
     const segments = valid.split('.')
@@ -126,7 +126,7 @@ t.test('a signature of the right key in another form is refused', async t => {
 t.test('odd headers are no way around it', async t => {
   const app = await build(t, { keys: { signing: signingKey('EdDSA') } })
   app.get('/plain', { config: { security: { public: true } } }, async request => await request.jwtVerify())
-  const { token } = app.tokens.issue({ subject: 'alice' })
+  const { token } = app.auth.tokens.issue({ subject: 'alice' })
   for (const authorization of [`Bearer  ${token}`, `Bearer\t\t${token}`, `Bearer ${token} `, `Bearer ${token} x`, `Bearer ${token},Bearer ${token}`, 'Bearer', 'Bearer ', 'Bearer null', 'Bearer undefined', 'Bearer [object Object]', [`Bearer ${token}`, 'x'], [`Bearer ${token}`], [], null, 5, '']) {
     for (const url of ['/who', '/plain']) {
       const answer = await app.inject({ url, headers: { authorization: authorization as string } })

@@ -99,7 +99,7 @@ t.test('every algorithm: our tokens are accepted here and by jose, and those of 
   for (const alg of ALGORITHMS) {
     const options: AuthOptions = { ...TOKENS, keys: { signing: signingKey(alg) } }
     const app = await build(t, options)
-    const { token } = app.tokens.issue({ subject: 'alice', roles: ['operator', 'viewer'], scopes: ['media'] })
+    const { token } = app.auth.tokens.issue({ subject: 'alice', roles: ['operator', 'viewer'], scopes: ['media'] })
     t.match((await app.inject({ url: '/who', headers: bearer(token) })).json(), { id: 'alice', roles: ['operator', 'viewer'] }, alg)
     t.match(createTokenVerifier(options)(token), { sub: 'alice' })
 
@@ -215,7 +215,7 @@ t.test('@fastify/jwt works with every algorithm as its users know it', async t =
 
 t.test('a remembered token is asked again whether it is expired or revoked, and nobody can change what is remembered', async t => {
   const app = await build(t)
-  const short = app.tokens.issue({ subject: 'alice', ttlSeconds: 1 })
+  const short = app.auth.tokens.issue({ subject: 'alice', ttlSeconds: 1 })
   const context = { address: null, requestId: '1' }
   const principal = await app.guard.authenticate(short.token, context)
   t.equal(await app.guard.authenticate(short.token, context), principal, 'the same principal: it was remembered')
@@ -226,17 +226,17 @@ t.test('a remembered token is asked again whether it is expired or revoked, and 
   await t.rejects(app.guard.authenticate(short.token, context), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
   Date.now = realNow
 
-  const long = app.tokens.issue({ subject: 'alice' })
+  const long = app.auth.tokens.issue({ subject: 'alice' })
   const before = await app.guard.authenticate(long.token, context)
-  app.tokens.revoke(long.jti, long.expiresAt)
+  app.auth.tokens.revoke(long.jti, long.expiresAt)
   await t.rejects(app.guard.authenticate(long.token, context), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
   t.equal(await app.guard.isAlive(before), false)
   t.strictSame(before.scopes, [])
 
   // More than are remembered: the first is forgotten, and still good.
-  const first = app.tokens.issue({ subject: 'first' }).token
+  const first = app.auth.tokens.issue({ subject: 'first' }).token
   const known = await app.guard.authenticate(first, context)
-  for (let i = 0; i < 1_001; i++) await app.guard.authenticate(app.tokens.issue({ subject: `s${i}` }).token, context)
+  for (let i = 0; i < 1_001; i++) await app.guard.authenticate(app.auth.tokens.issue({ subject: `s${i}` }).token, context)
   const again = await app.guard.authenticate(first, context)
   t.not(again, known)
   t.strictSame(again, known)

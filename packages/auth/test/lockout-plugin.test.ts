@@ -25,13 +25,13 @@ t.test('bad options stop the start and name the field', async t => {
 })
 
 t.test('on unless it is switched off', async t => {
-  t.equal((await build(t, { lockout: false })).lockout, null)
+  t.equal((await build(t, { lockout: false })).auth.lockout, null)
   const app = await build(t, { lockout: { maxFailures: 1 } })
-  void app.lockout!.fail('a', null)
-  t.throws(() => { void app.lockout!.check('a', null) }, { code: 'MARTY_AUTH_LOCKED' })
+  void app.auth.lockout!.fail('a', null)
+  t.throws(() => { void app.auth.lockout!.check('a', null) }, { code: 'MARTY_AUTH_LOCKED' })
   await app.close()
-  t.doesNotThrow(() => { void app.lockout!.check('a', null) }, 'closing forgets')
-  t.not((await build(t)).lockout, null)
+  t.doesNotThrow(() => { void app.auth.lockout!.check('a', null) }, 'closing forgets')
+  t.not((await build(t)).auth.lockout, null)
 })
 
 t.test('a login guarded by it answers 429 over HTTP, and tells the sinks once', async t => {
@@ -39,12 +39,12 @@ t.test('a login guarded by it answers 429 over HTTP, and tells the sinks once', 
   const app = await build(t, { lockout: { maxFailures: 2 } }, events)
   app.post<{ Body: { name: string, password: string } }>('/login', { config: { security: { public: true } } }, async request => {
     const { name, password } = request.body
-    await app.lockout!.check(name, request.ip)
+    await app.auth.lockout!.check(name, request.ip)
     if (password !== 'right') {
-      await app.lockout!.fail(name, request.ip)
+      await app.auth.lockout!.fail(name, request.ip)
       return 'wrong'
     }
-    await app.lockout!.succeed(name, request.ip)
+    await app.auth.lockout!.succeed(name, request.ip)
     return 'welcome'
   })
   const login = async (password: string, name = 'alice'): Promise<LightMyRequestResponse> => await app.inject({ method: 'POST', url: '/login', payload: { name, password } })
@@ -60,7 +60,7 @@ t.test('a login guarded by it answers 429 over HTTP, and tells the sinks once', 
   t.equal((await login('right', 'bob')).body, 'welcome')
 
   const name = 'x'.repeat(1_000)
-  for (let i = 0; i < 7; i++) await app.lockout!.fail(name, '192.0.2.9')
+  for (let i = 0; i < 7; i++) await app.auth.lockout!.fail(name, '192.0.2.9')
   const locks = events.filter(event => event.action === 'account.lock' && event.object !== 'alice')
   t.equal(locks.length, 1)
   t.match(locks, [{ type: 'authentication', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', principal: { kind: 'anonymous' }, address: '192.0.2.9', object: 'x'.repeat(256), details: { locked_until: Number } }])
@@ -73,8 +73,8 @@ t.test('an outage is logged', async t => {
   const app = Fastify({ logger: { level: 'warn', stream } })
   t.teardown(async () => { await app.close(); await connection.close() })
   await app.register(auth, { ...TOKENS, store: { redis: connection.client } })
-  for (let i = 0; i < 5; i++) await app.lockout!.fail('alice', '192.0.2.1')
-  await t.rejects(Promise.resolve(app.lockout!.check('alice', '192.0.2.1')), { code: 'MARTY_AUTH_LOCKED' })
+  for (let i = 0; i < 5; i++) await app.auth.lockout!.fail('alice', '192.0.2.1')
+  await t.rejects(Promise.resolve(app.auth.lockout!.check('alice', '192.0.2.1')), { code: 'MARTY_AUTH_LOCKED' })
   t.equal(lines.filter(line => line.includes('failed attempts are counted in this process alone')).length, 1)
   t.notMatch(lines.join(''), /alice/)
 })

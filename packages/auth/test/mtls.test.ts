@@ -131,9 +131,9 @@ t.test('without a certificate, or without TLS, nobody is there', async t => {
 t.test('a credential in the headers is judged alone, right or wrong, wherever a certificate is too', async t => {
   const app = await serve(t)
   const agent = agentOf(t, good, { keepAlive: true })
-  const { token } = app.tokens.issue({ subject: 'alice', role: 'viewer' })
-  const { id: session } = await app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
-  const { key, keyId } = await app.apiKeys!.create({ name: 'key', roles: [], expiresInSeconds: 60 })
+  const { token } = app.auth.tokens.issue({ subject: 'alice', role: 'viewer' })
+  const { id: session } = await app.auth.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
+  const { key, keyId } = await app.auth.apiKeys!.create({ name: 'key', roles: [], expiresInSeconds: 60 })
   t.match(JSON.parse((await ask(app, agent, '/who', bearer(token))).body), { id: 'alice', authenticatedBy: 'jwt' })
   t.match(JSON.parse((await ask(app, agent, '/who', bearer(session))).body), { id: 'alice', authenticatedBy: 'session' })
   t.match(JSON.parse((await ask(app, agent, '/who', { 'x-api-key': key })).body), { id: keyId, authenticatedBy: 'apiKey' })

@@ -39,7 +39,7 @@ import { auth } from '@marty/auth'
 const app = Fastify()
 const [issuer, audience] = ['https://cameras.example', 'camera-service']
 ${code.replaceAll('/var/lib/app', t.testdir())}
-console.log(app.tokens.verify(app.tokens.issue({ subject: 'alice' }).token).sub)
+console.log(app.auth.tokens.verify(app.auth.tokens.issue({ subject: 'alice' }).token).sub)
 `)
   t.equal((await promisify(execFile)(process.execPath, [file])).stdout.trim(), 'alice')
 })

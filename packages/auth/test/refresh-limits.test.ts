@@ -211,14 +211,14 @@ for (const kind of ['memory', 'redis'] as const) {
   t.test(`${kind}: client credentials give no refresh token, however often they are exchanged`, async t => {
     const app = await build(t, { ...OPTIONS, ...store(), refresh: { secret } })
     await app.ready()
-    const { key } = await app.apiKeys!.create({ name: 'least', roles: ['viewer'], expiresInSeconds: 3_600 })
+    const { key } = await app.auth.apiKeys!.create({ name: 'least', roles: ['viewer'], expiresInSeconds: 3_600 })
     const exchange = async () => await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })
     for (let i = 0; i < 20; i++) {
       const answers = await Promise.all(Array.from({ length: 50 }, exchange))
       for (const answer of answers) if (answer.statusCode !== 200 || 'refresh_token' in answer.json()) t.fail(answer.body)
     }
     const { access_token: token } = (await exchange()).json()
-    t.equal(app.tokens.verify(token)['sid'], undefined)
+    t.equal(app.auth.tokens.verify(token)['sid'], undefined)
     t.equal((await app.inject({ method: 'POST', url: '/auth/logout', headers: bearer(token) })).statusCode, 204)
     t.equal((await app.inject({ url: '/who', headers: bearer(token) })).statusCode, 401)
   })
@@ -227,7 +227,7 @@ for (const kind of ['memory', 'redis'] as const) {
     const events: SecurityEvent[] = []
     const app = await build(t, { ...OPTIONS, ...store(), refresh: { secret, clientCredentials: true, maxPerSubject: 5 } }, events)
     await app.ready()
-    const keyOf = async (name: string) => (await app.apiKeys!.create({ name, roles: ['viewer'], expiresInSeconds: 3_600 })).key
+    const keyOf = async (name: string) => (await app.auth.apiKeys!.create({ name, roles: ['viewer'], expiresInSeconds: 3_600 })).key
     const post = async (url: string, headers: object, payload: object = {}) => await app.inject({ method: 'POST', url, headers: { ...headers }, payload })
     const exchange = async (key: string) => await post('/auth/token', { 'x-api-key': key })
     const honest = await Promise.all(Array.from({ length: 150 }, async (_, i) => await keyOf(`program ${i}`)))
@@ -253,7 +253,7 @@ for (const kind of ['memory', 'redis'] as const) {
 
 t.test('an access token of a family that gave way lives out its minutes, and can still be ended by its family', async t => {
   const app = await build(t, { ...OPTIONS, refresh: { secret, clientCredentials: true, maxPerSubject: 1 } })
-  const { key } = await app.apiKeys!.create({ name: 'one', roles: ['viewer'], expiresInSeconds: 3_600 })
+  const { key } = await app.auth.apiKeys!.create({ name: 'one', roles: ['viewer'], expiresInSeconds: 3_600 })
   const exchange = async () => (await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })).json()
   const first = await exchange()
   await exchange()

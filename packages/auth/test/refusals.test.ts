@@ -154,7 +154,7 @@ t.test('every bad token gets 401 from jwtVerify too, and nothing but that error 
     t.equal(answer.statusCode, 401, what)
     t.match(answer.json(), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, what)
     t.throws(() => app.jwt.verify(token), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, what)
-    t.throws(() => app.tokens.verify(token), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, what)
+    t.throws(() => app.auth.tokens.verify(token), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, what)
   }
   const none = await app.inject('/plain')
   t.equal(none.statusCode, 401)

@@ -54,7 +54,7 @@ t.test('signing out ends the refresh token that comes along, when it is one of t
     apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: SECRET, bcryptCost: 8 }
   })
   const keyOf = async (name: string): Promise<string> =>
-    (await app.apiKeys!.create({ name, roles: ['viewer'], expiresInSeconds: 3_600 })).key
+    (await app.auth.apiKeys!.create({ name, roles: ['viewer'], expiresInSeconds: 3_600 })).key
   const signIn = async (key: string): Promise<{ access_token: string, refresh_token: string }> =>
     (await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })).json()
   const own = await keyOf('own')

@@ -23,7 +23,7 @@ async function service (t: Test, options: Partial<AuthOptions> = {}, events: Sec
 interface Browser { readonly cookie: string, readonly id: string, readonly csrf: string }
 
 async function signIn (app: FastifyInstance, headers: Record<string, string> = {}, subject = 'alice'): Promise<Browser> {
-  const { token } = app.tokens.issue({ subject, role: 'viewer' })
+  const { token } = app.auth.tokens.issue({ subject, role: 'viewer' })
   const answer = await app.inject({ method: 'POST', url: '/auth/session', headers: { host: HOST, ...bearer(token), ...headers } })
   const [{ name, value } = { name: '', value: '' }] = answer.cookies
   return { cookie: `${name}=${value}`, id: value, csrf: answer.json<{ csrf_token: string }>().csrf_token }
@@ -34,8 +34,8 @@ const get = async (app: FastifyInstance, headers: Record<string, string>, url = 
 t.test('signing in by anything but a session gives a cookie that scripts and other hosts cannot have', async t => {
   const events: SecurityEvent[] = []
   const app = await service(t, { apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 } }, events)
-  const { token, expiresAt } = app.tokens.issue({ subject: 'alice', role: 'viewer' })
-  const { key } = await app.apiKeys!.create({ name: 'k', roles: ['operator'], expiresInSeconds: 60 })
+  const { token, expiresAt } = app.auth.tokens.issue({ subject: 'alice', role: 'viewer' })
+  const { key } = await app.auth.apiKeys!.create({ name: 'k', roles: ['operator'], expiresInSeconds: 60 })
   for (const headers of [bearer(token), { 'x-api-key': key }]) {
     const answer = await app.inject({ method: 'POST', url: '/auth/session', headers: { ...headers, 'user-agent': 'Test\u00a0Browser' } })
     t.equal(answer.statusCode, 201)
@@ -48,7 +48,7 @@ t.test('signing in by anything but a session gives a cookie that scripts and oth
   t.equal(issued.json<{ expires_at: string }>().expires_at, new Date(expiresAt).toISOString())
   const cookies = { [NAME]: issued.cookies[0]!.value }
   t.match((await app.inject({ url: '/thing', cookies })).json(), { by: 'session', id: 'alice' })
-  t.match(await app.sessions!.list({ kind: 'user', id: 'alice' }), [{ address: '127.0.0.1', userAgent: /^[^\n]*$/ }, {}])
+  t.match(await app.auth.sessions!.list({ kind: 'user', id: 'alice' }), [{ address: '127.0.0.1', userAgent: /^[^\n]*$/ }, {}])
   const created = events.filter(({ action }) => action === 'session.create')
   t.match(created[0], { address: '127.0.0.1', principal: { id: 'alice' }, object: /^[\w-]{43}$/ })
 
@@ -60,7 +60,7 @@ t.test('signing in by anything but a session gives a cookie that scripts and oth
 
 t.test('another site does not sign its visitor in', async t => {
   const app = await service(t)
-  const headers = { host: HOST, ...bearer(app.tokens.issue({ subject: 'mallory' }).token) }
+  const headers = { host: HOST, ...bearer(app.auth.tokens.issue({ subject: 'mallory' }).token) }
   for (const page of [{ 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, { origin: 'https://evil.test' }, { origin: 'null' }]) {
     const answer = await app.inject({ method: 'POST', url: '/auth/session', headers: { ...headers, ...page } as Record<string, string> })
     t.match(answer.json(), { status: 403, code: 'MARTY_AUTH_CSRF_INVALID' })
@@ -73,21 +73,21 @@ t.test('a session from before signing in ends with it: nobody fixes the id', asy
   const planted = await signIn(app, {}, 'mallory')
   const own = await signIn(app, { cookie: planted.cookie })
   t.not(own.id, planted.id)
-  t.equal(await app.sessions!.get(planted.id), null)
+  t.equal(await app.auth.sessions!.get(planted.id), null)
   t.match((await get(app, { cookie: own.cookie })).json(), { id: 'alice' })
   const invented = `ses_${'B'.repeat(43)}`
   t.not((await signIn(app, { cookie: `${NAME}=${invented}` })).id, invented)
   const tossed = await signIn(app, { cookie: `${planted.cookie}; ${own.cookie}` })
-  t.ok(await app.sessions!.get(tossed.id))
+  t.ok(await app.auth.sessions!.get(tossed.id))
 })
 
 t.test('a dead cookie is refused with the one 401, and taken away', async t => {
   const app = await service(t)
-  const { token, jti, expiresAt } = app.tokens.issue({ subject: 'alice' })
-  const orphan = await app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
-  app.tokens.revoke(jti, expiresAt)
+  const { token, jti, expiresAt } = app.auth.tokens.issue({ subject: 'alice' })
+  const orphan = await app.auth.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
+  app.auth.tokens.revoke(jti, expiresAt)
   const over = await signIn(app)
-  await app.sessions!.revoke(over.id)
+  await app.auth.sessions!.revoke(over.id)
   const [a, b] = [await signIn(app), await signIn(app)]
   const expected = await app.inject({ url: '/thing', headers: bearer('ses_x') })
   t.equal(expected.headers['set-cookie'], undefined, 'a header is not the browser\'s to forget')
@@ -162,8 +162,8 @@ t.test('a credential in a header counts alone, right or wrong, and no cookie sta
   const app = await service(t, { apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 } })
   app.get('/browser', { config: { security: { authenticate: ['session'] } } }, async () => 'ok')
   const { cookie, csrf } = await signIn(app)
-  const { key, keyId } = await app.apiKeys!.create({ name: 'k', roles: ['operator'], expiresInSeconds: 60 })
-  const bob = app.tokens.issue({ subject: 'bob' }).token
+  const { key, keyId } = await app.auth.apiKeys!.create({ name: 'k', roles: ['operator'], expiresInSeconds: 60 })
+  const bob = app.auth.tokens.issue({ subject: 'bob' }).token
   for (const method of ['GET', 'POST'] as const) {
     const ask = async (headers: Record<string, string>) => await app.inject({ method, url: '/thing', headers: { host: HOST, cookie, ...headers } })
     t.match((await ask(bearer(bob))).json(), { by: 'jwt', id: 'bob' }, 'no CSRF token is needed: no other site can set the header')
@@ -259,7 +259,7 @@ t.test('a page that was reloaded gets its token again', async t => {
     t.strictSame({ ...answer.json(), expires_at: '' }, { csrf_token: csrf, expires_at: '', idle_seconds: 600 })
     t.ok(Date.parse(answer.json<{ expires_at: string }>().expires_at) > Date.now())
   }
-  t.equal((await get(app, bearer(app.tokens.issue({ subject: 'alice' }).token), '/auth/session')).statusCode, 401)
+  t.equal((await get(app, bearer(app.auth.tokens.issue({ subject: 'alice' }).token), '/auth/session')).statusCode, 401)
 })
 
 t.test('signing out ends this session, or all of them', async t => {
@@ -273,23 +273,23 @@ t.test('signing out ends this session, or all of them', async t => {
   t.equal(here.statusCode, 204)
   t.equal(here.headers['set-cookie'], CLEARED)
   t.equal((await out('/auth/session', { cookie: a.cookie, 'x-csrf-token': a.csrf })).statusCode, 401)
-  t.ok(await app.sessions!.get(b.id))
+  t.ok(await app.auth.sessions!.get(b.id))
   const byHeader = await out('/auth/session', { ...bearer(b.id), cookie: c.cookie })
   t.equal(byHeader.statusCode, 204)
   t.equal(byHeader.headers['set-cookie'], undefined, 'the cookie is of another session')
   await signIn(app)
   const everywhere = await out('/auth/sessions', { cookie: c.cookie, 'x-csrf-token': c.csrf })
   t.strictSame([everywhere.statusCode, everywhere.json(), everywhere.headers['set-cookie']], [200, { ended: 2 }, CLEARED])
-  t.strictSame((await out('/auth/sessions', bearer(app.tokens.issue({ subject: 'alice' }).token))).json(), { ended: 0 }, 'whoever it is may')
-  t.ok(await app.sessions!.get(d.id), 'nobody else is signed out')
+  t.strictSame((await out('/auth/sessions', bearer(app.auth.tokens.issue({ subject: 'alice' }).token))).json(), { ended: 0 }, 'whoever it is may')
+  t.ok(await app.auth.sessions!.get(d.id), 'nobody else is signed out')
   t.match(events.filter(({ action }) => action.startsWith('session.revoke')).map(({ action, principal }) => `${action} ${principal.id}`), ['session.revoke alice', 'session.revoke alice', 'session.revoke_all alice'])
 })
 
 t.test('an elevation gives the browser a new cookie', async t => {
   const app = await service(t, { sessions: { cookie: { name: '__Host-cam', sameSite: 'Lax' } } })
-  const cookie = app.sessionCookie!
+  const cookie = app.auth.sessionCookie!
   app.post('/elevate', { config: { security: { authenticate: ['session'] } } }, async (request, reply) => {
-    const renewed = await app.sessions!.renew(cookie.read(request.raw)!, { ...request.principal, roles: ['admin'] })
+    const renewed = await app.auth.sessions!.renew(cookie.read(request.raw)!, { ...request.principal, roles: ['admin'] })
     void reply.header('set-cookie', cookie.of(renewed))
     return { csrf_token: renewed.csrfToken }
   })
@@ -314,7 +314,7 @@ t.test('whatever the headers are, the answer is never a 5xx, and never somebody\
   const huge = ['a=b; '.repeat(200_000), `${NAME}=${'A'.repeat(1_000_000)}`, `${NAME}; `.repeat(50_000), ';'.repeat(1_000_000), `${NAME}=a; `.repeat(50_000)]
   for (const text of huge) {
     t.equal((await get(app, { cookie: text })).statusCode, 401)
-    t.equal((await app.inject({ method: 'POST', url: '/auth/session', headers: { cookie: text, ...bearer(app.tokens.issue({ subject: 'alice' }).token) } })).statusCode, 201)
+    t.equal((await app.inject({ method: 'POST', url: '/auth/session', headers: { cookie: text, ...bearer(app.auth.tokens.issue({ subject: 'alice' }).token) } })).statusCode, 201)
   }
   t.equal((await get(app, { cookie: `${'a=b; '.repeat(1_000)}${cookie}` })).statusCode, 200)
 })

@@ -18,7 +18,7 @@ await redis.ready(10_000)
 const app = Fastify()
 await app.register(auth, { ...TOKENS, store: { redis: redis.client, prefix: 'replicas' } })
 await app.ready()
-const sessions: Sessions = app.sessions!
+const sessions: Sessions = app.auth.sessions!
 let remembered: Principal
 
 async function answer (question: Question): Promise<unknown> {

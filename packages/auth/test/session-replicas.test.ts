@@ -100,8 +100,8 @@ t.test('over HTTP an outage is a 503 and keeps the cookie; a server that lost it
   t.teardown(async () => { await redis.close() })
   await redis.ready(5_000)
   const app = await build(t, { routes: true, store: { redis: redis.client } })
-  const { id } = await app.sessions!.create(principal('alice'))
-  const cookies = { [app.sessionCookie!.name]: id }
+  const { id } = await app.auth.sessions!.create(principal('alice'))
+  const cookies = { [app.auth.sessionCookie!.name]: id }
   t.equal((await app.inject({ url: '/who', cookies })).statusCode, 200)
   await redis.client.script('FLUSH')
   t.equal((await app.inject({ url: '/auth/session', cookies })).statusCode, 200)
@@ -115,7 +115,7 @@ t.test('over HTTP an outage is a 503 and keeps the cookie; a server that lost it
   t.match(answer.json(), { status: 503, code: UNAVAILABLE })
   t.equal(answer.headers['set-cookie'], undefined)
   t.equal(answer.headers['retry-after'], '1')
-  const signIn = await app.inject({ method: 'POST', url: '/auth/session', headers: { authorization: `Bearer ${app.tokens.issue({ subject: 'alice' }).token}` } })
+  const signIn = await app.inject({ method: 'POST', url: '/auth/session', headers: { authorization: `Bearer ${app.auth.tokens.issue({ subject: 'alice' }).token}` } })
   t.match(signIn.json(), { status: 503, code: UNAVAILABLE })
   t.equal(signIn.headers['set-cookie'], undefined)
 })

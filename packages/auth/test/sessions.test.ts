@@ -25,17 +25,17 @@ t.test('a bad option is refused by name', async t => {
 t.test('a session brings its principal back over HTTP, and ends with the token it came from', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, {}, events)
-  const token = app.tokens.issue({ subject: 'alice', role: 'operator', ttlSeconds: 600 })
+  const token = app.auth.tokens.issue({ subject: 'alice', role: 'operator', ttlSeconds: 600 })
   const source = await app.guard.authenticate(token.token, { address: null, requestId: '1' })
-  const session = await app.sessions!.create(source)
+  const session = await app.auth.sessions!.create(source)
   t.match(session.id, /^ses_[A-Za-z0-9_-]{43}$/)
   t.equal(session.expiresAt, token.expiresAt, 'never outlives the token')
   t.match((await app.inject({ url: '/who', headers: bearer(session.id) })).json(), { id: 'alice', roles: ['operator'], authenticatedBy: 'session', expiresAt: token.expiresAt })
-  t.notMatch(JSON.stringify([await app.sessions!.get(session.id), await app.sessions!.list(), events]), session.id, 'the id is kept and told nowhere')
+  t.notMatch(JSON.stringify([await app.auth.sessions!.get(session.id), await app.auth.sessions!.list(), events]), session.id, 'the id is kept and told nowhere')
   const back = await app.guard.authenticate(session.id, { address: null, requestId: '2' })
   t.equal(await app.guard.isAlive(back), true)
 
-  await app.tokens.revoke(token.jti, token.expiresAt)
+  await app.auth.tokens.revoke(token.jti, token.expiresAt)
   t.equal(await app.guard.isAlive(back), false)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 401)
   t.match(events.map(event => event.action), ['token.issue', 'authenticate.jwt', 'session.create', 'token.revoke', 'GET /who'])
@@ -44,8 +44,8 @@ t.test('a session brings its principal back over HTTP, and ends with the token i
 t.test('every end of a session is told, and the principal that used it is no longer alive', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, {}, events)
-  const sessions = app.sessions!
-  const source = await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
+  const sessions = app.auth.sessions!
+  const source = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
   const ids = await Promise.all([1, 2, 3, 4].map(async () => (await sessions.create(source, { address: '192.0.2.1' })).id))
   const [first, second, third] = await Promise.all(ids.map(async id => await app.guard.authenticate(id, { address: null, requestId: '2' })))
   events.length = 0
@@ -68,13 +68,13 @@ t.test('every end of a session is told, and the principal that used it is no lon
 t.test('a new id is told, and a peek of a live connection keeps no session alive', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, {}, events)
-  const source = await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
-  const { id } = await app.sessions!.create(source)
+  const source = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
+  const { id } = await app.auth.sessions!.create(source)
   const back = await app.guard.authenticate(id, { address: null, requestId: '2' })
-  const [before] = await app.sessions!.list()
+  const [before] = await app.auth.sessions!.list()
   t.equal(await app.guard.isAlive(back, true), true)
-  t.strictSame(await app.sessions!.list(), [before])
-  const renewed = await app.sessions!.renew(id, { ...back, roles: ['admin'] })
+  t.strictSame(await app.auth.sessions!.list(), [before])
+  const renewed = await app.auth.sessions!.renew(id, { ...back, roles: ['admin'] })
   t.match(events.at(-1), { action: 'session.renew', principal: { id: 'alice', roles: ['admin'] } })
   t.equal(await app.guard.isAlive(back), false)
   t.match((await app.inject({ url: '/who', headers: bearer(renewed.id) })).json(), { roles: ['admin'], authenticatedBy: 'session' })
@@ -84,8 +84,8 @@ t.test('a rule that asks for a session takes no token, and the other way round',
   const app = await build(t)
   app.get('/session', { config: { security: { authenticate: ['session'] } } }, async () => 'ok')
   app.get('/jwt', { config: { security: { authenticate: ['jwt'] } } }, async () => 'ok')
-  const { token } = app.tokens.issue({ subject: 'alice' })
-  const { id } = await app.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
+  const { token } = app.auth.tokens.issue({ subject: 'alice' })
+  const { id } = await app.auth.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
   const status = async (url: string, credential: string): Promise<number> => (await app.inject({ url, headers: bearer(credential) })).statusCode
   t.equal(await status('/session', id), 200)
   t.equal(await status('/session', token), 401)
@@ -138,8 +138,8 @@ t.test('memory is bounded: when full, only sessions that are over make room', as
 t.test('with sessions off there are none', async t => {
   const app = await build(t, { sessions: false, routes: true })
   const id = `ses_${'A'.repeat(43)}`
-  t.equal(app.sessions, null)
-  t.equal(app.sessionCookie, null)
+  t.equal(app.auth.sessions, null)
+  t.equal(app.auth.sessionCookie, null)
   t.equal((await app.inject({ url: '/who', headers: bearer(id) })).statusCode, 401)
   t.equal((await app.inject({ url: '/who', headers: { cookie: `__Host-session=${id}` } })).headers['set-cookie'], undefined)
   t.equal((await app.inject({ method: 'POST', url: '/auth/session' })).statusCode, 404)

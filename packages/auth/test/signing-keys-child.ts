@@ -11,7 +11,7 @@ if (task === 'serve') {
   app.setErrorHandler(problemErrorHandler)
   await app.register(auth, { issuer: ISSUER, audience: AUDIENCE, keys: openSigningKeys(file), routes: true })
   app.get('/who', { config: { security: { authenticate: true } } }, async request => request.principal)
-  app.get('/issue', { config: { security: { public: true } } }, async () => app.tokens.issue({ subject: 'alice' }))
+  app.get('/issue', { config: { security: { public: true } } }, async () => app.auth.tokens.issue({ subject: 'alice' }))
   console.log(await app.listen({ port: 0, host: '127.0.0.1' }))
 } else if (task === 'once') {
   console.log((await rotateSigningKeys(file, { algorithm: algorithm as 'HS256' })).kid)

@@ -209,7 +209,7 @@ t.test('fastify.jwt and remembered tokens follow a rotation', async t => {
   t.strictSame(await good(old), [200, 200])
   const { kid } = await rotateSigningKeys(file, { algorithm: 'ES256', activatesInSeconds: 0, overlapSeconds: 60 })
   advance(501)
-  for (const token of [app.jwt.sign({ sub: 'alice' }), (await app.inject('/sign')).body, app.tokens.issue({ subject: 'alice' }).token]) {
+  for (const token of [app.jwt.sign({ sub: 'alice' }), (await app.inject('/sign')).body, app.auth.tokens.issue({ subject: 'alice' }).token]) {
     t.match(app.jwt.decode(token, { complete: true }), { header: { alg: 'ES256', kid } })
     t.strictSame(await good(token), [200, 200])
   }

@@ -21,12 +21,12 @@ const codeOf = (error: unknown): string => (error as { code?: string }).code ?? 
 
 const actions = {
   sign: async (subject: string, sid: string) => app.jwt.sign({ sub: subject, sid }),
-  verify: async (token: string) => app.tokens.verify(token).sub,
+  verify: async (token: string) => app.auth.tokens.verify(token).sub,
   connect: async (token: string) => { live = await app.guard.authenticate(token, { address: null, requestId: '1' }) },
   alive: async () => await app.guard.isAlive(live),
-  revoke: async (jti: string, expiresAt: number) => { await app.tokens.revoke(jti, expiresAt) },
-  revokeSubject: async (subject: string) => { await app.tokens.revokeSubject(subject) },
-  revokeFamily: async (sid: string) => { await app.tokens.revokeFamily(sid) },
+  revoke: async (jti: string, expiresAt: number) => { await app.auth.tokens.revoke(jti, expiresAt) },
+  revokeSubject: async (subject: string) => { await app.auth.tokens.revokeSubject(subject) },
+  revokeFamily: async (sid: string) => { await app.auth.tokens.revokeFamily(sid) },
   issue: async (subject: string) => await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }),
   issueMany: async (subject: string, times: number) => await Promise.all(Array.from({ length: times }, async () => await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }).then(({ token }) => token, codeOf))),
   inspect: async (token: string) => await refresh.inspect(token) !== null,

@@ -31,9 +31,9 @@ t.test('members that are not known are refused, and the near one is named', asyn
 
 t.test('a token lives as long as asked, and never silently shorter', async t => {
   const app = await build(t)
-  const { token, expiresAt } = app.tokens.issue({ subject: 'alice', ttlSeconds: 5 })
+  const { token, expiresAt } = app.auth.tokens.issue({ subject: 'alice', ttlSeconds: 5 })
   t.ok(expiresAt <= Date.now() + 5_000)
-  t.equal(app.tokens.verify(token).exp * 1000, expiresAt)
+  t.equal(app.auth.tokens.verify(token).exp * 1000, expiresAt)
   for (const ttlSeconds of [0, -1, 1.5, 3_601, NaN, Infinity, '60']) t.match(messageOf({ subject: 'alice', ttlSeconds }), /"ttlSeconds" must be an integer from 1 to 3600 \(maxLifetimeSeconds\)/)
 })
 
@@ -44,13 +44,13 @@ t.test('tenant and claims of the application come out on the principal, typed', 
     return { plan, tenant: request.principal.claims['tenant'] }
   })
   const claims = { plan: 'gold', 'https://example.com/limits': { cameras: [1, 2, null], deep: { a: { b: { c: 'é' } } } }, on: false }
-  const { token } = app.tokens.issue({ subject: 'alice', tenant: 'acme', claims })
+  const { token } = app.auth.tokens.issue({ subject: 'alice', tenant: 'acme', claims })
   t.strictSame((await app.inject({ url: '/plan', headers: bearer(token) })).json(), { plan: 'gold', tenant: 'acme' })
-  t.match(app.tokens.verify(token), { sub: 'alice', tenant: 'acme', ...claims })
+  t.match(app.auth.tokens.verify(token), { sub: 'alice', tenant: 'acme', ...claims })
   const principal = await app.guard.authenticate(token, { address: null, requestId: '1' })
   t.ok(Object.isFrozen(principal.claims['https://example.com/limits']))
 
-  const { id } = await app.sessions!.create(principal)
+  const { id } = await app.auth.sessions!.create(principal)
   t.strictSame((await app.inject({ url: '/plan', headers: bearer(id) })).json(), { plan: 'gold', tenant: 'acme' }, 'a session of it has them too')
   for (const tenant of ['', 5, null, 'x'.repeat(257)]) t.match(messageOf({ subject: 'alice', tenant }), /"tenant" must be/)
 })
@@ -115,12 +115,12 @@ t.test('any JSON within bounds comes out as it went in', async t => {
   fc.assert(fc.property(fc.dictionary(fc.string({ minLength: 1, maxLength: 20 }).map(name => `x${name}`), fc.jsonValue({ maxDepth: 4 })), claims => {
     let token: string
     try {
-      ({ token } = app.tokens.issue({ subject: 'alice', claims }))
+      ({ token } = app.auth.tokens.issue({ subject: 'alice', claims }))
     } catch (error) {
       if (JSON.stringify(claims).length > 3_000 || /"(__proto__|constructor|)":/.test(JSON.stringify(claims))) return
       throw error
     }
-    const out = app.tokens.verify(token)
+    const out = app.auth.tokens.verify(token)
     for (const [name, value] of Object.entries(claims)) if (JSON.stringify(out[name]) !== JSON.stringify(value)) throw new Error(name)
   }), { numRuns: 300 })
 })

@@ -24,7 +24,7 @@ const post = async (app: FastifyInstance, url: string, body?: object | string, h
   await app.inject({ method: 'POST', url, headers, ...(body === undefined ? {} : { payload: body }) } as InjectOptions)
 
 const keyOf = async (app: FastifyInstance, request: object = {}) =>
-  await app.apiKeys!.create({ name: 'recorder', roles: ['operator'], scopes: ['camera:view', 'camera:record'], expiresInSeconds: 3600, ...request })
+  await app.auth.apiKeys!.create({ name: 'recorder', roles: ['operator'], scopes: ['camera:view', 'camera:record'], expiresInSeconds: 3600, ...request })
 
 const who = async (app: FastifyInstance, token: string) => await app.inject({ url: '/who', headers: bearer(token) })
 
@@ -32,7 +32,7 @@ t.test('a token is not given for a missing, wrong or unsuitable credential', asy
   const events: SecurityEvent[] = []
   const app = await service(t, {}, events)
   const { key } = await keyOf(app)
-  const access = app.tokens.issue({ subject: 'alice' }).token
+  const access = app.auth.tokens.issue({ subject: 'alice' }).token
   t.equal((await post(app, '/auth/token')).statusCode, 401, 'nothing')
   for (const [what, headers] of Object.entries({
     'a mistyped key': { 'x-api-key': key.slice(0, -1) + (key.endsWith('a') ? 'b' : 'a') },
@@ -69,7 +69,7 @@ t.test('an API key is exchanged for tokens, by JSON or form', async t => {
   t.equal(answer.headers['cache-control'], 'no-store')
   t.match(answer.json(), { access_token: String, token_type: 'Bearer', expires_in: 900, scope: 'camera:view', refresh_token: /^ref_/, refresh_expires_in: Number })
   const { access_token: token, refresh_token: refreshToken } = answer.json()
-  const claims = app.tokens.verify(token)
+  const claims = app.auth.tokens.verify(token)
   t.match(claims, { iss: ISSUER, sub: keyId, user_id: keyId, role: 'operator', roles: ['operator'], scope: 'camera:view', kind: 'service', client_id: keyId, sid: String })
   t.match((await who(app, token)).json(), { id: keyId, kind: 'service', roles: ['operator'], scopes: ['camera:view'], authenticatedBy: 'jwt' })
   t.equal((await who(app, refreshToken)).statusCode, 401, 'a refresh token is no access token')
@@ -82,7 +82,7 @@ t.test('tokens do not outlive what they came from', async t => {
   const { key, keyId } = await keyOf(app, { expiresInSeconds: 30 })
   const { access_token: token, refresh_token: refreshToken, expires_in: seconds } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
   t.ok(seconds <= 30, `${seconds} s`)
-  await app.apiKeys!.revoke(keyId)
+  await app.auth.apiKeys!.revoke(keyId)
   t.equal((await who(app, token)).statusCode, 401, 'the key is revoked')
   t.equal((await post(app, '/auth/refresh', { refresh_token: refreshToken })).statusCode, 401)
 })
@@ -95,7 +95,7 @@ t.test('a refresh token is used once; using an old one ends the family', async t
   const second = await post(app, '/auth/refresh', { refresh_token: first.refresh_token })
   t.equal(second.statusCode, 200)
   t.not(second.json().refresh_token, first.refresh_token)
-  t.equal(app.tokens.verify(second.json().access_token)['sid'], app.tokens.verify(first.access_token)['sid'])
+  t.equal(app.auth.tokens.verify(second.json().access_token)['sid'], app.auth.tokens.verify(first.access_token)['sid'])
   const third = await post(app, '/auth/token', { grant_type: 'refresh_token', refresh_token: second.json().refresh_token })
   t.equal(third.statusCode, 200, 'the OAuth way')
   t.equal(events.filter(({ action }) => action === 'token.refresh').length, 2)
@@ -110,7 +110,7 @@ t.test('a refresh token is used once; using an old one ends the family', async t
 t.test('a wrong refresh token is a wrong credential like any other', async t => {
   const app = await service(t)
   const bodies: string[] = []
-  for (const token of ['x', 'ref_', `ref_${'a'.repeat(65)}`, `ref_${'a'.repeat(100_000)}`.slice(0, 15_000), 'ref_\u0000', app.tokens.issue({ subject: 'alice' }).token]) {
+  for (const token of ['x', 'ref_', `ref_${'a'.repeat(65)}`, `ref_${'a'.repeat(100_000)}`.slice(0, 15_000), 'ref_\u0000', app.auth.tokens.issue({ subject: 'alice' }).token]) {
     const answer = await post(app, '/auth/refresh', { refresh_token: token })
     t.equal(answer.statusCode, 401)
     t.equal(answer.headers['www-authenticate'], 'Bearer error="invalid_token"')
@@ -158,8 +158,8 @@ t.test('whoever holds a token can end it, and learns nothing of other texts', as
   t.equal((await who(app, token)).statusCode, 401)
   t.equal((await post(app, '/auth/revoke', { token: refreshToken, token_type_hint: 'access_token' })).statusCode, 200, 'a hint is only a hint')
   t.equal((await post(app, '/auth/refresh', { refresh_token: refreshToken })).statusCode, 401)
-  const principal = await app.guard.authenticate(app.tokens.issue({ subject: 'alice', role: 'viewer' }).token, { address: null, requestId: '1' })
-  const { id } = await app.sessions!.create(principal)
+  const principal = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice', role: 'viewer' }).token, { address: null, requestId: '1' })
+  const { id } = await app.auth.sessions!.create(principal)
   t.equal((await post(app, '/auth/revoke', { token: id })).statusCode, 200)
   t.equal((await who(app, id)).statusCode, 401)
   t.equal(events.filter(({ action }) => action === 'token.revoke').length, 3, 'each end is told, nonsense is not')
@@ -189,7 +189,7 @@ t.test('without routes there is none, and without clients no client grant', asyn
   t.equal((await post(app, '/auth/introspect', { token: 'x' })).statusCode, 404, 'and nobody who might introspect')
   await t.rejects(build(t, { ...OPTIONS, routes: { introspection: 'yes' } as never }), { code: 'MARTY_AUTH_OPT_INVALID' })
   const open = await service(t, { routes: { introspection: { authenticate: ['jwt'] } } })
-  t.strictSame((await post(open, '/auth/introspect', { token: 'x' }, bearer(open.tokens.issue({ subject: 'alice' }).token))).json(), { active: false })
+  t.strictSame((await post(open, '/auth/introspect', { token: 'x' }, bearer(open.auth.tokens.issue({ subject: 'alice' }).token))).json(), { active: false })
 })
 
 t.test('asymmetric tokens work the same way', async t => {
@@ -203,7 +203,7 @@ t.test('asymmetric tokens work the same way', async t => {
 
 t.test('a session signs itself out', async t => {
   const app = await service(t)
-  const { id } = await app.sessions!.create(await app.guard.authenticate(app.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' }))
+  const { id } = await app.auth.sessions!.create(await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' }))
   t.equal((await who(app, id)).statusCode, 200)
   t.equal((await post(app, '/auth/logout', undefined, bearer(id))).statusCode, 204)
   t.equal((await who(app, id)).statusCode, 401)
@@ -214,7 +214,7 @@ t.test('without the store nobody is told that a token is good, or bad', async t 
   t.teardown(async () => { await connection.close() })
   const app = await service(t, { store: { redis: connection.client } })
   const { key } = await keyOf(app)
-  const { token } = app.tokens.issue({ subject: 'alice' })
+  const { token } = app.auth.tokens.issue({ subject: 'alice' })
   for (const [url, headers] of [['/auth/introspect', { 'x-api-key': key }], ['/auth/revoke', {}]] as const) {
     const answer = await post(app, url, { token }, headers)
     t.match(answer.json(), { status: 503, code: 'MARTY_AUTH_STORE_UNAVAILABLE' }, url)

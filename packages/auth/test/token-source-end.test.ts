@@ -29,7 +29,7 @@ const postTo = (app: FastifyInstance): Post => async (url, payload, headers = {}
 
 /** No token outlives the end, in seconds since the epoch, and what is said of its life is true. */
 function endsBy (t: Test, app: FastifyInstance, { access_token: token, expires_in: seconds, refresh_expires_in: refreshSeconds }: Answer, end: number, what: string): void {
-  const { iat, exp } = app.tokens.verify(token)
+  const { iat, exp } = app.auth.tokens.verify(token)
   t.ok(exp <= end, `${what}: ${exp - end} s beyond its source`)
   t.equal(seconds, exp - iat, `${what}: expires_in`)
   t.ok(seconds > 0)
@@ -71,7 +71,7 @@ for (const place of ['memory', 'Redis'] as const) {
         t.match([status, body.code], [401, 'MARTY_CORE_CREDENTIAL_INVALID'], `after ${renewals} renewals`)
         break
       }
-      const { exp, iat } = app.tokens.verify(body.access_token)
+      const { exp, iat } = app.auth.tokens.verify(body.access_token)
       if (exp > end || body.expires_in !== exp - iat) t.fail(`renewed to ${exp - end} s beyond the end, said ${body.expires_in}`)
       last = body
       await new Promise(resolve => setTimeout(resolve, 20))
@@ -92,19 +92,19 @@ for (const place of ['memory', 'Redis'] as const) {
       ...storeHere()
     })
     const post = postTo(app)
-    const short = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 50 })
+    const short = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 50 })
     const end = Math.floor(short.expiresAt / 1000)
     const first = await post('/auth/token', {}, { 'x-api-key': short.key })
     endsBy(t, app, first.body, end, 'exchanged')
     endsBy(t, app, (await post('/auth/refresh', { refresh_token: first.body.refresh_token })).body, end, 'renewed')
 
-    const long = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 86_400 })
+    const long = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 86_400 })
     const before = await post('/auth/token', {}, { 'x-api-key': long.key })
     t.equal(before.body.expires_in, 900)
-    await app.apiKeys!.rotate(long.keyId, { overlapSeconds: 60 })
+    await app.auth.apiKeys!.rotate(long.keyId, { overlapSeconds: 60 })
     const rotatedEnd = now() + 60
     const after = await post('/auth/refresh', { refresh_token: before.body.refresh_token })
-    t.ok(app.tokens.verify(after.body.access_token).exp <= rotatedEnd, 'the old secret ends sooner than it said when it signed in')
+    t.ok(app.auth.tokens.verify(after.body.access_token).exp <= rotatedEnd, 'the old secret ends sooner than it said when it signed in')
     t.ok(after.body.expires_in <= 60)
     t.ok(after.body.refresh_expires_in <= 60)
   })
@@ -137,26 +137,26 @@ for (const place of ['memory', 'Redis'] as const) {
 t.test('a token is issued for no longer than it is asked to be', async t => {
   const app = await build(t)
   const end = now() + 30
-  const issued = app.tokens.issue({ subject: 'alice', notAfter: end * 1000 + 999 })
-  t.equal(app.tokens.verify(issued.token).exp, end, 'the end of that second')
+  const issued = app.auth.tokens.issue({ subject: 'alice', notAfter: end * 1000 + 999 })
+  t.equal(app.auth.tokens.verify(issued.token).exp, end, 'the end of that second')
   t.equal(issued.expiresAt, end * 1000)
   t.ok(issued.ttlSeconds <= 30 && issued.ttlSeconds >= 29)
-  t.equal(app.tokens.issue({ subject: 'alice', ttlSeconds: 5, notAfter: Date.now() + 3_600_000 }).ttlSeconds, 5)
-  for (const over of [Date.now() - 5_000, Date.now()]) t.throws(() => app.tokens.issue({ subject: 'alice', notAfter: over }), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'source has ended' })
-  for (const bad of [NaN, end, '2030', null]) t.throws(() => app.tokens.issue({ subject: 'alice', notAfter: bad as number }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"notAfter" must be a time in milliseconds/ })
-  for (const bad of [5, 'x'.repeat(1025), null]) t.throws(() => app.tokens.issue({ subject: 'alice', sourceJti: bad as string }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"sourceJti"/ })
+  t.equal(app.auth.tokens.issue({ subject: 'alice', ttlSeconds: 5, notAfter: Date.now() + 3_600_000 }).ttlSeconds, 5)
+  for (const over of [Date.now() - 5_000, Date.now()]) t.throws(() => app.auth.tokens.issue({ subject: 'alice', notAfter: over }), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'source has ended' })
+  for (const bad of [NaN, end, '2030', null]) t.throws(() => app.auth.tokens.issue({ subject: 'alice', notAfter: bad as number }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"notAfter" must be a time in milliseconds/ })
+  for (const bad of [5, 'x'.repeat(1025), null]) t.throws(() => app.auth.tokens.issue({ subject: 'alice', sourceJti: bad as string }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"sourceJti"/ })
 })
 
 t.test('with what cannot be asked any longer, nothing is renewed', async t => {
   const store = createMemoryApiKeyStore()
   const apiKeys = { store, prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 } as const
   const app = await build(t, { routes: true, refresh: REFRESH, apiKeys })
-  const { key, keyId } = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
-  const principal = await app.apiKeys!.verify(key)
-  t.equal(await app.apiKeys!.endsAt(principal), principal.expiresAt)
+  const { key, keyId } = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
+  const principal = await app.auth.apiKeys!.verify(key)
+  t.equal(await app.auth.apiKeys!.endsAt(principal), principal.expiresAt)
   const first = await postTo(app)('/auth/token', {}, { 'x-api-key': key })
   await store.delete(keyId)
-  t.equal(await app.apiKeys!.endsAt(principal), null)
-  t.equal(await app.apiKeys!.isAlive(principal), false)
+  t.equal(await app.auth.apiKeys!.endsAt(principal), null)
+  t.equal(await app.auth.apiKeys!.isAlive(principal), false)
   t.equal((await postTo(app)('/auth/refresh', { refresh_token: first.body.refresh_token })).status, 401)
 })

@@ -78,7 +78,7 @@ t.test('an issued token comes back as the principal, with the claims of both voc
   const events: SecurityEvent[] = []
   const app = await build(t, { routes: true }, events)
   const before = now()
-  const { token, expiresAt, jti } = app.tokens.issue({ subject: 'alice', roles: ['operator', 'viewer'], scopes: ['cameras', 'media'], kind: 'service', ttlSeconds: 120 })
+  const { token, expiresAt, jti } = app.auth.tokens.issue({ subject: 'alice', roles: ['operator', 'viewer'], scopes: ['cameras', 'media'], kind: 'service', ttlSeconds: 120 })
   t.ok(expiresAt >= (before + 120) * 1000 && expiresAt <= (now() + 120) * 1000)
   const answer = await app.inject({ url: '/who', headers: bearer(token) })
   t.match(answer.json(), {
@@ -108,14 +108,14 @@ t.test('a token of the seed (user_id, role, exp, iat) with the required claims i
 
 t.test('without routes there is no /auth/me', async t => {
   const app = await build(t)
-  t.equal((await app.inject({ url: '/auth/me', headers: bearer(app.tokens.issue({ subject: 'a' }).token) })).statusCode, 404)
+  t.equal((await app.inject({ url: '/auth/me', headers: bearer(app.auth.tokens.issue({ subject: 'a' }).token) })).statusCode, 404)
 })
 
 t.test('a token issued without Fastify is accepted, and the other way round', async t => {
   const app = await build(t)
   const { token } = issueToken(TOKENS, { subject: 'cli', role: 'admin', ttlSeconds: 60 })
   t.match((await app.inject({ url: '/who', headers: bearer(token) })).json(), { id: 'cli', roles: ['admin'] })
-  t.match(createTokenVerifier(TOKENS)(app.tokens.issue({ subject: 'bob' }).token), { sub: 'bob' })
+  t.match(createTokenVerifier(TOKENS)(app.auth.tokens.issue({ subject: 'bob' }).token), { sub: 'bob' })
 })
 
 t.test('rotation: previous keys verify, new tokens carry the new key, dropped keys are refused', async t => {
@@ -123,7 +123,7 @@ t.test('rotation: previous keys verify, new tokens carry the new key, dropped ke
   const next = { kid: 'k2', algorithm: 'HS256', secret: secretFor('another secret') } as const
   const overlap = await build(t, { keys: { signing: next, previous: [{ kid: 'k1', algorithm: 'HS256', secret: Buffer.from(SECRET) }] } })
   overlap.get('/plain', { config: { security: { public: true } } }, async request => await request.jwtVerify())
-  for (const token of [old, overlap.tokens.issue({ subject: 'alice' }).token, overlap.jwt.sign({ sub: 'alice' })]) {
+  for (const token of [old, overlap.auth.tokens.issue({ subject: 'alice' }).token, overlap.jwt.sign({ sub: 'alice' })]) {
     t.equal((await overlap.inject({ url: '/who', headers: bearer(token) })).statusCode, 200)
     t.match((await overlap.inject({ url: '/plain', headers: bearer(token) })).json(), { sub: 'alice' })
   }
@@ -147,13 +147,13 @@ t.test('fastify.jwt works as its users know it, and its tokens pass the door', a
 
 t.test('a revoked token is refused everywhere, on live connections too', async t => {
   const app = await build(t)
-  const { token, jti, expiresAt } = app.tokens.issue({ subject: 'alice' })
+  const { token, jti, expiresAt } = app.auth.tokens.issue({ subject: 'alice' })
   const principal = await app.guard.authenticate(token, { address: null, requestId: '1' })
   t.equal(await app.guard.isAlive(principal), true)
-  await app.tokens.revoke(jti, expiresAt)
+  await app.auth.tokens.revoke(jti, expiresAt)
   t.equal(await app.guard.isAlive(principal), false)
   t.equal((await app.inject({ url: '/who', headers: bearer(token) })).statusCode, 401)
-  t.throws(() => app.tokens.verify(token), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+  t.throws(() => app.auth.tokens.verify(token), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
   t.throws(() => app.jwt.verify(token), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
   await t.rejects(app.guard.authenticate(token, { address: null, requestId: '2' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
 })

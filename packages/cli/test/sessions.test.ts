@@ -25,7 +25,7 @@ t.test('sessions of a service are listed and ended', async t => {
   })
   await app.ready()
   const signIn = async (subject: string): Promise<string> => {
-    const { token } = app.tokens.issue({ subject, role: 'viewer' })
+    const { token } = app.auth.tokens.issue({ subject, role: 'viewer' })
     const { headers } = await app.inject({ method: 'POST', url: '/auth/session', headers: { authorization: `Bearer ${token}` } })
     return String(headers['set-cookie']).split(';')[0]!
   }

@@ -29,8 +29,8 @@ async function listening (t: Test, order: string): Promise<{ app: FastifyInstanc
   app.get('/private', { websocket: true, config: { security: { authenticate: true } } }, (socket, { principal }) => { socket.send(`hello ${principal.id}`) })
   app.get('/public', { websocket: true, config: { security: { public: true } } }, socket => { socket.send('hello anybody') })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const headers = { authorization: `Bearer ${app.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
-  const session = await app.sessions!.create(app.tokens === null ? undefined as never : await app.guard.authenticate(headers.authorization.slice(7), { address: null, requestId: 'test' }))
+  const headers = { authorization: `Bearer ${app.auth.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
+  const session = await app.auth.sessions!.create(app.auth.tokens === null ? undefined as never : await app.guard.authenticate(headers.authorization.slice(7), { address: null, requestId: 'test' }))
   return { app, cookie: `__Host-session=${session.id}`, events }
 }
 
@@ -66,7 +66,7 @@ for (const order of Object.keys(ORDERS)) {
 
   t.test(`without the cookie nothing hangs on the Origin of a route of the application: registered ${order}`, async t => {
     const { app } = await listening(t, order)
-    const { token } = app.tokens.issue({ subject: 'alice', role: 'reader' })
+    const { token } = app.auth.tokens.issue({ subject: 'alice', role: 'reader' })
     t.equal(statusOf(await answerTo(t, app, '/private', { Authorization: `Bearer ${token}` })), 101, 'a program')
     t.equal(statusOf(await answerTo(t, app, '/public', { Origin: 'https://anywhere.test' })), 101, 'any page, of what is public')
     t.equal(statusOf(await answerTo(t, app, '/public', { Cookie: 'theme=dark', Origin: 'https://anywhere.test' })), 101, 'with a cookie that is no session')

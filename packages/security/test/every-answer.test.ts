@@ -41,7 +41,7 @@ async function listening (t: Test): Promise<Listening> {
   app.get('/items/:id', { config: { security: { public: true } } }, async () => ({}))
   app.post('/echo', { config: { security: { public: true } } }, async request => request.body)
   await app.listen({ port: 0, host: '127.0.0.1' })
-  return { app, logs, authorization: `Authorization: Bearer ${app.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
+  return { app, logs, authorization: `Authorization: Bearer ${app.auth.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
 }
 
 const request = (line: string, ...fields: readonly string[]): string => `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${fields.map(field => `${field}\r\n`).join('')}\r\n`

@@ -72,13 +72,13 @@ for (const place of ['memory', 'Redis'] as const) {
     const provider = await provide(t)
     const service = await listen(t, place, { issuers: [provider.options] })
     const { app } = service
-    const { key } = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
+    const { key } = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
     const signedIn = (await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })).json<{ refresh_token: string }>()
-    const token = app.tokens.issue({ subject: 'alice' }).token
+    const token = app.auth.tokens.issue({ subject: 'alice' }).token
     const session = (await app.inject({ method: 'POST', url: '/auth/session', headers: bearer(token) })).cookies[0]!
     await exhaust(t, service)
 
-    const fresh = await app.apiKeys!.create({ name: 'never used', roles: [], expiresInSeconds: 3_600 })
+    const fresh = await app.auth.apiKeys!.create({ name: 'never used', roles: [], expiresInSeconds: 3_600 })
     const right: Record<string, Record<string, string>> = {
       'a token': bearer(token),
       'another issuer\'s token': bearer(foreign('ES256')),
@@ -121,7 +121,7 @@ for (const place of ['memory', 'Redis'] as const) {
 t.test('a page of another site cannot lock its visitor out, whatever route and form it uses', async t => {
   const service = await listen(t)
   const { app, events } = service
-  const token = app.tokens.issue({ subject: 'alice' }).token
+  const token = app.auth.tokens.issue({ subject: 'alice' }).token
   const routes: Array<[method: 'POST' | 'DELETE', url: string]> = [
     ['POST', '/auth/refresh'], ['POST', '/auth/token'], ['POST', '/auth/revoke'], ['POST', '/auth/logout'], ['POST', '/auth/introspect'],
     ['POST', '/auth/session'], ['DELETE', '/auth/session'], ['DELETE', '/auth/sessions']
@@ -154,7 +154,7 @@ t.test('a page of another site cannot lock its visitor out, whatever route and f
 t.test('programs, pages of the service and named origins are asked for their credential as before', async t => {
   const service = await listen(t, 'memory', { sessions: { trustedOrigins: ['https://console.test'] } })
   const { app } = service
-  const { key } = await app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
+  const { key } = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
   const pages: Record<string, string>[] = [
     {},
     { 'sec-fetch-site': 'none' },
@@ -170,7 +170,7 @@ t.test('programs, pages of the service and named origins are asked for their cre
     t.equal(answer.statusCode, 200, JSON.stringify(page))
   }
   const elsewhere = await listen(t, 'memory', { sessions: false, trustedOrigins: ['https://console.test'] })
-  const { key: other } = await elsewhere.app.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
+  const { key: other } = await elsewhere.app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
   const answer = await elsewhere.app.inject({ method: 'POST', url: '/auth/token', headers: { host: 'cameras.test', 'x-api-key': other, 'sec-fetch-site': 'cross-site', origin: 'https://console.test' } })
   t.equal(answer.statusCode, 200, 'without sessions too')
   await t.rejects(listen(t, 'memory', { trustedOrigins: ['https://console.test/'] }), { code: 'MARTY_AUTH_OPT_INVALID', message: /"trustedOrigins"/ })
@@ -190,7 +190,7 @@ t.test('headers given twice are of no page of ours', async t => {
 t.test('what is refused for where it comes from is no failed login on other routes either', async t => {
   const service = await listen(t)
   const { app } = service
-  const session = (await app.inject({ method: 'POST', url: '/auth/session', headers: bearer(app.tokens.issue({ subject: 'alice' }).token) })).cookies[0]!
+  const session = (await app.inject({ method: 'POST', url: '/auth/session', headers: bearer(app.auth.tokens.issue({ subject: 'alice' }).token) })).cookies[0]!
   const cookie = { cookie: `${session.name}=${session.value}` }
   for (let i = 0; i < 2 * MOST; i++) t.equal((await app.inject({ method: 'POST', url: '/change', headers: { ...cookie, 'sec-fetch-site': 'same-site' } })).statusCode, 403)
   for (let i = 0; i < MOST; i++) t.equal(await get(service, bearer(`wrong.token.${i}`)), 401)

@@ -111,7 +111,7 @@ t.test('an own error handler set before or after is the one that answers, and ke
     t.match(refused.json(), { own: 'MARTY_CORE_UNAUTHENTICATED' })
     t.match(refused, { statusCode: 401, headers: { 'www-authenticate': 'Bearer' } })
     t.match((await app.inject({ url: '/mine', headers: { authorization: 'Bearer a.b.c' } })).headers, { 'www-authenticate': 'Bearer error="invalid_token"' })
-    const headers = { authorization: `Bearer ${app.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
+    const headers = { authorization: `Bearer ${app.auth.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
     for (let n = 0; n < 2; n++) t.equal((await app.inject({ url: '/limited', headers })).statusCode, 200)
     t.match(await app.inject({ url: '/limited', headers }), { statusCode: 429, headers: { 'retry-after': /^\d+$/ } })
     t.match(await app.inject('/unavailable'), { statusCode: 503, headers: { 'retry-after': '9' } }, 'and of errors that handlers throw')

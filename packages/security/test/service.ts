@@ -55,5 +55,5 @@ export async function createService (t: Test, change: (options: SecurityOptions)
     rmSync(folder, { recursive: true })
   })
   await app.register(security, change(optionsFor(auditFile)) as SecurityOptions)
-  return { app, logs, auditFile, bearer: (subject, role) => ({ authorization: `Bearer ${app.tokens.issue({ subject, role }).token}` }) }
+  return { app, logs, auditFile, bearer: (subject, role) => ({ authorization: `Bearer ${app.auth.tokens.issue({ subject, role }).token}` }) }
 }

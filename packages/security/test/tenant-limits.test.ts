@@ -9,7 +9,7 @@ t.test('a limit by tenant counts the callers whose tokens were issued for it tog
   app.get('/report', { config: { security: { permission: 'report:read', limits: ['plan'] } } }, async () => 'report')
   await app.ready()
   const statusOf = async (subject: string, tenant?: string): Promise<number> => {
-    const { token } = app.tokens.issue({ subject, role: 'reader', ...(tenant === undefined ? {} : { tenant }) })
+    const { token } = app.auth.tokens.issue({ subject, role: 'reader', ...(tenant === undefined ? {} : { tenant }) })
     return (await app.inject({ url: '/report', headers: { authorization: `Bearer ${token}` } })).statusCode
   }
 

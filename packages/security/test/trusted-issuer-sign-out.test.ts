@@ -154,6 +154,6 @@ t.test('signing out and renewing at the same time leave nothing alive', async t 
 async function localSignIn (app: FastifyInstance, issuers: NonNullable<AuthOptions['issuers']>): Promise<{ token: string, jti: string, sid: string, refreshToken: string }> {
   const assertion = foreign('ES256', { iss: issuers[1]!.issuer, sub: 'local alice', jti: 'for the local family' })
   const { access_token: token, refresh_token: refreshToken } = (await post(app, '/auth/token', { assertion })).json<{ access_token: string, refresh_token: string }>()
-  const { jti, sid } = app.tokens.verify(token)
+  const { jti, sid } = app.auth.tokens.verify(token)
   return { token, jti, sid: sid!, refreshToken }
 }

@@ -35,7 +35,7 @@ export async function authBench (plan: Plan, progress: (done: number, of: number
   const [open, ours, theirs] = apps
   const client = startLoadProcess()
   try {
-    const { token } = ours.tokens.issue({ subject: 'alice', role: 'viewer' })
+    const { token } = ours.auth.tokens.issue({ subject: 'alice', role: 'viewer' })
     const unique = uniqueTokens()
     const busy: Record<string, number[]> = {}
     const cases = [
@@ -166,7 +166,7 @@ function http (
 }
 
 /** Milliseconds that 99 of 100 verifications of a key seen before stay below, one value a round. */
-async function cachedKeys ({ apiKeys }: FastifyInstance, { rounds }: Plan): Promise<number[]> {
+async function cachedKeys ({ auth: { apiKeys } }: FastifyInstance, { rounds }: Plan): Promise<number[]> {
   const { key } = await apiKeys!.create({ name: 'cached', roles: ['viewer'], expiresInSeconds: 3_600 })
   await apiKeys!.verify(key)
   const p99: number[] = []
@@ -191,7 +191,7 @@ interface Flood {
 
 /** A key's owner goes on using it while somebody else guesses its secret. */
 async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, { floodSeconds }: Plan): Promise<Flood> {
-  const { key } = await app.apiKeys!.create({ name: 'flooded', roles: ['viewer'], expiresInSeconds: 3_600 })
+  const { key } = await app.auth.apiKeys!.create({ name: 'flooded', roles: ['viewer'], expiresInSeconds: 3_600 })
   const port = portOf(app)
   const start = key.split('_').slice(0, 3).join('_') + '_'
   if (!key.endsWith(checksum(key.slice(0, -7)))) {
@@ -217,7 +217,7 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
     }
     await client.prepare(owner)
     await attacker.prepare(guesses)
-    await app.apiKeys!.verify(key)
+    await app.auth.apiKeys!.verify(key)
     const [attack, valid] = await Promise.all([attacker.run(guesses), client.run(owner)])
     return {
       metrics: { flood_valid_p99_ms: percentile(valid.latenciesMs, 0.99), flood_valid_401: valid.statuses[401] ?? 0 },

@@ -19,7 +19,7 @@ export interface SessionCookieOptions {
 
 export type ResolvedSessionCookie = Required<SessionCookieOptions>
 
-/** The cookie that carries a session: `fastify.sessionCookie`. */
+/** The cookie that carries a session: `fastify.auth.sessionCookie`. */
 export interface SessionCookie {
   readonly name: string
   /** `Set-Cookie` header that stores the session until the browser is closed. */

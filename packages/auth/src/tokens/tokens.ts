@@ -1,7 +1,7 @@
 import type { TokenClaims } from '../jwt/claims.js'
 import type { IssuedToken, TokenRequest } from './issuer.js'
 
-/** The token functions of an application: `fastify.tokens`. */
+/** The token functions of an application: `fastify.auth.tokens`. */
 export interface Tokens {
   /** Throws `MARTY_AUTH_REQUEST_INVALID` naming the field. */
   issue (request: TokenRequest): IssuedToken
