@@ -3,7 +3,7 @@ import './augment.js'
 export { addressKey } from './address-key.js'
 export type { AuthenticationContext, Authenticator } from './authenticator.js'
 export { createCall, type Call } from './call.js'
-export { closest } from './closest.js'
+export { closest, didYouMean, didYouMeanOrKnown } from './did-you-mean.js'
 export {
   ChunkExtensionsTooLarge, CredentialInvalid, GuardScope, HeadersTooLarge, RequestMalformed, RequestTimeout,
   RouteUndeclared, RouteUnguarded, RuleInvalid, RuleMissing, Unauthenticated
