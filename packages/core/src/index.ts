@@ -3,6 +3,7 @@ import './augment.js'
 export { addressKey } from './address-key.js'
 export type { AuthenticationContext, Authenticator } from './authenticator.js'
 export { createCall, type Call } from './call.js'
+export { checkOptions, optionsInvalid, type OptionProblem, type OptionScope } from './check-options.js'
 export { closest, didYouMean, didYouMeanOrKnown } from './did-you-mean.js'
 export {
   ChunkExtensionsTooLarge, CredentialInvalid, GuardScope, HeadersTooLarge, RequestMalformed, RequestTimeout,
@@ -17,6 +18,7 @@ export {
   defineError, MartyError, rpcCodeOf, type ErrorDefinition, type ErrorDetails, type MartyErrorConstructor
 } from './marty-error.js'
 export type { Check, CheckRun, FailureRun, GuardedOperation, Operation, Stage, Verdict } from './operation.js'
+export type { ItemSpec, OptionSpec, OptionTable } from './option-table.js'
 export { ANONYMOUS, type AuthenticationMethod, type Principal, type PrincipalClaims } from './principal.js'
 export { problemErrorHandler, problemNotFoundHandler, toProblem, type Problem } from './problem.js'
 export { logRefusal, type Refusal } from './refusal-log.js'
