@@ -1,3 +1,15 @@
+/** Returns `; did you mean "…"?` when a candidate is close enough, otherwise an empty string. */
+export function didYouMean (word: string, candidates: Iterable<string>): string {
+  const near = closest(word, candidates)
+  return near === null ? '' : `; did you mean "${near}"?`
+}
+
+/** Like {@link didYouMean}, but lists the candidates when none is close enough: `; known are a, b`. */
+export function didYouMeanOrKnown (word: string, candidates: Iterable<string>): string {
+  const known = [...candidates]
+  return didYouMean(word, known) || (known.length === 0 ? '; there are none' : `; known are ${known.join(', ')}`)
+}
+
 /**
  * The candidate closest to a misspelt word, for "did you mean" messages; null when none is close enough.
  * The distance is Damerau-Levenshtein (an adjacent transposition counts once), at most a third of the word's length.

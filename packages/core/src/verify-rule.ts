@@ -1,4 +1,4 @@
-import { closest } from './closest.js'
+import { closest } from './did-you-mean.js'
 import { RuleInvalid } from './errors.js'
 import type { Check } from './operation.js'
 import type { AuthenticationMethod } from './principal.js'
