@@ -19,3 +19,16 @@ export async function * entriesOf (files: readonly string[]): AsyncGenerator<Ent
     }
   }
 }
+
+/** A line of a log. */
+export interface AuditPlace {
+  readonly file: string
+  /** The line number, from 1; 0 for the file itself. */
+  readonly line: number
+  /** The number of the record; null when it is unknown. */
+  readonly seq: number | null
+}
+
+export function placeOf ({ file, line, opened }: Entry): AuditPlace {
+  return { file, line, seq: opened?.head.seq ?? null }
+}

@@ -10,13 +10,13 @@ import type { AuditSink, ResumePoint } from './sink.js'
 export interface AuditRotation {
   /** Starts a new file before the current one would exceed this size. @default 104857600 (100 MiB) */
   readonly maxBytes?: number
-  /** Starts a new file when the first record of the current one is this old. @default 24 */
-  readonly maxAgeHours?: number
+  /** Starts a new file when the first record of the current one is this old. @default 86400 (1 day) */
+  readonly maxAgeSeconds?: number
 }
 
 export interface AuditRetention {
-  /** Files whose last record is older than this are deleted. @default 365 */
-  readonly days?: number
+  /** Files whose last record is older than this are deleted. @default 31536000 (365 days) */
+  readonly maxAgeSeconds?: number
 }
 
 export interface FileSinkOptions {
@@ -28,7 +28,7 @@ export interface FileSinkOptions {
   /**
    * A full or old file is renamed to `<name>-<number of its first record>.<ext>`, and the chain continues in a new
    * file. `false` disables rotation.
-   * @default { maxBytes: 104857600, maxAgeHours: 24 }
+   * @default { maxBytes: 104857600, maxAgeSeconds: 86400 }
    */
   readonly rotate?: AuditRotation | false
   /** Deletes whole rotated files, and records this in the log. @default nothing is deleted */
@@ -86,7 +86,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
 
   function isFull ({ size, first }: OpenFile, more: number): boolean {
     if (rotate === false || first === null) return false
-    return size + more > rotate.maxBytes || Date.now() - first.time > rotate.maxAgeHours * 3_600_000
+    return size + more > rotate.maxBytes || Date.now() - first.time > rotate.maxAgeSeconds * 1000
   }
 
   async function beginNewFile (full: OpenFile, head: ChainHead): Promise<OpenFile> {
@@ -94,7 +94,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
     try {
       if (await exists(target)) {
         throw new AuditFileInvalid(
-          `"${target}" is in the way of the rotation of the audit log; move it away and keep it`
+          `The audit log cannot be rotated because "${target}" exists already. Move that file away and keep it`
         )
       }
       if (mode === 'async') await full.handle.datasync()
@@ -120,7 +120,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
       const before = last ?? await beforeFirst(path)
       if (last === null && !(whole && isBeginning(torn))) {
         throw new AuditFileInvalid(
-          `The audit file "${path}" has no whole record at its end; move it away and keep it, then start again`
+          `The audit file "${path}" does not end with a complete record. Move it away and keep it, then start again`
         )
       }
       // Only the newline is missing: the line is a complete record.
@@ -139,7 +139,7 @@ export function createFileSink ({ file, mode, rotate, onRotated, onRotateError }
       const there = await stat(path).catch(() => null)
       if (there?.ino !== target.inode || there.size !== target.size) {
         throw new AuditFileInvalid(
-          'The audit file has been moved, deleted or changed by somebody else while it was written'
+          `The audit file "${path}" was moved, deleted or changed by another process while the service wrote to it`
         )
       }
       if (isFull(target, bytes.length)) target = await beginNewFile(target, from)

@@ -4,11 +4,11 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Audit } from './audit.js'
 import { auditRequiredCheck, auditRuleCheck } from './checks.js'
-import { recordHttpOutcomes } from './http-success.js'
+import { recordHttpOutcomes } from './http-outcomes.js'
 import { createLimitSampler } from './limit-sampler.js'
 import { openLog } from './open-log.js'
 import { resolveOptions, type AuditOptions } from './options.js'
-import { createRecorder } from './record.js'
+import { createRecordSerializer } from './record.js'
 import { createRuleFilter } from './rule-filter.js'
 
 const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
@@ -24,9 +24,9 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
     return
   }
 
-  const toRecord = createRecorder(resolved.product, resolved.secretNames)
-  const concerns = createRuleFilter(guard)
-  const record = async (event: SecurityEvent): Promise<void> => { await writer.write(toRecord(event)) }
+  const serialize = createRecordSerializer(resolved.product, resolved.secretNames)
+  const isRecorded = createRuleFilter(guard)
+  const record = async (event: SecurityEvent): Promise<void> => { await writer.write(serialize(event)) }
   const audit: Audit = {
     record,
     health () {
@@ -40,7 +40,7 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
   fastify.decorate('audit', audit)
   const sampler = createLimitSampler(event => { void record(event).catch(() => {}) })
   guard.addSink(async event => {
-    if (concerns(event) && (event.type !== 'limit' || sampler.isFirst(event))) await record(event)
+    if (isRecorded(event) && (event.type !== 'limit' || sampler.isFirst(event))) await record(event)
   })
   guard.addCheck(auditRequiredCheck(record))
   recordHttpOutcomes(fastify, record)
@@ -68,7 +68,7 @@ function lifecycle (action: string): SecurityEvent {
 }
 
 /**
- * Writes an audit log of security events: one JSON line per event, in a hash chain with signed heads (checkpoints) that
+ * Writes an audit log of security events: one JSON line per event, in a hash chain with signed checkpoints that
  * reveal every later change.
  *
  * @throws `MARTY_AUDIT_OPT_INVALID`, `MARTY_AUDIT_FILE_INVALID`, `MARTY_AUDIT_STREAM_TAKEN`
@@ -82,9 +82,10 @@ export default audit
 export type { Audit, AuditHealth } from './audit.js'
 export type { ChainHead } from './chain.js'
 export { AuditFileInvalid, AuditOptionInvalid, AuditStreamTaken, AuditUnavailable } from './errors.js'
+export type { AuditPlace } from './entries.js'
 export type { AuditRetention, AuditRotation, FileSinkOptions } from './file-sink.js'
-export type { AuditHeads } from './head-log.js'
-export { verifyHead, type SignedHead } from './heads.js'
+export type { AuditCheckpoints } from './checkpoint-log.js'
+export { verifyCheckpoint, type SignedCheckpoint } from './checkpoint.js'
 export {
   loggerOptions, secretFreeSerializers, type SecretFreeLoggerOptions, type SecretFreeSerializers,
   type SerializedError, type SerializedRequest
@@ -96,7 +97,8 @@ export { redactText } from './redact.js'
 export type { RedisSinkOptions } from './redis-sink.js'
 export type { AuditSink, ResumePoint } from './sink.js'
 export { tailAuditLog, type AuditLine, type TailOptions } from './tail.js'
-export {
-  verifyAuditLog, type AuditBroken, type AuditFault, type AuditFaultKind, type AuditPlace, type AuditUnproven,
-  type AuditUnprovenRange, type AuditVerification, type AuditVerified, type VerifyOptions
-} from './verify.js'
+export type {
+  AuditBroken, AuditFault, AuditFaultKind, AuditUnproven, AuditUnprovenRange, AuditVerification, AuditVerified,
+  VerifyOptions
+} from './verification.js'
+export { verifyAuditLog } from './verify.js'

@@ -106,8 +106,14 @@ export function classify (
     activity_id: activity,
     activity_name: activityName,
     type_uid: uid * 100 + activity,
-    severity_id: ok ? 1 : type === 'log' ? 4 : 3,
+    severity_id: severityOf(type, ok),
     status_id: ok ? 1 : 2,
     status: ok || outcome === 'denied' ? outcome : 'failure'
   }
+}
+
+/** A loss or an attack on the log itself is worse than a failed event. */
+function severityOf (type: SecurityEventType | 'log', ok: boolean): number {
+  if (ok) return 1
+  return type === 'log' ? 4 : 3
 }

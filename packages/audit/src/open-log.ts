@@ -1,80 +1,97 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { CheckpointLog } from './checkpoint-log.js'
 import { createFileSink } from './file-sink.js'
-import { createHeadLog } from './head-log.js'
-import type { ResolvedAuditOptions } from './options.js'
+import type { ResolvedAuditOptions, ResolvedSink } from './options.js'
 import { pruneRecord } from './own-records.js'
 import { createRedisSink } from './redis-sink.js'
 import { deleteFiles, expiredFiles } from './retention.js'
 import type { AuditSink } from './sink.js'
 import { createStdoutSink } from './stdout-sink.js'
-import { createAuditWriter, type AuditWriter } from './writer.js'
+import { AuditWriter } from './writer.js'
+
+type ResolvedFileSink = Extract<ResolvedSink, { readonly name: 'file' }>
+type ErrorLogger = (error: unknown, lostEvents?: number) => void
 
 /** Limits error messages: a full disk fails every event, and unlimited messages would fill the application log too. */
-const TELL_EVERY_MS = 10_000
+const LOG_EVERY_MS = 10_000
 
-/** Opens the sink, the heads and the writer, and deletes expired files. Returns null when the sink is `none`. */
+/** Opens the sink, the checkpoints and the writer, and deletes expired files. Returns null when the sink is `none`. */
 export async function openLog (
-  { sink: target, mode, heads: headOptions }: ResolvedAuditOptions,
+  { sink, mode, checkpoints }: ResolvedAuditOptions,
   log: FastifyBaseLogger
 ): Promise<AuditWriter | null> {
-  if (target.name === 'none') return null
-  const tell = (message: string): ((error: unknown, lostEvents?: number) => void) => {
-    let toldAt = -Infinity
-    return (error, lostEvents) => {
-      if (Date.now() - toldAt < TELL_EVERY_MS) return
-      toldAt = Date.now()
-      log.error({ err: error, ...(lostEvents === undefined ? {} : { lostEvents }) }, message)
-    }
-  }
-
-  const heads =
-    headOptions === null
-      ? null
-      : createHeadLog({ ...headOptions, onError: tell('a head of the audit log was not signed or not handed on') })
-  const writer: AuditWriter = createAuditWriter({
-    sink: createSink(),
+  if (sink.name === 'none') return null
+  const writer = new AuditWriter({
+    sink: sink.name === 'file' ? openFile(sink) : createSink(sink),
     mode,
-    heads,
-    onError: tell('audit events cannot be written')
+    checkpoints:
+      checkpoints === null
+        ? null
+        : new CheckpointLog({
+          ...checkpoints,
+          onError: errorLogger(log, 'a checkpoint of the audit log could not be signed or passed on')
+        }),
+    onError: errorLogger(log, 'audit events cannot be written')
   })
-  const tellOfPruning = tell('old files of the audit log could not be deleted')
-  let pruning = false
+  const pruneFiles = sink.name === 'file' ? createPruning(sink, writer, log) : async () => {}
   try {
     await writer.open()
   } catch (error) {
     await writer.close()
     throw error
   }
-  void prune()
+  void pruneFiles()
   return writer
 
-  function createSink (): AuditSink {
-    if (target.name === 'custom') return target.sink
-    if (target.name === 'redis') return createRedisSink(target.settings)
-    if (target.name !== 'file') return createStdoutSink()
+  function openFile ({ settings }: ResolvedFileSink): AuditSink {
     return createFileSink({
-      ...target.settings,
-      onRotateError: tell('the audit log cannot be rotated and goes on in the same file'),
+      ...settings,
+      onRotateError: errorLogger(log, 'the audit log cannot be rotated; it continues in the same file'),
       async onRotated (end) {
         await writer.signEnd(end)
         // Do not wait: the current write would wait for the record of the deletion, which is written after it.
-        void prune()
+        void pruneFiles()
       }
     })
   }
+}
 
-  async function prune (): Promise<void> {
-    if (target.name !== 'file' || target.retentionDays === null || pruning) return
-    pruning = true
+function createSink (sink: Exclude<ResolvedSink, ResolvedFileSink>): AuditSink {
+  if (sink.name === 'custom') return sink.sink
+  return sink.name === 'redis' ? createRedisSink(sink.settings) : createStdoutSink()
+}
+
+/** Returns a function that deletes the expired files, one run at a time. It never rejects. */
+function createPruning (
+  { settings, retentionSeconds }: ResolvedFileSink,
+  writer: AuditWriter,
+  log: FastifyBaseLogger
+): () => Promise<void> {
+  if (retentionSeconds === null) return async () => {}
+  const onError = errorLogger(log, 'old files of the audit log could not be deleted')
+  let isPruning = false
+  return async () => {
+    if (isPruning) return
+    isPruning = true
     try {
-      const expired = await expiredFiles(target.settings.file, target.retentionDays)
+      const expired = await expiredFiles(settings.file, retentionSeconds)
       if (expired === null) return
       await writer.writeSigned(pruneRecord(expired))
       await deleteFiles(expired.files)
     } catch (error) {
-      tellOfPruning(error)
+      onError(error)
     } finally {
-      pruning = false
+      isPruning = false
     }
+  }
+}
+
+/** Returns a function that logs an error with this message, unless it has done so a short time ago. */
+function errorLogger (log: FastifyBaseLogger, message: string): ErrorLogger {
+  let loggedAt = -Infinity
+  return (error, lostEvents) => {
+    if (Date.now() - loggedAt < LOG_EVERY_MS) return
+    loggedAt = Date.now()
+    log.error({ err: error, ...(lostEvents === undefined ? {} : { lostEvents }) }, message)
   }
 }

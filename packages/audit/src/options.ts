@@ -2,7 +2,8 @@ import { closest } from '@marty/core'
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { AuditOptionInvalid } from './errors.js'
 import type { AuditRotation, FileSinkOptions, FileSinkSettings } from './file-sink.js'
-import type { AuditHeads, HeadLogSettings } from './head-log.js'
+import type { AuditCheckpoints, CheckpointLogSettings } from './checkpoint-log.js'
+import { checkpointsFileOf } from './checkpoint.js'
 import type { AuditProduct } from './record.js'
 import type { RedisSinkOptions } from './redis-sink.js'
 import type { AuditSink } from './sink.js'
@@ -16,9 +17,9 @@ export interface AuditOptions {
   readonly sink: 'none' | 'stdout' | FileSinkOptions | RedisSinkOptions | AuditSink
   /**
    * Signs the end of the chain regularly, so that a truncated, rolled back or rewritten log is detected.
-   * @default no heads are signed
+   * @default no checkpoints are signed
    */
-  readonly heads?: AuditHeads
+  readonly checkpoints?: AuditCheckpoints
   /** Names of details whose values are never written, in addition to well-known ones such as `password`. @default [] */
   readonly redact?: readonly string[]
   /** The name and version of the service, written in every record. */
@@ -32,30 +33,31 @@ export type ResolvedSink =
   | {
     readonly name: 'file'
     readonly settings: Pick<FileSinkSettings, 'file' | 'mode' | 'rotate'>
-    readonly retentionDays: number | null
+    readonly retentionSeconds: number | null
   }
 
 export interface ResolvedAuditOptions {
   readonly sink: ResolvedSink
   readonly mode: 'sync' | 'async'
-  readonly heads: Omit<HeadLogSettings, 'onError'> | null
+  readonly checkpoints: Omit<CheckpointLogSettings, 'onError'> | null
   readonly secretNames: ReadonlySet<string>
   readonly product: AuditProduct
 }
 
 const MODES = ['sync', 'async']
+const YEAR_SECONDS = 365 * 86_400
 
 /** Validates the options and fills in the defaults. Throws `MARTY_AUDIT_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuditOptions): ResolvedAuditOptions {
   // Fastify passes its own register options along.
-  knownFields('', options ?? {}, ['sink', 'heads', 'redact', 'product'], ['prefix', 'logLevel', 'logSerializers'])
+  knownFields('', options ?? {}, ['sink', 'checkpoints', 'redact', 'product'], ['prefix', 'logLevel', 'logSerializers'])
   const { redact = [], product } = options ?? {}
   if (!Array.isArray(redact) || !redact.every(name => typeof name === 'string' && name !== '')) {
     throw invalid('redact', 'must be a list of names')
   }
   for (const field of ['name', 'version'] as const) {
     if (typeof product?.[field] !== 'string' || product[field] === '') {
-      throw invalid(`product.${field}`, 'must be a text that is not empty')
+      throw invalid(`product.${field}`, 'must be a non-empty string')
     }
   }
   const sink = resolveSink(options.sink)
@@ -63,7 +65,7 @@ export function resolveOptions (options: AuditOptions): ResolvedAuditOptions {
   return Object.freeze({
     sink,
     mode,
-    heads: resolveHeads(options.heads, sink),
+    checkpoints: resolveCheckpoints(options.checkpoints, sink),
     secretNames: new Set(redact.map(name => name.toLowerCase())),
     product
   })
@@ -85,24 +87,27 @@ function resolveSink (sink: AuditOptions['sink']): ResolvedSink {
   return {
     name: 'file',
     settings: { file: sink.file, mode: sink.mode, rotate: resolveRotation(sink.rotate) },
-    retentionDays: sink.retention === undefined ? null : positive('sink.retention.days', sink.retention?.days, 365)
+    retentionSeconds:
+      sink.retention === undefined
+        ? null
+        : positive('sink.retention.maxAgeSeconds', sink.retention?.maxAgeSeconds, YEAR_SECONDS)
   }
 }
 
 function resolveRotation (rotate: FileSinkOptions['rotate'] = {}): Required<AuditRotation> | false {
   if (rotate === false) return false
   if (typeof rotate !== 'object' || rotate === null) {
-    throw invalid('sink.rotate', 'must be { maxBytes, maxAgeHours } or false')
+    throw invalid('sink.rotate', 'must be { maxBytes, maxAgeSeconds } or false')
   }
-  knownFields('sink.rotate.', rotate, ['maxBytes', 'maxAgeHours'])
+  knownFields('sink.rotate.', rotate, ['maxBytes', 'maxAgeSeconds'])
   return {
     maxBytes: positive('sink.rotate.maxBytes', rotate.maxBytes, 100 * 1024 * 1024),
-    maxAgeHours: positive('sink.rotate.maxAgeHours', rotate.maxAgeHours, 24)
+    maxAgeSeconds: positive('sink.rotate.maxAgeSeconds', rotate.maxAgeSeconds, 86_400)
   }
 }
 
 function resolveRedis (sink: RedisSinkOptions): ResolvedSink {
-  knownFields('sink.', sink, ['redis', 'stream', 'mode', 'maxLen', 'ttlDays'])
+  knownFields('sink.', sink, ['redis', 'stream', 'mode', 'maxRecords', 'ttlSeconds'])
   const { redis, stream, mode = 'sync' } = sink
   if (typeof redis?.evalsha !== 'function' || typeof redis.eval !== 'function') {
     throw invalid('sink.redis', 'must be a Redis client with evalsha() and eval(), such as ioredis')
@@ -115,34 +120,34 @@ function resolveRedis (sink: RedisSinkOptions): ResolvedSink {
       redis,
       stream,
       mode,
-      maxLen: Math.ceil(positive('sink.maxLen', sink.maxLen, 100_000)),
-      ttlDays: positive('sink.ttlDays', sink.ttlDays, 365)
+      maxRecords: Math.ceil(positive('sink.maxRecords', sink.maxRecords, 100_000)),
+      ttlSeconds: positive('sink.ttlSeconds', sink.ttlSeconds, YEAR_SECONDS)
     }
   }
 }
 
-function resolveHeads (heads: AuditHeads | undefined, sink: ResolvedSink): ResolvedAuditOptions['heads'] {
-  if (heads === undefined) return null
-  if (typeof heads !== 'object' || heads === null) throw invalid('heads', 'must be { key }')
-  knownFields('heads.', heads, ['key', 'file', 'everySeconds', 'everyEvents', 'onHead'])
-  const { file, onHead = null } = heads
-  if (onHead !== null && typeof onHead !== 'function') throw invalid('heads.onHead', 'must be a function')
+function resolveCheckpoints (checkpoints: AuditCheckpoints | undefined, sink: ResolvedSink): ResolvedAuditOptions['checkpoints'] {
+  if (checkpoints === undefined) return null
+  if (typeof checkpoints !== 'object' || checkpoints === null) throw invalid('checkpoints', 'must be { key }')
+  knownFields('checkpoints.', checkpoints, ['key', 'file', 'everySeconds', 'everyEvents', 'onCheckpoint'])
+  const { file, onCheckpoint = null } = checkpoints
+  if (onCheckpoint !== null && typeof onCheckpoint !== 'function') throw invalid('checkpoints.onCheckpoint', 'must be a function')
   if (file !== undefined && (typeof file !== 'string' || file === '')) {
-    throw invalid('heads.file', 'must be the path of a file')
+    throw invalid('checkpoints.file', 'must be the path of a file')
   }
   const resumes =
     sink.name === 'file' || sink.name === 'redis' || (sink.name === 'custom' && sink.sink.resume !== undefined)
   if (file !== undefined && !resumes) {
-    throw invalid('heads.file', 'needs a sink whose chain goes on after a restart; use heads.onHead')
+    throw invalid('checkpoints.file', 'needs a sink whose chain continues after a restart; use checkpoints.onCheckpoint instead')
   }
-  const path = file ?? (sink.name === 'file' ? `${sink.settings.file}.heads` : null)
-  if (path === null && onHead === null) throw invalid('heads', 'must say where heads go: heads.file or heads.onHead')
+  const path = file ?? (sink.name === 'file' ? checkpointsFileOf(sink.settings.file) : null)
+  if (path === null && onCheckpoint === null) throw invalid('checkpoints', 'must say where checkpoints are stored: checkpoints.file or checkpoints.onCheckpoint')
   return {
-    key: privateKey(heads.key),
+    key: privateKey(checkpoints.key),
     file: path,
-    onHead,
-    everySeconds: positive('heads.everySeconds', heads.everySeconds, 60),
-    everyEvents: positive('heads.everyEvents', heads.everyEvents, 1000)
+    onCheckpoint,
+    everySeconds: positive('checkpoints.everySeconds', checkpoints.everySeconds, 60),
+    everyEvents: positive('checkpoints.everyEvents', checkpoints.everyEvents, 1000)
   }
 }
 
@@ -153,7 +158,7 @@ function privateKey (key: KeyObject | string): KeyObject {
   } catch {}
   // Do not report why a key could not be read: the reason may quote the key.
   if (object?.type !== 'private' || object.asymmetricKeyType !== 'ed25519') {
-    throw invalid('heads.key', 'must be an Ed25519 private key, as a KeyObject or PEM')
+    throw invalid('checkpoints.key', 'must be an Ed25519 private key, as a KeyObject or PEM')
   }
   return object
 }

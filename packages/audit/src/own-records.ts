@@ -13,7 +13,7 @@ export interface Gap {
 
 /** Records that a run found in the log, did not write itself, and cannot vouch for. */
 export interface Unproven {
-  /** The last record that a signed head vouches for; `GENESIS` when there is none. */
+  /** The last record that a signed checkpoint vouches for; `GENESIS` when there is none. */
   readonly after: ChainHead
   /** The last record found. */
   readonly last: ChainHead

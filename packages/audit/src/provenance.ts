@@ -3,7 +3,7 @@ import type { Entry } from './entries.js'
 import { isOrderlyEnd, namedBy, prunedBy, type NamedRange, type Pruned } from './own-records.js'
 
 /** Records in the chain that no signature proves, although a later signature covers them. */
-export interface Doubt {
+export interface UnprovenRange {
   /** The last proven record before them. */
   readonly afterSeq: number
   readonly last: ChainHead
@@ -17,55 +17,56 @@ export interface Doubt {
   readonly deleted: boolean
 }
 
-/** Determines, record by record in the order of the chain, which records no valid head proves. */
+/** Determines, record by record in the order of the chain, which records no valid checkpoint proves. */
 export class Provenance {
   readonly #hasKeys: boolean
   #start: ChainHead = GENESIS
   #covered = 0
   #isStopCovered = false
-  /** Deletions that no head covers yet. */
-  #waiting: Array<readonly [Pruned, Entry]> = []
+  /** Deletions that no checkpoint covers yet. */
+  #unconfirmedDeletions: Array<readonly [Pruned, Entry]> = []
   #startClaim: Pruned | null = null
-  #doubts: Doubt[] = []
+  #ranges: UnprovenRange[] = []
 
   constructor (hasKeys: boolean) {
     this.#hasKeys = hasKeys
   }
 
-  /** To be called when the log begins not with record 1 but with the record after `start`. */
+  /** Call this when the log begins not with record 1 but with the record after `start`. */
   beginsAfter (start: ChainHead): void {
     this.#start = start
   }
 
-  /** To be called for every record, before `cover`. */
-  look (opened: OpenedRecord, entry: Entry): void {
+  /** Call this for every record, before `cover`. */
+  add (opened: OpenedRecord, entry: Entry): void {
     const pruned = prunedBy(opened)
     if (pruned !== null) {
-      this.#waiting.push([pruned, entry])
+      this.#unconfirmedDeletions.push([pruned, entry])
       // Without a key nothing can be proven, so trust what the log states.
-      if (!this.#hasKeys) this.#settle()
+      if (!this.#hasKeys) this.#confirmDeletions()
     }
     const named = namedBy(opened)
     if (named === null) return
     // Deletions found together with these records are unproven too.
-    this.#waiting = []
-    this.#name(named, entry)
+    this.#unconfirmedDeletions = []
+    this.#addNamed(named, entry)
   }
 
-  /** To be called when a valid head covers the chain up to this record. */
+  /** Call this when a valid checkpoint covers the chain up to this record. */
   cover ({ head, record }: OpenedRecord): void {
-    this.#settle()
+    this.#confirmDeletions()
     this.#covered = head.seq
     this.#isStopCovered = isOrderlyEnd(record)
   }
 
-  /** To be called at the end of the log; `head` is its last record. */
-  end (head: ChainHead): readonly Doubt[] {
+  /** Call this at the end of the log; `head` is its last record. */
+  finish (head: ChainHead): readonly UnprovenRange[] {
     // A run signs its first record immediately, so no run wrote the unsigned records after an orderly end.
     if (this.#isStopCovered && head.seq > this.#covered) {
-      this.#add({ afterSeq: this.#covered, last: head, removed: 0, afterStop: true, namedBy: null, deleted: false })
+      const afterSeq = this.#covered
+      this.#addRange({ afterSeq, last: head, removed: 0, afterStop: true, namedBy: null, deleted: false })
     }
-    return this.#doubts
+    return this.#ranges
   }
 
   /** The proven deletion that explains where the log begins; null when there is none. */
@@ -73,18 +74,18 @@ export class Provenance {
     return this.#startClaim
   }
 
-  #settle (): void {
-    for (const [pruned, entry] of this.#waiting) {
+  #confirmDeletions (): void {
+    for (const [pruned, entry] of this.#unconfirmedDeletions) {
       if (reaches(pruned, this.#start) && this.#startClaim?.last.seq !== this.#start.seq) this.#startClaim = pruned
       for (const { after_seq: afterSeq, last_seq: seq, last_hash: hash, written_seq: written } of pruned.unproven) {
         const removed = Math.max(0, Number(written) - seq)
-        this.#doubts.push({ afterSeq, last: { seq, hash }, removed, afterStop: false, namedBy: entry, deleted: true })
+        this.#ranges.push({ afterSeq, last: { seq, hash }, removed, afterStop: false, namedBy: entry, deleted: true })
       }
     }
-    this.#waiting = []
+    this.#unconfirmedDeletions = []
   }
 
-  #name (named: Omit<NamedRange, 'after_seq'> & { readonly after_seq: number | null }, entry: Entry): void {
+  #addNamed (named: Omit<NamedRange, 'after_seq'> & { readonly after_seq: number | null }, entry: Entry): void {
     const { after_seq: after, last_seq: seq, last_hash: hash, written_seq: written } = named
     const afterSeq = this.#hasKeys ? this.#provenBefore(after) : after ?? this.#covered
     const removed = Math.max(0, written - seq)
@@ -92,17 +93,17 @@ export class Provenance {
     const isUnsigned = after === null && this.#covered === 0 && !this.#hasKeys
     if ((afterSeq >= seq && removed === 0) || isUnsigned) return
     const afterStop = this.#isStopCovered && afterSeq === this.#covered && afterSeq < seq
-    this.#add({ afterSeq, last: { seq, hash }, removed, afterStop, namedBy: entry, deleted: false })
+    this.#addRange({ afterSeq, last: { seq, hash }, removed, afterStop, namedBy: entry, deleted: false })
   }
 
-  /** Only the heads that exist now count, not those that the run had: some may have been deleted since. */
+  /** Only the checkpoints that exist now count, not those that the run had: some may have been deleted since. */
   #provenBefore (after: number | null): number {
     return Math.max(this.#covered, Math.min(after ?? this.#start.seq, this.#start.seq))
   }
 
-  #add (doubt: Doubt): void {
+  #addRange (range: UnprovenRange): void {
     // The new range replaces the ranges inside it.
-    this.#doubts = [...this.#doubts.filter(({ afterSeq, deleted }) => deleted || afterSeq < doubt.afterSeq), doubt]
+    this.#ranges = [...this.#ranges.filter(({ afterSeq, deleted }) => deleted || afterSeq < range.afterSeq), range]
   }
 }
 

@@ -39,54 +39,61 @@ export interface AuditRecord extends Classification {
 const MAX_ROLES = 32
 const MAX_DETAILS = 32
 /** Recurring strings (actions, codes, roles, addresses) are neutralized once and cached. */
-const MAX_KNOWN = 2048
-const MAX_KNOWN_CHARS = 128
+const MAX_CACHED = 2048
+const MAX_CACHED_CHARS = 128
 
 /**
- * Creates records as the JSON text of an `AuditRecord`, so that the event is not kept in memory until it is written.
+ * Returns a function that turns an event into the JSON string of its `AuditRecord`, so that the event is not kept in
+ * memory until it is written.
  * `secretNames` are names of details whose values are never written, in addition to the well-known ones.
  */
-export function createRecorder (
+export function createRecordSerializer (
   product: AuditProduct,
   secretNames: ReadonlySet<string>
 ): (event: SecurityEvent) => string {
-  const known = new Map<string, string>()
-  const classes = new Map<string, string>()
+  const jsonStrings = new Map<string, string>()
+  const classifications = new Map<string, string>()
   const productJson = JSON.stringify({ name: neutralize(product.name), version: neutralize(product.version) })
 
   function recurring (value: string | null | undefined): string {
     if (value === null || value === undefined) return 'null'
     const text = String(value)
-    const found = known.get(text)
-    if (found !== undefined) return found
+    const cached = jsonStrings.get(text)
+    if (cached !== undefined) return cached
     const neutral = neutralize(text)
     const json = JSON.stringify(neutral)
     // Do not cache a string that contained a secret.
-    if (text.length <= MAX_KNOWN_CHARS && neutral === text) remember(known, text, json)
+    if (text.length <= MAX_CACHED_CHARS && neutral === text) remember(jsonStrings, text, json)
     return json
   }
 
   function classOf ({ type, action, outcome }: SecurityEvent): string {
     const key = `${type}\n${outcome}\n${action}`
-    const found = classes.get(key)
-    if (found !== undefined) return found
+    const cached = classifications.get(key)
+    if (cached !== undefined) return cached
     const name = neutralize(String(action))
     const classification = classify(type, String(action), outcome, name)
     const api = classification.category_uid === 6 && type !== 'service' ? { api: { operation: name } } : {}
     const json = JSON.stringify({ ...classification, ...api }).slice(1, -1)
-    if (name === action && name.length <= MAX_KNOWN_CHARS) remember(classes, key, json)
+    if (name === action && name.length <= MAX_CACHED_CHARS) remember(classifications, key, json)
     return json
   }
 
   return event => {
     const { principal, type } = event
     const now = Date.now()
-    const user = `{"uid":${recurring(principal.id)},"type":${recurring(principal.kind)},"roles":[${principal.roles.slice(0, MAX_ROLES).map(recurring).join()}]}`
+    const roles = principal.roles.slice(0, MAX_ROLES).map(recurring).join()
+    const user = `{"uid":${recurring(principal.id)},"type":${recurring(principal.kind)},"roles":[${roles}]}`
+    const isAboutUser = !(type === 'operation' || type === 'limit' || type === 'service' || type === 'policy')
     return (
-      `{"time":${now},"time_dt":"${isoTime(now)}",${classOf(event)},"status_code":${recurring(event.reason)},"actor":{"user":${user}}` +
-      (type === 'operation' || type === 'limit' || type === 'service' || type === 'policy' ? '' : `,"user":${user}`) +
-      `,"src_endpoint":{"ip":${recurring(event.address)}},"resource":${event.object === undefined ? 'null' : `{"uid":${once(event.object)}}`}` +
-      `,"metadata":{"version":"${OCSF_VERSION}","uid":"${randomUUID()}","correlation_uid":${once(event.requestId)},"product":${productJson}}` +
+      `{"time":${now},"time_dt":"${isoTime(now)}",${classOf(event)}` +
+      `,"status_code":${recurring(event.reason)}` +
+      `,"actor":{"user":${user}}` +
+      (isAboutUser ? `,"user":${user}` : '') +
+      `,"src_endpoint":{"ip":${recurring(event.address)}}` +
+      `,"resource":${event.object === undefined ? 'null' : `{"uid":${once(event.object)}}`}` +
+      `,"metadata":{"version":"${OCSF_VERSION}","uid":"${randomUUID()}"` +
+      `,"correlation_uid":${once(event.requestId)},"product":${productJson}}` +
       `,"unmapped":${event.details === undefined ? '{}' : unmapped(event.details)}}`
     )
   }
@@ -94,11 +101,7 @@ export function createRecorder (
   function unmapped (details: NonNullable<SecurityEvent['details']>): string {
     const written: string[] = []
     for (const [name, value] of Object.entries(details).slice(0, MAX_DETAILS)) {
-      const json = isSecretName(name, secretNames)
-        ? `"${REDACTED}"`
-        : typeof value === 'string'
-          ? once(value)
-          : scalar(value)
+      const json = isSecretName(name, secretNames) ? `"${REDACTED}"` : detail(value)
       written.push(`${recurring(name)}:${json}`)
     }
     return `{${written.join()}}`
@@ -110,12 +113,13 @@ function once (value: string | null | undefined): string {
   return value === null || value === undefined ? 'null' : JSON.stringify(neutralize(String(value)))
 }
 
-function scalar (value: unknown): string {
+function detail (value: unknown): string {
+  if (typeof value === 'string') return once(value)
   return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)) ? String(value) : 'null'
 }
 
 function remember (cache: Map<string, string>, key: string, value: string): void {
-  if (cache.size >= MAX_KNOWN) cache.clear()
+  if (cache.size >= MAX_CACHED) cache.clear()
   cache.set(key, value)
 }
 

@@ -12,9 +12,9 @@ export interface RedisSinkOptions {
   /** `sync`: an event is in Redis before it is acknowledged. `async`: events are batched. @default 'sync' */
   readonly mode?: 'sync' | 'async'
   /** About how many records the stream keeps; older ones are dropped. @default 100000 */
-  readonly maxLen?: number
-  /** The stream expires when nothing has been written to it for this many days. @default 365 */
-  readonly ttlDays?: number
+  readonly maxRecords?: number
+  /** The stream expires when nothing has been written to it for this long. @default 31536000 (365 days) */
+  readonly ttlSeconds?: number
 }
 
 /** Maximum number of consecutive writes without a reply whose ends are remembered. */
@@ -40,8 +40,8 @@ return 1
 `)
 
 /** Appends to a Redis stream, one entry with the field `record` per line. */
-export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<RedisSinkOptions>): AuditSink {
-  const ttlMs = ttlDays * 86_400_000
+export function createRedisSink ({ redis, stream, maxRecords, ttlSeconds }: Required<RedisSinkOptions>): AuditSink {
+  const ttlMs = Math.ceil(ttlSeconds * 1000)
   /**
    * Hashes that the stream may end with if no other process has written to it since it was first read; empty before
    * that. There may be several, because a command without a reply may still be executed, even after later ones.
@@ -50,11 +50,11 @@ export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<Re
 
   return {
     async resume () {
-      const line = await asked(LAST(redis, [stream], []))
+      const line = await available(LAST(redis, [stream], []))
       const last = typeof line === 'string' ? openRecord(line) : null
       if (last === null && line !== null) {
         throw new AuditFileInvalid(
-          `The Redis stream "${stream}" does not end with an audit record; give the audit log a stream of its own`
+          `The Redis stream "${stream}" does not end with an audit record. Give the audit log a stream of its own`
         )
       }
       const head = last?.head ?? GENESIS
@@ -64,8 +64,8 @@ export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<Re
     },
     async write (lines, from: ChainHead, to: ChainHead) {
       ours = [...ours.slice(-MAX_IN_DOUBT), to.hash]
-      const written = await asked(
-        APPEND(redis, [stream], [from.hash, GENESIS.hash, maxLen, ttlMs, ...lines.slice(0, -1).split('\n')])
+      const written = await available(
+        APPEND(redis, [stream], [from.hash, GENESIS.hash, maxRecords, ttlMs, ...lines.slice(0, -1).split('\n')])
       )
       if (written !== 1) throw new AuditStreamTaken(taken(stream))
       ours = [to.hash]
@@ -73,11 +73,12 @@ export function createRedisSink ({ redis, stream, maxLen, ttlDays }: Required<Re
   }
 }
 
-async function asked (answer: Promise<unknown>): Promise<unknown> {
+/** Waits for a reply of Redis; rejects with `MARTY_AUDIT_UNAVAILABLE` when there is none. */
+async function available (reply: Promise<unknown>): Promise<unknown> {
   try {
-    return await answer
+    return await reply
   } catch (cause) {
-    throw new AuditUnavailable({ message: 'Redis does not take the audit log', cause })
+    throw new AuditUnavailable({ message: 'Redis could not read or write the audit log', cause })
   }
 }
 

@@ -4,7 +4,6 @@ import { AuditFileInvalid } from './errors.js'
 import { absent, firstRecordOf, lastRecordOf, linesOf, logFiles } from './log-files.js'
 import { namedBy, prunedBy, type NamedRange, type Pruned } from './own-records.js'
 
-const DAY_MS = 86_400_000
 /** Maximum number of unproven ranges in a record of a deletion, so that its line stays short. */
 const MAX_NAMED = 100
 
@@ -13,9 +12,9 @@ export interface Expired extends Pruned {
   readonly files: readonly string[]
 }
 
-/** The oldest rotated files whose last record is older than this many days; null when there is none. */
-export async function expiredFiles (path: string, days: number): Promise<Expired | null> {
-  const oldest = Date.now() - days * DAY_MS
+/** The oldest rotated files whose last record is older than this; null when there is none. */
+export async function expiredFiles (path: string, maxAgeSeconds: number): Promise<Expired | null> {
+  const oldest = Date.now() - maxAgeSeconds * 1000
   const files: string[] = []
   let last = null
   const all = await logFiles(path)
@@ -28,10 +27,11 @@ export async function expiredFiles (path: string, days: number): Promise<Expired
     if (following === null) break
     if (following.prev !== end.head.hash) {
       // The current file may have been rotated since the files were listed; start again.
-      if ((await logFiles(path)).length !== all.length) return await expiredFiles(path, days)
+      if ((await logFiles(path)).length !== all.length) return await expiredFiles(path, maxAgeSeconds)
       // An attacker who can write the files could give one an old last record, to have it deleted.
       throw new AuditFileInvalid(
-        `"${next!.path}" does not go on from the last record of "${file.path}": nothing is deleted. Verify the log`
+        `No file of the audit log is deleted, because "${next!.path}" does not continue from the last record of ` +
+          `"${file.path}". Verify the log`
       )
     }
     files.push(file.path)

@@ -1,27 +1,11 @@
 import { createHash } from 'node:crypto'
 import { GENESIS, sealRecord, type ChainHead } from './chain.js'
+import type { CheckpointLog } from './checkpoint-log.js'
 import { AuditUnavailable } from './errors.js'
-import type { HeadLog } from './head-log.js'
-import { markerRecord, type Unproven } from './own-records.js'
+import { EventQueue, MAX_BATCH, type QueuedEvent, type Settle } from './event-queue.js'
+import { markerRecord, type Gap, type Unproven } from './own-records.js'
 import type { AuditSink, ResumePoint } from './sink.js'
-
-/** Appends records to the chain and writes the chain to the sink, in the order of arrival. */
-export interface AuditWriter {
-  /** Finds the end of the chain of an earlier run. Throws when that chain cannot be continued. */
-  open (): Promise<void>
-  /**
-   * With `wait`, settles when the record is durable and rejects with `MARTY_AUDIT_UNAVAILABLE`. Without it, settles
-   * immediately. `json` is a non-empty object.
-   */
-  write (json: string, wait?: boolean): Promise<void>
-  /** Settles when the record is durable and, if there are heads, a head covers it. */
-  writeSigned (json: string): Promise<void>
-  /** Signs the end of a file, which must be complete and durable. */
-  signEnd (head: ChainHead): Promise<void>
-  /** Writes the waiting records and closes the sink. */
-  close (): Promise<void>
-  state (): WriterState
-}
+import { WriteAttempts } from './write-attempts.js'
 
 export interface WriterState {
   /** Whether the last write succeeded. */
@@ -32,312 +16,339 @@ export interface WriterState {
   readonly queued: number
 }
 
-interface Waiting {
-  readonly json: string
-  /** Set for a record that settles only when a head covers it. */
-  readonly signed?: true
-  readonly settle: ((error: Error | null) => void) | null
-}
-
-/**
- * The hashes after the marker and after each event of one write, and the number of lost
- * events that the marker reports.
- */
-interface Attempt {
-  readonly marker: string | null
-  readonly events: readonly string[]
-  readonly told: number
-}
-
-const NO_ATTEMPT: Attempt = { marker: null, events: [], told: 0 }
-
 export interface WriterOptions {
   readonly sink: AuditSink
   readonly mode: 'sync' | 'async'
-  readonly heads: HeadLog | null
+  readonly checkpoints: CheckpointLog | null
   /** Called for each failed write. */
   readonly onError: (error: unknown, lostEvents: number) => void
 }
 
-/**
- * Bounds the memory of the queue. Beyond it, events are refused, or lost and counted (a gap marker reports them), so
- * that the process does not run out of memory.
- */
-const MAX_QUEUED_CHARS = 32 * 1024 * 1024
-const MAX_BATCH = 1_000
-const MAX_BATCH_CHARS = 1024 * 1024
+/** Where a write begins, and what it must write before the first event. */
+interface WriteStart {
+  readonly head: ChainHead
+  /** Ends a half-written line, so that the marker is on a line of its own. */
+  readonly preface: '' | '\n'
+  readonly marker: string | null
+}
+
+/** Lines in the chain, ready to be written. */
+interface Batch {
+  readonly lines: string
+  readonly end: ChainHead
+  readonly events: readonly QueuedEvent[]
+}
+
 /** In async mode, at most this much time of events is lost with the process. */
 const FLUSH_MS = 50
 /** In async mode, events wait in the queue while the sink fails. This is the time between retries. */
 const RETRY_MS = 500
-/** Maximum number of remembered failed writes that may still be carried out late. */
-const MAX_IN_DOUBT = 100
+const NEWLINE = 0x0a
 
-export function createAuditWriter ({ sink, mode, heads, onError }: WriterOptions): AuditWriter {
-  const queue: Waiting[] = []
-  let queuedChars = 0
+/** Appends records to the chain and writes the chain to the sink, in the order of arrival. */
+export class AuditWriter {
+  readonly #sink: AuditSink
+  readonly #mode: 'sync' | 'async'
+  readonly #checkpoints: CheckpointLog | null
+  readonly #onError: WriterOptions['onError']
+  readonly #queue = new EventQueue()
+  readonly #attempts = new WriteAttempts()
   /** The end of the chain in the sink; null while it is unknown. */
-  let head: ChainHead | null = null
-  let lastGood: ChainHead = GENESIS
-  /** The content of the last write. If that write fails, some of it may be in the sink nevertheless. */
-  let attempt: Attempt = NO_ATTEMPT
-  /** The ends of earlier failed writes: Redis may execute a command late. */
-  let inDoubt: string[] = []
+  #head: ChainHead | null = null
+  /** The last known end of the chain. */
+  #lastHead: ChainHead = GENESIS
   /** Records found in the sink that must be named before anything is signed. */
-  let unproven: Unproven | null = null
-  /** Callers that wait for the next head, whether signing succeeds or not. */
-  let toSign: Array<NonNullable<Waiting['settle']>> = []
+  #unproven: Unproven | null = null
+  /** Callers that wait for the next checkpoint, whether signing succeeds or not. */
+  #awaitingCheckpoint: Settle[] = []
   /** Number of events in the current write; 0 while the end of the chain is being determined. */
-  let writing = 0
-  let resumed = false
-  let running: Promise<void> | null = null
-  let timer: ReturnType<typeof setTimeout> | null = null
-  let headTimer: ReturnType<typeof setTimeout> | null = null
-  let closed = false
-  let healthy = true
-  let lastError: string | null = null
-  let lostEvents = 0
-  let lostUntold = 0
+  #writing = 0
+  /** Whether a write of this run has succeeded. */
+  #hasWritten = false
+  #draining: Promise<void> | null = null
+  #writeTimer: ReturnType<typeof setTimeout> | null = null
+  #checkpointTimer: ReturnType<typeof setTimeout> | null = null
+  #isClosed = false
+  #isHealthy = true
+  #lastError: string | null = null
+  #lostEvents = 0
+  /** Lost events that no marker has reported yet. */
+  #unreportedLosses = 0
 
-  /** Determines where the chain continues, and the marker that must be written there first. */
-  async function resume (): Promise<{
-    readonly end: ChainHead
-    readonly preface: string
-    readonly marker: string | null
-  }> {
-    const point: ResumePoint = (await sink.resume?.()) ?? { head: lastGood, torn: Buffer.alloc(0) }
-    const vouched = (await heads?.resume(point.head)) ?? null
-    if (vouched !== null) doubt(point.head, vouched)
-    settleAttempt(point.head.hash)
-    lastGood = point.head
-    // End the torn bytes with a newline, so that the marker is on a line of its own.
-    const preface = point.torn.length === 0 || point.torn.at(-1) === 0x0a ? '' : '\n'
-    const torn = preface === '' ? point.torn : Buffer.concat([point.torn, Buffer.from(preface)])
-    const died = !resumed && point.orderly === false
-    const isGap = torn.length > 0 || died || lostUntold > 0
-    if (!isGap && unproven === null) return { end: point.head, preface, marker: null }
-    const tornSha256 = torn.length === 0 ? null : createHash('sha256').update(torn).digest('hex')
-    const gap = isGap ? { tornBytes: torn.length, tornSha256, lostEvents: died ? null : lostUntold } : null
-    return { end: point.head, preface, marker: markerRecord(gap, unproven) }
+  constructor ({ sink, mode, checkpoints, onError }: WriterOptions) {
+    this.#sink = sink
+    this.#mode = mode
+    this.#checkpoints = checkpoints
+    this.#onError = onError
   }
 
-  /** Records in the sink after the last head are proven only if this run wrote them; notes the others as unproven. */
-  function doubt (end: ChainHead, vouched: ChainHead): void {
-    const { marker, events } = attempt
-    if ([lastGood.hash, marker, ...events, ...inDoubt].includes(end.hash)) return
-    if (end.hash === vouched.hash && lastGood.seq <= end.seq) return
-    unproven = { after: vouched, last: end, writtenSeq: Math.max(lastGood.seq, unproven?.writtenSeq ?? 0) }
+  /** Finds the end of the chain of an earlier run. Throws when that chain cannot be continued. */
+  async open (): Promise<void> {
+    try {
+      await this.#writeBatch()
+    } catch (error) {
+      // An unavailable sink may recover; a log that cannot be continued will not.
+      if (!(error instanceof AuditUnavailable)) throw error
+      this.#handleFailure(error)
+      return
+    }
+    await this.#drain()
   }
 
   /**
-   * After a failed write, drops the events that have reached the sink after all, so that they are not written twice.
+   * In `sync` mode, settles when the record is durable and rejects with `MARTY_AUDIT_UNAVAILABLE` when it cannot be
+   * written. In `async` mode, resolves immediately. `json` is a non-empty object.
    */
-  function settleAttempt (end: string): void {
-    const { marker, events, told } = attempt
-    const there = events.indexOf(end)
-    if (there === -1 && end !== marker) {
-      const last = events.at(-1) ?? marker
-      if (last !== null && !inDoubt.includes(last)) inDoubt = [...inDoubt.slice(1 - MAX_IN_DOUBT), last]
-      return
-    }
-    lostUntold -= told
-    unproven = null
-    if (mode === 'async') take(there + 1)
-    attempt = NO_ATTEMPT
+  write (json: string): Promise<void> {
+    return this.#enqueue(json, this.#mode === 'sync', false)
   }
 
-  /** Writes the first events of the queue and removes them from it. Throws when the write fails. */
-  async function writeBatch (): Promise<void> {
-    let lines = ''
-    let marker: string | null = null
-    writing = 0
-    if (head === null) {
-      const point = await resume()
-      head = point.end
-      lines = point.preface
-      marker = point.marker
-    } else if (lostUntold > 0) {
-      marker = markerRecord({ tornBytes: 0, tornSha256: null, lostEvents: lostUntold }, null)
-    }
-    const from = head
-    let next = from
-    if (marker !== null) append(marker)
-    const markerEnd = marker === null ? null : next.hash
-    const told = lostUntold
-    const events: string[] = []
-    for (let chars = 0; events.length < queue.length && events.length < MAX_BATCH && chars < MAX_BATCH_CHARS;) {
-      const { json } = queue[events.length]!
-      append(json)
-      events.push(next.hash)
-      chars += json.length
-    }
-    attempt = { marker: markerEnd, events, told }
-    writing = events.length
-    if (lines !== '') {
-      head = null
-      await sink.write(lines, from, next)
-      if (queue.slice(0, events.length).some(({ settle }) => settle !== null)) await sink.sync?.()
-    }
-    head = lastGood = next
-    resumed = true
-    lostUntold -= told
-    attempt = NO_ATTEMPT
-    unproven = null
-    inDoubt = []
-    for (const { settle, signed } of take(events.length)) {
-      if (signed === true) toSign.push(settle!)
-      else settle?.(null)
-    }
-
-    function append (json: string): void {
-      const sealed = sealRecord(json, next)
-      lines += `${sealed.line}\n`
-      next = sealed.head
-    }
+  /** Settles when the record is durable and, if there are checkpoints, a checkpoint covers it. */
+  writeSigned (json: string): Promise<void> {
+    return this.#enqueue(json, true, true)
   }
 
-  function take (events: number): Waiting[] {
-    const taken = queue.splice(0, events)
-    for (const { json } of taken) queuedChars -= json.length
-    return taken
-  }
-
-  async function drain (): Promise<void> {
-    do {
-      try {
-        await writeBatch()
-        healthy = true
-        lastError = null
-      } catch (cause) {
-        if (fail(cause) === 'kept') return
-      }
-      if (head !== null && (toSign.length > 0 || heads?.isDue(head) === true)) await signEnd(head)
-      settleSigned()
-    } while (queue.length > 0)
-    watchHead()
-  }
-
-  function settleSigned (): void {
-    const error =
-      head !== null && heads?.isBehind(head) === true
-        ? new AuditUnavailable('No head of the audit log could be signed')
-        : null
-    for (const settle of toSign) settle(error)
-    toSign = []
-  }
-
-  /** Rejects the callers that wait. Events that no caller waits for stay in the queue and are retried until close. */
-  function fail (cause: unknown): 'kept' | 'given up' {
-    healthy = false
-    lastError = wordFor(cause)
-    if (mode === 'async' && !closed) {
-      lose(0, cause)
-      later(RETRY_MS).unref()
-      return 'kept'
-    }
-    // While the end of the chain is unknown, reject all waiting callers together: one by one, they would wait too long.
-    const given = take(writing > 0 ? writing : queue.length)
-    lose(given.length, cause)
-    for (const { settle } of given) settle?.(new AuditUnavailable({ cause }))
-    return 'given up'
-  }
-
-  function lose (events: number, cause: unknown): void {
-    lostEvents += events
-    lostUntold += events
-    onError(cause, lostEvents)
-  }
-
-  async function signEnd (end: ChainHead): Promise<void> {
-    // Unproven records must be named before a head covers them, also when their file is full.
-    if (unproven !== null || heads?.isBehind(end) !== true) return
-    try {
-      await sink.sync?.()
-      await heads.sign(end)
-    } catch (error) {
-      onError(error, lostEvents)
-    }
-  }
-
-  function watchHead (): void {
-    if (headTimer !== null || closed || head === null || heads?.isBehind(head) !== true) return
-    headTimer = setTimeout(() => { headTimer = null; void start() }, heads.everyMs).unref()
-  }
-
-  function later (ms: number): ReturnType<typeof setTimeout> {
-    timer ??= setTimeout(() => { timer = null; void start() }, ms)
-    return timer
-  }
-
-  function start (): Promise<void> {
-    running ??= drain().finally(() => {
-      running = null
-      // Events may have arrived while this run of the queue ended. If the sink failed, the timer starts the retry.
-      if (queue.length > 0 && timer === null) void start()
-    })
-    return running
-  }
-
-  function write (json: string, wait = mode === 'sync', signed = false): Promise<void> {
-    if (closed) return Promise.reject(new AuditUnavailable('The audit log has been closed'))
-    if (queuedChars + json.length > MAX_QUEUED_CHARS) {
-      const full = new AuditUnavailable('More events are waiting to be written than the audit log can hold')
-      lose(1, full)
-      return wait ? Promise.reject(full) : Promise.resolve()
-    }
-    queuedChars += json.length
+  #enqueue (json: string, wait: boolean, needsCheckpoint: boolean): Promise<void> {
+    if (this.#isClosed) return Promise.reject(new AuditUnavailable('The audit log has been closed'))
     if (!wait) {
-      queue.push({ json, settle: null })
-      if (running === null) {
-        if (queue.length >= MAX_BATCH && healthy) void start()
-        else later(FLUSH_MS)
-      }
+      if (this.#queue.add({ json, needsCheckpoint, settle: null })) this.#flushSoon()
+      else this.#refuse()
       return Promise.resolve()
     }
     return new Promise((resolve, reject) => {
-      const settle = (error: Error | null): void => { if (error === null) resolve(); else reject(error) }
-      queue.push(signed ? { json, settle, signed } : { json, settle })
-      void start()
+      const settle: Settle = error => { if (error === null) resolve(); else reject(error) }
+      if (this.#queue.add({ json, needsCheckpoint, settle })) void this.#drain()
+      else reject(this.#refuse())
     })
   }
 
-  return {
-    async open () {
+  /** Counts an event that does not fit into the queue. */
+  #refuse (): Error {
+    const full = new AuditUnavailable('More events are waiting to be written than the audit log can hold')
+    this.#lose(1, full)
+    return full
+  }
+
+  #flushSoon (): void {
+    if (this.#draining !== null) return
+    if (this.#queue.length >= MAX_BATCH && this.#isHealthy) void this.#drain()
+    else this.#drainIn(FLUSH_MS)
+  }
+
+  #drainIn (ms: number): ReturnType<typeof setTimeout> {
+    this.#writeTimer ??= setTimeout(() => {
+      this.#writeTimer = null
+      void this.#drain()
+    }, ms)
+    return this.#writeTimer
+  }
+
+  /** Writes until the queue is empty or the sink fails. Never rejects. */
+  #drain (): Promise<void> {
+    this.#draining ??= this.#writeAll().finally(() => {
+      this.#draining = null
+      // Events may have arrived while the last write ended. If the sink failed, the timer starts the retry.
+      if (this.#queue.length > 0 && this.#writeTimer === null) void this.#drain()
+    })
+    return this.#draining
+  }
+
+  async #writeAll (): Promise<void> {
+    do {
       try {
-        await writeBatch()
-      } catch (error) {
-        // An unavailable sink may recover; a log that cannot be continued will not.
-        if (!(error instanceof AuditUnavailable)) throw error
-        fail(error)
-        return
+        await this.#writeBatch()
+        this.#isHealthy = true
+        this.#lastError = null
+      } catch (cause) {
+        if (this.#handleFailure(cause) === 'kept') return
       }
-      await start()
-    },
+      await this.#signIfDue()
+      this.#settleSigned()
+    } while (this.#queue.length > 0)
+    this.#scheduleCheckpoint()
+  }
 
-    write,
+  /** Writes the first events of the queue and removes them from it. Throws when the write fails. */
+  async #writeBatch (): Promise<void> {
+    this.#writing = 0
+    const start = await this.#startOfWrite()
+    const reportedLosses = this.#unreportedLosses
+    const { lines, end, events } = this.#seal(start, reportedLosses)
+    this.#writing = events.length
+    if (lines !== '') {
+      this.#head = null
+      await this.#sink.write(lines, start.head, end)
+      if (events.some(({ settle }) => settle !== null)) await this.#sink.sync?.()
+    }
+    this.#head = this.#lastHead = end
+    this.#hasWritten = true
+    this.#unreportedLosses -= reportedLosses
+    this.#unproven = null
+    this.#attempts.succeed()
+    for (const { settle, needsCheckpoint } of this.#queue.take(events.length)) {
+      if (needsCheckpoint) this.#awaitingCheckpoint.push(settle!)
+      else settle?.(null)
+    }
+  }
 
-    async writeSigned (json) { await write(json, true, true) },
+  async #startOfWrite (): Promise<WriteStart> {
+    if (this.#head === null) {
+      const start = await this.#resume()
+      this.#head = start.head
+      return start
+    }
+    const gap = { tornBytes: 0, tornSha256: null, lostEvents: this.#unreportedLosses }
+    return { head: this.#head, preface: '', marker: this.#unreportedLosses > 0 ? markerRecord(gap, null) : null }
+  }
 
-    signEnd,
+  /** Appends the marker and the first events of the queue to the chain. */
+  #seal ({ head, preface, marker }: WriteStart, reportedLosses: number): Batch {
+    let lines: string = preface
+    let end = head
+    const append = (json: string): string => {
+      const sealed = sealRecord(json, end)
+      lines += `${sealed.line}\n`
+      end = sealed.head
+      return end.hash
+    }
+    const markerHash = marker === null ? null : append(marker)
+    const events = this.#queue.batch()
+    this.#attempts.begin({ marker: markerHash, events: events.map(({ json }) => append(json)), reportedLosses })
+    return { lines, end, events }
+  }
 
-    async close () {
-      if (closed) return
-      closed = true
-      if (timer !== null) clearTimeout(timer)
-      if (headTimer !== null) clearTimeout(headTimer)
-      timer = headTimer = null
-      while (queue.length > 0 || running !== null) await start()
-      // Write the marker for what the last write lost or found, if the sink works again.
-      if (head === null && resumed) await writeBatch().catch((error: unknown) => { onError(error, lostEvents) })
-      if (head !== null) await signEnd(head)
-      await sink.close?.()
-    },
+  /** Determines where the chain continues, and the marker that must be written there first. */
+  async #resume (): Promise<WriteStart> {
+    const point: ResumePoint = (await this.#sink.resume?.()) ?? { head: this.#lastHead, torn: Buffer.alloc(0) }
+    const { head } = point
+    const signed = (await this.#checkpoints?.resume(head)) ?? null
+    if (signed !== null) this.#findUnproven(head, signed)
+    this.#dropWritten(head)
+    this.#lastHead = head
+    const preface = point.torn.length === 0 || point.torn.at(-1) === NEWLINE ? '' : '\n'
+    const gap = this.#gapAt(point, preface)
+    const marker = gap === null && this.#unproven === null ? null : markerRecord(gap, this.#unproven)
+    return { head, preface, marker }
+  }
 
-    state: () => ({ healthy, lostEvents, lastError, queued: queue.length })
+  /**
+   * Records in the sink after the last checkpoint (`signed`) are proven only if this run wrote them; the others are
+   * unproven.
+   */
+  #findUnproven (end: ChainHead, signed: ChainHead): void {
+    if (this.#lastHead.hash === end.hash || this.#attempts.mayHaveWritten(end.hash)) return
+    if (end.hash === signed.hash && this.#lastHead.seq <= end.seq) return
+    const writtenSeq = Math.max(this.#lastHead.seq, this.#unproven?.writtenSeq ?? 0)
+    this.#unproven = { after: signed, last: end, writtenSeq }
+  }
+
+  /** After a failed write, drops the events that have reached the sink nevertheless, so that none is written twice. */
+  #dropWritten ({ hash }: ChainHead): void {
+    const attempt = this.#attempts.reconcile(hash)
+    if (attempt === null) return
+    this.#unreportedLosses -= attempt.reportedLosses
+    this.#unproven = null
+    // In sync mode, failed events have left the queue already.
+    if (this.#mode === 'async') this.#queue.take(attempt.written)
+  }
+
+  /** What is missing at the end of the chain; null when nothing is. */
+  #gapAt ({ torn, orderly }: ResumePoint, preface: string): Gap | null {
+    const wasKilled = !this.#hasWritten && orderly === false
+    if (torn.length === 0 && !wasKilled && this.#unreportedLosses === 0) return null
+    const bytes = Buffer.concat([torn, Buffer.from(preface)])
+    return {
+      tornBytes: bytes.length,
+      tornSha256: bytes.length === 0 ? null : createHash('sha256').update(bytes).digest('hex'),
+      lostEvents: wasKilled ? null : this.#unreportedLosses
+    }
+  }
+
+  /** Rejects the callers that wait. Events that no caller waits for stay in the queue and are retried until close. */
+  #handleFailure (cause: unknown): 'kept' | 'given up' {
+    this.#isHealthy = false
+    this.#lastError = describeCause(cause)
+    if (this.#mode === 'async' && !this.#isClosed) {
+      this.#lose(0, cause)
+      this.#drainIn(RETRY_MS).unref()
+      return 'kept'
+    }
+    // While the end of the chain is unknown, reject all waiting callers together: one by one, they would wait too long.
+    const events = this.#queue.take(this.#writing > 0 ? this.#writing : this.#queue.length)
+    this.#lose(events.length, cause)
+    for (const { settle } of events) settle?.(new AuditUnavailable({ cause }))
+    return 'given up'
+  }
+
+  #lose (events: number, cause: unknown): void {
+    this.#lostEvents += events
+    this.#unreportedLosses += events
+    this.#onError(cause, this.#lostEvents)
+  }
+
+  async #signIfDue (): Promise<void> {
+    if (this.#head === null) return
+    if (this.#awaitingCheckpoint.length > 0 || this.#checkpoints?.isDue(this.#head) === true) {
+      await this.signEnd(this.#head)
+    }
+  }
+
+  #settleSigned (): void {
+    const isUnsigned = this.#head !== null && this.#checkpoints?.isBehind(this.#head) === true
+    const error = isUnsigned ? new AuditUnavailable('No checkpoint of the audit log could be signed') : null
+    for (const settle of this.#awaitingCheckpoint) settle(error)
+    this.#awaitingCheckpoint = []
+  }
+
+  /** Signs the end of a file, which must be complete and durable. */
+  async signEnd (end: ChainHead): Promise<void> {
+    // Unproven records must be named before a checkpoint covers them, also when their file is full.
+    if (this.#unproven !== null || this.#checkpoints?.isBehind(end) !== true) return
+    try {
+      await this.#sink.sync?.()
+      await this.#checkpoints.sign(end)
+    } catch (error) {
+      this.#onError(error, this.#lostEvents)
+    }
+  }
+
+  /** Signs the last records when their time comes, although no further event starts a write. */
+  #scheduleCheckpoint (): void {
+    if (this.#checkpointTimer !== null || this.#isClosed || this.#head === null) return
+    if (this.#checkpoints?.isBehind(this.#head) !== true) return
+    this.#checkpointTimer = setTimeout(() => {
+      this.#checkpointTimer = null
+      void this.#drain()
+    }, this.#checkpoints.everyMs).unref()
+  }
+
+  /** Writes the waiting records and closes the sink. */
+  async close (): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    if (this.#writeTimer !== null) clearTimeout(this.#writeTimer)
+    if (this.#checkpointTimer !== null) clearTimeout(this.#checkpointTimer)
+    this.#writeTimer = this.#checkpointTimer = null
+    while (this.#queue.length > 0 || this.#draining !== null) await this.#drain()
+    // Write the marker for what the last write lost or found, if the sink works again.
+    if (this.#head === null && this.#hasWritten) {
+      await this.#writeBatch().catch((error: unknown) => { this.#onError(error, this.#lostEvents) })
+    }
+    if (this.#head !== null) await this.signEnd(this.#head)
+    await this.#sink.close?.()
+  }
+
+  state (): WriterState {
+    return {
+      healthy: this.#isHealthy,
+      lostEvents: this.#lostEvents,
+      lastError: this.#lastError,
+      queued: this.#queue.length
+    }
   }
 }
 
-function wordFor (cause: unknown): string {
+function describeCause (cause: unknown): string {
   if (!(cause instanceof Error)) return 'unknown error'
   return 'code' in cause ? String(cause.code) : cause.message
 }

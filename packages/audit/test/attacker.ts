@@ -2,7 +2,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } 
 import { createHash } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import type { KeyObject } from 'node:crypto'
-import { audit, type AuditHeads, type FileSinkOptions } from '@marty/audit'
+import { audit, type AuditCheckpoints, type FileSinkOptions } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { event, PRODUCT } from './service.js'
 
@@ -80,12 +80,12 @@ export class Files {
   }
 }
 
-export const HEADS = 'audit.log.heads'
+export const CHECKPOINTS = 'audit.log.heads'
 
-/** The service; its heads come only at its start, at the end of each file and when it stops, unless it is told otherwise. */
-export async function open (file: string, key: KeyObject, heads: Partial<AuditHeads> = {}, sink: Partial<FileSinkOptions> = {}): Promise<FastifyInstance> {
+/** The service; its checkpoints come only at its start, at the end of each file and when it stops, unless it is told otherwise. */
+export async function open (file: string, key: KeyObject, checkpoints: Partial<AuditCheckpoints> = {}, sink: Partial<FileSinkOptions> = {}): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(audit, { sink: { file, mode: 'sync', rotate: false, ...sink }, product: PRODUCT, heads: { key, everySeconds: 3600, everyEvents: 1000, ...heads } })
+  await app.register(audit, { sink: { file, mode: 'sync', rotate: false, ...sink }, product: PRODUCT, checkpoints: { key, everySeconds: 3600, everyEvents: 1000, ...checkpoints } })
   await app.ready()
   return app
 }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { generateKeyPairSync } from 'node:crypto'
 import { dirname } from 'node:path'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { audit, verifyAuditLog, type AuditHeads, type RedisSinkOptions, type SignedHead } from '@marty/audit'
+import { audit, verifyAuditLog, type AuditCheckpoints, type RedisSinkOptions, type SignedCheckpoint } from '@marty/audit'
 import { openRedis, type RedisConnection } from '@marty/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
@@ -27,10 +27,10 @@ async function connect (t: Test, port: number, commandTimeoutMs: number): Promis
   return connection
 }
 
-async function open (t: Test, { client }: RedisConnection, options: Partial<RedisSinkOptions> = {}, heads?: Partial<AuditHeads>): Promise<FastifyInstance> {
+async function open (t: Test, { client }: RedisConnection, options: Partial<RedisSinkOptions> = {}, checkpoints?: Partial<AuditCheckpoints>): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(audit, { sink: { redis: client, stream: STREAM, ...options }, product: PRODUCT, ...(heads === undefined ? {} : { heads: { key: privateKey, ...heads } }) })
+  await app.register(audit, { sink: { redis: client, stream: STREAM, ...options }, product: PRODUCT, ...(checkpoints === undefined ? {} : { checkpoints: { key: privateKey, ...checkpoints } }) })
   return app
 }
 
@@ -73,11 +73,11 @@ t.test('a stream that is something else is refused', async t => {
 })
 
 for (const mode of ['sync', 'async'] as const) {
-  t.test(`${mode}: order is kept, the chain goes on after a restart, and heads cover it`, async t => {
+  t.test(`${mode}: order is kept, the chain goes on after a restart, and checkpoints cover it`, async t => {
     const { connection } = await redisFor(t)
-    const heads: SignedHead[] = []
+    const checkpoints: SignedCheckpoint[] = []
     for (let run = 0; run < 2; run++) {
-      const app = await open(t, connection, { mode }, { onHead (head) { heads.push(head) } })
+      const app = await open(t, connection, { mode }, { onCheckpoint (checkpoint) { checkpoints.push(checkpoint) } })
       await Promise.all(Array.from({ length: 1_500 }, async (_, index) => { await app.audit.record(event({ action: `act.${run}.${index}` })) }))
       if (mode === 'sync') t.equal(await connection.client.xlen(STREAM), run === 0 ? 1_500 : 3_002, 'what settled is there')
       await app.close()
@@ -85,32 +85,32 @@ for (const mode of ['sync', 'async'] as const) {
     const lines = (await entries(connection)).map(line => JSON.parse(line) as Line)
     t.strictSame(lines.map(({ seq }) => seq), lines.map((_, index) => index + 1))
     t.strictSame(lines.filter(line => line.activity_name.startsWith('act.')).map(line => line.activity_name), [0, 1].flatMap(run => Array.from({ length: 1_500 }, (_, index) => `act.${run}.${index}`)))
-    t.match(await verifyAuditLog(await asFile(t, connection), { publicKey, heads }), { ok: true, gaps: [], signedSeq: 3_003, unproven: [] })
-    t.match(lines[1_501], { activity_name: 'audit.unproven', unproven: { after_seq: 0, last_seq: 1_501 } }, 'a run without a file of heads can vouch for nothing itself')
+    t.match(await verifyAuditLog(await asFile(t, connection), { publicKey, checkpoints }), { ok: true, gaps: [], signedSeq: 3_003, unproven: [] })
+    t.match(lines[1_501], { activity_name: 'audit.unproven', unproven: { after_seq: 0, last_seq: 1_501 } }, 'a run without a file of checkpoints can vouch for nothing itself')
     t.ok(await connection.client.pttl(STREAM) > 364 * 86_400_000)
   })
 }
 
 t.test('a stream is as long as it may be, and its chain goes on', async t => {
   const { connection } = await redisFor(t)
-  const app = await open(t, connection, { maxLen: 200, mode: 'async' })
+  const app = await open(t, connection, { maxRecords: 200, mode: 'async' })
   for (let i = 0; i < 1_000; i++) await app.audit.record(event())
   await app.close()
   t.ok(await connection.client.xlen(STREAM) < 400)
   await connection.client.xtrim(STREAM, 'MAXLEN', 1)
-  const again = await open(t, connection, { maxLen: 200 })
+  const again = await open(t, connection, { maxRecords: 200 })
   await again.audit.record(event())
   t.equal(JSON.parse((await entries(connection)).at(-1)!).seq, 1_002)
 })
 
 t.test('a stream that was set back is not written on', async t => {
   const { connection } = await redisFor(t)
-  const heads = `${logFile(t)}.heads`
-  const app = await open(t, connection, {}, { file: heads })
+  const checkpoints = `${logFile(t)}.heads`
+  const app = await open(t, connection, {}, { file: checkpoints })
   await app.audit.record(event())
   await app.close()
   await connection.client.del(STREAM)
-  await t.rejects(open(t, connection, {}, { file: heads }), { code: 'MARTY_AUDIT_FILE_INVALID', message: /ends with record 0/ })
+  await t.rejects(open(t, connection, {}, { file: checkpoints }), { code: 'MARTY_AUDIT_FILE_INVALID', message: /ends with record 0/ })
 })
 
 t.test('sync: what a Redis that is away does not take is refused, and told when it is back', async t => {

@@ -9,12 +9,13 @@ import type { Test } from 'tap'
 import { event, linesOf, logFile, PRODUCT, until } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-const DAY_MS = 86_400_000
+const DAY_SECONDS = 86_400
+const DAY_MS = DAY_SECONDS * 1000
 
-async function open (t: Test, options: Partial<FileSinkOptions> & { file: string }, logged: string[] = [], heads = true): Promise<FastifyInstance> {
+async function open (t: Test, options: Partial<FileSinkOptions> & { file: string }, logged: string[] = [], checkpoints = true): Promise<FastifyInstance> {
   const app = Fastify({ logger: { stream: { write (line: string) { logged.push(line) } } } })
   t.teardown(() => app.close())
-  await app.register(audit, { sink: { mode: 'sync', ...options }, product: PRODUCT, ...(heads ? { heads: { key: privateKey } } : {}) })
+  await app.register(audit, { sink: { mode: 'sync', ...options }, product: PRODUCT, ...(checkpoints ? { checkpoints: { key: privateKey } } : {}) })
   return app
 }
 
@@ -42,9 +43,9 @@ t.test('a full file is renamed after its first record, and the chain goes on in 
     t.ok(readFileSync(join(dirname(file), name)).length <= 2_400)
   }
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true, records: 21, gaps: [], signedSeq: 21, files: { length: names.length + 1 } })
-  const heads = readFileSync(`${file}.heads`, 'utf8').split('\n').slice(0, -1).map(line => (JSON.parse(line) as { seq: number }).seq)
+  const checkpoints = readFileSync(`${file}.heads`, 'utf8').split('\n').slice(0, -1).map(line => (JSON.parse(line) as { seq: number }).seq)
   const ends = names.map(name => linesOf(join(dirname(file), name)).at(-1)!.seq)
-  t.strictSame(ends.filter(end => !heads.includes(end)), [], 'the end of each file is signed')
+  t.strictSame(ends.filter(end => !checkpoints.includes(end)), [], 'the end of each file is signed')
   await written(t, file, 3)
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true, records: 25, gaps: [] }, 'after a restart too')
 })
@@ -142,7 +143,7 @@ t.test('files that are too old are deleted, and the log says so', async t => {
   await written(t, file, 20, DAY_MS)
   const before = rotated(file)
   const ends = before.map(name => linesOf(join(dirname(file), name)).at(-1)!)
-  const app = await open(t, { file, rotate: { maxBytes: 2_400 }, retention: { days: 10 } })
+  const app = await open(t, { file, rotate: { maxBytes: 2_400 }, retention: { maxAgeSeconds: 10 * DAY_SECONDS } })
   await until(() => rotated(file).length < before.length && !existsSync(join(dirname(file), before[0]!)), 'old files to be deleted')
   await app.audit.record(event())
   await app.close()
@@ -167,7 +168,7 @@ t.test('files that are too old are deleted, and the log says so', async t => {
   writeFileSync(first, text)
   writeFileSync(join(dirname(file), gone.at(-1)!), 'not dated\n')
   t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'edited', line: 1, file: join(dirname(file), gone.at(-1)!) })
-  await (await open(t, { file, retention: { days: 1 } })).close()
+  await (await open(t, { file, retention: { maxAgeSeconds: DAY_SECONDS } })).close()
   t.ok(rotated(file).includes(left[0]!), 'what cannot be dated is kept, and what follows it')
 })
 
@@ -180,11 +181,11 @@ t.test('files that cannot be deleted are told, and deleted the next time', async
   const inTheWay = join(dirname(file), 'audit-0000000000000000.log')
   mkdirSync(inTheWay)
   const logged: string[] = []
-  const first = await open(t, { file, mode: 'async', retention: { days: 2 } }, logged)
+  const first = await open(t, { file, mode: 'async', retention: { maxAgeSeconds: 2 * DAY_SECONDS } }, logged)
   await until(() => logged.some(line => line.includes('could not be deleted')), 'the failure to be told')
   await first.close()
   rmSync(inTheWay, { recursive: true })
-  const second = await open(t, { file, mode: 'async', retention: { days: 2 } })
+  const second = await open(t, { file, mode: 'async', retention: { maxAgeSeconds: 2 * DAY_SECONDS } })
   await until(() => rotated(file).length === 0, 'the second attempt')
   await second.close()
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true })

@@ -5,24 +5,25 @@ import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
 import { appendFileSync, cpSync, readFileSync, rmSync, renameSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { verifyAuditLog, type AuditVerification, type SignedHead } from '@marty/audit'
+import { verifyAuditLog, type AuditVerification, type SignedCheckpoint } from '@marty/audit'
 import type { Test } from 'tap'
-import { act, chainOf, Files, forged, forgedEvent, forgedGap, forgedPrune, forgedStart, forgedStop, HEADS, open } from './attacker.js'
+import { act, chainOf, Files, forged, forgedEvent, forgedGap, forgedPrune, forgedStart, forgedStop, CHECKPOINTS, open } from './attacker.js'
 import { event, logFile, until } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const attacker = generateKeyPairSync('ed25519').privateKey
-const DAY_MS = 86_400_000
+const DAY_SECONDS = 86_400
+const DAY_MS = DAY_SECONDS * 1000
 
-interface History { readonly files: Files, readonly kept: SignedHead[], readonly before: string }
+interface History { readonly files: Files, readonly kept: SignedCheckpoint[], readonly before: string }
 
 /** Two orderly runs, of six records each; `before` is a copy after the first. Heads are kept elsewhere too. */
 async function history (t: Test): Promise<History> {
   const files = new Files(logFile(t))
-  const kept: SignedHead[] = []
+  const kept: SignedCheckpoint[] = []
   const before = join(dirname(files.folder), 'before')
   for (let run = 0; run < 2; run++) {
-    const app = await open(files.log, privateKey, { everyEvents: 3, onHead (head) { kept.push(head) } })
+    const app = await open(files.log, privateKey, { everyEvents: 3, onCheckpoint (checkpoint) { kept.push(checkpoint) } })
     await act(app, 4)
     await app.close()
     if (run === 0) files.copy(before)
@@ -57,19 +58,19 @@ function signedBy (key: typeof privateKey, line: string): string {
 const REFUSED = 'MARTY_AUDIT_FILE_INVALID'
 const LOG = 'audit.log'
 const append = (files: Files, ...members: object[]): void => { files.change(LOG, lines => [...lines, ...chainOf(lines.at(-1)!, ...members)]) }
-const cutHeads = (files: Files, seq: number): void => { files.change(HEADS, heads => heads.filter(head => (JSON.parse(head) as SignedHead).seq <= seq)) }
+const cutCheckpoints = (files: Files, seq: number): void => { files.change(CHECKPOINTS, checkpoints => checkpoints.filter(checkpoint => (JSON.parse(checkpoint) as SignedCheckpoint).seq <= seq)) }
 const rewrite = (lines: string[], from: number): string[] => [...lines.slice(0, from), ...chainOf(lines[from - 1]!, ...lines.slice(from).map(() => forgedEvent))]
 
 interface Attack {
   readonly what: string
   readonly attack: (files: Files, history: History) => void
-  /** With the heads beside the log: at once, and after the service has run once more (or its refusal). */
+  /** With the checkpoints beside the log: at once, and after the service has run once more (or its refusal). */
   readonly found: readonly [string, string]
-  /** With heads that were kept elsewhere. */
+  /** With checkpoints that were kept elsewhere. */
   readonly kept: readonly [string, string]
 }
 
-// Records 1 to 6 are the first run, 7 to 12 the second; heads are at 1, 4, 6, 7, 10 and 12. Records 6 and 12 are orderly ends.
+// Records 1 to 6 are the first run, 7 to 12 the second; checkpoints are at 1, 4, 6, 7, 10 and 12. Records 6 and 12 are orderly ends.
 const ATTACKS: readonly Attack[] = [
   {
     what: 'records behind a signed orderly end',
@@ -105,10 +106,10 @@ const ATTACKS: readonly Attack[] = [
     kept: ['deleted 4', 'deleted 4']
   },
   {
-    what: 'the same, and the heads as well',
+    what: 'the same, and the checkpoints as well',
     attack (files) {
       files.change(LOG, lines => [...lines.slice(3), ...chainOf(lines.at(-1)!, forgedPrune(lines[3]!), forgedStop)])
-      files.remove(HEADS)
+      files.remove(CHECKPOINTS)
     },
     found: ['deleted 4', 'deleted 4'],
     kept: ['deleted 4', 'deleted 4']
@@ -135,83 +136,83 @@ const ATTACKS: readonly Attack[] = [
     kept: ['truncated 11', REFUSED]
   },
   {
-    what: 'the last records and their heads deleted: a full return to an earlier signed state',
+    what: 'the last records and their checkpoints deleted: a full return to an earlier signed state',
     attack (files) {
       files.change(LOG, lines => lines.slice(0, 6))
-      cutHeads(files, 6)
+      cutCheckpoints(files, 6)
     },
     found: ['ok', 'ok'],
-    kept: ['truncated 7', 'head-mismatch 7']
+    kept: ['truncated 7', 'checkpoint-mismatch 7']
   },
   {
-    what: 'the last records and their heads deleted, with forged ones in their place',
+    what: 'the last records and their checkpoints deleted, with forged ones in their place',
     attack (files) {
       files.change(LOG, lines => rewrite(lines, 6))
-      cutHeads(files, 6)
+      cutCheckpoints(files, 6)
     },
     found: ['unproven 7', 'unproven 7'],
-    kept: ['head-mismatch 7', 'head-mismatch 7']
+    kept: ['checkpoint-mismatch 7', 'checkpoint-mismatch 7']
   },
   {
-    what: 'records before the last head written anew',
+    what: 'records before the last checkpoint written anew',
     attack (files) { files.change(LOG, lines => [...rewrite(lines, 8), ...chainOf(rewrite(lines, 8).at(-1)!, forgedEvent)]) },
-    found: ['head-mismatch 10', 'head-mismatch 10'],
-    kept: ['head-mismatch 10', 'head-mismatch 10']
+    found: ['checkpoint-mismatch 10', 'checkpoint-mismatch 10'],
+    kept: ['checkpoint-mismatch 10', 'checkpoint-mismatch 10']
   },
   {
-    what: 'the whole log written anew and the heads deleted',
+    what: 'the whole log written anew and the checkpoints deleted',
     attack (files) {
       files.change(LOG, lines => rewrite([forged(forgedStart, null), ...lines.slice(1)], 1))
-      files.remove(HEADS)
+      files.remove(CHECKPOINTS)
     },
-    found: ['head-missing -', 'unproven 1'],
-    kept: ['head-mismatch 1', 'head-mismatch 1']
+    found: ['checkpoint-missing -', 'unproven 1'],
+    kept: ['checkpoint-mismatch 1', 'checkpoint-mismatch 1']
   },
   {
-    what: 'the heads deleted, the log left alone',
-    attack (files) { files.remove(HEADS) },
-    found: ['head-missing -', 'unproven 1'],
+    what: 'the checkpoints deleted, the log left alone',
+    attack (files) { files.remove(CHECKPOINTS) },
+    found: ['checkpoint-missing -', 'unproven 1'],
     kept: ['ok', 'ok']
   },
   {
-    what: 'the last heads deleted, the log left alone',
-    attack (files) { cutHeads(files, 7) },
+    what: 'the last checkpoints deleted, the log left alone',
+    attack (files) { cutCheckpoints(files, 7) },
     found: ['ok', 'unproven 8'],
     kept: ['ok', 'ok']
   },
   {
-    what: 'a head twice',
-    attack (files) { files.change(HEADS, heads => heads.toSpliced(3, 0, heads[2]!)) },
+    what: 'a checkpoint twice',
+    attack (files) { files.change(CHECKPOINTS, checkpoints => checkpoints.toSpliced(3, 0, checkpoints[2]!)) },
     found: ['ok', 'ok'],
     kept: ['ok', 'ok']
   },
   {
-    what: 'an older head at the end',
-    attack (files) { files.change(HEADS, heads => [...heads, heads[2]!]) },
-    found: ['head-mismatch 6', 'head-mismatch 6'],
-    kept: ['head-mismatch 6', 'head-mismatch 6']
+    what: 'an older checkpoint at the end',
+    attack (files) { files.change(CHECKPOINTS, checkpoints => [...checkpoints, checkpoints[2]!]) },
+    found: ['checkpoint-mismatch 6', 'checkpoint-mismatch 6'],
+    kept: ['checkpoint-mismatch 6', 'checkpoint-mismatch 6']
   },
   {
-    what: 'the heads of an older state, and forged records',
+    what: 'the checkpoints of an older state, and forged records',
     attack (files, { before }) {
-      files.put(HEADS, new Files(join(before, LOG)).of(HEADS))
+      files.put(CHECKPOINTS, new Files(join(before, LOG)).of(CHECKPOINTS))
       append(files, forgedEvent)
     },
     found: ['unproven 7', 'unproven 7'],
     kept: ['unproven 13', 'unproven 13']
   },
   {
-    what: 'forged records with a head of another key',
+    what: 'forged records with a checkpoint of another key',
     attack (files) {
       append(files, forgedEvent)
-      files.change(HEADS, heads => [...heads, signedBy(attacker, files.of(LOG).at(-1)!)])
+      files.change(CHECKPOINTS, checkpoints => [...checkpoints, signedBy(attacker, files.of(LOG).at(-1)!)])
     },
-    found: ['head-forged 13', 'head-forged 13'],
-    kept: ['head-forged 13', 'head-forged 13']
+    found: ['checkpoint-forged 13', 'checkpoint-forged 13'],
+    kept: ['checkpoint-forged 13', 'checkpoint-forged 13']
   },
   {
-    what: 'more than heads in the place of the heads',
-    attack (files) { appendFileSync(join(files.folder, HEADS), 'x'.repeat(10_000)) },
+    what: 'more than checkpoints in the place of the checkpoints',
+    attack (files) { appendFileSync(join(files.folder, CHECKPOINTS), 'x'.repeat(10_000)) },
     found: ['ok', REFUSED],
     kept: ['ok', REFUSED]
   },
@@ -221,8 +222,8 @@ const ATTACKS: readonly Attack[] = [
       const other = chainOf(files.of(LOG)[3]!, forgedEvent, forgedStop, forgedStart, forgedEvent)
       files.change(LOG, lines => lines.toSpliced(4, 4, ...other))
     },
-    found: ['head-mismatch 6', 'head-mismatch 6'],
-    kept: ['head-mismatch 6', 'head-mismatch 6']
+    found: ['checkpoint-mismatch 6', 'checkpoint-mismatch 6'],
+    kept: ['checkpoint-mismatch 6', 'checkpoint-mismatch 6']
   }
 ]
 
@@ -233,7 +234,7 @@ for (const { what, attack, found, kept } of ATTACKS) {
     attack(files, made)
     const verified = async (): Promise<[string, string]> => [
       wordOf(await verifyAuditLog(files.log, { publicKey })),
-      wordOf(await verifyAuditLog(files.log, { publicKey, heads: made.kept }))
+      wordOf(await verifyAuditLog(files.log, { publicKey, checkpoints: made.kept }))
     ]
     t.strictSame(await verified(), [found[0], kept[0]], 'at once')
     const refused = await run(files)
@@ -244,7 +245,7 @@ for (const { what, attack, found, kept } of ATTACKS) {
   })
 }
 
-t.test('what a run could not vouch for stays named, whatever is done to the heads afterwards', async t => {
+t.test('what a run could not vouch for stays named, whatever is done to the checkpoints afterwards', async t => {
   const { files } = await history(t)
   append(files, forgedEvent, forgedStop)
   await run(files)
@@ -259,7 +260,7 @@ t.test('what a run could not vouch for stays named, whatever is done to the head
     file: files.log,
     line: 13,
     seq: 13,
-    message: /Records 13 to 14 are not proven.*record 15 named.*behind a signed orderly end.*accept [0-9a-f]{64}$/,
+    message: /Records 13 to 14 are not proven.*record 15, which names.*after a signed orderly end.*with the hash [0-9a-f]{64}$/,
     signedSeq: 18,
     records: 18,
     unproven: [{ firstSeq: 13, lastSeq: 14, lastHash: found!.hash, afterStop: true, removed: 0, first: { line: 13, seq: 13 }, namedBy: { line: 15, seq: 15 } }]
@@ -267,8 +268,8 @@ t.test('what a run could not vouch for stays named, whatever is done to the head
   t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [found!.hash] }), { ok: true, unproven: { length: 1 } }, 'when it has been looked at')
   t.match(await verifyAuditLog(files.log, { publicKey, acceptUnproven: [last!.hash] }), { ok: false }, 'that, and nothing else')
   t.match(await verifyAuditLog(files.log), { ok: false, kind: 'unproven', seq: 13, signedSeq: null }, 'without a key too')
-  files.change(HEADS, heads => heads.slice(0, 2))
-  t.match(await verifyAuditLog(files.log, { publicKey }), { ok: false, seq: 5, signedSeq: 4, unproven: [{ firstSeq: 5, lastSeq: 14 }] }, 'heads that are left decide where they begin')
+  files.change(CHECKPOINTS, checkpoints => checkpoints.slice(0, 2))
+  t.match(await verifyAuditLog(files.log, { publicKey }), { ok: false, seq: 5, signedSeq: 4, unproven: [{ firstSeq: 5, lastSeq: 14 }] }, 'checkpoints that are left decide where they begin')
   await run(files)
   t.match(await verifyAuditLog(files.log, { publicKey }), { ok: false, seq: 5, unproven: [{ firstSeq: 5, lastSeq: 18 }] }, 'and what the next run names')
 })
@@ -282,10 +283,10 @@ t.test('a name that a client chose is no orderly end and no record of the log it
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true, gaps: [], unproven: [] })
 })
 
-t.test('a run that was killed: what no head covers is named by the next one, and only that', async t => {
+t.test('a run that was killed: what no checkpoint covers is named by the next one, and only that', async t => {
   const files = new Files(logFile(t))
   const app = await open(files.log, privateKey)
-  await until(() => files.of(HEADS).length === 1, 'the first head')
+  await until(() => files.of(CHECKPOINTS).length === 1, 'the first checkpoint')
   await act(app, 3)
   const killed = files.copy(join(dirname(files.folder), 'killed'))
   await app.close()
@@ -300,11 +301,11 @@ t.test('a run that was killed: what no head covers is named by the next one, and
   t.match(await verifyAuditLog(files.log, { publicKey }), { unproven: { length: 1 } })
 })
 
-t.test('nothing is unproven after a kill right behind a head', async t => {
+t.test('nothing is unproven after a kill right behind a checkpoint', async t => {
   const files = new Files(logFile(t))
   const app = await open(files.log, privateKey, { everyEvents: 1 })
   await act(app, 3)
-  await until(() => files.of(HEADS).length === 4, 'the head of the last record')
+  await until(() => files.of(CHECKPOINTS).length === 4, 'the checkpoint of the last record')
   const killed = files.copy(join(dirname(files.folder), 'killed'))
   await app.close()
   files.restore(killed)
@@ -316,12 +317,12 @@ t.test('while the service runs: what others write is named, and what they remove
   const attacks: Array<[string, (files: Files) => void, object]> = [
     ['a record appended', files => { append(files, forgedEvent) }, { seq: 2, unproven: [{ firstSeq: 2, lastSeq: 5, removed: 0, afterStop: false }] }],
     ['records replaced', files => { files.change(LOG, lines => rewrite(lines, 2).slice(0, -1)) }, { seq: 2, unproven: [{ firstSeq: 2, lastSeq: 3, removed: 1 }] }],
-    ['cut off to the last head', files => { files.change(LOG, lines => lines.slice(0, 1)) }, { seq: 2, message: /^Records .* after record 1, 3 in number, were removed while it ran\. Somebody changed/, unproven: [{ firstSeq: 2, lastSeq: 1, removed: 3 }] }]
+    ['cut off to the last checkpoint', files => { files.change(LOG, lines => lines.slice(0, 1)) }, { seq: 2, message: /^3 records that .* after record 1 were removed while it ran\. Someone changed/, unproven: [{ firstSeq: 2, lastSeq: 1, removed: 3 }] }]
   ]
   for (const [what, attack, expected] of attacks) {
     const files = new Files(logFile(t))
     const app = await open(files.log, privateKey)
-    await until(() => files.of(HEADS).length === 1, 'the first head')
+    await until(() => files.of(CHECKPOINTS).length === 1, 'the first checkpoint')
     await act(app, 3)
     attack(files)
     await t.rejects(app.audit.record(event()), { code: 'MARTY_AUDIT_UNAVAILABLE' }, what)
@@ -336,7 +337,7 @@ t.test('while the service runs: what others write is named, and what they remove
 t.test('what the last write of a run finds is named all the same', async t => {
   const files = new Files(logFile(t))
   const app = await open(files.log, privateKey)
-  await until(() => files.of(HEADS).length === 1, 'the first head')
+  await until(() => files.of(CHECKPOINTS).length === 1, 'the first checkpoint')
   await act(app, 3)
   files.change(LOG, lines => lines.slice(0, 1))
   await app.close()
@@ -373,7 +374,7 @@ t.test('a change of the key: the new one vouches for nothing before it, the old 
   await app.close()
   t.match(files.lines().map(line => JSON.parse(line) as object)[3], { activity_name: 'audit.unproven', unproven: { after_seq: 0, last_seq: 3 } })
   t.match(await verifyAuditLog(files.log, { publicKey: [publicKey, next.publicKey] }), { ok: true, unproven: [], signedSeq: 6 })
-  t.match(await verifyAuditLog(files.log, { publicKey: next.publicKey }), { ok: false, kind: 'head-forged' })
+  t.match(await verifyAuditLog(files.log, { publicKey: next.publicKey }), { ok: false, kind: 'checkpoint-forged' })
 })
 
 t.test('what was named stays named when it is deleted as too old, and so do deletions', async t => {
@@ -384,7 +385,7 @@ t.test('what was named stays named when it is deleted as too old, and so do dele
   const prune = async (): Promise<void> => {
     mock.timers.tick(20 * DAY_MS)
     const first = files.lines()[0]!
-    const app = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { days: 10 } })
+    const app = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { maxAgeSeconds: 10 * DAY_SECONDS } })
     await act(app, 2)
     await until(() => files.lines()[0] !== first, 'the oldest records to be deleted')
     await app.close()
@@ -420,7 +421,7 @@ t.test('a deletion that was interrupted is proven by the record it was to end wi
   // The next run renames the file in use, which holds the fifth record.
   renameSync(join(whole, LOG), join(whole, 'audit-0000000000000005.log'))
   mock.timers.tick(20 * DAY_MS)
-  const second = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { days: 10 } })
+  const second = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { maxAgeSeconds: 10 * DAY_SECONDS } })
   await until(() => {
     const [, last] = /"audit\.prune".*"last_seq":(\d+)/.exec(files.lines().join('\n')) ?? []
     return last !== undefined && seqOf(files.lines()[0]!) > Number(last)
@@ -442,7 +443,7 @@ t.test('a file that was given an old end is not deleted for it', async t => {
   const name = files.names()[0]!
   for (const seq of [1, 1_000_000]) {
     files.put(name, [forged({ ...forgedEvent, time: 0 }, seq === 1 ? null : JSON.stringify({ seq, hash: 'x' }))])
-    const app = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { days: 1 } })
+    const app = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { maxAgeSeconds: DAY_SECONDS } })
     await act(app, 2)
     await app.close()
     t.ok(files.names().includes(name))
@@ -461,7 +462,7 @@ t.test('nothing is deleted when the record that says so cannot be signed', async
   const name = files.names()[0]!
   const second = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 } })
   await second.close()
-  const app = await open(files.log, privateKey, { file: '/dev/full' }, { rotate: { maxBytes: 1 }, retention: { days: 10 } })
+  const app = await open(files.log, privateKey, { file: '/dev/full' }, { rotate: { maxBytes: 1 }, retention: { maxAgeSeconds: 10 * DAY_SECONDS } })
   await until(() => files.lines().some(line => line.includes('audit.prune')), 'the record of the deletion')
   await app.close()
   t.ok(files.names().includes(name))
@@ -476,7 +477,7 @@ t.test('many unproven ranges that are deleted are named together', async t => {
   append(files, ...Array.from({ length: 150 }, (_, index) => range(index + 3)), forgedStop)
   await run(files)
   mock.timers.tick(20 * DAY_MS)
-  const app = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { days: 10 } })
+  const app = await open(files.log, privateKey, {}, { rotate: { maxBytes: 1 }, retention: { maxAgeSeconds: 10 * DAY_SECONDS } })
   await act(app, 1)
   await until(() => files.lines().some(line => line.includes('audit.prune')) && !files.lines()[0]!.startsWith('{"seq":1,'), 'the deletion')
   await app.close()
@@ -500,9 +501,9 @@ t.test('a log of an earlier version verifies, and goes on', async t => {
   t.match(await verifyAuditLog(pruned.log), { ok: true, warnings: [{ kind: 'start-unsigned', seq: 5 }] })
   t.match(await verifyAuditLog(fixture('killed').log, { publicKey: pem }), { ok: true, records: 12, signedSeq: 10, unproven: [] })
 
-  pruned.change(HEADS, heads => heads.filter(head => (JSON.parse(head) as SignedHead).seq !== 12))
+  pruned.change(CHECKPOINTS, checkpoints => checkpoints.filter(checkpoint => (JSON.parse(checkpoint) as SignedCheckpoint).seq !== 12))
   t.match(await verifyAuditLog(pruned.log, { publicKey: pem }), { ok: false, kind: 'unproven', seq: 11, unproven: [{ firstSeq: 11, lastSeq: 12, namedBy: { seq: 13 } }] },
-    'its marker of a kill did not say what was unsigned; the heads do')
+    'its marker of a kill did not say what was unsigned; the checkpoints do')
 
   const goesOn = fixture('pruned')
   await run(goesOn)
@@ -541,21 +542,21 @@ const MOVES: Readonly<Record<string, (files: Files, one: number, two: number, co
     if (lines.length > 0) files.change(LOG, current => [...current, ...chainOf(lines.at(-1)!, forgedPrune(lines[0]!), forgedStop)])
   },
   duplicate: (files, one, two) => { files.change(pick(files.names(), one), lines => lines.length === 0 ? lines : lines.toSpliced(two % lines.length, 0, pick(lines, one))) },
-  removeHeads: files => { files.remove(HEADS) },
-  cutHeads: (files, one) => { files.change(HEADS, heads => heads.slice(0, -1 - one % 3)) },
-  dropHead: (files, one) => { files.change(HEADS, heads => heads.toSpliced(one % (heads.length + 1), 1)) },
-  replayHead: (files, one, two) => { files.change(HEADS, heads => heads.length === 0 ? heads : heads.toSpliced(two % (heads.length + 1), 0, pick(heads, one))) },
-  forgeHead: files => {
+  removeCheckpoints: files => { files.remove(CHECKPOINTS) },
+  cutCheckpoints: (files, one) => { files.change(CHECKPOINTS, checkpoints => checkpoints.slice(0, -1 - one % 3)) },
+  dropCheckpoint: (files, one) => { files.change(CHECKPOINTS, checkpoints => checkpoints.toSpliced(one % (checkpoints.length + 1), 1)) },
+  replayCheckpoint: (files, one, two) => { files.change(CHECKPOINTS, checkpoints => checkpoints.length === 0 ? checkpoints : checkpoints.toSpliced(two % (checkpoints.length + 1), 0, pick(checkpoints, one))) },
+  forgeCheckpoint: files => {
     const last = files.lines().at(-1)
-    if (last !== undefined) files.change(HEADS, heads => [...heads, signedBy(attacker, last)])
+    if (last !== undefined) files.change(CHECKPOINTS, checkpoints => [...checkpoints, signedBy(attacker, last)])
   },
   setBack: (files, one, _, copies) => { if (copies.length > 0) files.restore(pick(copies, one)) },
-  setBackHeads: (files, one, _, copies) => { if (copies.length > 0) files.put(HEADS, new Files(join(pick(copies, one), LOG)).of(HEADS)) },
+  setBackCheckpoints: (files, one, _, copies) => { if (copies.length > 0) files.put(CHECKPOINTS, new Files(join(pick(copies, one), LOG)).of(CHECKPOINTS)) },
   setBackLog: (files, one, _, copies) => {
     if (copies.length === 0) return
-    const heads = files.of(HEADS)
+    const checkpoints = files.of(CHECKPOINTS)
     files.restore(pick(copies, one))
-    files.put(HEADS, heads)
+    files.put(CHECKPOINTS, checkpoints)
   }
 }
 
@@ -570,17 +571,17 @@ for (const rotate of [false, { maxBytes: 2_400 }] as const) {
       const files = new Files(file)
       const genuine = new Set<string>()
       const copies: string[] = []
-      const kept: SignedHead[] = []
+      const kept: SignedCheckpoint[] = []
       const honest = async (events: number, isKilled: boolean): Promise<void> => {
         const known = new Set(copies.length === 0 ? [] : files.lines())
-        const app = await open(file, privateKey, { everyEvents: 4, onHead (head) { kept.push(head) } }, { rotate }).catch(() => null)
+        const app = await open(file, privateKey, { everyEvents: 4, onCheckpoint (checkpoint) { kept.push(checkpoint) } }, { rotate }).catch(() => null)
         if (app === null) return
         await act(app, events).catch(() => {})
         const killed = files.copy(join(dirname(files.folder), `copy-${copies.length}`))
         await app.close()
         for (const line of files.lines()) if (!known.has(line)) genuine.add(line)
         if (isKilled) {
-          kept.splice(0, kept.length, ...kept.filter(head => files.of(HEADS).length > 0 && new Files(join(killed, LOG)).of(HEADS).includes(JSON.stringify(head))))
+          kept.splice(0, kept.length, ...kept.filter(checkpoint => files.of(CHECKPOINTS).length > 0 && new Files(join(killed, LOG)).of(CHECKPOINTS).includes(JSON.stringify(checkpoint))))
           files.restore(killed)
         }
         copies.push(files.copy(join(dirname(files.folder), `copy-${copies.length}`)))
@@ -592,9 +593,9 @@ for (const rotate of [false, { maxBytes: 2_400 }] as const) {
       }
       await honest(2, false)
       if (files.names().length === 0) return
-      for (const heads of [[], kept]) {
-        const result = await verifyAuditLog(file, { publicKey, heads })
-        const outcome = `${heads.length > 0 ? 'kept' : 'beside'}: ${result.ok ? 'ok' : result.kind}`
+      for (const checkpoints of [[], kept]) {
+        const result = await verifyAuditLog(file, { publicKey, checkpoints })
+        const outcome = `${checkpoints.length > 0 ? 'kept' : 'beside'}: ${result.ok ? 'ok' : result.kind}`
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
         if (!result.ok && result.kind !== 'unproven') continue
         const signedSeq = result.signedSeq ?? 0
@@ -603,7 +604,7 @@ for (const rotate of [false, { maxBytes: 2_400 }] as const) {
         const isNamed = (seq: number): boolean => seq > signedSeq || result.unproven.some(({ firstSeq, lastSeq }) => seq >= firstSeq && seq <= lastSeq)
         const smuggled = lines.find(line => !genuine.has(line) && !isNamed(seqOf(line)))
         if (smuggled !== undefined) throw new Error(`${smuggled} is said to be proven: ${JSON.stringify(result)}`)
-        const missing = heads.find(({ seq, hash }) => !lines.some(line => line.includes(`"seq":${seq},`) && line.endsWith(`"hash":"${hash}"}`)))
+        const missing = checkpoints.find(({ seq, hash }) => !lines.some(line => line.includes(`"seq":${seq},`) && line.endsWith(`"hash":"${hash}"}`)))
         if (missing !== undefined) throw new Error(`record ${missing.seq} was kept elsewhere, is gone, and ${wordOf(result)}`)
       }
       rmSync(dirname(files.folder), { recursive: true, force: true })

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { createHash, generateKeyPairSync } from 'node:crypto'
 import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { audit, verifyAuditLog, verifyHead, type AuditHeads, type SignedHead } from '@marty/audit'
+import { audit, verifyAuditLog, verifyCheckpoint, type AuditCheckpoints, type SignedCheckpoint } from '@marty/audit'
 import Fastify from 'fastify'
 import type { Test } from 'tap'
 import { event, logFile, PRODUCT, until } from './service.js'
@@ -12,20 +12,20 @@ const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const other = generateKeyPairSync('ed25519')
 
 /** A log of so many events, closed, in files of about four records when `rotated`. */
-async function written (t: Test, file: string, events: number, { rotated = false, heads }: { rotated?: boolean, heads?: Partial<AuditHeads> } = {}): Promise<string[]> {
+async function written (t: Test, file: string, events: number, { rotated = false, checkpoints }: { rotated?: boolean, checkpoints?: Partial<AuditCheckpoints> } = {}): Promise<string[]> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(audit, {
     sink: { file, mode: 'sync', rotate: rotated ? { maxBytes: 3_200 } : false },
     product: PRODUCT,
-    ...(heads === undefined ? {} : { heads: { key: privateKey, everyEvents: 3, ...heads } })
+    ...(checkpoints === undefined ? {} : { checkpoints: { key: privateKey, everyEvents: 3, ...checkpoints } })
   })
   for (let i = 1; i <= events; i++) await app.audit.record(event({ action: `act.${i}` }))
   await app.close()
   return readFileSync(file, 'utf8').split('\n').slice(0, -1)
 }
 
-const headsOf = (file: string): SignedHead[] => readFileSync(`${file}.heads`, 'utf8').split('\n').slice(0, -1).map(line => JSON.parse(line) as SignedHead)
+const checkpointsOf = (file: string): SignedCheckpoint[] => readFileSync(`${file}.heads`, 'utf8').split('\n').slice(0, -1).map(line => JSON.parse(line) as SignedCheckpoint)
 
 /** A line with another content and a hash that is right for it, as somebody without a key can make it. */
 function resealed (line: string, change: (body: string) => string): string {
@@ -75,7 +75,7 @@ t.test('what was done to a log is told, and where', async t => {
     t.match(await verifyAuditLog(file), { ok: false, file, message: /Keep the log/, ...expected }, what)
   }
   writeFileSync(file, lines.slice(0, -3).join('\n') + '\n')
-  t.match(await verifyAuditLog(file), { ok: true, records: 6 }, 'a log cut off at the end is a shorter valid chain; only heads tell')
+  t.match(await verifyAuditLog(file), { ok: true, records: 6 }, 'a log cut off at the end is a shorter valid chain; only checkpoints tell')
   writeFileSync(file, lines.join('\n'))
   t.match(await verifyAuditLog(file), { ok: true, records: 9, warnings: [] }, 'a record whose newline was lost is whole')
   writeFileSync(file, `${lines.join('\n')}x`)
@@ -103,7 +103,7 @@ type Change = 'edit' | 'delete' | 'insert' | 'swap' | 'duplicate' | 'truncate'
 
 t.test('any single change of a log of several files is found, and the first bad record is the right one', async t => {
   const file = logFile(t)
-  await written(t, file, 20, { rotated: true, heads: {} })
+  await written(t, file, 20, { rotated: true, checkpoints: {} })
   const foreign = await written(t, logFile(t), 20)
   const folder = dirname(file)
   const names = readdirSync(folder).filter(name => name.endsWith('.log')).sort((a, b) => a.length === b.length ? a.localeCompare(b) : b.length - a.length)
@@ -138,8 +138,8 @@ t.test('any single change of a log of several files is found, and the first bad 
     const line = change === 'duplicate' ? after!.line + 1 : after?.line
     const kind = change === 'delete' && low === places.length - 1 ? 'truncated' : kinds[change]
     const place = change === 'truncate' || kind === 'truncated' ? result.seq === low + 1 : result.file === join(folder, after!.name) && result.line === line
-    // A record put before the first one, which is signed, contradicts the head before it breaks the chain.
-    const named = result.kind === kind || (change === 'insert' && low === 0 && result.kind === 'head-mismatch')
+    // A record put before the first one, which is signed, contradicts the checkpoint before it breaks the chain.
+    const named = result.kind === kind || (change === 'insert' && low === 0 && result.kind === 'checkpoint-mismatch')
     return named && place ? null : `${change} ${low} ${high}: ${JSON.stringify(result)}`
   }
   const change = fc.constantFrom<Change>('edit', 'delete', 'insert', 'swap', 'duplicate', 'truncate')
@@ -155,17 +155,17 @@ t.test('any single change of a log of several files is found, and the first bad 
   }
 })
 
-t.test('a log cut off, set back or written anew contradicts its heads', async t => {
-  const kept: SignedHead[] = []
+t.test('a log cut off, set back or written anew contradicts its checkpoints', async t => {
+  const kept: SignedCheckpoint[] = []
   const file = logFile(t)
-  const lines = await written(t, file, 10, { heads: { onHead (head) { kept.push(head) } } })
-  const heads = headsOf(file)
-  t.strictSame(kept, heads, 'what is handed on is what is in the file')
-  t.strictSame(heads.map(({ seq }) => seq), [1, 4, 7, 10, 11], 'the first record at once, then every third, and the last')
-  t.ok(heads.every(head => verifyHead(head, publicKey)))
-  t.notOk(heads.some(head => verifyHead(head, other.publicKey)))
+  const lines = await written(t, file, 10, { checkpoints: { onCheckpoint (checkpoint) { kept.push(checkpoint) } } })
+  const checkpoints = checkpointsOf(file)
+  t.strictSame(kept, checkpoints, 'what is handed on is what is in the file')
+  t.strictSame(checkpoints.map(({ seq }) => seq), [1, 4, 7, 10, 11], 'the first record at once, then every third, and the last')
+  t.ok(checkpoints.every(checkpoint => verifyCheckpoint(checkpoint, publicKey)))
+  t.notOk(checkpoints.some(checkpoint => verifyCheckpoint(checkpoint, other.publicKey)))
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 })
-  t.match(await verifyAuditLog(file, { publicKey: [other.publicKey, publicKey.export({ type: 'spki', format: 'pem' }) as string], heads: kept }), { ok: true, signedSeq: 11 })
+  t.match(await verifyAuditLog(file, { publicKey: [other.publicKey, publicKey.export({ type: 'spki', format: 'pem' }) as string], checkpoints: kept }), { ok: true, signedSeq: 11 })
   t.match(await verifyAuditLog(file, { publicKey: privateKey }), { ok: true, signedSeq: 11 })
   t.match(await verifyAuditLog(file), { ok: true, signedSeq: null }, 'without a key, nothing is proven')
   await t.rejects(verifyAuditLog(file, { publicKey: generateKeyPairSync('x25519').publicKey }), { code: 'MARTY_AUDIT_OPT_INVALID' })
@@ -174,61 +174,61 @@ t.test('a log cut off, set back or written anew contradicts its heads', async t 
   for (const records of [1, 5, 10]) {
     await cut(records)
     t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'truncated', line: records + 1, seq: records + 1, records })
-    t.match(await verifyAuditLog(file), { ok: false, kind: 'truncated' }, 'heads count without a key too')
+    t.match(await verifyAuditLog(file), { ok: false, kind: 'truncated' }, 'checkpoints count without a key too')
   }
   truncateSync(file, 100)
   t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'truncated', seq: 1 })
   await cut(11)
   rmSync(`${file}.heads`)
-  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'head-missing', file: `${file}.heads` })
-  t.match(await verifyAuditLog(file, { publicKey, heads: kept }), { ok: true, signedSeq: 11 }, 'heads that were kept elsewhere will do')
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'checkpoint-missing', file: `${file}.heads` })
+  t.match(await verifyAuditLog(file, { publicKey, checkpoints: kept }), { ok: true, signedSeq: 11 }, 'checkpoints that were kept elsewhere will do')
   await cut(6)
-  t.match(await verifyAuditLog(file, { publicKey, heads: kept.toReversed() }), { ok: false, kind: 'truncated', seq: 7 })
+  t.match(await verifyAuditLog(file, { publicKey, checkpoints: kept.toReversed() }), { ok: false, kind: 'truncated', seq: 7 })
 
   const anew = logFile(t)
   await written(t, anew, 10)
-  t.match(await verifyAuditLog(anew, { publicKey, headsFile: join(dirname(file), 'none'), heads: kept }), { ok: false, kind: 'head-mismatch', line: 1, seq: 1 })
-  t.match(await verifyAuditLog(anew, { publicKey, heads: kept.slice(2, 3) }), { ok: false, kind: 'head-mismatch', line: 7, seq: 7, message: /after record 0/ })
+  t.match(await verifyAuditLog(anew, { publicKey, checkpointsFile: join(dirname(file), 'none'), checkpoints: kept }), { ok: false, kind: 'checkpoint-mismatch', line: 1, seq: 1 })
+  t.match(await verifyAuditLog(anew, { publicKey, checkpoints: kept.slice(2, 3) }), { ok: false, kind: 'checkpoint-mismatch', line: 7, seq: 7, message: /after record 0/ })
 })
 
-t.test('heads that the key did not sign are told', async t => {
+t.test('checkpoints that the key did not sign are told', async t => {
   const file = logFile(t)
-  await written(t, file, 10, { heads: {} })
+  await written(t, file, 10, { checkpoints: {} })
   const text = readFileSync(`${file}.heads`, 'utf8')
-  const heads = headsOf(file)
-  const of = (changed: Array<SignedHead | string>): string => changed.map(head => typeof head === 'string' ? head : JSON.stringify(head)).join('\n') + '\n'
-  const [first, second, third] = heads as [SignedHead, SignedHead, SignedHead]
+  const checkpoints = checkpointsOf(file)
+  const of = (changed: Array<SignedCheckpoint | string>): string => changed.map(checkpoint => typeof checkpoint === 'string' ? checkpoint : JSON.stringify(checkpoint)).join('\n') + '\n'
+  const [first, second, third] = checkpoints as [SignedCheckpoint, SignedCheckpoint, SignedCheckpoint]
   const cases: Array<[string, string, object]> = [
-    ['another record', of([first, { ...second, seq: 5 }]), { kind: 'head-forged', line: 2, seq: 5 }],
-    ['another hash', of([first, { ...second, hash: first.hash }]), { kind: 'head-forged', line: 2 }],
-    ['another time', of([{ ...first, time: '2020-01-01T00:00:00.000Z' }]), { kind: 'head-forged', line: 1 }],
-    ['a key nobody knows', of([{ ...first, key_id: 'x' }]), { kind: 'head-forged', line: 1 }],
-    ['no signature', of([{ ...first, signature: '' }]), { kind: 'head-forged', line: 1 }],
-    ['no head', of([first, 'dear diary', third]), { kind: 'head-forged', line: 2, seq: null }],
-    ['no members', of([first, '{"seq":"1"}', third]), { kind: 'head-forged', line: 2, seq: null }],
-    ['an older one again', of([first, third, second]), { kind: 'head-mismatch', line: 3, seq: 4 }]
+    ['another record', of([first, { ...second, seq: 5 }]), { kind: 'checkpoint-forged', line: 2, seq: 5 }],
+    ['another hash', of([first, { ...second, hash: first.hash }]), { kind: 'checkpoint-forged', line: 2 }],
+    ['another time', of([{ ...first, time: '2020-01-01T00:00:00.000Z' }]), { kind: 'checkpoint-forged', line: 1 }],
+    ['a key nobody knows', of([{ ...first, key_id: 'x' }]), { kind: 'checkpoint-forged', line: 1 }],
+    ['no signature', of([{ ...first, signature: '' }]), { kind: 'checkpoint-forged', line: 1 }],
+    ['no checkpoint', of([first, 'dear diary', third]), { kind: 'checkpoint-forged', line: 2, seq: null }],
+    ['no members', of([first, '{"seq":"1"}', third]), { kind: 'checkpoint-forged', line: 2, seq: null }],
+    ['an older one again', of([first, third, second]), { kind: 'checkpoint-mismatch', line: 3, seq: 4 }]
   ]
   for (const [what, changed, expected] of cases) {
     writeFileSync(`${file}.heads`, changed)
     t.match(await verifyAuditLog(file, { publicKey }), { ok: false, file: `${file}.heads`, ...expected }, what)
   }
   writeFileSync(`${file}.heads`, `${text}{"seq":12,"ha`)
-  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 }, 'a head that was being written is no head yet')
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 }, 'a checkpoint that was being written is no checkpoint yet')
   writeFileSync(`${file}.heads`, text)
-  t.match(await verifyAuditLog(file, { publicKey: other.publicKey }), { ok: false, kind: 'head-forged', line: 1 })
+  t.match(await verifyAuditLog(file, { publicKey: other.publicKey }), { ok: false, kind: 'checkpoint-forged', line: 1 })
   rmSync(`${file}.heads`)
   appendFileSync(`${file}.heads`, '')
-  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'head-missing' })
+  t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'checkpoint-missing' })
   rmSync(`${file}.heads`)
   t.notOk(existsSync(`${file}.heads`))
-  await t.rejects(verifyAuditLog(file, { publicKey, headsFile: dirname(file) }), { code: 'EISDIR' })
+  await t.rejects(verifyAuditLog(file, { publicKey, checkpointsFile: dirname(file) }), { code: 'EISDIR' })
 })
 
 t.test('a log is verified while it is written, rotated and pruned', async t => {
   const file = logFile(t)
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(audit, { sink: { file, mode: 'async', rotate: { maxBytes: 30_000 } }, product: PRODUCT, heads: { key: privateKey, everyEvents: 10 } })
+  await app.register(audit, { sink: { file, mode: 'async', rotate: { maxBytes: 30_000 } }, product: PRODUCT, checkpoints: { key: privateKey, everyEvents: 10 } })
   const controller = new AbortController()
   const writing = (async () => {
     while (!controller.signal.aborted) {
@@ -236,7 +236,7 @@ t.test('a log is verified while it is written, rotated and pruned', async t => {
       await new Promise(resolve => setTimeout(resolve, 2))
     }
   })()
-  await until(() => existsSync(`${file}.heads`), 'the first head')
+  await until(() => existsSync(`${file}.heads`), 'the first checkpoint')
   const results = []
   for (let i = 0; i < 10; i++) results.push(await verifyAuditLog(file, { publicKey }))
   controller.abort()

@@ -1,4 +1,4 @@
-import type { AuditLine, AuditUnproven, AuditUnprovenRange, SignedHead } from '@marty/audit'
+import type { AuditLine, AuditUnproven, AuditUnprovenRange, AuditVerified, SignedCheckpoint } from '@marty/audit'
 import { EXIT, UsageError, type Command, type Output } from './command.js'
 import { cannotBeRead, count, readNamedFile } from './policy-file.js'
 import { flag, json, text, texts } from './values.js'
@@ -7,29 +7,31 @@ const JSON_OPTION = { type: 'boolean', help: 'Write the result as JSON' } as con
 
 export const auditVerify: Command = {
   name: 'audit verify',
-  usage: 'FILE [--public-key FILE] [--heads FILE] [--accept-unproven HASH]... [--json]',
-  summary: 'Finds out whether an audit log was changed, and names the first bad record',
+  usage: 'FILE [--public-key FILE] [--checkpoints FILE] [--accept-unproven HASH]... [--json]',
+  summary: 'Checks whether an audit log was changed, and reports the first bad record',
   options: {
-    'public-key': { type: 'string', help: 'Ed25519 public key, as PEM, of what signed the heads' },
-    heads: {
+    'public-key': { type: 'string', help: 'PEM file with the Ed25519 public key that verifies the checkpoints' },
+    checkpoints: {
       type: 'string',
-      help: 'Signed heads that were kept elsewhere, one JSON object a line; those beside the log (FILE.heads) count as well'
+      help: 'Signed checkpoints that were stored elsewhere, one JSON object per line; those in FILE.heads are always used'
     },
     'accept-unproven': {
       type: 'string',
       multiple: true,
-      help: 'The hash of the last record of an unproven range that has been looked at; may be repeated'
+      help: 'Hash of the last record of an unproven range that you have investigated; can be repeated'
     },
     json: JSON_OPTION
   },
   positionals: ['FILE'],
   async run ([file = ''], values, output) {
     const publicKey = text(values, 'public-key')
-    const heads = text(values, 'heads')
+    const checkpoints = text(values, 'checkpoints')
     const options = {
-      acceptUnproven: texts(values, 'accept-unproven').map(hashIn),
-      ...(publicKey === undefined ? {} : { publicKey: await publicKeyIn(publicKey) }),
-      ...(heads === undefined ? {} : { heads: headsIn(heads, await readNamedFile(heads)) })
+      acceptUnproven: texts(values, 'accept-unproven').map(parseHash),
+      ...(publicKey === undefined ? {} : { publicKey: await readPublicKey(publicKey) }),
+      ...(checkpoints === undefined
+        ? {}
+        : { checkpoints: parseCheckpoints(checkpoints, await readNamedFile(checkpoints)) })
     }
     const { verifyAuditLog } = await import('@marty/audit')
     const result = await verifyAuditLog(file, options).catch((error: unknown) => {
@@ -37,34 +39,13 @@ export const auditVerify: Command = {
     })
     if (flag(values, 'json')) {
       output.out(json(result))
-    } else if (!result.ok) {
-      const place = `${result.file === 'heads' ? heads! : result.file}:${result.line}`
-      output.err(
-        `${place}: ${result.kind}${result.seq === null ? '' : ` at record ${result.seq}`}: ${result.message}\n`
-      )
-      if (result.kind === 'unproven') listRanges(result, output)
+    } else if (result.ok) {
+      reportIntact(file, result, publicKey !== undefined, output)
     } else {
-      for (const { file, line, kind, message } of result.warnings) {
-        output.err(`${file}:${line}: warning: ${kind}: ${message}\n`)
-      }
-      for (const { file, line, seq } of result.gaps) {
-        output.err(
-          `${file}:${line}: warning: gap at record ${seq ?? '?'}: the log itself says that events were lost before it\n`
-        )
-      }
-      const { records, files, signedSeq, head, unproven } = result
-      for (const range of unproven) {
-        output.err(`${range.first.file}:${range.first.line}: warning: unproven: ${rangeOf(range)}, as accepted\n`)
-      }
-      const proof =
-        signedSeq === null
-          ? publicKey === undefined
-            ? 'signatures not checked: give --public-key'
-            : 'no record is covered by a signature'
-          : signedSeq === head.seq
-            ? 'signed to the end'
-            : `signed up to record ${signedSeq} of ${head.seq}`
-      output.out(`${file} is intact: ${count(records, 'record')} in ${count(files.length, 'file')}, ${proof}\n`)
+      const source = result.file === 'checkpoints' ? checkpoints! : result.file
+      const record = result.seq === null ? '' : ` at record ${result.seq}`
+      output.err(`${source}:${result.line}: ${result.kind}${record}: ${result.message}\n`)
+      if (result.kind === 'unproven') listRanges(result, output)
     }
     if (result.ok) return EXIT.ok
     return result.kind === 'unproven' ? EXIT.unproven : EXIT.invalid
@@ -74,101 +55,121 @@ export const auditVerify: Command = {
 export const auditTail: Command = {
   name: 'audit tail',
   usage: 'FILE [--follow] [--from SEQ|end] [--json]',
-  summary: 'Shows the records of an audit log, a line each, through rotated files; it does not verify',
+  summary: 'Prints the records of an audit log, one per line, including rotated files; does not verify them',
   options: {
-    follow: { type: 'boolean', help: 'Wait for further records, and for the log if it is not there yet' },
-    from: { type: 'string', help: 'The number of the first record, or "end" for new ones only (default: 1)' },
+    follow: { type: 'boolean', help: 'Wait for further records, and for the log if it does not exist yet' },
+    from: { type: 'string', help: 'Number of the first record, or "end" for new records only (default: 1)' },
     json: { type: 'boolean', help: 'Write each record as one line of JSON' }
   },
   positionals: ['FILE'],
   async run ([file = ''], values, output) {
-    const from = firstRecord(text(values, 'from') ?? '1')
+    const from = parseFirstRecord(text(values, 'from') ?? '1')
     const follow = flag(values, 'follow')
-    const show = flag(values, 'json') ? (record: AuditLine) => JSON.stringify(record) : lineOf
+    const format = flag(values, 'json') ? (record: AuditLine) => JSON.stringify(record) : lineOf
     // A log may consist of rotated files only, so report a file that cannot be opened only if no record
-    // was shown.
+    // was printed.
     const { tailAuditLog } = await import('@marty/audit')
-    let shown = 0
+    let printed = 0
     try {
       for await (const record of tailAuditLog(file, { follow, from })) {
-        output.out(`${show(record)}\n`)
-        shown++
+        output.out(`${format(record)}\n`)
+        printed++
       }
     } catch (error) {
       throw cannotBeRead(file, error)
     }
-    if (shown === 0) await readable(file)
+    if (printed === 0) await requireReadable(file)
     return EXIT.ok
   }
+}
+
+function reportIntact (file: string, result: AuditVerified, hasKey: boolean, output: Output): void {
+  const { records, files, warnings, gaps, unproven } = result
+  const warn = (place: { readonly file: string, readonly line: number }, message: string): void => {
+    output.err(`${place.file}:${place.line}: warning: ${message}\n`)
+  }
+  for (const warning of warnings) warn(warning, `${warning.kind}: ${warning.message}`)
+  for (const gap of gaps) {
+    warn(gap, `gap at record ${gap.seq ?? '?'}: the log itself records that events before it were lost`)
+  }
+  for (const range of unproven) warn(range.first, `unproven: ${describeRange(range)}, accepted by --accept-unproven`)
+  const size = `${count(records, 'record')} in ${count(files.length, 'file')}`
+  output.out(`${file} is intact: ${size}, ${describeSignatures(result, hasKey)}\n`)
+}
+
+function describeSignatures ({ signedSeq, head }: AuditVerified, hasKey: boolean): string {
+  if (!hasKey) return 'signatures not verified (no --public-key)'
+  if (signedSeq === null) return 'no record is covered by a signature'
+  return signedSeq === head.seq ? 'signed to the end' : `signed up to record ${signedSeq} of ${head.seq}`
 }
 
 /** Lists all ranges with the hashes that accept them. The first one has already been explained. */
 function listRanges ({ unproven, records, signedSeq }: AuditUnproven, output: Output): void {
   for (const range of unproven) {
-    output.err(`${range.first.file}:${range.first.line}: unproven: ${rangeOf(range)} (${range.lastHash})\n`)
+    output.err(`${range.first.file}:${range.first.line}: unproven: ${describeRange(range)} (hash ${range.lastHash})\n`)
   }
-  output.err(
-    'Nothing else is wrong with ' +
-      `${count(records, 'record')}${signedSeq === null ? '' : `, signed up to record ${signedSeq}`}\n`
-  )
+  const signed = signedSeq === null ? '' : `, signed up to record ${signedSeq}`
+  output.err(`Nothing else is wrong with the log: ${count(records, 'record')}${signed}\n`)
 }
 
-function rangeOf ({ firstSeq, lastSeq, removed }: AuditUnprovenRange): string {
+function describeRange ({ firstSeq, lastSeq, removed }: AuditUnprovenRange): string {
   return lastSeq < firstSeq
     ? `${count(removed, 'record')} removed after record ${lastSeq}`
     : `records ${firstSeq} to ${lastSeq}`
 }
 
-function hashIn (given: string): string {
+function parseHash (given: string): string {
   if (!/^[0-9a-f]{64}$/.test(given)) {
     throw new UsageError(
-      `--accept-unproven "${given}" is no hash of a record; expected 64 hexadecimal digits, as "audit verify" tells them`
+      `--accept-unproven "${given}" is not the hash of a record. Give the 64 hexadecimal digits that "marty audit ` +
+        'verify" prints for the range'
     )
   }
   return given
 }
 
-async function readable (file: string): Promise<void> {
+async function requireReadable (file: string): Promise<void> {
   const { access } = await import('node:fs/promises')
   await access(file).catch((error: unknown) => { throw cannotBeRead(file, error) })
 }
 
-function firstRecord (given: string): number | 'end' {
+function parseFirstRecord (given: string): number | 'end' {
   if (given === 'end') return given
   if (!/^[1-9]\d{0,14}$/.test(given)) {
-    throw new UsageError(`--from "${given}" is neither the number of a record, from 1, nor "end"`)
+    throw new UsageError(`--from "${given}" must be the number of a record, from 1, or "end"`)
   }
   return Number(given)
 }
 
-async function publicKeyIn (file: string): Promise<string> {
+async function readPublicKey (file: string): Promise<string> {
   const pem = await readNamedFile(file)
   const { createPublicKey } = await import('node:crypto')
   try {
     createPublicKey(pem)
   } catch {
-    throw new UsageError(`${file} holds no public key; expected PEM, as "openssl pkey -pubout" writes it`)
+    throw new UsageError(`${file} does not contain a public key in PEM format. Create one with "openssl pkey -pubout"`)
   }
   return pem
 }
 
-function headsIn (file: string, lines: string): SignedHead[] {
-  const heads: SignedHead[] = []
+function parseCheckpoints (file: string, lines: string): SignedCheckpoint[] {
+  const checkpoints: SignedCheckpoint[] = []
   for (const [index, line] of lines.split('\n').entries()) {
     if (line.trim() === '') continue
-    const head = parsed(line) as Partial<Record<keyof SignedHead, unknown>> | null
-    const { hash, time, key_id: keyId, signature } = head ?? {}
-    if (!Number.isSafeInteger(head?.seq) || ![hash, time, keyId, signature].every(value => typeof value === 'string')) {
+    const value = parseJson(line) as Partial<Record<keyof SignedCheckpoint, unknown>> | null
+    const { hash, time, key_id: keyId, signature } = value ?? {}
+    const strings = [hash, time, keyId, signature]
+    if (!Number.isSafeInteger(value?.seq) || !strings.every(string => typeof string === 'string')) {
       throw new UsageError(
-        `${file}:${index + 1} is no signed head; expected one JSON object a line, as the log writes them`
+        `${file}:${index + 1} is not a signed checkpoint. Each line must be a JSON object as the audit log wrote it`
       )
     }
-    heads.push(head as SignedHead)
+    checkpoints.push(value as SignedCheckpoint)
   }
-  return heads
+  return checkpoints
 }
 
-function parsed (line: string): unknown {
+function parseJson (line: string): unknown {
   try {
     return JSON.parse(line)
   } catch {
@@ -189,8 +190,8 @@ function lineOf (record: AuditLine): string {
     readonly resource?: { readonly uid?: unknown } | null
   }
   const user = actor?.user
-  const who = user?.uid === user?.type ? user?.uid : `${String(user?.type)}:${String(user?.uid)}`
-  return [seq, time, status, action, who, from?.ip, resource?.uid, code]
+  const principal = user?.uid === user?.type ? user?.uid : `${String(user?.type)}:${String(user?.uid)}`
+  return [seq, time, status, action, principal, from?.ip, resource?.uid, code]
     .filter(part => part !== null && part !== undefined)
     .map(String)
     .join(' ')

@@ -24,7 +24,7 @@ function made (name: string, content: string): string {
 
 async function open (file: string, signed = true, rotate: { readonly maxBytes: number } | false = false): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(audit, { sink: { file, mode: 'sync', rotate }, product: { name: 'test', version: '1.0.0' }, ...(signed ? { heads: { key: privateKey } } : {}) })
+  await app.register(audit, { sink: { file, mode: 'sync', rotate }, product: { name: 'test', version: '1.0.0' }, ...(signed ? { checkpoints: { key: privateKey } } : {}) })
   app.get('/hello/:name', { config: { security: { public: true, audit: 'all' } } }, async () => 'Hello')
   await app.ready()
   return app
@@ -54,18 +54,18 @@ t.test('a wrong command line or file', async t => {
     [/there is no such file/, ['audit', 'verify', join(folder, 'no/where.log')]],
     [/it is a folder/, ['audit', 'verify', folder]],
     [/none\.pem cannot be read/, ['audit', 'verify', file, '--public-key', join(folder, 'none.pem')]],
-    [/holds no public key; expected PEM/, ['audit', 'verify', file, '--public-key', file]],
+    [/does not contain a public key in PEM format/, ['audit', 'verify', file, '--public-key', file]],
     [/must be an Ed25519 public key/, ['audit', 'verify', file, '--public-key', pem('p256.pem', generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey)]],
-    [/none\.heads cannot be read/, ['audit', 'verify', file, '--heads', join(folder, 'none.heads')]],
-    [/bad\.heads:2 is no signed head/, ['audit', 'verify', file, '--heads', made('bad.heads', '\n{"seq":')]],
-    [/short\.heads:1 is no signed head/, ['audit', 'verify', file, '--heads', made('short.heads', '{"seq":1,"hash":"x"}\n')]],
-    [/null\.heads:1 is no signed head/, ['audit', 'verify', file, '--heads', made('null.heads', 'null\n')]],
-    [/"last" is no hash of a record; expected 64 hexadecimal digits/, ['audit', 'verify', file, '--accept-unproven', 'last']],
+    [/none\.heads cannot be read/, ['audit', 'verify', file, '--checkpoints', join(folder, 'none.heads')]],
+    [/bad\.heads:2 is not a signed checkpoint/, ['audit', 'verify', file, '--checkpoints', made('bad.heads', '\n{"seq":')]],
+    [/short\.heads:1 is not a signed checkpoint/, ['audit', 'verify', file, '--checkpoints', made('short.heads', '{"seq":1,"hash":"x"}\n')]],
+    [/null\.heads:1 is not a signed checkpoint/, ['audit', 'verify', file, '--checkpoints', made('null.heads', 'null\n')]],
+    [/"last" is not the hash of a record\. Give the 64 hexadecimal digits/, ['audit', 'verify', file, '--accept-unproven', 'last']],
     [/audit tail needs FILE/, ['audit', 'tail']],
     [/none\.log cannot be read: there is no such file/, ['audit', 'tail', join(folder, 'none.log')]],
     [/it is a folder/, ['audit', 'tail', folder]],
-    [/--from "0" is neither the number of a record/, ['audit', 'tail', file, '--from', '0']],
-    [/--from "last" is neither/, ['audit', 'tail', file, '--from', 'last']]
+    [/--from "0" must be the number of a record/, ['audit', 'tail', file, '--from', '0']],
+    [/--from "last" must be/, ['audit', 'tail', file, '--from', 'last']]
   ]
   for (const [message, args] of cases) {
     const { code, out, err } = await run(...args)
@@ -92,24 +92,24 @@ t.test('verify names the first bad record and ends with 3', async t => {
   t.match(await run('audit', 'verify', cut), { code: 3, err: /audit\.log:4: truncated at record 4: / })
   change(`${cut}.heads`, lines => lines.slice(0, 1))
   t.match(await run('audit', 'verify', cut), { code: 0 }, 'whoever can cut off both is not found out')
-  t.match(await run('audit', 'verify', cut, '--public-key', good, '--heads', kept), { code: 3, err: /truncated at record 4/ }, 'but by heads that were kept elsewhere')
+  t.match(await run('audit', 'verify', cut, '--public-key', good, '--checkpoints', kept), { code: 3, err: /truncated at record 4/ }, 'but by checkpoints that were stored elsewhere')
 
   const unsigned = await log('unsigned', false)
-  t.match(await run('audit', 'verify', unsigned, '--public-key', good), { code: 3, err: /heads:0: head-missing: / })
-  t.match(await run('audit', 'verify', unsigned), { code: 0, out: /signatures not checked: give --public-key\n$/ })
+  t.match(await run('audit', 'verify', unsigned, '--public-key', good), { code: 3, err: /heads:0: checkpoint-missing: / })
+  t.match(await run('audit', 'verify', unsigned), { code: 0, out: /signatures not verified \(no --public-key\)\n$/ })
 
   const forged = await log('forged')
-  t.match(await run('audit', 'verify', forged, '--public-key', other), { code: 3, err: /audit\.log\.heads:1: head-forged at record \d+: / })
+  t.match(await run('audit', 'verify', forged, '--public-key', other), { code: 3, err: /audit\.log\.heads:1: checkpoint-forged at record \d+: / })
   const forgery = made('forgery.heads', readFileSync(`${forged}.heads`, 'utf8').split('\n')[0]!.replace(/"signature":"[^"]{4}/, '"signature":"AAAA'))
-  t.match(await run('audit', 'verify', forged, '--public-key', good, '--heads', forgery), { code: 3, err: /forgery\.heads:1: head-forged/ }, 'the file that was given is named')
+  t.match(await run('audit', 'verify', forged, '--public-key', good, '--checkpoints', forgery), { code: 3, err: /forgery\.heads:1: checkpoint-forged/ }, 'the file that was given is named')
 })
 
 t.test('verify of a log that is intact', async t => {
   const file = await log('intact')
-  t.match(await runAsChild(['audit', 'verify', file, '--public-key', good, '--heads', `${file}.heads`]), { code: 0, err: '', out: `${file} is intact: 5 records in 1 file, signed to the end\n` })
+  t.match(await runAsChild(['audit', 'verify', file, '--public-key', good, '--checkpoints', `${file}.heads`]), { code: 0, err: '', out: `${file} is intact: 5 records in 1 file, signed to the end\n` })
   t.match(JSON.parse((await run('audit', 'verify', file, '--public-key', good, '--json')).out), { ok: true, records: 5, signedSeq: 5, warnings: [] })
 
-  // Something happened after the last head, and then the machine lost power.
+  // Something happened after the last checkpoint, and then the machine lost power.
   const app = await open(file)
   await app.inject('/hello/four')
   await until(() => readFileSync(file, 'utf8').split('\n').length === 8, 'the record of the call')
@@ -126,25 +126,25 @@ t.test('verify of a log that is intact', async t => {
   t.match(unproven, { code: 7, out: '', err: /audit\.log:7: unproven at record 7: Record 7 is not proven/ }, 'the next start marks it, and names what is not signed')
   const [hash = ''] = /[0-9a-f]{64}/.exec(unproven.err) ?? []
   const accepted = await run('audit', 'verify', file, '--public-key', good, '--accept-unproven', hash)
-  t.match(accepted, { code: 0, out: /is intact: .*signed to the end/, err: /audit\.log:\d+: warning: gap at record 8: [^\n]*\n.*:7: warning: unproven: records 7 to 7, as accepted/ })
+  t.match(accepted, { code: 0, out: /is intact: .*signed to the end/, err: /audit\.log:\d+: warning: gap at record 8: [^\n]*\n.*:7: warning: unproven: records 7 to 7, accepted by --accept-unproven/ })
 })
 
 t.test('verify names records behind a signed orderly end, and ends with 7 for good', async t => {
   const file = await log('behind')
   const forge = (): void => { change(file, lines => [...lines, ...chainOf(lines.at(-1)!, forgedEvent, forgedStop)]) }
   forge()
-  const first = /audit\.log:6: unproven at record 6: .*behind a signed orderly end.*\n.*:6: unproven: records 6 to 7 \([0-9a-f]{64}\)\nNothing else is wrong with/
+  const first = /audit\.log:6: unproven at record 6: .*after a signed orderly end.*\n.*:6: unproven: records 6 to 7 \(hash [0-9a-f]{64}\)\nNothing else is wrong with/
   t.match(await run('audit', 'verify', file, '--public-key', good), { code: 7, out: '', err: first })
   await (await open(file)).close()
   t.match(await runAsChild(['audit', 'verify', file, '--public-key', good]), { code: 7, out: '', err: first })
   forge()
   const both = JSON.parse((await run('audit', 'verify', file, '--public-key', good, '--json')).out) as object
   t.match(both, { ok: false, kind: 'unproven', seq: 6, line: 6, unproven: [{ firstSeq: 6, lastSeq: 7, afterStop: true, namedBy: { seq: 8 } }, { firstSeq: 11, lastSeq: 12, namedBy: null }] })
-  t.match(await run('audit', 'verify', file), { code: 7, err: /Nothing else is wrong with 12 records\n/ }, 'without a key too')
+  t.match(await run('audit', 'verify', file), { code: 7, err: /Nothing else is wrong with the log: 12 records\n/ }, 'without a key too')
 
   const cut = await log('cut-while-running', true)
   const app = await open(cut)
-  await until(() => readFileSync(`${cut}.heads`, 'utf8').includes('"seq":6,'), 'the first head')
+  await until(() => readFileSync(`${cut}.heads`, 'utf8').includes('"seq":6,'), 'the first checkpoint')
   await app.inject('/hello/you')
   await until(() => readFileSync(cut, 'utf8').split('\n').length === 8, 'the record of the call')
   change(cut, lines => lines.slice(0, 6))

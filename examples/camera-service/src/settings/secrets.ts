@@ -38,6 +38,7 @@ export async function loadSecrets (dataDir: string, configuredJwt: string): Prom
   }
 }
 
+/** The key that signs the checkpoints of the audit log. Existing services have these files, so their names stay. */
 async function auditKey (folder: string): Promise<KeyObject> {
   const pem = await kept(
     join(folder, 'audit-heads.key.pem'),

@@ -59,8 +59,8 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     },
     headers: { ...(config.security.ssl.hsts ? {} : { hsts: false }) },
     audit: {
-      sink: { file: settings.auditFile, mode: 'async', retention: { days: config.security.audit.keep_days } },
-      heads: { key: secrets.auditKey },
+      sink: { file: settings.auditFile, mode: 'async', retention: { maxAgeSeconds: config.security.audit.keep_days * 86_400 } },
+      checkpoints: { key: secrets.auditKey },
       product: { name: 'camera-service', version }
     }
   }
