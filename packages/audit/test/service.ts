@@ -21,7 +21,7 @@ export const event = (changes: Partial<SecurityEvent> = {}): SecurityEvent => ({
   type: 'operation', action: 'test.act', outcome: 'success', reason: null, principal: { id: 'alice', kind: 'user', roles: ['viewer'] }, address: '192.0.2.1', requestId: 'r-1', ...changes
 })
 
-const Teapot = defineError({ code: 'TEST_TEAPOT', statusCode: 409, message: 'no' })
+const Teapot = defineError({ name: 'Teapot', code: 'TEST_TEAPOT', statusCode: 409, message: 'no' })
 
 /** A service in which `Bearer alice` is alice; not started yet, so that routes can be added. */
 export async function build (t: Test, options: Partial<AuditOptions>): Promise<FastifyInstance> {

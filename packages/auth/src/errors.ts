@@ -5,6 +5,7 @@ import { defineError, type MartyErrorConstructor } from '@marty/core'
  * contains its value if that is secret.
  */
 export const AuthOptionInvalid: MartyErrorConstructor<'MARTY_AUTH_OPT_INVALID'> = defineError({
+  name: 'AuthOptionInvalid',
   code: 'MARTY_AUTH_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the auth plugin is not valid'
@@ -12,6 +13,7 @@ export const AuthOptionInvalid: MartyErrorConstructor<'MARTY_AUTH_OPT_INVALID'> 
 
 /** Invalid arguments of `tokens.issue`, `apiKeys.create`, `apiKeys.rotate` or `sessions.create`. */
 export const CredentialRequestInvalid: MartyErrorConstructor<'MARTY_AUTH_REQUEST_INVALID'> = defineError({
+  name: 'CredentialRequestInvalid',
   code: 'MARTY_AUTH_REQUEST_INVALID',
   statusCode: 400,
   message: 'A credential cannot be issued as asked'
@@ -19,6 +21,7 @@ export const CredentialRequestInvalid: MartyErrorConstructor<'MARTY_AUTH_REQUEST
 
 /** No API key has this id. */
 export const ApiKeyNotFound: MartyErrorConstructor<'MARTY_AUTH_KEY_NOT_FOUND'> = defineError({
+  name: 'ApiKeyNotFound',
   code: 'MARTY_AUTH_KEY_NOT_FOUND',
   statusCode: 404,
   message: 'There is no API key with this id'
@@ -26,6 +29,7 @@ export const ApiKeyNotFound: MartyErrorConstructor<'MARTY_AUTH_KEY_NOT_FOUND'> =
 
 /** Another writer changed the key between reading and writing. */
 export const ApiKeyConflict: MartyErrorConstructor<'MARTY_AUTH_KEY_CONFLICT'> = defineError({
+  name: 'ApiKeyConflict',
   code: 'MARTY_AUTH_KEY_CONFLICT',
   statusCode: 409,
   message: 'The API key was changed meanwhile; try again'
@@ -36,6 +40,7 @@ export const ApiKeyConflict: MartyErrorConstructor<'MARTY_AUTH_KEY_CONFLICT'> = 
  * is repaired.
  */
 export const ApiKeyStoreInvalid: MartyErrorConstructor<'MARTY_AUTH_KEY_STORE_INVALID'> = defineError({
+  name: 'ApiKeyStoreInvalid',
   code: 'MARTY_AUTH_KEY_STORE_INVALID',
   statusCode: 503,
   message: 'The store of API keys cannot be used'
@@ -43,6 +48,7 @@ export const ApiKeyStoreInvalid: MartyErrorConstructor<'MARTY_AUTH_KEY_STORE_INV
 
 /** Too many API keys are waiting to be verified. The error does not reveal whether the key is valid. */
 export const AuthBusy: MartyErrorConstructor<'MARTY_AUTH_BUSY'> = defineError({
+  name: 'AuthBusy',
   code: 'MARTY_AUTH_BUSY',
   statusCode: 503,
   message: 'Too many credentials are being verified; try again shortly'
@@ -50,6 +56,7 @@ export const AuthBusy: MartyErrorConstructor<'MARTY_AUTH_BUSY'> = defineError({
 
 /** Memory is full, and dropping an older entry would be unsafe. */
 export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EXCEEDED'> = defineError({
+  name: 'AuthCapacityExceeded',
   code: 'MARTY_AUTH_CAPACITY_EXCEEDED',
   statusCode: 503,
   message: 'No more sessions, refresh tokens or revocations can be held'
@@ -60,6 +67,7 @@ export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EX
  * the credential cannot be checked.
  */
 export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVAILABLE'> = defineError({
+  name: 'AuthStoreUnavailable',
   code: 'MARTY_AUTH_STORE_UNAVAILABLE',
   statusCode: 503,
   message: 'The store of credentials does not answer; try again shortly'
@@ -70,6 +78,7 @@ export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVA
  * parameter.
  */
 export const AuthRequestMalformed: MartyErrorConstructor<'MARTY_AUTH_BODY_INVALID'> = defineError({
+  name: 'AuthRequestMalformed',
   code: 'MARTY_AUTH_BODY_INVALID',
   statusCode: 400,
   message: 'The request is not complete'
@@ -77,6 +86,7 @@ export const AuthRequestMalformed: MartyErrorConstructor<'MARTY_AUTH_BODY_INVALI
 
 /** The service does not support this `grant_type`. */
 export const AuthGrantUnsupported: MartyErrorConstructor<'MARTY_AUTH_GRANT_UNSUPPORTED'> = defineError({
+  name: 'AuthGrantUnsupported',
   code: 'MARTY_AUTH_GRANT_UNSUPPORTED',
   statusCode: 400,
   message: 'This service does not know the grant_type'
@@ -84,6 +94,7 @@ export const AuthGrantUnsupported: MartyErrorConstructor<'MARTY_AUTH_GRANT_UNSUP
 
 /** The request asks for more scopes than the credential has. */
 export const AuthScopeInvalid: MartyErrorConstructor<'MARTY_AUTH_SCOPE_INVALID'> = defineError({
+  name: 'AuthScopeInvalid',
   code: 'MARTY_AUTH_SCOPE_INVALID',
   statusCode: 400,
   message: 'The credential does not have every scope that was asked for'
@@ -94,6 +105,7 @@ export const AuthScopeInvalid: MartyErrorConstructor<'MARTY_AUTH_SCOPE_INVALID'>
  * before the next attempt.
  */
 export const AccountLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineError({
+  name: 'AccountLocked',
   code: 'MARTY_AUTH_LOCKED',
   statusCode: 429,
   message: 'Too many failed attempts; wait before the next one'
@@ -104,6 +116,7 @@ export const AccountLocked: MartyErrorConstructor<'MARTY_AUTH_LOCKED'> = defineE
  * tokens.
  */
 export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = defineError({
+  name: 'CsrfInvalid',
   code: 'MARTY_AUTH_CSRF_INVALID',
   statusCode: 403,
   message: 'A page of another site could have caused this request'
@@ -111,6 +124,7 @@ export const CsrfInvalid: MartyErrorConstructor<'MARTY_AUTH_CSRF_INVALID'> = def
 
 /** The signing key file cannot be read, is damaged, can be read by other users, or contains no active key. */
 export const SigningKeysInvalid: MartyErrorConstructor<'MARTY_AUTH_SIGNING_KEYS_INVALID'> = defineError({
+  name: 'SigningKeysInvalid',
   code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
   statusCode: 500,
   message: 'The signing keys cannot be used'
@@ -118,6 +132,7 @@ export const SigningKeysInvalid: MartyErrorConstructor<'MARTY_AUTH_SIGNING_KEYS_
 
 /** The keys of another issuer are not available, so its tokens can be neither accepted nor refused. */
 export const IssuerUnavailable: MartyErrorConstructor<'MARTY_AUTH_ISSUER_UNAVAILABLE'> = defineError({
+  name: 'IssuerUnavailable',
   code: 'MARTY_AUTH_ISSUER_UNAVAILABLE',
   statusCode: 503,
   message: 'The keys of the issuer of this token cannot be fetched; try again shortly'

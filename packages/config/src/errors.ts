@@ -1,22 +1,20 @@
-import { MartyError, type ErrorDefinition } from '@marty/core'
+import { defineError, type MartyErrorConstructor } from '@marty/core'
 import { formatProblem, type SourceProblem } from './problem.js'
 
-/** The configuration is not valid. Lists every mistake that was found, not only the first. */
-export class ConfigError extends MartyError {
-  static readonly definition: ErrorDefinition<'MARTY_CONFIG_INVALID'> = {
-    code: 'MARTY_CONFIG_INVALID',
-    statusCode: 500,
-    message: 'The configuration is not valid'
-  }
+const ConfigErrorBase: MartyErrorConstructor<'MARTY_CONFIG_INVALID'> = defineError({
+  name: 'ConfigError',
+  code: 'MARTY_CONFIG_INVALID',
+  statusCode: 500,
+  message: 'The configuration is not valid'
+})
 
-  declare readonly code: 'MARTY_CONFIG_INVALID'
+/** The configuration is not valid. Lists every mistake that was found, not only the first. */
+export class ConfigError extends ConfigErrorBase {
   readonly problems: readonly SourceProblem[]
 
   constructor (problems: readonly SourceProblem[]) {
     const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`
-    super(ConfigError.definition, {
-      message: `The configuration has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}`
-    })
+    super(`The configuration has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}`)
     this.problems = Object.freeze([...problems])
   }
 }

@@ -2,6 +2,7 @@ import { defineError, type MartyErrorConstructor } from './marty-error.js'
 
 /** Stops the start: a route or RPC method does not say who may call it. */
 export const RuleMissing: MartyErrorConstructor<'MARTY_CORE_RULE_MISSING'> = defineError({
+  name: 'RuleMissing',
   code: 'MARTY_CORE_RULE_MISSING',
   statusCode: 500,
   message: 'An operation has no security rule'
@@ -9,6 +10,7 @@ export const RuleMissing: MartyErrorConstructor<'MARTY_CORE_RULE_MISSING'> = def
 
 /** Stops the start: a rule cannot be enforced as written. */
 export const RuleInvalid: MartyErrorConstructor<'MARTY_CORE_RULE_INVALID'> = defineError({
+  name: 'RuleInvalid',
   code: 'MARTY_CORE_RULE_INVALID',
   statusCode: 500,
   message: 'A security rule is not valid'
@@ -16,6 +18,7 @@ export const RuleInvalid: MartyErrorConstructor<'MARTY_CORE_RULE_INVALID'> = def
 
 /** Stops the start: the guard was registered in a child scope, so routes outside it would be open. */
 export const GuardScope: MartyErrorConstructor<'MARTY_CORE_GUARD_SCOPE'> = defineError({
+  name: 'GuardScope',
   code: 'MARTY_CORE_GUARD_SCOPE',
   statusCode: 500,
   message: 'The guard was registered inside a scope of its own'
@@ -23,6 +26,7 @@ export const GuardScope: MartyErrorConstructor<'MARTY_CORE_GUARD_SCOPE'> = defin
 
 /** Stops the start: the guard does not cover a route, or the route's rule was changed after the guard had read it. */
 export const RouteUnguarded: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNGUARDED'> = defineError({
+  name: 'RouteUnguarded',
   code: 'MARTY_CORE_ROUTE_UNGUARDED',
   statusCode: 500,
   message: 'A route is not guarded as its rule is written'
@@ -30,6 +34,7 @@ export const RouteUnguarded: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNGUARDED'>
 
 /** Denies a request to a route that the check at startup did not see. */
 export const RouteUndeclared: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNDECLARED'> = defineError({
+  name: 'RouteUndeclared',
   code: 'MARTY_CORE_ROUTE_UNDECLARED',
   statusCode: 403,
   message: 'This route does not say who may call it, so nobody may'
@@ -37,6 +42,7 @@ export const RouteUndeclared: MartyErrorConstructor<'MARTY_CORE_ROUTE_UNDECLARED
 
 /** The request has no credential, but the operation requires one (RFC 6750 section 3). */
 export const Unauthenticated: MartyErrorConstructor<'MARTY_CORE_UNAUTHENTICATED'> = defineError({
+  name: 'Unauthenticated',
   code: 'MARTY_CORE_UNAUTHENTICATED',
   statusCode: 401,
   message: 'Authentication is required',
@@ -45,6 +51,7 @@ export const Unauthenticated: MartyErrorConstructor<'MARTY_CORE_UNAUTHENTICATED'
 
 /** The credential is not valid. The response is the same for every reason (RFC 6750 section 3.1). */
 export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INVALID'> = defineError({
+  name: 'CredentialInvalid',
   code: 'MARTY_CORE_CREDENTIAL_INVALID',
   statusCode: 401,
   message: 'The credential is not valid',
@@ -53,6 +60,7 @@ export const CredentialInvalid: MartyErrorConstructor<'MARTY_CORE_CREDENTIAL_INV
 
 /** The bytes received on a connection are not an HTTP request. */
 export const RequestMalformed: MartyErrorConstructor<'MARTY_CORE_REQUEST_MALFORMED'> = defineError({
+  name: 'RequestMalformed',
   code: 'MARTY_CORE_REQUEST_MALFORMED',
   statusCode: 400,
   message: 'This is not a valid HTTP request'
@@ -60,6 +68,7 @@ export const RequestMalformed: MartyErrorConstructor<'MARTY_CORE_REQUEST_MALFORM
 
 /** The client did not send its request within the server's time limit. */
 export const RequestTimeout: MartyErrorConstructor<'MARTY_CORE_REQUEST_TIMEOUT'> = defineError({
+  name: 'RequestTimeout',
   code: 'MARTY_CORE_REQUEST_TIMEOUT',
   statusCode: 408,
   message: 'The request did not arrive in time'
@@ -67,6 +76,7 @@ export const RequestTimeout: MartyErrorConstructor<'MARTY_CORE_REQUEST_TIMEOUT'>
 
 /** The extensions of a chunked body (RFC 9112 section 7.1.1) are longer than Node accepts. */
 export const ChunkExtensionsTooLarge: MartyErrorConstructor<'MARTY_CORE_CHUNK_EXTENSIONS_TOO_LARGE'> = defineError({
+  name: 'ChunkExtensionsTooLarge',
   code: 'MARTY_CORE_CHUNK_EXTENSIONS_TOO_LARGE',
   statusCode: 413,
   message: 'The chunk extensions of the body are too large'
@@ -74,6 +84,7 @@ export const ChunkExtensionsTooLarge: MartyErrorConstructor<'MARTY_CORE_CHUNK_EX
 
 /** The URL and headers of a request are longer than Node accepts (RFC 6585 section 5). */
 export const HeadersTooLarge: MartyErrorConstructor<'MARTY_CORE_HEADERS_TOO_LARGE'> = defineError({
+  name: 'HeadersTooLarge',
   code: 'MARTY_CORE_HEADERS_TOO_LARGE',
   statusCode: 431,
   message: 'The headers of the request are too large'

@@ -15,6 +15,8 @@ export interface ErrorDetails {
 
 /** What all errors with one code have in common. */
 export interface ErrorDefinition<Code extends string = string> {
+  /** The name of the class, and the `name` of its errors. Stack traces start with it. */
+  readonly name: string
   readonly code: Code
   /** HTTP status; errors that stop the start use 500. */
   readonly statusCode: number
@@ -41,6 +43,10 @@ export class MartyError extends Error {
   /** The reason, for the log and the audit log only; never sent. Undefined when the code says enough. */
   readonly reason: string | undefined
 
+  static {
+    setName(this, 'MartyError')
+  }
+
   constructor (definition: ErrorDefinition, details: ErrorDetails = {}) {
     // A refusal is a normal response, not a fault. No one needs its stack, and capturing it doubles the cost.
     const depth = Error.stackTraceLimit
@@ -48,7 +54,6 @@ export class MartyError extends Error {
     if (isRefusal) Error.stackTraceLimit = 0
     super(details.message ?? definition.message, details.cause === undefined ? undefined : { cause: details.cause })
     if (isRefusal) Error.stackTraceLimit = depth
-    this.name = 'MartyError'
     this.code = definition.code
     this.statusCode = definition.statusCode
     this.rpcCode = definition.rpcCode ?? rpcCodeOf(definition.statusCode)
@@ -76,11 +81,16 @@ export interface MartyErrorConstructor<Code extends string = string> {
 }
 
 /**
- * Creates an error class with a fixed code. A string argument is short for `{ message }`.
+ * Creates an error class with a fixed name and code. A string argument of its constructor is short for `{ message }`.
  *
  * @example
  * export const TokenInvalid: MartyErrorConstructor<'MARTY_AUTH_TOKEN_INVALID'> =
- *   defineError({ code: 'MARTY_AUTH_TOKEN_INVALID', statusCode: 401, message: 'The token is not valid' })
+ *   defineError({
+ *     name: 'TokenInvalid',
+ *     code: 'MARTY_AUTH_TOKEN_INVALID',
+ *     statusCode: 401,
+ *     message: 'The token is not valid'
+ *   })
  */
 export function defineError<const Code extends string> (
   definition: ErrorDefinition<Code>
@@ -92,7 +102,15 @@ export function defineError<const Code extends string> (
       super(definition, typeof details === 'string' ? { message: details } : details)
     }
   }
+  setName(Defined, definition.name)
   return Defined
+}
+
+/** Names the class and its errors. On the prototype, because V8 writes the first line of a stack from it. */
+function setName (errorClass: typeof MartyError, name: string): void {
+  const property = { value: name, writable: true, configurable: true }
+  Object.defineProperty(errorClass, 'name', { ...property, writable: false })
+  Object.defineProperty(errorClass.prototype, 'name', property)
 }
 
 /** JSON-RPC error code for an HTTP status: an application code of the server range, or else a standard code. */

@@ -25,8 +25,8 @@ const bearer: Authenticator = {
   }
 }
 
-const Forbidden = defineError({ code: 'TEST_FORBIDDEN', statusCode: 403, message: 'no' })
-const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
+const Forbidden = defineError({ name: 'Forbidden', code: 'TEST_FORBIDDEN', statusCode: 403, message: 'no' })
+const Limited = defineError({ name: 'Limited', code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
 
 const roleCheck: Check = {
   name: 'test-role',
@@ -383,19 +383,19 @@ t.test('a public operation without limits compiles to nothing', async t => {
 })
 
 t.test('a fault tells where it was made, a refusal does not, and nobody else\'s stack is shortened', async t => {
-  const Refusal = defineError({ code: 'MARTY_TEST_REFUSAL', statusCode: 429, message: 'not now' })
-  const Fault = defineError({ code: 'MARTY_TEST_FAULT', statusCode: 500, message: 'broken' })
+  const Refusal = defineError({ name: 'Refusal', code: 'MARTY_TEST_REFUSAL', statusCode: 429, message: 'not now' })
+  const Fault = defineError({ name: 'Fault', code: 'MARTY_TEST_FAULT', statusCode: 500, message: 'broken' })
   t.match(new Refusal().stack, /^\w+: not now$/)
   t.match(new Fault().stack, /guard\.test/)
   t.match(new Error('plain').stack, /guard\.test/)
   // Node can make this unchangeable; then everything has a stack.
-  const code = 'Object.freeze(Error); const { defineError } = await import(process.argv[1]); process.stdout.write(new (defineError({ code: "A", statusCode: 403, message: "no" }))().stack)'
+  const code = 'Object.freeze(Error); const { defineError } = await import(process.argv[1]); process.stdout.write(new (defineError({ name: "A", code: "A", statusCode: 403, message: "no" }))().stack)'
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code, import.meta.resolve('@marty/core')])
   t.match(stdout, /^\w+: no\n +at /)
 })
 
 t.test('a refusal is the same problem document by every way, unless the application answers errors itself', async t => {
-  const Picky = defineError({ code: 'MARTY_TEST_PICKY', statusCode: 409, message: 'not "you"' })
+  const Picky = defineError({ name: 'Picky', code: 'MARTY_TEST_PICKY', statusCode: 409, message: 'not "you"' })
   const refuse: Check = {
     name: 'test-picky',
     stage: 'authorize',

@@ -4,7 +4,7 @@ import { defineError, problemErrorHandler, useGuard } from '@marty/core'
 import { headers, type CorsOptions } from '@marty/headers'
 
 const APP = 'https://app.example.org'
-const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
+const Limited = defineError({ name: 'Limited', code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
 
 async function build (t: Test, cors: Partial<CorsOptions> | undefined = {}): Promise<FastifyInstance> {
   const app = Fastify()

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { ANONYMOUS, CredentialInvalid, defineError, problemErrorHandler, useGuard } from '@marty/core'
 import { headers, type HeadersOptions } from '@marty/headers'
 
-const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
+const Limited = defineError({ name: 'Limited', code: 'TEST_LIMITED', statusCode: 429, message: 'slow down' })
 
 /** A strict application whose guard came first, as in a whole service: its refusals happen before the plugin's hooks. */
 async function build (t: Test, options: Partial<HeadersOptions> = {}): Promise<FastifyInstance> {

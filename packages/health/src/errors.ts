@@ -1,6 +1,7 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
 export const OptionInvalid: MartyErrorConstructor<'MARTY_HEALTH_OPT_INVALID'> = defineError({
+  name: 'OptionInvalid',
   code: 'MARTY_HEALTH_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the health plugin is not valid'
@@ -8,6 +9,7 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_HEALTH_OPT_INVALID'> = 
 
 /** `report()` was called with the name of a component that is not configured. */
 export const ComponentUnknown: MartyErrorConstructor<'MARTY_HEALTH_COMPONENT_UNKNOWN'> = defineError({
+  name: 'ComponentUnknown',
   code: 'MARTY_HEALTH_COMPONENT_UNKNOWN',
   statusCode: 500,
   message: 'There is no such component'

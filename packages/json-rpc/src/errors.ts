@@ -1,6 +1,7 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-export const OptionInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_OPT_INVALID'> = defineError({
+export const JsonRpcOptionInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_OPT_INVALID'> = defineError({
+  name: 'JsonRpcOptionInvalid',
   code: 'MARTY_JSON_RPC_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the JSON-RPC plugin is not valid'
@@ -8,6 +9,7 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_OPT_INVALID'> 
 
 /** Stops the start: another plugin has already registered the WebSocket server, so it would not have these limits. */
 export const WebSocketTaken: MartyErrorConstructor<'MARTY_JSON_RPC_WEBSOCKET_TAKEN'> = defineError({
+  name: 'WebSocketTaken',
   code: 'MARTY_JSON_RPC_WEBSOCKET_TAKEN',
   statusCode: 500,
   message:
@@ -15,12 +17,14 @@ export const WebSocketTaken: MartyErrorConstructor<'MARTY_JSON_RPC_WEBSOCKET_TAK
 })
 
 export const MethodInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_INVALID'> = defineError({
+  name: 'MethodInvalid',
   code: 'MARTY_JSON_RPC_METHOD_INVALID',
   statusCode: 500,
   message: 'A JSON-RPC method cannot be declared like this'
 })
 
 export const MethodDuplicate: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_DUPLICATE'> = defineError({
+  name: 'MethodDuplicate',
   code: 'MARTY_JSON_RPC_METHOD_DUPLICATE',
   statusCode: 500,
   message: 'A JSON-RPC method is declared twice'
@@ -28,24 +32,28 @@ export const MethodDuplicate: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_DUPLI
 
 /** A page of another origin must not call the service with the browser of its visitor. */
 export const OriginRefused: MartyErrorConstructor<'MARTY_JSON_RPC_ORIGIN_REFUSED'> = defineError({
+  name: 'OriginRefused',
   code: 'MARTY_JSON_RPC_ORIGIN_REFUSED',
   statusCode: 403,
   message: 'Pages of this origin may not call this service'
 })
 
 export const UpgradeRequired: MartyErrorConstructor<'MARTY_JSON_RPC_UPGRADE_REQUIRED'> = defineError({
+  name: 'UpgradeRequired',
   code: 'MARTY_JSON_RPC_UPGRADE_REQUIRED',
   statusCode: 426,
   message: 'This URL speaks WebSocket only'
 })
 
 export const UpgradeUnexpected: MartyErrorConstructor<'MARTY_JSON_RPC_UPGRADE_UNEXPECTED'> = defineError({
+  name: 'UpgradeUnexpected',
   code: 'MARTY_JSON_RPC_UPGRADE_UNEXPECTED',
   statusCode: 400,
   message: 'This URL does not speak WebSocket'
 })
 
 export const ConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED'> = defineError({
+  name: 'ConnectionsExhausted',
   code: 'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED',
   statusCode: 503,
   message: 'The service has no free connection'
@@ -53,12 +61,14 @@ export const ConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_CONNECT
 
 export const AddressConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED'> =
   defineError({
+    name: 'AddressConnectionsExhausted',
     code: 'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED',
     statusCode: 429,
     message: 'There are too many connections from this address'
   })
 
 export const ParseFailed: MartyErrorConstructor<'MARTY_JSON_RPC_PARSE_FAILED'> = defineError({
+  name: 'ParseFailed',
   code: 'MARTY_JSON_RPC_PARSE_FAILED',
   statusCode: 400,
   rpcCode: -32700,
@@ -66,6 +76,7 @@ export const ParseFailed: MartyErrorConstructor<'MARTY_JSON_RPC_PARSE_FAILED'> =
 })
 
 export const RequestInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_REQUEST_INVALID'> = defineError({
+  name: 'RequestInvalid',
   code: 'MARTY_JSON_RPC_REQUEST_INVALID',
   statusCode: 400,
   rpcCode: -32600,
@@ -73,6 +84,7 @@ export const RequestInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_REQUEST_INVAL
 })
 
 export const MethodUnknown: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_UNKNOWN'> = defineError({
+  name: 'MethodUnknown',
   code: 'MARTY_JSON_RPC_METHOD_UNKNOWN',
   statusCode: 404,
   rpcCode: -32601,
@@ -80,6 +92,7 @@ export const MethodUnknown: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_UNKNOWN
 })
 
 export const ParamsInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_PARAMS_INVALID'> = defineError({
+  name: 'ParamsInvalid',
   code: 'MARTY_JSON_RPC_PARAMS_INVALID',
   statusCode: 400,
   rpcCode: -32602,

@@ -47,8 +47,9 @@ export default jsonRpc
 
 export type { RpcConnection } from './connection.js'
 export {
-  AddressConnectionsExhausted, ConnectionsExhausted, MethodDuplicate, MethodInvalid, MethodUnknown, OptionInvalid,
-  OriginRefused, ParamsInvalid, ParseFailed, RequestInvalid, UpgradeRequired, UpgradeUnexpected, WebSocketTaken
+  AddressConnectionsExhausted, ConnectionsExhausted, JsonRpcOptionInvalid, MethodDuplicate, MethodInvalid,
+  MethodUnknown, OriginRefused, ParamsInvalid, ParseFailed, RequestInvalid, UpgradeRequired, UpgradeUnexpected,
+  WebSocketTaken
 } from './errors.js'
 export type { NoParams, RpcContext, RpcHandler, RpcMethod, RpcMethodOptions, RpcSecurityRule } from './method.js'
 export type { JsonRpcOptions } from './options.js'

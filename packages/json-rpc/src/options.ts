@@ -1,5 +1,5 @@
 import { closest, type Principal, type SecurityRule } from '@marty/core'
-import { OptionInvalid } from './errors.js'
+import { JsonRpcOptionInvalid } from './errors.js'
 
 export interface JsonRpcOptions {
   /**
@@ -162,7 +162,7 @@ export function resolveOptions (given: JsonRpcOptions): ResolvedOptions {
     // Fastify's own register options.
     if (name in DEFAULTS || name === 'prefix' || name === 'logLevel' || name === 'logSerializers') continue
     const near = closest(name, Object.keys(DEFAULTS))
-    throw new OptionInvalid(`jsonRpc knows no option "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
+    throw new JsonRpcOptionInvalid(`jsonRpc knows no option "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
   }
   const options: ResolvedOptions = { ...DEFAULTS, ...definedOf(given) }
   const values = options as unknown as Record<string, unknown>
@@ -170,20 +170,20 @@ export function resolveOptions (given: JsonRpcOptions): ResolvedOptions {
     const value = values[name]
     const most = name.endsWith('Ms') ? MAX_TIMER_MS : Number.MAX_SAFE_INTEGER
     if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
-      throw new OptionInvalid(`${name} must be a whole number from ${least} to ${most}`)
+      throw new JsonRpcOptionInvalid(`${name} must be a whole number from ${least} to ${most}`)
     }
   }
   assertPath('path', options.path)
   if (options.httpPath !== false) assertPath('httpPath', options.httpPath)
-  if (options.httpPath === options.path) throw new OptionInvalid('httpPath must differ from path')
-  if (typeof options.sameOrigin !== 'boolean') throw new OptionInvalid('sameOrigin must be true or false')
-  if (!Array.isArray(options.allowedOrigins)) throw new OptionInvalid('allowedOrigins must be a list of origins')
+  if (options.httpPath === options.path) throw new JsonRpcOptionInvalid('httpPath must differ from path')
+  if (typeof options.sameOrigin !== 'boolean') throw new JsonRpcOptionInvalid('sameOrigin must be true or false')
+  if (!Array.isArray(options.allowedOrigins)) throw new JsonRpcOptionInvalid('allowedOrigins must be a list of origins')
   for (const origin of options.allowedOrigins) assertOrigin(origin)
   assertPublic(options.transportSecurity)
   if (typeof options.authenticateMethod !== 'string') {
-    throw new OptionInvalid('authenticateMethod must be the name of a method')
+    throw new JsonRpcOptionInvalid('authenticateMethod must be the name of a method')
   }
-  if (typeof options.describePrincipal !== 'function') throw new OptionInvalid('describePrincipal must be a function')
+  if (typeof options.describePrincipal !== 'function') throw new JsonRpcOptionInvalid('describePrincipal must be a function')
   return Object.freeze({
     ...options,
     allowedOrigins: Object.freeze([...options.allowedOrigins]),
@@ -197,20 +197,20 @@ function definedOf (given: JsonRpcOptions): JsonRpcOptions {
 
 function assertPath (name: string, path: unknown): void {
   if (typeof path === 'string' && /^\/[^?#*:\s]*$/.test(path)) return
-  throw new OptionInvalid(`${name} must be a plain path such as "/ws", without parameters`)
+  throw new JsonRpcOptionInvalid(`${name} must be a plain path such as "/ws", without parameters`)
 }
 
 function assertPublic (rule: SecurityRule | null): void {
   // Each method says who may call it, and a client that cannot connect cannot authenticate.
   if (typeof rule === 'object' && rule?.public === true) return
-  throw new OptionInvalid('transportSecurity must be a rule with public: true, such as { public: true, limits: false }')
+  throw new JsonRpcOptionInvalid('transportSecurity must be a rule with public: true, such as { public: true, limits: false }')
 }
 
 function assertOrigin (origin: unknown): void {
   if (typeof origin === 'string' && URL.canParse(origin) && new URL(origin).origin === origin && origin !== 'null') {
     return
   }
-  throw new OptionInvalid(
+  throw new JsonRpcOptionInvalid(
     `allowedOrigins has ${JSON.stringify(origin)}: an origin is a scheme and a host such as ` +
       '"https://console.example.com", without wildcards, path or trailing slash'
   )

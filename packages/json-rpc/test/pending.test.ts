@@ -10,7 +10,7 @@ declare module '@marty/core' {
   }
 }
 
-const NotOwner = defineError({ code: 'TEST_NOT_OWNER', statusCode: 403, message: 'It is not yours' })
+const NotOwner = defineError({ name: 'NotOwner', code: 'TEST_NOT_OWNER', statusCode: 403, message: 'It is not yours' })
 
 async function serve (t: Parameters<typeof createService>[0]): Promise<Service & { readonly seen: string[] }> {
   const service = await createService(t)

@@ -18,9 +18,9 @@ declare module '@marty/core' {
   }
 }
 
-const Forbidden = defineError({ code: 'TEST_FORBIDDEN', statusCode: 403, message: 'The role is missing' })
-const Limited = defineError({ code: 'TEST_LIMITED', statusCode: 429, message: 'Too many' })
-export const Busy = defineError({ code: 'TEST_BUSY', statusCode: 409, message: 'The camera is busy' })
+const Forbidden = defineError({ name: 'Forbidden', code: 'TEST_FORBIDDEN', statusCode: 403, message: 'The role is missing' })
+const Limited = defineError({ name: 'Limited', code: 'TEST_LIMITED', statusCode: 429, message: 'Too many' })
+export const Busy = defineError({ name: 'Busy', code: 'TEST_BUSY', statusCode: 409, message: 'The camera is busy' })
 
 /** A service with real sockets and one real authenticator: the token is `NAME:ROLE`, good for `lifetimeMs`. */
 export interface Service {

@@ -1,6 +1,7 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
 export const OptionInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_OPT_INVALID'> = defineError({
+  name: 'OptionInvalid',
   code: 'MARTY_RATE_LIMIT_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the rate limiter is not valid'
@@ -11,6 +12,7 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_OPT_INVALID'
  * `data['violated-policies']` names the rules that are used up.
  */
 export const RateLimitExceeded: MartyErrorConstructor<'MARTY_RATE_LIMIT_EXCEEDED'> = defineError({
+  name: 'RateLimitExceeded',
   code: 'MARTY_RATE_LIMIT_EXCEEDED',
   statusCode: 429,
   rpcCode: -32040,
@@ -20,6 +22,7 @@ export const RateLimitExceeded: MartyErrorConstructor<'MARTY_RATE_LIMIT_EXCEEDED
 
 /** The caller was refused more often within one window than `ban` of `config.rateLimit` allows. */
 export const ClientBanned: MartyErrorConstructor<'MARTY_RATE_LIMIT_BANNED'> = defineError({
+  name: 'ClientBanned',
   code: 'MARTY_RATE_LIMIT_BANNED',
   statusCode: 403,
   message: 'Too many requests after the limit was used up'
@@ -27,6 +30,7 @@ export const ClientBanned: MartyErrorConstructor<'MARTY_RATE_LIMIT_BANNED'> = de
 
 /** The store did not answer and the limits are configured to fail closed. */
 export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNAVAILABLE'> = defineError({
+  name: 'StoreUnavailable',
   code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE',
   statusCode: 503,
   message: 'Requests cannot be counted at the moment, so they are refused',
@@ -35,6 +39,7 @@ export const StoreUnavailable: MartyErrorConstructor<'MARTY_RATE_LIMIT_STORE_UNA
 
 /** An operator named a rule that no service has published under this prefix. */
 export const RuleUnknown: MartyErrorConstructor<'MARTY_RATE_LIMIT_RULE_UNKNOWN'> = defineError({
+  name: 'RuleUnknown',
   code: 'MARTY_RATE_LIMIT_RULE_UNKNOWN',
   statusCode: 404,
   message: 'There is no such rule'
@@ -42,6 +47,7 @@ export const RuleUnknown: MartyErrorConstructor<'MARTY_RATE_LIMIT_RULE_UNKNOWN'>
 
 /** An operator named a budget with members that its rule does not count by. */
 export const BudgetInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_BUDGET_INVALID'> = defineError({
+  name: 'BudgetInvalid',
   code: 'MARTY_RATE_LIMIT_BUDGET_INVALID',
   statusCode: 400,
   message: 'This does not name a budget of the rule'

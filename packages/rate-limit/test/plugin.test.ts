@@ -4,8 +4,8 @@ import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
 import { ANONYMOUS, createCall, CredentialInvalid, defineError, problemErrorHandler, useGuard, type Call, type MartyError, type Principal, type SecurityEvent } from '@marty/core'
 import { rateLimit, type RateLimitOptions } from '@marty/rate-limit'
 
-const StoreGone = defineError({ code: 'TEST_STORE_GONE', statusCode: 503, message: 'gone' })
-const OtherSite = defineError({ code: 'TEST_OTHER_SITE', statusCode: 403, message: 'from elsewhere' })
+const StoreGone = defineError({ name: 'StoreGone', code: 'TEST_STORE_GONE', statusCode: 503, message: 'gone' })
+const OtherSite = defineError({ name: 'OtherSite', code: 'TEST_OTHER_SITE', statusCode: 403, message: 'from elsewhere' })
 
 const user = (id: string, roles: string[] = ['viewer']): Principal => ({ ...ANONYMOUS, id, kind: 'user', roles, authenticatedBy: 'jwt' })
 

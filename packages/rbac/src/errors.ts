@@ -1,7 +1,8 @@
 import { formatProblem, type SourceProblem } from '@marty/config'
-import { defineError, MartyError, type ErrorDefinition, type MartyErrorConstructor } from '@marty/core'
+import { defineError, type MartyErrorConstructor } from '@marty/core'
 
 export const OptionInvalid: MartyErrorConstructor<'MARTY_RBAC_OPT_INVALID'> = defineError({
+  name: 'OptionInvalid',
   code: 'MARTY_RBAC_OPT_INVALID',
   statusCode: 500,
   message: 'An option of @marty/rbac is not valid'
@@ -12,6 +13,7 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_RBAC_OPT_INVALID'> = de
  * else about the policy.
  */
 export const Denied: MartyErrorConstructor<'MARTY_RBAC_DENIED'> = defineError({
+  name: 'Denied',
   code: 'MARTY_RBAC_DENIED',
   statusCode: 403,
   message: 'You are not allowed to do this'
@@ -22,6 +24,7 @@ export const Denied: MartyErrorConstructor<'MARTY_RBAC_DENIED'> = defineError({
  * not silently deny.
  */
 export const PermissionUnknown: MartyErrorConstructor<'MARTY_RBAC_PERMISSION_UNKNOWN'> = defineError({
+  name: 'PermissionUnknown',
   code: 'MARTY_RBAC_PERMISSION_UNKNOWN',
   statusCode: 500,
   message: 'The policy defines no such permission'
@@ -29,6 +32,7 @@ export const PermissionUnknown: MartyErrorConstructor<'MARTY_RBAC_PERMISSION_UNK
 
 /** Redis, where policies are published, does not answer. The policies in use stay in use. */
 export const PolicyStoreUnavailable: MartyErrorConstructor<'MARTY_RBAC_STORE_UNAVAILABLE'> = defineError({
+  name: 'PolicyStoreUnavailable',
   code: 'MARTY_RBAC_STORE_UNAVAILABLE',
   statusCode: 503,
   message: 'The store of policies does not answer; try again shortly'
@@ -39,6 +43,7 @@ export const PolicyStoreUnavailable: MartyErrorConstructor<'MARTY_RBAC_STORE_UNA
  * to the log, never to the caller.
  */
 export const AttributesFailed: MartyErrorConstructor<'MARTY_RBAC_ATTRIBUTES_FAILED'> = defineError({
+  name: 'AttributesFailed',
   code: 'MARTY_RBAC_ATTRIBUTES_FAILED',
   statusCode: 500,
   message: 'The attributes that the decision hangs on could not be loaded'
@@ -46,27 +51,26 @@ export const AttributesFailed: MartyErrorConstructor<'MARTY_RBAC_ATTRIBUTES_FAIL
 
 /** A request for an explanation is malformed. Only callers who may request explanations learn why. */
 export const QuestionInvalid: MartyErrorConstructor<'MARTY_RBAC_QUESTION_INVALID'> = defineError({
+  name: 'QuestionInvalid',
   code: 'MARTY_RBAC_QUESTION_INVALID',
   statusCode: 400,
   message: 'The question is not valid'
 })
 
-/** The policy cannot be used. Holds every mistake that was found, not only the first one. */
-export class PolicyInvalid extends MartyError {
-  static readonly definition: ErrorDefinition<'MARTY_RBAC_POLICY_INVALID'> = {
-    code: 'MARTY_RBAC_POLICY_INVALID',
-    statusCode: 500,
-    message: 'The policy is not valid'
-  }
+const PolicyInvalidBase: MartyErrorConstructor<'MARTY_RBAC_POLICY_INVALID'> = defineError({
+  name: 'PolicyInvalid',
+  code: 'MARTY_RBAC_POLICY_INVALID',
+  statusCode: 500,
+  message: 'The policy is not valid'
+})
 
-  declare readonly code: 'MARTY_RBAC_POLICY_INVALID'
+/** The policy cannot be used. Holds every mistake that was found, not only the first one. */
+export class PolicyInvalid extends PolicyInvalidBase {
   readonly problems: readonly SourceProblem[]
 
   constructor (problems: readonly SourceProblem[]) {
     const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`
-    super(PolicyInvalid.definition, {
-      message: `The policy has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}`
-    })
+    super(`The policy has ${count}:\n${problems.map(problem => `  ${formatProblem(problem)}`).join('\n')}`)
     this.problems = Object.freeze([...problems])
   }
 }

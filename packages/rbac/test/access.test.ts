@@ -56,8 +56,8 @@ const put = (who: string, url: string, payload: object | string = {}) => ({ meth
 
 const turn = async (): Promise<void> => { await new Promise(resolve => { setImmediate(resolve) }) }
 
-const Missing = defineError({ code: 'TEST_MISSING', statusCode: 404, message: 'There is no such document' })
-const Down = defineError({ code: 'TEST_DOWN', statusCode: 503, message: 'The store is down' })
+const Missing = defineError({ name: 'Missing', code: 'TEST_MISSING', statusCode: 404, message: 'There is no such document' })
+const Down = defineError({ name: 'Down', code: 'TEST_DOWN', statusCode: 503, message: 'The store is down' })
 
 t.test('a loader that fails opens nothing, and tells nobody whether there is something', async t => {
   const { app, events, logs } = await build()

@@ -144,7 +144,7 @@ export function openRedis (options: RedisOptions): RedisConnection {
 /** Messages of ioredis that only follow from an earlier error; they must not hide that error. */
 const CONSEQUENCE = /^(Connection is closed|All sentinels are unreachable|Failed to refresh slots cache)/
 
-function closed (): RedisUnavailable {
+function closed (): Error {
   return new RedisUnavailable('The connection to Redis has been closed')
 }
 

@@ -7,7 +7,7 @@ import { problemServerOptions, security, type SecurityOptions } from '@marty/sec
 import { exchange, handshake, openRaw, statusOf, until } from './raw-socket.js'
 import { optionsFor } from './service.js'
 
-const Unavailable = defineError({ code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'not now' })
+const Unavailable = defineError({ name: 'Unavailable', code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'not now' })
 const FIELDS: readonly RegExp[] = [
   /\r\ncontent-security-policy: default-src 'none';/i, /\r\nx-content-type-options: nosniff\r\n/i, /\r\nx-frame-options: DENY\r\n/i,
   /\r\nreferrer-policy: no-referrer\r\n/i, /\r\npermissions-policy: /i, /\r\ncross-origin-resource-policy: same-origin\r\n/i

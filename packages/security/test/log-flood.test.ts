@@ -6,7 +6,7 @@ import { problemServerOptions, security, type SecurityOptions } from '@marty/sec
 import { exchange, handshake, openRaw, statusOf, until } from './raw-socket.js'
 import { optionsFor } from './service.js'
 
-const Unavailable = defineError({ code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'the store of limits does not answer' })
+const Unavailable = defineError({ name: 'Unavailable', code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'the store of limits does not answer' })
 
 interface Line { readonly level: number, readonly code?: string, readonly count?: number, readonly err?: unknown, readonly msg: string }
 

@@ -5,7 +5,7 @@ import { rateLimit } from '@marty/rate-limit'
 import { security, type SecurityOptions } from '@marty/security'
 import { optionsFor } from './service.js'
 
-const Broken = defineError({ code: 'MARTY_TEST_BROKEN', statusCode: 503, message: 'not now' })
+const Broken = defineError({ name: 'Broken', code: 'MARTY_TEST_BROKEN', statusCode: 503, message: 'not now' })
 
 interface Own {
   readonly before?: (app: FastifyInstance) => void
