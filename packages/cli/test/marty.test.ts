@@ -133,7 +133,7 @@ t.test('policy test', async t => {
 
 t.test('policy test tells what it does not cover, and fails for it when asked to', async t => {
   t.match(await run('policy', 'test', policy, tests), { code: 0, out: /2 rules not covered, see --coverage\n$/ })
-  t.match(await run('policy', 'test', policy, tests, '--coverage'), { code: 4, out: /2 rules not covered\n$/, err: /policy\.yaml:6:\d+: no test sees this rule apply/ })
+  t.match(await run('policy', 'test', policy, tests, '--coverage'), { code: 4, out: /2 rules not covered\n$/, err: /policy\.yaml:6:\d+: this rule applies in no test/ })
   t.match(JSON.parse((await run('policy', 'test', policy, tests, '--json')).out), { uncovered: [{ line: 6 }, { line: 11 }] })
 })
 

@@ -13,7 +13,7 @@ import type { Access } from './rbac.js'
 export type LoadedResource = Readonly<Record<string, unknown>> | null | undefined
 
 /** One check of a rule, evaluated against one generation of the policy. */
-export type AccessQuestion = (call: Pick<Call, 'principal'>, policy: Policy) => boolean
+export type AccessPredicate = (call: Pick<Call, 'principal'>, policy: Policy) => boolean
 
 /**
  * The check that the guard runs before every operation whose rule names a permission or roles. If a rule
@@ -28,8 +28,8 @@ export function accessCheck (access: Access): Check {
       const when = loaderOf(rule)
       const { permission, roles } = rule
       if (permission === undefined && roles === undefined) return null
-      const permitted = permission === undefined ? null : permissionQuestion(access, permission, 'security.permission')
-      const held = roles === undefined ? null : rolesQuestion(access, roles, 'security.roles')
+      const permitted = permission === undefined ? null : permissionPredicate(access, permission, 'security.permission')
+      const held = roles === undefined ? null : rolesPredicate(access, roles, 'security.roles')
       const refusal = permission === undefined ? {} : { data: { permission } }
       return call => {
         const { policy } = access.rbac
@@ -84,7 +84,7 @@ async function load (when: Loader, input: readonly unknown[]): Promise<Attribute
  * Checks a permission name and returns the check for it. Throws `MARTY_CORE_RULE_INVALID` if the policy
  * does not define the permission; `where` names the option in the message.
  */
-export function permissionQuestion (access: Access, permission: unknown, where: string): AccessQuestion {
+export function permissionPredicate (access: Access, permission: unknown, where: string): AccessPredicate {
   const { policy } = access.rbac
   if (typeof permission !== 'string') throw new RuleInvalid(`${where} must be a text such as "resource:action"`)
   if (parsePermission(permission) === null) {
@@ -100,19 +100,19 @@ export function permissionQuestion (access: Access, permission: unknown, where: 
         `define${didYouMean(permission, policy.permissions)}`
     )
   }
-  const { decider, demands, rbac: { service } } = access
-  demands.permissions.add(permission)
+  const { decider, requirements, rbac: { service } } = access
+  requirements.permissions.add(permission)
   return ({ principal }, policy) => decider.decide(policy, id, permission, principal.roles, { principal, service })
 }
 
 /** The same for a list of roles. The caller needs one of them. */
-export function rolesQuestion ({ rbac, demands }: Access, roles: unknown, where: string): AccessQuestion {
+export function rolesPredicate ({ rbac, requirements }: Access, roles: unknown, where: string): AccessPredicate {
   let asked = rbac.policy
   const known = asked.roles.map(({ name }) => name)
   if (!Array.isArray(roles) || roles.length === 0) throw new RuleInvalid(`${where} must be a list of at least one role`)
   for (const role of roles as readonly unknown[]) {
     if (typeof role === 'string' && known.includes(role)) {
-      demands.roles.add(role)
+      requirements.roles.add(role)
       continue
     }
     throw new RuleInvalid(

@@ -1,6 +1,6 @@
 import { Unauthenticated } from '@marty/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { permissionQuestion, rolesQuestion, type AccessQuestion } from './access-check.js'
+import { permissionPredicate, rolesPredicate, type AccessPredicate } from './access-check.js'
 import { Denied } from './errors.js'
 import type { Access } from './rbac.js'
 import type { Permission, Role } from './register.js'
@@ -16,7 +16,7 @@ export type AccessHook = (request: FastifyRequest, reply: FastifyReply, done: (e
  * for a name that the policy does not define.
  */
 export function permissionHook (access: Access, permission: Permission): AccessHook {
-  return hook(access, permissionQuestion(access, permission, 'requirePermission'), { permission })
+  return hook(access, permissionPredicate(access, permission, 'requirePermission'), { permission })
 }
 
 /**
@@ -24,10 +24,10 @@ export function permissionHook (access: Access, permission: Permission): AccessH
  * does not define.
  */
 export function rolesHook (access: Access, roles: readonly Role[]): AccessHook {
-  return hook(access, rolesQuestion(access, roles, 'requireRoles'), {})
+  return hook(access, rolesPredicate(access, roles, 'requireRoles'), {})
 }
 
-function hook ({ rbac }: Access, isAllowed: AccessQuestion, data: Readonly<Record<string, unknown>>): AccessHook {
+function hook ({ rbac }: Access, isAllowed: AccessPredicate, data: Readonly<Record<string, unknown>>): AccessHook {
   return (request, _reply, done) => {
     const { principal } = request
     if (principal.kind === 'anonymous') {

@@ -10,12 +10,12 @@ import { OptionInvalid, PolicyInvalid } from './errors.js'
 import { explainRoute } from './explain-endpoints.js'
 import { resolveOptions, type RbacOptions } from './options.js'
 import { loadPolicy } from './engine/policy.js'
-import { createPolicyCompiler } from './reload/compiler.js'
-import { unmetDemands, type PolicyDemands } from './reload/requirements.js'
+import { PolicyCompiler } from './reload/compiler.js'
+import { unmetRequirements, type ServiceRequirements } from './reload/requirements.js'
 import { fileOrigin, readText } from './reload/file.js'
 import { textOf } from './reload/origin.js'
 import { redisOrigin } from './reload/redis.js'
-import { createPolicySource } from './reload/source.js'
+import { PolicySource } from './reload/source.js'
 import { firstProblems } from './parse/policy.js'
 import { createAccess, type RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
@@ -43,7 +43,7 @@ export { lintPolicy, type PolicyFinding, type PolicyLintRule } from './analysis/
 export {
   policyMatrix, type MatrixCell, type MatrixEnvironment, type MatrixRow, type PolicyMatrix
 } from './analysis/matrix.js'
-export type { DecisionState } from './engine/decision-state.js'
+export type { DecisionState } from './engine/evaluator.js'
 export type { Rbac, RoleHolder } from './rbac.js'
 export type { Shadow } from './engine/shadow.js'
 export type { RoleSet } from './engine/role-sets.js'
@@ -93,7 +93,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
         didYouMean(name, policy.environmentNames.keys())
     )
   }
-  const demands: PolicyDemands = {
+  const requirements: ServiceRequirements = {
     environment: options.environment,
     runsIn: environment,
     service,
@@ -101,21 +101,21 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     roles: new Set()
   }
   const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
-  const source = createPolicySource({
+  const source = new PolicySource({
     policy,
     bytes,
     origin: reload.redis === null ? fromFile : redisOrigin(reload.redis, reload.pollMs),
     isWatched: reload.isOn,
     tests: policyTests,
     refuseGain: reload.refuseGain,
-    compiler: createPolicyCompiler(reload.timeoutMs, Date.now),
-    objections: next => unmetDemands(next, demands),
+    compiler: new PolicyCompiler(reload.timeoutMs, Date.now),
+    violations: next => unmetRequirements(next, requirements),
     log: fastify.log
   })
   fastify.addHook('onClose', async () => { await source.close() })
   await source.start()
   const decider = createDecider(options.shadowRate, environment, policy.environmentId(environment)!, fastify.log)
-  const access = createAccess(source, environment, service, decider, demands)
+  const access = createAccess(source, environment, service, decider, requirements)
   guard.addCheck(accessCheck(access))
   guard.decideBy((principal, permission, resource) => access.rbac.can(principal, permission, resource))
   fastify.decorate('rbac', access.rbac)

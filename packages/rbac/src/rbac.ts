@@ -2,11 +2,11 @@ import type { Principal } from '@marty/core'
 import type { Attributes, Question } from './conditions/evaluate.js'
 import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown } from './errors.js'
-import { spokenRules, type Explanation } from './engine/explain.js'
-import { filterOf, NONE, type Filter, type Weights } from './analysis/filter.js'
+import { matchingRules, type Explanation } from './engine/explain.js'
+import { filterOf, NONE, type Filter, type ApplicableRules } from './analysis/filter.js'
 import { parsePermission, type Effect } from './model/permission.js'
 import { partsOf, type Policy, type RoleSummary } from './engine/policy.js'
-import type { PolicyDemands } from './reload/requirements.js'
+import type { ServiceRequirements } from './reload/requirements.js'
 import type { PolicySource, PolicyStatus } from './reload/source.js'
 import type { Permission } from './register.js'
 import type { Decider, Shadow } from './engine/shadow.js'
@@ -70,13 +70,13 @@ export interface Rbac {
  * The permissions and roles that security rules and hooks
  * name. A policy that does not define all of them is not used.
  */
-export type AccessDemands = Pick<PolicyDemands, 'permissions' | 'roles'>
+export type AccessRequirements = Pick<ServiceRequirements, 'permissions' | 'roles'>
 
 /** What the checks of this package use. They pass the generation to use, so that one request sticks to one. */
 export interface Access {
   readonly rbac: Rbac
   readonly decider: Decider
-  readonly demands: AccessDemands
+  readonly requirements: AccessRequirements
   decide (policy: Policy, principal: RoleHolder, permission: string, resource?: Attributes['resource']): boolean
   filter (policy: Policy, principal: RoleHolder, permission: string): Filter
 }
@@ -86,7 +86,7 @@ export function createAccess (
   environment: string,
   service: string | undefined,
   decider: Decider,
-  demands: AccessDemands
+  requirements: AccessRequirements
 ): Access {
   const decide: Access['decide'] = (policy, principal, permission, resource) => {
     const id = policy.permissionId(permission)
@@ -108,9 +108,10 @@ export function createAccess (
       clock: Date.now
     }
     // After a disagreement with Casbin, the index is not used for decisions any more.
-    const weights =
-      decider.shadow.diverged > 0 ? weightsOfRules(policy, permission, question) : weightsOfIndex(policy, id, question)
-    return filterOf(weights, outline, question)
+    const rules = decider.shadow.diverged > 0
+      ? applicableByDefinition(policy, permission, question)
+      : applicableByIndex(policy, id, question)
+    return filterOf(rules, outline, question)
   }
 
   const rbac: Rbac = Object.freeze({
@@ -137,18 +138,13 @@ export function createAccess (
       source.current.explain(principal.roles, permission, environment, { principal, service, resource }),
     permitted (principal: RoleHolder, action: string, resource?: Attributes['resource']) {
       const policy = source.current
-      const named = policy.permissions.filter(permission => parsePermission(permission)!.action === action)
-      if (named.length === 0) {
-        throw new PermissionUnknown(
-          `The policy defines no action "${action}"${didYouMean(
-            action,
-            policy.permissions.map(permission => parsePermission(permission)!.action)
-          )}`
-        )
+      const actionOf = (permission: string): string => parsePermission(permission)!.action
+      const candidates = policy.permissions.filter(permission => actionOf(permission) === action) as Permission[]
+      if (candidates.length === 0) {
+        const actions = policy.permissions.map(actionOf)
+        throw new PermissionUnknown(`The policy defines no action "${action}"${didYouMean(action, actions)}`)
       }
-      return named.filter(permission =>
-        decide(policy, principal, permission, resource)
-      ) as readonly string[] as readonly Permission[]
+      return candidates.filter(permission => decide(policy, principal, permission, resource))
     },
     filter (principal: RoleHolder, permission: Permission) {
       const policy = source.current
@@ -156,26 +152,24 @@ export function createAccess (
       return filter(policy, principal, permission)
     }
   })
-  return Object.freeze({ rbac, decider, demands, decide, filter })
+  return Object.freeze({ rbac, decider, requirements, decide, filter })
 }
 
-function weightsOfIndex (policy: Policy, permissionId: number, { roles, attributes, environment }: Question): Weights {
-  return partsOf(policy).index.conditionalsOf(
-    policy.roleSet(roles, attributes).rows,
-    permissionId,
-    policy.environmentId(environment)!
-  )
+/** The rules on which a decision depends, read from the index. */
+function applicableByIndex (policy: Policy, permissionId: number, question: Question): ApplicableRules {
+  const { roles, attributes, environment } = question
+  const { rows } = policy.roleSet(roles, attributes)
+  return partsOf(policy).index.conditionalsOf(rows, permissionId, policy.environmentId(environment)!)
 }
 
-function weightsOfRules (policy: Policy, permission: string, question: Question): Weights {
-  const rules = spokenRules(partsOf(policy).definition, permission, question).map(
-    ({ rule: { effect, condition } }) => ({ effect, condition })
-  )
-  const always = (wanted: Effect): boolean =>
-    rules.some(({ effect, condition }) => effect === wanted && condition === null)
+/** The same, read from the rules themselves. */
+function applicableByDefinition (policy: Policy, permission: string, question: Question): ApplicableRules {
+  const rules = matchingRules(partsOf(policy).definition, permission, question).map(({ rule }) => rule)
+  const isUnconditional = (effect: Effect): boolean =>
+    rules.some(rule => rule.effect === effect && rule.condition === null)
   return {
-    allowed: always('allow'),
-    denied: always('deny'),
+    allowed: isUnconditional('allow'),
+    denied: isUnconditional('deny'),
     rules: rules.flatMap(({ effect, condition }) => (condition === null ? [] : [{ effect, condition }]))
   }
 }

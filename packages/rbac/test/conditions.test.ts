@@ -159,18 +159,18 @@ t.test('what cannot be read is told', async t => {
     ['resource.owner == "a" || true == true', /cannot read "\|"; write or/],
     ['!resource.open', /cannot read "!"; write not/],
     ['resource.owner == "a" AND resource.owner == "b"', /expected and, or, or the end, found AND; write and/],
-    ['resource.owner == "a', /cannot read "\\""; the text is not closed/],
-    ['resource.owner == "\\n"', /the text is not closed, or holds a \\ before/],
+    ['resource.owner == "a', /cannot read "\\""; the string is not closed/],
+    ['resource.owner == "\\n"', /the string is not closed, or has a \\ before/],
     ['resource.owner == a', /there is no attribute a/],
     ['resource.owner', /expected one of == != < <= > >= in, found the end/],
     ['resource.owner == ', /expected a value, found the end/],
     ['resource.owner == and', /expected a value, found and/],
-    ['resource.owner in [a]', /expected a value, found a; write a text in quotes/],
+    ['resource.owner in [a]', /expected a value, found a; put a string in quotes/],
     ['resource.owner in []', /expected a value, found \]/],
-    ['resource.owner in ["a" "b"]', /expected \], found the text "b"/],
+    ['resource.owner in ["a" "b"]', /expected \], found the string "b"/],
     ['(resource.open == true', /expected \), found the end/],
     ['resource.open == true)', /expected and, or, or the end, found \)/],
-    ['1 < resource.level < 5', /comparisons cannot follow one another; join two with and/],
+    ['1 < resource.level < 5', /comparisons cannot be chained; join them with and/],
     ['resource.level == 1.', /cannot read "1"/],
     ['resource.level == 0x10', /cannot read "0"/],
     ['resource..owner == "a"', /cannot read "\."/],
@@ -186,7 +186,7 @@ t.test('what cannot be read is told', async t => {
 t.test('what can never be is told', async t => {
   const cases: ReadonlyArray<readonly [string, RegExp]> = [
     ['1 == 1', /both sides are constant/],
-    ['resource.ownr == "a"', /declares no attribute "ownr"; did you mean "owner"/],
+    ['resource.ownr == "a"', /declare no attribute "ownr"; did you mean "owner"/],
     ['user.id == "a"', /there is no attribute user\.id/],
     ['principal.ids == "a"', /there is no attribute principal\.ids; did you mean "principal\.id"/],
     ['principal.claims == "a"', /there is no attribute principal\.claims/],
@@ -200,23 +200,23 @@ t.test('what can never be is told', async t => {
     ['resource.level in ["a"]', /a number is never in a list of texts/],
     ['resource.owner in ["a", 1]', /items of a list must be of one type/],
     ['resource.owner in "a"', /in needs a list after it/],
-    ['resource.tags in ["a"]', /a list cannot be in another/],
+    ['resource.tags in ["a"]', /a list cannot be in another list/],
     ['resource.tags == "a"', /a list cannot be compared with ==; use in/],
     ['resource.owner < "b"', /< compares numbers; this is a text/],
-    ['time == "08:00"', /time is only asked as in time in/],
-    ['"08:00" in time', /time is only asked as/],
-    ['time in ["08:00"]', /time is only asked as/],
-    ['time in "08:00-18:00"', /a window is such as/],
-    ['time in "UTC"', /a window is such as/],
-    ['time in "Mon Tue 08:00-18:00 UTC"', /a window is such as/],
+    ['time == "08:00"', /time can only be used as in time in/],
+    ['"08:00" in time', /time can only be used as/],
+    ['time in ["08:00"]', /time can only be used as/],
+    ['time in "08:00-18:00"', /a time window is days/],
+    ['time in "UTC"', /a time window is days/],
+    ['time in "Mon Tue 08:00-18:00 UTC"', /a time window is days/],
     ['time in "08:00-18:00 Europe/Berln"', /there is no time zone "Europe\/Berln"; did you mean "Europe\/Berlin"/],
     ['time in "08:00-18:00 Nowhere"', /there is no time zone "Nowhere"/],
-    ['time in "8:00-18:00 UTC"', /"8:00-18:00" is no span of hours/],
-    ['time in "08:00-25:00 UTC"', /names a time that no day has/],
-    ['time in "08:60-09:00 UTC"', /names a time that no day has/],
-    ['time in "08:00-08:00 UTC"', /begins when it ends/],
-    ['time in "Mo-Fri UTC"', /"Mo-Fri" is no day or span of days/],
-    ['time in "Mon-Wed-Fri UTC"', /is no day or span of days/]
+    ['time in "8:00-18:00 UTC"', /"8:00-18:00" is not a span of hours/],
+    ['time in "08:00-25:00 UTC"', /is a time that does not exist/],
+    ['time in "08:60-09:00 UTC"', /is a time that does not exist/],
+    ['time in "08:00-08:00 UTC"', /ends at the time at which it begins/],
+    ['time in "Mo-Fri UTC"', /"Mo-Fri" is not a day or a span of days/],
+    ['time in "Mon-Wed-Fri UTC"', /is not a day or a span of days/]
   ]
   for (const [when, message] of cases) t.match(mistakes(when).join('\n'), message, when)
 })
@@ -245,13 +245,13 @@ t.test('every mistake of every condition is told at once, where it stands', asyn
           and resource.tag == "x"
 `
   t.same(checkPolicy(text, 'p.yaml').problems.map(({ line, column, message }) => `${line}:${column} ${message.split(';')[0]}`), [
-    '10:15 what the rule speaks of declares no attribute "ownr"',
+    '10:15 the resources of this rule declare no attribute "ownr"',
     '10:55 a number is never equal to a text',
     '12:63 resource.class is never "privat"',
-    '15:11 what the rule speaks of declares no attribute "opn"',
-    '19:15 what the rule speaks of declares no attribute "clas"',
+    '15:11 the resources of this rule declare no attribute "opn"',
+    '19:15 the resources of this rule declare no attribute "clas"',
     '23:16 expected a value, found the end',
-    '26:15 what the rule speaks of declares no attribute "tag"'
+    '26:15 the resources of this rule declare no attribute "tag"'
   ])
 })
 

@@ -101,5 +101,5 @@ t.test('a large policy decides like a small one', async t => {
 
 t.test('what was not made by loadPolicy is nobody\'s predecessor', async t => {
   const policy = await loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p')
-  await t.rejects(loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p', { previous: { ...policy } }), /no policy that loadPolicy made/)
+  await t.rejects(loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p', { previous: { ...policy } }), /was not made by loadPolicy/)
 })

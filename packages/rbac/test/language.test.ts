@@ -120,7 +120,7 @@ t.test('a service may do what is written for its call, and nothing else', async 
 })
 
 t.test('no role makes its holder a service or anybody else', async t => {
-  for (const role of ['svc:recorder>storage', 'svc:recorder', '*', 'separated:0', 'lacking:0', 'recorder', 'storage']) {
+  for (const role of ['svc:recorder>storage', 'svc:recorder', '*', 'separated:0', 'unmet:0', 'recorder', 'storage']) {
     for (const permission of ['log:read', 'doc:own:write', 'doc:read']) t.notOk(can([role], permission, 'dev', { service: 'storage' }), role)
     t.ok(can([role, 'reader'], 'doc:read', 'dev'), `${role} takes nothing either`)
   }
@@ -173,7 +173,7 @@ t.test('explanations tell what conditions saw, and who was outvoted', async t =>
   t.match(policy.explain(['writer'], 'doc:own:drop', 'prod', { principal: { id: 'ada' }, resource: { owner: 'ada' } }), {
     allowed: false,
     reason: 'doc:drop in production needs chief: chiefs only',
-    rule: { effect: 'deny', role: 'lacking:0', path: [], where: 'p.yaml:25:25', reason: 'chiefs only' },
+    rule: { effect: 'deny', role: 'unmet:0', path: [], where: 'p.yaml:25:25', reason: 'chiefs only' },
     others: [{ effect: 'allow', role: 'writer', where: 'p.yaml:11:9', reason: 'it is theirs', condition: { text: 'resource.owner == principal.id', result: true, values: { 'resource.owner': 'ada', 'principal.id': 'ada' } } }]
   })
   t.match(policy.explain(['writer'], 'doc:own:drop', 'dev'), {
@@ -233,11 +233,11 @@ principals: { ada: { roles: [writer], kind: person } }
 tests:
   - { name: x, principals: [ada], service: storag, time: today, allow: ['doc:read'] }
 `, 't.yaml')
-  t.match(faulty.problems.map(({ message }) => message), [/kind must be one of "user", "service", "key", "anonymous"/, /time must be a moment with its offset/])
+  t.match(faulty.problems.map(({ message }) => message), [/kind must be one of "user", "service", "key", "anonymous"/, /time must be a date and time with an offset/])
   const unknown = testPolicy(policy, `version: 1
 principals: { ada: { roles: [writer] } }
 tests:
   - { name: x, principals: [ada], service: storag, time: '2025-02-31T25:00Z', allow: ['doc:read'] }
 `, 't.yaml')
-  t.match(unknown.problems.map(({ message }) => message).sort(), ['there is no moment 2025-02-31T25:00Z', 'there is no service "storag"; did you mean "storage"?'])
+  t.match(unknown.problems.map(({ message }) => message).sort(), ['there is no service "storag"; did you mean "storage"?', 'there is no time 2025-02-31T25:00Z'])
 })

@@ -14,36 +14,36 @@ t.setTimeout(120_000)
 t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
 
 const MUTANTS: ReadonlyArray<readonly [name: string, file: string, piece: string, replacement: string]> = [
-  ['drops every deny', 'engine/index', "effect === 'allow' ? ALLOW : DENY", "effect === 'allow' ? ALLOW : 0"],
-  ['inherits denies', 'engine/index', "row.effect === 'allow' || member === subject", 'true'],
-  ['inherits nothing', 'engine/index', "row.effect === 'allow' || member === subject", 'member === subject'],
-  ['ignores environments', 'engine/index', 'builder.build([...everywhere, ...here])', 'builder.build([...reached.values()].flat())'],
-  ['forgets rules of environments', 'engine/index', 'reached.get(name)', 'undefined'],
-  ['applies rules of an environment everywhere', 'engine/index', "reached.get('*') ?? []", '[...reached.values()].flat()'],
-  ['swaps environments', 'engine/index', 'rowOf[id * environments + at] = here', 'rowOf[id * environments + environments - 1 - at] = here'],
-  ['allows what is conditional', 'engine/index', 'UNKNOWN << 2 * CONDITIONAL |', 'TRUE << 2 * CONDITIONAL |'],
-  ['denies what is conditional', 'engine/index', 'UNKNOWN << 2 * CONDITIONAL |', ''],
-  ['ignores conditions beside an allow', 'engine/index', 'UNKNOWN << 2 * (CONDITIONAL | ALLOW)', 'TRUE << 2 * (CONDITIONAL | ALLOW)'],
-  ['lets an allow beat a deny', 'engine/index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | TRUE << 2 * (DENY | ALLOW) |'],
-  ['goes on after a conditional deny', 'engine/index', "if (effect === 'deny')\n                    return false;", "if (effect === 'deny')\n                    continue;"],
-  ['forgets allows beside conditions', 'engine/index', 'if ((bits & ALLOW) !== 0)\n                allowed = true;', ''],
-  ['weighs conditions beside a deny', 'engine/index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | UNKNOWN << 2 * (DENY | CONDITIONAL) |'],
-  ['takes the next permission', 'engine/index', 'cell >>> (permission << 2)', 'cell >>> (permission + 1 << 2)'],
-  ['takes two permissions for one', 'engine/index', 'permission >> 3 & CELLS_A_PAGE - 1', 'permission >> 4 & CELLS_A_PAGE - 1'],
-  ['takes the first page', 'engine/index', 'const page = permission >> PAGE_SHIFT;', 'const page = 0;'],
-  ['asks one role', 'engine/index', 'at < rows.length; at += environments', 'at < environments; at += environments'],
-  ['keeps a cell of the row before', 'engine/index', 'scratch.fill(0)', 'scratch'],
-  ['keeps one permission of a cell', 'engine/index', '(masks.get(cell) ?? 0) |', ''],
-  ['confuses lists of conditions', 'engine/index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, effect }, condition) =>'],
-  ['confuses effects of conditions', 'engine/index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, condition }, effect) =>'],
-  ['looks at all conditions of a cell', 'engine/index', 'bitsOf(mask, permission) === 0 ||', ''],
-  ['denies only the very scope', 'engine/index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'allow')"],
-  ['allows the whole for a part', 'engine/index', 'speaksOf(pattern, parts, effect)', "speaksOf(pattern, parts, 'deny')"],
+  ['drops every deny', 'engine/policy-index', 'deny: DENY', 'deny: 0'],
+  ['inherits denies', 'engine/policy-index', "row.effect === 'allow' || member === subject", 'true'],
+  ['inherits nothing', 'engine/policy-index', "row.effect === 'allow' || member === subject", 'member === subject'],
+  ['ignores environments', 'engine/policy-index', 'builder.build([...everywhere, ...here])', 'builder.build([...reached.values()].flat())'],
+  ['forgets rules of environments', 'engine/policy-index', 'reached.get(name)', 'undefined'],
+  ['applies rules of an environment everywhere', 'engine/policy-index', "reached.get('*') ?? []", '[...reached.values()].flat()'],
+  ['swaps environments', 'engine/policy-index', 'rowOf[id * environments + at] = here', 'rowOf[id * environments + environments - 1 - at] = here'],
+  ['allows what is conditional', 'engine/policy-index', 'UNKNOWN << 2 * CONDITIONAL |', 'TRUE << 2 * CONDITIONAL |'],
+  ['denies what is conditional', 'engine/policy-index', 'UNKNOWN << 2 * CONDITIONAL |', ''],
+  ['ignores conditions beside an allow', 'engine/policy-index', 'UNKNOWN << 2 * (CONDITIONAL | ALLOW)', 'TRUE << 2 * (CONDITIONAL | ALLOW)'],
+  ['lets an allow beat a deny', 'engine/policy-index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | TRUE << 2 * (DENY | ALLOW) |'],
+  ['goes on after a conditional deny', 'engine/policy-index', "if (effect === 'deny')\n                    return false;", "if (effect === 'deny')\n                    continue;"],
+  ['forgets allows beside conditions', 'engine/policy-index', 'if ((bits & ALLOW) !== 0)\n                allowed = true;', ''],
+  ['weighs conditions beside a deny', 'engine/policy-index', 'TRUE << 2 * ALLOW |', 'TRUE << 2 * ALLOW | UNKNOWN << 2 * (DENY | CONDITIONAL) |'],
+  ['takes the next permission', 'engine/policy-index', 'cell >>> (permission << 2)', 'cell >>> (permission + 1 << 2)'],
+  ['takes two permissions for one', 'engine/policy-index', 'permission >> 3 & CELLS_A_PAGE - 1', 'permission >> 4 & CELLS_A_PAGE - 1'],
+  ['takes the first page', 'engine/policy-index', 'const page = permission >> PAGE_SHIFT;', 'const page = 0;'],
+  ['asks one role', 'engine/policy-index', 'at < rows.length; at += environments', 'at < environments; at += environments'],
+  ['keeps a cell of the row before', 'engine/policy-index', 'scratch.fill(0)', 'scratch'],
+  ['keeps one permission of a cell', 'engine/policy-index', '(masks.get(cell) ?? 0) |', ''],
+  ['confuses lists of conditions', 'engine/policy-index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, effect }, condition) =>'],
+  ['confuses effects of conditions', 'engine/policy-index', 'list.map(({ mask, effect, condition }) =>', 'list.map(({ mask, condition }, effect) =>'],
+  ['looks at all conditions of a cell', 'engine/policy-index', 'bitsOf(mask, permission) === 0 ||', ''],
+  ['denies only the very scope', 'engine/policy-index', 'ruleMatches(pattern, parts, effect)', "ruleMatches(pattern, parts, 'allow')"],
+  ['allows the whole for a part', 'engine/policy-index', 'ruleMatches(pattern, parts, effect)', "ruleMatches(pattern, parts, 'deny')"],
   ['takes persons for services', 'engine/role-sets', "principal?.kind === 'service'", 'principal !== undefined'],
   ['lets roles name services', 'engine/role-sets', 'if (!known.has(role))\n                continue;\n            held.push(role);', 'if (known.has(role))\n                held.push(role);'],
   ['separates holders of one role', 'engine/role-sets', '>= 2', '>= 1'],
   ['separates nobody', 'engine/role-sets', '>= 2', '>= 3'],
-  ['requires the opposite', 'engine/role-sets', '!needed.some(holds)', 'needed.some(holds)'],
+  ['requires the opposite', 'engine/role-sets', '!sufficient.some(holds)', 'sufficient.some(holds)'],
   ['requires roles directly', 'engine/role-sets', 'closureOf(own).has(role)', 'own === role'],
   ['forgets rules for anyone', 'engine/role-sets', 'add(anyone);', '']
 ]
@@ -137,20 +137,20 @@ t.test('a check that shows Casbin too few rows refuses what is right', async t =
 
 t.test('Casbin holding what is no rule is told', async t => {
   const row = 'condition === null ? UNCONDITIONAL : String(condition)'
-  for (const [replacement, message] of [['', /holds a row that is no rule/], ['undefined', /holds a row that is no rule/]] as const) {
+  for (const [replacement, message] of [['', /holds a row that is not a rule/], ['undefined', /holds a row that is not a rule/]] as const) {
     const { loadPolicy } = await mutate(`row ${replacement.length}`, ['engine/casbin-engine', row, replacement])
     await t.rejects(loadPolicy(made[1]!.text, 'p'), { message })
   }
   const { loadPolicy } = await mutate('effect', ['engine/casbin-engine', 'effect,\n        condition === null', "effect.replace('d', 'D'),\n        condition === null"])
-  await t.rejects(loadPolicy(made[1]!.text, 'p'), { message: /holds a row that is no rule: .*"Deny"/ })
+  await t.rejects(loadPolicy(made[1]!.text, 'p'), { message: /holds a row that is not a rule: .*"Deny"/ })
   const links = await mutate('links', ['engine/casbin-engine', '=> [child, parent]', '=> [child, parent, parent]'])
-  await t.rejects(links.loadPolicy(made[1]!.text, 'p'), { message: /holds a role link that is none/ })
+  await t.rejects(links.loadPolicy(made[1]!.text, 'p'), { message: /holds a role link that is not a pair of names/ })
   const unlinked = await mutate('unlinked', ['engine/casbin-engine', 'void roleManager.addLink(child, parent);', 'void 0;'])
   await t.rejects(unlinked.loadPolicy(made[1]!.text, 'p'), { message: /the compiled policy and Casbin disagree/ })
 })
 
 t.test('an index that disagrees is told, ten times at most', async t => {
-  const { loadPolicy } = await mutate('told', ['engine/index', '(TRUTHS >>> (2 * bitsOf(found, permission))) & 3', 'TRUE'])
+  const { loadPolicy } = await mutate('told', ['engine/policy-index', '(TRUTHS >>> (2 * bitsOf(found, permission))) & 3', 'TRUE'])
   const error = await loadPolicy(made[1]!.text, 'p').catch((error: unknown) => error as Rbac.PolicyInvalid) as Rbac.PolicyInvalid
   t.equal(error.problems.length, 10)
   t.match(error.problems[0], { source: 'p', line: 0, message: /^the compiled policy and Casbin disagree on \w+:\S+ for .+ in (development|production)$/ })

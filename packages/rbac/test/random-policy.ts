@@ -87,7 +87,7 @@ function chained (roles: RandomPolicy['roles']): RandomPolicy['roles'] {
 
 const id = fc.constantFrom('ada', 'bob', ...SERVICES)
 export const randomQuestion: fc.Arbitrary<RandomQuestion> = fc.record({
-  roles: fc.uniqueArray(fc.constantFrom(...ROLES, 'stranger', 'svc:one>two', 'separated:0', 'lacking:0', '*'), { maxLength: 5 }),
+  roles: fc.uniqueArray(fc.constantFrom(...ROLES, 'stranger', 'svc:one>two', 'separated:0', 'unmet:0', '*'), { maxLength: 5 }),
   environment: fc.constantFrom(...ENVIRONMENTS),
   attributes: fc.record({
     principal: fc.option(fc.record({ id, kind: fc.constantFrom('user', 'service', 'key') }, { requiredKeys: [] }), { nil: undefined }),

@@ -100,7 +100,7 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
 
   writeFileSync(file, POLICY)
   t.match(await app.rbac.reload(), { generation: 1, stale: false, problems: [] }, 'what is there is what is in use')
-  t.match(logs.at(-1), { level: 30, msg: 'policy in use is the newest again' })
+  t.match(logs.at(-1), { level: 30, msg: 'the policy in use is the newest one again' })
   writeFileSync(file, WIDER)
   t.match(await app.rbac.reload(), { generation: 2, stale: false, problems: [] })
   t.match(logs.at(-1), { level: 30, msg: 'policy reloaded', generation: 2, rules: app.rbac.policy.rules })
@@ -117,7 +117,7 @@ t.test('what is probably not meant is told of the policy in use, and keeps none 
   }
   t.equal(app.rbac.policy.generation, 3)
   await until(() => warned().length > 0, 'it to be told')
-  t.match(warned(), [{ sha256: taken[1], policy: file, msg: 'the policy is sound, but probably not what was meant' }])
+  t.match(warned(), [{ sha256: taken[1], policy: file, msg: 'the policy is valid, but probably contains mistakes' }])
   t.match((warned()[0]!['warnings'] as string[]).join('\n'), /rbac\.yaml:4:41: nobody is allowed recording:tilt/)
   t.equal(warned().length, 1, 'nothing of the one that was replaced at once')
 })

@@ -1,5 +1,5 @@
-import { createComparer, type Holder } from './compare.js'
-import { callName, createWeigher, stateOf, type DecisionState, type Voice } from '../engine/decision-state.js'
+import { PolicyComparer, type Difference, type Holder, type RulesOfBoth } from './compare.js'
+import { callName, PolicyEvaluator, stateOf, type DecisionState, type SubjectRules } from '../engine/evaluator.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 
 /** One change for one caller and one permission. */
@@ -49,53 +49,60 @@ export interface IncompleteComparison {
  */
 export function diffPolicies (before: Policy, after: Policy): PolicyDiff {
   const holders = [...rolesOf(before, after), ...callsOf(before, after)]
-  const weighers = [createWeigher(before), createWeigher(after)] as const
-  const compare = createComparer(weighers, holders)
-  const incomplete: Array<IncompleteComparison & { readonly environments: string[] }> = []
-  const found = new Map<
-    string,
-    {
-      readonly members: readonly number[]
-      readonly changes: Map<string, PolicyChange & { readonly environments: string[] }>
-    }
-  >()
+  const evaluators = [new PolicyEvaluator(before), new PolicyEvaluator(after)] as const
+  const comparer = new PolicyComparer(evaluators, holders)
+  const changes = new ChangeList(holders)
   for (const permission of union(after.permissions, before.permissions)) {
-    for (const environment of placesOf(before, after)) {
-      const voices = weighers.map(weigher => weigher.voicesOn(permission, environment)) as [
-        readonly Voice[],
-        readonly Voice[]
+    for (const environment of environmentsOf(before, after)) {
+      const rules: RulesOfBoth = [
+        evaluators[0].rulesOn(permission, environment),
+        evaluators[1].rulesOn(permission, environment)
       ]
-      if (identityOf(voices[0]) === identityOf(voices[1])) continue
-      const { told, upTo } = compare(permission, environment, voices)
-      if (upTo !== null) {
-        const same = incomplete.find(one => one.permission === permission && one.upTo === upTo)
-        if (same === undefined) incomplete.push({ permission, environments: [environment], upTo })
-        else same.environments.push(environment)
-      }
-      for (const { members, was, is, kind } of told) {
-        const subject = members.map(at => holders[at]!.name).join(' + ')
-        let entry = found.get(subject)
-        if (entry === undefined) found.set(subject, entry = { members, changes: new Map() })
-        const change = {
-          subject,
-          permission,
-          environments: [environment],
-          before: stateOf(was),
-          after: stateOf(is),
-          kind
-        }
-        const key = JSON.stringify([permission, change.before, change.after])
-        const same = entry.changes.get(key)
-        if (same === undefined) entry.changes.set(key, change)
-        else same.environments.push(environment)
-      }
+      if (identityOf(rules[0]) === identityOf(rules[1])) continue
+      const { found, upTo } = comparer.compare(permission, environment, rules)
+      if (upTo !== null) changes.addIncomplete(permission, environment, upTo)
+      for (const difference of found) changes.add(permission, environment, difference)
     }
   }
-  return {
-    changes: [...found.values()]
+  return { changes: changes.sorted(), incomplete: changes.incomplete }
+}
+
+type Growing<Entry> = Entry & { readonly environments: string[] }
+
+/** Collects differences. The same one in several environments becomes one change. */
+class ChangeList {
+  readonly incomplete: Array<Growing<IncompleteComparison>> = []
+  readonly #holders: readonly Holder[]
+  readonly #bySubject = new Map<
+    string,
+    { readonly members: readonly number[], readonly changes: Map<string, Growing<PolicyChange>> }
+  >()
+
+  constructor (holders: readonly Holder[]) {
+    this.#holders = holders
+  }
+
+  add (permission: string, environment: string, { members, was, is, kind }: Difference): void {
+    const subject = members.map(at => this.#holders[at]!.name).join(' + ')
+    let entry = this.#bySubject.get(subject)
+    if (entry === undefined) this.#bySubject.set(subject, entry = { members, changes: new Map() })
+    const [before, after] = [stateOf(was), stateOf(is)]
+    const key = JSON.stringify([permission, before, after])
+    const same = entry.changes.get(key)
+    if (same !== undefined) same.environments.push(environment)
+    else entry.changes.set(key, { subject, permission, environments: [environment], before, after, kind })
+  }
+
+  addIncomplete (permission: string, environment: string, upTo: number): void {
+    const same = this.incomplete.find(one => one.permission === permission && one.upTo === upTo)
+    if (same !== undefined) same.environments.push(environment)
+    else this.incomplete.push({ permission, environments: [environment], upTo })
+  }
+
+  sorted (): readonly PolicyChange[] {
+    return [...this.#bySubject.values()]
       .sort((a, b) => byMembers(a.members, b.members))
-      .flatMap(({ changes }) => [...changes.values()]),
-    incomplete
+      .flatMap(({ changes }) => [...changes.values()])
   }
 }
 
@@ -122,7 +129,7 @@ function callsOf (before: Policy, after: Policy): readonly Holder[] {
 }
 
 /** The names of all environments, and the aliases that now name another environment. */
-function placesOf (before: Policy, after: Policy): readonly string[] {
+function environmentsOf (before: Policy, after: Policy): readonly string[] {
   const moved = [...after.environmentNames.keys()].filter(name => {
     const was = before.environmentNames.get(name)
     return was !== undefined && was !== after.environmentNames.get(name)
@@ -130,8 +137,8 @@ function placesOf (before: Policy, after: Policy): readonly string[] {
   return union(after.environments, before.environments, moved)
 }
 
-function identityOf (voices: readonly Voice[]): string {
-  return JSON.stringify([...new Set(voices.map(({ kind, subject, text }) => `${kind} ${subject} ${text}`))].sort())
+function identityOf (rules: readonly SubjectRules[]): string {
+  return JSON.stringify([...new Set(rules.map(({ kind, subject, text }) => `${kind} ${subject} ${text}`))].sort())
 }
 
 function byMembers (a: readonly number[], b: readonly number[]): number {

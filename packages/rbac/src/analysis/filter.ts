@@ -6,7 +6,7 @@ import { isTime } from '../conditions/types.js'
 import type { Comparator, Comparison, Expression, Operand, Scalar } from '../conditions/syntax.js'
 import type { PolicyOutline } from '../model/definition.js'
 import type { Effect } from '../model/permission.js'
-import type { Conditional } from '../engine/index.js'
+import type { Conditional } from '../engine/policy-index.js'
 
 /**
  * One side of a comparison: an attribute of the resource, or a value. Only `in` and `notIn` have a list as
@@ -41,7 +41,7 @@ export const NONE: Filter = Object.freeze({ kind: 'none', test: () => false })
  * What a decision depends on: whether an allow or a deny
  * applies unconditionally, and the conditional rules.
  */
-export interface Weights {
+export interface ApplicableRules {
   readonly allowed: boolean
   readonly denied: boolean
   readonly rules: ReadonlyArray<Pick<Conditional, 'effect' | 'condition'>>
@@ -49,7 +49,7 @@ export interface Weights {
 
 /** Evaluates every part of the conditions that is already known, and keeps the parts that read the resource. */
 export function filterOf (
-  { allowed, denied, rules }: Weights,
+  { allowed, denied, rules }: ApplicableRules,
   { conditions, aliases }: PolicyOutline,
   question: Question
 ): Filter {
@@ -68,8 +68,8 @@ type Residue = boolean | FilterExpression
 
 /** A condition in which the parts that do not read the resource are already compiled. */
 type Prepared =
-  | { readonly kind: 'known', readonly evaluate: Evaluate }
-  | { readonly kind: 'asked', readonly comparison: Comparison }
+  | { readonly kind: 'compiled', readonly evaluate: Evaluate }
+  | { readonly kind: 'of-resource', readonly comparison: Comparison }
   | { readonly kind: 'and' | 'or', readonly left: Prepared, readonly right: Prepared }
   | { readonly kind: 'not', readonly operand: Prepared }
 
@@ -88,10 +88,10 @@ function prepare (condition: Condition, environments: ReadonlyMap<string, string
       case 'or':
         return { kind: expression.kind, left: read(expression.left), right: read(expression.right) }
       case 'comparison': {
-        const asks = !isTime(expression.left) && [expression.left, expression.right].some(asksOfResource)
-        return asks
-          ? { kind: 'asked', comparison: expression }
-          : { kind: 'known', evaluate: compileCondition('', expression, environments).evaluate }
+        const isOfResource = !isTime(expression.left) && [expression.left, expression.right].some(readsResource)
+        return isOfResource
+          ? { kind: 'of-resource', comparison: expression }
+          : { kind: 'compiled', evaluate: compileCondition('', expression, environments).evaluate }
       }
     }
   }
@@ -103,8 +103,8 @@ function prepare (condition: Condition, environments: ReadonlyMap<string, string
  */
 function remaining (condition: Prepared, question: Question, wanted: boolean): Residue {
   switch (condition.kind) {
-    case 'known': return condition.evaluate(question) === (wanted ? TRUE : FALSE)
-    case 'asked': return remainingComparison(condition.comparison, question, wanted)
+    case 'compiled': return condition.evaluate(question) === (wanted ? TRUE : FALSE)
+    case 'of-resource': return remainingComparison(condition.comparison, question, wanted)
     case 'not': return remaining(condition.operand, question, !wanted)
     case 'and': case 'or':
       // De Morgan: an `and` is false if either side is false.
@@ -146,7 +146,7 @@ const ORDERS: readonly FilterComparator[] = ['lt', 'le', 'gt', 'ge']
 
 function remainingComparison ({ comparator, left, right }: Comparison, question: Question, wanted: boolean): Residue {
   const op = (wanted ? TRUE_WHEN : FALSE_WHEN)[comparator]
-  const sides = [fill(left, question), fill(right, question)] as const
+  const sides = [resolveOperand(left, question), resolveOperand(right, question)] as const
   for (const [at, side] of sides.entries()) {
     if ('attribute' in side) continue
     const { value } = side
@@ -171,14 +171,17 @@ function remainingComparison ({ comparator, left, right }: Comparison, question:
   return Object.freeze({ op, left: sides[0] as FilterOperand, right: sides[1] as FilterOperand })
 }
 
-function fill (operand: Operand, question: Question): { readonly attribute: string } | { readonly value: unknown } {
+function resolveOperand (
+  operand: Operand,
+  question: Question
+): { readonly attribute: string } | { readonly value: unknown } {
   if (operand.kind === 'literal') return Object.freeze({ value: operand.value })
   return Object.freeze(
-    asksOfResource(operand) ? { attribute: operand.path[1]! } : { value: readAttribute(operand.name, question) }
+    readsResource(operand) ? { attribute: operand.path[1]! } : { value: readAttribute(operand.name, question) }
   )
 }
 
-function asksOfResource (operand: Operand): boolean {
+function readsResource (operand: Operand): boolean {
   return operand.kind === 'attribute' && operand.path[0] === 'resource'
 }
 
@@ -193,13 +196,11 @@ function holds (expression: FilterExpression, resource: Readonly<Record<string, 
       : expression.operands.some(operand => holds(operand, resource))
   }
   const { op } = expression
-  const [left, right] = [expression.left, expression.right].map(operand =>
-    'value' in operand
-      ? operand.value
-      : Object.hasOwn(resource, operand.attribute)
-        ? resource[operand.attribute]
-        : undefined
-  )
+  const valueOf = (operand: FilterOperand): unknown => {
+    if ('value' in operand) return operand.value
+    return Object.hasOwn(resource, operand.attribute) ? resource[operand.attribute] : undefined
+  }
+  const [left, right] = [valueOf(expression.left), valueOf(expression.right)]
   const not = (truth: Truth): Truth => (TRUE - truth) as Truth
   switch (op) {
     case 'eq': return equality(left, right) === TRUE

@@ -24,7 +24,7 @@ export interface PolicyFinding extends SourceProblem {
 }
 
 /** The maximum number of findings to report of each kind. */
-const MAX_TOLD = 100
+const MAX_REPORTED = 100
 
 /**
  * Looks for probable mistakes in a valid policy: grants that add nothing, denies that remove nothing,
@@ -38,7 +38,7 @@ export function lintPolicy (policy: Policy): readonly PolicyFinding[] {
   const report: Report = (rule, path, message, part = 'value') => {
     const count = counts.get(rule) ?? 0
     const key = `${path.join('\n')} ${message}`
-    if (count >= MAX_TOLD || seen.has(key)) return
+    if (count >= MAX_REPORTED || seen.has(key)) return
     seen.add(key)
     counts.set(rule, count + 1)
     findings.push({ source: definition.file, ...definition.positionOf(path, part), message, rule })

@@ -1,7 +1,7 @@
-import { createWeigher } from '../engine/decision-state.js'
+import { PolicyEvaluator } from '../engine/evaluator.js'
 import { didYouMean } from '../did-you-mean.js'
 import type { Rule } from '../model/definition.js'
-import { parsePermission, speaksOf } from '../model/permission.js'
+import { parsePermission, ruleMatches } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { append } from '../model/role-graph.js'
 
@@ -42,7 +42,7 @@ export interface PolicyMatrixOptions {
  */
 export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptions = {}): PolicyMatrix {
   const { definition, index } = partsOf(policy)
-  const weigh = createWeigher(policy)
+  const evaluator = new PolicyEvaluator(policy)
   const only = environment === undefined ? undefined : policy.environmentNames.get(environment)
   if (environment !== undefined && only === undefined) {
     throw new RangeError(
@@ -56,7 +56,7 @@ export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptio
   const columns = policy.roles.map(({ name }) => ({
     allows: own.get(name) ?? [],
     rows: policy.roleSet([name]).rows,
-    formulaOf: weigh.of([name])
+    formulaOf: evaluator.decisionsOf([name])
   }))
 
   const cellsOf = (permission: string, place: string): readonly MatrixCell[] => {
@@ -71,7 +71,7 @@ export function policyMatrix (policy: Policy, { environment }: PolicyMatrixOptio
         )
         return { state: denied || rules.some(({ effect }) => effect === 'deny') ? 'deny' : 'none', inherited: false }
       }
-      const inherited = !allows.some(rule => speaksOf(rule, asked, 'allow'))
+      const inherited = !allows.some(rule => ruleMatches(rule, asked, 'allow'))
       return formula === true ? { state: 'allow', inherited } : { state: 'if', inherited, condition: formula.text }
     })
   }

@@ -3,8 +3,9 @@ import type { Principal } from '@marty/core'
 import { Type, type TSchema } from 'typebox'
 import type { Attributes } from '../conditions/evaluate.js'
 import { didYouMean } from '../did-you-mean.js'
-import { spokenRules } from '../engine/explain.js'
-import { parsePermission, speaksOf } from '../model/permission.js'
+import { matchingRules } from '../engine/explain.js'
+import { parsePermission, ruleMatches } from '../model/permission.js'
+import type { PolicyDefinition } from '../model/definition.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { missingLineBreak } from '../parse/policy.js'
 
@@ -49,14 +50,14 @@ const testSchema = Type.Object(
       Type.Object(
         {
           name: Type.String(),
-          principals: Names('Who asks'),
-          environments: Type.Optional(Names('Where; every environment when left out')),
-          service: Type.Optional(Type.String({ description: 'Which service is asked' })),
+          principals: Names('The callers'),
+          environments: Type.Optional(Names('The environments; all of them when left out')),
+          service: Type.Optional(Type.String({ description: 'The service that is called' })),
           resource: Type.Optional(Anything),
           time: Type.Optional(
             Type.String({
               pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$',
-              expected: 'a moment with its offset, such as "2025-01-31T08:00Z"'
+              expected: 'a date and time with an offset, such as "2025-01-31T08:00Z"'
             })
           ),
           allow: Type.Optional(Names('Patterns of permissions that must be allowed')),
@@ -95,16 +96,16 @@ interface Test {
  * principals, permissions and environments. Throws nothing.
  */
 export function testPolicy (policy: Policy, text: string, file: string): PolicyTestReport {
-  const refuse = (problems: readonly SourceProblem[]): PolicyTestReport => ({
+  const notRun = (problems: readonly SourceProblem[]): PolicyTestReport => ({
     passed: 0,
     failures: [],
     uncovered: [],
     problems: sortProblems(problems)
   })
   const cutOff = missingLineBreak(text, file)
-  if (cutOff !== null) return refuse([cutOff])
+  if (cutOff !== null) return notRun([cutOff])
   const parsed = parseYaml(text, file)
-  if (parsed.source === null) return refuse(parsed.problems)
+  if (parsed.source === null) return notRun(parsed.problems)
   const { source } = parsed
   const problems: SourceProblem[] = []
   const at = (path: Path, message: string, part: 'key' | 'value' = 'value'): SourceProblem => ({
@@ -114,18 +115,19 @@ export function testPolicy (policy: Policy, text: string, file: string): PolicyT
   })
   checkSchema(source.value, testSchema, (path, part, message) => { problems.push(at(path, message, part)) })
   if (problems.length === 0) {
-    problems.push(...unknownNames(source.value as TestDocument, policy).map(({ path, message }) => at(path, message)))
+    const mistakes = mistakesIn(source.value as TestDocument, policy)
+    problems.push(...mistakes.map(({ path, message }) => at(path, message)))
   }
-  if (problems.length > 0) return refuse(problems)
+  if (problems.length > 0) return notRun(problems)
 
   const failures: SourceProblem[] = []
-  const coverage = createCoverage(policy)
+  const coverage = new Coverage(policy)
   let passed = 0
   for (const { test, name, principal, permission, environment, attributes, allowed, path } of decisionsOf(
     source.value as TestDocument,
     policy
   )) {
-    coverage.note(principal.roles, permission, environment, attributes)
+    coverage.add(principal.roles, permission, environment, attributes)
     if (policy.decide(principal.roles, permission, environment, attributes) === allowed) {
       passed++
       continue
@@ -135,8 +137,7 @@ export function testPolicy (policy: Policy, text: string, file: string): PolicyT
       at(
         path,
         `${test}: ${name} must ${allowed ? '' : 'not '}be allowed ${permission} in ${environment}, but ` +
-          reason +
-          (rule === undefined ? '' : ` (${rule.where})`)
+          `${reason}${rule === undefined ? '' : ` (${rule.where})`}`
       )
     )
   }
@@ -144,7 +145,7 @@ export function testPolicy (policy: Policy, text: string, file: string): PolicyT
 }
 
 /** A decision that a test expects. */
-export interface StatedDecision {
+export interface ExpectedDecision {
   /** The name of the test. */
   readonly test: string
   /** The name of the principal. */
@@ -159,11 +160,11 @@ export interface StatedDecision {
 }
 
 /** Every decision that a test file expects. The file must have no mistakes. */
-export function statedDecisions (policy: Policy, text: string, file: string): Iterable<StatedDecision> {
+export function expectedDecisions (policy: Policy, text: string, file: string): Iterable<ExpectedDecision> {
   return decisionsOf(parseYaml(text, file).source!.value as TestDocument, policy)
 }
 
-function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Generator<StatedDecision> {
+function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Generator<ExpectedDecision> {
   for (const [index, test] of tests.entries()) {
     const expectations = expectationsOf(test, policy, ['tests', index])
     // A test without a time has an unknown time: its result must not depend on the hour it runs at.
@@ -181,26 +182,32 @@ function * decisionsOf ({ principals, tests }: TestDocument, policy: Policy): Ge
 }
 
 /** Records the places in the policy whose rules applied to some decision. */
-interface Coverage {
-  note (roles: readonly string[], permission: string, environment: string, attributes: Attributes): void
-  uncovered (): SourceProblem[]
-}
+class Coverage {
+  readonly #definition: PolicyDefinition
+  /**
+   * The places of which no rule applied so far. One place in the file may expand to several rules, such as
+   * a list of roles combined with a list of permissions.
+   */
+  readonly #uncovered: Map<string, Path>
 
-function createCoverage (policy: Policy): Coverage {
-  const { definition } = partsOf(policy)
-  // One place in the file may expand to several rules, such as a list of roles combined with a list of
-  // permissions.
-  const open = new Map(definition.rules.map(({ path }) => [path.join('\n'), path]))
-  return {
-    note (roles, permission, name, attributes) {
-      if (open.size === 0) return
-      const environment = definition.aliases.get(name)!
-      const question = { roles, environment, attributes, clock: Date.now }
-      for (const { rule, applies } of spokenRules(definition, permission, question)) {
-        if (applies) open.delete(rule.path.join('\n'))
-      }
-    },
-    uncovered: () => sortProblems([...open.values()].map(path => ({ source: policy.file, ...definition.positionOf(path), message: 'no test sees this rule apply' })))
+  constructor (policy: Policy) {
+    this.#definition = partsOf(policy).definition
+    this.#uncovered = new Map(this.#definition.rules.map(({ path }) => [path.join('\n'), path]))
+  }
+
+  add (roles: readonly string[], permission: string, name: string, attributes: Attributes): void {
+    if (this.#uncovered.size === 0) return
+    const environment = this.#definition.aliases.get(name)!
+    const question = { roles, environment, attributes, clock: Date.now }
+    for (const { rule, applies } of matchingRules(this.#definition, permission, question)) {
+      if (applies) this.#uncovered.delete(rule.path.join('\n'))
+    }
+  }
+
+  uncovered (): SourceProblem[] {
+    const { file, positionOf } = this.#definition
+    const message = 'this rule applies in no test'
+    return sortProblems([...this.#uncovered.values()].map(path => ({ source: file, ...positionOf(path), message })))
   }
 }
 
@@ -211,8 +218,10 @@ interface Expectation {
 }
 
 function expectationsOf (test: Test, policy: Policy, path: Path): Expectation[] {
-  const expand = (key: 'allow' | 'deny' | 'only', allowed: boolean): Expectation[] => (test[key] ?? []).flatMap((pattern, index) =>
-    matching(pattern, policy).map(permission => ({ permission, allowed, path: [...path, key, index] })))
+  const expand = (key: 'allow' | 'deny' | 'only', allowed: boolean): Expectation[] =>
+    (test[key] ?? []).flatMap((pattern, index) =>
+      matchingPermissions(pattern, policy).map(permission => ({ permission, allowed, path: [...path, key, index] }))
+    )
   const only = expand('only', true)
   const named = new Set(only.map(({ permission }) => permission))
   const rest = test.only === undefined ? [] : policy.permissions.filter(permission => !named.has(permission))
@@ -228,42 +237,52 @@ function expectationsOf (test: Test, policy: Policy, path: Path): Expectation[] 
  * The permissions that a pattern matches. A deny of a pattern
  * checks exactly these, not the resources that contain them.
  */
-function matching (pattern: string, policy: Policy): readonly string[] {
-  const parts = parsePermission(pattern)
+function matchingPermissions (pattern: string, policy: Policy): readonly string[] {
   if (policy.permissions.includes(pattern)) return [pattern]
-  return parts === null ? [] : policy.permissions.filter(permission => speaksOf(parts, parsePermission(permission)!, 'allow'))
+  const parts = parsePermission(pattern)
+  if (parts === null) return []
+  return policy.permissions.filter(permission => ruleMatches(parts, parsePermission(permission)!, 'allow'))
 }
 
-function unknownNames ({ principals, tests }: TestDocument, policy: Policy): Array<{ path: Path, message: string }> {
-  const found: Array<{ path: Path, message: string }> = []
-  const check = (
-    names: readonly string[] | undefined,
-    path: Path,
-    what: string,
-    known: readonly string[],
-    exists: (name: string) => boolean
-  ): void => {
-    for (const [index, name] of (names ?? []).entries()) {
-      if (!exists(name)) {
-        found.push({
-          path: [...path, index],
-          message: `there is no ${what} "${name}"${didYouMean(name, known)}`
-        })
-      }
+interface Mistake {
+  readonly path: Path
+  readonly message: string
+}
+
+/** What the schema cannot check: names, times, and tests that expect nothing. */
+function mistakesIn ({ principals, tests }: TestDocument, policy: Policy): readonly Mistake[] {
+  const mistakes: Mistake[] = []
+  const check = (names: readonly string[], path: Path, kind: string, known: readonly string[]): void => {
+    for (const [index, name] of names.entries()) {
+      if (known.includes(name)) continue
+      mistakes.push({ path: [...path, index], message: `there is no ${kind} "${name}"${didYouMean(name, known)}` })
+    }
+  }
+  const checkPatterns = (patterns: readonly string[], path: Path): void => {
+    for (const [index, pattern] of patterns.entries()) {
+      if (matchingPermissions(pattern, policy).length > 0) continue
+      const message = `there is no permission "${pattern}"${didYouMean(pattern, policy.permissions)}`
+      mistakes.push({ path: [...path, index], message })
     }
   }
   const roles = policy.roles.map(({ name }) => name)
-  for (const [name, principal] of Object.entries(principals)) check(principal.roles, ['principals', name, 'roles'], 'role', roles, role => roles.includes(role))
+  const environments = [...policy.environmentNames.keys()]
+  for (const [name, principal] of Object.entries(principals)) {
+    check(principal.roles, ['principals', name, 'roles'], 'role', roles)
+  }
   for (const [index, test] of tests.entries()) {
     const path = ['tests', index]
-    check(test.principals, [...path, 'principals'], 'principal', Object.keys(principals), name => Object.hasOwn(principals, name))
-    check(test.environments, [...path, 'environments'], 'environment', [...policy.environmentNames.keys()], name => policy.environmentNames.has(name))
-    check(test.service === undefined ? [] : [test.service], [...path, 'service'], 'service', policy.services, name => policy.services.includes(name))
-    for (const key of ['allow', 'deny', 'only'] as const) {
-      check(test[key], [...path, key], 'permission', policy.permissions, pattern => matching(pattern, policy).length > 0)
+    const { allow, deny, only, service, time } = test
+    check(test.principals, [...path, 'principals'], 'principal', Object.keys(principals))
+    check(test.environments ?? [], [...path, 'environments'], 'environment', environments)
+    check(service === undefined ? [] : [service], [...path, 'service'], 'service', policy.services)
+    for (const key of ['allow', 'deny', 'only'] as const) checkPatterns(test[key] ?? [], [...path, key])
+    if (time !== undefined && Number.isNaN(Date.parse(time))) {
+      mistakes.push({ path: [...path, 'time'], message: `there is no time ${time}` })
     }
-    if (test.time !== undefined && Number.isNaN(Date.parse(test.time))) found.push({ path: [...path, 'time'], message: `there is no moment ${test.time}` })
-    if (test.allow === undefined && test.deny === undefined && test.only === undefined) found.push({ path, message: `the test "${test.name}" expects nothing; add allow, deny or only` })
+    if (allow === undefined && deny === undefined && only === undefined) {
+      mistakes.push({ path, message: `the test "${test.name}" expects nothing; add allow, deny or only` })
+    }
   }
-  return found
+  return mistakes
 }

@@ -1,7 +1,7 @@
 import type { Principal } from '@marty/core'
 import { isTime } from './types.js'
 import type { Comparison, Expression, Operand } from './syntax.js'
-import { readTimeWindow, type TimeWindow } from './time-window.js'
+import { parseTimeWindow, type TimeWindow } from './time-window.js'
 
 /**
  * The result of a condition. It is `UNKNOWN` if it depends on an attribute that is missing or of another
@@ -96,13 +96,13 @@ function compileComparison (
   reads: Set<string>
 ): Evaluate {
   for (const operand of [left, right]) if (operand.kind === 'attribute') reads.add(operand.name)
-  if (isTime(left)) return during(readTimeWindow((right as { readonly value: string }).value) as TimeWindow)
+  if (isTime(left)) return isWithin(parseTimeWindow((right as { readonly value: string }).value) as TimeWindow)
   // `environment == "prod"` means the environment of that alias.
-  const naming = [left, right].some(
+  const isEnvironment = [left, right].some(
     ({ kind, ...operand }) => kind === 'attribute' && 'name' in operand && operand.name === 'environment'
   )
   const [a, b] = [left, right].map(operand =>
-    operand.kind === 'attribute' ? reader(operand.path) : constant(operand, naming ? environments : null)
+    operand.kind === 'attribute' ? reader(operand.path) : constant(operand, isEnvironment ? environments : null)
   ) as [Read, Read]
   switch (comparator) {
     case '==':
@@ -156,21 +156,23 @@ function now ({ attributes, clock }: Question): number {
  * including `undefined` and `NaN`, is neither equal nor unequal.
  */
 export function equality (a: unknown, b: unknown): Truth {
-  return comparable(a, b) ? (a === b ? TRUE : FALSE) : UNKNOWN
+  if (!comparable(a, b)) return UNKNOWN
+  return a === b ? TRUE : FALSE
 }
 
 export function membership (value: unknown, list: unknown): Truth {
   if (!Array.isArray(list) || !comparable(value, value)) return UNKNOWN
-  let answer: Truth = FALSE
+  let result: Truth = FALSE
   for (const item of list) {
     if (item === value) return TRUE
-    if (!comparable(item, value)) answer = UNKNOWN
+    if (!comparable(item, value)) result = UNKNOWN
   }
-  return answer
+  return result
 }
 
 export function order (a: unknown, b: unknown, holds: (a: number, b: number) => boolean): Truth {
-  return typeof a === 'number' && comparable(a, b) ? (holds(a, b as number) ? TRUE : FALSE) : UNKNOWN
+  if (typeof a !== 'number' || !comparable(a, b)) return UNKNOWN
+  return holds(a, b as number) ? TRUE : FALSE
 }
 
 function comparable (a: unknown, b: unknown): boolean {
@@ -183,9 +185,11 @@ function comparable (a: unknown, b: unknown): boolean {
 /** The latest time a `Date` can represent. */
 const MAX_MOMENT = 8.64e15
 
-function during (window: TimeWindow): Evaluate {
+function isWithin (window: TimeWindow): Evaluate {
   return question => {
     const moment = now(question)
-    return Math.abs(moment) <= MAX_MOMENT ? (window(moment) ? TRUE : FALSE) : UNKNOWN
+    // Unknown for NaN too.
+    if (!(Math.abs(moment) <= MAX_MOMENT)) return UNKNOWN
+    return window(moment) ? TRUE : FALSE
   }
 }

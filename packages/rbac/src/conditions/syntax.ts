@@ -94,7 +94,7 @@ export function parseCondition (text: string): Expression {
     }
     const right = operand()
     if (isComparator(tokens[next]!)) {
-      throw new ConditionMistake(tokens[next]!.offset, 'comparisons cannot follow one another; join two with and')
+      throw new ConditionMistake(tokens[next]!.offset, 'comparisons cannot be chained; join them with and')
     }
     return { kind: 'comparison', comparator: token.text as Comparator, left, right, offset: token.offset }
   }
@@ -127,7 +127,7 @@ export function parseCondition (text: string): Expression {
     throw new ConditionMistake(
       token.offset,
       `expected a value, found ${describe(token)}` +
-        (token.kind === 'word' && !KEYWORDS.has(token.text) ? '; write a text in quotes' : '')
+        (token.kind === 'word' && !KEYWORDS.has(token.text) ? '; put a string in quotes' : '')
     )
   }
 
@@ -147,6 +147,7 @@ interface Token {
 
 const COMPARATORS: readonly string[] = ['==', '!=', '<', '<=', '>', '>=', 'in']
 const KEYWORDS: ReadonlySet<string> = new Set(['and', 'or', 'not', 'in', 'true', 'false'])
+const UNCLOSED = '; the string is not closed, or has a \\ before a character that is neither \\ nor its quote'
 const HINTS: Readonly<Record<string, string>> = Object.freeze({
   '=': '; write == to compare',
   '&': '; write and',
@@ -154,13 +155,17 @@ const HINTS: Readonly<Record<string, string>> = Object.freeze({
   '!': '; write not',
   AND: '; write and',
   OR: '; write or',
-  '"': '; the text is not closed, or holds a \\ before something else than \\ or its quote',
-  "'": '; the text is not closed, or holds a \\ before something else than \\ or its quote'
+  '"': UNCLOSED,
+  "'": UNCLOSED
 })
 
+const SPACE = /[ \t\r\n]+/
+const TEXT = /"(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*'/
+const NUMBER = /-?\d+(?:\.\d+)?(?![\w.])/
+const WORD = /[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*/
+const SIGN = /==|!=|<=|>=|[<>()[\],]/
 // Each alternative begins with a different character, so the regular expression never backtracks.
-const TOKEN =
-  /[ \t\r\n]+|("(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')|(-?\d+(?:\.\d+)?(?![\w.]))|([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)|(==|!=|<=|>=|[<>()[\],])/y
+const TOKEN = new RegExp(`${SPACE.source}|(${TEXT.source})|(${NUMBER.source})|(${WORD.source})|(${SIGN.source})`, 'y')
 
 function tokenize (text: string): Token[] {
   const tokens: Token[] = []
@@ -188,7 +193,7 @@ function cannotRead (text: string, offset: number): string {
   const shown = /^[\x20-\x7E]$/.test(character) ? JSON.stringify(character) : nameCharacter(character)
   const isOpen = (character === '"' || character === "'") && !text.includes(character, offset + 1)
   return 'cannot read ' +
-    `${shown}${hint(character)}${isOpen ? '; when it holds a # or a colon, put the condition in quotes' : ''}`
+    `${shown}${hint(character)}${isOpen ? '; a condition with a # or a colon must be in quotes' : ''}`
 }
 
 function isComparator ({ kind, text }: Token): boolean {
@@ -196,7 +201,8 @@ function isComparator ({ kind, text }: Token): boolean {
 }
 
 function describe ({ kind, text }: Token): string {
-  return kind === 'end' ? 'the end' : kind === 'text' ? `the text ${JSON.stringify(text)}` : text
+  if (kind === 'end') return 'the end'
+  return kind === 'text' ? `the string ${JSON.stringify(text)}` : text
 }
 
 function hint (text: string): string {

@@ -2,7 +2,7 @@ import { closest } from '@marty/core'
 
 const DAYS: readonly string[] = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun']
 const MINUTES_A_DAY = 24 * 60
-const SHAPE = 'a window is such as "Mon-Fri 08:00-18:00 Europe/Berlin": days, hours or both, and a time zone'
+const SHAPE = 'a time window is days, hours or both, and a time zone, such as "Mon-Fri 08:00-18:00 Europe/Berlin"'
 
 /** Whether a time, in milliseconds since the epoch, lies in the window. */
 export type TimeWindow = (now: number) => boolean
@@ -13,31 +13,31 @@ export type TimeWindow = (now: number) => boolean
  * exclusive. A window that ends before it begins runs past midnight, and belongs to
  * the day on which it begins. Returns a string with the mistake if there is one.
  */
-export function readTimeWindow (text: string): TimeWindow | string {
+export function parseTimeWindow (text: string): TimeWindow | string {
   const words = text.split(' ')
   const zone = words.pop()!
-  const hours = /^\d/.test(words.at(-1) ?? '') ? readHours(words.pop()!) : { from: 0, to: MINUTES_A_DAY }
-  const days = words.length > 0 ? readDays(words.pop()!) : DAYS.map(() => true)
+  const hours = /^\d/.test(words.at(-1) ?? '') ? parseHours(words.pop()!) : { from: 0, to: MINUTES_A_DAY }
+  const days = words.length > 0 ? parseDays(words.pop()!) : DAYS.map(() => true)
   if (words.length > 0 || text === zone) return SHAPE
   if (typeof hours === 'string') return hours
   if (typeof days === 'string') return days
-  const clock = readZone(zone)
+  const clock = parseZone(zone)
   if (typeof clock === 'string') return clock
 
-  const holds = ({ day, minute }: WallTime): boolean => {
+  const isInside = ({ day, minute }: WallTime): boolean => {
     if (hours.from < hours.to) return days[day]! && minute >= hours.from && minute < hours.to
     return (days[day]! && minute >= hours.from) || (days[(day + 6) % 7]! && minute < hours.to)
   }
   // Offsets of zones are whole minutes, so a result stays valid for the minute it was computed in.
-  let known = NaN
-  let answer = false
+  let knownMinute = NaN
+  let result = false
   return now => {
     const minute = Math.floor(now / 60_000)
-    if (minute !== known) {
-      answer = holds(clock(now))
-      known = minute
+    if (minute !== knownMinute) {
+      result = isInside(clock(now))
+      knownMinute = minute
     }
-    return answer
+    return result
   }
 }
 
@@ -47,22 +47,22 @@ interface WallTime {
   readonly minute: number
 }
 
-function readHours (text: string): { readonly from: number, readonly to: number } | string {
+function parseHours (text: string): { readonly from: number, readonly to: number } | string {
   const match = /^(\d\d):(\d\d)-(\d\d):(\d\d)$/.exec(text)
-  if (match === null) return `"${text}" is no span of hours, such as 08:00-18:00`
+  if (match === null) return `"${text}" is not a span of hours, such as 08:00-18:00`
   const [h1, m1, h2, m2] = match.slice(1).map(Number) as [number, number, number, number]
   const from = h1 * 60 + m1
   const to = h2 * 60 + m2
-  if (m1 > 59 || m2 > 59 || from >= MINUTES_A_DAY || to > MINUTES_A_DAY) return `"${text}" names a time that no day has`
-  return from === to ? `"${text}" begins when it ends` : { from, to }
+  if (m1 > 59 || m2 > 59 || from >= MINUTES_A_DAY || to > MINUTES_A_DAY) return `"${text}" is a time that does not exist`
+  return from === to ? `"${text}" ends at the time at which it begins` : { from, to }
 }
 
-function readDays (text: string): readonly boolean[] | string {
+function parseDays (text: string): readonly boolean[] | string {
   const days = DAYS.map(() => false)
   for (const part of text.split(',')) {
     const [first, last, ...rest] = part.split('-').map(name => DAYS.indexOf(name))
     if (first === -1 || last === -1 || rest.length > 0) {
-      return `"${part}" is no day or span of days; days are ${DAYS.join(', ')}`
+      return `"${part}" is not a day or a span of days; days are ${DAYS.join(', ')}`
     }
     for (let day = first!; ; day = (day + 1) % 7) {
       days[day] = true
@@ -72,12 +72,12 @@ function readDays (text: string): readonly boolean[] | string {
   return days
 }
 
-function readZone (zone: string): ((now: number) => WallTime) | string {
+function parseZone (zone: string): ((now: number) => WallTime) | string {
   const format = formatIn(zone)
   if (format === null) {
     const near = closest(zone, Intl.supportedValuesOf('timeZone'))
     return 'there is no time zone ' +
-      `"${zone}"${near === null ? '; zones are such as UTC and Europe/Berlin' : `; did you mean "${near}"?`}`
+      `"${zone}"${near === null ? '; write UTC, or a name such as Europe/Berlin' : `; did you mean "${near}"?`}`
   }
   return now => {
     const parts = Object.fromEntries(format.formatToParts(now).map(({ type, value }) => [type, value]))

@@ -1,7 +1,7 @@
 import { strangeCharacterHint } from '@marty/config'
 import { didYouMean } from '../did-you-mean.js'
 import { ConditionMistake, type Comparison, type Expression, type Operand, type Scalar } from './syntax.js'
-import { readTimeWindow } from './time-window.js'
+import { parseTimeWindow } from './time-window.js'
 
 /**
  * What is known about an attribute before it is read. `unknown` can be any type; `choices` are the only
@@ -52,19 +52,12 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
   if (left.kind === 'literal' && right.kind === 'literal') return wrong('both sides are constant')
   const [first, second] = types
   if (comparator === 'in') {
-    if (first.type === 'list') return wrong('a list cannot be in another; what stands before in is one value')
+    if (first.type === 'list') return wrong('a list cannot be in another list; write a single value before in')
     if (second.type !== 'list' && second.type !== 'unknown') {
       return wrong(`in needs a list after it, such as ["a", "b"]; this is a ${second.type}`)
     }
-    const item =
-      second.choices !== undefined
-        ? 'text'
-        : right.kind === 'literal'
-          ? typeof (right.value as readonly Scalar[])[0]
-          : 'unknown'
-    if (!agree(first.type, TYPE_OF[item] ?? 'unknown')) {
-      return wrong(`a ${first.type} is never in a list of ${TYPE_OF[item] ?? item}s`)
-    }
+    const item = itemType(second, right)
+    if (!agree(first.type, item)) return wrong(`a ${first.type} is never in a list of ${item}s`)
   } else if (comparator === '==' || comparator === '!=') {
     for (const { type } of types) {
       if (type === 'list') return wrong(`a list cannot be compared with ${comparator}; use in`)
@@ -76,6 +69,13 @@ function comparisonMistakes (comparison: Comparison, scope: ConditionScope): Con
     }
   }
   return [...mistakes, ...choiceMistakes(left, second, right), ...choiceMistakes(right, first, left)]
+}
+
+/** The type of the items of a list. */
+function itemType (list: AttributeType, operand: Operand): AttributeType['type'] {
+  if (list.choices !== undefined) return 'text'
+  if (operand.kind !== 'literal') return 'unknown'
+  return TYPE_OF[typeof (operand.value as readonly Scalar[])[0]] ?? 'unknown'
 }
 
 /**
@@ -99,9 +99,9 @@ function choiceMistakes (literal: Operand, { choices }: AttributeType, attribute
 
 function timeMistakes ({ comparator, left, right, offset }: Comparison): ConditionMistake[] {
   if (!isTime(left) || comparator !== 'in' || right.kind !== 'literal' || typeof right.value !== 'string') {
-    return [new ConditionMistake(offset, 'time is only asked as in time in "Mon-Fri 08:00-18:00 Europe/Berlin"')]
+    return [new ConditionMistake(offset, 'time can only be used as in time in "Mon-Fri 08:00-18:00 Europe/Berlin"')]
   }
-  const window = readTimeWindow(right.value)
+  const window = parseTimeWindow(right.value)
   return typeof window === 'string' ? [new ConditionMistake(right.offset, window)] : []
 }
 
@@ -142,14 +142,14 @@ function typeOfAttribute (
   const own = [...resource.keys()].map(attribute => `resource.${attribute}`)
   if (root === 'resource' && path.length === 2) {
     const type = resource.get(member!)
-    return type ?? `what the rule speaks of declares no attribute "${member}"${didYouMean(member!, resource.keys())}`
+    return type ?? `the resources of this rule declare no attribute "${member}"${didYouMean(member!, resource.keys())}`
   }
   return (
     `there is no attribute ${name}` +
     (didYouMean(name, [
       ...own, 'principal.id', 'principal.kind', 'principal.roles', 'principal.scopes', 'environment', 'time'
     ]) ||
-      ('; there are principal.id, principal.kind, principal.roles, principal.scopes, principal.claims.NAME, ' +
+      ('; the attributes are principal.id, principal.kind, principal.roles, principal.scopes, principal.claims.NAME, ' +
         'resource.NAME, environment and time'))
   )
 }

@@ -28,8 +28,8 @@ g = _, _
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 [matchers]
 m = (p.action == '*' || r.action == p.action) && (p.resource == '*' || r.resource == p.resource) && \
-(p.environment == '*' || r.environment == p.environment) && scope(r.scope, p.scope, p.eft) && \
-speaksOf(r.roles, p.subject, p.eft) && holds(r.conditions, p.condition, p.eft)
+(p.environment == '*' || r.environment == p.environment) && scopeMatches(r.scope, p.scope, p.eft) && \
+subjectMatches(r.roles, p.subject, p.eft) && conditionApplies(r.conditions, p.condition, p.eft)
 `
 
 const POLICY_FIELDS = 7
@@ -71,7 +71,7 @@ export interface CasbinEngine {
 export type Conditions = ReadonlyArray<Pick<Condition, 'evaluate'>>
 
 /** The part of a request that the conditions of rows need. */
-interface Asked {
+interface ConditionInput {
   readonly question: Question
   readonly conditions: Conditions
 }
@@ -109,28 +109,28 @@ export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine 
   const all = policy.policy
   const candidates = candidateRows(all)
 
-  const ask = (permission: string, question: Question, conditions: Conditions): boolean => {
+  const enforce = (permission: string, question: Question, conditions: Conditions): boolean => {
     const { roles, environment, attributes } = question
     const { resource, scope, action } = parsePermission(permission)!
-    const answer: unknown = enforcer.enforceSync(
-      callerOf(roles, attributes, definition),
+    const allowed: unknown = enforcer.enforceSync(
+      subjectsOf(roles, attributes, definition),
       environment,
       resource,
       scope,
       action,
-      { question, conditions } satisfies Asked
+      { question, conditions } satisfies ConditionInput
     )
-    return answer === true
+    return allowed === true
   }
   return {
     rows,
     links,
-    decide: (permission, question) => ask(permission, question, definition.conditions),
+    decide: (permission, question) => enforce(permission, question, definition.conditions),
     decideAmongCandidates (permission, question, conditions) {
       const named = candidates(permission)
       policy.policy = named.length === 1 ? named[0]! : named.flat()
       try {
-        return ask(permission, question, conditions)
+        return enforce(permission, question, conditions)
       } finally {
         policy.policy = all
       }
@@ -143,7 +143,7 @@ export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine 
  * The Casbin subjects of a caller: those of the given roles that the policy defines, and the service. A
  * caller cannot bring any other name.
  */
-function callerOf (
+function subjectsOf (
   roles: readonly string[],
   { principal, service }: Question['attributes'],
   definition: PolicyDefinition
@@ -168,30 +168,34 @@ function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: 
   const inherits = (roles: readonly string[], role: string): boolean =>
     roles.some(held => roleManager.syncedHasLink!(held, role))
 
-  void enforcer.addFunction('scope', (asked: string, pattern: string, effect: Effect) =>
-    scopeMatches(asked, pattern, effect)
+  void enforcer.addFunction('scopeMatches', (scope: string, pattern: string, effect: Effect) =>
+    scopeMatches(scope, pattern, effect)
   )
 
-  const special = new Map<string, (roles: readonly string[]) => boolean>([[ANYONE, () => true]])
-  for (const [separation, { roles: apart }] of separations.entries()) {
-    special.set(
+  // The subjects that are derived from a caller's roles.
+  const derived = new Map<string, (roles: readonly string[]) => boolean>([[ANYONE, () => true]])
+  for (const [separation, { roles: separated }] of separations.entries()) {
+    derived.set(
       subjectName({ kind: 'separated', separation }),
-      roles => apart.filter(role => inherits(roles, role)).length >= 2
+      roles => separated.filter(role => inherits(roles, role)).length >= 2
     )
   }
-  for (const [requirement, needed] of requirements.entries()) {
-    special.set(subjectName({ kind: 'lacking', requirement }), roles => !needed.some(role => inherits(roles, role)))
+  for (const [requirement, sufficient] of requirements.entries()) {
+    derived.set(subjectName({ kind: 'unmet', requirement }), roles => !sufficient.some(role => inherits(roles, role)))
   }
-  void enforcer.addFunction('speaksOf', (roles: readonly string[], subject: string, effect: Effect) => {
-    const isIt = special.get(subject)
-    if (isIt !== undefined) return isIt(roles)
+  void enforcer.addFunction('subjectMatches', (roles: readonly string[], subject: string, effect: Effect) => {
+    const isDerived = derived.get(subject)
+    if (isDerived !== undefined) return isDerived(roles)
     // A deny applies only to directly assigned roles: an inherited one would remove what a role was given
     // on purpose.
     return effect === 'deny' ? roles.includes(subject) : inherits(roles, subject)
   })
 
-  void enforcer.addFunction('holds', (asked: Asked, condition: string, effect: Effect) =>
-    condition === UNCONDITIONAL || applies(effect, asked.conditions[Number(condition)]!.evaluate(asked.question)))
+  void enforcer.addFunction(
+    'conditionApplies',
+    ({ conditions, question }: ConditionInput, condition: string, effect: Effect) =>
+      condition === UNCONDITIONAL || applies(effect, conditions[Number(condition)]!.evaluate(question))
+  )
 }
 
 /** Indexes rows by the names in them, to find the rows that can affect a permission without scanning all. */
@@ -212,14 +216,14 @@ function verifyRow (row: readonly unknown[]): PolicyRow {
     !row.every(field => typeof field === 'string') ||
     !EFFECTS.includes(row[5] as string)
   ) {
-    throw new Error(`Casbin holds a row that is no rule: ${JSON.stringify(row)}`)
+    throw new Error(`Casbin holds a row that is not a rule: ${JSON.stringify(row)}`)
   }
   return row as unknown as PolicyRow
 }
 
 function verifyLink (link: readonly unknown[]): RoleLink {
   if (link.length !== 2 || !link.every(field => typeof field === 'string')) {
-    throw new Error(`Casbin holds a role link that is none: ${JSON.stringify(link)}`)
+    throw new Error(`Casbin holds a role link that is not a pair of names: ${JSON.stringify(link)}`)
   }
   return link as unknown as RoleLink
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { applies, readAttribute, TRUE, UNKNOWN, type Question } from '../conditions/evaluate.js'
 import { subjectName, type PolicyDefinition, type Rule } from '../model/definition.js'
-import { formatPermission, parsePermission, segmentMatches, speaksOf, type Effect } from '../model/permission.js'
+import { formatPermission, parsePermission, segmentMatches, ruleMatches, type Effect } from '../model/permission.js'
 import { rolePath } from '../model/role-graph.js'
 
 /** The result of a rule's condition, and the values it read. */
@@ -47,7 +47,7 @@ export interface Explanation {
 }
 
 /** A rule that matches a question, and whether its condition lets it apply. */
-export interface SpokenRule {
+export interface MatchingRule {
   readonly rule: Rule
   readonly path: readonly string[]
   readonly applies: boolean
@@ -57,53 +57,48 @@ export interface SpokenRule {
  * Every rule that matches a question, in the order of the file.
  * Uses the definition alone, neither Casbin nor the index.
  */
-export function spokenRules (
+export function matchingRules (
   definition: PolicyDefinition,
   permission: string,
   question: Question
-): readonly SpokenRule[] {
-  const asked = parsePermission(permission)!
-  return definition.rules.flatMap(rule => {
-    if (!segmentMatches(question.environment, rule.environment) || !speaksOf(rule, asked, rule.effect)) return []
+): readonly MatchingRule[] {
+  const parts = parsePermission(permission)!
+  const { rules, conditions } = definition
+  const isMet = ({ condition, effect }: Rule): boolean =>
+    condition === null || applies(effect, conditions[condition]!.evaluate(question))
+  return rules.flatMap(rule => {
+    if (!segmentMatches(question.environment, rule.environment) || !ruleMatches(rule, parts, rule.effect)) return []
     const path = pathTo(rule, definition, question)
-    return path === null
-      ? []
-      : [
-          {
-            rule,
-            path,
-            applies:
-              rule.condition === null || applies(rule.effect, definition.conditions[rule.condition]!.evaluate(question))
-          }
-        ]
+    return path === null ? [] : [{ rule, path, applies: isMet(rule) }]
   })
 }
 
 /** Explains a decision in words. */
 export function explain (definition: PolicyDefinition, permission: string, question: Question): Explanation {
-  const spoken = spokenRules(definition, permission, question)
+  const matching = matchingRules(definition, permission, question)
   const decisive =
-    spoken.find(({ rule, applies }) => applies && rule.effect === 'deny') ?? spoken.find(({ applies }) => applies)
-  const others = spoken.filter(one => one !== decisive)
-  const told = others.map(one => tell(definition, one, question))
+    matching.find(({ rule, applies }) => applies && rule.effect === 'deny') ?? matching.find(({ applies }) => applies)
+  const others = matching.filter(one => one !== decisive).map(one => describeRule(definition, one, question))
   const decisionId = randomUUID()
   if (decisive === undefined) {
-    const halted =
-      others.length === 0
-        ? ''
-        : `; ${others.length === 1
-? 'a rule would allow it, but its condition does'
-: `${others.length} rules ` +
-          'would allow it, but their conditions do'} not hold`
-    return { allowed: false, reason: noRule(definition, permission, question) + halted, others: told, decisionId }
+    const reason = reasonWithoutRule(definition, permission, question) + inapplicable(others.length)
+    return { allowed: false, reason, others, decisionId }
   }
   return {
     allowed: decisive.rule.effect === 'allow',
-    reason: sentence(definition, decisive),
-    rule: tell(definition, decisive, question),
-    others: told,
+    reason: reasonOfRule(definition, decisive),
+    rule: describeRule(definition, decisive, question),
+    others,
     decisionId
   }
+}
+
+/** Mentions the rules that match but do not apply. */
+function inapplicable (count: number): string {
+  if (count === 0) return ''
+  return count === 1
+    ? '; a rule would allow it, but its condition does not hold'
+    : `; ${count} rules would allow it, but their conditions do not hold`
 }
 
 /** The path from the caller to the subject of a rule; null if the rule does not match the caller. */
@@ -113,10 +108,12 @@ function pathTo (
   question: Question
 ): readonly string[] | null {
   const held = question.roles.filter(role => roles.has(role))
-  const way = (role: string): readonly string[] | null => shortest(held.map(own => rolePath(own, role, roles)))
+  const inheritancePath = (role: string): readonly string[] | null =>
+    shortest(held.map(own => rolePath(own, role, roles)))
   switch (subject.kind) {
     case 'role':
-      return effect === 'deny' ? (held.includes(subject.role) ? [subject.role] : null) : way(subject.role)
+      if (effect === 'allow') return inheritancePath(subject.role)
+      return held.includes(subject.role) ? [subject.role] : null
     case 'service': {
       const { principal, service } = question.attributes
       return principal?.kind === 'service' && principal.id === subject.caller && service === subject.callee
@@ -124,40 +121,40 @@ function pathTo (
         : null
     }
     case 'separated': {
-      const both = separations[subject.separation]!.roles.filter(role => way(role) !== null)
+      const both = separations[subject.separation]!.roles.filter(role => inheritancePath(role) !== null)
       return both.length >= 2 ? both : null
     }
-    case 'lacking':
-      return requirements[subject.requirement]!.some(role => way(role) !== null) ? null : []
+    case 'unmet':
+      return requirements[subject.requirement]!.some(role => inheritancePath(role) !== null) ? null : []
     case 'anyone':
       return []
   }
 }
 
-function sentence (definition: PolicyDefinition, { rule, path }: SpokenRule): string {
+function reasonOfRule (definition: PolicyDefinition, { rule, path }: MatchingRule): string {
   const { subject, effect, environment, condition } = rule
   const what = formatPermission(rule)
   const place = environment === '*' ? '' : ` in ${environment}`
-  const text = condition === null ? '' : definition.conditions[condition]!.text
+  const onlyIf = condition === null ? '' : ` if ${definition.conditions[condition]!.text}`
   const because = rule.reason === null ? '' : `: ${rule.reason}`
   switch (subject.kind) {
     case 'separated':
       return `${path.join(' and ')} must not be held together, so what they give is denied${because}`
-    case 'lacking':
+    case 'unmet':
       return `${what}${place} needs ${definition.requirements[subject.requirement]!.join(' or ')}${because}`
     case 'anyone':
-      return `${what}${place} is denied to anyone if ${text}${because}`
+      return `${what}${place} is denied to anyone${onlyIf}${because}`
     case 'service':
-      return `${subject.caller} may call ${subject.callee} for ${what}${text === '' ? '' : ` if ${text}`}${because}`
+      return `${subject.caller} may call ${subject.callee} for ${what}${onlyIf}${because}`
     case 'role': {
       const inherited = path.length === 1 ? '' : `, which ${path[0]} inherits`
-      return `${subject.role} is ${effect === 'allow' ? 'allowed' : 'denied'} ` +
-        `${what}${place}${text === '' ? '' : ` if ${text}`}${inherited}${because}`
+      const verb = effect === 'allow' ? 'allowed' : 'denied'
+      return `${subject.role} is ${verb} ${what}${place}${onlyIf}${inherited}${because}`
     }
   }
 }
 
-function noRule ({ roles }: PolicyDefinition, permission: string, question: Question): string {
+function reasonWithoutRule ({ roles }: PolicyDefinition, permission: string, question: Question): string {
   const held = question.roles.filter(role => roles.has(role))
   const { principal, service } = question.attributes
   if (principal?.kind === 'service' && service !== undefined) {
@@ -169,7 +166,7 @@ function noRule ({ roles }: PolicyDefinition, permission: string, question: Ques
     : `the policy knows none of the caller's roles (${question.roles.join(', ')})`
 }
 
-function tell (definition: PolicyDefinition, { rule, path }: SpokenRule, question: Question): ExplainedRule {
+function describeRule (definition: PolicyDefinition, { rule, path }: MatchingRule, question: Question): ExplainedRule {
   const { line, column } = definition.positionOf(rule.path)
   return {
     effect: rule.effect,
@@ -178,12 +175,16 @@ function tell (definition: PolicyDefinition, { rule, path }: SpokenRule, questio
     environment: rule.environment,
     path,
     where: `${definition.file}:${line}:${column}`,
-    ...(rule.condition === null ? {} : { condition: tellCondition(definition, rule.condition, question) }),
+    ...(rule.condition === null ? {} : { condition: describeCondition(definition, rule.condition, question) }),
     ...(rule.reason === null ? {} : { reason: rule.reason })
   }
 }
 
-function tellCondition ({ conditions }: PolicyDefinition, number: number, question: Question): ExplainedCondition {
+function describeCondition (
+  { conditions }: PolicyDefinition,
+  number: number,
+  question: Question
+): ExplainedCondition {
   const { text, reads, evaluate } = conditions[number]!
   const truth = evaluate(question)
   return {

@@ -1,5 +1,5 @@
-/** Blocks of numbers, all of the same length; equal blocks are stored once. Block 0 is all zeros. */
-export class Blocks {
+/** Rows of numbers, all of the same length; equal rows are stored once. Row 0 is all zeros. */
+export class InternedRows {
   readonly #length: number
   readonly #byHash = new Map<number, number[]>()
   #store: Int32Array
@@ -12,8 +12,8 @@ export class Blocks {
   }
 
   /**
-   * Stores the block that begins at `at` of `source`, unless an equal one is stored. Returns its index
-   * into {@link words}.
+   * Stores the row that begins at `at` of `source`, unless an equal one is stored. Returns its index
+   * into {@link toArray}.
    */
   intern (source: Int32Array, at: number): number {
     const length = this.#length
@@ -37,8 +37,8 @@ export class Blocks {
     return used
   }
 
-  /** All blocks, concatenated. */
-  words (): Int32Array {
+  /** All rows, concatenated. */
+  toArray (): Int32Array {
     return this.#store.slice(0, this.#used)
   }
 

@@ -6,7 +6,7 @@ import type { PolicyDefinition, PolicyOutline } from '../model/definition.js'
 import { didYouMean } from '../did-you-mean.js'
 import { PermissionUnknown, PolicyInvalid } from '../errors.js'
 import { explain, type Explanation } from './explain.js'
-import { compileIndex, type Ids, type PolicyIndex } from './index.js'
+import { compileIndex, type Ids, type PolicyIndex } from './policy-index.js'
 import { readPolicy } from '../parse/policy.js'
 import { rolesAbove } from '../model/role-graph.js'
 import { createRoleSets, type RoleSet, type RoleSets } from './role-sets.js'
@@ -107,7 +107,7 @@ const parts = new WeakMap<Policy, PolicyParts>()
 
 export function partsOf (policy: Policy): PolicyParts {
   const found = parts.get(policy)
-  if (found === undefined) throw new TypeError('This is no policy that loadPolicy made')
+  if (found === undefined) throw new TypeError('This policy was not made by loadPolicy')
   return found
 }
 
@@ -133,7 +133,7 @@ export function loadAfter (
   text: string,
   file: string,
   before: Ids,
-  { clock, generation }: Pick<Made, 'clock' | 'generation'>
+  { clock, generation }: Pick<PolicyComponents, 'clock' | 'generation'>
 ): Policy {
   const { definition, problems } = readPolicy(text, file)
   if (definition === null) throw new PolicyInvalid(problems)
@@ -175,7 +175,7 @@ function idsAfter (before: Ids, { permissions, environments }: PolicyDefinition)
  * The parts that a policy is created from. Those that only explanations and comparisons need may be
  * created lazily.
  */
-export interface Made {
+export interface PolicyComponents {
   readonly outline: PolicyOutline
   readonly rules: number
   readonly definition: () => PolicyDefinition
@@ -188,7 +188,7 @@ export interface Made {
   readonly generation: number
 }
 
-const NOTHING: Attributes = Object.freeze({})
+const NO_ATTRIBUTES: Attributes = Object.freeze({})
 // Local copies: an imported binding is read from memory and checked at each use, while the engine folds
 // these two into the code of a decision.
 const IS_TRUE: Truth = TRUE
@@ -196,7 +196,7 @@ const IS_UNKNOWN: Truth = UNKNOWN
 
 export function createPolicy ({
   outline, rules, definition, engine, index, sets, ids, clock, sha256, generation
-}: Made): Policy {
+}: PolicyComponents): Policy {
   const { file, roles, permissions, environments, aliases, conditions } = outline
   const idOf = (all: readonly string[], names: Iterable<readonly [string, string]>): ReadonlyMap<string, number> => {
     const positions = new Map(all.map((name, id) => [name, id]))
@@ -237,7 +237,7 @@ export function createPolicy ({
     given: RoleSet,
     permission: number,
     environment: number,
-    attributes: Attributes = NOTHING
+    attributes: Attributes = NO_ATTRIBUTES
   ): boolean => {
     const { rows } = given.index === index ? given : sets.renew(given)
     const truth = index.decide(rows, permission, environment)
@@ -265,9 +265,9 @@ export function createPolicy ({
     sizeBytes: index.sizeBytes,
     permissionId: (name: string) => permissionIds.get(name),
     environmentId: (name: string) => environmentIds.get(name),
-    roleSet: (roles: readonly string[], attributes: Attributes = NOTHING) => sets.of(roles, attributes),
+    roleSet: (roles: readonly string[], attributes: Attributes = NO_ATTRIBUTES) => sets.of(roles, attributes),
     decideId,
-    decide (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
+    decide (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NO_ATTRIBUTES) {
       const id = permissionIds.get(permission)
       // A program must not fail because a policy was reloaded.
       if (id === undefined && ids.permissions.includes(permission)) return false
@@ -283,19 +283,24 @@ export function createPolicy ({
       const at = environmentId(environment)
       return id === undefined
         ? null
-        : (roles: readonly string[], attributes: Attributes = NOTHING) =>
+        : (roles: readonly string[], attributes: Attributes = NO_ATTRIBUTES) =>
             decideId(sets.of(roles, attributes), id, at, attributes)
     },
     decideByCasbin (
       roles: readonly string[],
       permission: string,
       environment: string,
-      attributes: Attributes = NOTHING
+      attributes: Attributes = NO_ATTRIBUTES
     ) {
       permissionId(permission)
       return engine().decide(permission, questionOf(roles, ids.environments[environmentId(environment)]!, attributes))
     },
-    explain (roles: readonly string[], permission: string, environment: string, attributes: Attributes = NOTHING) {
+    explain (
+      roles: readonly string[],
+      permission: string,
+      environment: string,
+      attributes: Attributes = NO_ATTRIBUTES
+    ) {
       permissionId(permission)
       return explain(
         definition(),
@@ -312,7 +317,7 @@ export function createPolicy ({
         .flatMap(number => conditions[number]!.reads)
       return [...new Set(read.filter(name => name.startsWith('resource.')).map(name => name.slice('resource.'.length)))]
     },
-    permissionsOf (roles: readonly string[], environment: string, attributes: Attributes = NOTHING) {
+    permissionsOf (roles: readonly string[], environment: string, attributes: Attributes = NO_ATTRIBUTES) {
       const set = sets.of(roles, attributes)
       const at = environmentId(environment)
       return permissions.filter(name => decideId(set, permissionIds.get(name)!, at, attributes))

@@ -1,6 +1,6 @@
 import type { Attributes } from '../conditions/evaluate.js'
 import { ANYONE, serviceSubject, subjectName, type PolicyOutline } from '../model/definition.js'
-import type { PolicyIndex, Rows } from './index.js'
+import type { PolicyIndex, Rows } from './policy-index.js'
 import { roleClosure } from '../model/role-graph.js'
 
 /**
@@ -40,9 +40,9 @@ export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): Rol
     roles,
     subject: index.subjects.get(subjectName({ kind: 'separated', separation }))
   }))
-  const lacking = requirements.map((roles, requirement) => ({
+  const unmet = requirements.map((roles, requirement) => ({
     roles,
-    subject: index.subjects.get(subjectName({ kind: 'lacking', requirement }))
+    subject: index.subjects.get(subjectName({ kind: 'unmet', requirement }))
   }))
   const closureOf = (role: string): ReadonlySet<string> => {
     let closure = closures.get(role)
@@ -64,9 +64,9 @@ export function createRoleSets (outline: PolicyOutline, index: PolicyIndex): Rol
     const holds = (role: string): boolean => held.some(own => closureOf(own).has(role))
     if (service !== null) add(index.subjects.get(service))
     add(anyone)
-    const violated = separated.filter(({ roles: apart }) => apart.filter(holds).length >= 2)
+    const violated = separated.filter(({ roles: pair }) => pair.filter(holds).length >= 2)
     for (const { subject } of violated) add(subject)
-    for (const { roles: needed, subject } of lacking) if (!needed.some(holds)) add(subject)
+    for (const { roles: sufficient, subject } of unmet) if (!sufficient.some(holds)) add(subject)
     return Object.freeze({ roles, service, separated: violated.length > 0, rows: index.rowsOf(subjects), index })
   }
 

@@ -3,7 +3,7 @@ import type { CasbinEngine, Conditions } from './casbin-engine.js'
 import { FALSE, TRUE, UNKNOWN, type Attributes, type Question, type Truth } from '../conditions/evaluate.js'
 import { subjectName, type PolicyDefinition } from '../model/definition.js'
 import { formatPermission } from '../model/permission.js'
-import type { Ids, PolicyIndex } from './index.js'
+import type { Ids, PolicyIndex } from './policy-index.js'
 import { append, roleClosure } from '../model/role-graph.js'
 import type { RoleSets } from './role-sets.js'
 
@@ -13,7 +13,7 @@ const MAX_ROW_VISITS = 50_000
 const SAMPLES = 1_000
 /** The row visits after which a sample ends: a policy of nothing but wildcards would take Casbin minutes. */
 const MAX_SAMPLED_ROW_VISITS = 2_500_000
-const MAX_TOLD = 10
+const MAX_REPORTED = 10
 const SEED = 0x6D617274
 
 interface Caller {
@@ -65,7 +65,7 @@ export function selfCheck (
   for (const {
     permission, environment, conditions, caller: { roles, attributes, name }
   } of questions) {
-    if (problems.length >= MAX_TOLD || visited > MAX_SAMPLED_ROW_VISITS) break
+    if (problems.length >= MAX_REPORTED || visited > MAX_SAMPLED_ROW_VISITS) break
     const question: Question = { roles, environment, attributes, clock: Date.now }
     const { rows } = sets.of(roles, attributes)
     const permissionId = permissionIds.get(permission)!
@@ -142,7 +142,7 @@ function * sampledCells (
  */
 function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): readonly Caller[] {
   const names = [...roles.keys()]
-  const some = Array.from({ length: 16 }, () => names.filter(() => random() < 2.5 / names.length))
+  const randomSets = Array.from({ length: 16 }, () => names.filter(() => random() < 2.5 / names.length))
   const services = new Map<string, Caller>()
   for (const { subject } of rules) {
     if (subject.kind !== 'service') continue
@@ -160,8 +160,8 @@ function callersOf ({ roles, rules }: PolicyDefinition, random: () => number): r
     names,
     [],
     rules.map(({ subject }) => subjectName(subject)).filter(name => !roles.has(name)),
-    ...some
-  ].map(held => ({ name: held.join('+') || 'nobody', roles: Object.freeze(held), attributes: {} }))
+    ...randomSets
+  ].map(held => ({ name: held.join('+') || 'a caller without roles', roles: Object.freeze(held), attributes: {} }))
   return [...people, ...services.values()]
 }
 

@@ -69,7 +69,7 @@ export type Subject = { readonly kind: 'role', readonly role: string } |
   /** A caller who holds two roles of a separation, directly or through inheritance. */
   { readonly kind: 'separated', readonly separation: number } |
   /** A caller who holds none of the roles of a requirement, neither directly nor through inheritance. */
-  { readonly kind: 'lacking', readonly requirement: number } |
+  { readonly kind: 'unmet', readonly requirement: number } |
   { readonly kind: 'anyone' }
 
 /** The name of a subject in Casbin. Only subjects of the kind `role` can have the name of a role. */
@@ -78,7 +78,7 @@ export function subjectName (subject: Subject): string {
     case 'role': return subject.role
     case 'service': return serviceSubject(subject.caller, subject.callee)
     case 'separated': return `separated:${subject.separation}`
-    case 'lacking': return `lacking:${subject.requirement}`
+    case 'unmet': return `unmet:${subject.requirement}`
     case 'anyone': return ANYONE
   }
 }

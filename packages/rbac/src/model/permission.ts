@@ -29,18 +29,18 @@ export type Effect = 'allow' | 'deny'
  * wildcards. A request for a resource as a whole is a request for all of its scopes: only a grant of every
  * scope allows it, and a deny of any scope denies it.
  */
-export function speaksOf (rule: PermissionParts, asked: PermissionParts, effect: Effect): boolean {
+export function ruleMatches (rule: PermissionParts, permission: PermissionParts, effect: Effect): boolean {
   return (
-    segmentMatches(asked.action, rule.action) &&
-    segmentMatches(asked.resource, rule.resource) &&
-    scopeMatches(asked.scope, rule.scope, effect)
+    segmentMatches(permission.action, rule.action) &&
+    segmentMatches(permission.resource, rule.resource) &&
+    scopeMatches(permission.scope, rule.scope, effect)
   )
 }
 
-export function segmentMatches (asked: string, pattern: string): boolean {
-  return pattern === '*' || (typeof asked === 'string' && asked === pattern)
+export function segmentMatches (segment: string, pattern: string): boolean {
+  return pattern === '*' || (typeof segment === 'string' && segment === pattern)
 }
 
-export function scopeMatches (asked: string, pattern: string, effect: Effect): boolean {
-  return segmentMatches(asked, pattern) || (effect === 'deny' && asked === '*')
+export function scopeMatches (scope: string, pattern: string, effect: Effect): boolean {
+  return segmentMatches(scope, pattern) || (effect === 'deny' && scope === '*')
 }

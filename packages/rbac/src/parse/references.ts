@@ -1,7 +1,7 @@
 import { strangeCharacterHint, type Path } from '@marty/config'
 import { closest } from '@marty/core'
 import type { ResourceDefinition } from '../model/definition.js'
-import { parsePermission, speaksOf, type PermissionParts } from '../model/permission.js'
+import { parsePermission, ruleMatches, type PermissionParts } from '../model/permission.js'
 import type { EntryDocument, PolicyDocument } from './schema.js'
 
 export type ReportProblem = (path: Path, message: string, part?: 'key' | 'value') => void
@@ -179,7 +179,7 @@ function patternChecker (
     let mistake = known.get(pattern)
     if (mistake === undefined) {
       const parts = parsePermission(pattern)!
-      mistake = parsed.some(permission => speaksOf(parts, permission, 'allow'))
+      mistake = parsed.some(permission => ruleMatches(parts, permission, 'allow'))
         ? null
         : patternMistake(parts, resources)
       known.set(pattern, mistake)

@@ -85,7 +85,7 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
         roles === undefined
           ? null
           : rulesFor(
-            { kind: 'lacking', requirement: requirements.push(roles) - 1 },
+            { kind: 'unmet', requirement: requirements.push(roles) - 1 },
             { environment, effect: 'deny', condition: null, reason }
           )
       const addOpposite =

@@ -4,7 +4,7 @@ import { PolicyInvalid } from '../errors.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { problemOf } from './origin.js'
 import { unpackPolicy } from './transfer.js'
-import type { PolicyText, WorkerAnswer, WorkerRemarks, WorkerTask } from './worker.js'
+import type { PolicyText, WorkerAnswer, WorkerWarnings, WorkerTask } from './worker.js'
 
 export interface CompiledPolicy {
   readonly policy: Policy
@@ -19,14 +19,6 @@ export interface CompileTask extends Pick<WorkerTask, 'sha256' | 'tests' | 'guar
   readonly previous: Policy
 }
 
-export interface PolicyCompiler {
-  /** Starts the thread, unless it is running, so that the next policy does not wait for it. */
-  prepare (): void
-  /** Compiles a policy, one at a time. Throws {@link PolicyInvalid} for everything that makes it unusable. */
-  compile (text: PolicyText, task: CompileTask): Promise<CompiledPolicy>
-  close (): Promise<void>
-}
-
 /** The heap limit of the thread. A policy of 100,000 rules takes a third of it. */
 const MAX_HEAP_MB = 768
 
@@ -35,67 +27,84 @@ const MAX_HEAP_MB = 768
  * the first policy, or before, and kept for the next. A thread that crashes, runs out of memory or exceeds
  * the deadline is abandoned, together with the policy it was compiling.
  */
-export function createPolicyCompiler (timeoutMs: number, clock: () => number): PolicyCompiler {
-  let worker: Worker | null = null
-  let warnings: CompiledPolicy['warnings'] = Promise.resolve([])
-  let remark = (_: readonly SourceProblem[]): void => {}
+export class PolicyCompiler {
+  readonly #timeoutMs: number
+  readonly #clock: () => number
+  #worker: Worker | null = null
+  /** The warnings about the policy that the thread compiled last. */
+  #warnings: CompiledPolicy['warnings'] = Promise.resolve([])
+  #resolveWarnings = (_: readonly SourceProblem[]): void => {}
 
-  const start = (): Worker => {
-    const started = new Worker(new URL('./worker.js', import.meta.url), {
+  constructor (timeoutMs: number, clock: () => number) {
+    this.#timeoutMs = timeoutMs
+    this.#clock = clock
+  }
+
+  /** Starts the thread, unless it is running, so that the next policy does not wait for it. */
+  prepare (): void {
+    this.#runningWorker().unref()
+  }
+
+  /** Compiles a policy, one at a time. Throws {@link PolicyInvalid} for everything that makes it unusable. */
+  async compile ({ bytes, file }: PolicyText, { previous, ...task }: CompileTask): Promise<CompiledPolicy> {
+    const { packed, problems } = await this.#run({ bytes, file, known: partsOf(previous).ids, ...task })
+    if (packed === null) throw new PolicyInvalid(problems)
+    const warnings = this.#warnings
+    return { policy: await unpackPolicy(packed, { bytes, file, previous, clock: this.#clock }), warnings }
+  }
+
+  async close (): Promise<void> {
+    await this.#worker?.terminate()
+  }
+
+  #runningWorker (): Worker {
+    this.#worker ??= this.#startWorker()
+    return this.#worker
+  }
+
+  #startWorker (): Worker {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
       name: '@marty/rbac',
       // Flags of the process, such as loaders, do not apply to this thread.
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB }
     })
-    started.on('message', (message: WorkerAnswer | WorkerRemarks) => {
-      if ('warnings' in message) remark(message.warnings)
-      else warnings = new Promise(resolve => { remark = resolve })
+    worker.on('message', (message: WorkerAnswer | WorkerWarnings) => {
+      if ('warnings' in message) this.#resolveWarnings(message.warnings)
+      else this.#warnings = new Promise(resolve => { this.#resolveWarnings = resolve })
     })
-    started.on('exit', () => { if (worker === started) worker = null })
+    worker.on('exit', () => { if (this.#worker === worker) this.#worker = null })
     // The code that waits for the answer reports the error.
-    started.on('error', () => {})
-    return started
+    worker.on('error', () => {})
+    return worker
   }
-  const answerOf = async (task: WorkerTask): Promise<WorkerAnswer> => {
-    const used = worker ??= start()
-    used.ref()
-    const fault = (message: string): WorkerAnswer => ({ packed: null, problems: [problemOf(task.file, message)] })
+
+  /** Sends a task to the thread, and waits for its answer. A thread that fails answers with a problem. */
+  async #run (task: WorkerTask): Promise<WorkerAnswer> {
+    const worker = this.#runningWorker()
+    worker.ref()
     return await new Promise<WorkerAnswer>(resolve => {
       let error: Error | null = null
-      const failed = (reason: Error): void => { error = reason }
-      const ended = (): void => {
-        settle(fault(`could not be compiled: ${error === null ? 'the thread ended' : error.message}`))
-      }
-      // Remarks about the previous policy may arrive first: the time spent on them counts for this one.
-      const received = (message: WorkerAnswer | WorkerRemarks): void => { if ('packed' in message) settle(message) }
-      const settle = (answer: WorkerAnswer): void => {
+      const onError = (reason: Error): void => { error = reason }
+      const onExit = (): void => { fail(`: ${error === null ? 'the thread ended' : error.message}`) }
+      // Warnings about the previous policy may arrive first: the time spent on them counts for this one.
+      const onMessage = (message: WorkerAnswer | WorkerWarnings): void => { if ('packed' in message) finish(message) }
+      const finish = (answer: WorkerAnswer): void => {
         clearTimeout(timer)
-        used.off('message', received).off('error', failed).off('exit', ended)
-        used.unref()
+        worker.off('message', onMessage).off('error', onError).off('exit', onExit)
+        worker.unref()
         resolve(answer)
       }
+      const fail = (reason: string): void => {
+        finish({ packed: null, problems: [problemOf(task.file, `could not be compiled${reason}`)] })
+      }
       const timer = setTimeout(() => {
-        settle(fault(`could not be compiled within ${timeoutMs} ms`))
-        worker = null
-        void used.terminate()
-      }, timeoutMs)
-      used.on('message', received).on('error', failed).on('exit', ended)
-      used.postMessage(task)
+        fail(` within ${this.#timeoutMs} ms`)
+        this.#worker = null
+        void worker.terminate()
+      }, this.#timeoutMs)
+      worker.on('message', onMessage).on('error', onError).on('exit', onExit)
+      worker.postMessage(task)
     })
-  }
-  return {
-    prepare () {
-      worker ??= start()
-      worker.unref()
-    },
-    async compile ({ bytes, file }, { previous, ...task }) {
-      const answer = await answerOf({ bytes, file, known: partsOf(previous).ids, ...task })
-      if (answer.packed === null) throw new PolicyInvalid(answer.problems)
-      const found = warnings
-      return { policy: await unpackPolicy(answer.packed, { bytes, file, previous, clock }), warnings: found }
-    },
-    async close () {
-      await worker?.terminate()
-    }
   }
 }

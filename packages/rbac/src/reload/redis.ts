@@ -38,7 +38,7 @@ export interface PublishedPolicy {
 }
 
 /** Time to live of a published policy; instances that follow it renew it. */
-const KEPT_SECONDS = 30 * 86_400
+const TTL_SECONDS = 30 * 86_400
 const SETTLE_MS = 20
 const START_MS = 2_000
 const UNREACHABLE = 'unreachable'
@@ -88,7 +88,7 @@ export async function publishPolicy ({
 }: PublishPolicyOptions): Promise<PublishedPolicy> {
   const { sha256 } = await loadPolicy(text, file)
   try {
-    const generation = await PUBLISH(client, [keyOf(prefix)], [sha256, basename(file), text, KEPT_SECONDS])
+    const generation = await PUBLISH(client, [keyOf(prefix)], [sha256, basename(file), text, TTL_SECONDS])
     return { generation: Number(generation), sha256 }
   } catch (error) {
     // Only the message: the error object contains the text of the policy.
@@ -113,7 +113,7 @@ export function redisOrigin (
   }
   const identify = async (): Promise<string> => {
     try {
-      return String(await IDENTIFY(client, [key], [KEPT_SECONDS]))
+      return String(await IDENTIFY(client, [key], [TTL_SECONDS]))
     } catch {
       return UNREACHABLE
     }
@@ -123,8 +123,8 @@ export function redisOrigin (
     settleMs: SETTLE_MS,
     identify,
     async start () {
-      const end = performance.now() + START_MS
-      while ((await identify()) === UNREACHABLE && performance.now() < end) await delay(50)
+      const deadline = performance.now() + START_MS
+      while ((await identify()) === UNREACHABLE && performance.now() < deadline) await delay(50)
     },
     listen (report) {
       if (subscriber === undefined) return () => {}
@@ -132,13 +132,13 @@ export function redisOrigin (
       const subscribe = (): void => {
         subscriber.subscribe(key).catch(() => {})
       }
-      const hear = (channel: string): void => {
+      const onMessage = (channel: string): void => {
         if (channel === key) report()
       }
-      subscriber.on('ready', subscribe).on('message', hear)
+      subscriber.on('ready', subscribe).on('message', onMessage)
       if (subscriber.status === 'ready') subscribe()
       return () => {
-        subscriber.off('ready', subscribe).off('message', hear)
+        subscriber.off('ready', subscribe).off('message', onMessage)
         // Another application in this process may use the same subscriber.
         if (subscriber.listenerCount('message') === 0) subscriber.unsubscribe(key).catch(() => {})
       }

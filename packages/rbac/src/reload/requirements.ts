@@ -4,7 +4,7 @@ import type { Policy } from '../engine/policy.js'
 import { problemOf } from './origin.js'
 
 /** What every policy must define for this process. */
-export interface PolicyDemands {
+export interface ServiceRequirements {
   /** The environment as given in the option, which may be an alias. */
   readonly environment: string
   /** The environment that this name referred to at the start. */
@@ -19,9 +19,9 @@ export interface PolicyDemands {
  * Reports what a policy lacks. Such a policy would deny what the process exists to do, or decide by the
  * rules of another environment.
  */
-export function unmetDemands (
+export function unmetRequirements (
   policy: Policy,
-  { environment, runsIn, service, permissions, roles }: PolicyDemands
+  { environment, runsIn, service, permissions, roles }: ServiceRequirements
 ): readonly SourceProblem[] {
   const problems: SourceProblem[] = []
   const add = (message: string): void => {

@@ -4,8 +4,9 @@ import { PolicyInvalid } from '../errors.js'
 import type { Policy } from '../engine/policy.js'
 import type { PolicyCompiler } from './compiler.js'
 import { readText } from './file.js'
-import { problemOf, type PolicyOrigin } from './origin.js'
+import { problemOf, type FoundPolicy, type PolicyOrigin } from './origin.js'
 import { watch } from './watch.js'
+import type { PolicyText } from './worker.js'
 
 /** Whether the policy in use is the newest one, and if not, why. */
 export interface PolicyStatus {
@@ -23,17 +24,6 @@ export interface PolicyStatus {
   readonly problems: readonly SourceProblem[]
 }
 
-/** The policy in use, and the source of the next one. */
-export interface PolicySource {
-  /**
-   * The policy in use. It changes between two turns of the event loop, never within a decision: read it
-   * once for decisions that belong together.
-   */
-  readonly current: Policy
-  readonly status: PolicyStatus
-  reload (): Promise<PolicyStatus>
-}
-
 export interface PolicySourceOptions {
   readonly policy: Policy
   readonly bytes: Uint8Array
@@ -46,13 +36,8 @@ export interface PolicySourceOptions {
   readonly refuseGain: readonly string[]
   readonly compiler: PolicyCompiler
   /** Reasons why this process cannot use a valid policy. */
-  readonly objections: (policy: Policy) => readonly SourceProblem[]
+  readonly violations: (policy: Policy) => readonly SourceProblem[]
   readonly log: FastifyBaseLogger
-}
-
-export interface RunningPolicySource extends PolicySource {
-  start (): Promise<void>
-  close (): Promise<void>
 }
 
 /**
@@ -62,126 +47,155 @@ export interface RunningPolicySource extends PolicySource {
 const PREPARE_AFTER_MS = 2_000
 
 /**
- * Follows an origin. A policy is taken into use only after it has passed every check. If anything goes
- * wrong, the last good policy stays in use, and `status` says why.
+ * The policy in use, and the source of the next one. Follows an origin: a policy is taken into use only
+ * after it has passed every check. If anything goes wrong, the last good policy stays in use, and `status`
+ * says why.
  */
-export function createPolicySource (options: PolicySourceOptions): RunningPolicySource {
-  const { policy, bytes: first, origin, isWatched, tests, refuseGain, compiler, objections, log } = options
-  let current = policy
-  let bytes = first
-  let newest = 0
-  let loadedAt = new Date().toISOString()
-  let problems: readonly SourceProblem[] = []
-  let told = ''
-  let isRead = true
-  let isClosed = false
-  let running: Promise<void> = Promise.resolve()
-  let queued: Promise<void> | null = null
-  let unwatch = (): void => {}
-  let preparing: NodeJS.Timeout | undefined
+export class PolicySource {
+  readonly #options: PolicySourceOptions
+  readonly #log: FastifyBaseLogger
+  #current: Policy
+  #bytes: Uint8Array
+  #loadedAt = new Date().toISOString()
+  /** The origin's generation that was read last. */
+  #newest = 0
+  #problems: readonly SourceProblem[] = []
+  #loggedProblems = ''
+  /** Whether the last attempt could read the origin and the tests. */
+  #couldRead = true
+  #isClosed = false
+  #running: Promise<void> = Promise.resolve()
+  #queued: Promise<void> | null = null
+  #preparing: NodeJS.Timeout | undefined
+  #stopWatching = (): void => {}
 
-  const attempt = async (from: PolicyOrigin): Promise<void> => {
-    isRead = false
+  constructor (options: PolicySourceOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#current = options.policy
+    this.#bytes = options.bytes
+  }
+
+  /**
+   * The policy in use. It changes between two turns of the event loop, never within a decision: read it
+   * once for decisions that belong together.
+   */
+  get current (): Policy {
+    return this.#current
+  }
+
+  get status (): PolicyStatus {
+    return Object.freeze({
+      generation: this.#current.generation,
+      sha256: this.#current.sha256,
+      loadedAt: this.#loadedAt,
+      stale: this.#problems.length > 0,
+      problems: this.#problems
+    })
+  }
+
+  async start (): Promise<void> {
+    const { origin, isWatched, compiler } = this.#options
+    if (origin === null || !isWatched) return
+    if (origin.start !== undefined) {
+      await origin.start()
+      await this.reload()
+    }
+    this.#preparing = setTimeout(() => { compiler.prepare() }, PREPARE_AFTER_MS).unref()
+    this.#stopWatching = watch(origin, async () => {
+      await this.reload()
+      return this.#couldRead
+    })
+  }
+
+  /** Never rejects. */
+  async reload (): Promise<PolicyStatus> {
+    const { origin } = this.#options
+    if (origin !== null && !this.#isClosed) {
+      // One at a time: callers that arrive during a reload share the next one, which reads the newest
+      // policy at that time.
+      this.#queued ??= this.#running.then(async () => {
+        this.#queued = null
+        await (this.#running = this.#attempt(origin))
+      })
+      await this.#queued
+    }
+    return this.status
+  }
+
+  async close (): Promise<void> {
+    this.#isClosed = true
+    clearTimeout(this.#preparing)
+    this.#stopWatching()
+    await this.#options.compiler.close()
+  }
+
+  async #attempt (origin: PolicyOrigin): Promise<void> {
     try {
-      const found = await from.read(newest)
-      const checked = tests === null ? null : await readText(tests)
-      isRead = true
-      if (found !== null && Buffer.compare(found.bytes, bytes) !== 0) {
-        const guard =
-          refuseGain.length === 0 ? null : { inUse: { bytes, file: current.file }, environments: refuseGain }
-        const { policy: next, warnings } = await compiler.compile(found, {
-          previous: current,
-          sha256: found.sha256,
-          tests: checked,
-          guard
-        })
-        const objected = objections(next)
-        if (objected.length > 0) throw new PolicyInvalid(objected)
-        if (isClosed) return
-        current = next
-        bytes = found.bytes
-        loadedAt = new Date().toISOString()
-        log.info(
-          { policy: next.file, sha256: next.sha256, generation: next.generation, rules: next.rules },
-          'policy reloaded'
-        )
-        void warnings.then(found => {
-          if (found.length > 0) {
-            log.warn(
-              { policy: next.file, sha256: next.sha256, warnings: found.map(formatProblem) },
-              'the policy is sound, but probably not what was meant'
-            )
-          }
-        })
-      }
-      if (found !== null) newest = found.generation
-      tell([])
+      await this.#loadFrom(origin)
+      if (!this.#isClosed) this.#setProblems([])
     } catch (error) {
-      if (!isClosed) {
-        tell(
-          error instanceof PolicyInvalid
-            ? error.problems
-            : [problemOf(current.file, `could not be loaded: ${(error as Error).message}`)]
-        )
-      }
-    }
-  }
-  /** Reports problems. A file that stays broken is reported once. */
-  const tell = (found: readonly SourceProblem[]): void => {
-    problems = Object.freeze([...found])
-    const lines = found.map(formatProblem)
-    const isNews = lines.join('\n') !== told
-    told = lines.join('\n')
-    if (!isNews) return
-    if (lines.length > 0) {
-      log.error(
-        { problems: lines, sha256: current.sha256, generation: current.generation },
-        'policy not reloaded: the last good one stays in use'
+      if (this.#isClosed) return
+      this.#setProblems(
+        error instanceof PolicyInvalid
+          ? error.problems
+          : [problemOf(this.#current.file, `could not be loaded: ${(error as Error).message}`)]
       )
-    } else log.info({ sha256: current.sha256, generation: current.generation }, 'policy in use is the newest again')
+    }
   }
 
-  const source: RunningPolicySource = {
-    get current () { return current },
-    get status () {
-      return Object.freeze({
-        generation: current.generation,
-        sha256: current.sha256,
-        loadedAt,
-        stale: problems.length > 0,
-        problems
-      })
-    },
-    async reload () {
-      if (origin !== null && !isClosed) {
-        // One at a time: callers that arrive during a reload share the next one, which reads the newest
-        // policy at that time.
-        queued ??= running.then(async () => {
-          queued = null
-          await (running = attempt(origin))
-        })
-        await queued
-      }
-      return source.status
-    },
-    async start () {
-      if (origin === null || !isWatched) return
-      if (origin.start !== undefined) {
-        await origin.start()
-        await source.reload()
-      }
-      preparing = setTimeout(() => { compiler.prepare() }, PREPARE_AFTER_MS).unref()
-      unwatch = watch(origin, async () => {
-        await source.reload()
-        return isRead
-      })
-    },
-    async close () {
-      isClosed = true
-      clearTimeout(preparing)
-      unwatch()
-      await compiler.close()
+  async #loadFrom (origin: PolicyOrigin): Promise<void> {
+    const { tests } = this.#options
+    this.#couldRead = false
+    const found = await origin.read(this.#newest)
+    const testText = tests === null ? null : await readText(tests)
+    this.#couldRead = true
+    if (found === null) return
+    if (Buffer.compare(found.bytes, this.#bytes) !== 0) await this.#replaceWith(found, testText)
+    this.#newest = found.generation
+  }
+
+  /** Compiles and checks a policy, and takes it into use. Throws {@link PolicyInvalid} if it must not be used. */
+  async #replaceWith (found: FoundPolicy, tests: PolicyText | null): Promise<void> {
+    const { compiler, refuseGain, violations } = this.#options
+    const inUse = { bytes: this.#bytes, file: this.#current.file }
+    const { policy, warnings } = await compiler.compile(found, {
+      previous: this.#current,
+      sha256: found.sha256,
+      tests,
+      guard: refuseGain.length === 0 ? null : { inUse, environments: refuseGain }
+    })
+    const violated = violations(policy)
+    if (violated.length > 0) throw new PolicyInvalid(violated)
+    if (this.#isClosed) return
+    this.#current = policy
+    this.#bytes = found.bytes
+    this.#loadedAt = new Date().toISOString()
+    const { file, sha256, generation, rules } = policy
+    this.#log.info({ policy: file, sha256, generation, rules }, 'policy reloaded')
+    void warnings.then(warnings => { this.#logWarnings(policy, warnings) })
+  }
+
+  #logWarnings ({ file, sha256 }: Policy, warnings: readonly SourceProblem[]): void {
+    if (warnings.length === 0) return
+    this.#log.warn(
+      { policy: file, sha256, warnings: warnings.map(formatProblem) },
+      'the policy is valid, but probably contains mistakes'
+    )
+  }
+
+  /** Sets the problems of the status, and logs them unless they are the same as before. */
+  #setProblems (problems: readonly SourceProblem[]): void {
+    this.#problems = Object.freeze([...problems])
+    const lines = problems.map(formatProblem)
+    const text = lines.join('\n')
+    if (text === this.#loggedProblems) return
+    this.#loggedProblems = text
+    const { sha256, generation } = this.#current
+    if (lines.length > 0) {
+      this.#log.error({ problems: lines, sha256, generation }, 'policy not reloaded: the last good one stays in use')
+    } else {
+      this.#log.info({ sha256, generation }, 'the policy in use is the newest one again')
     }
   }
-  return source
 }

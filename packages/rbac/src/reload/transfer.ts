@@ -4,8 +4,8 @@ import { createCasbinEngine } from '../engine/casbin-engine.js'
 import { compileCondition } from '../conditions/evaluate.js'
 import type { Expression } from '../conditions/syntax.js'
 import type { PolicyDefinition, PolicyOutline, ResourceDefinition, RoleDefinition } from '../model/definition.js'
-import { createPolicy, partsOf, type Made, type Policy } from '../engine/policy.js'
-import { restoreIndex, type Conditional, type Ids, type Tables } from '../engine/index.js'
+import { createPolicy, partsOf, type PolicyComponents, type Policy } from '../engine/policy.js'
+import { restoreIndex, type Conditional, type Ids, type Tables } from '../engine/policy-index.js'
 import { textOf } from './origin.js'
 import { readPolicy } from '../parse/policy.js'
 import { createRoleSets } from '../engine/role-sets.js'
@@ -157,7 +157,7 @@ export async function unpackPolicy (
  * Creates the remaining parts from the same text on demand. A separate function, so that its closure keeps
  * nothing else in memory.
  */
-function fromText (bytes: Uint8Array, file: string): Pick<Made, 'definition' | 'engine'> {
+function fromText (bytes: Uint8Array, file: string): Pick<PolicyComponents, 'definition' | 'engine'> {
   const definition = lazy((): PolicyDefinition => readPolicy(textOf(bytes, file), file).definition!)
   return { definition, engine: lazy(() => createCasbinEngine(definition())) }
 }

@@ -1,11 +1,11 @@
 import type { SourceProblem } from '@marty/config'
-import { callName } from '../engine/decision-state.js'
+import { callName } from '../engine/evaluator.js'
 import { diffPolicies, type PolicyChange } from '../analysis/diff.js'
 import { parsePermission } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { problemOf } from './origin.js'
 import { append } from '../model/role-graph.js'
-import type { StatedDecision } from '../analysis/policy-tests.js'
+import type { ExpectedDecision } from '../analysis/policy-tests.js'
 
 /** The maximum number of permissions to name for one caller. */
 const MAX_NAMED = 5
@@ -23,11 +23,11 @@ export function unstatedGains (
   before: Policy,
   after: Policy,
   guarded: readonly string[],
-  stated: Iterable<StatedDecision> | null
+  stated: Iterable<ExpectedDecision> | null
 ): readonly SourceProblem[] {
-  const places = guardedPlaces(before, after, guarded)
+  const names = guardedNames(before, after, guarded)
   const isGuarded = ({ environments }: { readonly environments: readonly string[] }): boolean =>
-    environments.some(name => places.has(name))
+    environments.some(name => names.has(name))
   const { changes, incomplete } = diffPolicies(before, after)
   const gains = changes.filter(({ kind }) => kind !== 'loss').filter(isGuarded)
   const unknown = incomplete.filter(isGuarded)
@@ -35,7 +35,7 @@ export function unstatedGains (
 
   const witnessed = witnesses(before, after, stated ?? [])
   const unstated = gains.filter(change =>
-    change.environments.some(place => places.has(place) && !witnessed.has(keyOf(change, place, isCertain(change))))
+    change.environments.some(name => names.has(name) && !witnessed.has(keyOf(change, name, isCertain(change))))
   )
   const bySubject = new Map<string, PolicyChange[]>()
   for (const change of unstated) append(bySubject, change.subject, change)
@@ -61,7 +61,7 @@ export function unstatedGains (
 }
 
 /** Every name in either policy that is guarded, or that refers to a guarded environment. */
-function guardedPlaces (before: Policy, after: Policy, guarded: readonly string[]): ReadonlySet<string> {
+function guardedNames (before: Policy, after: Policy, guarded: readonly string[]): ReadonlySet<string> {
   const maps = [before.environmentNames, after.environmentNames]
   const meant = new Set(guarded.flatMap(name => maps.flatMap(names => names.get(name) ?? [])))
   const names = maps.flatMap(map => [...map]).filter(([, environment]) => meant.has(environment)).map(([name]) => name)
@@ -75,14 +75,14 @@ function isCertain ({ after }: PolicyChange): boolean {
 /** @param certain whether the gain has no condition */
 function keyOf (
   { subject, permission }: Pick<PolicyChange, 'subject' | 'permission'>,
-  place: string,
+  environment: string,
   certain: boolean
 ): string {
-  return JSON.stringify([subject.split(' + ').sort(), permission, place, certain])
+  return JSON.stringify([subject.split(' + ').sort(), permission, environment, certain])
 }
 
 /** Keys of the gains that the tests state. */
-function witnesses (before: Policy, after: Policy, stated: Iterable<StatedDecision>): ReadonlySet<string> {
+function witnesses (before: Policy, after: Policy, stated: Iterable<ExpectedDecision>): ReadonlySet<string> {
   const { resources } = partsOf(after).definition
   const found = new Set<string>()
   for (const decision of stated) {
@@ -93,18 +93,18 @@ function witnesses (before: Policy, after: Policy, stated: Iterable<StatedDecisi
     const subject = [...new Set(principal.roles), ...isCall ? [callName(principal.id, service)] : []].join(' + ')
     const { kind, id, scopes, claims } = principal
     const declared = resources.get(parsePermission(permission)!.resource)!.attributes
-    const tells = Object.keys(resource).some(name => declared.has(name)) || !Number.isNaN(time) ||
+    const givesAttributes = Object.keys(resource).some(name => declared.has(name)) || !Number.isNaN(time) ||
       scopes !== undefined || claims !== undefined || (!isCall && (kind !== undefined || id !== undefined))
-    for (const place of [environment, after.environmentNames.get(environment)!]) {
-      found.add(keyOf({ subject, permission }, place, false))
-      if (!tells) found.add(keyOf({ subject, permission }, place, true))
+    for (const name of [environment, after.environmentNames.get(environment)!]) {
+      found.add(keyOf({ subject, permission }, name, false))
+      if (!givesAttributes) found.add(keyOf({ subject, permission }, name, true))
     }
   }
   return found
 }
 
 /** Whether a policy allows a decision; it may not define the names in it. */
-function isAllowed (policy: Policy, { principal, permission, environment, attributes }: StatedDecision): boolean {
+function isAllowed (policy: Policy, { principal, permission, environment, attributes }: ExpectedDecision): boolean {
   return policy.permissionId(permission) !== undefined && policy.environmentNames.has(environment) &&
     policy.decide(principal.roles, permission, environment, attributes)
 }

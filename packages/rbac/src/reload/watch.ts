@@ -18,40 +18,41 @@ export interface Watched {
 /**
  * Calls `onChange` after each change, never two calls at a time. The first call comes soon, because the
  * current content may be newer than what was read before. If the callback returns false, it could not read
- * the change, and the next poll calls it again.
+ * the change, and the next poll calls it again. Returns a function that stops watching.
  */
 export function watch ({ identify, listen, pollMs, settleMs }: Watched, onChange: () => Promise<boolean>): () => void {
-  let known: string | null = null
-  let candidate: string | null = null
+  /** The identity that `onChange` handled last. */
+  let handled: string | null = null
+  let latest: string | null = null
   let timer: NodeJS.Timeout | undefined
-  let isLooking = false
+  let isPolling = false
   let isReported = false
   let isClosed = false
 
-  const look = async (): Promise<void> => {
-    isLooking = true
+  const poll = async (): Promise<void> => {
+    isPolling = true
     isReported = false
     const identity = await identify()
-    const hasSettled = identity === candidate
-    candidate = identity
-    if (!isClosed && identity !== known && hasSettled) known = await onChange() ? identity : null
-    isLooking = false
-    if (!isClosed) later(isReported || !hasSettled ? settleMs : pollMs)
+    const hasSettled = identity === latest
+    latest = identity
+    if (!isClosed && identity !== handled && hasSettled) handled = await onChange() ? identity : null
+    isPolling = false
+    if (!isClosed) pollIn(isReported || !hasSettled ? settleMs : pollMs)
   }
-  const later = (ms: number): void => {
+  const pollIn = (ms: number): void => {
     clearTimeout(timer)
-    timer = setTimeout(() => { void look() }, ms).unref()
+    timer = setTimeout(() => { void poll() }, ms).unref()
   }
-  const stop = listen(() => {
-    // Only the first report reschedules the next look: in a busy folder, later reports would postpone it
+  const stopListening = listen(() => {
+    // Only the first report reschedules the next poll: in a busy folder, later reports would postpone it
     // forever.
-    if (!isReported && !isLooking) later(settleMs)
+    if (!isReported && !isPolling) pollIn(settleMs)
     isReported = true
   })
-  void look()
+  void poll()
   return () => {
     isClosed = true
     clearTimeout(timer)
-    stop()
+    stopListening()
   }
 }

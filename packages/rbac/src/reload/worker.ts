@@ -4,11 +4,11 @@ import type { SourceProblem } from '@marty/config'
 import { PolicyInvalid } from '../errors.js'
 import { lintPolicy } from '../analysis/lint.js'
 import { loadAfter, NO_IDS, type Policy } from '../engine/policy.js'
-import type { Ids } from '../engine/index.js'
+import type { Ids } from '../engine/policy-index.js'
 import { problemOf, textOf } from './origin.js'
 import { packPolicy, type PackedPolicy } from './transfer.js'
 import { firstProblems } from '../parse/policy.js'
-import { statedDecisions, testPolicy } from '../analysis/policy-tests.js'
+import { expectedDecisions, testPolicy } from '../analysis/policy-tests.js'
 import { unstatedGains } from './unstated-gains.js'
 
 // The worker thread in which policies are read, compiled, compared with Casbin and tested, one at a time.
@@ -43,7 +43,7 @@ export type WorkerAnswer = { readonly packed: PackedPolicy, readonly problems: n
   { readonly packed: null, readonly problems: readonly SourceProblem[] }
 
 /** Sent after the answer with a policy, unless another policy arrives soon. Nothing waits for it. */
-export interface WorkerRemarks {
+export interface WorkerWarnings {
   readonly warnings: readonly SourceProblem[]
 }
 
@@ -52,19 +52,19 @@ const MAX_WARNINGS = 20
  * Delay before the policy is checked for probable mistakes. The check takes longer than compiling, and
  * someone who saves a policy is likely to save it again soon.
  */
-const LOOK_OVER_AFTER_MS = 1_000
+const LINT_DELAY_MS = 1_000
 
-let lookingOver: NodeJS.Timeout | undefined
+let lintTimer: NodeJS.Timeout | undefined
 
 parentPort!.on('message', (task: WorkerTask) => {
-  clearTimeout(lookingOver)
+  clearTimeout(lintTimer)
   try {
     const policy = compile(task)
     const { packed, transfer } = packPolicy(policy, task.known)
     parentPort!.postMessage({ packed, problems: null } satisfies WorkerAnswer, transfer)
-    lookingOver = setTimeout(() => {
-      parentPort!.postMessage({ warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) } satisfies WorkerRemarks)
-    }, LOOK_OVER_AFTER_MS)
+    lintTimer = setTimeout(() => {
+      parentPort!.postMessage({ warnings: lintPolicy(policy).slice(0, MAX_WARNINGS) } satisfies WorkerWarnings)
+    }, LINT_DELAY_MS)
   } catch (error) {
     if (!(error instanceof PolicyInvalid)) throw error
     parentPort!.postMessage({ packed: null, problems: error.problems } satisfies WorkerAnswer)
@@ -85,7 +85,7 @@ function compile ({ bytes, file, known, sha256, tests, guard }: WorkerTask): Pol
   if (guard !== null) {
     const { inUse, environments } = guard
     const before = loadAfter(textOf(inUse.bytes, inUse.file), inUse.file, NO_IDS, { clock: Date.now, generation: 1 })
-    const stated = tests === null ? null : statedDecisions(policy, textOf(tests.bytes, tests.file), tests.file)
+    const stated = tests === null ? null : expectedDecisions(policy, textOf(tests.bytes, tests.file), tests.file)
     const gains = unstatedGains(before, policy, environments, stated)
     if (gains.length > 0) throw new PolicyInvalid(firstProblems(gains, file))
   }

@@ -1,7 +1,7 @@
-import { Blocks } from './interned-rows.js'
+import { InternedRows } from './interned-rows.js'
 import { UNCONDITIONAL, type Conditions, type PolicyRow, type RoleLink } from './casbin-engine.js'
 import { applies, FALSE, TRUE, UNKNOWN, type Question, type Truth } from '../conditions/evaluate.js'
-import { parsePermission, speaksOf, type Effect, type PermissionParts } from '../model/permission.js'
+import { parsePermission, ruleMatches, type Effect, type PermissionParts } from '../model/permission.js'
 import { append, roleClosures } from '../model/role-graph.js'
 
 /**
@@ -70,6 +70,7 @@ export interface Conditional {
 const ALLOW = 1
 const CONDITIONAL = 2
 const DENY = 4
+const UNCONDITIONAL_BITS: Readonly<Record<Effect, number>> = { allow: ALLOW, deny: DENY }
 /**
  * The result for each combination of these bits, two bits each: a deny is FALSE whatever else is set;
  * otherwise a condition is UNKNOWN, and an allow is TRUE.
@@ -133,14 +134,14 @@ export function compileIndex (
  * CompiledIndex}.
  */
 class RowBuilder {
-  readonly #pages = new Blocks(PAGE)
-  readonly #rows: Blocks
+  readonly #pages = new InternedRows(PAGE)
+  readonly #rows: InternedRows
   readonly #lists = new ConditionalLists()
   readonly #scratch: Int32Array
   readonly #pageOf: Int32Array
 
   constructor (pagesARow: number) {
-    this.#rows = new Blocks(pagesARow)
+    this.#rows = new InternedRows(pagesARow)
     this.#scratch = new Int32Array(pagesARow * PAGE)
     this.#pageOf = new Int32Array(pagesARow)
   }
@@ -149,8 +150,9 @@ class RowBuilder {
     const scratch = this.#scratch.fill(0)
     const conditionals = new Map<number, Conditional[]>()
     for (const { effect, condition, places } of rules) {
+      const bit = condition === null ? UNCONDITIONAL_BITS[effect] : CONDITIONAL
       for (const { cell, mask } of places) {
-        scratch[cell]! |= mask * (condition !== null ? CONDITIONAL : effect === 'allow' ? ALLOW : DENY)
+        scratch[cell]! |= mask * bit
         if (condition !== null) append(conditionals, cell, { mask, effect, condition })
       }
     }
@@ -161,8 +163,8 @@ class RowBuilder {
 
   /** Completes the tables. `rowOf` holds offsets among the rows. */
   tables (rowOf: Int32Array): Tables {
-    const pages = this.#pages.words()
-    const rows = this.#rows.words()
+    const pages = this.#pages.toArray()
+    const rows = this.#rows.toArray()
     const cells = new Int32Array(pages.length + rows.length)
     cells.set(pages)
     cells.set(rows, pages.length)
@@ -349,7 +351,7 @@ function placesOf ({ permissions }: Ids, live: Ids): Spread {
     if (places === undefined) {
       const masks = new Map<number, number>()
       for (const { id, parts } of pattern.resource === '*' ? all : byResource.get(pattern.resource) ?? []) {
-        if (!speaksOf(pattern, parts, effect)) continue
+        if (!ruleMatches(pattern, parts, effect)) continue
         const cell = (id >> PAGE_SHIFT) * PAGE + cellInPage(id)
         masks.set(cell, (masks.get(cell) ?? 0) | 1 << (id << 2))
       }
