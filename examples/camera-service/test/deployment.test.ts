@@ -1,16 +1,16 @@
-import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { request } from 'node:https'
 import { connect as tcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as tls } from 'node:tls'
-import { promisify } from 'node:util'
+import { freePort, startRedis } from '@marty/testing'
+import { selfSigned } from '@marty/testing/certificates'
 import t from 'tap'
 import { RpcClient } from './rpc-client.js'
-import { eventually, freePorts, startService } from './running-service.js'
+import { eventually, startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
@@ -48,11 +48,8 @@ t.test('everything stays on 127.0.0.1 until server.host opens it; MediaMTX\'s ow
 
 t.test('with a certificate: https and wss in TLS 1.3 only', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'camera-service-'))
-  const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
-  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', cert])
-  const service = await startService({ env: { CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true', CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: cert, CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: key } })
-  const ca = await readFile(cert)
+  const { certFile, keyFile, cert: ca } = selfSigned(folder, 'localhost')
+  const service = await startService({ env: { CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true', CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: certFile, CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: keyFile } })
   const port = service.ports.SERVER_PORT
   t.match(service.output(), `https://127.0.0.1:${port}/`)
   const client = await RpcClient.connect(`wss://127.0.0.1:${port}/ws`, { ca })
@@ -83,10 +80,9 @@ t.test('a certificate that is not there: which file, which setting, exit 1', asy
 })
 
 t.test('two instances on one Redis share one exact budget, and go on without it', async t => {
-  const { SERVER_PORT: redisPort } = await freePorts()
-  const redis = spawn('redis-server', ['--port', String(redisPort), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' })
-  t.teardown(() => { redis.kill('SIGKILL') })
-  await eventually(async () => { if (!await opens(redisPort, '127.0.0.1')) throw new Error('redis-server does not run: install it (Debian: apt-get install redis-server)') })
+  const redisPort = await freePort()
+  const redis = await startRedis(redisPort)
+  t.teardown(() => redis.stop())
   const env = {
     CAMERA_SERVICE_REDIS_URL: `redis://127.0.0.1:${redisPort}`,
     CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64'),
@@ -109,8 +105,7 @@ t.test('two instances on one Redis share one exact budget, and go on without it'
   }
   t.equal(admitted, 60)
 
-  redis.kill('SIGKILL')
-  await once(redis, 'exit')
+  await redis.stop()
   const another = await second.connect('viewer')
   t.equal((await another.call('get_camera_list')).total, 0, 'limits are local now')
   await eventually(async () => {

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { eventually, ffprobe, freePorts, processesMentioning, startService, type RunningService } from './running-service.js'
+import { eventually, ffprobe, freeServicePorts, processesMentioning, startService, type RunningService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
@@ -70,7 +70,7 @@ t.test('SIGTERM closes everything in order and leaves no process behind; recordi
 
 t.test('after a kill -9 of the service the next start cleans up and finishes the recording', async t => {
   const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
-  const ports = await freePorts()
+  const ports = await freeServicePorts()
   const service = await startService({ dataDir, ports })
   const client = await service.connect('operator')
   await eventually(async () => {
@@ -94,7 +94,7 @@ t.test('after a kill -9 of the service the next start cleans up and finishes the
 })
 
 t.test('a busy port: which port, which setting, exit 1, nothing left behind', async t => {
-  const ports = await freePorts()
+  const ports = await freeServicePorts()
   const release = [await holdPort(ports.SERVER_PORT), await holdPort(ports.MEDIAMTX_RTSP_PORT)]
   const service = await startService({ ports, dontWait: true })
   t.match(await service.exited, { code: 1 })
@@ -151,7 +151,7 @@ t.test('a second service on the same data folder is refused, and the first goes 
     if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
     return await readFile(join(first.dataDir, 'mediamtx.pid'), 'utf8')
   }, 60_000)
-  for (const ports of [first.ports, await freePorts()]) {
+  for (const ports of [first.ports, await freeServicePorts()]) {
     const second = await startService({ dataDir: first.dataDir, ports, dontWait: true })
     t.match(await second.exited, { code: 1 })
     t.match(second.output(), 'is in use: another camera service runs on the same data_dir')

@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort, startRedis } from '@marty/testing'
 import t from 'tap'
 import { rotateSigningKeys } from '@marty/auth'
-import { eventually, freePorts, startService, type RunningService } from './running-service.js'
+import { eventually, startService, type RunningService } from './running-service.js'
 
 t.setTimeout(300_000)
 
@@ -46,9 +46,9 @@ t.test('an API key becomes tokens; signing out ends them on the live connection 
 })
 
 t.test('two instances on one Redis: what one revokes, the other refuses, on live connections too', async t => {
-  const { SERVER_PORT: redisPort } = await freePorts()
-  const redis = spawn('redis-server', ['--port', String(redisPort), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' })
-  t.teardown(() => { redis.kill('SIGKILL') })
+  const redisPort = await freePort()
+  const redis = await startRedis(redisPort)
+  t.teardown(() => redis.stop())
   const env = {
     CAMERA_SERVICE_REDIS_URL: `redis://127.0.0.1:${redisPort}`,
     CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64'),

@@ -1,9 +1,10 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '@marty/testing'
 import t from 'tap'
 import { startRtspCamera } from './rtsp-camera.js'
-import { eventually, freePorts, startService } from './running-service.js'
+import { eventually, startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
@@ -13,7 +14,7 @@ const PASSWORD = 'p@s#s^w$1x'
 
 t.test('a network camera with an awkward password is shown, photographed, lost and found again; its password never appears', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'network-camera-'))
-  const { SERVER_PORT: port, HEALTH_PORT: nobody } = await freePorts()
+  const [port, nobody] = [await freePort(), await freePort()]
   const config = join(folder, 'camera-service.yaml')
   await writeFile(config, `cameras:
   network:

@@ -1,10 +1,11 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '@marty/testing'
 import t, { type Test } from 'tap'
 import type { RpcClient } from './rpc-client.js'
 import { startRtspCamera, type RtspCamera } from './rtsp-camera.js'
-import { eventually, ffprobe, freePorts, startService, type RunningService } from './running-service.js'
+import { eventually, ffprobe, startService, type RunningService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
@@ -17,7 +18,7 @@ interface Scene { readonly camera: RtspCamera, readonly service: RunningService,
 const folder = await mkdtemp(join(tmpdir(), 'recording-outage-'))
 
 async function scene (env: Record<string, string> = {}, dataDir?: string): Promise<Scene> {
-  const { SERVER_PORT: port } = await freePorts()
+  const port = await freePort()
   const config = join(folder, `camera-${port}.yaml`)
   await writeFile(config, `cameras:\n  network:\n    - { name: Yard, url: 'rtsp://viewer:${PASSWORD}@127.0.0.1:${port}/stream' }\n`)
   const camera = await startRtspCamera(folder, port, PASSWORD)

@@ -1,11 +1,9 @@
 import { spawn, execFile, type ChildProcess } from 'node:child_process'
-import { randomInt } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { once } from 'node:events'
-import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { freePorts } from '@marty/testing'
 import t from 'tap'
 import { RpcClient } from './rpc-client.js'
 
@@ -55,7 +53,7 @@ export interface StartOptions {
 
 export async function startService (options: StartOptions = {}): Promise<RunningService> {
   const dataDir = options.dataDir ?? await mkdtemp(join(tmpdir(), 'camera-service-'))
-  const ports = options.ports ?? await freePorts()
+  const ports = options.ports ?? await freeServicePorts()
   const env: NodeJS.ProcessEnv = {
     ...process.env,
     CAMERA_SERVICE_DATA_DIR: dataDir,
@@ -126,19 +124,10 @@ export async function eventually<T> (attempt: () => T | Promise<T>, deadlineMs =
   }
 }
 
-/** Ports that were all free a moment ago. Not of those that outgoing connections get: one of them could be given to somebody else before it is used. */
-export async function freePorts (): Promise<Ports> {
-  const held: Server[] = []
-  while (held.length < PORT_SETTINGS.length) {
-    const server = createServer().listen(randomInt(10_000, 32_000), '127.0.0.1')
-    try {
-      await once(server, 'listening')
-      held.push(server)
-    } catch {}
-  }
-  const numbers = held.map(server => (server.address() as { port: number }).port)
-  await Promise.all(held.map(server => new Promise(resolve => server.close(resolve))))
-  return Object.fromEntries(PORT_SETTINGS.map((name, index) => [name, numbers[index]])) as Ports
+/** A free port for each of the service's listeners. */
+export async function freeServicePorts (): Promise<Ports> {
+  const ports = await freePorts(PORT_SETTINGS.length)
+  return Object.fromEntries(PORT_SETTINGS.map((name, index) => [name, ports[index]])) as Ports
 }
 
 /** Process ids whose command line mentions a text, such as a data folder. */

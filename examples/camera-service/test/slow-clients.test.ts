@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, open, readdir, readFile, readlink, rm } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readlink, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { connect as connectTls } from 'node:tls'
 import { promisify } from 'node:util'
 import { cutStalledReaders, slowClientOptions } from '@marty/camera-service/slow-clients.js'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { selfSigned } from '@marty/testing/certificates'
 import t from 'tap'
 import { eventually, startService, type RunningService } from './running-service.js'
 
@@ -138,10 +139,9 @@ t.test('a download that makes progress is not cut, however long it takes, also w
 
 t.test('a call that is worked on for long is answered; who does not read is cut off, over TLS too', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'slow-clients-'))
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
-  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert])
+  const { cert, key } = selfSigned(folder, 'localhost')
   const slow = slowClientOptions(300)
-  for (const tls of [null, { key: await readFile(key), cert: await readFile(cert) }]) {
+  for (const tls of [null, { key, cert }]) {
     const app = Fastify({ ...slow.fastify, ...(tls === null ? { http: slow.server } : { https: { ...tls, ...slow.server } }) }) as unknown as FastifyInstance
     cutStalledReaders(app, 300)
     app.get('/long', async () => await new Promise(resolve => setTimeout(resolve, 2000, 'done')))

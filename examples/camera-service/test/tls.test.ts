@@ -11,7 +11,7 @@ import { projectRoot } from '@marty/camera-service/settings/settings.js'
 import { readCertificate } from '@marty/camera-service/tls/certificate.js'
 import { limitHandshakes } from '@marty/camera-service/tls/handshake-limit.js'
 import t from 'tap'
-import { makeCertificate, type CertificateFiles } from './certificates.js'
+import { selfSigned, type CertificateFiles } from '@marty/testing/certificates'
 import { RpcClient } from './rpc-client.js'
 import { eventually, processesMentioning, startService, type RunningService } from './running-service.js'
 
@@ -20,7 +20,7 @@ t.setTimeout(900_000)
 
 const run = promisify(execFile)
 const folder = await mkdtemp(join(tmpdir(), 'camera-service-tls-'))
-const good = await makeCertificate(folder, 'good')
+const good = selfSigned(folder, 'good')
 const DAY_MS = 86_400_000
 
 const start = (files: CertificateFiles, env: Record<string, string> = {}, dontWait = false): Promise<RunningService> => startService({
@@ -40,8 +40,8 @@ const tlsHealth = async (service: RunningService): Promise<{ status: string, det
 }
 
 t.test('what nothing can be served with stops the start: which setting, which file, what to do', async t => {
-  const rsa = await makeCertificate(folder, 'rsa', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] })
-  const other = await makeCertificate(folder, 'other')
+  const rsa = selfSigned(folder, 'rsa', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] })
+  const other = selfSigned(folder, 'other')
   const encrypted = join(folder, 'encrypted.key')
   await run('openssl', ['pkey', '-in', good.keyFile, '-aes256', '-passout', 'pass:x', '-out', encrypted])
   const nonsense = join(folder, 'nonsense')
@@ -70,14 +70,14 @@ t.test('what troubles clients is a warning at the start', async t => {
   const cases: ReadonlyArray<readonly [string, CertificateFiles, string, RegExp | null]> = [
     ['a good one', good, 'localhost', null],
     ['by its address', good, '127.0.0.1', null],
-    ['expired', await makeCertificate(folder, 'expired', { from: -3, to: -1 }), 'localhost', /expired on \d{4}-/],
-    ['not yet valid', await makeCertificate(folder, 'early', { from: 1, to: 3 }), 'localhost', /is not valid before/],
+    ['expired', selfSigned(folder, 'expired', { from: -3, to: -1 }), 'localhost', /expired on \d{4}-/],
+    ['not yet valid', selfSigned(folder, 'early', { from: 1, to: 3 }), 'localhost', /is not valid before/],
     ['another name', good, 'cameras.example', /is for DNS:localhost, IP Address:127\.0\.0\.1, but clients are given cameras\.example/],
     ['another address', good, '192.0.2.1', /clients are given 192\.0\.2\.1/],
-    ['short RSA', await makeCertificate(folder, 'short', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'] }), 'localhost', /weak \(RSA of 1024 bits\)/],
-    ['a curve that no browser knows', await makeCertificate(folder, 'curve', { key: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'] }), 'localhost', /weak \(ECDSA on secp256k1\)/],
-    ['for clients only', await makeCertificate(folder, 'client', { extensions: ['extendedKeyUsage=clientAuth'] }), 'localhost', /not meant for servers/],
-    ['for servers and clients', await makeCertificate(folder, 'both', { extensions: ['extendedKeyUsage=clientAuth,serverAuth'] }), 'localhost', null],
+    ['short RSA', selfSigned(folder, 'short', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'] }), 'localhost', /weak \(RSA of 1024 bits\)/],
+    ['a curve that no browser knows', selfSigned(folder, 'curve', { key: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'] }), 'localhost', /weak \(ECDSA on secp256k1\)/],
+    ['for clients only', selfSigned(folder, 'client', { extensions: ['extendedKeyUsage=clientAuth'] }), 'localhost', /not meant for servers/],
+    ['for servers and clients', selfSigned(folder, 'both', { extensions: ['extendedKeyUsage=clientAuth,serverAuth'] }), 'localhost', null],
     ['a key that any user can read', readable, 'localhost', /mode 0644.*chmod 600/]
   ]
   for (const [name, files, host, warning] of cases) {
@@ -121,7 +121,7 @@ t.test('SIGHUP reads the certificate again: connections stay, new ones see it, a
   const service = await start(files)
   const ca = await readFile(good.certFile)
   const client = await RpcClient.connect(`wss://127.0.0.1:${service.ports.SERVER_PORT}/ws`, { ca })
-  const renewed = await makeCertificate(folder, 'renewed', { to: 90 })
+  const renewed = selfSigned(folder, 'renewed', { to: 90 })
   const both = [ca, await readFile(renewed.certFile)]
   const served = async (): Promise<string> => {
     const socket = tls({ port: service.ports.SERVER_PORT, host: '127.0.0.1', ca: both })
@@ -183,7 +183,7 @@ t.test('one address cannot begin more handshakes than its share, silent ones are
 })
 
 t.test('HSTS is a setting', async t => {
-  const lasting = await makeCertificate(folder, 'lasting', { to: 60 })
+  const lasting = selfSigned(folder, 'lasting', { to: 60 })
   t.ok(readCertificate(lasting, 'localhost').expiresAt > Date.now() + 50 * DAY_MS)
   const ca = await readFile(lasting.certFile)
   for (const hsts of ['true', 'false']) {

@@ -1,8 +1,8 @@
 import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { until } from '@marty/testing'
 import t from 'tap'
 import type { Test } from 'tap'
 
@@ -261,11 +261,4 @@ async function makeMachine (t: Test) {
 async function writeAttribute (path: string, value: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   await writeFile(path, `${value}\n`)
-}
-
-async function until (condition: () => boolean, deadlineMs = 10_000): Promise<void> {
-  for (const end = performance.now() + deadlineMs; !condition();) {
-    if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms`)
-    await delay(10)
-  }
 }

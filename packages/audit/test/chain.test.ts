@@ -3,7 +3,8 @@ import { appendFileSync, readFileSync, rmSync, statSync, symlinkSync, truncateSy
 import { audit, verifyAuditLog } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { event, linesOf, logFile, PRODUCT, until } from './service.js'
+import { until } from '@marty/testing'
+import { event, linesOf, logFile, PRODUCT } from './service.js'
 
 async function open (t: Test, file: string, mode: 'sync' | 'async' = 'sync'): Promise<FastifyInstance> {
   const app = Fastify()

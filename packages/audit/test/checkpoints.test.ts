@@ -5,7 +5,8 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, 
 import { audit, verifyAuditLog, type AuditCheckpoints, type AuditOptions, type SignedCheckpoint } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { event, logFile, PRODUCT, until } from './service.js'
+import { until } from '@marty/testing'
+import { event, logFile, PRODUCT } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 

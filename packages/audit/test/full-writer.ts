@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import Fastify from 'fastify'
 import { audit } from '@marty/audit'
-import { event, PRODUCT, until } from './service.js'
+import { until } from '@marty/testing'
+import { event, PRODUCT } from './service.js'
 
 // Writes until the limit of this process for the size of a file is reached, has it lifted, and goes on.
 process.on('SIGXFSZ', () => {})

@@ -6,7 +6,7 @@ import { audit, verifyAuditLog, type AuditCheckpoints, type RedisSinkOptions, ty
 import { openRedis, type RedisConnection } from '@marty/redis'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 import { event, logFile, PRODUCT, type Line } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')

@@ -6,7 +6,8 @@ import { basename, dirname, join } from 'node:path'
 import { audit, verifyAuditLog, type FileSinkOptions } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { event, linesOf, logFile, PRODUCT, until } from './service.js'
+import { until } from '@marty/testing'
+import { event, linesOf, logFile, PRODUCT } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const DAY_SECONDS = 86_400

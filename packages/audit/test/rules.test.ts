@@ -3,7 +3,8 @@ import { generateKeyPairSync } from 'node:crypto'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import Fastify from 'fastify'
 import { audit, type AuditOptions } from '@marty/audit'
-import { build, event, linesOf, logFile, PRODUCT, until, type Line } from './service.js'
+import { until } from '@marty/testing'
+import { build, event, linesOf, logFile, PRODUCT, type Line } from './service.js'
 
 const authorization = 'Bearer alice'
 const KEY = generateKeyPairSync('ed25519').privateKey

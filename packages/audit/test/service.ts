@@ -47,12 +47,3 @@ export async function build (t: Test, options: Partial<AuditOptions>): Promise<F
   app.get('/public', { config: { security: { public: true, audit: 'all' } } }, async () => 'ok')
   return app
 }
-
-export async function until (condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  // Not the clock that tests set forward.
-  const end = performance.now() + 10_000
-  while (!await condition()) {
-    if (performance.now() > end) throw new Error(`waited too long for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
-}

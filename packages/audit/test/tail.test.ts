@@ -3,7 +3,8 @@ import { appendFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'no
 import { audit, tailAuditLog, type AuditLine, type TailOptions } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { event, linesOf, logFile, PRODUCT, until } from './service.js'
+import { until } from '@marty/testing'
+import { event, linesOf, logFile, PRODUCT } from './service.js'
 
 async function open (t: Test, file: string, maxBytes = 2_400): Promise<FastifyInstance> {
   const app = Fastify()

@@ -7,8 +7,10 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { verifyAuditLog, type AuditVerification, type SignedCheckpoint } from '@marty/audit'
 import type { Test } from 'tap'
-import { act, chainOf, Files, forged, forgedEvent, forgedGap, forgedPrune, forgedStart, forgedStop, CHECKPOINTS, open } from './attacker.js'
-import { event, logFile, until } from './service.js'
+import { chainOf, forged, forgedEvent, forgedGap, forgedPrune, forgedStart, forgedStop } from '@marty/testing/audit-forgery'
+import { until } from '@marty/testing'
+import { act, Files, CHECKPOINTS, open } from './attacker.js'
+import { event, logFile } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const attacker = generateKeyPairSync('ed25519').privateKey

@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path'
 import { audit, verifyAuditLog, verifyCheckpoint, type AuditCheckpoints, type SignedCheckpoint } from '@marty/audit'
 import Fastify from 'fastify'
 import type { Test } from 'tap'
-import { event, logFile, PRODUCT, until } from './service.js'
+import { until } from '@marty/testing'
+import { event, logFile, PRODUCT } from './service.js'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const other = generateKeyPairSync('ed25519')

@@ -2,7 +2,8 @@ import t from 'tap'
 import { audit, type AuditSink } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { event, logFile, PRODUCT, until, type Line } from './service.js'
+import { until } from '@marty/testing'
+import { event, logFile, PRODUCT, type Line } from './service.js'
 
 async function open (t: Test, sink: AuditSink): Promise<FastifyInstance> {
   const app = Fastify()

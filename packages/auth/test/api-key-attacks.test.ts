@@ -2,7 +2,7 @@ import t from 'tap'
 import type { LightMyRequestResponse } from 'fastify'
 import { createApiKeys, createLockout, createMemoryApiKeyStore, type ApiKeyHooks, type ApiKeyRecord, type ApiKeyRequest, type ApiKeyStore } from '@marty/auth'
 import type { Principal, SecurityEvent } from '@marty/core'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { codeOf, keyOptions, REFUSED, request, timeMachine, wrongKeys } from './api-key-service.js'
 import { build } from './service.js'
 

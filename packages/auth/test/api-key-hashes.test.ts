@@ -3,9 +3,10 @@ import { Writable } from 'node:stream'
 import Fastify from 'fastify'
 import { auth, createApiKeys, createMemoryApiKeyStore, type ApiKeyRecord, type ApiKeyStore } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
+import { bearer, PEPPER, secretFor, TOKENS } from '@marty/testing/tokens'
 import { codeOf, keyOptions, REFUSED, request, timeMachine, wrongKeys } from './api-key-service.js'
-import { bearer, build, PEPPER, secretFor, TOKENS } from './service.js'
+import { build } from './service.js'
 
 const NEW_PEPPER = secretFor('another pepper')
 const secretOf = async (store: ApiKeyStore, keyId: string) => (await store.get(keyId) as ApiKeyRecord).secrets[0]!

@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { createApiKeys, createMemoryApiKeyStore, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyStore } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
+import { bearer } from '@marty/testing/tokens'
 import { codeOf, keyOptions, REFUSED, request, timeMachine } from './api-key-service.js'
-import { bearer, build } from './service.js'
+import { build } from './service.js'
 
 const server = await startRedis(await freePort())
 const redis = openRedis({ port: server.port, commandTimeoutMs: 2_000 })

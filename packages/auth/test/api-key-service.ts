@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { createApiKeys, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeyRecord, type ApiKeyRequest, type ApiKeyStore } from '@marty/auth'
 import type { MartyError, Principal } from '@marty/core'
-import { PEPPER } from './service.js'
+import { PEPPER } from '@marty/testing/tokens'
 
 export const REFUSED = 'MARTY_CORE_CREDENTIAL_INVALID'
 export const request: ApiKeyRequest = { name: 'recorder', roles: ['operator'], scopes: ['media'], expiresInSeconds: 3_600 }

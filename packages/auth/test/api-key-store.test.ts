@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 import { createMemoryApiKeyStore, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyRecord, type ApiKeyStore } from '@marty/auth'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 
 const record = (keyId: string, changes: Partial<ApiKeyRecord> = {}): ApiKeyRecord => ({
   keyId,

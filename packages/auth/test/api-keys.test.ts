@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { createHash } from 'node:crypto'
 import { createApiKeys, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeyRecord, type ApiKeyRequest, type ApiKeys, type ApiKeyStore } from '@marty/auth'
 import type { MartyError, SecurityEvent } from '@marty/core'
-import { bearer, build, PEPPER, secretFor } from './service.js'
+import { bearer, PEPPER, secretFor } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 const options = (changes: Partial<ApiKeyOptions> = {}): ApiKeyOptions => ({ store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8, ...changes })
 const request: ApiKeyRequest = { name: 'recorder', roles: ['operator'], scopes: ['media'], expiresInSeconds: 3_600 }

@@ -2,7 +2,8 @@ import t from 'tap'
 import fc from 'fast-check'
 import { createTokenVerifier, issueToken } from '@marty/auth'
 import { MartyError } from '@marty/core'
-import { AUDIENCE, encode, forge, ISSUER, now, TOKENS, validClaims, validHeader } from './service.js'
+import { AUDIENCE, encode, ISSUER, now, TOKENS } from '@marty/testing/tokens'
+import { forge, validClaims, validHeader } from './service.js'
 
 const verify = createTokenVerifier(TOKENS)
 

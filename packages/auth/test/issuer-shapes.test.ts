@@ -3,9 +3,10 @@ import { createHash, sign } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, createMemoryApiKeyStore, type AuthOptions, type ForeignIssuerOptions } from '@marty/auth'
 import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
-import { forgeWith, PAIRS } from './key-pairs.js'
-import { foreign, FOREIGN, keySet, provide, publicJwk } from './provider.js'
-import { AUDIENCE, bearer, build, encode, forge, now, PEPPER, secretFor, TOKENS, validClaims, validHeader } from './service.js'
+import { forgeWith, PAIRS } from '@marty/testing/key-pairs'
+import { FOREIGN, foreign, keySet, provide, publicJwk } from '@marty/testing/provider'
+import { AUDIENCE, bearer, encode, now, PEPPER, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build, forge, validClaims, validHeader } from './service.js'
 
 const HOUR = 3_600
 const DAY = 86_400

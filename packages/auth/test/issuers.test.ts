@@ -2,10 +2,11 @@ import t, { type Test } from 'tap'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, createTokenIssuer, type AuthOptions } from '@marty/auth'
-import { until } from '../../redis/dist-test/redis-server.js'
-import { ASYMMETRIC, forgeWith, pairFor, PAIRS, type Pair } from './key-pairs.js'
-import { allKeys, CA, claims, foreign, FOREIGN, keySet, provide, publicJwk, type Provider } from './provider.js'
-import { AUDIENCE, bearer, build, encode, now, TOKENS, validClaims } from './service.js'
+import { until } from '@marty/testing'
+import { ASYMMETRIC, forgeWith, type Pair, pairFor, PAIRS } from '@marty/testing/key-pairs'
+import { allKeys, CA, claims, FOREIGN, foreign, keySet, provide, type Provider, publicJwk } from '@marty/testing/provider'
+import { AUDIENCE, bearer, encode, now, TOKENS } from '@marty/testing/tokens'
+import { build, validClaims } from './service.js'
 
 const ask = async (app: FastifyInstance, token: string): Promise<{ status: number, body: Record<string, unknown>, headers: Record<string, unknown> }> => {
   const answer = await app.inject({ url: '/who', headers: bearer(token) })

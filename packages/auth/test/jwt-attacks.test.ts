@@ -3,8 +3,9 @@ import fc from 'fast-check'
 import { createHmac, sign } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { JwtAlgorithmName } from '@marty/auth'
-import { ALGORITHMS, ASYMMETRIC, forgeWith, pairFor, PAIRS, signatureOf, signingKey } from './key-pairs.js'
-import { bearer, build, encode, validClaims } from './service.js'
+import { ALGORITHMS, ASYMMETRIC, forgeWith, pairFor, PAIRS, signatureOf, signingKey } from '@marty/testing/key-pairs'
+import { bearer, encode } from '@marty/testing/tokens'
+import { build, validClaims } from './service.js'
 
 const RUNS = 1_000
 const header = (alg: JwtAlgorithmName): Record<string, unknown> => ({ alg, typ: 'at+jwt', kid: 'k1' })

@@ -3,8 +3,9 @@ import { createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypt
 import Fastify from 'fastify'
 import { importJWK, jwtVerify, SignJWT, createLocalJWKSet } from 'jose'
 import { auth, createTokenIssuer, createTokenVerifier, issueToken, jwksOf, type AuthOptions, type JwtKeyOptions, type JwtKeysOptions } from '@marty/auth'
-import { ALGORITHMS, ASYMMETRIC, forgeWith, pairFor, PAIRS, signingKey } from './key-pairs.js'
-import { AUDIENCE, bearer, build, forge, ISSUER, now, SECRET, secretFor, TOKENS, validClaims, validHeader } from './service.js'
+import { ALGORITHMS, ASYMMETRIC, forgeWith, pairFor, PAIRS, signingKey } from '@marty/testing/key-pairs'
+import { AUDIENCE, bearer, ISSUER, now, SECRET, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build, forge, validClaims, validHeader } from './service.js'
 
 const { ES256, EdDSA, RS256 } = PAIRS
 const pem = (key: KeyObject): string => key.export({ type: key.type === 'private' ? 'pkcs8' : 'spki', format: 'pem' }) as string

@@ -4,8 +4,9 @@ import Fastify, { type LightMyRequestResponse } from 'fastify'
 import { auth, createLockout, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { freePort } from '../../redis/dist-test/redis-server.js'
-import { build, TOKENS } from './service.js'
+import { freePort } from '@marty/testing'
+import { TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 t.test('bad options stop the start and name the field', async t => {
   const bad: Array<[unknown, RegExp]> = [

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { AccountLocked, createLockout, type Lockout } from '@marty/auth'
 import { openRedis, type RedisConnection } from '@marty/redis'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 import { advanceRedis } from './lockout-clock.js'
 
 const HOME = '192.0.2.1'

@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { AccountLocked, createLockout, type Lockout, type LockoutSettings } from '@marty/auth'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 import { advanceRedis } from './lockout-clock.js'
 
 const HOME = '192.0.2.1'

@@ -7,9 +7,10 @@ import type { TLSSocket } from 'node:tls'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, createMemoryApiKeyStore, createMtlsAuthenticator, type AuthOptions } from '@marty/auth'
 import { problemErrorHandler, useGuard } from '@marty/core'
-import { until } from '../../redis/dist-test/redis-server.js'
-import { createAuthority, type Issued } from './certificates.js'
-import { bearer, build, PEPPER, REFUSAL, TOKENS } from './service.js'
+import { until } from '@marty/testing'
+import { createAuthority, type Certificate } from '@marty/testing/certificates'
+import { bearer, PEPPER, TOKENS } from '@marty/testing/tokens'
+import { build, REFUSAL } from './service.js'
 
 const RECORDER = 'spiffe://prod/ns/cams/sa/recorder'
 const CLIENT = 'extendedKeyUsage = clientAuth'
@@ -54,7 +55,7 @@ async function ask (app: FastifyInstance, agent: Agent, path = '/who', headers: 
   return { status: response.statusCode!, challenge: response.headers['www-authenticate'], body, socket, resumed }
 }
 
-function agentOf (t: Test, certificate: Partial<Issued>, options: { keepAlive?: boolean, maxVersion?: 'TLSv1.2' } = {}): Agent {
+function agentOf (t: Test, certificate: Partial<Certificate>, options: { keepAlive?: boolean, maxVersion?: 'TLSv1.2' } = {}): Agent {
   const agent = new Agent({ ...certificate, ca: authority.cert, ...options })
   t.teardown(() => { agent.destroy() })
   return agent
@@ -86,7 +87,7 @@ t.test('every other certificate gets the one 401', async t => {
   const uri = `subjectAltName = URI:${RECORDER}`
   const san = (names: string): string[] => [`subjectAltName = ${names}`, CLIENT]
   const hour = 3_600_000
-  const refused: Record<string, Issued> = {
+  const refused: Record<string, Certificate> = {
     expired: authority.issue([uri, CLIENT], { from: Date.now() - 2 * hour, to: Date.now() - 1000 }),
     'not valid yet': authority.issue([uri, CLIENT], { from: Date.now() + hour, to: Date.now() + 2 * hour }),
     'another authority of the same name': stranger.issue([uri, CLIENT]),

@@ -3,8 +3,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { createMemoryApiKeyStore, createRefreshTokens, createRevocations, type AuthOptions, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type ResolvedAuthStore } from '@marty/auth'
 import { ANONYMOUS, type SecurityEvent } from '@marty/core'
 import { openRedis, type RedisClient } from '@marty/redis'
-import { startCluster } from '../../redis/dist-test/redis-topology.js'
-import { bearer, build, PEPPER, secretFor } from './service.js'
+import { startCluster } from '@marty/testing/redis-topology'
+import { bearer, PEPPER, secretFor } from '@marty/testing/tokens'
+import { build } from './service.js'
 import { storeOf, testRedis } from './state-store.js'
 
 t.setTimeout(300_000)

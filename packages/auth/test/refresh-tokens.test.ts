@@ -3,8 +3,8 @@ import Fastify from 'fastify'
 import fc from 'fast-check'
 import { auth, createRefreshTokens, createRevocations, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RedisAuthStore, type ResolvedAuthStore, type Revocations } from '@marty/auth'
 import { ANONYMOUS, useGuard, type SecurityEvent } from '@marty/core'
-import { until } from '../../redis/dist-test/redis-server.js'
-import { secretFor, TOKENS } from './service.js'
+import { until } from '@marty/testing'
+import { secretFor, TOKENS } from '@marty/testing/tokens'
 import { insist, storeOf, testRedis } from './state-store.js'
 
 const REFUSED = { code: 'MARTY_CORE_CREDENTIAL_INVALID', statusCode: 401 }

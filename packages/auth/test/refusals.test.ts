@@ -1,6 +1,7 @@
 import t from 'tap'
 import { generateKeyPairSync, sign } from 'node:crypto'
-import { AUDIENCE, bearer, build, encode, forge, ISSUER, now, REFUSAL, SECRET, secretFor, validClaims, validHeader } from './service.js'
+import { AUDIENCE, bearer, encode, ISSUER, now, SECRET, secretFor } from '@marty/testing/tokens'
+import { build, forge, REFUSAL, validClaims, validHeader } from './service.js'
 
 const header = (changes: Record<string, unknown>): Record<string, unknown> => ({ ...validHeader(), ...changes })
 const claims = (changes: Record<string, unknown>): Record<string, unknown> => ({ ...validClaims(), ...changes })

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { auth, createMemoryApiKeyStore, issueToken, openFileApiKeyStore, type AuthOptions } from '@marty/auth'
 import Fastify from 'fastify'
-import { bearer, build, secretFor, SECRET, TOKENS } from './service.js'
+import { bearer, SECRET, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 const start = async (options: object): Promise<{ code: string, message: string } | null> => {
   const app = Fastify()

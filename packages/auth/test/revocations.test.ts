@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { createRevocations, type ResolvedAuthStore, type Revocations, type RevocationsOptions } from '@marty/auth'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { insist, snapshot, storeOf, testRedis } from './state-store.js'
 
 const UNAVAILABLE = { code: 'MARTY_AUTH_STORE_UNAVAILABLE', statusCode: 503 }

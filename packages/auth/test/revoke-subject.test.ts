@@ -1,8 +1,9 @@
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
-import { until } from '../../redis/dist-test/redis-server.js'
-import { bearer, build, PEPPER, principal, secretFor } from './service.js'
+import { until } from '@marty/testing'
+import { bearer, PEPPER, secretFor } from '@marty/testing/tokens'
+import { build, principal } from './service.js'
 import { insist, storeOf, testRedis } from './state-store.js'
 
 const redis = await testRedis(t)

@@ -2,7 +2,8 @@ import t from 'tap'
 import fc from 'fast-check'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createMemoryApiKeyStore, createTokenIssuer, type AuthOptions } from '@marty/auth'
-import { build, PEPPER, TOKENS } from './service.js'
+import { PEPPER, TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 const counting = (length: number, step: number): Buffer => Buffer.from(Array.from({ length }, (_, i) => (i * step) & 255))
 

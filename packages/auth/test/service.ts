@@ -1,17 +1,9 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { createHmac, hash } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { auth, type AuthOptions } from '@marty/auth'
 import { ANONYMOUS, problemErrorHandler, useGuard, type Principal, type SecurityEvent } from '@marty/core'
-
-/** A secret that is the same in every run, and looks as random as a good one. */
-export const secretFor = (name: string): string => hash('sha256', name, 'base64')
-
-export const SECRET = secretFor('tokens')
-export const ISSUER = 'https://issuer.test'
-export const AUDIENCE = 'camera-service'
-export const PEPPER = secretFor('API keys')
-export const TOKENS: AuthOptions = { issuer: ISSUER, audience: AUDIENCE, keys: { signing: { kid: 'k1', algorithm: 'HS256', secret: SECRET } } }
+import { AUDIENCE, encode, ISSUER, now, SECRET, TOKENS } from '@marty/testing/tokens'
 
 /** A tiny service whose `GET /who` asks who is calling. */
 export async function build (t: Test, options: Partial<AuthOptions> = {}, events: SecurityEvent[] = []): Promise<FastifyInstance> {
@@ -29,10 +21,6 @@ export const principal = (id: string, changes: Partial<Principal> = {}): Princip
   ...ANONYMOUS, id, kind: 'user', roles: ['viewer'], session: `jti of ${id}`, authenticatedBy: 'jwt', expiresAt: Date.now() + 3_600_000, ...changes
 })
 
-export const bearer = (token: string): { authorization: string } => ({ authorization: `Bearer ${token}` })
-
-export const now = (): number => Math.floor(Date.now() / 1000)
-
 export const validHeader = (): Record<string, unknown> => ({ alg: 'HS256', typ: 'at+jwt', kid: 'k1' })
 
 export const validClaims = (): Record<string, unknown> => ({
@@ -43,10 +31,6 @@ export const validClaims = (): Record<string, unknown> => ({
 export function forge (header: unknown, payload: unknown, secret = SECRET, hash = 'sha256'): string {
   const input = `${encode(header)}.${encode(payload)}`
   return `${input}.${createHmac(hash, secret).update(input).digest('base64url')}`
-}
-
-export function encode (value: unknown): string {
-  return Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 }
 
 /** The one answer of `/who` to every wrong credential, but for its request id. */

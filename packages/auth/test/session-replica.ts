@@ -2,7 +2,8 @@ import Fastify from 'fastify'
 import { auth, type Sessions } from '@marty/auth'
 import type { Principal } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { principal, TOKENS } from './service.js'
+import { TOKENS } from '@marty/testing/tokens'
+import { principal } from './service.js'
 
 /** What the replica is asked over its channel: a function of its sessions, or whether a principal it remembers is alive. */
 export type Question =

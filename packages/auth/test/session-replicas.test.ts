@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { createSessionStore } from '@marty/auth'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 import { build, principal } from './service.js'
 import type { Question } from './session-replica.js'
 

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { createSessionStore, type AuthStore, type SessionOptions, type SessionStore } from '@marty/auth'
 import { ANONYMOUS } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 import { principal } from './service.js'
 
 /** Both places keep the same contract; what another replica did shows within a second, so what it did is waited for. */

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { createSessionStore, type SessionOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
-import { bearer, build, principal } from './service.js'
+import { bearer } from '@marty/testing/tokens'
+import { build, principal } from './service.js'
 
 t.test('a bad option is refused by name', async t => {
   for (const [field, options] of [

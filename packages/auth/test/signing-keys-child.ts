@@ -1,7 +1,7 @@
 import { auth, openSigningKeys, rotateSigningKeys } from '@marty/auth'
 import { problemErrorHandler, useGuard } from '@marty/core'
 import Fastify from 'fastify'
-import { AUDIENCE, ISSUER } from './service.js'
+import { AUDIENCE, ISSUER } from '@marty/testing/tokens'
 
 // A process of its own for signing-keys.test: `serve FILE` answers on a free port, `rotate FILE ALGORITHM` rotates for ever.
 const [, , task, file = '', algorithm] = process.argv

@@ -8,9 +8,10 @@ import { createInterface } from 'node:readline'
 import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { createTokenIssuer, createTokenVerifier, jwksOf, openSigningKeys, rotateSigningKeys, type SigningKeyRecord } from '@marty/auth'
-import { until } from '../../redis/dist-test/redis-server.js'
-import { ALGORITHMS, PAIRS } from './key-pairs.js'
-import { AUDIENCE, bearer, build, ISSUER, secretFor, TOKENS } from './service.js'
+import { until } from '@marty/testing'
+import { ALGORITHMS, PAIRS } from '@marty/testing/key-pairs'
+import { AUDIENCE, bearer, ISSUER, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 const CHILD = fileURLToPath(new URL('signing-keys-child.js', import.meta.url))
 const options = { issuer: ISSUER, audience: AUDIENCE }

@@ -2,8 +2,7 @@ import t from 'tap'
 import { createLockout, createRefreshTokens, createRevocations, createSessionStore } from '@marty/auth'
 import { ANONYMOUS } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { blockLoopFor, blockLoopUntil, redisCli } from '../../redis/dist-test/event-loop.js'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { blockLoopFor, blockLoopUntil, freePort, redisCli, startRedis, until } from '@marty/testing'
 import { principal } from './service.js'
 
 const COUNT = 10

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { openRedis, type RedisConnection } from '@marty/redis'
 import type { ResolvedAuthStore } from '@marty/auth'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 
 export interface TestRedis {
   readonly port: number

@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import { auth, createRefreshTokens, createRevocations } from '@marty/auth'
 import { ANONYMOUS, type Principal } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { SECRET, TOKENS } from './service.js'
+import { SECRET, TOKENS } from '@marty/testing/tokens'
 
 const redis = openRedis({ host: '127.0.0.1', port: Number(process.argv[2]), reconnectMaxDelayMs: 50 })
 await redis.ready(10_000)

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { runInNewContext } from 'node:vm'
 import { createTokenIssuer, type TokenRequest } from '@marty/auth'
 import type { Principal } from '@marty/core'
-import { bearer, build, TOKENS } from './service.js'
+import { bearer, TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 declare module '@marty/core' {
   interface PrincipalClaims { readonly plan?: 'free' | 'gold' }

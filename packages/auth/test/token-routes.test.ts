@@ -4,8 +4,9 @@ import type { FastifyInstance, InjectOptions } from 'fastify'
 import { createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
 import { openRedis } from '@marty/redis'
-import { freePort } from '../../redis/dist-test/redis-server.js'
-import { bearer, build, ISSUER, PEPPER, secretFor, TOKENS } from './service.js'
+import { freePort } from '@marty/testing'
+import { bearer, ISSUER, PEPPER, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 
 const REFRESH = { secret: secretFor('refresh tokens'), clientCredentials: true }
 const OPTIONS: Partial<AuthOptions> = {

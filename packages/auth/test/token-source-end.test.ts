@@ -6,9 +6,10 @@ import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
 import { problemErrorHandler, useGuard } from '@marty/core'
-import { createAuthority } from './certificates.js'
-import { foreign, provide } from './provider.js'
-import { build, now, PEPPER, secretFor, TOKENS } from './service.js'
+import { createAuthority } from '@marty/testing/certificates'
+import { foreign, provide } from '@marty/testing/provider'
+import { now, PEPPER, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build } from './service.js'
 import { storeOf, testRedis } from './state-store.js'
 
 // For a machine that hangs; nothing here is about speed.

@@ -2,7 +2,8 @@ import t from 'tap'
 import Fastify from 'fastify'
 import { auth, createTokenIssuer, createTokenVerifier, issueToken, type AuthOptions, type TokenRequest } from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
-import { AUDIENCE, bearer, build, forge, ISSUER, now, SECRET, secretFor, TOKENS, validClaims, validHeader } from './service.js'
+import { AUDIENCE, bearer, ISSUER, now, SECRET, secretFor, TOKENS } from '@marty/testing/tokens'
+import { build, forge, validClaims, validHeader } from './service.js'
 
 const key = { kid: 'k1', algorithm: 'HS256', secret: SECRET }
 

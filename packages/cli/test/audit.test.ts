@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { audit } from '@marty/audit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { chainOf, forgedEvent, forgedStop } from '../../audit/dist-test/attacker.js'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
+import { chainOf, forgedEvent, forgedStop } from '@marty/testing/audit-forgery'
 import { marty, run, runAsChild } from './run.js'
 
 const folder = t.testdir({})

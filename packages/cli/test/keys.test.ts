@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { auth, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyStore } from '@marty/auth'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { freePort, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, until } from '@marty/testing'
 import { ownRedis, refuses, run, runAsChild } from './run.js'
 
 const PEPPER = randomBytes(32).toString('base64')

@@ -3,7 +3,7 @@ import { rateLimit, type Limiter, type Refused } from '@marty/rate-limit'
 import { openRedis, type RedisClient } from '@marty/redis'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 import { ownRedis, refuses, run, runAsChild } from './run.js'
 
 const HOUR = 3_600_000

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { runCommandLine } from '@marty/cli'
 import { openRedis, type RedisClient } from '@marty/redis'
 import type { Test } from 'tap'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 
 export const marty: string = fileURLToPath(new URL('../dist/marty.js', import.meta.url))
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { auth } from '@marty/auth'
 import Fastify from 'fastify'
 import t from 'tap'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { ownRedis, refuses, run, runAsChild } from './run.js'
 
 t.test('sessions: a wrong command line', async t => {

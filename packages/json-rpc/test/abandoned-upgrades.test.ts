@@ -1,7 +1,8 @@
 import t from 'tap'
 import net from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import { Client, createService, refusal, until } from './service.js'
+import { until } from '@marty/testing'
+import { Client, createService, refusal } from './service.js'
 
 /** So long that no test is saved by it. */
 const upgradeTimeoutMs = 3_600_000

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { Client, createService, refusal, until } from './service.js'
+import { until } from '@marty/testing'
+import { Client, createService, refusal } from './service.js'
 
 t.test('without a credential, with a wrong one, with too little, with the right one', async t => {
   const { listen, url, events, logs } = await createService(t)

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { useGuard } from '@marty/core'
-import { Client, createService, until, type Answer, type Service } from './service.js'
+import { until } from '@marty/testing'
+import { Client, createService, type Answer, type Service } from './service.js'
 
 const request = (method: string, id: unknown): object => ({ jsonrpc: '2.0', id, method })
 const outcomes = (answers: unknown): unknown[] => (answers as Answer[]).map(({ id, result, error }) => [id, error?.code ?? result])

@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 import net from 'node:net'
 import t from 'tap'
 import { useGuard } from '@marty/core'
-import { Client, createService, refusal, until } from './service.js'
+import { until } from '@marty/testing'
+import { Client, createService, refusal } from './service.js'
 
 const from = (address: string): { headers: { 'x-forwarded-for': string } } => ({ headers: { 'x-forwarded-for': address } })
 const trustProxy = { fastify: { trustProxy: '127.0.0.1' } }

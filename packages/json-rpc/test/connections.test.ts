@@ -1,7 +1,8 @@
 import t from 'tap'
 import net from 'node:net'
 import { WebSocket } from 'ws'
-import { Client, createService, refusal, until } from './service.js'
+import { until } from '@marty/testing'
+import { Client, createService, refusal } from './service.js'
 
 t.test('pages of foreign origins are refused before the upgrade', async t => {
   const { listen, url } = await createService(t, { allowedOrigins: ['https://console.example'] })

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { Client, createService, refusal, until } from './service.js'
+import { until } from '@marty/testing'
+import { Client, createService, refusal } from './service.js'
 
 const CALL = JSON.stringify({ jsonrpc: '2.0', method: 'ping' })
 

@@ -1,5 +1,4 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { Type } from 'typebox'
 import { WebSocket, type ClientOptions } from 'ws'
@@ -8,6 +7,7 @@ import {
   type Principal, type SecurityEvent
 } from '@marty/core'
 import { jsonRpc, type JsonRpcOptions } from '@marty/json-rpc'
+import { until } from '@marty/testing'
 
 declare module '@marty/core' {
   interface SecurityRule {
@@ -205,13 +205,4 @@ export async function refusal (t: Test, url: string, options: ClientOptions = {}
       response.on('end', () => { resolve({ status: response.statusCode ?? 0, headers: response.headers, body: JSON.parse(text) as Record<string, unknown> }) })
     })
   })
-}
-
-/** Waits for a condition; fails when it does not come true within 10 s. */
-export async function until (condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000
-  while (!await condition()) {
-    if (Date.now() > deadline) throw new Error(`never came true: ${condition.toString()}`)
-    await delay(5)
-  }
 }

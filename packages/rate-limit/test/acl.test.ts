@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises'
 import Fastify from 'fastify'
 import { createInstanceCount, rateLimit } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
-import { ask } from '../../redis/dist-test/redis-topology.js'
+import { freePort, startRedis, until } from '@marty/testing'
+import { ask } from '@marty/testing/redis-topology'
 
 t.test('the ACL user of the README may do all that a limiter does', async t => {
   const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')

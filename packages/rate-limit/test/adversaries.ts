@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { LeaseTerms, StoreFailureMode } from '@marty/rate-limit'
 import type { RedisClusterOptions, RedisSingleOptions } from '@marty/redis'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import type { Decision } from './window-checker.js'
 
 /** How one process comes at the limiter. */

@@ -2,7 +2,7 @@ import t from 'tap'
 import Fastify from 'fastify'
 import { createGuardedStore, createLimitAdmin, createRedisStore, rateLimit, type Charge, type StoreAnswer } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 import { slidingWindowStore } from '@marty/rate-limit'
 import { worstWindow, type Admission } from './window-checker.js'
 

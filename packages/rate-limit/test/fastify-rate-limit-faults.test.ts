@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import fastifyRateLimit from '@fastify/rate-limit'
 import { rateLimit, slidingWindowStore, type StoreFailureMode } from '@marty/rate-limit'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { newApp, newSpace, startServer, statuses } from './fastify-rate-limit-subjects.js'
 
 /** `@fastify/rate-limit` on our store while Redis is frozen, gone or has lost its memory. */

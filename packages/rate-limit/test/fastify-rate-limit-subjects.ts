@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, type InjectOptions } from 'fastify'
 import fastifyRateLimit, { type RateLimitPluginOptions } from '@fastify/rate-limit'
 import { rateLimit, slidingWindowStore } from '@marty/rate-limit'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 import { Redis } from 'ioredis'
 
 /** `@fastify/rate-limit`, on a store of its own or on ours. */

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import fastifyRateLimit from '@fastify/rate-limit'
 import { rateLimit, slidingWindowStore } from '@marty/rate-limit'
-import { freePort, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, until } from '@marty/testing'
 import { from, newApp, newSpace, startServer, statuses, subjectsOn, type Subject } from './fastify-rate-limit-subjects.js'
 
 /**

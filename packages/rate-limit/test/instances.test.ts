@@ -3,8 +3,8 @@ import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createInstanceCount, rateLimit, slidingWindowStore, type InstanceCount, type RedisStoreSettings } from '@marty/rate-limit'
 import { openRedis, type RedisClient } from '@marty/redis'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
-import { ask } from '../../redis/dist-test/redis-topology.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
+import { ask } from '@marty/testing/redis-topology'
 
 const KEY = '{marty:limit}:#instances'
 const WINDOW_MS = 60_000

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createRedisLeases, rateLimit, type Charge, type LimitRule } from '@marty/rate-limit'
+import { until } from '@marty/testing'
 import { startRedis, timeUs } from './redis-server.js'
-import { until } from '../../redis/dist-test/redis-server.js'
 
 const redis = await startRedis(t)
 const client = await redis.connect()

@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import { ANONYMOUS } from '@marty/core'
 import { createLimitAdmin, createRedisStore, rateLimit, type BudgetName } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 
 const HOUR = 3_600_000
 const server = await startRedis(await freePort())

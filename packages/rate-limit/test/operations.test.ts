@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { ANONYMOUS, problemErrorHandler, type Principal } from '@marty/core'
 import { createLimitAdmin, rateLimit, type LimitMetrics, type RateLimitOptions } from '@marty/rate-limit'
 import { openRedis, type RedisClient } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 
 const MINUTE = 60_000
 const user = (id: string, roles: string[] = []): Principal => ({ ...ANONYMOUS, id, kind: 'user', roles, authenticatedBy: 'jwt' })

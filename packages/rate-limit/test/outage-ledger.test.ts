@@ -1,7 +1,7 @@
 import t from 'tap'
 import fc from 'fast-check'
 import { createGuardedStore, createRedisStore, type Charge, type LimitStore } from '@marty/rate-limit'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { startRedis } from './redis-server.js'
 
 const redis = await startRedis(t)

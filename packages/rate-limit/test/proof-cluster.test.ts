@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
-import { ask, startCluster } from '../../redis/dist-test/redis-topology.js'
+import { type RedisServer, startRedis, until } from '@marty/testing'
+import { ask, startCluster } from '@marty/testing/redis-topology'
 import { startAdversaries, type Attack } from './adversaries.js'
 import { attackUntilTried, judge, namesOf, proveAll, scriptsRun, SECONDS, type Fault } from './proof.js'
 

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 import { startAdversaries, type Attack, type Report } from './adversaries.js'
 import { attackUntilTried, judge, SECONDS } from './proof.js'
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openRedis, type RedisClient } from '@marty/redis'
-import { freePort, startRedis, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis } from '@marty/testing'
 import { startAdversaries, type Attack } from './adversaries.js'
 import { attackUntilTried, judge, namesOf, proveAll, scriptsRun, SECONDS, usedAgain, worstOf, type Fault } from './proof.js'
 

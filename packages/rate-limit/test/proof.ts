@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import type { StoreFailureMode } from '@marty/rate-limit'
 import type { RedisClient } from '@marty/redis'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { PROCESSES, type Adversaries, type Attack, type Report } from './adversaries.js'
 import { worstOfRules, type Decision, type Worst } from './window-checker.js'
 

@@ -4,7 +4,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { presets, rateLimit, type LimitRule } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import Fastify from 'fastify'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 
 const guide = readFileSync(new URL('../../../docs/guides/rate-limiting.md', import.meta.url), 'utf8')
 const AsyncFunction = (async () => {}).constructor as new (...text: string[]) => (...args: unknown[]) => Promise<void>

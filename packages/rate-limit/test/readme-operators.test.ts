@@ -4,7 +4,7 @@ import { ANONYMOUS, useGuard } from '@marty/core'
 import { createLimitAdmin, rateLimit, type Refused } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import Fastify from 'fastify'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 
 const AsyncFunction = (async () => {}).constructor as new (...text: string[]) => (...args: unknown[]) => Promise<void>
 

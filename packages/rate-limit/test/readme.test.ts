@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { readFile, writeFile } from 'node:fs/promises'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 
 t.test('the quick start of the README runs', async t => {
   const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')

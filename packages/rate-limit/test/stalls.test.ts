@@ -3,9 +3,8 @@ import { hash } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createGuardedStore, createRedisStore, rateLimit, type BatchStore, type Charge, type LimitDecision, type RedisStoreSettings } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { blockLoopFor, blockLoopUntil, redisCli } from '../../redis/dist-test/event-loop.js'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
-import { clusterArgs } from '../../redis/dist-test/redis-topology.js'
+import { blockLoopFor, blockLoopUntil, freePort, redisCli, type RedisServer, startRedis, until } from '@marty/testing'
+import { clusterArgs } from '@marty/testing/redis-topology'
 
 const MODES = ['closed', 'local', 'open'] as const
 

@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { ANONYMOUS, type Principal } from '@marty/core'
 import { createLimitAdmin, rateLimit, type RateLimitOptions, type Who } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 
 const MINUTE_MS = 60_000
 const rules: RateLimitOptions['rules'] = {

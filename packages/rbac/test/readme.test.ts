@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { checkPolicy } from '@marty/rbac'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
 const block = (language: string): string => readme.split(`\`\`\`${language}\n`)[1]?.split('```')[0] ?? ''

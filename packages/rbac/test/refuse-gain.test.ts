@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { checkPolicy, diffPolicies, loadPolicy, publishPolicy, rbac, testPolicy, type Policy, type RbacOptions } from '@marty/rbac'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 
 // A policy that is half written, and one that grants more than its tests state, are never in use.
 

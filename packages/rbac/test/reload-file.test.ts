@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import { problemErrorHandler, useGuard } from '@marty/core'
 import { formatProblem } from '@marty/config'
 import { rbac, type RbacOptions } from '@marty/rbac'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { byRoles } from './following.js'
 import { POLICY, policyWith } from './policy-text.js'
 

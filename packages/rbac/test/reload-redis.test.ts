@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { formatProblem } from '@marty/config'
 import { publishPolicy, rbac, type ReloadOptions } from '@marty/rbac'
 import { openRedis, type RedisConnection } from '@marty/redis'
-import { freePort, startRedis, until, type RedisServer } from '../../redis/dist-test/redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 import { POLICY, policyWith } from './policy-text.js'
 
 // Policies that are published in a real Redis, and followed by this process and by others.

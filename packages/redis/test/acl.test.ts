@@ -1,8 +1,8 @@
 import t from 'tap'
 import { inspect } from 'node:util'
 import { openRedis, redisScript, type RedisOptions } from '@marty/redis'
-import { freePort, startRedis, until } from './redis-server.js'
-import { ask, clusterArgs } from './redis-topology.js'
+import { freePort, startRedis, until } from '@marty/testing'
+import { ask, clusterArgs } from '@marty/testing/redis-topology'
 
 const PASSWORD = 'correct-horse-battery'
 const WRONG = 'hunter2-hunter2'

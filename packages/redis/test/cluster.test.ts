@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
 import { openRedis, redisScript, type RedisClient, type RedisConnection } from '@marty/redis'
 import { Cluster } from 'ioredis'
+import { freePort, startRedis, until } from '@marty/testing'
+import { ask, clusterArgs, startCluster } from '@marty/testing/redis-topology'
 import { settlesWithin, startLoad, type Load } from './load.js'
-import { freePort, startRedis, until } from './redis-server.js'
-import { ask, clusterArgs, startCluster } from './redis-topology.js'
 import { startProxy } from './tcp-proxy.js'
 
 /** Keys whose slots lie with the first, second and third master. */

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { openRedis, type RedisConnection, type RedisOptions } from '@marty/redis'
-import { freePort, startRedis, until, type RedisServer } from './redis-server.js'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 
 async function server (t: Test, args: readonly string[] = []): Promise<RedisServer> {
   const redis = await startRedis(await freePort(), args)

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import { openRedis, redisScript, type RedisConnection, type RedisOptions } from '@marty/redis'
+import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
+import { ask, clusterArgs } from '@marty/testing/redis-topology'
 import { startLoad } from './load.js'
-import { freePort, startRedis, until, type RedisServer } from './redis-server.js'
-import { ask, clusterArgs } from './redis-topology.js'
 import { startProxy } from './tcp-proxy.js'
 
 /** Far below any of the waits that must not happen, far above the deadline on a busy machine. */

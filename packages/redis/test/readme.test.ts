@@ -4,8 +4,8 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { openRedis, redisScript, withinDeadline, type RedisConnection, type RedisOptions } from '@marty/redis'
-import { createAuthority } from './certificates.js'
-import { freePort, startRedis } from './redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
+import { createAuthority } from '@marty/testing/certificates'
 
 t.test('the quick start of the README runs and prints what it says', async t => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
@@ -31,8 +31,9 @@ t.test('the other examples of the README are accepted, and the script among them
   const redis = openRedis({ port: server.port })
   t.teardown(() => redis.close())
   await redis.ready(5_000)
-  const [authority, client] = [createAuthority(t), createAuthority(t)]
-  const files: Record<string, Buffer> = { 'ca.pem': authority.cert, 'client.pem': client.cert, 'client.key': client.key }
+  const [authority, client] = [createAuthority(), createAuthority()]
+  t.teardown(() => { authority.remove(); client.remove() })
+  const files: Record<string, string> = { 'ca.pem': authority.cert, 'client.pem': client.cert, 'client.key': client.key }
   const opened: RedisConnection[] = []
   const open = (options: RedisOptions): void => { opened.push(openRedis(options)) }
   for (const example of examples) {

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { openRedis, redisScript } from '@marty/redis'
+import { freePort, until } from '@marty/testing'
+import { ask, startSentinels } from '@marty/testing/redis-topology'
 import { startLoad } from './load.js'
-import { freePort, until } from './redis-server.js'
-import { ask, startSentinels } from './redis-topology.js'
 
 t.test('sentinel', async t => {
   const { sentinels, master, replica } = await startSentinels(t)

@@ -1,8 +1,7 @@
 import t, { type Test } from 'tap'
 import { openRedis, withinDeadline, type RedisConnection, type RedisOptions } from '@marty/redis'
-import { blockLoopFor, blockLoopUntil, redisCli } from './event-loop.js'
-import { freePort, startRedis, until, type RedisServer } from './redis-server.js'
-import { ask, clusterArgs } from './redis-topology.js'
+import { blockLoopFor, blockLoopUntil, freePort, redisCli, type RedisServer, startRedis, until } from '@marty/testing'
+import { ask, clusterArgs } from '@marty/testing/redis-topology'
 
 /** Every test here runs with the shortest deadline that a busy machine cannot miss while the loop turns. */
 const DEADLINE_MS = 50

@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import { openRedis, type RedisConnection, type RedisOptions } from '@marty/redis'
-import { createAuthority, type Certificate } from './certificates.js'
-import { freePort, startRedis, until } from './redis-server.js'
-import { clusterArgs } from './redis-topology.js'
+import { freePort, startRedis, until } from '@marty/testing'
+import { type Certificate, createAuthority } from '@marty/testing/certificates'
+import { clusterArgs } from '@marty/testing/redis-topology'
 
 t.test('TLS', async t => {
-  const [authority, stranger] = [createAuthority(t), createAuthority(t)]
-  const [server, elsewhere, client] = [authority.issue('IP:127.0.0.1'), authority.issue('DNS:redis.example'), authority.issue('DNS:client')]
+  const [authority, stranger] = [createAuthority(), createAuthority()]
+  t.teardown(() => { authority.remove(); stranger.remove() })
+  const [server, elsewhere, client] = [authority.issue(['subjectAltName = IP:127.0.0.1']), authority.issue(['subjectAltName = DNS:redis.example']), authority.issue(['subjectAltName = DNS:client'])]
   const open = await tlsServer(t, server, authority, 'no')
   const strict = await tlsServer(t, server, authority, 'yes')
   const misnamed = await tlsServer(t, elsewhere, authority, 'no')
@@ -21,7 +22,7 @@ t.test('TLS', async t => {
       ['another authority', { url: `rediss://127.0.0.1:${open}`, tls: { ca: stranger.cert } }, /certificate/],
       ['another host name', { url: `rediss://127.0.0.1:${misnamed}`, tls: { ca: authority.cert } }, /does not match certificate's altnames: .*127\.0\.0\.1/],
       ['no client certificate', { url: `rediss://127.0.0.1:${strict}`, tls: { ca: authority.cert } }, /last error: TLS: tlsv13 alert certificate required$/],
-      ['a client certificate of another authority', { url: `rediss://127.0.0.1:${strict}`, tls: { ca: authority.cert, ...pair(stranger.issue('DNS:client')) } }, /unknown ca/],
+      ['a client certificate of another authority', { url: `rediss://127.0.0.1:${strict}`, tls: { ca: authority.cert, ...pair(stranger.issue(['subjectAltName = DNS:client'])) } }, /unknown ca/],
       ['plain TCP', { url: `redis://127.0.0.1:${open}` }, /was not ready/]
     ]
     await Promise.all(refused.map(async ([what, options, message]) => {
@@ -86,7 +87,7 @@ function tlsArgs (port: number, { certFile, keyFile }: Certificate, authority: C
   return ['--tls-port', String(port), '--tls-cert-file', certFile, '--tls-key-file', keyFile, '--tls-ca-cert-file', authority.certFile, '--tls-auth-clients', authClients]
 }
 
-function pair ({ cert, key }: Certificate): { cert: Buffer, key: Buffer } {
+function pair ({ cert, key }: Certificate): { cert: string, key: string } {
   return { cert, key }
 }
 

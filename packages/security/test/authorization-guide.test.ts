@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { checkPolicy, loadPolicy, testPolicy } from '@marty/rbac'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
 
 const run = promisify(execFile)
 const read = (file: string): string => readFileSync(new URL(`../../../${file}`, import.meta.url), 'utf8')

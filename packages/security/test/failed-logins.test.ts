@@ -7,9 +7,9 @@ import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
 import { jsonRpc } from '@marty/json-rpc'
 import { rateLimit } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { foreign, provide } from '../../auth/dist-test/provider.js'
-import { bearer, PEPPER, secretFor, TOKENS } from '../../auth/dist-test/service.js'
-import { freePort, startRedis } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis } from '@marty/testing'
+import { foreign, provide } from '@marty/testing/provider'
+import { bearer, PEPPER, secretFor, TOKENS } from '@marty/testing/tokens'
 import { connectRpc } from './rpc-client.js'
 
 // For a machine that hangs; nothing here is about speed.

@@ -3,7 +3,8 @@ import t, { type Test } from 'tap'
 import { defineError } from '@marty/core'
 import { jsonRpc } from '@marty/json-rpc'
 import { problemServerOptions, security, type SecurityOptions } from '@marty/security'
-import { exchange, handshake, openRaw, statusOf, until } from './raw-socket.js'
+import { until } from '@marty/testing'
+import { exchange, handshake, openRaw, statusOf } from './raw-socket.js'
 import { optionsFor } from './service.js'
 
 const Unavailable = defineError({ name: 'Unavailable', code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'the store of limits does not answer' })

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { until } from '@marty/testing'
 
 /** A client that keeps its own side open, and everything it hears. */
 export interface RawSocket {
@@ -46,13 +47,4 @@ export async function openSockets (app: FastifyInstance): Promise<number> {
 
 export function statusOf (answer: string): number {
   return Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1])
-}
-
-/** Waits for a condition; fails when it does not come true within 20 s. */
-export async function until (condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000
-  while (!await condition()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`)
-    await new Promise(resolve => { setTimeout(resolve, 5) })
-  }
 }

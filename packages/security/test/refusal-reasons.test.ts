@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { until } from '../../redis/dist-test/redis-server.js'
+import { until } from '@marty/testing'
 import { createService } from './service.js'
 
 t.test('why a credential was refused stands in the log and in the audit log, and not in the answer', async t => {

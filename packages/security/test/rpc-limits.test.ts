@@ -3,7 +3,7 @@ import t from 'tap'
 import { jsonRpc } from '@marty/json-rpc'
 import { rateLimit } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
 
 interface Answer { readonly id: number, readonly result?: unknown, readonly error?: { readonly code: number, readonly data: Record<string, unknown> } }
 

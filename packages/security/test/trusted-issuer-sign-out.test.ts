@@ -4,9 +4,9 @@ import { auth, type AuthOptions } from '@marty/auth'
 import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
 import { jsonRpc } from '@marty/json-rpc'
 import { openRedis } from '@marty/redis'
-import { foreign, FOREIGN, provide } from '../../auth/dist-test/provider.js'
-import { bearer, now, secretFor, TOKENS } from '../../auth/dist-test/service.js'
-import { freePort, startRedis, until } from '../../redis/dist-test/redis-server.js'
+import { freePort, startRedis, until } from '@marty/testing'
+import { FOREIGN, foreign, provide } from '@marty/testing/provider'
+import { bearer, now, secretFor, TOKENS } from '@marty/testing/tokens'
 import { connectRpc } from './rpc-client.js'
 
 // For a machine that hangs; nothing here is about speed.

@@ -5,7 +5,8 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { jsonRpc } from '@marty/json-rpc'
 import { security } from '@marty/security'
-import { exchange, handshake, openRaw, openSockets, portOf, statusOf, until } from './raw-socket.js'
+import { until } from '@marty/testing'
+import { exchange, handshake, openRaw, openSockets, portOf, statusOf } from './raw-socket.js'
 import { optionsFor } from './service.js'
 
 const OPTIONS = { ...optionsFor(''), limits: false, audit: false } as const

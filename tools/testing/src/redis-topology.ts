@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openRedis, type RedisClient, type RedisNode } from '@marty/redis'
-import type { Test } from 'tap'
-import { freePort, startRedis, until, type RedisServer } from './redis-server.js'
+import { freePort } from './ports.js'
+import { startRedis, type RedisServer } from './redis-server.js'
+import type { Teardown } from './teardown.js'
+import { until } from './until.js'
 
 const DOWN_AFTER_MS = 1_000
 
@@ -14,7 +16,7 @@ export interface Sentinels {
 }
 
 /** A master, its replica with the link up, and three sentinels that agree on them under the name `main`. */
-export async function startSentinels (t: Test): Promise<Sentinels> {
+export async function startSentinels (t: Teardown): Promise<Sentinels> {
   const master = await server(t)
   const replica = await server(t, ['--replicaof', '127.0.0.1', String(master.port)])
   await linkUp(replica)
@@ -46,8 +48,8 @@ export interface ClusterOfSix {
   readonly nodes: readonly RedisNode[]
 }
 
-/** Three masters and three replicas, every link up, every node agreeing that the cluster is. */
-export async function startCluster (t: Test): Promise<ClusterOfSix> {
+/** Three masters and three replicas, every link up, every node agreeing that the cluster is complete. */
+export async function startCluster (t: Teardown): Promise<ClusterOfSix> {
   const servers = await Promise.all([0, 1, 2, 3, 4, 5].map(async () => await server(t, await clusterArgs())))
   const each = <T>(work: (client: RedisClient, index: number) => Promise<T>): Promise<T[]> =>
     Promise.all(servers.map(({ port }, index) => ask(port, client => work(client, index))))
@@ -58,7 +60,10 @@ export async function startCluster (t: Test): Promise<ClusterOfSix> {
     if (index < 3) await client.call('CLUSTER', 'ADDSLOTSRANGE', String([0, 5461, 10923][index]), String([5460, 10922, 16383][index]))
     if (index > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', String(servers[0]!.port), String(busPort(servers[0]!)))
   })
-  await each(client => until(async () => (String(await client.call('CLUSTER', 'NODES')).match(/ connected/g) ?? []).length === 6, 'the nodes to have met', 30_000))
+  await each(client => until(async () => {
+    const nodes = String(await client.call('CLUSTER', 'NODES'))
+    return (nodes.match(/ connected/g) ?? []).length === 6
+  }, 'the nodes to have met', 30_000))
   await each(async (client, index) => {
     if (index >= 3) await client.call('CLUSTER', 'REPLICATE', ids[index - 3]!)
   })
@@ -72,10 +77,13 @@ export async function startCluster (t: Test): Promise<ClusterOfSix> {
 
 /** Arguments of a node that is not part of a cluster yet. */
 export async function clusterArgs (): Promise<string[]> {
-  return ['--cluster-enabled', 'yes', '--cluster-node-timeout', String(DOWN_AFTER_MS), '--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0']
+  return [
+    '--cluster-enabled', 'yes', '--cluster-node-timeout', String(DOWN_AFTER_MS),
+    '--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'
+  ]
 }
 
-/** Runs commands on one server over a connection of its own. */
+/** Runs commands on one server over a separate connection. */
 export async function ask<T> (port: number, work: (client: RedisClient) => Promise<T>): Promise<T> {
   const redis = openRedis({ port, commandTimeoutMs: 5_000 })
   try {
@@ -86,7 +94,7 @@ export async function ask<T> (port: number, work: (client: RedisClient) => Promi
   }
 }
 
-async function server (t: Test, args: readonly string[] = []): Promise<RedisServer> {
+async function server (t: Teardown, args: readonly string[] = []): Promise<RedisServer> {
   const redis = await startRedis(await freePort(), ['--repl-diskless-sync-delay', '0', ...args])
   t.teardown(() => redis.stop())
   return redis
@@ -94,7 +102,9 @@ async function server (t: Test, args: readonly string[] = []): Promise<RedisServ
 
 /** A master that dies before its replica has caught up cannot be replaced. */
 async function linkUp ({ port }: RedisServer): Promise<void> {
-  await ask(port, client => until(async () => String(await client.info('replication')).includes('master_link_status:up'), 'the replica to have caught up', 30_000))
+  await ask(port, client => until(async () => {
+    return String(await client.info('replication')).includes('master_link_status:up')
+  }, 'the replica to have caught up', 30_000))
 }
 
 function busPort ({ child }: RedisServer): number {

@@ -1,6 +1,6 @@
 import { createHmac, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
 import type { AsymmetricAlgorithmName, JwtAlgorithmName, JwtKeyOptions } from '@marty/auth'
-import { encode, SECRET } from './service.js'
+import { encode, SECRET } from './tokens.js'
 
 export interface Pair { readonly privateKey: KeyObject, readonly publicKey: KeyObject }
 
@@ -22,7 +22,12 @@ export function signingKey (algorithm: JwtAlgorithmName, kid = 'k1'): JwtKeyOpti
 }
 
 /** A token of any header and payload, really signed. */
-export function forgeWith (algorithm: JwtAlgorithmName, header: unknown, payload: unknown, key: KeyObject | string = algorithm === 'HS256' ? SECRET : PAIRS[algorithm].privateKey): string {
+export function forgeWith (
+  algorithm: JwtAlgorithmName,
+  header: unknown,
+  payload: unknown,
+  key: KeyObject | string = algorithm === 'HS256' ? SECRET : PAIRS[algorithm].privateKey
+): string {
   const input = `${encode(header)}.${encode(payload)}`
   return `${input}.${signatureOf(algorithm, input, key).toString('base64url')}`
 }

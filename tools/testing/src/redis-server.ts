@@ -1,10 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { randomInt } from 'node:crypto'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
-import { createConnection, createServer } from 'node:net'
+import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { until } from './until.js'
 
 export interface RedisServer {
   readonly port: number
@@ -12,27 +12,14 @@ export interface RedisServer {
   stop (signal?: NodeJS.Signals): Promise<void>
 }
 
-/** Not one of those that outgoing connections get: before it is used, one of those would have been given to somebody else. */
-export async function freePort (): Promise<number> {
-  for (;;) {
-    const port = randomInt(10_000, 32_000)
-    const probe = createServer()
-    try {
-      await once(probe.listen(port, '127.0.0.1'), 'listening')
-    } catch {
-      continue
-    }
-    await once(probe.close(), 'close')
-    return port
-  }
-}
-
 /** A real redis-server on its own port and in its own folder; stop it with `stop()`. */
 export async function startRedis (port: number, args: readonly string[] = [], config?: string): Promise<RedisServer> {
   const folder = mkdtempSync(join(tmpdir(), 'marty-redis-'))
   const child = spawn(findRedisServer(), [
     ...(config === undefined ? [] : [config]),
-    '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...(config === undefined ? ['--save', '', '--appendonly', 'no'] : []), ...args
+    '--port', String(port), '--bind', '127.0.0.1', '--dir', folder,
+    ...(config === undefined ? ['--save', '', '--appendonly', 'no'] : []),
+    ...args
   ], { stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stdout?.on('data', chunk => { output += String(chunk) })
@@ -57,13 +44,9 @@ export async function startRedis (port: number, args: readonly string[] = [], co
   return server
 }
 
-/** Polls until the condition holds; throws after the deadline. */
-export async function until (condition: () => boolean | Promise<boolean>, what: string, deadlineMs = 60_000): Promise<void> {
-  const end = Date.now() + deadlineMs
-  while (!await condition()) {
-    if (Date.now() > end) throw new Error(`waited ${deadlineMs} ms for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
+/** Runs one command by the `redis-cli` program, while this process stands still. */
+export function redisCli (port: number, ...args: readonly string[]): string {
+  return execFileSync('redis-cli', ['-p', String(port), ...args], { encoding: 'utf8' }).trim()
 }
 
 function findRedisServer (): string {
