@@ -20,9 +20,9 @@ const documents = {
   'docs/reference/errors.md': await errorReference(),
   'docs/reference/camera-service-settings.md': settingsReference(),
   'docs/reference/policy.md': `${generated}\n\n${policyReference()}`,
-  'docs/performance.md': performanceReport(),
-  'docs/api/json-rpc.md': await rpcReference(),
-  'README.md': withQuickstart(read('README.md'))
+  'docs/reference/performance.md': performanceReport(),
+  'docs/reference/json-rpc.md': await rpcReference(),
+  'examples/quickstart/README.md': withQuickstart(read('examples/quickstart/README.md'))
 }
 
 const drifted = Object.entries(documents).filter(([file, text]) => !existsSync(join(root, file)) || read(file) !== text).map(([file]) => file)
@@ -144,7 +144,7 @@ JSON-RPC 2.0 over WebSocket at \`/ws\`, or one call or batch a POST at \`/rpc\` 
 | -32050 | a dependency failed, such as the media server |
 | -32060 | storage |
 
-\`data.code\` is one of [the error codes](../reference/errors.md); \`data.request_id\` finds the call in the log.
+\`data.code\` is one of [the error codes](errors.md); \`data.request_id\` finds the call in the log.
 
 ${methods.map(method).join('\n')}
 ## Notifications

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 t.test('what the guide to authentication shows runs, and prints what it says', async t => {
-  const guide = readFileSync(new URL('../../../docs/security/authentication.md', import.meta.url), 'utf8')
+  const guide = readFileSync(new URL('../../../docs/guides/authentication.md', import.meta.url), 'utf8')
   const code = [...guide.matchAll(/```js\n([\s\S]*?)```/g)].map(block => block[1]).join('\n')
   const file = fileURLToPath(new URL(`authentication-guide-${process.pid}.mjs`, import.meta.url))
   t.teardown(() => { rmSync(file, { force: true }) })

@@ -33,7 +33,7 @@ ${Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(12)} ${abo
   --quick      done within 45 s
   --limit N    the limit that rate-limit measures with (default 100)
   --json FILE  writes machine, versions, metrics and samples
-  --record     keeps the result, for docs/performance.md
+  --record     keeps the result, for docs/reference/performance.md
   --help       this text
 
 Ratios compare what ran side by side; absolute figures hold for this machine only.
