@@ -1,5 +1,6 @@
 import { ConfigError } from '@marty/config'
-import { PortsBusy, startCameraService, type CameraService } from './app.js'
+import { startCameraService, type CameraService } from './app.js'
+import { PortsBusy } from './settings/errors.js'
 import { loadSettings, type Settings } from './settings/settings.js'
 
 const out = (text: string): void => { process.stdout.write(text + '\n') }
@@ -32,7 +33,7 @@ async function start (settings: Settings): Promise<CameraService> {
   try {
     return await startCameraService(settings)
   } catch (error) {
-    if (error instanceof PortsBusy) return fail(error.problems.join('\n'))
+    if (error instanceof PortsBusy) return fail(error.message)
     return fail(`The service could not be started: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
@@ -65,12 +66,13 @@ function shutDown (signal: NodeJS.Signals): void {
   const seconds = settings.config.server.shutdown_timeout_seconds
   setTimeout(() => {
     fail(
-      `Not closed ${seconds} s after ${signal}: ending at once. Recordings under way are finished at the next start.`
+      `The service has not closed within ${seconds} s after ${signal} and ends now. The next start finishes the ` +
+        'recordings that were running.'
     )
   }, seconds * 1000).unref()
   starting.then(async service => {
-    service.app.log.info({ signal }, 'closing')
+    service.app.log.info({ signal }, 'closing the service')
     await service.close()
     process.exit(0)
-  }).catch((error: unknown) => { fail(`The service could not be closed in order: ${String(error)}`) })
+  }).catch((error: unknown) => { fail(`The service could not be closed properly: ${String(error)}`) })
 }

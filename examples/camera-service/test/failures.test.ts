@@ -37,7 +37,7 @@ t.test('a killed MediaMTX is seen, started again, and has the same cameras; a re
   })
   await untilReady()
   t.not(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'), before)
-  t.match(service.output(), /MediaMTX has ended; starting it again/)
+  t.match(service.output(), /MediaMTX has ended; restarting it/)
   t.match(await client.call('get_camera_list'), { cameras: [{ device: 'camera0', name: 'Test pattern', status: 'CONNECTED' }], total: 1 })
   const stopped = await client.call('stop_recording', { device: 'camera0' })
   t.equal(stopped.filename, recording.filename)

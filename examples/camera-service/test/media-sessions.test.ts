@@ -1,7 +1,7 @@
 import { ANONYMOUS, type Principal } from '@marty/core'
 import type { RuntimePath } from '@marty/camera-service/mediamtx/client.js'
 import { MediaMtxUnavailable } from '@marty/camera-service/mediamtx/errors.js'
-import { createMediaSessions, type MediaSessions } from '@marty/camera-service/mediamtx/media-sessions.js'
+import { MediaSessions } from '@marty/camera-service/mediamtx/media-sessions.js'
 import type { MediaAuthRequest } from '@marty/camera-service/mediamtx/stream-auth.js'
 import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
@@ -28,7 +28,7 @@ interface Stage {
 
 function stage (holders: Principal[] = []): Stage {
   const made = { there: new Set<string>(), kicks: [] as string[], over: new Set<Principal>(), ended: [] as Principal[], away: false, unsure: false, now: 0 }
-  const sessions = createMediaSessions({
+  const sessions = new MediaSessions({
     client: {
       async kick (kind, id) {
         if (made.away) throw new MediaMtxUnavailable()

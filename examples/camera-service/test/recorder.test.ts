@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { openLibrary } from '@marty/camera-service/library/library.js'
 import { StorageFull } from '@marty/camera-service/library/errors.js'
 import type { RuntimePath } from '@marty/camera-service/mediamtx/client.js'
-import { createRecorder, type Recorder, type RecordingEvent } from '@marty/camera-service/media/recording.js'
+import { Recorder, type RecordingEvent } from '@marty/camera-service/media/recorder.js'
+import { RecordingPlan } from '@marty/camera-service/mediamtx/recording-plan.js'
 import { useFfmpeg } from '@marty/camera-service/media/ffmpeg.js'
 import { useStorage } from '@marty/camera-service/library/storage.js'
 import { startChild } from '@marty/camera-service/process/child.js'
@@ -19,7 +20,14 @@ const log = Fastify({ logger: false }).log
 const flowing = (inboundBytes: number): ReadonlyMap<string, RuntimePath> =>
   new Map([['camera0', { available: true, inboundBytes } as unknown as RuntimePath]])
 
-interface Stage { readonly recorder: Recorder, readonly events: RecordingEvent[], readonly folder: string, full: boolean, segment (name: string): Promise<void> }
+interface Stage {
+  readonly recorder: Recorder
+  readonly plan: RecordingPlan
+  readonly events: RecordingEvent[]
+  readonly folder: string
+  full: boolean
+  segment (name: string): Promise<void>
+}
 
 async function stage (): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'recorder-'))
@@ -32,30 +40,32 @@ async function stage (): Promise<Stage> {
   const library = openLibrary(':memory:')
   const space = useStorage(folder, 100, 100)
   const made = { events: [] as RecordingEvent[], folder, full: false }
-  const recorder = createRecorder({
+  const plan = new RecordingPlan()
+  const recorder = new Recorder({
     library,
     storage: { ...space, assertSpace: async () => { if (made.full) throw new StorageFull() } },
     tools: useFfmpeg('ffmpeg', 'ffprobe'),
     folder,
     log,
-    apply: async () => {},
-    onEvent: event => { made.events.push(event) }
+    plan,
+    apply: async () => {}
   })
+  recorder.on('change', event => { made.events.push(event) })
   t.teardown(async () => {
     await recorder.close()
     library.close()
   })
   const segment = async (name: string): Promise<void> => {
-    const to = join(recorder.spec('camera0')!.folder, 'cs', 'camera0')
+    const to = join(plan.specOf('camera0')!.folder, 'cs', 'camera0')
     await mkdir(to, { recursive: true })
     await copyFile(footage, join(to, name))
   }
-  return Object.assign(made, { recorder, segment })
+  return Object.assign(made, { recorder, plan, segment })
 }
 
 async function begun (now: Stage, seconds: number | null = null): Promise<void> {
   const starting = now.recorder.start('camera0', seconds, 'alice')
-  await eventually(() => { if (now.recorder.spec('camera0') === null) throw new Error('not begun') })
+  await eventually(() => { if (now.plan.specOf('camera0') === null) throw new Error('not begun') })
   await now.segment('1767225600-000000.mp4')
   await starting
 }
@@ -101,7 +111,7 @@ t.test('many interruptions make many files, in their order, also when finishing 
   for (let i = 1; i < 12; i++) await now.segment(`17672256${String(i).padStart(2, '0')}-000000.mp4`)
   const expected = [`${name}.mp4`, ...Array.from({ length: 11 }, (_, index) => `${name}_${index + 2}.mp4`)]
   // What an earlier attempt has moved already: eleven, of which the names sort differently as text and as numbers.
-  const from = join(now.recorder.spec('camera0')!.folder, 'cs', 'camera0')
+  const from = join(now.plan.specOf('camera0')!.folder, 'cs', 'camera0')
   for (let i = 0; i < 11; i++) await rename(join(from, `17672256${String(i).padStart(2, '0')}-000000.mp4`), join(now.folder, expected[i]!))
   await writeFile(join(now.folder, 'camera0_another.mp4'), '')
   const { files } = await now.recorder.stop('camera0')

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { findMediaMtx } from '@marty/camera-service/mediamtx/process.js'
+import { findMediaMtx } from '@marty/camera-service/mediamtx/binary.js'
 import { startChild, type Child } from '@marty/camera-service/process/child.js'
 import { shipped } from '@marty/camera-service/settings/settings.js'
 import { eventually } from './running-service.js'

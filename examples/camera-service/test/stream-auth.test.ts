@@ -1,4 +1,4 @@
-import { createStreamAuthority, type MediaAuthRequest } from '@marty/camera-service/mediamtx/stream-auth.js'
+import { StreamAuthority, type MediaAuthRequest } from '@marty/camera-service/mediamtx/stream-auth.js'
 import { ANONYMOUS, type Principal } from '@marty/core'
 import t from 'tap'
 
@@ -8,7 +8,7 @@ const ask = (over: Partial<MediaAuthRequest>): MediaAuthRequest => ({
 })
 
 t.test('nothing is granted without a credential, by a foreign one, or for an unknown action', async t => {
-  const authority = createStreamAuthority()
+  const authority = new StreamAuthority()
   for (const action of ['publish', 'read', 'playback', 'api', 'metrics', 'pprof', '', 'READ']) {
     t.equal(authority.decide(ask({ action })).allowed, false, action)
     t.equal(authority.decide(ask({ action, token: 'x'.repeat(43) })).allowed, false, action)
@@ -22,7 +22,7 @@ t.test('nothing is granted without a credential, by a foreign one, or for an unk
 
 t.test('a read token opens its own path, as password, bearer or query, until it expires or is revoked', async t => {
   let now = 1_000_000
-  const authority = createStreamAuthority(() => now)
+  const authority = new StreamAuthority(() => now)
   const { token, expiresAt } = authority.grantRead('cs/camera0', holder('alice'), 5000)
   t.equal(expiresAt, now + 5000)
   t.equal(authority.decide(ask({ password: token })).allowed, true)
@@ -44,7 +44,7 @@ t.test('a read token opens its own path, as password, bearer or query, until it 
 })
 
 t.test('a read says whose it is; one of the service itself is nobody\'s, and no sign-out ends it', async t => {
-  const authority = createStreamAuthority()
+  const authority = new StreamAuthority()
   const alice = holder('alice')
   t.equal(authority.decide(ask({ token: authority.grantRead('cs/camera0', alice, 5000).token })).reader, alice)
   const own = authority.grantRead('cs/camera0', null, 5000)
@@ -54,7 +54,7 @@ t.test('a read says whose it is; one of the service itself is nobody\'s, and no 
 
 t.test('a publish key is replaced by the next one and does not read', async t => {
   let now = 0
-  const authority = createStreamAuthority(() => now)
+  const authority = new StreamAuthority(() => now)
   const first = authority.grantPublish('cs/camera0', 1000)
   const second = authority.grantPublish('cs/camera0', 1000)
   t.equal(authority.decide(ask({ action: 'publish', password: first.token })).allowed, false)
@@ -66,7 +66,7 @@ t.test('a publish key is replaced by the next one and does not read', async t =>
 })
 
 t.test('grants are bounded in number', async t => {
-  const authority = createStreamAuthority()
+  const authority = new StreamAuthority()
   const first = authority.grantRead('cs/camera0', holder('alice'), 60_000)
   for (let i = 0; i < 10_001; i++) authority.grantRead('cs/camera0', holder('mallory'), 60_000)
   t.equal(authority.decide(ask({ token: first.token })).allowed, false, 'the oldest is forgotten')

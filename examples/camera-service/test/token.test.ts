@@ -30,7 +30,7 @@ t.test('prints one token and nothing else', async t => {
 
 t.test('API keys: wrong arguments are refused with help and exit 2', async t => {
   for (const [args, words] of [
-    [[], /say what to do/], [['creat'], /did you mean create\?/], [['create', '--role', 'viewer'], /--name is missing/], [['create', '--name', 'x'], /--role is missing/],
+    [[], /a command is missing/], [['creat'], /did you mean create\?/], [['create', '--role', 'viewer'], /--name is missing/], [['create', '--name', 'x'], /--role is missing/],
     [['revoke'], /needs the id/], [['list', 'x'], /takes no id/], [['create', '--name', 'x', '--role', 'viewer', '--ttl', '1y'], /--ttl 1y/]
   ] as const) await t.rejects(apiKey(...args), { code: 2, stderr: words, stdout: '' })
   await t.rejects(apiKey('create', '--name', 'x', '--role', 'viewer', '--ttl', '366d'), { code: 1 })

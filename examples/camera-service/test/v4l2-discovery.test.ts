@@ -6,8 +6,10 @@ import { until } from '@marty/testing'
 import t from 'tap'
 import type { Test } from 'tap'
 
-import { chooseMode, discoverV4l2, ffmpegInputArgs, watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
-import type { V4l2Format } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
+import { chooseMode, ffmpegInputArgs } from '@marty/camera-service/cameras/discovery/v4l2/mode.js'
+import { discoverV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
+import { watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/watch.js'
+import type { V4l2Format } from '@marty/camera-service/cameras/discovery/v4l2/camera.js'
 
 /** Answers of a real v4l2-ctl 1.22 about real drivers; long format lists are cut after the first formats. */
 const recorded = fileURLToPath(new URL('../test/v4l2-discovery', import.meta.url))
@@ -37,7 +39,7 @@ t.test('a node without a device file, one that hangs and one that floods are pro
   await machine.addNode('video10', { device: 'platform/vivid.0', name: 'vivid-000-vid-cap', info: 'vivid-capture', formats: 'vivid-capture' })
   const { cameras, problems } = await discoverV4l2({ ...machine.options, timeoutMs: 4000 })
   t.same(cameras.map(({ node }) => node), [join(machine.root, 'dev/video10')])
-  t.match(problems.map(({ reason }) => reason), [/no device file/, /longer than 4000 ms/, /printed more than/, /v4l2-ctl cannot tell/])
+  t.match(problems.map(({ reason }) => reason), [/device file is missing/, /longer than 4000 ms/, /printed more than/, /v4l2-ctl does not recognise it/])
 })
 
 t.test('a node that goes away while it is asked is neither camera nor problem', async t => {

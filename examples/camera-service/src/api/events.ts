@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { RecordingEvent } from '../media/recording.js'
+import type { RecordingEvent } from '../media/recorder.js'
 import type { CameraView } from './view.js'
 
 /** Sends notifications to every connection with `camera:view`. */

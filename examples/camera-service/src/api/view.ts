@@ -1,8 +1,8 @@
 import type { Camera } from '../cameras/camera.js'
 import type { FileRecord } from '../library/library.js'
-import type { RecordingStatus } from '../media/recording.js'
-import type { RuntimePath } from '../mediamtx/client.js'
-import type { StreamUrls } from '../mediamtx/stream-urls.js'
+import type { RecordingStatus } from '../media/recorder.js'
+import { streamUrls, type StreamUrls } from '../mediamtx/stream-urls.js'
+import type { ApiParts } from './parts.js'
 
 /** A camera as clients see it. It contains no local file paths and no credentials. */
 export interface CameraView {
@@ -19,19 +19,23 @@ export interface CameraView {
   readonly detail: string
 }
 
-export function cameraView (
-  camera: Camera, runtime: RuntimePath | undefined, urls: StreamUrls, recording: RecordingStatus
-): CameraView {
-  const video = runtime?.tracks2.find(track => track.codecProps?.width !== undefined)?.codecProps
+/** What {@link cameraView} needs to know besides the camera. */
+export type ViewParts = Pick<ApiParts, 'activePaths' | 'hosts' | 'recorder'>
+
+export function cameraView ({ activePaths, hosts, recorder }: ViewParts, camera: Camera): CameraView {
+  const { id } = camera
+  const tracks = activePaths()?.get(id)?.tracks2 ?? []
+  const video = tracks.find(track => track.codecProps?.width !== undefined)?.codecProps
   const width = video?.width ?? camera.mode?.width
   const height = video?.height ?? camera.mode?.height
+  const recording = recorder.status(id)
   return {
-    device: camera.id,
+    device: id,
     status: camera.status,
     name: camera.name,
     resolution: width === undefined || height === undefined ? null : `${width}x${height}`,
     fps: camera.mode?.fps ?? null,
-    streams: urls,
+    streams: streamUrls(hosts, id, null),
     recording: recording !== 'OFF',
     recording_status: recording,
     detail: camera.detail

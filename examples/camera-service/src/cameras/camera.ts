@@ -1,4 +1,4 @@
-import type { V4l2Camera } from './discovery/v4l2/v4l2.js'
+import type { V4l2Camera } from './discovery/v4l2/camera.js'
 
 /** Picture size in pixels, and frames per second. */
 export interface VideoMode { readonly width: number, readonly height: number, readonly fps: number }
@@ -31,10 +31,15 @@ export interface Camera extends FoundCamera {
   readonly since: number
 }
 
-/** One way to find cameras. `find` returns all cameras that are connected now: a missing one has vanished. */
+/** One way to find cameras. */
 export interface Discovery {
-  readonly name: string
-  find (): Promise<readonly FoundCamera[]>
+  /** The kind of source that all its cameras have. */
+  readonly name: CameraSource['kind']
+  /**
+   * Returns all cameras that are connected now: a missing one has vanished. `known` are the cameras that any discovery
+   * has found so far.
+   */
+  find (known: readonly Camera[]): Promise<readonly FoundCamera[]>
   /** Calls `onChange` when the result of `find` may have changed. Returns a function that stops watching. */
   watch? (onChange: () => void): () => void
 }

@@ -1,5 +1,5 @@
 import type { Camera } from './camera.js'
-import { chooseMode, ffmpegInputArgs } from './discovery/v4l2/v4l2.js'
+import { chooseMode, ffmpegInputArgs } from './discovery/v4l2/mode.js'
 
 /** The arguments for ffmpeg to read a local camera and publish it as H.264 over RTSP. */
 export function encodeArgs (camera: Camera, target: string): string[] {

@@ -35,7 +35,7 @@ await runCommand(HELP, async () => {
   })
   if (values.help === true) return HELP
   const [verb, keyId = ''] = positionals
-  if (verb === undefined) throw new UsageError(`say what to do: ${COMMANDS.join(', ')}`)
+  if (verb === undefined) throw new UsageError(`a command is missing: ${COMMANDS.join(', ')}`)
   oneOf('command', verb, COMMANDS)
   const needsKey = verb === 'rotate' || verb === 'revoke'
   if (needsKey !== (keyId !== '')) {
@@ -65,11 +65,10 @@ function nameOf (name: string | undefined): string {
 }
 
 function line ({ keyId, name, roles, expiresAt, revokedAt }: ApiKeyInfo): string {
-  const state =
-    revokedAt !== null
-      ? 'revoked'
-      : expiresAt <= Date.now()
-        ? 'expired'
-        : `until ${new Date(expiresAt).toISOString().slice(0, 10)}`
-  return `${keyId}  ${roles.join(',').padEnd(8)}  ${state.padEnd(16)}  ${name}`
+  return `${keyId}  ${roles.join(',').padEnd(8)}  ${stateOf(expiresAt, revokedAt).padEnd(16)}  ${name}`
+}
+
+function stateOf (expiresAt: number, revokedAt: number | null): string {
+  if (revokedAt !== null) return 'revoked'
+  return expiresAt <= Date.now() ? 'expired' : `until ${new Date(expiresAt).toISOString().slice(0, 10)}`
 }

@@ -1,4 +1,4 @@
-import type { Principal } from '@marty/core'
+import { SingleFlight, type Principal } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { MediaMtxClient, RuntimePath } from './client.js'
 import { MediaMtxUnavailable } from './errors.js'
@@ -16,35 +16,17 @@ export interface MediaSessionsOptions {
   readonly now?: () => number
 }
 
-/**
- * Tracks the readers' sessions at the media server and the caller of each. MediaMTX checks the credential only once, at
- * the start of a session (its issue 4300). When the credential ends, the session must be ended over the Control API.
- */
-export interface MediaSessions {
-  /** Records a session before it starts. False if the service could not end it later: then it must not start. */
-  add (request: MediaAuthRequest, principal: Principal): boolean
-  /** Ends every session of a principal, for example when it signs out. */
-  endAll (principalId: string): void
-  /** Drops sessions that are no longer among the readers of the media server's paths (null: paths not known). */
-  observe (paths: ReadonlyMap<string, RuntimePath> | null): void
-  /** Checks every caller once and ends the sessions of those that may no longer watch. One check runs at a time. */
-  check (): Promise<void>
-  readonly size: number
-  start (): void
-  stop (): void
-}
-
 interface MediaSession {
   readonly id: string
   readonly protocol: string
   readonly path: string
   readonly principal: Principal
   readonly since: number
-  ending: boolean
+  isEnding: boolean
 }
 
 /** Session lists of the Control API by the protocol name in authentication requests, without TLS and with TLS. */
-const KINDS: Readonly<Record<string, readonly string[]>> = {
+const SESSION_LISTS: Readonly<Record<string, readonly string[]>> = {
   rtsp: ['rtspsessions', 'rtspssessions'],
   webrtc: ['webrtcsessions'],
   hls: ['hlssessions'],
@@ -60,82 +42,123 @@ const SETTLED_MS = 15_000
  * Maximum number of sessions of one principal, so that no principal uses up the total, and in total. RTSP needs two for
  * each reader.
  */
-const MAX_SESSIONS_OF_ONE = 2_000
+const MAX_SESSIONS_PER_PRINCIPAL = 2_000
 const MAX_SESSIONS = 20_000
-const KICKS_AT_ONCE = 8
+const CONCURRENT_KICKS = 8
 
-export function createMediaSessions (options: MediaSessionsOptions): MediaSessions {
-  const { client, mayWatch, holders, onEnded, log, now = performance.now.bind(performance) } = options
-  const sessions = new Map<string, MediaSession>()
-  const counts = new Map<string, number>()
-  let isStoreSilent = false
-  let checking: Promise<void> | null = null
-  let timer: NodeJS.Timeout | undefined
+/**
+ * Tracks the readers' sessions at the media server and the caller of each. MediaMTX checks the credential only once, at
+ * the start of a session (its issue 4300). When the credential ends, the session must be ended over the Control API.
+ */
+export class MediaSessions {
+  readonly #options: MediaSessionsOptions
+  readonly #now: () => number
+  readonly #sessions = new Map<string, MediaSession>()
+  /** How many sessions each principal has. */
+  readonly #counts = new Map<string, number>()
+  readonly #checks = new SingleFlight(() => this.#checkAll())
+  #isStoreSilent = false
+  #timer: NodeJS.Timeout | undefined
 
-  function remember (session: MediaSession): void {
-    forget(session.id)
-    sessions.set(session.id, session)
-    counts.set(session.principal.id, countOf(session.principal) + 1)
+  constructor (options: MediaSessionsOptions) {
+    this.#options = options
+    this.#now = options.now ?? performance.now.bind(performance)
   }
 
-  function forget (id: string): void {
-    const session = sessions.get(id)
-    if (session === undefined) return
-    sessions.delete(id)
-    const left = countOf(session.principal) - 1
-    if (left === 0) counts.delete(session.principal.id)
-    else counts.set(session.principal.id, left)
+  get size (): number {
+    return this.#sessions.size
   }
 
-  function countOf (principal: Principal): number {
-    return counts.get(principal.id) ?? 0
+  start (): void {
+    this.#timer = setInterval(() => { void this.check() }, CHECK_MS)
+    this.#timer.unref()
   }
 
-  function end (ends: (principal: Principal) => boolean): void {
-    for (const session of sessions.values()) if (ends(session.principal)) session.ending = true
+  stop (): void {
+    clearInterval(this.#timer)
   }
 
-  function check (): Promise<void> {
-    checking ??= look().finally(() => { checking = null })
-    return checking
+  /** Records a session before it starts. False if the service could not end it later: then it must not start. */
+  add ({ id, path, protocol }: MediaAuthRequest, principal: Principal): boolean {
+    // Without an id, no session starts: HLS sends such a request before it serves its page.
+    if (id === null || id === '') return true
+    if (!Object.hasOwn(SESSION_LISTS, protocol)) return false
+    const isFull = this.size >= MAX_SESSIONS || this.#countOf(principal) >= MAX_SESSIONS_PER_PRINCIPAL
+    if (isFull && !this.#sessions.has(id)) return false
+    this.#remove(id)
+    this.#sessions.set(id, { id, protocol, path, principal, since: this.#now(), isEnding: false })
+    this.#counts.set(principal.id, this.#countOf(principal) + 1)
+    return true
   }
 
-  async function look (): Promise<void> {
-    const callers = new Set(holders())
-    for (const { principal, ending } of sessions.values()) if (!ending) callers.add(principal)
-    const failures = (await Promise.all([...callers].map(endIfOver))).filter(failure => failure !== null)
+  /** Ends every session of a principal, for example when it signs out. */
+  endAll (principalId: string): void {
+    this.#endWhere(principal => principal.id === principalId)
+    void this.check()
+  }
+
+  /** Drops sessions that are no longer among the readers of the media server's paths (null: paths not known). */
+  observe (paths: ReadonlyMap<string, RuntimePath> | null): void {
+    if (paths === null) return
+    const reading = new Set([...paths.values()].flatMap(path => path.readers.map(reader => reader.id)))
+    for (const [id, { since }] of this.#sessions) {
+      if (!reading.has(id) && this.#now() - since >= SETTLED_MS) this.#remove(id)
+    }
+  }
+
+  /** Checks every caller once and ends the sessions of those that may no longer watch. One check runs at a time. */
+  check (): Promise<void> {
+    return this.#checks.join()
+  }
+
+  async #checkAll (): Promise<void> {
+    const callers = new Set(this.#options.holders())
+    for (const { principal, isEnding } of this.#sessions.values()) if (!isEnding) callers.add(principal)
+    const results = await Promise.all([...callers].map(caller => this.#checkCaller(caller)))
+    const failures = results.filter(failure => failure !== null)
     // While a store does not respond, no session is ended because of it. Sessions still end when a credential expires.
-    if (failures.length > 0 && !isStoreSilent) {
-      log.warn({ err: failures[0] }, 'cannot check whether readers may still watch; trying again')
+    if (failures.length > 0 && !this.#isStoreSilent) {
+      this.#options.log.warn({ err: failures[0] }, 'cannot check whether readers may still watch; trying again')
     }
-    isStoreSilent = failures.length > 0
-    const ending = [...sessions.values()].filter(session => session.ending)
-    for (let at = 0; at < ending.length; at += KICKS_AT_ONCE) {
-      const answers = await Promise.all(ending.slice(at, at + KICKS_AT_ONCE).map(kick))
-      // The media server does not respond: the next check tries again, until it is back or has lost the sessions.
-      if (answers.includes('unavailable')) return
-    }
+    this.#isStoreSilent = failures.length > 0
+    await this.#endSessions()
   }
 
   /** Resolves with the error if the caller could not be checked, otherwise with null. */
-  async function endIfOver (principal: Principal): Promise<unknown> {
+  async #checkCaller (caller: Principal): Promise<unknown> {
+    const { mayWatch, onEnded } = this.#options
     try {
-      if (await mayWatch(principal)) return null
+      if (await mayWatch(caller)) return null
     } catch (error) {
       return error
     }
-    onEnded(principal)
-    end(other => other === principal)
+    onEnded(caller)
+    this.#endWhere(principal => principal === caller)
     return null
   }
 
+  /** Marks sessions; the next check ends them. */
+  #endWhere (matches: (principal: Principal) => boolean): void {
+    for (const session of this.#sessions.values()) if (matches(session.principal)) session.isEnding = true
+  }
+
+  async #endSessions (): Promise<void> {
+    const ending = [...this.#sessions.values()].filter(session => session.isEnding)
+    for (let at = 0; at < ending.length; at += CONCURRENT_KICKS) {
+      const results = await Promise.all(ending.slice(at, at + CONCURRENT_KICKS).map(session => this.#kick(session)))
+      // The media server does not respond: the next check tries again, until it is back or has lost the sessions.
+      if (results.includes('unavailable')) return
+    }
+  }
+
   /** Ends a session. If it is not found, tries again later: it may be about to start. Only `observe` drops it. */
-  async function kick (session: MediaSession): Promise<'done' | 'unavailable'> {
+  async #kick (session: MediaSession): Promise<'done' | 'unavailable'> {
+    const { client, log } = this.#options
     const { id, protocol, path, principal } = session
     try {
-      const found = await Promise.all(KINDS[protocol]!.map(async kind => await client.kick(kind, id)))
+      const found = await Promise.all(SESSION_LISTS[protocol]!.map(async list => await client.kick(list, id)))
       if (!found.includes(true)) return 'done'
-      if (sessions.get(id) === session) forget(id)
+      if (this.#sessions.get(id) === session) this.#remove(id)
       log.info({ path, protocol, principal: principal.id }, 'media session ended: its reader may no longer watch')
     } catch (error) {
       if (error instanceof MediaMtxUnavailable) return 'unavailable'
@@ -144,31 +167,16 @@ export function createMediaSessions (options: MediaSessionsOptions): MediaSessio
     return 'done'
   }
 
-  return {
-    add ({ id, path, protocol }, principal) {
-      // Without an id, no session starts: HLS sends such a request before it serves its page.
-      if (id === null || id === '') return true
-      if (!Object.hasOwn(KINDS, protocol)) return false
-      const isFull = sessions.size >= MAX_SESSIONS || countOf(principal) >= MAX_SESSIONS_OF_ONE
-      if (isFull && !sessions.has(id)) return false
-      remember({ id, protocol, path, principal, since: now(), ending: false })
-      return true
-    },
-    endAll (principalId) {
-      end(principal => principal.id === principalId)
-      void check()
-    },
-    observe (paths) {
-      if (paths === null) return
-      const reading = new Set([...paths.values()].flatMap(path => path.readers.map(reader => reader.id)))
-      for (const [id, { since }] of sessions) if (!reading.has(id) && now() - since >= SETTLED_MS) forget(id)
-    },
-    check,
-    get size () { return sessions.size },
-    start () {
-      timer = setInterval(() => { void check() }, CHECK_MS)
-      timer.unref()
-    },
-    stop () { clearInterval(timer) }
+  #remove (id: string): void {
+    const session = this.#sessions.get(id)
+    if (session === undefined) return
+    this.#sessions.delete(id)
+    const left = this.#countOf(session.principal) - 1
+    if (left === 0) this.#counts.delete(session.principal.id)
+    else this.#counts.set(session.principal.id, left)
+  }
+
+  #countOf (principal: Principal): number {
+    return this.#counts.get(principal.id) ?? 0
   }
 }

@@ -1,64 +1,10 @@
-import { execFile } from 'node:child_process'
-import { access, constants, readFile, rm, writeFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
-import { promisify } from 'node:util'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { childEnvironment } from '../process/environment.js'
 import { startChild, type Child } from '../process/child.js'
 import { redactUrls } from '../process/redact-urls.js'
+import type { MediaMtxBinary } from './binary.js'
 
-/** Oldest MediaMTX version whose Control API has the fields that we read. */
-const MINIMUM = [1, 17] as const
-const BACKOFF_MS = [100, 500, 1000, 2000, 5000, 10_000]
-
-/** A MediaMTX program with a supported version. */
-export interface MediaMtxBinary { readonly path: string, readonly version: string }
-
-/**
- * Finds MediaMTX: only the configured path if there is one, otherwise `mediamtx` on the search path, then the copy that
- * setup has built or downloaded. `binary` is null, with the reasons in `tried`, when none is usable.
- */
-export async function findMediaMtx (
-  configured: string,
-  searchPath: string,
-  setupDir: string
-): Promise<{ binary: MediaMtxBinary | null, tried: readonly string[] }> {
-  const candidates =
-    configured !== ''
-      ? [configured]
-      : [
-          ...searchPath
-            .split(delimiter)
-            .filter(dir => dir !== '')
-            .map(dir => join(dir, 'mediamtx')),
-          join(setupDir, 'mediamtx')
-        ]
-  const tried: string[] = []
-  for (const path of candidates) {
-    try {
-      await access(path, constants.X_OK)
-    } catch {
-      if (path === configured) tried.push(`${path} is not there or cannot be run`)
-      continue
-    }
-    try {
-      const { stdout } = await promisify(execFile)(path, ['--version'], { timeout: 10_000, env: childEnvironment() })
-      const version = /v?(\d+)\.(\d+)\.(\d+)/.exec(stdout)
-      if (
-        version !== null &&
-        (Number(version[1]) > MINIMUM[0] || (Number(version[1]) === MINIMUM[0] && Number(version[2]) >= MINIMUM[1]))
-      ) {
-        return { binary: { path, version: version[0] }, tried }
-      }
-      tried.push(`${path} is ${version?.[0] ?? 'of an unknown version'}; at least v${MINIMUM.join('.')}.0 is needed`)
-    } catch {
-      tried.push(`${path} did not answer --version`)
-    }
-  }
-  return { binary: null, tried }
-}
-
-export interface ProcessOptions {
+export interface MediaMtxProcessOptions {
   readonly binary: MediaMtxBinary
   readonly configFile: string
   /** Writes the configuration file. Called before every start, so that changes to the file by others do not persist. */
@@ -67,87 +13,97 @@ export interface ProcessOptions {
   readonly pidFile: string
   readonly log: FastifyBaseLogger
   /** Called after each start of the process. */
-  readonly onStarted?: () => void
+  readonly onStarted: () => void
 }
+
+const BACKOFF_MS = [100, 500, 1000, 2000, 5000, 10_000]
+/** Time until the next attempt when the program could not be started. */
+const START_RETRY_MS = 5000
+/** A process that ran at least this long was healthy: when it ends, it is restarted without a delay. */
+const HEALTHY_MS = 30_000
 
 /** A supervised MediaMTX process. It is restarted whenever it ends, until `stop` is called. */
-export interface MediaMtxProcess {
-  start (): Promise<void>
-  readonly pid: number | null
-  readonly restarts: number
-  /** Ends a process that no longer responds, so that a new one is started. */
-  replace (): void
-  stop (): Promise<void>
-}
+export class MediaMtxProcess {
+  readonly #options: MediaMtxProcessOptions
+  readonly #log: FastifyBaseLogger
+  #child: Child | null = null
+  #restarts = 0
+  /** How many times in succession the process has ended soon after its start. */
+  #quickEnds = 0
+  #stopping = false
+  #timer: NodeJS.Timeout | undefined
 
-export function superviseMediaMtx ({
-  binary, configFile, prepare, pidFile, log, onStarted
-}: ProcessOptions): MediaMtxProcess {
-  let child: Child | null = null
-  let restarts = 0
-  let quick = 0
-  let stopping = false
-  let timer: NodeJS.Timeout | undefined
+  constructor (options: MediaMtxProcessOptions) {
+    this.#options = options
+    this.#log = options.log
+  }
 
-  async function launch (): Promise<void> {
+  get pid (): number | null {
+    return this.#child?.pid ?? null
+  }
+
+  get restarts (): number {
+    return this.#restarts
+  }
+
+  async start (): Promise<void> {
+    const { binary, configFile, prepare, pidFile, onStarted } = this.#options
     await prepare()
     const startedAt = Date.now()
-    const current = await startChild({ command: binary.path, args: [configFile], onLine: relay })
-    child = current
+    const child = await startChild({
+      command: binary.path,
+      args: [configFile],
+      onLine: line => { this.#relay(redactUrls(line)) }
+    })
+    this.#child = child
     // stop() may have been called while the program was being started. It did not know this process, so end it here.
-    if (stopping) {
-      await current.stop()
+    if (this.#stopping) {
+      await child.stop()
       return
     }
-    await writeFile(pidFile, String(current.pid), { mode: 0o600 })
-    log.info({ pid: current.pid, version: binary.version }, 'MediaMTX started')
-    onStarted?.()
-    void current.ended.then(({ code, signal }) => {
-      child = null
-      if (stopping) return
-      quick = Date.now() - startedAt > 30_000 ? 0 : quick + 1
-      const delayMs = BACKOFF_MS[Math.min(quick - 1, BACKOFF_MS.length - 1)] ?? 0
-      restarts++
-      log.error({ code, signal, delayMs }, 'MediaMTX has ended; starting it again')
-      timer = setTimeout(() => {
-        relaunch()
-      }, delayMs)
+    await writeFile(pidFile, String(child.pid), { mode: 0o600 })
+    this.#log.info({ pid: child.pid, version: binary.version }, 'MediaMTX started')
+    onStarted()
+    void child.ended.then(({ code, signal }) => {
+      this.#child = null
+      if (!this.#stopping) this.#scheduleRestart(startedAt, code, signal)
     })
   }
 
-  function relaunch (): void {
-    launch().catch((error: unknown) => {
-      log.error({ err: error }, 'MediaMTX could not be started; trying again')
-      if (!stopping) timer = setTimeout(relaunch, 5000)
+  /** Ends a process that no longer responds, so that a new one is started. */
+  replace (): void {
+    this.#log.error({ pid: this.pid }, 'MediaMTX no longer responds; replacing its process')
+    void this.#child?.stop(1)
+  }
+
+  async stop (): Promise<void> {
+    this.#stopping = true
+    clearTimeout(this.#timer)
+    await this.#child?.stop(1500)
+    await rm(this.#options.pidFile, { force: true })
+  }
+
+  #scheduleRestart (startedAt: number, code: number | null, signal: NodeJS.Signals | null): void {
+    this.#quickEnds = Date.now() - startedAt > HEALTHY_MS ? 0 : this.#quickEnds + 1
+    const delayMs = this.#quickEnds === 0 ? 0 : BACKOFF_MS[Math.min(this.#quickEnds, BACKOFF_MS.length) - 1]!
+    this.#restarts++
+    this.#log.error({ code, signal, delayMs }, 'MediaMTX has ended; restarting it')
+    this.#timer = setTimeout(() => { this.#restart() }, delayMs)
+  }
+
+  #restart (): void {
+    this.start().catch((error: unknown) => {
+      this.#log.error({ err: error }, 'MediaMTX could not be started; trying again')
+      if (!this.#stopping) this.#timer = setTimeout(() => { this.#restart() }, START_RETRY_MS)
     })
   }
 
   /** Logs a line of MediaMTX's output at the matching level of our log. */
-  function relay (line: string): void {
-    const [, level, text] = /^\S+ \S+ (DEB|INF|WAR|ERR) (.*)$/.exec(redactUrls(line)) ?? [null, 'INF', redactUrls(line)]
-    if (level === 'ERR') log.error({ from: 'mediamtx' }, text)
-    else if (level === 'WAR') log.warn({ from: 'mediamtx' }, text)
-    else log.debug({ from: 'mediamtx' }, text)
-  }
-
-  return {
-    start: launch,
-    get pid () {
-      return child?.pid ?? null
-    },
-    get restarts () {
-      return restarts
-    },
-    replace () {
-      log.error({ pid: child?.pid }, 'MediaMTX does not answer any more; ending it')
-      void child?.stop(1)
-    },
-    async stop () {
-      stopping = true
-      clearTimeout(timer)
-      await child?.stop(1500)
-      await rm(pidFile, { force: true })
-    }
+  #relay (line: string): void {
+    const [, level, text] = /^\S+ \S+ (DEB|INF|WAR|ERR) (.*)$/.exec(line) ?? [null, 'INF', line]
+    if (level === 'ERR') this.#log.error({ from: 'mediamtx' }, text)
+    else if (level === 'WAR') this.#log.warn({ from: 'mediamtx' }, text)
+    else this.#log.debug({ from: 'mediamtx' }, text)
   }
 }
 
@@ -165,7 +121,7 @@ export async function endLeftover (
   if (!Number.isInteger(pid) || pid <= 1) return false
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
   if (commandLine !== `${binary}\0${configFile}\0`) return false
-  log.warn({ pid }, 'ending a MediaMTX that an earlier run left behind')
+  log.warn({ pid }, 'ending a MediaMTX process that an earlier run left behind')
   process.kill(pid, 'SIGKILL')
   return true
 }

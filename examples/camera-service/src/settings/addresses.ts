@@ -1,5 +1,38 @@
+import type { AddressInfo, Server } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { isLoopback } from '../mediamtx/config-file.js'
+import type { StreamHosts } from '../mediamtx/stream-urls.js'
+import type { Settings } from './settings.js'
+
+/** Where clients reach the media server. */
+export function streamHosts ({ config: { server, mediamtx }, tls }: Settings): StreamHosts {
+  return {
+    host: advertisedHost(server.host, server.public_host),
+    scheme: tls === null ? 'http' : 'https',
+    rtspPort: mediamtx.rtsp_port,
+    hlsPort: mediamtx.hls_port,
+    webrtcPort: mediamtx.webrtc_port
+  }
+}
+
+/** URLs of the page, the JSON-RPC API and the health report. */
+export interface ServiceAddresses { readonly page: string, readonly rpc: string, readonly health: string }
+
+export function addressesOf (
+  { scheme, host }: StreamHosts, port: number, rpcPath: string, healthPort: number
+): ServiceAddresses {
+  return {
+    page: `${scheme}://${inUrl(host)}:${port}/`,
+    rpc: `${scheme === 'http' ? 'ws' : 'wss'}://${inUrl(host)}:${port}${rpcPath}`,
+    // The health port has no TLS.
+    health: `http://${inUrl(host)}:${healthPort}/health/system`
+  }
+}
+
+/** The port on which a server listens. It differs from the setting when that is 0. */
+export function portOf ({ server }: { readonly server: Server }): number {
+  return (server.address() as AddressInfo).port
+}
 
 /**
  * The host for URLs that clients receive: the configured one, else the bound one, else (when bound to all interfaces)

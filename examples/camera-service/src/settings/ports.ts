@@ -1,30 +1,38 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { PortsBusy } from './errors.js'
 import type { CameraServiceConfig } from './schema.js'
 
 /** A port that must be free, and the setting that chooses it. */
-export interface WantedPort {
+interface WantedPort {
   readonly setting: string
   readonly host: string
   readonly port: number
   readonly protocol?: 'tcp' | 'udp'
 }
 
+/** How long another process that is closing its ports is waited for. */
+const CLOSING_MS = 5000
+const RETRY_MS = 50
+
 /**
- * Returns a sentence for each port that is not free; empty when all are free. Port 0 is always free. Retries for up to
- * `patienceMs`, in case another process is just closing its ports.
+ * Throws `MARTY_CAMERA_PORTS_BUSY` when a port that the configuration uses is not free. With `areClosing`, another
+ * process is just closing its ports and gets some time for it.
  */
-export async function waitForPorts (wanted: readonly WantedPort[], patienceMs: number): Promise<string[]> {
-  const deadline = performance.now() + patienceMs
+export async function assertPortsAreFree (config: CameraServiceConfig, areClosing: boolean): Promise<void> {
+  const deadline = performance.now() + (areClosing ? CLOSING_MS : 0)
+  const wanted = portsOf(config)
   for (;;) {
     const problems = await busyPorts(wanted)
-    if (problems.length === 0 || performance.now() >= deadline) return problems
-    await new Promise(resolve => setTimeout(resolve, 50))
+    if (problems.length === 0) return
+    if (performance.now() >= deadline) throw new PortsBusy({ message: problems.join('\n') })
+    await delay(RETRY_MS)
   }
 }
 
 /** Every port that the configuration uses. */
-export function portsOf ({ server: { host, port }, health, mediamtx }: CameraServiceConfig): WantedPort[] {
+function portsOf ({ server: { host, port }, health, mediamtx }: CameraServiceConfig): WantedPort[] {
   const local = '127.0.0.1'
   return [
     { setting: 'server.port', host, port },
@@ -40,13 +48,14 @@ export function portsOf ({ server: { host, port }, health, mediamtx }: CameraSer
   ]
 }
 
+/** Returns a sentence for each port that is not free. Port 0 is always free. */
 async function busyPorts (wanted: readonly WantedPort[]): Promise<string[]> {
   const problems: string[] = []
   const seen = new Map<string, string>()
   for (const { setting, host, port, protocol = 'tcp' } of wanted) {
     if (port === 0) continue
     const other = seen.get(`${protocol} ${port}`)
-    if (other !== undefined) problems.push(`${setting} and ${other} both say ${port}: choose two different ports`)
+    if (other !== undefined) problems.push(`${setting} and ${other} are both ${port}: choose two different ports`)
     seen.set(`${protocol} ${port}`, setting)
     const code = await (protocol === 'udp' ? tryUdp(host, port) : tryTcp(host, port))
     if (code !== null) problems.push(explain(code, setting, host, port, protocol))
@@ -60,7 +69,7 @@ function explain (code: string, setting: string, host: string, port: number, pro
     case 'EADDRINUSE':
       return `${what} is in use: end the program that uses it, or set ${setting} to another port`
     case 'EACCES':
-      return `${what} needs privileges: set ${setting} to a port above 1023`
+      return `${what} may be opened by root only: set ${setting} to a port above 1023`
     case 'EADDRNOTAVAIL':
       return `${what} cannot be opened on ${host}: no interface of this machine has that address; check server.host`
     default:

@@ -2,7 +2,11 @@ import { Type, type Static } from 'typebox'
 
 // The URLs that MediaMTX accepts (RFC 3986). All other characters in a user or password must be percent-encoded.
 const UNRESERVED = "(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
-const RTSP_URL = `^rtsps?://(?:${UNRESERVED}+(?::${UNRESERVED}*)?@)?(?:[A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])(?::(?:[1-9]\\d{0,3}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5]))?(?:/(?:${UNRESERVED}|[:@/?])*)?$`
+const CREDENTIALS = `(?:${UNRESERVED}+(?::${UNRESERVED}*)?@)?`
+const HOST = '(?:[A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])'
+/** 1 to 65535. */
+const PORT = '(?:[1-9]\\d{0,3}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5])'
+const RTSP_URL = `^rtsps?://${CREDENTIALS}${HOST}(?::${PORT})?(?:/(?:${UNRESERVED}|[:@/?])*)?$`
 
 /** All settings of `camera-service.yaml`. The defaults apply without the file; the file repeats them with comments. */
 export const configSchema = Type.Object(

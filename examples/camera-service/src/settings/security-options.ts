@@ -1,13 +1,10 @@
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { RedisConnection } from '@marty/redis'
 import type { SecurityOptions } from '@marty/security'
 import { apiKeyOptions, tokenOptions } from './credentials.js'
 import type { Settings } from './settings.js'
 import type { Secrets } from './secrets.js'
+import { version } from './version.js'
 
-const manifest = readFileSync(resolve(import.meta.dirname, '../../package.json'), 'utf8')
-export const { version } = JSON.parse(manifest) as { version: string }
 const MINUTE_MS = 60_000
 const DAY_SECONDS = 86_400
 

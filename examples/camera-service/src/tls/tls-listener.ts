@@ -1,7 +1,7 @@
 import type { Server } from 'node:https'
 import type { TlsOptions } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
-import type { Measurement } from '../health.js'
+import type { ProbeResult } from '@marty/health'
 import { daysUntil, readCertificate, type Certificate, type TlsFiles } from './certificate.js'
 import { limitHandshakes, type HandshakeCounts } from './handshake-limit.js'
 
@@ -63,7 +63,7 @@ export class TlsListener {
     this.#log?.info({ days_left: daysUntil(this.#certificate.expiresAt) }, 'certificate read again')
   }
 
-  measure (): Measurement {
+  measure (): ProbeResult {
     const days = daysUntil(this.#certificate.expiresAt)
     const { completed, failed, refused } = this.#counts
     const handshakes = `${completed} handshakes, ${failed} failed, ${refused} refused`

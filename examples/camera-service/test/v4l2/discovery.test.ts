@@ -3,8 +3,10 @@ import { once } from 'node:events'
 import { chmod, readdir } from 'node:fs/promises'
 import t from 'tap'
 
-import { chooseMode, discoverV4l2, ffmpegInputArgs, watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
-import type { V4l2Camera } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
+import { chooseMode, ffmpegInputArgs } from '@marty/camera-service/cameras/discovery/v4l2/mode.js'
+import { discoverV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/v4l2.js'
+import { watchV4l2 } from '@marty/camera-service/cameras/discovery/v4l2/watch.js'
+import type { V4l2Camera } from '@marty/camera-service/cameras/discovery/v4l2/camera.js'
 
 import { eventually } from './eventually.js'
 import { bindVivid, loadVivid, unbindVivid, unloadVivid } from './vivid.js'

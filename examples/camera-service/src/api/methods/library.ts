@@ -15,7 +15,7 @@ export function libraryMethods (app: FastifyInstance, parts: ApiParts): void {
   const list = (name: string, kind: FileKind, permission: Permission): void => {
     app.rpc.method({
       name,
-      summary: `The ${kind}s kept, newest first.`,
+      summary: `The stored ${kind}s, newest first.`,
       security: { permission },
       params: page,
       handler: ({ limit = 50, offset = 0 }) => {

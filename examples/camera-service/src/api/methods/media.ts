@@ -10,10 +10,10 @@ import { device } from './cameras.js'
 
 /** take_snapshot, start_recording, stop_recording. */
 export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
-  /** A camera whose picture flows, or the error that says what is missing. */
-  function live (id: string): Camera {
+  /** Returns a camera whose video arrives. Otherwise throws the error that says what is missing. */
+  function liveCamera (id: string): Camera {
     const camera = parts.cameras.get(id)
-    const paths = parts.observed()
+    const paths = parts.activePaths()
     if (paths === null) throw new MediaMtxUnavailable({ data: { dependency: 'mediamtx' } })
     if (camera.status === 'DISCONNECTED') {
       throw new CameraDisconnected({ data: { device: camera.id, state: camera.status, allowed_states: ['CONNECTED'] } })
@@ -26,7 +26,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
 
   app.rpc.method({
     name: 'take_snapshot',
-    summary: 'Keeps one picture of the live stream.',
+    summary: 'Stores one picture of the live stream.',
     security: { permission: 'snapshot:take', audit: 'all' },
     params: Type.Object({
       device,
@@ -34,7 +34,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
       quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 85, description: 'JPEG quality' }))
     }, { additionalProperties: false }),
     handler: async params => {
-      const camera = live(params.device)
+      const camera = liveCamera(params.device)
       const file = await parts.snapshot(camera.id, params.format ?? 'jpg', params.quality ?? 85)
       const view = fileView(file)
       return {
@@ -52,7 +52,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
 
   app.rpc.method({
     name: 'start_recording',
-    summary: 'Records the live stream, for duration seconds or until it is stopped.',
+    summary: 'Records the live stream for the given duration, or until it is stopped.',
     security: { permission: 'recording:control', audit: 'all' },
     params: Type.Object(
       {
@@ -61,7 +61,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
           Type.Number({
             minimum: 1,
             maximum: parts.maxRecordingSeconds,
-            description: 'Seconds; until stopped when left out'
+            description: 'Seconds; without it, the recording runs until it is stopped'
           })
         ),
         format: Type.Optional(Type.Literal('fmp4', { default: 'fmp4' }))
@@ -69,7 +69,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
       { additionalProperties: false }
     ),
     handler: async (params, { principal }) => {
-      const camera = live(params.device)
+      const camera = liveCamera(params.device)
       const recording = await parts.recorder.start(camera.id, params.duration ?? null, principal.id)
       return {
         device: camera.id,
@@ -85,7 +85,7 @@ export function mediaMethods (app: FastifyInstance, parts: ApiParts): void {
 
   app.rpc.method({
     name: 'stop_recording',
-    summary: 'Ends the recording under way and names the file.',
+    summary: 'Stops the current recording of a camera and returns its files.',
     security: { permission: 'recording:control', audit: 'all' },
     params: Type.Object({ device }, { additionalProperties: false }),
     handler: async params => {

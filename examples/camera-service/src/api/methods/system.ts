@@ -5,7 +5,7 @@ import type { ApiParts } from '../parts.js'
 export function systemMethods (app: FastifyInstance, parts: ApiParts): void {
   app.rpc.method({
     name: 'get_versions',
-    summary: 'Versions of the service and of the programs it runs; the public health endpoints leave them out.',
+    summary: 'Versions of the service and of the programs that it runs. The public health endpoints do not show them.',
     security: { permission: 'system:view' },
     handler: async () => await parts.versions()
   })

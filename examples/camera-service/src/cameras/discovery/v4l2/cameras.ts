@@ -1,5 +1,7 @@
 import type { Discovery, FoundCamera } from '../../camera.js'
-import { chooseMode, discoverV4l2, watchV4l2 } from './v4l2.js'
+import { chooseMode } from './mode.js'
+import { discoverV4l2 } from './v4l2.js'
+import { watchV4l2 } from './watch.js'
 
 /** Called for a device node that could not be queried, once for each reason. */
 export type OnProblem = (node: string, reason: string) => void
@@ -8,15 +10,15 @@ export type OnProblem = (node: string, reason: string) => void
 export function v4l2Cameras (onProblem: OnProblem): Discovery {
   // Serial numbers that two cameras had at the same time. Both cameras keep their longer key when one is unplugged.
   let sharedSerials: Awaited<ReturnType<typeof discoverV4l2>>['sharedSerials'] | undefined
-  let told = new Set<string>()
+  let reported = new Set<string>()
   return {
     name: 'v4l2',
     async find () {
       const result = await discoverV4l2(sharedSerials === undefined ? {} : { sharedSerials })
       sharedSerials = result.sharedSerials
       const problems = new Set(result.problems.map(({ node, reason }) => `${node} ${reason}`))
-      for (const { node, reason } of result.problems) if (!told.has(`${node} ${reason}`)) onProblem(node, reason)
-      told = problems
+      for (const { node, reason } of result.problems) if (!reported.has(`${node} ${reason}`)) onProblem(node, reason)
+      reported = problems
       return result.cameras.map((device): FoundCamera => {
         const { width, height, fps } = chooseMode(device)
         return {

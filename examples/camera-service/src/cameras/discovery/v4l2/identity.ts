@@ -47,9 +47,13 @@ export function assignKeys (
     if (seen.has(bySerial)) shared.add(bySerial)
     seen.add(bySerial)
   }
+  const keyOf = (bySerial: string | undefined, byPath: string): string => {
+    if (bySerial === undefined) return byPath
+    return shared.has(bySerial) ? `${bySerial}@${byPath}` : bySerial
+  }
   const times = new Map<string, number>()
   const keys = identities.map(({ bySerial, byPath }) => {
-    const wanted = bySerial === undefined ? byPath : shared.has(bySerial) ? `${bySerial}@${byPath}` : bySerial
+    const wanted = keyOf(bySerial, byPath)
     const count = (times.get(wanted) ?? 0) + 1
     times.set(wanted, count)
     // Happens only with a driver that reports neither bus nor name nor index. A number keeps its cameras apart.

@@ -1,4 +1,4 @@
-import type { V4l2Camera } from './v4l2.js'
+import type { V4l2Camera } from './camera.js'
 
 /** One pixel format, size and frame rate that a camera can deliver. */
 export interface V4l2Mode {
@@ -8,7 +8,7 @@ export interface V4l2Mode {
   readonly fps: number
 }
 
-export interface V4l2ModeWish {
+export interface V4l2ModeOptions {
   /** Maximum width, in pixels. @default 1280 */
   readonly width?: number
   /** Maximum height, in pixels. @default 720 */
@@ -16,6 +16,30 @@ export interface V4l2ModeWish {
   /** Preferred number of frames per second. @default 30 */
   readonly fps?: number
 }
+
+/**
+ * Four-character codes and their names for ffmpeg's `-input_format`. Those that are cheapest to encode come first: raw
+ * YUV, then compressed formats (they must be decoded first), then RGB (twice the bytes), grey and raw sensor patterns.
+ */
+const FFMPEG_NAMES: ReadonlyMap<string, string> = new Map([
+  ['NV12', 'nv12'],
+  ['YU12', 'yuv420p'],
+  ['YUYV', 'yuyv422'],
+  ['UYVY', 'uyvy422'],
+  ['422P', 'yuv422p'],
+  ['MJPG', 'mjpeg'],
+  ['JPEG', 'mjpeg'],
+  ['H264', 'h264'],
+  ['BGR3', 'bgr24'],
+  ['RGB3', 'rgb24'],
+  ['GREY', 'gray'],
+  ['BA81', 'bayer_bggr8'],
+  ['GBRG', 'bayer_gbrg8'],
+  ['GRBG', 'bayer_grbg8'],
+  ['RGGB', 'bayer_rggb8']
+])
+/** Pixel formats, those that are cheapest to read first. */
+const CHEAPEST_FIRST = [...FFMPEG_NAMES.keys()]
 
 /**
  * Chooses the mode in which to read a camera, by these criteria in this order:
@@ -30,7 +54,7 @@ export interface V4l2ModeWish {
  */
 export function chooseMode (
   camera: Pick<V4l2Camera, 'node' | 'formats'>,
-  { width = 1280, height = 720, fps = 30 }: V4l2ModeWish = {}
+  { width = 1280, height = 720, fps = 30 }: V4l2ModeOptions = {}
 ): V4l2Mode {
   const smooth = Math.min(15, fps)
   const rank = (mode: V4l2Mode): number[] => {
@@ -41,7 +65,7 @@ export function chooseMode (
       fits ? 0 : 1,
       fits ? -area : area,
       Math.abs(mode.fps - fps),
-      readingCosts.indexOf(mode.pixelFormat)
+      CHEAPEST_FIRST.indexOf(mode.pixelFormat)
     ]
   }
   const [best] = [...modes(camera, { width: Math.min(width, 640), height: Math.min(height, 480), fps })]
@@ -53,7 +77,7 @@ export function chooseMode (
 
 /** The arguments for ffmpeg to open the camera in this mode, up to and including `-i`. */
 export function ffmpegInputArgs (camera: Pick<V4l2Camera, 'node'>, mode: V4l2Mode): string[] {
-  const format = ffmpegNames.get(mode.pixelFormat)
+  const format = FFMPEG_NAMES.get(mode.pixelFormat)
   if (format === undefined) throw new RangeError(`ffmpeg cannot read the pixel format ${mode.pixelFormat}`)
   return [
     '-f',
@@ -71,31 +95,8 @@ export function ffmpegInputArgs (camera: Pick<V4l2Camera, 'node'>, mode: V4l2Mod
 
 /** Whether ffmpeg's v4l2 input supports this four-character code. */
 export function isReadable (pixelFormat: string): boolean {
-  return ffmpegNames.has(pixelFormat)
+  return FFMPEG_NAMES.has(pixelFormat)
 }
-
-/**
- * Four-character codes and their names for ffmpeg's `-input_format`. Those that are cheapest to encode come first: raw
- * YUV, then compressed formats (they must be decoded first), then RGB (twice the bytes), grey and raw sensor patterns.
- */
-const ffmpegNames: ReadonlyMap<string, string> = new Map([
-  ['NV12', 'nv12'],
-  ['YU12', 'yuv420p'],
-  ['YUYV', 'yuyv422'],
-  ['UYVY', 'uyvy422'],
-  ['422P', 'yuv422p'],
-  ['MJPG', 'mjpeg'],
-  ['JPEG', 'mjpeg'],
-  ['H264', 'h264'],
-  ['BGR3', 'bgr24'],
-  ['RGB3', 'rgb24'],
-  ['GREY', 'gray'],
-  ['BA81', 'bayer_bggr8'],
-  ['GBRG', 'bayer_gbrg8'],
-  ['GRBG', 'bayer_grbg8'],
-  ['RGGB', 'bayer_rggb8']
-])
-const readingCosts = [...ffmpegNames.keys()]
 
 /** Every mode of every readable format. If a driver lists none, we request the fallback and the driver adjusts it. */
 function * modes (camera: Pick<V4l2Camera, 'formats'>, fallback: Omit<V4l2Mode, 'pixelFormat'>): Generator<V4l2Mode> {

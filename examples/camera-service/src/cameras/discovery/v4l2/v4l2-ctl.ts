@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process'
-
-import type { V4l2Format, V4l2Size } from './v4l2.js'
+import type { V4l2Format, V4l2Size } from './camera.js'
 
 /** The largest known listing (of the kernel's test driver) has 165 kB. */
-const maxOutputBytes = 4 * 1024 * 1024
+const MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 
-export interface V4l2CtlAnswer {
+export interface V4l2CtlResult {
   /** What the program printed, also when it exited with an error. */
   readonly output: string
   /**
@@ -16,22 +15,22 @@ export interface V4l2CtlAnswer {
 }
 
 /** Runs v4l2-ctl with one query for one node. Never rejects. */
-export function askV4l2Ctl (
+export function queryNode (
   program: string,
   node: string,
-  question: '--info' | '--list-formats-ext',
+  query: '--info' | '--list-formats-ext',
   timeoutMs: number
-): Promise<V4l2CtlAnswer> {
+): Promise<V4l2CtlResult> {
   // An AbortSignal instead of execFile's timeout: the callback runs immediately, even if a hanging driver prevents the
   // killed process from exiting.
   const signal = AbortSignal.timeout(timeoutMs)
   return new Promise(resolve => {
     execFile(
       program,
-      ['-d', node, question],
-      { maxBuffer: maxOutputBytes, killSignal: 'SIGKILL', signal },
+      ['-d', node, query],
+      { maxBuffer: MAX_OUTPUT_BYTES, killSignal: 'SIGKILL', signal },
       (error, output) => {
-        resolve({ output, failure: error === null ? undefined : describe(error, program, question, timeoutMs) })
+        resolve({ output, failure: error === null ? undefined : describe(error, program, query, timeoutMs) })
       }
     )
   })
@@ -40,13 +39,13 @@ export function askV4l2Ctl (
 function describe (
   error: Error & { code?: string | number | null },
   program: string,
-  question: string,
+  query: string,
   timeoutMs: number
 ): string | undefined {
-  if (error.name === 'AbortError') return `${program} ${question} took longer than ${timeoutMs} ms`
+  if (error.name === 'AbortError') return `${program} ${query} took longer than ${timeoutMs} ms`
   if (error.code === 'ENOENT') return `${program} is not installed; on Debian and Ubuntu it is in the package v4l-utils`
   if (error.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') {
-    return `${program} ${question} printed more than ${maxOutputBytes} bytes`
+    return `${program} ${query} printed more than ${MAX_OUTPUT_BYTES} bytes`
   }
   if (typeof error.code === 'string') return `${program} cannot be started (${error.code})`
   return undefined

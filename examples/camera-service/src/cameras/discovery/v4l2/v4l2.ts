@@ -1,49 +1,10 @@
 import { constants } from 'node:fs'
 import { open, readFile, readdir, realpath, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-
-import { askV4l2Ctl, isCapture, isMultiplanarOnly, parseFormats, parseInfo } from './v4l2-ctl.js'
-import { assignKeys, describeIdentity } from './identity.js'
-import type { UsbInterface, V4l2Identity } from './identity.js'
+import type { V4l2Camera } from './camera.js'
+import { assignKeys, describeIdentity, type UsbInterface, type V4l2Identity } from './identity.js'
 import { isReadable } from './mode.js'
-
-export { chooseMode, ffmpegInputArgs } from './mode.js'
-export type { V4l2Mode, V4l2ModeWish } from './mode.js'
-export { watchV4l2 } from './watch.js'
-export type { V4l2Watch, V4l2WatchOptions } from './watch.js'
-
-/** A camera of this machine: one Video4Linux node that captures video. */
-export interface V4l2Camera {
-  /**
-   * Stays the same when the camera is unplugged, plugged in again or renumbered. It is built from the USB serial number
-   * if there is a usable one (then it also stays the same at another port), else from the bus path and the card's name.
-   * Unique within one result.
-   */
-  readonly stableKey: string
-  /** Device file, for example `/dev/video0`. It may change whenever the camera is plugged in. */
-  readonly node: string
-  /** Readable name of the card, from the driver. */
-  readonly name: string
-  readonly driver: string
-  /** Where the camera is attached, as the kernel reports it, for example `usb-0000:00:14.0-2`. */
-  readonly bus: string
-  readonly formats: readonly V4l2Format[]
-}
-
-/** One pixel format and the sizes that the camera delivers in it. */
-export interface V4l2Format {
-  /** Four-character code without padding, for example `YUYV`, `MJPG`, `H264`. */
-  readonly pixelFormat: string
-  /** Empty when the driver does not report sizes. */
-  readonly sizes: readonly V4l2Size[]
-}
-
-export interface V4l2Size {
-  readonly width: number
-  readonly height: number
-  /** Frames per second, fastest first. Empty when the driver does not report rates. */
-  readonly fps: readonly number[]
-}
+import { isCapture, isMultiplanarOnly, parseFormats, parseInfo, queryNode } from './v4l2-ctl.js'
 
 /** A node that may be a camera but could not be queried, with the reason and the remedy. */
 export interface V4l2Problem {
@@ -95,25 +56,25 @@ export async function discoverV4l2 (options: V4l2DiscoveryOptions = {}): Promise
 
   const classFolder = join(sysfs, 'class/video4linux')
   const names = await listVideoNodes(classFolder)
-  const answers = await inParallel(names, 4, async name => {
+  const results = await inParallel(names, 4, async name => {
     const entry = join(classFolder, name)
     const before = await inode(entry)
-    const answer = await ask(entry, sysfs, join(dev, name), v4l2ctl, timeoutMs)
+    const result = await inspect(entry, sysfs, join(dev, name), v4l2ctl, timeoutMs)
     // If the camera was unplugged during the query, or its number was reassigned, the data may be incomplete or mixed
     // from two devices.
-    return before !== undefined && await inode(entry) === before ? answer : undefined
+    return before !== undefined && await inode(entry) === before ? result : undefined
   })
 
-  const found = answers.filter(answer => answer !== undefined && 'camera' in answer)
+  const found = results.filter(result => result !== undefined && 'camera' in result)
   const assigned = assignKeys(found.map(({ identity }) => identity), sharedSerials)
   return {
     cameras: found.map(({ camera }, at) => ({ stableKey: assigned.keys[at] as string, ...camera })),
-    problems: answers.filter(answer => answer !== undefined && 'reason' in answer),
+    problems: results.filter(result => result !== undefined && 'reason' in result),
     sharedSerials: assigned.sharedSerials
   }
 }
 
-type Answer =
+type Inspection =
   V4l2Problem | NotACamera | { readonly camera: Omit<V4l2Camera, 'stableKey'>, readonly identity: V4l2Identity }
 interface NotACamera { readonly notACamera: true }
 
@@ -124,23 +85,25 @@ async function listVideoNodes (classFolder: string): Promise<string[]> {
   return numbers.sort((a, b) => a - b).map(number => `video${number}`)
 }
 
-async function ask (entry: string, sysfs: string, node: string, v4l2ctl: string, timeoutMs: number): Promise<Answer> {
-  const info = await askV4l2Ctl(v4l2ctl, node, '--info', timeoutMs)
+async function inspect (
+  entry: string, sysfs: string, node: string, v4l2ctl: string, timeoutMs: number
+): Promise<Inspection> {
+  const info = await queryNode(v4l2ctl, node, '--info', timeoutMs)
   const card = parseInfo(info.output)
   if (card === undefined) return { node, reason: info.failure ?? await whyUnreadable(node, timeoutMs) }
   if (!isCapture(card.capabilities)) return { notACamera: true }
   if (isMultiplanarOnly(card.capabilities)) {
-    return { node, reason: `"${card.name}" captures in multi-planar buffers only, which ffmpeg cannot read` }
+    return { node, reason: `"${card.name}" offers only multi-planar buffers, which ffmpeg cannot read` }
   }
 
-  const listing = await askV4l2Ctl(v4l2ctl, node, '--list-formats-ext', timeoutMs)
+  const listing = await queryNode(v4l2ctl, node, '--list-formats-ext', timeoutMs)
   if (listing.failure !== undefined) return { node, reason: listing.failure }
   const formats = parseFormats(listing.output)
   if (formats.length === 0) {
     return {
       node,
-      reason: `"${card.name}" lists no video formats; a capture card may have no signal, a sensor may need its ` +
-        'media pipeline set up'
+      reason: `"${card.name}" lists no video formats: connect a signal to a capture card, or set up the media ` +
+        'pipeline of a sensor'
     }
   }
   if (!formats.some(({ pixelFormat }) => isReadable(pixelFormat))) {
@@ -201,16 +164,16 @@ async function whyUnreadable (node: string, timeoutMs: number): Promise<string> 
       return 'permission denied: add the user of this service to the group that owns the node (usually "video"), or ' +
         'allow the device in its container'
     case 'EBUSY':
-      return 'busy: another program has opened it and the driver allows only one'
+      return 'busy: another program has opened it, and its driver allows only one at a time'
     case 'ENOENT':
-      return 'the kernel has this camera but there is no device file; in a container, pass the device in'
+      return 'the kernel has this camera, but its device file is missing: in a container, pass the device into it'
     case 'ENODEV':
     case 'ENXIO':
-      return 'the device does not answer any more; unplug it and plug it in again'
+      return 'the device no longer responds: unplug it and plug it in again'
     case 'ETIMEDOUT':
       return `opening it took longer than ${timeoutMs} ms`
     case 'opened':
-      return 'it opens, but v4l2-ctl cannot tell what it is; is it a V4L2 node?'
+      return 'it can be opened, but v4l2-ctl does not recognise it: check that it is a V4L2 node'
     default:
       return `cannot be opened (${outcome})`
   }
