@@ -6,6 +6,7 @@ import { Wall } from './wall.js'
 import { inWords, until } from './words.js'
 
 const NOT_AUTHENTICATED = -32001
+const TOKEN_INVALID = 'This token is not valid, or it has expired. Get a new one and paste it here.'
 const SESSION_ENDED = 'Your session has ended. Sign in with a new token.'
 
 const session = new Session()
@@ -59,19 +60,18 @@ function signIn () {
     void wall?.refresh()
   })
   connection.addEventListener('lost', () => {
-    if (wall === null) showSignIn('The service cannot be reached, or has no room for another connection. Trying again…')
+    if (wall === null) showSignIn('The service cannot be reached, or it has too many connections. Trying again…')
     else showBanner('The connection to the service is lost. Trying to restore it…')
   })
   connection.addEventListener('refused', event => {
     const { detail: error } = /** @type {CustomEvent} */ (event)
     if (error.code !== NOT_AUTHENTICATED) signOut(inWords(error, 'sign in'))
-    else if (pasted && wall === null) signOut('This token is not valid, or it has expired. Get a new one and paste it here.')
-    else signOut(SESSION_ENDED)
+    else signOut(pasted && wall === null ? TOKEN_INVALID : SESSION_ENDED)
   })
   connection.open()
 }
 
-/** The service no longer knows who this is. A session may outlive its token, so it is tried before giving up. */
+/** The service no longer accepts the credential. A session may outlive its token, so it is tried before signing out. */
 async function renew () {
   if (client === null) return
   try {
@@ -82,7 +82,7 @@ async function renew () {
   }
 }
 
-/** @param {string} reason shown where to sign in; empty when it was wanted */
+/** @param {string} reason shown at the sign-in form; empty when the person signed out */
 function signOut (reason) {
   if (reason === '') void session.end()
   client?.close()
@@ -105,7 +105,8 @@ function showWall (connection) {
 function showAccount () {
   const { account } = session
   if (account === null) return
-  who.textContent = `Signed in as ${account.role}` + (account.expiresAt === null ? '' : ` until ${until(account.expiresAt)}`)
+  const end = account.expiresAt === null ? '' : ` until ${until(account.expiresAt)}`
+  who.textContent = `Signed in as ${account.role}${end}`
 }
 
 /** @param {string} reason */
@@ -117,7 +118,7 @@ function showSignIn (reason) {
   signInError.textContent = reason
   signInError.hidden = reason === ''
   input.setAttribute('aria-invalid', String(reason !== ''))
-  // Who is already typing the next token is not disturbed.
+  // Do not disturb a person who is already typing the next token.
   if (document.activeElement === input) return
   input.focus()
   input.select()
@@ -130,7 +131,7 @@ function showBanner (text) {
 }
 
 /**
- * The token in what was pasted: people bring spaces, line ends and the word Bearer with it.
+ * The token in pasted text, which may contain spaces, line ends and the word Bearer.
  * @param {string} pasted
  */
 function tokenIn (pasted) {

@@ -27,13 +27,13 @@ import { clock, inWords, when } from './words.js'
 
 const DURATIONS = [['10', '10 s'], ['60', '1 min'], ['300', '5 min'], ['', 'until stopped']]
 
-/** One camera on the wall: its picture, its state, and what may be done with it. */
+/** One camera on the wall: its picture, its state, and the buttons for snapshots and recordings. */
 export class CameraCard {
   /** @type {Camera} */
   #camera
   #context
   #player
-  #spoken = ''
+  #announced = ''
   /** When the running recording began, in milliseconds since the epoch; null while there is none or it is not known. */
   /** @type {number | null} */
   #recordingSince = null
@@ -82,10 +82,7 @@ export class CameraCard {
     this.#video.addEventListener('resize', () => this.#render())
     this.#snapshotButton.addEventListener('click', () => { void this.#takeSnapshot() })
     this.#recordButton.addEventListener('click', () => { void this.#toggleRecording() })
-    this.#fullScreenButton.addEventListener('click', () => {
-      if (document.fullscreenElement === null) this.#stage.requestFullscreen().catch(() => toast('This browser does not allow full screen here.', 'error'))
-      else void document.exitFullscreen()
-    })
+    this.#fullScreenButton.addEventListener('click', () => { void this.#toggleFullScreen() })
     if (!document.fullscreenEnabled) this.#fullScreenButton.hidden = true
     this.update(camera)
   }
@@ -104,7 +101,7 @@ export class CameraCard {
     this.#render()
   }
 
-  /** The connection to the service is back: what waits for it need not wait longer. */
+  /** Call it when the connection to the service is restored: the player does not wait for its next attempt. */
   resume () {
     this.#player.retryNow()
   }
@@ -115,13 +112,15 @@ export class CameraCard {
    */
   setRecording (recording, since = null) {
     const was = this.#camera.recording && this.#clockTimer !== undefined
-    if (recording !== this.#camera.recording) this.#camera = { ...this.#camera, recording, recording_status: recording ? 'RECORDING' : 'OFF' }
+    if (recording !== this.#camera.recording) {
+      this.#camera = { ...this.#camera, recording, recording_status: recording ? 'RECORDING' : 'OFF' }
+    }
     clearInterval(this.#clockTimer)
     this.#clockTimer = undefined
     if (recording) {
       this.#recordingSince = since ?? this.#recordingSince
       this.#clockTimer = setInterval(() => this.#renderRecordButton(), 500)
-      if (!was && this.#recordingSince === null) void this.#learnRecordingTime()
+      if (!was && this.#recordingSince === null) void this.#loadRecordingTime()
     } else {
       this.#recordingSince = null
     }
@@ -137,7 +136,7 @@ export class CameraCard {
     this.#render()
   }
 
-  /** Stops what runs for this card; the node is the caller's to remove. */
+  /** Stops the player and the timer of this card. The caller removes the node. */
   close () {
     clearInterval(this.#clockTimer)
     this.#player.stop()
@@ -149,6 +148,18 @@ export class CameraCard {
    */
   #call (method, params = {}) {
     return this.#context.call(method, { device: this.#camera.device, ...params })
+  }
+
+  async #toggleFullScreen () {
+    if (document.fullscreenElement !== null) {
+      await document.exitFullscreen()
+      return
+    }
+    try {
+      await this.#stage.requestFullscreen()
+    } catch {
+      toast('This browser does not allow full screen here.', 'error')
+    }
   }
 
   async #takeSnapshot () {
@@ -177,12 +188,13 @@ export class CameraCard {
     }, 'start the recording')
   }
 
-  /** A recording that somebody else started, or that was running before this page. */
-  async #learnRecordingTime () {
+  /** For a recording that another caller started, or that was running before this page was opened. */
+  async #loadRecordingTime () {
     try {
       const { elapsed_time: seconds } = await this.#call('get_camera_status')
-      if (typeof seconds === 'number' && this.#camera.recording && this.#recordingSince === null) this.setRecording(true, Date.now() - seconds * 1000)
-    } catch { /* the button then says Stop without a time */ }
+      if (typeof seconds !== 'number' || !this.#camera.recording || this.#recordingSince !== null) return
+      this.setRecording(true, Date.now() - seconds * 1000)
+    } catch { /* the button then shows Stop without a time */ }
   }
 
   /**
@@ -205,35 +217,60 @@ export class CameraCard {
   }
 
   #render () {
-    const { name, device, status, detail } = this.#camera
-    const picture = this.#player.state
-    const shown = status === 'CONNECTED' ? picture : status === 'ERROR' ? 'error' : 'disconnected'
-    this.node.dataset['status'] = status
-    this.node.dataset['picture'] = picture
+    const shown = this.#shownState()
+    this.node.dataset['status'] = this.#camera.status
+    this.node.dataset['picture'] = this.#player.state
+    this.#renderPicture(shown)
+    this.#announceState(shown)
+    this.#renderActions()
+  }
+
+  /** @returns {keyof typeof BADGES} */
+  #shownState () {
+    switch (this.#camera.status) {
+      case 'CONNECTED': return this.#player.state
+      case 'ERROR': return 'error'
+      default: return 'disconnected'
+    }
+  }
+
+  /** @param {keyof typeof BADGES} shown */
+  #renderPicture (shown) {
+    const { name, detail, recording, recording_status: recordingStatus } = this.#camera
+    const isWaiting = recordingStatus === 'WAITING_FOR_CAMERA'
     this.#badge.dataset['state'] = shown
     setText(this.#badge, BADGES[shown])
     setText(this.#title, name)
     setText(this.#facts, this.#describe())
-    this.#recordingBadge.hidden = !this.#camera.recording
-    setText(this.#recordingBadge, this.#camera.recording_status === 'WAITING_FOR_CAMERA' ? 'Recording, waiting for the camera' : 'Recording')
+    this.#recordingBadge.hidden = !recording
+    setText(this.#recordingBadge, isWaiting ? 'Recording, waiting for the camera' : 'Recording')
     this.#video.hidden = !(shown === 'live' || shown === 'stalled')
     this.#video.setAttribute('aria-label', `Live picture of ${name}`)
     setText(this.#message, this.#explain(shown, detail))
     this.#fullScreenButton.setAttribute('aria-label', `${name} in full screen`)
+  }
 
-    const said = `${name}: ${BADGES[shown]}`
-    if (said !== this.#spoken && shown !== 'connecting' && shown !== 'off') announce(said)
-    if (shown !== 'connecting') this.#spoken = said
+  /**
+   * Tells people who do not see the page about a new state, once.
+   * @param {keyof typeof BADGES} shown
+   */
+  #announceState (shown) {
+    const text = `${this.#camera.name}: ${BADGES[shown]}`
+    if (text !== this.#announced && shown !== 'connecting' && shown !== 'off') announce(text)
+    if (shown !== 'connecting') this.#announced = text
+  }
 
-    const connected = status === 'CONNECTED'
+  #renderActions () {
+    const { name, device, status, recording } = this.#camera
+    const isConnected = status === 'CONNECTED'
     const maySnapshot = this.#context.may('snapshot:take')
     const mayRecord = this.#context.may('recording:control')
-    this.#snapshotButton.disabled = !maySnapshot || !connected || this.#busy.snapshot
+    this.#snapshotButton.disabled = !maySnapshot || !isConnected || this.#busy.snapshot
     setText(this.#snapshotButton, this.#busy.snapshot ? 'Taking…' : 'Snapshot')
     this.#snapshotButton.setAttribute('aria-label', `Snapshot of ${name}`)
-    // A recording of a camera that has vanished may still be stopped.
-    this.#recordButton.disabled = !mayRecord || this.#busy.recording || (!connected && !this.#camera.recording)
-    this.#durationSelect.hidden = this.#camera.recording
+    // A recording of a camera that is not connected can still be stopped.
+    this.#recordButton.disabled = !mayRecord || this.#busy.recording || (!isConnected && !recording)
+    this.#durationSelect.hidden = recording
     this.#durationSelect.disabled = this.#recordButton.disabled
     this.#durationSelect.setAttribute('aria-label', `How long to record ${name}`)
     this.#renderRecordButton()
@@ -243,7 +280,8 @@ export class CameraCard {
     this.#note.hidden = note === ''
     this.#note.id = `note-${device}`
     for (const button of [this.#snapshotButton, this.#recordButton]) {
-      button.title = !button.disabled ? '' : !connected ? 'The camera is not connected' : note
+      const reason = isConnected ? note : 'The camera is not connected'
+      button.title = button.disabled ? reason : ''
       if (note === '') button.removeAttribute('aria-describedby')
       else button.setAttribute('aria-describedby', this.#note.id)
     }
@@ -260,8 +298,11 @@ export class CameraCard {
 
   #describe () {
     const { resolution, fps, device } = this.#camera
-    const size = this.#player.state === 'live' && this.#video.videoWidth > 0 ? `${this.#video.videoWidth}×${this.#video.videoHeight}` : resolution?.replace('x', '×') ?? null
-    return [device, size, fps === null || fps === undefined ? null : `${Math.round(fps * 100) / 100} fps`].filter(part => part !== null).join(' · ')
+    const { videoWidth, videoHeight } = this.#video
+    const isLive = this.#player.state === 'live' && videoWidth > 0
+    const size = isLive ? `${videoWidth}×${videoHeight}` : resolution?.replace('x', '×') ?? null
+    const rate = fps === null || fps === undefined ? null : `${Math.round(fps * 100) / 100} fps`
+    return [device, size, rate].filter(part => part !== null).join(' · ')
   }
 
   /**
@@ -269,13 +310,14 @@ export class CameraCard {
    * @param {string} detail
    */
   #explain (shown, detail) {
+    const { lastFrameAt, reason } = this.#player
     switch (shown) {
       case 'live': return ''
       case 'off':
       case 'connecting': return 'Waiting for the first picture…'
-      case 'stalled': return this.#player.lastFrameAt === null ? this.#player.reason : `This picture is from ${when(this.#player.lastFrameAt)}.`
-      case 'no picture': return `${this.#player.reason} Trying again…`
-      default: return detail === '' ? 'The camera is not there. The picture returns with it.' : detail
+      case 'stalled': return lastFrameAt === null ? reason : `This picture is from ${when(lastFrameAt)}.`
+      case 'no picture': return `${reason} Trying again…`
+      default: return detail === '' ? 'The camera is not connected. The picture returns when it is.' : detail
     }
   }
 }
@@ -291,13 +333,13 @@ const BADGES = /** @type {const} */ ({
 })
 
 /**
- * Why the buttons of a card are of no use to this caller; empty when they are.
+ * Why the buttons of a card are disabled for this caller; empty when they are not.
  * @param {boolean} maySnapshot
  * @param {boolean} mayRecord
  * @param {string} role
  */
 function noteFor (maySnapshot, mayRecord, role) {
   if (maySnapshot && mayRecord) return ''
-  const missing = !maySnapshot && !mayRecord ? 'take snapshots or record' : maySnapshot ? 'record' : 'take snapshots'
-  return `Signed in as ${role}, you may not ${missing}.`
+  const missing = [maySnapshot ? '' : 'take snapshots', mayRecord ? '' : 'record'].filter(action => action !== '')
+  return `Your role ${role} does not allow you to ${missing.join(' or to ')}.`
 }

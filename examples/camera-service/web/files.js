@@ -67,8 +67,8 @@ function refusal (response) {
   switch (response.status) {
     case 401: return 'Your session has ended. Sign in again.'
     case 403: return 'Your role does not allow this.'
-    case 404: return 'The file is not there any more.'
+    case 404: return 'The file no longer exists.'
     case 429: return `Too many requests. Try again ${inTime(Number.isNaN(seconds) ? null : seconds * 1000)}.`
-    default: return `The service answered ${response.status}.`
+    default: return `The service responded with status ${response.status}.`
   }
 }

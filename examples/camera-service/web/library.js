@@ -46,8 +46,10 @@ export class Library {
     this.#files = files
     this.#nameOf = nameOf
     node.replaceChildren(
-      element('section', { 'aria-label': 'Snapshots' }, element('h2', {}, 'Snapshots ', this.#snapshotCount), this.#snapshots),
-      element('section', { 'aria-label': 'Recordings' }, element('h2', {}, 'Recordings ', this.#recordingCount), this.#recordings))
+      element('section', { 'aria-label': 'Snapshots' },
+        element('h2', {}, 'Snapshots ', this.#snapshotCount), this.#snapshots),
+      element('section', { 'aria-label': 'Recordings' },
+        element('h2', {}, 'Recordings ', this.#recordingCount), this.#recordings))
   }
 
   refreshSnapshots () {
@@ -66,7 +68,7 @@ export class Library {
     }, 'list the recordings')
   }
 
-  /** Lets go of every picture. */
+  /** Releases every picture and stops every download. */
   close () {
     this.#closed = true
     for (const { url } of this.#thumbs.values()) URL.revokeObjectURL(url)
@@ -119,8 +121,9 @@ export class Library {
     }
     if (this.#closed) return
     const url = URL.createObjectURL(blob)
-    const node = element('button', { type: 'button', class: 'thumb', 'data-testid': 'snapshot-thumb', 'data-filename': file.filename, title: taken },
-      element('img', { src: url, alt: `Snapshot of ${taken}` }))
+    const node = element('button', {
+      type: 'button', class: 'thumb', 'data-testid': 'snapshot-thumb', 'data-filename': file.filename, title: taken
+    }, element('img', { src: url, alt: `Snapshot of ${taken}` }))
     node.addEventListener('click', () => this.#open(file, blob, url, taken))
     this.#thumbs.set(file.filename, { url, node })
   }

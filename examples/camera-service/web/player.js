@@ -50,7 +50,7 @@ export class Player extends EventTarget {
     this.#video = video
     this.#getUrl = getUrl
     this.#countFrames()
-    // Nobody sees a hidden page, so its browser draws no frames: start judging anew when it is seen again.
+    // The browser draws no frames while the page is hidden: start measuring again when it is shown.
     document.addEventListener('visibilitychange', () => { this.#waitingSince = Date.now() })
   }
 
@@ -81,7 +81,9 @@ export class Player extends EventTarget {
     try {
       const url = await this.#getUrl()
       if (attempt !== this.#attempt) return
-      const session = await openWhep(url, () => { if (attempt === this.#attempt) this.#fail('The connection to the media server broke.') })
+      const session = await openWhep(url, () => {
+        if (attempt === this.#attempt) this.#fail('The connection to the media server was lost.')
+      })
       if (attempt !== this.#attempt) {
         session.close()
         return
@@ -106,8 +108,11 @@ export class Player extends EventTarget {
     if (document.hidden) return
     const since = Math.max(this.lastFrameAt ?? 0, this.#waitingSince)
     const waited = Date.now() - since
-    if (waited >= GIVE_UP_AFTER_MS) this.#fail(this.state === 'stalled' ? 'The picture has stopped.' : 'Connected, but no picture comes.')
-    else if (waited >= STALLED_AFTER_MS && this.state === 'live') this.#become('stalled', 'The picture has stopped.')
+    if (waited >= GIVE_UP_AFTER_MS) {
+      this.#fail(this.state === 'stalled' ? 'The picture has stopped.' : 'Connected, but no picture arrives.')
+    } else if (waited >= STALLED_AFTER_MS && this.state === 'live') {
+      this.#become('stalled', 'The picture has stopped.')
+    }
   }
 
   #countFrames () {
@@ -140,7 +145,8 @@ export class Player extends EventTarget {
     this.#close()
     this.#become('no picture', reason)
     const backoff = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** this.#failures++)
-    this.#retryTimer = setTimeout(() => { void this.#connect() }, Math.max(backoff * (0.75 + Math.random() / 2), waitMs))
+    const jittered = backoff * (0.75 + Math.random() / 2)
+    this.#retryTimer = setTimeout(() => { void this.#connect() }, Math.max(jittered, waitMs))
   }
 
   #close () {

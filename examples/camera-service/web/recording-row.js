@@ -30,10 +30,12 @@ export class RecordingRow {
   /** @param {import('./library.js').StoredFile} file */
   update (file) {
     this.#file = file
-    const facts = [when(file.modified_time), file.duration === undefined ? null : duration(file.duration), size(file.file_size)]
+    const length = file.duration === undefined ? null : duration(file.duration)
+    const facts = [when(file.modified_time), length, size(file.file_size)]
     // Each fact stays in one piece; lines break between them.
     setText(this.#facts, facts.filter(fact => fact !== null).map(fact => fact.replaceAll(' ', '\u00a0')).join(' · '))
-    this.#button.setAttribute('aria-label', `Download the recording of ${this.#what.textContent}, ${when(file.modified_time)}`)
+    const label = `Download the recording of ${this.#what.textContent}, ${when(file.modified_time)}`
+    this.#button.setAttribute('aria-label', label)
     this.node.title = file.filename
   }
 

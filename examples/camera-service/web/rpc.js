@@ -1,4 +1,4 @@
-/** An error the service answered with. */
+/** An error that the service responded with. */
 export class RpcError extends Error {
   /** @param {{ code: number, message: string, data?: { code?: string, retry_after_ms?: number } }} error */
   constructor (error) {
@@ -12,15 +12,22 @@ export class RpcError extends Error {
   }
 }
 
-/** The call was not answered because the connection went away, or never was there. */
+/** The call has no response because the connection was lost, or was never made. */
 export class ConnectionLost extends Error {
   constructor () { super('the connection to the service is lost') }
 }
 
 export class RpcTimeout extends Error {
   /** @param {string} method */
-  constructor (method) { super(`${method} was not answered in time`) }
+  constructor (method) { super(`the service did not respond to ${method} in time`) }
 }
+
+/**
+ * @typedef {object} PendingCall
+ * @property {(value: any) => void} resolve
+ * @property {(error: Error) => void} reject
+ * @property {number} timer
+ */
 
 const CALL_TIMEOUT_MS = 20_000
 const BACKOFF_MIN_MS = 500
@@ -36,7 +43,7 @@ const BACKOFF_MAX_MS = 15_000
 export class RpcClient extends EventTarget {
   /** @type {WebSocket | null} */
   #socket = null
-  /** @type {Map<number, { method: string, sentAt: number, resolve: (value: any) => void, reject: (error: Error) => void, timer: number }>} */
+  /** @type {Map<number, PendingCall>} */
   #pending = new Map()
   #lastId = 0
   #lastHeardAt = 0
@@ -47,7 +54,7 @@ export class RpcClient extends EventTarget {
   #url
 
   /**
-   * Runs on every new connection before `open`, typically to authenticate. What it throws as an `RpcError` ends the
+   * Runs on every new connection before `open`, typically to authenticate. An `RpcError` that it throws ends the
    * client with `refused`, unless the service only asks to wait.
    * @type {(() => Promise<void>) | null}
    */
@@ -73,7 +80,7 @@ export class RpcClient extends EventTarget {
     this.#drop()
   }
 
-  /** Does not wait for the next try. */
+  /** Connects now instead of waiting for the next attempt. */
   retryNow () {
     if (!this.#wanted || this.#socket !== null) return
     clearTimeout(this.#retryTimer)
@@ -95,10 +102,10 @@ export class RpcClient extends EventTarget {
       const timer = setTimeout(() => {
         this.#pending.delete(id)
         reject(new RpcTimeout(method))
-        // Not a word since the call was sent: the connection is dead although nobody has said so.
+        // Nothing was received since the call was sent: the connection is dead although no event has reported it.
         if (this.#socket === socket && this.#lastHeardAt < sentAt) this.#lost()
       }, timeoutMs)
-      this.#pending.set(id, { method, sentAt, resolve, reject, timer })
+      this.#pending.set(id, { resolve, reject, timer })
       socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params }))
     })
   }

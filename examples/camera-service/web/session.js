@@ -48,7 +48,7 @@ export class Session {
    */
   async authenticate (client) {
     const credentials = [this.#token, this.#sessionId].filter(credential => credential !== null)
-    let failure = new Error('there is nothing to sign in with')
+    let failure = new Error('there is no credential to sign in with')
     for (const credential of credentials) {
       try {
         const answer = await client.call('authenticate', { auth_token: credential })
@@ -67,10 +67,13 @@ export class Session {
     return this.account?.permissions.includes(permission) ?? false
   }
 
-  /** Ends the session and the token on the server too: whoever copied one has nothing. An API key is not ended by that. */
+  /** Ends the session and the token on the server too, so that copies of them are useless. An API key stays valid. */
   async end () {
     const credentials = [this.#sessionId, this.#token].filter(credential => credential !== null)
-    await Promise.allSettled(credentials.map(credential => fetch('/auth/logout', { method: 'POST', headers: { authorization: `Bearer ${credential}` }, keepalive: true })))
+    await Promise.allSettled(credentials.map(credential => {
+      const headers = { authorization: `Bearer ${credential}` }
+      return fetch('/auth/logout', { method: 'POST', headers, keepalive: true })
+    }))
   }
 
   clear () {

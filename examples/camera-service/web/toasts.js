@@ -29,7 +29,7 @@ export function toast (text, kind = 'info') {
 }
 
 /**
- * Tells people who do not see the page what has changed on it.
+ * Announces a change to people who use a screen reader.
  * @param {string} text
  */
 export function announce (text) {

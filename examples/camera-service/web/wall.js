@@ -6,10 +6,10 @@ import { ConnectionLost, RpcError } from './rpc.js'
 import { toast } from './toasts.js'
 import { inWords } from './words.js'
 
-/** Notifications tell what changes; this only catches what they missed. A viewer has 60 calls a minute for everything. */
+/** Notifications report changes; polling only catches missed ones. A viewer has 60 calls per minute in all. */
 const POLL_EVERY_MS = 10_000
 
-/** Every camera, and what was made of them: all that is seen while signed in. */
+/** The view of a signed-in caller: every camera, and the stored snapshots and recordings. */
 export class Wall {
   /** @type {Map<string, CameraCard>} */
   #cards = new Map()
@@ -46,7 +46,7 @@ export class Wall {
     this.#pollTimer = setInterval(() => { if (!document.hidden) void this.#refreshCameras() }, POLL_EVERY_MS)
   }
 
-  /** Everything anew: on arrival, and after the connection was away. */
+  /** Loads everything: after signing in, and after the connection was restored. */
   async refresh () {
     await this.#refreshCameras()
     for (const card of this.#cards.values()) card.resume()
@@ -91,7 +91,7 @@ export class Wall {
       for (const camera of cameras) this.#showCamera(camera)
       this.#summarize()
     } catch (error) {
-      // The banner speaks of a lost connection.
+      // The banner reports a lost connection.
       if (!(error instanceof ConnectionLost)) toast(inWords(error, 'list the cameras'), 'error')
     }
   }
@@ -116,7 +116,8 @@ export class Wall {
     })
     this.#cards.set(camera.device, card)
     const order = [...this.#cards.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }))
-    const after = order.slice(order.indexOf(camera.device) + 1).map(device => this.#cards.get(device)?.node).find(node => node?.isConnected === true)
+    const later = order.slice(order.indexOf(camera.device) + 1).map(device => this.#cards.get(device)?.node)
+    const after = later.find(node => node?.isConnected === true)
     this.#node.insertBefore(card.node, after ?? null)
   }
 
@@ -130,8 +131,11 @@ export class Wall {
     }
     const started = status === 'STARTED'
     card?.setRecording(started, started ? Date.now() : null)
-    if (status === 'ERROR') toast(`${name}: the recording ended with an error. What was recorded until then is kept.`, 'error')
-    else if (!started) toast(`${name}: ${filename} is recorded.`)
+    if (status === 'ERROR') {
+      toast(`${name}: the recording ended with an error. The video recorded until then is kept.`, 'error')
+    } else if (!started) {
+      toast(`${name}: the recording ${filename} is finished.`)
+    }
     if (!started && this.#libraryLoaded) void this.#library.refreshRecordings()
   }
 
@@ -139,7 +143,10 @@ export class Wall {
     const all = [...this.#cameras.values()]
     const connected = all.filter(camera => camera.status === 'CONNECTED').length
     setText(this.#summary, all.length === 0 ? '' : `${connected} of ${all.length} connected`)
-    if (all.length > 0) this.#node.querySelector('.empty')?.remove()
-    else if (this.#node.childElementCount === 0) this.#node.append(element('p', { class: 'empty' }, 'No camera is there yet. It appears here by itself.'))
+    if (all.length > 0) {
+      this.#node.querySelector('.empty')?.remove()
+    } else if (this.#node.childElementCount === 0) {
+      this.#node.append(element('p', { class: 'empty' }, 'There are no cameras yet. New ones appear here automatically.'))
+    }
   }
 }

@@ -37,7 +37,7 @@ export async function openWhep (url, onBroken) {
     if (closed) return
     closed = true
     connection.close()
-    // The server notices by itself in the end; this only spares it the wait.
+    // The server would notice after its own timeout; this ends the session at once.
     if (resource !== null) fetch(resource, { method: 'DELETE', keepalive: true }).catch(() => {})
     removeEventListener('pagehide', close)
   }
@@ -79,7 +79,7 @@ async function post (url, offer) {
   } catch {
     throw new WhepError(0, 'the media server cannot be reached')
   }
-  if (response.status !== 201) throw new WhepError(response.status, `the media server answered ${response.status}`)
+  if (response.status !== 201) throw new WhepError(response.status, `the media server responded with status ${response.status}`)
   const location = response.headers.get('Location')
   return { sdp: await response.text(), resource: location === null ? null : new URL(location, url).href }
 }

@@ -1,7 +1,7 @@
 import { ConnectionLost, RpcError, RpcTimeout } from './rpc.js'
 
 /**
- * What went wrong, for a person: what happened and what to do.
+ * Describes an error for a person: what happened and what to do.
  * @param {unknown} error
  * @param {string} [doing] what was being tried: `take the snapshot`
  */
@@ -12,18 +12,18 @@ export function inWords (error, doing) {
 
 /** @param {unknown} error */
 function reasonOf (error) {
-  if (error instanceof ConnectionLost) return 'The connection to the service is lost; it is being restored.'
-  if (error instanceof RpcTimeout) return 'The service did not answer in time. Try again.'
+  if (error instanceof ConnectionLost) return 'The connection to the service is lost. The page is trying to restore it.'
+  if (error instanceof RpcTimeout) return 'The service did not respond in time. Try again.'
   if (error instanceof RpcError) {
     switch (error.code) {
       case -32001: return 'You are not signed in, or your token has expired. Sign in with a new one.'
       case -32002: return 'Your role does not allow this.'
-      case -32010: return 'It is not there any more.'
+      case -32010: return 'It no longer exists.'
       case -32020: return sentence(error.message)
       case -32040: return `Too many requests. Try again ${inTime(error.retryAfterMs)}.`
-      case -32050: return `The media server or the camera does not answer: ${lowerFirst(sentence(error.message))}`
+      case -32050: return `The media server or the camera does not respond: ${lowerFirst(sentence(error.message))}`
       case -32060: return `There is a problem with the storage: ${lowerFirst(sentence(error.message))}`
-      case -32603: return 'The service failed; its log says why.'
+      case -32603: return 'The service failed. See its log for the reason.'
       default: return sentence(error.message)
     }
   }
@@ -77,9 +77,7 @@ export function size (bytes) {
 export function when (moment) {
   const date = new Date(moment)
   if (Number.isNaN(date.getTime())) return 'at an unknown time'
-  const time = date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' })
-  if (date.toDateString() === new Date().toDateString()) return time
-  return `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`
+  return withDay(date, date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' }))
 }
 
 /**
@@ -88,14 +86,23 @@ export function when (moment) {
  */
 export function until (moment) {
   const date = new Date(moment)
-  const time = date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
-  return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`
+  return withDay(date, date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }))
+}
+
+/**
+ * Adds the day to a time that is not today.
+ * @param {Date} date
+ * @param {string} time
+ */
+function withDay (date, time) {
+  if (date.toDateString() === new Date().toDateString()) return time
+  return `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${time}`
 }
 
 /** @param {string} text */
 function sentence (text) {
   const trimmed = text.trim()
-  if (trimmed === '') return 'The service did not say why.'
+  if (trimmed === '') return 'The service gave no reason.'
   const upper = trimmed.charAt(0).toUpperCase() + trimmed.slice(1)
   return /[.!?]$/.test(upper) ? upper : `${upper}.`
 }
