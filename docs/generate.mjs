@@ -84,8 +84,8 @@ ${notes.length === 0 ? '' : `\n${notes.map(note => `- ${cell(note)}`).join('\n')
 
 function errorFiles () {
   const packages = readdirSync(join(root, 'packages')).map(name => `packages/${name}/dist/errors.js`)
-  const rooms = ['cameras', 'library', 'media', 'mediamtx'].map(name => `examples/camera-service/dist/${name}/errors.js`)
-  return [...packages, ...rooms].filter(file => existsSync(join(root, file)))
+  const modules = ['cameras', 'library', 'media', 'mediamtx', 'settings'].map(name => `examples/camera-service/dist/${name}/errors.js`)
+  return [...packages, ...modules].filter(file => existsSync(join(root, file)))
 }
 
 function settingsReference () {

@@ -24,15 +24,6 @@ t.test('links between the documents lead somewhere', async t => {
   }
 })
 
-t.test('every error is thrown somewhere', async t => {
-  for (const room of [...readdirSync(join(root, 'packages')).map(name => `packages/${name}/src`), ...['cameras', 'library', 'media', 'mediamtx'].map(name => `examples/camera-service/src/${name}`)]) {
-    if (!existsSync(join(root, room, 'errors.ts'))) continue
-    const home = room.startsWith('packages/') ? room : 'examples/camera-service/src'
-    const sources = sourcesOf(join(root, home)).filter(file => !file.endsWith('errors.ts')).map(file => readFileSync(file, 'utf8')).join('\n')
-    for (const [, name] of read(`${room}/errors.ts`).matchAll(/^export (?:const|class) (\w+)/gm)) t.match(sources, new RegExp(`\\bnew ${name}\\(`), `${room}: ${name}`)
-  }
-})
-
 t.test('the program in the README works as printed', async t => {
   const service = await startService({ env: { CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' } })
   const [, program] = /```js\n([\s\S]*?)```/.exec(read('README.md')) ?? []
@@ -55,8 +46,4 @@ function documents (folder: string): string[] {
     const path = join(folder, entry.name)
     return entry.isDirectory() ? documents(path) : entry.name.endsWith('.md') ? [path] : []
   })
-}
-
-function sourcesOf (folder: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile() && entry.name.endsWith('.ts')).map(entry => join(entry.parentPath, entry.name))
 }
