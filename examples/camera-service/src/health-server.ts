@@ -1,4 +1,4 @@
-import { answerWithProblems, problemServerOptions, useGuard } from '@marty/core'
+import { setProblemHandlers, problemServerOptions, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { health } from '@marty/health'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -19,7 +19,7 @@ export async function createHealthServer (service: FastifyInstance, sources: Hea
   })
   cutStalledReaders(app, stalledMs)
   useGuard(app, { strict: true })
-  answerWithProblems(app)
+  setProblemHandlers(app)
   await app.register(headers, { environment: config.environment })
   const components = healthProbes(service, sources)
   await app.register(health, {

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { createHash, sign } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, createMemoryApiKeyStore, type AuthOptions, type ForeignIssuerOptions } from '@marty/auth'
-import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
+import { setProblemHandlers, useGuard, type SecurityEvent } from '@marty/core'
 import { forgeWith, PAIRS } from '@marty/testing/key-pairs'
 import { FOREIGN, foreign, keySet, provide, publicJwk } from '@marty/testing/provider'
 import { AUDIENCE, bearer, encode, now, PEPPER, secretFor, TOKENS } from '@marty/testing/tokens'
@@ -69,7 +69,7 @@ async function trusting (t: Test, options: Partial<ForeignIssuerOptions>, more: 
   const app = Fastify({ logger: { level: 'debug', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } } } }) as unknown as FastifyInstance
   t.teardown(() => app.close())
   useGuard(app, { strict: true }).addSink(event => { events.push(event) })
-  answerWithProblems(app)
+  setProblemHandlers(app)
   await app.register(auth, { ...TOKENS, routes: true, issuers: [provider.options], ...more })
   app.get('/who', { config: { security: { authenticate: true } } }, async request => request.principal)
   await app.ready()

@@ -1,4 +1,4 @@
-import type { Guard } from './guard.js'
+import type { Guard } from './guard/guard.js'
 import type { Principal } from './principal.js'
 import type { SecurityRule } from './rule.js'
 

@@ -43,3 +43,8 @@ export const ANONYMOUS: Principal = Object.freeze({
   authenticatedBy: null,
   expiresAt: null
 })
+
+/** Returns the principal, or {@link ANONYMOUS} when its credential has expired. */
+export function effectivePrincipal (principal: Principal): Principal {
+  return principal.expiresAt !== null && principal.expiresAt <= Date.now() ? ANONYMOUS : principal
+}

@@ -5,7 +5,7 @@ import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
-  ANONYMOUS, answerWithProblems, createCall, createGuard, CredentialInvalid, declareRule, defineError, problemErrorHandler,
+  ANONYMOUS, setProblemHandlers, createCall, createGuard, CredentialInvalid, declareRule, defineError, problemErrorHandler,
   useGuard, type Authenticator, type Call, type Check, type CheckRun, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 
@@ -154,7 +154,7 @@ t.test('a failed authentication runs the failure checks in place of the throttle
     stage: 'throttle',
     keys: [],
     compile: () => () => { ran.push('throttle') },
-    compileFailure: () => async () => {
+    compileOnAuthFailure: () => async () => {
       ran.push('failure')
       if (ran.length > 2) throw new Limited({ headers: { 'retry-after': '7' } })
     }
@@ -176,7 +176,7 @@ t.test('why a credential was refused is told to the sinks and the log, and not t
     const events: SecurityEvent[] = []
     useGuard(app, { strict: true }).addSink(event => { events.push(event) })
     if (answer === 'ours') app.setErrorHandler(problemErrorHandler)
-    else answerWithProblems(app)
+    else setProblemHandlers(app)
     app.guard.addAuthenticator({ ...bearer, authenticate: () => { throw new CredentialInvalid({ reason: 'out of date' }) } })
     app.get('/', { config: { security: { authenticate: true } } }, async () => 'ok')
     const { statusCode, body } = await app.inject({ url: '/', headers: { authorization: 'Bearer x' } })
@@ -199,7 +199,7 @@ t.test('a credential without headers is judged, limited and told like any other'
     stage: 'throttle',
     keys: [],
     compile: () => null,
-    compileFailure: () => () => { if (++failures > 1) throw new Limited() }
+    compileOnAuthFailure: () => () => { if (++failures > 1) throw new Limited() }
   })
   const declare = (name: string, rule: SecurityRule): GuardedOperation => {
     const operation = guard.operation({ name, transport: 'rpc', rule, where: `method ${name}` })
@@ -209,10 +209,10 @@ t.test('a credential without headers is judged, limited and told like any other'
   const authenticate = declare('authenticate', { authenticate: true })
   guard.compile()
   const call = (token: string): Call => createCall(authenticate, '1', '192.0.2.1', null, ANONYMOUS, token)
-  await t.rejects(async () => { await authenticate.run(call('forged.token')) }, { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
-  await t.rejects(async () => { await authenticate.run(call('nonsense')) }, { code: 'TEST_LIMITED' })
+  t.match(await authenticate.decide(call('forged.token')), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+  t.match(await authenticate.decide(call('nonsense')), { code: 'TEST_LIMITED' })
   const right = call('alice.token')
-  await authenticate.run(right)
+  t.equal(await authenticate.decide(right), undefined)
   t.equal(right.principal, alice)
   t.match(events, [
     { type: 'authentication', action: 'authenticate', outcome: 'failure', reason: 'MARTY_CORE_CREDENTIAL_INVALID', address: '192.0.2.1' },
@@ -225,7 +225,7 @@ t.test('a credential without headers is judged, limited and told like any other'
 
 t.test('a credential for one purpose counts only where a rule names it', async t => {
   const app = build()
-  app.guard.addAuthenticator({ ...bearer, method: 'refresh', explicit: true, find: ({ headers }) => headers.authorization ?? null, accepts: token => token === 'once', authenticate: () => ({ ...alice, authenticatedBy: 'refresh' }) })
+  app.guard.addAuthenticator({ ...bearer, method: 'refresh', optIn: true, find: ({ headers }) => headers.authorization ?? null, accepts: token => token === 'once', authenticate: () => ({ ...alice, authenticatedBy: 'refresh' }) })
   route(app, '/any', { authenticate: true })
   route(app, '/once', { authenticate: ['refresh'] })
   await app.ready()
@@ -254,7 +254,7 @@ t.test('a check may return its refusal: over HTTP, in order, and to those who wo
         ran.push(name)
         return asynchronous ? Promise.resolve(answer()) : answer()
       }
-      app.guard.addCheck({ name, stage, keys: [], compile: () => run as CheckRun, compileFailure: () => run as CheckRun })
+      app.guard.addCheck({ name, stage, keys: [], compile: () => run as CheckRun, compileOnAuthFailure: () => run as CheckRun })
     }
     let verdict: unknown
     check('first', 'admit', () => undefined)
@@ -278,12 +278,11 @@ t.test('a check may return its refusal: over HTTP, in order, and to those who wo
     const operation = app.guard.operation({ name: 'view', transport: 'rpc', rule: { testRole: 'reader' }, where: 'method view' })!
     const call = (): Call => createCall(operation, '1', null, null, alice)
     t.equal(await operation.decide(call()), verdict)
-    await t.rejects(async () => { await operation.run(call()) }, { code: 'TEST_LIMITED' })
 
     // A check written without types could answer with anything; only nothing lets a call pass.
     for (verdict of [null, false, 0, '', 'fine', { allowed: true }]) {
       t.equal((await request()).statusCode, 500, JSON.stringify(verdict))
-      await t.rejects(async () => { await operation.run(call()) }, { message: 'A check of view answered with something that is no error: it can only refuse' })
+      t.match(await operation.decide(call()), { message: 'a check of view returned a value that is not an error: a check returns nothing or an error' })
     }
     await app.close()
   }
@@ -296,15 +295,63 @@ t.test('what is refused once the input is known is refused as well when it is re
   guard.addCheck({ name: 'afterwards', stage: 'authorize', keys: [], compile: () => () => verdicts.shift() })
   const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { public: true }, where: 'method view' })!
   guard.compile()
-  const finish = async (...answers: Array<Error | undefined>): Promise<void> => {
+  const finish = async (...answers: Array<Error | undefined>): Promise<Error | undefined> => {
     verdicts.splice(0, Infinity, ...answers)
     const call = createCall(operation, '1', null, null, alice, null, true)
-    t.equal(operation.run(call), undefined)
-    await operation.finish(call)
+    t.equal(operation.decide(call), undefined)
+    return await operation.decide(call)
   }
-  await t.rejects(finish(new Limited()), { code: 'TEST_LIMITED' })
-  await t.rejects(finish(undefined, new Limited()), { code: 'TEST_LIMITED' })
-  await finish(undefined, undefined)
+  t.match(await finish(new Limited()), { code: 'TEST_LIMITED' })
+  t.match(await finish(undefined, new Limited()), { code: 'TEST_LIMITED' })
+  t.equal(await finish(undefined, undefined), undefined)
+})
+
+t.test('a pending decision holds back the checks behind it, whether they are synchronous or not', async t => {
+  for (const isAsync of [false, true]) {
+    const guard = createGuard({ strict: true })
+    const ran: string[] = []
+    let refuses = ''
+    const run = (name: string): Error | undefined => {
+      ran.push(name)
+      return name === refuses ? new Limited() : undefined
+    }
+    const answer = (name: string): ReturnType<CheckRun> => isAsync ? Promise.resolve(run(name)) : run(name)
+    const add = (name: string, compile: Check['compile']): void => {
+      guard.addCheck({ name, stage: 'authorize', keys: [], compile })
+    }
+    add('first', () => () => answer('first'))
+    add('second', () => call => {
+      call.pending = call => {
+        call.pending = () => answer('second, once more')
+        return answer('second, later')
+      }
+      return answer('second')
+    })
+    add('third', () => call => {
+      call.pending = () => answer('third, later')
+      return answer('third')
+    })
+    const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { public: true }, where: 'method view' })!
+    guard.compile()
+    const order = ['first', 'second', 'second, later', 'second, once more', 'third', 'third, later']
+
+    const call = createCall(operation, '1', null, null, alice, null, true)
+    t.equal(await operation.decide(call), undefined)
+    t.strictSame(ran.splice(0), ['first', 'second'])
+    t.equal(await operation.decide(call), undefined)
+    t.strictSame(ran.splice(0), order.slice(2))
+    t.equal(call.pending, null)
+
+    for (refuses of order) {
+      const refused = createCall(operation, '2', null, null, alice, null, true)
+      const verdict = await operation.decide(refused)
+      if (verdict === undefined) t.match(await operation.decide(refused), { code: 'TEST_LIMITED' }, refuses)
+      t.strictSame(ran.splice(0), order.slice(0, order.indexOf(refuses) + 1), 'nothing runs after a refusal')
+      t.equal(refused.pending, null, 'a refused call has nothing left to decide')
+      await operation.decide(refused)
+      t.equal(ran.splice(0)[0], 'first', 'and is decided from the start')
+    }
+  }
 })
 
 t.test('refusals are told to the sinks; a failing sink harms nobody', async t => {
@@ -364,13 +411,13 @@ t.test('a live connection whose principal has expired is refused and becomes ano
   guard.addCheck(roleCheck)
   const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { testRole: 'reader' }, where: 'method view' })
   if (operation === null) throw new Error('the operation has a rule')
-  t.throws(() => operation.run(createCall(operation, '0', null, null, alice)), { code: 'MARTY_CORE_RULE_INVALID' }, 'not before it is ready')
+  t.match(operation.decide(createCall(operation, '0', null, null, alice)), { code: 'MARTY_CORE_RULE_INVALID' }, 'not before it is ready')
   guard.compile()
-  t.equal(operation.run(createCall(operation, '1', null, null, alice)), undefined, 'decides without a promise')
+  t.equal(operation.decide(createCall(operation, '1', null, null, alice)), undefined, 'decides without a promise')
   const call = createCall(operation, '2', null, null, { ...alice, expiresAt: Date.now() - 1 })
-  t.throws(() => operation.run(call), { code: 'MARTY_CORE_CREDENTIAL_INVALID', rpcCode: -32001 })
+  t.match(operation.decide(call), { code: 'MARTY_CORE_CREDENTIAL_INVALID', rpcCode: -32001 })
   t.equal(call.principal, ANONYMOUS)
-  t.throws(() => operation.run(createCall(operation, '3', null, null, ANONYMOUS)), { code: 'MARTY_CORE_UNAUTHENTICATED' })
+  t.match(operation.decide(createCall(operation, '3', null, null, ANONYMOUS)), { code: 'MARTY_CORE_UNAUTHENTICATED' })
   await t.rejects(guard.authenticate('nonsense', { address: null, requestId: '4' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
   t.throws(() => guard.operation({ name: 'late', transport: 'rpc', rule: undefined, where: 'method late' }), { code: 'MARTY_CORE_RULE_MISSING' })
 })
@@ -416,7 +463,7 @@ t.test('a refusal is the same problem document by every way, unless the applicat
     return { status, headers, body, sent, errors }
   }
   const plain = await ask(() => {})
-  const ours = await ask(answerWithProblems)
+  const ours = await ask(setProblemHandlers)
   const wrapped = await ask(app => { app.setErrorHandler((error, request, reply) => problemErrorHandler(error, request, reply)) })
   for (const answer of [plain, ours, wrapped]) {
     t.match(answer, { status: 409, sent: 1, headers: { 'retry-after': '7', 'set-cookie': 'gone=; Max-Age=0', 'content-type': 'application/problem+json; charset=utf-8' } })

@@ -1,5 +1,5 @@
 import './augment.js'
-import { answerClientErrors, setStandardHeaders, useGuard } from '@marty/core'
+import { setClientErrorHandler, setStandardHeaders, useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { registerCors } from './cors.js'
@@ -37,7 +37,7 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
   useGuard(fastify)
   // For requests that never reach a hook: malformed URLs, and bytes that are not HTTP.
   setStandardHeaders(fastify, isSecure => isSecure ? standard.secure : standard.plain)
-  answerClientErrors(fastify)
+  setClientErrorHandler(fastify)
   const completeCors = resolved.cors === null ? null : await registerCors(fastify, resolved.cors)
 
   // This hook also runs for requests that an earlier hook refused, for errors and for unknown URLs.

@@ -1,7 +1,7 @@
 import type { WebSocket } from '@fastify/websocket'
-import { ANONYMOUS, type Principal } from '@marty/core'
+import { ANONYMOUS, effectivePrincipal, type Principal } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
-import { effective, type Dispatcher, type Peer } from './dispatcher.js'
+import type { Dispatcher, Peer } from './dispatcher.js'
 import { readMessage, writeNotification } from './framing.js'
 import type { ResolvedOptions } from './options.js'
 
@@ -75,7 +75,7 @@ export class Connection implements RpcConnection, Peer {
     this.#options = options
     socket.on('message', (data, isBinary) => { this.#receive(data as Buffer, isBinary) })
     socket.on('pong', () => { this.#unansweredPings = 0 })
-    socket.once('close', () => { this.#end() })
+    socket.once('close', () => { this.#clear() })
     if (options.authenticationTimeoutMs > 0 && this.#credential === ANONYMOUS) {
       this.#deadline = setTimeout(() => {
         this.close(CLOSE.authenticationTimeout, 'authentication required')
@@ -85,7 +85,7 @@ export class Connection implements RpcConnection, Peer {
 
   get connection (): RpcConnection { return this }
   get credential (): Principal { return this.#credential }
-  get principal (): Principal { return effective(this.#credential) }
+  get principal (): Principal { return effectivePrincipal(this.#credential) }
   get signal (): AbortSignal { return this.#closed.signal }
 
   nextCallId (): string { return `${this.id}.${++this.#calls}` }
@@ -96,7 +96,7 @@ export class Connection implements RpcConnection, Peer {
     this.#deadline = null
   }
 
-  settle (before: Principal, after: Principal): void {
+  updateCredential (before: Principal, after: Principal): void {
     // The client may have authenticated again while the check ran.
     if (after === ANONYMOUS && this.#credential === before) this.#credential = ANONYMOUS
   }
@@ -157,11 +157,11 @@ export class Connection implements RpcConnection, Peer {
       this.close(CLOSE.messageTooBig, 'message too big')
     } else {
       this.#queue.push(data.toString('utf8'))
-      this.#work()
+      this.#processQueue()
     }
   }
 
-  #work (): void {
+  #processQueue (): void {
     while (this.#queue.length > 0 && this.#running < this.#options.maxConcurrent && !this.#authenticating) {
       const message = readMessage(this.#queue.shift()!, this.#options)
       // Messages sent after `authenticate` expect it to have succeeded, so they wait for its result.
@@ -170,13 +170,13 @@ export class Connection implements RpcConnection, Peer {
       )
       this.#authenticating = authenticates
       this.#running++
-      void this.#dispatcher.answer(message, this).then(answer => {
+      void this.#dispatcher.dispatch(message, this).then(response => {
         this.#running--
         if (authenticates) this.#authenticating = false
-        if (answer !== null) this.send(answer)
-        if (this.#refusals >= this.#options.maxRefusals) this.#giveUp()
+        if (response !== null) this.send(response)
+        if (this.#refusals >= this.#options.maxRefusals) this.#closeAfterRefusals()
         if (this.#running === 0) this.#whenIdle?.()
-        this.#work()
+        this.#processQueue()
       })
     }
     if (this.#queue.length > 0) this.#socket.pause()
@@ -184,13 +184,13 @@ export class Connection implements RpcConnection, Peer {
   }
 
   /** Closes the connection: each refused call costs the service work, but the client nothing. */
-  #giveUp (): void {
+  #closeAfterRefusals (): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return
-    this.log.info('connection closed: too many calls refused in a row')
-    this.close(CLOSE.policyViolation, 'too many calls refused in a row')
+    this.log.info('connection closed: too many consecutive calls were refused')
+    this.close(CLOSE.policyViolation, 'too many consecutive refused calls')
   }
 
-  #end (): void {
+  #clear (): void {
     if (this.#deadline !== null) clearTimeout(this.#deadline)
     this.#queue.length = 0
     this.#closed.abort()

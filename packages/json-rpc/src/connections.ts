@@ -31,8 +31,8 @@ const CLOSE_GRACE_MS = 1_000
 
 export function createConnections (guard: Guard, options: ResolvedOptions): Connections {
   const open = new Set<Connection>()
-  const placesByAddress = new Map<string, number>()
-  let places = 0
+  const slotsByAddress = new Map<string, number>()
+  let slots = 0
   let closing = false
 
   const heartbeat = setInterval(() => {
@@ -44,28 +44,28 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
 
   return {
     reserve (address) {
-      if (closing || places >= options.maxConnections) throw new ConnectionsExhausted({ headers: RETRY_AFTER })
+      if (closing || slots >= options.maxConnections) throw new ConnectionsExhausted({ headers: RETRY_AFTER })
       const key = address === null ? null : addressKey(address)
-      const taken = key === null ? 0 : placesByAddress.get(key) ?? 0
+      const taken = key === null ? 0 : slotsByAddress.get(key) ?? 0
       if (taken >= options.maxConnectionsPerAddress) throw new AddressConnectionsExhausted({ headers: RETRY_AFTER })
-      places++
-      if (key !== null) placesByAddress.set(key, taken + 1)
+      slots++
+      if (key !== null) slotsByAddress.set(key, taken + 1)
       let held = true
       return () => {
         if (!held) return
         held = false
-        places--
+        slots--
         if (key === null) return
-        const left = placesByAddress.get(key)! - 1
-        if (left === 0) placesByAddress.delete(key)
-        else placesByAddress.set(key, left)
+        const left = slotsByAddress.get(key)! - 1
+        if (left === 0) slotsByAddress.delete(key)
+        else slotsByAddress.set(key, left)
       }
     },
 
     add (connection) {
       open.add(connection)
       connection.signal.addEventListener('abort', () => { open.delete(connection) }, { once: true })
-      if (closing) void end([connection])
+      if (closing) void closeAll([connection])
     },
 
     all: () => [...open],
@@ -91,11 +91,11 @@ export function createConnections (guard: Guard, options: ResolvedOptions): Conn
         ),
         options.shutdownGraceMs
       )
-      await end([...open])
+      await closeAll([...open])
     }
   }
 
-  async function end (connections: readonly Connection[]): Promise<void> {
+  async function closeAll (connections: readonly Connection[]): Promise<void> {
     for (const connection of connections) connection.close(CLOSE.goingAway, 'the service is closing')
     await before(Promise.all(connections.map(async ({ signal }) => {
       if (!signal.aborted) {
@@ -129,9 +129,9 @@ async function downgradeIfDead (guard: Guard, connection: Connection): Promise<v
   const { credential } = connection
   if (credential === ANONYMOUS) return
   try {
-    if (!await guard.isAlive(credential, true)) connection.settle(credential, ANONYMOUS)
+    if (!await guard.isAlive(credential, true)) connection.updateCredential(credential, ANONYMOUS)
   } catch (error) {
-    connection.log.warn({ err: error }, 'could not ask whether the credential of a connection is still valid')
+    connection.log.warn({ err: error }, 'could not check whether the credential of a connection is still valid')
   }
 }
 

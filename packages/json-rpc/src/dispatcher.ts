@@ -1,5 +1,5 @@
 import {
-  ANONYMOUS, createCall, MartyError, type Call, type Guard, type GuardedOperation, type Principal
+  ANONYMOUS, createCall, effectivePrincipal, MartyError, type Call, type Guard, type GuardedOperation, type Principal
 } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { IncomingMessage } from 'node:http'
@@ -20,14 +20,9 @@ export interface Peer {
   readonly credential: Principal
   nextCallId (): string
   /** Reports the result of the checks: the principal before a call and the one after it. */
-  settle (before: Principal, after: Principal): void
+  updateCredential (before: Principal, after: Principal): void
   /** Called for each call when it has ended; `limited` is true when a limit refused it. */
   countRefusal (limited: boolean): void
-}
-
-export interface Dispatcher {
-  /** Processes a message and returns the serialized response; null when it requires none. Never rejects. */
-  answer (message: RpcMessage, peer: Peer): Promise<string | null>
 }
 
 /** A call that the guard has allowed. */
@@ -36,46 +31,55 @@ interface Admitted {
    * Whether the credential expired, was revoked or was replaced while the call waited: the guard must check it again.
    */
   isStale (): boolean
-  proceed (): Promise<unknown>
+  execute (): Promise<unknown>
 }
 
 /** The checks of up to this many calls run together, so that their limits are one request to the rate limit store. */
 const CHECKED_TOGETHER = 16
 
-export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispatcher {
+/** Runs the calls of a message: the checks of the guard, then the handler. */
+export class Dispatcher {
+  readonly #guard: Guard
+  readonly #registry: MethodRegistry
   // Limits count unknown methods and invalid requests in the same way as valid calls.
-  const unknownMethod = publicOperation(guard, 'unknown method')
-  const invalidRequest = publicOperation(guard, 'invalid request')
+  readonly #unknownMethod: GuardedOperation
+  readonly #invalidRequest: GuardedOperation
 
-  return {
-    async answer (message, peer) {
-      if (!message.batch) return await answerOne(message.elements[0]!, peer, peer.nextCallId())
-      const answers: string[] = []
-      for (const group of groupsOf(message.elements)) {
-        const checking = group.map(element => {
-          const callId = peer.nextCallId()
-          const check = ask(element, callId, peer)
-          // Avoid an unhandled rejection: the check may fail while an earlier call of the batch is still running.
-          check.catch(() => {})
-          return { element, callId, check }
-        })
-        for (const { element, callId, check } of checking) {
-          const answer = await answerOne(element, peer, callId, check)
-          if (answer !== null) answers.push(answer)
-        }
+  constructor (guard: Guard, registry: MethodRegistry) {
+    this.#guard = guard
+    this.#registry = registry
+    this.#unknownMethod = publicOperation(guard, 'unknown method')
+    this.#invalidRequest = publicOperation(guard, 'invalid request')
+  }
+
+  /** Processes a message and returns the serialized response; null when it requires none. Never rejects. */
+  async dispatch (message: RpcMessage, peer: Peer): Promise<string | null> {
+    if (!message.batch) return await this.#call(message.elements[0]!, peer, peer.nextCallId())
+    const responses: string[] = []
+    for (const group of this.#groupsOf(message.elements)) {
+      const admissions = group.map(element => {
+        const callId = peer.nextCallId()
+        const admission = this.#admit(element, callId, peer)
+        // Avoid an unhandled rejection: the check may fail while an earlier call of the batch is still running.
+        admission.catch(() => {})
+        return { element, callId, admission }
+      })
+      for (const { element, callId, admission } of admissions) {
+        const response = await this.#call(element, peer, callId, admission)
+        if (response !== null) responses.push(response)
       }
-      return answers.length === 0 ? null : `[${answers.join(',')}]`
     }
+    return responses.length === 0 ? null : `[${responses.join(',')}]`
   }
 
   /** Groups the calls of a batch whose checks run together. The calls themselves are still executed one by one. */
-  function groupsOf (elements: RpcMessage['elements']): ReadonlyArray<RpcMessage['elements']> {
+  #groupsOf (elements: RpcMessage['elements']): ReadonlyArray<RpcMessage['elements']> {
     const groups: Array<Array<RpcRequest | RpcMistake>> = []
     let takesMore = false
     for (const [i, element] of elements.entries()) {
       // The calls after it need its result: the credential of `authenticate`, or the credential of the POST request,
       // which the first call finds.
-      const alone = i === 0 || authenticates(element)
+      const alone = i === 0 || this.#authenticates(element)
       const last = groups.at(-1)
       if (!alone && takesMore && last !== undefined && last.length < CHECKED_TOGETHER) last.push(element)
       else groups.push([element])
@@ -84,86 +88,99 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     return groups
   }
 
-  function authenticates (element: RpcRequest | RpcMistake): boolean {
-    return 'method' in element && registry.find(element.method)?.credentialOf != null
+  #authenticates (element: RpcRequest | RpcMistake): boolean {
+    return 'method' in element && this.#registry.find(element.method)?.credentialOf != null
   }
 
-  async function answerOne (
+  /** Runs one call; `admission` is its result of the checks when they have been started already. */
+  async #call (
     element: RpcRequest | RpcMistake,
     peer: Peer,
     callId: string,
-    check?: Promise<Admitted>
+    admission: Promise<Admitted> | null = null
   ): Promise<string | null> {
     try {
-      const admitted = await (check ?? ask(element, callId, peer))
-      const result = await (
-        check !== undefined && admitted.isStale() ? await ask(element, callId, peer) : admitted
-      ).proceed()
+      let admitted = await (admission ?? this.#admit(element, callId, peer))
+      if (admission !== null && admitted.isStale()) admitted = await this.#admit(element, callId, peer)
+      const result = await admitted.execute()
       peer.countRefusal(false)
       return element.id === undefined ? null : writeResult(element.id, result)
     } catch (error) {
       peer.countRefusal(error instanceof MartyError && error.statusCode === 429)
-      const answer = writeFailure(element, callId, error, peer.log)
-      return element.id === undefined ? null : answer
+      const response = writeFailure(element, callId, error, peer.log)
+      return element.id === undefined ? null : response
     }
   }
 
-  async function ask (element: RpcRequest | RpcMistake, callId: string, peer: Peer): Promise<Admitted> {
-    if ('mistake' in element) return await refuse(invalidRequest, element.mistake, callId, peer)
-    const method = registry.find(element.method)
-    if (method === undefined) return await refuse(unknownMethod, registry.unknown(element.method), callId, peer)
-    if (method.credentialOf !== null) return await authenticate(method, method.credentialOf, element, callId, peer)
+  /** Runs the checks of one call. Throws the error of the check that refuses. */
+  async #admit (element: RpcRequest | RpcMistake, callId: string, peer: Peer): Promise<Admitted> {
+    if ('mistake' in element) return await refuse(this.#invalidRequest, element.mistake, callId, peer)
+    const { method: name } = element
+    const method = this.#registry.find(name)
+    if (method === undefined) return await refuse(this.#unknownMethod, this.#registry.unknown(name), callId, peer)
+    const { credentialOf } = method
+    if (credentialOf !== null) return await this.#authenticate(method, credentialOf, element, callId, peer)
 
     const before = peer.credential
-    const guarded = createCall(method.operation, callId, peer.address, peer.request, before, null, true)
+    const call = createCall(method.operation, callId, peer.address, peer.request, before, null, true)
     try {
-      const checked = method.operation.run(guarded)
-      if (checked !== undefined) await checked
+      const verdict = method.operation.decide(call)
+      if (verdict !== undefined) await throwRefusal(verdict)
     } finally {
-      peer.settle(before, guarded.principal)
+      peer.updateCredential(before, call.principal)
     }
-    const principal = effective(guarded.principal)
+    const principal = effectivePrincipal(call.principal)
     return {
-      isStale: () => effective(principal) !== principal || (before !== ANONYMOUS && peer.credential !== before),
-      proceed: async () => await carryOut(method, element, guarded, createContext(guard, callId, principal, peer))
+      isStale: () => {
+        return effectivePrincipal(principal) !== principal || (before !== ANONYMOUS && peer.credential !== before)
+      },
+      execute: async () => {
+        return await this.#execute(method, element, call, createContext(this.#guard, callId, principal, peer))
+      }
     }
   }
 
-  async function carryOut (
-    method: CallableMethod,
-    element: RpcRequest,
-    guarded: Call,
-    context: RpcContext
-  ): Promise<unknown> {
+  async #execute (method: CallableMethod, element: RpcRequest, call: Call, context: RpcContext): Promise<unknown> {
     let params: object
     try {
       params = method.readParams(element.params)
     } catch (mistake) {
-      tell(method, context, mistake)
+      this.#emitOutcome(method, context, mistake)
       throw mistake
     }
-    if (guarded.pending !== null) await method.operation.finish(guarded, params, context)
+    if (call.pending !== null) {
+      call.input = [params, context]
+      await throwRefusal(method.operation.decide(call))
+    }
     try {
       const result = await method.handler(params as never, context)
-      tell(method, context, null)
+      this.#emitOutcome(method, context, null)
       return result
     } catch (error) {
-      tell(method, context, error)
+      this.#emitOutcome(method, context, error)
       throw error
     }
   }
 
   /** Emits the outcome of audited calls that the guard allowed. For refused calls, the guard emits an event itself. */
-  function tell ({ isAudited, name }: CallableMethod, { principal, address, id }: RpcContext, error: unknown): void {
+  #emitOutcome ({ isAudited, name }: CallableMethod, context: RpcContext, error: unknown): void {
     if (!isAudited) return
+    const { principal, address, id: requestId } = context
     const { code, statusCode } = error instanceof MartyError ? error : { code: 'MARTY_CORE_INTERNAL', statusCode: 500 }
-    const reason = error === null ? null : code
-    const outcome = reason === null ? 'success' : statusCode === 401 || statusCode === 403 ? 'denied' : 'failure'
-    void guard.emit({ type: 'operation', action: name, outcome, reason, principal, address, requestId: id })
+    const failure = statusCode === 401 || statusCode === 403 ? 'denied' : 'failure'
+    void this.#guard.emit({
+      type: 'operation',
+      action: name,
+      outcome: error === null ? 'success' : failure,
+      reason: error === null ? null : code,
+      principal,
+      address,
+      requestId
+    })
   }
 
   /** Validates the params before the checks run, because the params contain the credential. */
-  async function authenticate (
+  async #authenticate (
     method: CallableMethod,
     credentialOf: (params: never) => string,
     element: RpcRequest,
@@ -174,25 +191,29 @@ export function createDispatcher (guard: Guard, registry: MethodRegistry): Dispa
     try {
       params = method.readParams(element.params)
     } catch (mistake) {
-      return await refuse(invalidRequest, mistake, callId, peer)
+      return await refuse(this.#invalidRequest, mistake, callId, peer)
     }
-    const guarded = createCall(method.operation, callId, peer.address, null, ANONYMOUS, credentialOf(params as never))
-    await method.operation.run(guarded)
+    const call = createCall(method.operation, callId, peer.address, null, ANONYMOUS, credentialOf(params as never))
+    await throwRefusal(method.operation.decide(call))
     return {
       isStale: () => false,
-      proceed: async () => await method.handler(params as never, createContext(guard, callId, guarded.principal, peer))
+      execute: async () => {
+        return await method.handler(params as never, createContext(this.#guard, callId, call.principal, peer))
+      }
     }
-  }
-
-  async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {
-    await operation.run(createCall(operation, callId, peer.address, peer.request, peer.credential))
-    throw mistake
   }
 }
 
-/** Returns `ANONYMOUS` for an expired principal, because the checks of public operations do not test the expiry. */
-export function effective (principal: Principal): Principal {
-  return principal.expiresAt !== null && principal.expiresAt <= Date.now() ? ANONYMOUS : principal
+/** Refuses a mistake, unless a check of the operation refuses the caller first. */
+async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {
+  const call = createCall(operation, callId, peer.address, peer.request, peer.credential)
+  await throwRefusal(operation.decide(call))
+  throw mistake
+}
+
+async function throwRefusal (verdict: ReturnType<GuardedOperation['decide']>): Promise<void> {
+  const refusal = await verdict
+  if (refusal !== undefined) throw refusal
 }
 
 function createContext (guard: Guard, id: string, principal: Principal, peer: Peer): RpcContext {

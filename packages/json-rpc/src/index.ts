@@ -5,7 +5,7 @@ import './augment.js'
 import { declareAuthenticate } from './authenticate.js'
 import type { RpcConnection } from './connection.js'
 import { createConnections } from './connections.js'
-import { createDispatcher } from './dispatcher.js'
+import { Dispatcher } from './dispatcher.js'
 import { resolveOptions, type JsonRpcOptions } from './options.js'
 import { servePost } from './post.js'
 import { createRegistry } from './registry.js'
@@ -17,7 +17,7 @@ const plugin: FastifyPluginAsync<JsonRpcOptions> = async (fastify, given) => {
   const guard = useGuard(fastify)
   const registry = createRegistry(guard)
   declareAuthenticate(guard, registry, options)
-  const dispatcher = createDispatcher(guard, registry)
+  const dispatcher = new Dispatcher(guard, registry)
   const connections = createConnections(guard, options)
 
   const rpc: Rpc = {

@@ -28,9 +28,11 @@ export async function servePost (
         }
       },
       async (request, reply) => {
-        const answer = await dispatcher.answer(readMessage(request.body ?? '', options), new PostPeer(request, reply))
+        const message = readMessage(request.body ?? '', options)
+        const response = await dispatcher.dispatch(message, new PostPeer(request, reply))
         // Errors of calls are responses too: they belong in the body, on every transport.
-        return answer === null ? reply.code(204).send() : reply.type('application/json; charset=utf-8').send(answer)
+        if (response === null) return reply.code(204).send()
+        return reply.type('application/json; charset=utf-8').send(response)
       }
     )
   })
@@ -58,7 +60,7 @@ class PostPeer implements Peer {
 
   nextCallId (): string { return `${this.#id}.${++this.#calls}` }
 
-  settle (before: Principal, after: Principal): void {
+  updateCredential (before: Principal, after: Principal): void {
     // A call that did not check the credential must not overwrite the principal that another call found.
     if (after !== before) this.credential = after
   }

@@ -99,7 +99,8 @@ function authenticateUpgrades (guard: Guard): (request: FastifyRequest, address:
   return async (request, address) => {
     if (operation === null || !guard.hasCredential(request.raw)) return ANONYMOUS
     const call = createCall(operation, request.id, address, request.raw, ANONYMOUS)
-    await operation.run(call)
+    const refusal = await operation.decide(call)
+    if (refusal !== undefined) throw refusal
     void guard.emit({
       type: 'authentication',
       action: operation.name,

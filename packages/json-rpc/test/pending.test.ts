@@ -79,7 +79,7 @@ t.test('handlers ask whoever decides about permissions; without such a plugin th
   t.match(await ada.call('may'), { error: { code: -32603 } })
   t.ok(logs.some(line => line.includes('no registered plugin decides about permissions')))
   const asked: unknown[] = []
-  app.guard.decideBy((principal: Principal, permission, resource) => asked.push(principal.id, permission, resource) > 0)
+  app.guard.setAuthorizer((principal: Principal, permission, resource) => asked.push(principal.id, permission, resource) > 0)
   t.match(await ada.call('may'), { result: true })
   t.same(asked, ['ada', 'anything', { owner: 'me' }])
 })

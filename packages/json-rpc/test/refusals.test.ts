@@ -10,10 +10,10 @@ t.test('a connection that only sends what is rate limited is closed with 1008', 
   const client = await Client.connect(t, url())
   for (let sent = 0; sent < 3_000; sent++) client.send(CALL)
   await until(() => client.closed !== null)
-  t.strictSame(client.closed, { code: 1008, reason: 'too many calls refused in a row' })
+  t.strictSame(client.closed, { code: 1008, reason: 'too many consecutive refused calls' })
   t.ok(throttled.length >= 100 && throttled.length <= 116, `no more than was being worked on is looked at: ${throttled.length}`)
   t.notOk(logs.some(line => line.includes('call refused')), 'and the log does not grow with it')
-  t.equal(logs.filter(line => line.includes('too many calls refused in a row')).length, 1)
+  t.equal(logs.filter(line => line.includes('too many consecutive calls were refused')).length, 1)
 })
 
 t.test('calls in a batch count one by one, malformed and unknown ones too, and the last answer arrives', async t => {

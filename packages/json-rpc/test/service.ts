@@ -83,7 +83,7 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
           throttled.push(name)
           if (limited.includes(name)) throw new Limited()
         },
-    compileFailure: () => () => {
+    compileOnAuthFailure: () => () => {
       if (++failures > maxFailures) throw new Limited({ headers: { 'retry-after': '7' }, data: { retry_after_ms: 7000 } })
     }
   })

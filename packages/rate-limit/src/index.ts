@@ -84,7 +84,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     stage: 'throttle',
     keys: ['limits'],
     compile: operation => charge(planOf(book.of(operation))),
-    compileFailure (operation) {
+    compileOnAuthFailure (operation) {
       const rules = book.of(operation)
       // A call without a credential guesses nothing; charge it like any other anonymous call.
       const anonymous = charge(planOf(rules))

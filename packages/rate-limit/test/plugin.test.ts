@@ -162,8 +162,10 @@ t.test('a credential beyond guessing is verified first: a right one is let in, a
   t.equal((await app.inject(from('/keys', '192.0.2.1', 'alice'))).statusCode, 429, 'a credential that the route does not take is a wrong one')
   t.equal((await app.inject(from('/keys'))).statusCode, 401, 'no credential is no guess')
   const call = (token: string): Call => createCall(operation, '1', '192.0.2.1', null, ANONYMOUS, token)
-  await operation.run(call('alice'))
-  for (const token of ['wrong', 'no credential']) await t.rejects(async () => { await operation.run(call(token)) }, { code: 'MARTY_RATE_LIMIT_EXCEEDED' }, token)
+  t.equal(await operation.decide(call('alice')), undefined)
+  for (const token of ['wrong', 'no credential']) {
+    t.match(await operation.decide(call(token)), { code: 'MARTY_RATE_LIMIT_EXCEEDED' }, token)
+  }
   t.equal(app.limiter.metrics()['guesses']!.allowed, 2)
   clock.ms += 1000
   t.equal(await get('/keys', 'wrong'), 401)
@@ -182,7 +184,7 @@ t.test('a connection that is already authenticated does not pay for its neighbou
   await app.ready()
   await app.inject(from('/mine/1', '192.0.2.1', 'wrong'))
   t.equal((await app.inject(from('/mine/1', '192.0.2.1', 'alice'))).statusCode, 429)
-  t.equal(operation.run(createCall(operation, '1', '192.0.2.1', null, user('bob'))), undefined)
+  t.equal(operation.decide(createCall(operation, '1', '192.0.2.1', null, user('bob'))), undefined)
 })
 
 t.test('IPv6 counts by /64, mapped IPv4 as IPv4', async t => {
@@ -198,8 +200,8 @@ t.test('over RPC: the transport\'s own defaults, -32040, decided without a promi
   app.guard.addSink(event => { events.push(event) })
   const operation = app.guard.operation({ name: 'view', transport: 'rpc', rule: { authenticate: true }, where: 'method view' })!
   await app.ready()
-  t.equal(operation.run(createCall(operation, '1', null, null, user('alice'))), undefined)
-  t.throws(() => operation.run(createCall(operation, '2', null, null, user('alice'))),
+  t.equal(operation.decide(createCall(operation, '1', null, null, user('alice'))), undefined)
+  t.match(operation.decide(createCall(operation, '2', null, null, user('alice'))),
     { code: 'MARTY_RATE_LIMIT_EXCEEDED', rpcCode: -32040, data: { retry_after_ms: 1000, 'violated-policies': ['calls'] } })
   t.match(events, [{ type: 'limit', action: 'view', outcome: 'denied', principal: { id: 'alice' } }])
   t.equal((await app.inject(from('/public'))).headers.ratelimit, undefined, 'HTTP has no default')

@@ -117,7 +117,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   const decider = createDecider(options.shadowRate, environment, policy.environmentId(environment)!, fastify.log)
   const access = createAccess(source, environment, service, decider, requirements)
   guard.addCheck(accessCheck(access))
-  guard.decideBy((principal, permission, resource) => access.rbac.can(principal, permission, resource))
+  guard.setAuthorizer((principal, permission, resource) => access.rbac.can(principal, permission, resource))
   fastify.decorate('rbac', access.rbac)
   fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>
     access.rbac.can(principal, permission, resource)

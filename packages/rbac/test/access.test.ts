@@ -172,13 +172,12 @@ t.test('a transport that cannot wait for the input decides with what is known', 
   const operation = app.guard.operation({ name: 'edit', transport: 'rpc', rule: { permission: 'doc:edit', when: () => ({ owner: 'ada' }) }, where: 'method edit' })!
   await app.ready()
   const caller = { ...ANONYMOUS, id: 'ada', kind: 'user' as const, roles: ['author'] }
-  t.throws(() => operation.run(createCall(operation, '1', null, null, caller)), { code: 'MARTY_RBAC_DENIED' })
+  t.match(operation.decide(createCall(operation, '1', null, null, caller)), { code: 'MARTY_RBAC_DENIED' })
   const call = createCall(operation, '1', null, null, caller, null, true)
-  t.equal(operation.run(call), undefined)
+  t.equal(operation.decide(call), undefined)
   t.not(call.pending, null)
-  await operation.finish(call)
-  t.equal(call.pending, null, 'it is asked once')
-  t.equal(operation.finish(call), undefined)
+  t.equal(await operation.decide(call), undefined)
+  t.equal(call.pending, null, 'nothing is left to decide')
 })
 
 t.test('rules with a loader that nobody could use stop the start', async t => {

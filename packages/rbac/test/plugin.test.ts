@@ -129,8 +129,8 @@ t.test('the same check guards RPC methods, without a promise', async t => {
   await app.ready()
   if (operation === null) throw new Error('the method has a rule')
   const call = (roles: string[]) => createCall(operation, '1', null, null, { ...ANONYMOUS, id: 'x', kind: 'user', roles })
-  t.equal(operation.run(call(['operator'])), undefined)
-  t.throws(() => operation.run(call(['viewer'])), { code: 'MARTY_RBAC_DENIED', rpcCode: -32002, data: { permission: 'recording:control' } })
+  t.equal(operation.decide(call(['operator'])), undefined)
+  t.match(operation.decide(call(['viewer'])), { code: 'MARTY_RBAC_DENIED', rpcCode: -32002, data: { permission: 'recording:control' } })
 })
 
 t.test('the application can be asked', async t => {

@@ -1,6 +1,6 @@
 import { audit } from '@marty/audit'
 import { auth } from '@marty/auth'
-import { answerWithProblems, useGuard } from '@marty/core'
+import { setProblemHandlers, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
@@ -35,7 +35,7 @@ async function secure (fastify: FastifyInstance, options: SecurityOptions): Prom
         'same to both'
     )
   }
-  answerWithProblems(fastify)
+  setProblemHandlers(fastify)
 
   if (options.headers !== false) await fastify.register(headers, { ...options.headers, environment })
   if (options.limits !== false) await fastify.register(rateLimit, options.limits)

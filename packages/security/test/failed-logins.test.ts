@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { connect, type AddressInfo } from 'node:net'
 import { auth, createMemoryApiKeyStore, type AuthOptions } from '@marty/auth'
-import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
+import { setProblemHandlers, useGuard, type SecurityEvent } from '@marty/core'
 import { jsonRpc } from '@marty/json-rpc'
 import { rateLimit } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
@@ -31,7 +31,7 @@ async function listen (t: Test, place: 'memory' | 'Redis' = 'memory', options: P
   t.teardown(() => app.close())
   const events: SecurityEvent[] = []
   useGuard(app, { strict: true }).addSink(event => { events.push(event) })
-  answerWithProblems(app)
+  setProblemHandlers(app)
   const store = place === 'memory' ? {} : { store: { redis: redis.client, prefix: `failures-${++prefixes}`, deadlineMs: 5_000 } }
   await app.register(rateLimit, { rules: { 'failed-logins': { limit: MOST, windowMs: 3_600_000, by: 'address' } }, onAuthenticationFailure: ['failed-logins'], ...store })
   await app.register(auth, {
@@ -207,7 +207,7 @@ t.test('any route may refuse pages of other sites; a rule that says it otherwise
   }
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
-  answerWithProblems(app)
+  setProblemHandlers(app)
   await app.register(auth, TOKENS)
   await app.register(jsonRpc)
   app.post('/change', { config: { security: { public: true, sameOrigin: true } } }, async () => 'changed')

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, type AuthOptions } from '@marty/auth'
-import { answerWithProblems, useGuard, type SecurityEvent } from '@marty/core'
+import { setProblemHandlers, useGuard, type SecurityEvent } from '@marty/core'
 import { jsonRpc } from '@marty/json-rpc'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until } from '@marty/testing'
@@ -25,7 +25,7 @@ async function listen (t: Test, store: AuthOptions['store'], issuers: AuthOption
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   useGuard(app, { strict: true }).addSink(event => { events.push(event) })
-  answerWithProblems(app)
+  setProblemHandlers(app)
   await app.register(auth, {
     ...TOKENS,
     ...(store === undefined ? {} : { store }),

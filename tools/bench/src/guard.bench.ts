@@ -107,7 +107,7 @@ function decision (): Case {
   return {
     name: 'decision',
     run (iterations) {
-      for (let i = 0; i < iterations; i++) operation.run(createCall(operation, '1', null, null, principal))
+      for (let i = 0; i < iterations; i++) operation.decide(createCall(operation, '1', null, null, principal))
     }
   }
 }

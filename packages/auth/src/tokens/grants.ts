@@ -30,7 +30,8 @@ export function proveBy (guard: Guard, name: string, methods: readonly Authentic
       ANONYMOUS,
       token
     )
-    await operation!.run(call)
+    const refusal = await operation!.decide(call)
+    if (refusal !== undefined) throw refusal
     return call.principal
   }
 }
@@ -52,7 +53,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
   const rotations = new WeakMap<Principal, RotatedRefreshToken>()
   return {
     method: 'refresh',
-    explicit: true,
+    optIn: true,
     unguessable: true,
     find: () => null,
     accepts: () => true,
@@ -92,7 +93,7 @@ export function assertionAuthenticator (
 ): Authenticator {
   return {
     method: 'assertion',
-    explicit: true,
+    optIn: true,
     unguessable: true,
     find: () => null,
     accepts: () => true,

@@ -4,17 +4,17 @@ import {
   applicationOf, isDenied, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application,
   type RouteConfig
 } from './application.js'
-import { createCall, type Call } from './call.js'
+import { createCall, type Call } from '../guard/call.js'
 import { endOfTurn } from './end-of-turn.js'
-import { RouteUndeclared } from './errors.js'
-import { createGuard, type Guard, type GuardOptions } from './guard.js'
-import type { GuardedOperation, Verdict } from './operation.js'
-import { MartyError } from './marty-error.js'
-import { ANONYMOUS } from './principal.js'
-import { answerRefusal, problemErrorHandler, problemNotFoundHandler } from './problem.js'
+import { RouteUndeclared } from '../errors.js'
+import { createGuard, type Guard, type GuardOptions } from '../guard/guard.js'
+import type { GuardedOperation, Verdict } from '../guard/operation.js'
+import { MartyError } from '../marty-error.js'
+import { ANONYMOUS } from '../principal.js'
+import { problemErrorHandler, problemNotFoundHandler, sendRefusal } from './problem.js'
 import { closeRefusalLog } from './refusal-log.js'
-import type { SecurityRule } from './rule.js'
-import { answerClientErrors } from './unrouted-answers.js'
+import type { SecurityRule } from '../rule.js'
+import { setClientErrorHandler } from './unrouted-responses.js'
 import { watchUpgrades } from './upgrades.js'
 
 const kPending = Symbol('marty.pending')
@@ -27,24 +27,26 @@ interface DeclaredGet {
   readonly place: string | null
 }
 
-const gets = new WeakMap<Guard, Map<string, DeclaredGet>>()
-const presets = new WeakMap<Guard, Map<string, SecurityRule>>()
+/** The GET routes of each guard by URL: Fastify adds a HEAD route to each. */
+const getRoutes = new WeakMap<Guard, Map<string, DeclaredGet>>()
+/** The rules that {@link declareRule} has set, by method and URL. */
+const presetRules = new WeakMap<Guard, Map<string, SecurityRule>>()
 
 /**
- * Error handlers that {@link answerRefusal} may replace, because no application wrote them: Fastify's own, and those
- * set by {@link answerWithProblems}.
+ * Error handlers that may be replaced or skipped, because no application wrote them: Fastify's own, and those set by
+ * {@link setProblemHandlers}.
  */
-const ours = new WeakSet<FastifyInstance['errorHandler']>()
+const replaceableHandlers = new WeakSet<FastifyInstance['errorHandler']>()
 
 /**
  * Fastify is loaded only when there is an application, which has loaded it anyway. Command-line tools and worker
  * threads that use this package do not load it.
  */
-let knowsFastify = false
-function learnFastify (): void {
-  if (knowsFastify) return
-  knowsFastify = true
-  ours.add((createRequire(import.meta.url)('fastify') as typeof fastify)().errorHandler)
+let isDefaultHandlerKnown = false
+function learnDefaultHandler (): void {
+  if (isDefaultHandlerKnown) return
+  isDefaultHandlerKnown = true
+  replaceableHandlers.add((createRequire(import.meta.url)('fastify') as typeof fastify)().errorHandler)
 }
 
 /**
@@ -52,14 +54,14 @@ function learnFastify (): void {
  * error handler and not-found handler take precedence, whether they are set before or after, in this scope or in a
  * child scope.
  */
-export function answerWithProblems (fastify: FastifyInstance): void {
-  learnFastify()
-  if (ours.has(fastify.errorHandler) || fastify.errorHandler.name === 'defaultErrorHandler') {
+export function setProblemHandlers (fastify: FastifyInstance): void {
+  learnDefaultHandler()
+  if (replaceableHandlers.has(fastify.errorHandler) || fastify.errorHandler.name === 'defaultErrorHandler') {
     fastify.setErrorHandler(problemErrorHandler)
-    ours.add(fastify.errorHandler)
+    replaceableHandlers.add(fastify.errorHandler)
   }
-  answerNotFound(fastify)
-  answerClientErrors(fastify)
+  addNotFoundHook(fastify)
+  setClientErrorHandler(fastify)
   fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
 }
 
@@ -67,7 +69,7 @@ export function answerWithProblems (fastify: FastifyInstance): void {
  * Sets no handler, only hooks: Fastify's default handler stays, so that the application can still set its own. The
  * hooks run before that handler.
  */
-function answerNotFound (fastify: FastifyInstance): void {
+function addNotFoundHook (fastify: FastifyInstance): void {
   const options = {
     preHandler: async (request: FastifyRequest, reply: FastifyReply) => problemNotFoundHandler(request, reply)
   }
@@ -82,10 +84,10 @@ function answerNotFound (fastify: FastifyInstance): void {
  * Error handler for routes without one. A refusal that a handler or hook throws gets the same problem document as a
  * refusal by the guard, unless the application handles errors itself. Other errors go on to the handler of the scope.
  */
-function answerThrownRefusal (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  if (error instanceof MartyError && error.statusCode !== 500 && ours.has(request.server.errorHandler)) {
-    problemErrorHandler(error, request, reply)
-  } else void reply.send(error)
+function handleThrownRefusal (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const isOurs = replaceableHandlers.has(request.server.errorHandler)
+  if (error instanceof MartyError && error.statusCode !== 500 && isOurs) problemErrorHandler(error, request, reply)
+  else void reply.send(error)
 }
 
 /**
@@ -94,26 +96,33 @@ function answerThrownRefusal (error: FastifyError, request: FastifyRequest, repl
  */
 export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}): Guard {
   if (fastify.hasDecorator('guard')) return fastify.guard
-  learnFastify()
+  learnDefaultHandler()
   watchUpgrades(fastify)
   const guard = createGuard(options)
-  const isFast = guard.refusals === 'fast'
   const application = applicationOf(fastify)
   placeGuard(application, guard, fastify)
   fastify.decorate('guard', guard)
   fastify.decorateRequest('principal', null as never)
   fastify.decorateRequest(kPending as never, null as never)
 
+  fastify.addHook('onRoute', route => {
+    declareRoute(application, guard, route)
+    route.errorHandler ??= handleThrownRefusal
+  })
+  decideRequests(fastify, guard, application)
+  sendErrorHeaders(fastify)
+  fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
+  decidePendingCalls(fastify)
+  return guard
+}
+
+function decideRequests (fastify: FastifyInstance, guard: Guard, application: Application): void {
+  const isFast = guard.refusals === 'fast'
   const notFound = guard.operation({
     name: '404',
     transport: 'http',
     rule: { public: true },
     where: 'the answer to unknown URLs'
-  })
-
-  fastify.addHook('onRoute', route => {
-    declareRoute(application, guard, route)
-    route.errorHandler ??= answerThrownRefusal
   })
 
   fastify.addHook('onRequest', function (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
@@ -130,43 +139,51 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
       return
     }
     const call = createCall(operation, request.id, request.ip ?? null, request.raw, ANONYMOUS, null, true)
-    const settle = (verdict: Verdict): void => {
-      const isAnsweredHere =
-        isFast && verdict instanceof MartyError && verdict.statusCode < 500 && ours.has(request.server.errorHandler)
+    const apply = (verdict: Verdict): void => {
+      const isSentHere = isFast && verdict instanceof MartyError && verdict.statusCode < 500 &&
+        replaceableHandlers.has(request.server.errorHandler)
       // Often the error holds the same headers object as the call; it is sent with the refusal, so do not set it twice.
-      if (call.responseHeaders !== null && !(isAnsweredHere && verdict.headers === call.responseHeaders)) {
+      if (call.responseHeaders !== null && !(isSentHere && verdict.headers === call.responseHeaders)) {
         void reply.headers(call.responseHeaders)
       }
       if (verdict === undefined) {
         request.principal = call.principal
         if (call.pending !== null) (request as PendingRequest)[kPending] = call
         done()
-      } else if (isAnsweredHere) {
+      } else if (isSentHere) {
         // Fastify's error path doubles the cost of a response: rejecting an attacker must not cost more than serving
         // a client.
-        answerRefusal(verdict, request, reply)
+        sendRefusal(verdict, request, reply)
       } else {
         done(verdict)
       }
     }
     void endOfTurn().then(() => {
       const verdict = operation.decide(call)
-      if (verdict === undefined || verdict instanceof Error) settle(verdict)
-      else void verdict.then(settle)
+      if (verdict === undefined || verdict instanceof Error) apply(verdict)
+      else void verdict.then(apply)
     })
   })
+}
 
-  // An application's error handler rarely sends the headers of the error. They are set on the raw response, so that
-  // headers set by the handler override them.
+/**
+ * An application's error handler rarely sends the headers of the error. They are set on the raw response, so that
+ * headers set by the handler override them.
+ */
+function sendErrorHeaders (fastify: FastifyInstance): void {
   fastify.addHook('onError', (_request, reply, error, done) => {
     if (error instanceof MartyError) {
       for (const [name, value] of Object.entries(error.headers)) reply.raw.setHeader(name, value)
     }
     done()
   })
-  fastify.addHook('onClose', async () => { closeRefusalLog(fastify) })
+}
 
-  // The first preHandler, so that no preHandler of the application responds before all checks have passed.
+/**
+ * Makes the decisions that wait for the body and the params. In the first preHandler, so that no preHandler of the
+ * application responds before all checks have passed.
+ */
+function decidePendingCalls (fastify: FastifyInstance): void {
   fastify.addHook(
     'preHandler',
     function (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) {
@@ -175,20 +192,12 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
         done()
         return
       }
-      try {
-        const answer = call.operation.finish(call, request)
-        if (answer === undefined) done()
-        else {
-          answer.then(() => {
-            done()
-          }, done)
-        }
-      } catch (error) {
-        done(error as Error)
-      }
+      call.input = [request]
+      const verdict = call.operation.decide(call)
+      if (verdict === undefined || verdict instanceof Error) done(verdict)
+      else void verdict.then(done)
     }
   )
-  return guard
 }
 
 /**
@@ -197,8 +206,8 @@ export function useGuard (fastify: FastifyInstance, options: GuardOptions = {}):
  */
 export function declareRule (fastify: FastifyInstance, method: string, url: string, rule: SecurityRule): void {
   const guard = useGuard(fastify)
-  const rules = presets.get(guard) ?? new Map<string, SecurityRule>()
-  presets.set(guard, rules.set(`${method.toUpperCase()} ${url}`, rule))
+  const rules = presetRules.get(guard) ?? new Map<string, SecurityRule>()
+  presetRules.set(guard, rules.set(`${method.toUpperCase()} ${url}`, rule))
 }
 
 function declareRoute (application: Application, guard: Guard, route: RouteOptions): void {
@@ -209,20 +218,20 @@ function declareRoute (application: Application, guard: Guard, route: RouteOptio
   const place = placeOf(application, route)
   // Fastify adds a HEAD route with the same rule to every GET route. Both are one operation, so that a missing rule is
   // reported once.
-  const get = route.method === 'HEAD' ? gets.get(guard)?.get(route.url) : undefined
+  const get = route.method === 'HEAD' ? getRoutes.get(guard)?.get(route.url) : undefined
   const operation = get !== undefined && get.security === security && (get.operation !== null || get.place === place)
     ? get.operation
     : guard.operation({
       name,
       transport: 'http',
-      rule: security ?? presets.get(guard)?.get(name),
+      rule: security ?? presetRules.get(guard)?.get(name),
       where: `route ${name}`,
       place
     })
   noteDeclaration(application, route, { guard, operation, security })
   if (route.method === 'GET') {
-    const known = gets.get(guard) ?? new Map<string, DeclaredGet>()
-    gets.set(guard, known.set(route.url, { security, operation, place }))
+    const known = getRoutes.get(guard) ?? new Map<string, DeclaredGet>()
+    getRoutes.set(guard, known.set(route.url, { security, operation, place }))
   }
   if (operation === null) return
   // Copy the config: an application may pass one object to several routes, and each route is a separate operation.

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { CheckRun, GuardedOperation } from './operation.js'
-import type { Principal } from './principal.js'
+import type { Principal } from '../principal.js'
 
 /** One call of an operation, over HTTP or JSON-RPC, as the checks see it. */
 export interface Call {
@@ -20,15 +20,18 @@ export interface Call {
   /** Response headers set by checks. Transports without headers ignore them. */
   responseHeaders: Record<string, string> | null
   /**
-   * Whether the transport will call {@link GuardedOperation.finish} after it has read the input. Only then may a check
-   * put a decision off by setting `pending`; otherwise it must decide immediately with what it knows.
+   * Whether the transport will read the input and then call {@link GuardedOperation.decide} once more. Only then may a
+   * check put a decision off by setting `pending`; otherwise it must decide immediately with what it knows.
    * @default false
    */
   readonly canDefer: boolean
-  /** The check that still has to run when the input is known; null when everything is decided. */
+  /** The decision that a check has put off until the input is known; null when everything is decided. */
   pending: CheckRun | null
+  /** The number of checks that have run; `decide` goes on with the next one after a pending decision. */
+  resumeAt: number
   /**
-   * Arguments for the rule's loaders, set once the input is read: the Fastify request, or the RPC params and context.
+   * Arguments for the rule's loaders. The transport sets them when it has read the input: the Fastify request, or the
+   * RPC params and context.
    */
   input: readonly unknown[]
 }
@@ -53,6 +56,7 @@ export function createCall (
     responseHeaders: null,
     canDefer,
     pending: null,
+    resumeAt: 0,
     input: NONE
   }
 }

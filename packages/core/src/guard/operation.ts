@@ -1,5 +1,5 @@
 import type { Call } from './call.js'
-import type { SecurityRule } from './rule.js'
+import type { SecurityRule } from '../rule.js'
 
 /** Something that can be called: an HTTP route or a JSON-RPC method. */
 export interface Operation {
@@ -9,23 +9,18 @@ export interface Operation {
   readonly rule: SecurityRule
 }
 
-/** An operation with its compiled checks. A transport runs them for each call. */
+/** An operation with its compiled checks. A transport lets them decide each call. */
 export interface GuardedOperation extends Operation {
   /**
-   * Runs the stages admit, authenticate, throttle and authorize. Returns undefined when every check passed
-   * synchronously; throws or rejects with a coded error when a check refuses.
-   */
-  run (call: Call): void | Promise<void>
-  /**
-   * Like {@link run}, for a transport that answers refusals itself: returns the error of the check that refuses, or
-   * undefined when all pass. It never throws or rejects, because that would be the most expensive part of a refusal.
+   * Runs the stages admit, authenticate, throttle and authorize. Returns the error of the check that refuses, or
+   * undefined when all pass; a promise only when a check is asynchronous. It never throws or rejects, because that
+   * would be the most expensive part of a refusal.
+   *
+   * A transport that creates calls with `canDefer` must look at `call.pending` afterwards. If it is set, a decision
+   * waits for the input: read it, set `call.input`, and call `decide` again before you carry out the operation. The
+   * second call makes the pending decision and runs the checks behind it.
    */
   decide (call: Call): Verdict | Promise<Verdict>
-  /**
-   * Runs the check that {@link run} left in `call.pending`, with the arguments for the rule's loaders. A transport that
-   * creates calls with `canDefer` must run it before it carries out the operation. It refuses as `run` does.
-   */
-  finish (call: Call, ...input: readonly unknown[]): void | Promise<void>
   /** Number of compiled checks; zero for a public operation without limits. */
   readonly checks: number
 }
@@ -39,7 +34,7 @@ export type Verdict = Error | undefined
 export type CheckRun = (call: Call) => Verdict | void | Promise<Verdict | void>
 
 /** A compiled check for calls whose authentication failed. It refuses as {@link CheckRun} does. */
-export type FailureRun = (call: Call, error: unknown) => Verdict | void | Promise<Verdict | void>
+export type AuthFailureRun = (call: Call, error: unknown) => Verdict | void | Promise<Verdict | void>
 
 export type Stage = 'admit' | 'throttle' | 'authorize'
 
@@ -57,5 +52,5 @@ export interface Check {
    */
   compile (operation: Operation): CheckRun | null
   /** For throttling: compiles the check that runs instead when authentication fails. It gets the error. */
-  compileFailure? (operation: Operation): FailureRun | null
+  compileOnAuthFailure? (operation: Operation): AuthFailureRun | null
 }

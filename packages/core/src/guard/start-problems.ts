@@ -1,4 +1,4 @@
-import { GuardScope, RouteUnguarded, RuleInvalid, RuleMissing } from './errors.js'
+import { GuardScope, RouteUnguarded, RuleInvalid, RuleMissing } from '../errors.js'
 
 type Kind = 'scope' | 'outside' | 'absent' | 'early' | 'changed' | 'missing' | 'invalid'
 

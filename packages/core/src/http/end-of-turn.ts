@@ -1,6 +1,6 @@
-interface Turn {
-  readonly over: Promise<void>
-  readonly end: () => void
+interface Batch {
+  readonly released: Promise<void>
+  readonly release: () => void
   waiting: number
 }
 
@@ -8,12 +8,12 @@ interface Turn {
  * Release a batch at 16 waiting requests. With larger batches, a store that they query over the network (such as
  * Redis) would be idle while the remaining sockets are still being read.
  */
-const ENOUGH = 16
+const MAX_WAITING = 16
 
 /** Captured at load time, because tests of applications replace the global timers with fake ones. */
 const afterReading = setImmediate
 
-let current: Turn | null = null
+let current: Batch | null = null
 
 /**
  * Resolves when the event loop has read all data that had arrived, or when sixteen requests wait. The waiting requests
@@ -22,21 +22,21 @@ let current: Turn | null = null
  * that awaits a promise keeps the async context of its own request.
  */
 export function endOfTurn (): Promise<void> {
-  const turn = current ??= begin()
-  if (++turn.waiting === ENOUGH) end(turn)
-  return turn.over
+  const batch = current ??= startBatch()
+  if (++batch.waiting === MAX_WAITING) releaseBatch(batch)
+  return batch.released
 }
 
-function begin (): Turn {
-  let settle = (): void => {}
-  const over = new Promise<void>(resolve => { settle = resolve })
-  const turn = { over, end: settle, waiting: 0 }
-  afterReading(end, turn)
-  return turn
+function startBatch (): Batch {
+  let release = (): void => {}
+  const released = new Promise<void>(resolve => { release = resolve })
+  const batch = { released, release, waiting: 0 }
+  afterReading(releaseBatch, batch)
+  return batch
 }
 
 /** May be called more than once. */
-function end (turn: Turn): void {
-  if (current === turn) current = null
-  turn.end()
+function releaseBatch (batch: Batch): void {
+  if (current === batch) current = null
+  batch.release()
 }

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import { createSampler, type Sampler } from './sampler.js'
+import { createSampler, type Sampler } from '../sampler.js'
 
 /** The fields of a refusal that are logged. */
 export interface Refusal {

@@ -1,8 +1,8 @@
-import { closest } from './did-you-mean.js'
-import { RuleInvalid } from './errors.js'
+import { closest } from '../did-you-mean.js'
+import { RuleInvalid } from '../errors.js'
 import type { Check } from './operation.js'
-import type { AuthenticationMethod } from './principal.js'
-import type { SecurityRule } from './rule.js'
+import type { AuthenticationMethod } from '../principal.js'
+import type { SecurityRule } from '../rule.js'
 
 const OWN_KEYS = ['public', 'authenticate']
 const METHODS: readonly AuthenticationMethod[] = ['jwt', 'apiKey', 'session', 'mtls']

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
-import { MartyError } from './marty-error.js'
+import { MartyError } from '../marty-error.js'
 import { logRefusal } from './refusal-log.js'
 
 /** Problem details for HTTP APIs (RFC 9457), as this framework writes them. */
@@ -57,7 +57,7 @@ export function problemErrorHandler (error: unknown, request: FastifyRequest, re
 }
 
 /** Sends a refusal as the same document. Serialized by hand, because it is the most frequent response under attack. */
-export function answerRefusal (error: MartyError, request: FastifyRequest, reply: FastifyReply): void {
+export function sendRefusal (error: MartyError, request: FastifyRequest, reply: FastifyReply): void {
   const { code, data, headers, message, statusCode, type } = error
   logRefusal(request.server, request.log, error)
   let text = '{'

@@ -1,11 +1,11 @@
 import { subscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { RouteUndeclared, RouteUnguarded } from './errors.js'
-import type { Guard } from './guard.js'
-import type { GuardedOperation } from './operation.js'
-import type { SecurityRule } from './rule.js'
+import { RouteUndeclared, RouteUnguarded } from '../errors.js'
+import type { Guard } from '../guard/guard.js'
+import type { GuardedOperation } from '../guard/operation.js'
+import type { SecurityRule } from '../rule.js'
 import { placeOfRegistration, stackAbove } from './stack-place.js'
-import { refuseStart, type StartProblem } from './start-problems.js'
+import { refuseStart, type StartProblem } from '../guard/start-problems.js'
 
 // Fastify copies a route's config, symbols included, so the operation is stored in it.
 export const kOperation: unique symbol = Symbol('marty.operation')

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
-import { ChunkExtensionsTooLarge, HeadersTooLarge, RequestMalformed, RequestTimeout } from './errors.js'
-import type { MartyError } from './marty-error.js'
+import { ChunkExtensionsTooLarge, HeadersTooLarge, RequestMalformed, RequestTimeout } from '../errors.js'
+import type { MartyError } from '../marty-error.js'
 import { problemErrorHandler } from './problem.js'
 import { logRefusal } from './refusal-log.js'
 
@@ -14,7 +14,7 @@ type Socket = FastifyRequest['raw']['socket']
 const standardHeaders = new WeakMap<Server, StandardHeaders>()
 
 /**
- * Sets the headers of responses that do not run through Fastify's hooks: see {@link answerClientErrors} and
+ * Sets the headers of responses that do not run through Fastify's hooks: see {@link setClientErrorHandler} and
  * {@link problemServerOptions}.
  */
 export function setStandardHeaders (fastify: FastifyInstance, headers: StandardHeaders): void {
@@ -25,7 +25,7 @@ export function setStandardHeaders (fastify: FastifyInstance, headers: StandardH
  * Answers what Node could not parse as a request (400, 408, 413, 431) with a problem document and the standard headers.
  * Replaces Fastify's default `clientErrorHandler`, but not one that the application has set.
  */
-export function answerClientErrors (fastify: FastifyInstance): void {
+export function setClientErrorHandler (fastify: FastifyInstance): void {
   const { server } = fastify
   const own = server.listeners('clientError').find(({ name }) => name === 'bound defaultClientErrorHandler')
   if (own === undefined) return
@@ -38,14 +38,14 @@ export function answerClientErrors (fastify: FastifyInstance): void {
       socket.destroy()
       return
     }
-    const refusal = refusalOf(error)
+    const refusal = refusalFor(error)
     logRefusal(fastify, fastify.log, refusal)
-    socket.write(answerOf(refusal, standardHeaders.get(server)?.('encrypted' in socket) ?? []))
+    socket.write(responseFor(refusal, standardHeaders.get(server)?.('encrypted' in socket) ?? []))
     socket.destroySoon()
   })
 }
 
-function refusalOf ({ code }: NodeJS.ErrnoException): MartyError {
+function refusalFor ({ code }: NodeJS.ErrnoException): MartyError {
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT': return new RequestTimeout()
     case 'HPE_HEADER_OVERFLOW': return new HeadersTooLarge()
@@ -55,7 +55,7 @@ function refusalOf ({ code }: NodeJS.ErrnoException): MartyError {
 }
 
 /** Without `instance` and `request_id`, because there is no request. */
-function answerOf ({ type, statusCode, message, code }: MartyError, headers: ReturnType<StandardHeaders>): string {
+function responseFor ({ type, statusCode, message, code }: MartyError, headers: ReturnType<StandardHeaders>): string {
   const title = STATUS_CODES[statusCode] ?? 'Error'
   const body = JSON.stringify({ type, title, status: statusCode, detail: message, code })
   const fields = [
@@ -74,8 +74,8 @@ const DETAILS: Readonly<Record<string, string>> = {
 }
 
 /** Fastify's own messages repeat the URL, which may hold values that must not be sent back or logged. */
-function answerFrameworkError (error: FastifyError, asked: unknown, answered: unknown): void {
-  const [request, reply] = [asked as FastifyRequest, answered as FastifyReply]
+function handleFrameworkError (error: FastifyError, rawRequest: unknown, rawReply: unknown): void {
+  const [request, reply] = [rawRequest as FastifyRequest, rawReply as FastifyReply]
   const fields = standardHeaders.get(request.server.server)?.(request.protocol === 'https') ?? []
   for (const [name, value] of fields) reply.raw.setHeader(name, value)
   const { code, statusCode } = error
@@ -93,4 +93,4 @@ function answerFrameworkError (error: FastifyError, asked: unknown, answered: un
 export const problemServerOptions: {
   // Request and reply are `unknown`, so that the type fits servers with and without TLS.
   readonly frameworkErrors: (error: FastifyError, request: unknown, reply: unknown) => void
-} = Object.freeze({ frameworkErrors: answerFrameworkError })
+} = Object.freeze({ frameworkErrors: handleFrameworkError })

@@ -1,4 +1,4 @@
-import type { Principal } from './principal.js'
+import type { Principal } from '../principal.js'
 
 /** Kinds of security events; the audit package maps them to its schema. */
 export type SecurityEventType =

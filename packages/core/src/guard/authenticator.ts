@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { AuthenticationMethod, Principal } from './principal.js'
+import type { AuthenticationMethod, Principal } from '../principal.js'
 
 /** What an authenticator knows about the caller, besides the credential. */
 export interface AuthenticationContext {
@@ -17,7 +17,7 @@ export interface Authenticator {
    * as refresh tokens.
    * @default false
    */
-  readonly explicit?: boolean
+  readonly optIn?: boolean
   /**
    * Whether its credentials cannot be guessed: they are signed, or hold at least 128 random bits. Such a credential is
    * verified even for an address that has used up its failure limit, and a valid one is accepted. Leave it out for
