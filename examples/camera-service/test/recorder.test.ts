@@ -1,7 +1,7 @@
-import { copyFile, mkdir, mkdtemp, rename, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openLibrary } from '@marty/camera-service/library/library.js'
+import { openLibrary, type Library } from '@marty/camera-service/library/library.js'
 import { StorageFull } from '@marty/camera-service/library/errors.js'
 import type { RuntimePath } from '@marty/camera-service/mediamtx/client.js'
 import { Recorder, type RecordingEvent } from '@marty/camera-service/media/recorder.js'
@@ -25,6 +25,7 @@ interface Stage {
   readonly plan: RecordingPlan
   readonly events: RecordingEvent[]
   readonly folder: string
+  readonly library: Library
   full: boolean
   segment (name: string): Promise<void>
 }
@@ -39,7 +40,7 @@ async function stage (): Promise<Stage> {
   await child.ended
   const library = openLibrary(':memory:')
   const space = useStorage(folder, 100, 100)
-  const made = { events: [] as RecordingEvent[], folder, full: false }
+  const made = { events: [] as RecordingEvent[], folder, library, full: false }
   const plan = new RecordingPlan()
   const recorder = new Recorder({
     library,
@@ -63,9 +64,12 @@ async function stage (): Promise<Stage> {
   return Object.assign(made, { recorder, plan, segment })
 }
 
+const hasBegun = (now: Stage): Promise<void> =>
+  eventually(() => { if (now.plan.specOf('camera0') === null) throw new Error('not begun') })
+
 async function begun (now: Stage, seconds: number | null = null): Promise<void> {
   const starting = now.recorder.start('camera0', seconds, 'alice')
-  await eventually(() => { if (now.plan.specOf('camera0') === null) throw new Error('not begun') })
+  await hasBegun(now)
   await now.segment('1767225600-000000.mp4')
   await starting
 }
@@ -116,4 +120,36 @@ t.test('many interruptions make many files, in their order, also when finishing 
   await writeFile(join(now.folder, 'camera0_another.mp4'), '')
   const { files } = await now.recorder.stop('camera0')
   t.same(files.map(file => file.name), expected)
+})
+
+for (const [when, untilThen] of [
+  ['before it has begun', async () => {}],
+  ['while it waits for the first footage', hasBegun]
+] as const) {
+  t.test(`a recording that is stopped ${when} does not stay open in the library`, async t => {
+    const now = await stage()
+    const starting = now.recorder.start('camera0', 60, 'alice')
+    starting.catch(() => { /* expected below */ })
+    await untilThen(now)
+
+    const { files } = await now.recorder.stop('camera0')
+
+    t.same(files, [])
+    await t.rejects(starting, { message: 'The recording was stopped before it started' })
+    t.same(now.library.openRecordings(), [])
+    t.equal(now.plan.specOf('camera0'), null)
+    t.same(await readdir(join(now.folder, '.open')), [], 'its folder is removed')
+    t.same(statuses(now), ['ERROR'])
+    await begun(now)
+    t.equal(now.recorder.status('camera0'), 'RECORDING', 'the camera can be recorded again')
+  })
+}
+
+t.test('when a recording ends, its event is emitted after its state has changed', async t => {
+  const now = await stage()
+  const seen: string[] = []
+  now.recorder.on('change', ({ status }) => { seen.push(`${status} ${now.recorder.status('camera0')}`) })
+  await begun(now)
+  await now.recorder.stop('camera0')
+  t.same(seen, ['STARTED RECORDING', 'STOPPED OFF'])
 })

@@ -106,16 +106,19 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     const { recording } = entry
     // Added before the first await, so that two concurrent calls cannot both start a recording.
     this.#active.set(camera, entry)
-    let footageFrom: number
+    let footageFrom: number | null
     try {
       footageFrom = await this.#begin(entry)
+      if (footageFrom === null && isWanted(entry)) throw new RecordingFailed()
     } catch (cause) {
       const error = asStorageError(cause)
-      if (entry.finishing === null) await this.#abandon(entry)
+      if (isWanted(entry)) await this.#abandon(entry)
       throw error
     }
-    if (durationSeconds !== null) this.#finishAt(entry, footageFrom + durationSeconds * 1000)
+    if (footageFrom === null || !isWanted(entry)) return await this.#refuseStopped(entry)
+    // Without an await up to here, so that stop() is called either before the start or after it.
     entry.hasStarted = true
+    if (durationSeconds !== null) this.#finishAt(entry, footageFrom + durationSeconds * 1000)
     this.emit('change', { device: camera, status: 'STARTED', filename: `${recording.name}.mp4` })
     return recording
   }
@@ -140,7 +143,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   /** Updates the recordings from the active paths of the media server. */
   observe (paths: ActivePaths): void {
     for (const [camera, entry] of this.#active) {
-      if (entry.hasStarted && entry.finishing === null) this.#follow(entry, paths?.get(camera))
+      if (entry.hasStarted && isWanted(entry)) this.#follow(entry, paths?.get(camera))
     }
   }
 
@@ -164,28 +167,28 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     }
   }
 
-  /** Waits for the first footage and returns its start, in milliseconds since the epoch. */
-  async #begin (entry: ActiveRecording): Promise<number> {
+  /**
+   * Waits for the first footage and returns its start, in milliseconds since the epoch. Null if none arrives in time,
+   * or if stop() is called.
+   */
+  async #begin (entry: ActiveRecording): Promise<number | null> {
     const { library, storage, plan, apply } = this.#options
     const { recording } = entry
-    const isWanted = (): boolean => entry.finishing === null
     await storage.assertSpace()
     await mkdir(recording.folder, { recursive: true, mode: 0o700 })
-    let footageFrom: number | null = null
-    if (isWanted()) {
-      library.openRecording(recording)
-      plan.add(recording.camera, recording.folder)
-      await apply()
-      footageFrom = await firstFootage(recording.folder, this.#startTimeoutMs, isWanted)
-    }
-    if (entry.finishing !== null) {
-      // stop() was called before the recording started: that caller receives the result.
-      await entry.finishing
-      await rm(recording.folder, { recursive: true, force: true })
-      throw new RecordingFailed('The recording was stopped before it started')
-    }
-    if (footageFrom === null) throw new RecordingFailed()
-    return footageFrom
+    // What stop() has already closed must not be opened again.
+    if (!isWanted(entry)) return null
+    library.openRecording(recording)
+    plan.add(recording.camera, recording.folder)
+    await apply()
+    return await firstFootage(recording.folder, this.#startTimeoutMs, () => isWanted(entry))
+  }
+
+  /** For a recording that was stopped before it started. The caller of stop() receives the result. */
+  async #refuseStopped (entry: ActiveRecording): Promise<never> {
+    await entry.finishing
+    await rm(entry.recording.folder, { recursive: true, force: true })
+    throw new RecordingFailed('The recording was stopped before it started')
   }
 
   /** Undoes what `#begin` has done before it failed. */
@@ -253,21 +256,22 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     const { library } = this.#options
     const { recording } = entry
     const { camera } = recording
+    let files: FileRecord[]
     try {
-      const files = await keepSegments(recording, this.#options)
+      files = await keepSegments(recording, this.#options)
       library.closeRecording(recording.id, files)
       await rm(recording.folder, { recursive: true, force: true })
-      const endedAt = Date.now()
-      const duration = files.reduce((sum, file) => sum + (file.durationSeconds ?? 0), 0)
-      const filename = files[0]?.name ?? `${recording.name}.mp4`
-      this.emit('change', { device: camera, status: files.length > 0 ? 'STOPPED' : 'ERROR', filename, duration })
-      this.#log.info({ camera, files: files.map(file => file.name), seconds: duration }, 'recording finished')
-      return { recording, endedAt, files }
     } catch (error) {
       throw asStorageError(error)
     } finally {
       this.#release(entry)
     }
+    const endedAt = Date.now()
+    const duration = files.reduce((sum, file) => sum + (file.durationSeconds ?? 0), 0)
+    const filename = files[0]?.name ?? `${recording.name}.mp4`
+    this.emit('change', { device: camera, status: files.length > 0 ? 'STOPPED' : 'ERROR', filename, duration })
+    this.#log.info({ camera, files: files.map(file => file.name), seconds: duration }, 'recording finished')
+    return { recording, endedAt, files }
   }
 
   #release (entry: ActiveRecording): void {
@@ -285,4 +289,9 @@ function newEntry (recording: OpenRecording): ActiveRecording {
     timer: undefined,
     finishing: null
   }
+}
+
+/** False as soon as the recording is to end. */
+function isWanted ({ finishing }: ActiveRecording): boolean {
+  return finishing === null
 }
