@@ -7,6 +7,7 @@ import type { MediaMtxSearch } from './mediamtx/binary.js'
 import { mediaMtxConfig, writeMediaMtxConfig, type MediaMtxNetwork } from './mediamtx/config-file.js'
 import type { MediaSessions } from './mediamtx/media-sessions.js'
 import { endLeftover, MediaMtxProcess } from './mediamtx/process.js'
+import { replaceWhenUnresponsive } from './mediamtx/replace-unresponsive.js'
 import type { StreamHosts } from './mediamtx/stream-urls.js'
 import { pageOrigins, portOf } from './settings/addresses.js'
 import type { Settings } from './settings/settings.js'
@@ -27,9 +28,6 @@ export interface MediaServerOptions {
   readonly media: MediaPlane
   readonly sessions: MediaSessions
 }
-
-/** A running MediaMTX that does not respond for this long is replaced. */
-const UNRESPONSIVE_MS = 10_000
 
 /** `app` is the server of the page, whose origin may play the streams. */
 export function createMediaServer (app: FastifyInstance, options: MediaServerOptions): MediaServer {
@@ -55,7 +53,7 @@ export function createMediaServer (app: FastifyInstance, options: MediaServerOpt
       media.reconciler.reconcile().catch(() => { /* logged by the reconciler, which tries again */ })
     }
   })
-  replaceWhenUnresponsive(process, media)
+  replaceWhenUnresponsive(process, media.reconciler)
   return { auth, process, endLeftover: () => endLeftover(pidFile, binary.path, configFile, log) }
 }
 
@@ -74,16 +72,4 @@ function networkOf ({ config, tls }: Settings, { host, scheme }: StreamHosts, pa
     tls,
     allowedOrigins: [...pageOrigins(scheme, pagePort, server.host, host), ...server.allowed_origins]
   }
-}
-
-/** Ends a MediaMTX process that runs but does not respond. Its supervisor then starts a new one. */
-function replaceWhenUnresponsive (process: MediaMtxProcess, { reconciler }: MediaPlane): void {
-  let respondedAt = performance.now()
-  reconciler.on('observed', paths => {
-    const now = performance.now()
-    if (paths !== null || process.pid === null) respondedAt = now
-    if (now - respondedAt < UNRESPONSIVE_MS) return
-    respondedAt = now
-    process.replace()
-  })
 }

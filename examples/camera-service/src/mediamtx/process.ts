@@ -27,6 +27,7 @@ export class MediaMtxProcess {
   readonly #options: MediaMtxProcessOptions
   readonly #log: FastifyBaseLogger
   #child: Child | null = null
+  #starting: Promise<void> = Promise.resolve()
   #restarts = 0
   /** How many times in succession the process has ended soon after its start. */
   #quickEnds = 0
@@ -46,28 +47,10 @@ export class MediaMtxProcess {
     return this.#restarts
   }
 
-  async start (): Promise<void> {
-    const { binary, configFile, prepare, pidFile, onStarted } = this.#options
-    await prepare()
-    const startedAt = Date.now()
-    const child = await startChild({
-      command: binary.path,
-      args: [configFile],
-      onLine: line => { this.#relay(redactUrls(line)) }
-    })
-    this.#child = child
-    // stop() may have been called while the program was being started. It did not know this process, so end it here.
-    if (this.#stopping) {
-      await child.stop()
-      return
-    }
-    await writeFile(pidFile, String(child.pid), { mode: 0o600 })
-    this.#log.info({ pid: child.pid, version: binary.version }, 'MediaMTX started')
-    onStarted()
-    void child.ended.then(({ code, signal }) => {
-      this.#child = null
-      if (!this.#stopping) this.#scheduleRestart(startedAt, code, signal)
-    })
+  /** Resolves when the process runs. From then on it is restarted whenever it ends. */
+  start (): Promise<void> {
+    this.#starting = this.#launch()
+    return this.#starting
   }
 
   /** Ends a process that no longer responds, so that a new one is started. */
@@ -79,8 +62,43 @@ export class MediaMtxProcess {
   async stop (): Promise<void> {
     this.#stopping = true
     clearTimeout(this.#timer)
+    // A start in progress creates a process that has to be ended, too.
+    await this.#starting.catch(() => { /* the caller of start() handles it */ })
     await this.#child?.stop(1500)
     await rm(this.#options.pidFile, { force: true })
+  }
+
+  async #launch (): Promise<void> {
+    const { binary, configFile, prepare, onStarted } = this.#options
+    await prepare()
+    if (this.#stopping) return
+    const startedAt = Date.now()
+    const child = await startChild({
+      command: binary.path,
+      args: [configFile],
+      onLine: line => { this.#relay(redactUrls(line)) }
+    })
+    this.#child = child
+    // Before the next await: whatever fails from here on, the process is supervised.
+    void child.ended.then(({ code, signal }) => {
+      this.#child = null
+      if (!this.#stopping) this.#scheduleRestart(startedAt, code, signal)
+    })
+    await this.#storePid(child.pid)
+    this.#log.info({ pid: child.pid, version: binary.version }, 'MediaMTX started')
+    if (!this.#stopping) onStarted()
+  }
+
+  async #storePid (pid: number): Promise<void> {
+    const { pidFile } = this.#options
+    try {
+      await writeFile(pidFile, String(pid), { mode: 0o600 })
+    } catch (error) {
+      this.#log.warn(
+        { err: error, pid },
+        'the process id of MediaMTX could not be stored: if this service is killed, end MediaMTX by hand'
+      )
+    }
   }
 
   #scheduleRestart (startedAt: number, code: number | null, signal: NodeJS.Signals | null): void {
