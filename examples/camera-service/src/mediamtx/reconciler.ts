@@ -66,11 +66,7 @@ export class Reconciler extends EventEmitter<ReconcilerEvents> {
   }
 
   start (): void {
-    this.reconcile().catch(() => { /* logged; the next pass tries again */ }).finally(() => {
-      if (this.#stopped) return
-      const jitter = 0.8 + Math.random() * 0.4
-      this.#timer = setTimeout(() => { this.start() }, this.#pauseMs() * jitter)
-    })
+    this.#passAndRepeat()
   }
 
   async stop (): Promise<void> {
@@ -85,6 +81,14 @@ export class Reconciler extends EventEmitter<ReconcilerEvents> {
    */
   reconcile (): Promise<void> {
     return this.#passes.rerun()
+  }
+
+  #passAndRepeat (): void {
+    this.reconcile().catch(() => { /* logged; the next pass tries again */ }).finally(() => {
+      if (this.#stopped) return
+      const jitter = 0.8 + Math.random() * 0.4
+      this.#timer = setTimeout(() => { this.#passAndRepeat() }, this.#pauseMs() * jitter)
+    })
   }
 
   /** Makes one pass and reports its result. */
