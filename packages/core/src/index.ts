@@ -3,7 +3,7 @@ import './augment.js'
 export { addressKey } from './address-key.js'
 export type { AuthenticationContext, Authenticator } from './guard/authenticator.js'
 export { createCall, type Call } from './guard/call.js'
-export { checkOptions, optionsInvalid, type OptionProblem, type OptionScope } from './check-options.js'
+export { checkOptions, optionsInvalid, type OptionProblem, type OptionScope } from './options/check-options.js'
 export { CircuitBreaker, type CircuitBreakerOptions } from './circuit-breaker.js'
 export { closest, didYouMean, didYouMeanOrKnown } from './did-you-mean.js'
 export {
@@ -20,7 +20,8 @@ export {
 } from './marty-error.js'
 export { append, Multimap } from './multimap.js'
 export type { AuthFailureRun, Check, CheckRun, GuardedOperation, Operation, Stage, Verdict } from './guard/operation.js'
-export type { ItemSpec, OptionSpec, OptionTable } from './option-table.js'
+export type { ItemSpec, OptionSpec, OptionTable } from './options/option-table.js'
+export { isOrigin, ORIGIN } from './options/origin.js'
 export {
   ANONYMOUS, effectivePrincipal, type AuthenticationMethod, type Principal, type PrincipalClaims
 } from './principal.js'

@@ -162,10 +162,10 @@ const REFUSED: ReadonlyArray<readonly [given: object, message: string]> = [
   [{ share: NaN }, '"share" must be a number above 0 and at most 0.5, not NaN'],
   [{ share: 1n }, '"share" must be a number above 0 and at most 0.5, not a bigint'],
   [{ cors: {} },
-    '"cors.origins" is required; it must be a list with at least one item, each an origin such as ' +
+    '"cors.origins" is required; it must be a list with at least one item, each item an origin such as ' +
       '"https://app.example.org"'],
   [{ cors: { origins: [] } },
-    '"cors.origins" must be a list with at least one item, each an origin such as "https://app.example.org", ' +
+    '"cors.origins" must be a list with at least one item, each item an origin such as "https://app.example.org", ' +
       'not an empty list'],
   [{ cors: { origins: ['https://a', 'http://b'] } },
     '"cors.origins[1]" must be an origin such as "https://app.example.org", not "http://b"'],
@@ -194,7 +194,7 @@ t.test('reports every problem of a call in one error', async t => {
     'demo option "name" is required; it must be a string of 1 to 8 characters',
     'demo option "api" must be true or false, not 1',
     'demo option "cors.origin" is not known; did you mean "origins"?',
-    'demo option "cors.origins" is required; it must be a list with at least one item, each an origin such as ' +
+    'demo option "cors.origins" is required; it must be a list with at least one item, each item an origin such as ' +
       '"https://app.example.org"'
   ].join('\n'))
   try {

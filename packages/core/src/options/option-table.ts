@@ -88,6 +88,11 @@ type Objects<Given extends object, Checked extends object> =
 type PlainObject<Value> = Exclude<Extract<Value, object>, readonly unknown[] | ((...args: never[]) => unknown)>
 type Member<Value> = Exclude<Value[keyof Value], undefined>
 
+/** A regular expression, or `{ test: isPort }`. */
+interface Pattern {
+  test (value: string): boolean
+}
+
 interface BooleanKind {
   readonly kind: 'boolean'
 }
@@ -114,7 +119,7 @@ interface StringKind {
   readonly kind: 'string'
   /** What the pattern or `verify` accepts, such as `a path such as "/ws"`. @default 'a non-empty string' */
   readonly expected?: string
-  readonly pattern?: RegExp
+  readonly pattern?: Pattern
   /** In UTF-16 code units. */
   readonly maxLength?: number
 }
@@ -141,7 +146,7 @@ interface ObjectKind<Table> {
 interface RecordKind<Values> {
   readonly kind: 'record'
   /** @default any name */
-  readonly names?: readonly string[] | { readonly pattern: RegExp, readonly expected: string }
+  readonly names?: readonly string[] | { readonly pattern: Pattern, readonly expected: string }
   readonly values: Values
   /** The smallest number of members. @default 0 */
   readonly min?: number

@@ -21,7 +21,7 @@ function expectedOfKind (spec: AnySpec): string[] {
     case 'choice':
       return spec.choices.map(choice => JSON.stringify(choice))
     case 'list':
-      return [`a list${atLeast(spec.min, 'item')}, each ${expectedOf(spec.items)}`]
+      return [`a list${atLeast(spec.min, 'item')}, each item ${expectedOf(spec.items)}`]
     case 'object':
       return [`an object { ${Object.keys(spec.options).join(', ')} }`]
     case 'record':

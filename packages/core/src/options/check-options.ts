@@ -1,4 +1,4 @@
-import { didYouMean, didYouMeanOrKnown } from './did-you-mean.js'
+import { didYouMean, didYouMeanOrKnown } from '../did-you-mean.js'
 import { expectedOf, shownOf } from './option-words.js'
 import type { AnySpec, AnyTable, OptionTable } from './option-table.js'
 
