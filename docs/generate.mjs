@@ -11,6 +11,7 @@ import { mediaMethods } from '@marty/camera-service/api/methods/media.js'
 import { systemMethods } from '@marty/camera-service/api/methods/system.js'
 import { explainMethod } from '@marty/rbac'
 import { configSchema } from '@marty/camera-service/settings/schema.js'
+import { withOptionTables } from './option-tables.mjs'
 import { policyReference } from './policy-reference.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -22,7 +23,8 @@ const documents = {
   'docs/reference/policy.md': `${generated}\n\n${policyReference()}`,
   'docs/reference/performance.md': performanceReport(),
   'docs/reference/json-rpc.md': await rpcReference(),
-  'examples/quickstart/README.md': withQuickstart(read('examples/quickstart/README.md'))
+  'examples/quickstart/README.md': withQuickstart(read('examples/quickstart/README.md')),
+  ...await packageReadmes()
 }
 
 const drifted = Object.entries(documents).filter(([file, text]) => !existsSync(join(root, file)) || read(file) !== text).map(([file]) => file)
@@ -171,6 +173,11 @@ function typeOf (member) {
   if (member.const !== undefined) return `\`${JSON.stringify(member.const)}\``
   const bounds = [member.minimum, member.maximum]
   return member.type + (bounds[1] === undefined ? bounds[0] === undefined ? '' : `, at least ${bounds[0]}` : `, ${bounds[0]} to ${bounds[1]}`)
+}
+
+async function packageReadmes () {
+  const folders = readdirSync(join(root, 'packages')).map(name => `packages/${name}`).filter(folder => existsSync(join(root, folder, 'README.md')))
+  return Object.fromEntries(await Promise.all(folders.map(async folder => [`${folder}/README.md`, await withOptionTables(join(root, folder))])))
 }
 
 function withQuickstart (readme) {
