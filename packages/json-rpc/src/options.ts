@@ -1,4 +1,6 @@
-import { closest, type Principal, type SecurityRule } from '@marty/core'
+import {
+  checkOptions, optionsInvalid, ORIGIN, type OptionScope, type OptionTable, type Principal, type SecurityRule
+} from '@marty/core'
 import { JsonRpcOptionInvalid } from './errors.js'
 
 export interface JsonRpcOptions {
@@ -109,109 +111,137 @@ export interface JsonRpcOptions {
 
 export type ResolvedOptions = Readonly<Required<JsonRpcOptions>>
 
-const DEFAULTS: ResolvedOptions = {
-  path: '/ws',
-  httpPath: false,
-  maxConnections: 100,
-  maxConnectionsPerAddress: 10,
-  allowedOrigins: [],
-  sameOrigin: true,
-  maxPayloadBytes: 64 * 1024,
-  maxAnonymousPayloadBytes: 4 * 1024,
-  maxBatch: 20,
-  maxDepth: 16,
-  maxConcurrent: 16,
-  maxBufferedBytes: 1024 * 1024,
-  maxRefusals: 100,
-  transportSecurity: Object.freeze({ public: true }),
-  pingIntervalMs: 30_000,
-  upgradeTimeoutMs: 10_000,
-  authenticationTimeoutMs: 0,
-  shutdownGraceMs: 5_000,
-  authenticateMethod: 'authenticate',
-  describePrincipal: principal => ({
-    authenticated: true,
-    role: principal.roles[0] ?? null,
-    roles: principal.roles,
-    expires_at: principal.expiresAt === null ? null : new Date(principal.expiresAt).toISOString()
-  })
-}
+const PATH = { kind: 'string', pattern: /^\/[^?#*:\s]*$/, expected: 'a path such as "/ws", without parameters' } as const
 
 // The delay of a timer is a signed 32-bit number of milliseconds; Node changes a larger delay to 1 ms.
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-const SMALLEST: Readonly<Record<string, number>> = {
-  maxConnections: 1,
-  maxConnectionsPerAddress: 1,
-  maxPayloadBytes: 1,
-  maxAnonymousPayloadBytes: 1,
-  maxBatch: 1,
-  maxDepth: 1,
-  maxConcurrent: 1,
-  maxBufferedBytes: 1,
-  maxRefusals: 1,
-  pingIntervalMs: 1,
-  upgradeTimeoutMs: 1,
-  authenticationTimeoutMs: 0,
-  shutdownGraceMs: 0
+export const OPTIONS: OptionTable<JsonRpcOptions> = {
+  path: { ...PATH, default: '/ws', about: 'URL path to which WebSocket clients connect.' },
+  httpPath: {
+    ...PATH,
+    or: [false],
+    default: false,
+    about: 'URL path that serves the methods by POST; `false` disables POST.'
+  },
+  maxConnections: {
+    kind: 'integer',
+    min: 1,
+    default: 100,
+    about: 'Maximum number of open connections; above it, 503 before the upgrade.'
+  },
+  maxConnectionsPerAddress: {
+    kind: 'integer',
+    min: 1,
+    default: 10,
+    about: 'The same for one IPv4 address or IPv6 /64; above it, 429 before the upgrade.'
+  },
+  allowedOrigins: {
+    kind: 'list',
+    items: ORIGIN,
+    default: [],
+    about: 'Exact origins of other sites whose pages may call; all others get 403.'
+  },
+  sameOrigin: { kind: 'boolean', default: true, about: 'Whether pages of the same host and port may call.' },
+  maxPayloadBytes: {
+    kind: 'integer',
+    min: 1,
+    default: 64 * 1024,
+    about: 'Longest message of an authenticated connection.'
+  },
+  maxAnonymousPayloadBytes: {
+    kind: 'integer',
+    min: 1,
+    default: 4 * 1024,
+    about: 'Longest message of an unauthenticated connection.'
+  },
+  maxBatch: { kind: 'integer', min: 1, default: 20, about: 'Maximum number of calls in a batch.' },
+  maxDepth: { kind: 'integer', min: 1, default: 16, about: 'Maximum nesting depth of objects and arrays.' },
+  maxConcurrent: {
+    kind: 'integer',
+    min: 1,
+    default: 16,
+    about: 'Messages of one connection that are processed concurrently. A batch counts as one and its calls run in ' +
+      'order; the checks of up to sixteen calls run together, so that their limits are one request to the store.'
+  },
+  maxBufferedBytes: {
+    kind: 'integer',
+    min: 1,
+    default: 1024 * 1024,
+    about: 'Bytes buffered for a slow client; above it, the connection is closed.'
+  },
+  maxRefusals: {
+    kind: 'integer',
+    min: 1,
+    default: 100,
+    about: 'The connection is closed after this many consecutive calls that a limit refused (429).'
+  },
+  transportSecurity: {
+    kind: 'custom',
+    expected: 'a rule with public: true, such as { public: true, limits: false }',
+    // Each method says who may call it, and a client that cannot connect cannot authenticate.
+    accepts: value => (value as SecurityRule | null)?.public === true,
+    default: { public: true },
+    about: 'The rule of the routes of `path` and `httpPath`; `public` must be true.'
+  },
+  pingIntervalMs: {
+    kind: 'integer',
+    min: 1,
+    max: MAX_TIMER_MS,
+    default: 30_000,
+    about: 'Time between pings; two unanswered pings terminate a connection.'
+  },
+  upgradeTimeoutMs: {
+    kind: 'integer',
+    min: 1,
+    max: MAX_TIMER_MS,
+    default: 10_000,
+    about: 'Time limit for an upgrade; a request not accepted by then is disconnected.'
+  },
+  authenticationTimeoutMs: {
+    kind: 'integer',
+    min: 0,
+    max: MAX_TIMER_MS,
+    default: 0,
+    about: 'Time limit to authenticate; 0 disables it.'
+  },
+  shutdownGraceMs: {
+    kind: 'integer',
+    min: 0,
+    max: MAX_TIMER_MS,
+    default: 5_000,
+    about: 'Time that running calls have to finish when the application closes.'
+  },
+  authenticateMethod: {
+    kind: 'string',
+    expected: 'the name of a method',
+    default: 'authenticate',
+    about: 'Name of the built-in method that authenticates a connection.'
+  },
+  describePrincipal: {
+    kind: 'function',
+    default: describePrincipal,
+    defaultText: '`{ authenticated, role, roles, expires_at }`',
+    about: 'Creates the result of that method.'
+  }
 }
 
-/** Fills in the defaults. Throws `MARTY_JSON_RPC_OPT_INVALID`, which names the first invalid option. */
+const SCOPE: OptionScope = { subject: 'jsonRpc', refuse: message => new JsonRpcOptionInvalid(message), isPlugin: true }
+
+/** Checks the options and fills in the defaults. Throws `MARTY_JSON_RPC_OPT_INVALID`, which names every problem. */
 export function resolveOptions (given: JsonRpcOptions): ResolvedOptions {
-  for (const name of Object.keys(given)) {
-    // Fastify's own register options.
-    if (name in DEFAULTS || name === 'prefix' || name === 'logLevel' || name === 'logSerializers') continue
-    const near = closest(name, Object.keys(DEFAULTS))
-    throw new JsonRpcOptionInvalid(`jsonRpc knows no option "${name}"${near === null ? '' : `; did you mean "${near}"?`}`)
+  const options = checkOptions(OPTIONS, given, SCOPE)
+  if (options.httpPath === options.path) {
+    throw optionsInvalid(SCOPE, [{ field: 'httpPath', problem: 'must differ from "path"' }])
   }
-  const options: ResolvedOptions = { ...DEFAULTS, ...definedOf(given) }
-  const values = options as unknown as Record<string, unknown>
-  for (const [name, least] of Object.entries(SMALLEST)) {
-    const value = values[name]
-    const most = name.endsWith('Ms') ? MAX_TIMER_MS : Number.MAX_SAFE_INTEGER
-    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
-      throw new JsonRpcOptionInvalid(`${name} must be a whole number from ${least} to ${most}`)
-    }
-  }
-  assertPath('path', options.path)
-  if (options.httpPath !== false) assertPath('httpPath', options.httpPath)
-  if (options.httpPath === options.path) throw new JsonRpcOptionInvalid('httpPath must differ from path')
-  if (typeof options.sameOrigin !== 'boolean') throw new JsonRpcOptionInvalid('sameOrigin must be true or false')
-  if (!Array.isArray(options.allowedOrigins)) throw new JsonRpcOptionInvalid('allowedOrigins must be a list of origins')
-  for (const origin of options.allowedOrigins) assertOrigin(origin)
-  assertPublic(options.transportSecurity)
-  if (typeof options.authenticateMethod !== 'string') {
-    throw new JsonRpcOptionInvalid('authenticateMethod must be the name of a method')
-  }
-  if (typeof options.describePrincipal !== 'function') throw new JsonRpcOptionInvalid('describePrincipal must be a function')
-  return Object.freeze({
-    ...options,
-    allowedOrigins: Object.freeze([...options.allowedOrigins]),
-    transportSecurity: Object.freeze({ ...options.transportSecurity })
-  })
+  return Object.freeze({ ...options, transportSecurity: Object.freeze({ ...options.transportSecurity }) })
 }
 
-function definedOf (given: JsonRpcOptions): JsonRpcOptions {
-  return Object.fromEntries(Object.entries(given).filter(([name, value]) => name in DEFAULTS && value !== undefined))
-}
-
-function assertPath (name: string, path: unknown): void {
-  if (typeof path === 'string' && /^\/[^?#*:\s]*$/.test(path)) return
-  throw new JsonRpcOptionInvalid(`${name} must be a plain path such as "/ws", without parameters`)
-}
-
-function assertPublic (rule: SecurityRule | null): void {
-  // Each method says who may call it, and a client that cannot connect cannot authenticate.
-  if (typeof rule === 'object' && rule?.public === true) return
-  throw new JsonRpcOptionInvalid('transportSecurity must be a rule with public: true, such as { public: true, limits: false }')
-}
-
-function assertOrigin (origin: unknown): void {
-  if (typeof origin === 'string' && URL.canParse(origin) && new URL(origin).origin === origin && origin !== 'null') {
-    return
+function describePrincipal ({ roles, expiresAt }: Principal): object {
+  return {
+    authenticated: true,
+    role: roles[0] ?? null,
+    roles,
+    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString()
   }
-  throw new JsonRpcOptionInvalid(
-    `allowedOrigins has ${JSON.stringify(origin)}: an origin is a scheme and a host such as ` +
-      '"https://console.example.com", without wildcards, path or trailing slash'
-  )
 }
