@@ -1,7 +1,7 @@
 import { CredentialInvalid, type AuthenticationContext, type Authenticator, type Principal } from '@marty/core'
 import type { ApiKeys } from './api-keys/api-keys.js'
 import { credentialsOf } from './credentials.js'
-import type { ForeignDoor } from './jwt/trusted-issuers.js'
+import type { TrustedIssuerVerifier } from './jwt/trusted-issuers.js'
 import { revocableOf, type TokenClaims } from './jwt/claims.js'
 import { createMtlsAuthenticator } from './mtls/mtls.js'
 import type { MtlsOptions } from './mtls/options.js'
@@ -10,9 +10,9 @@ import { createSessionAuthenticators, type SessionParts } from './sessions/authe
 
 export interface AuthenticatorParts {
   /** Returns the principal of a token issued by this service; the same object while the token is cached. */
-  readonly admit: (token: string) => Principal
+  readonly verifyToken: (token: string) => Principal
   /** Verifies tokens of other issuers; null when none are configured. */
-  readonly foreign: ForeignDoor | null
+  readonly trustedIssuers: TrustedIssuerVerifier | null
   readonly revocations: Revocations
   readonly apiKeys: ApiKeys | null
   readonly sessions: SessionParts | null
@@ -26,8 +26,8 @@ export interface AuthenticatorParts {
  * that no other authenticator claims, and refuses it if it is not a valid token.
  */
 export function createAuthenticators (parts: AuthenticatorParts): Authenticator[] {
-  const { admit, foreign, revocations, apiKeys, sessions, mtls, onVerified } = parts
-  const remembered = new WeakSet<Principal>()
+  const { verifyToken, trustedIssuers, revocations, apiKeys, sessions, mtls, onVerified } = parts
+  const reported = new WeakSet<Principal>()
   const isSession = (token: string): boolean => sessions !== null && token.startsWith('ses_')
   const isApiKey = (token: string): boolean => apiKeys !== null && apiKeys.accepts(token)
 
@@ -56,10 +56,10 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
     },
     accepts: () => true,
     authenticate (token, context) {
-      if (foreign?.concerns(token) === true) {
-        return foreign.verifyAssertion(token).then(principal => unlessRevoked(principal, context))
+      if (trustedIssuers?.concerns(token) === true) {
+        return trustedIssuers.verifyAssertion(token).then(principal => unlessRevoked(principal, context))
       }
-      return unlessRevoked(admit(token), context)
+      return unlessRevoked(verifyToken(token), context)
     },
     isAlive: isTokenAlive
   })
@@ -68,18 +68,18 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
     // A certificate belongs to the connection, so credentials in the request come first.
     authenticators.push({
       ...certificates,
-      authenticate: async (token, context) => verified(await certificates.authenticate(token, context), context)
+      authenticate: async (token, context) => reportOnce(await certificates.authenticate(token, context), context)
     })
   }
   return authenticators
 
   function unlessRevoked (principal: Principal, context: AuthenticationContext): Principal | Promise<Principal> {
     const alive = isTokenAlive(principal)
-    const pass = (answer: boolean): Principal => {
-      if (!answer) throw new CredentialInvalid({ reason: 'revoked' })
-      return verified(principal, context)
+    const accept = (isAlive: boolean): Principal => {
+      if (!isAlive) throw new CredentialInvalid({ reason: 'revoked' })
+      return reportOnce(principal, context)
     }
-    return typeof alive === 'boolean' ? pass(alive) : alive.then(pass)
+    return typeof alive === 'boolean' ? accept(alive) : alive.then(accept)
   }
 
   /**
@@ -93,9 +93,9 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
   }
 
   /** Reports a principal once: a cached principal was reported when it was first verified. */
-  function verified (principal: Principal, context: AuthenticationContext): Principal {
-    if (!remembered.has(principal)) {
-      remembered.add(principal)
+  function reportOnce (principal: Principal, context: AuthenticationContext): Principal {
+    if (!reported.has(principal)) {
+      reported.add(principal)
       onVerified(principal, context)
     }
     return principal

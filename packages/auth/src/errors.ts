@@ -16,7 +16,7 @@ export const CredentialRequestInvalid: MartyErrorConstructor<'MARTY_AUTH_REQUEST
   name: 'CredentialRequestInvalid',
   code: 'MARTY_AUTH_REQUEST_INVALID',
   statusCode: 400,
-  message: 'A credential cannot be issued as asked'
+  message: 'A credential cannot be issued as requested'
 })
 
 /** No API key has this id. */
@@ -59,7 +59,7 @@ export const AuthCapacityExceeded: MartyErrorConstructor<'MARTY_AUTH_CAPACITY_EX
   name: 'AuthCapacityExceeded',
   code: 'MARTY_AUTH_CAPACITY_EXCEEDED',
   statusCode: 503,
-  message: 'No more sessions, refresh tokens or revocations can be held'
+  message: 'No more sessions, refresh tokens or revocations can be stored'
 })
 
 /**
@@ -70,7 +70,7 @@ export const AuthStoreUnavailable: MartyErrorConstructor<'MARTY_AUTH_STORE_UNAVA
   name: 'AuthStoreUnavailable',
   code: 'MARTY_AUTH_STORE_UNAVAILABLE',
   statusCode: 503,
-  message: 'The store of credentials does not answer; try again shortly'
+  message: 'The store of credentials does not respond; try again shortly'
 })
 
 /**
@@ -89,7 +89,7 @@ export const AuthGrantUnsupported: MartyErrorConstructor<'MARTY_AUTH_GRANT_UNSUP
   name: 'AuthGrantUnsupported',
   code: 'MARTY_AUTH_GRANT_UNSUPPORTED',
   statusCode: 400,
-  message: 'This service does not know the grant_type'
+  message: 'This service does not support the grant_type'
 })
 
 /** The request asks for more scopes than the credential has. */
@@ -97,7 +97,7 @@ export const AuthScopeInvalid: MartyErrorConstructor<'MARTY_AUTH_SCOPE_INVALID'>
   name: 'AuthScopeInvalid',
   code: 'MARTY_AUTH_SCOPE_INVALID',
   statusCode: 400,
-  message: 'The credential does not have every scope that was asked for'
+  message: 'The credential does not have all requested scopes'
 })
 
 /**

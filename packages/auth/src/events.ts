@@ -1,174 +1,161 @@
 import { ANONYMOUS, type Guard, type Principal, type SecurityEvent } from '@marty/core'
 import type { ApiKeys } from './api-keys/api-keys.js'
+import type { CallerContext } from './api-keys/verify.js'
 import type { RefreshGrant } from './tokens/refresh/refresh-tokens.js'
 import { sessionKey } from './sessions/id.js'
 import type { Sessions, SessionStore } from './sessions/sessions.js'
 import type { Tokens } from './tokens/tokens.js'
 
-interface Told {
+/** The services that an application calls. */
+export interface Services {
   readonly tokens: Tokens
   readonly apiKeys: ApiKeys | null
-  readonly sessions: Sessions | null
-}
-
-interface Untold extends Omit<Told, 'sessions'> {
   readonly sessions: SessionStore | null
 }
 
+/** The same services, which report to the guard's sinks what they do. */
+export interface ServicesWithEvents extends Omit<Services, 'sessions'> {
+  readonly sessions: Sessions | null
+}
+
+type EventPrincipal = SecurityEvent['principal']
+
 /** The principal of events that no known caller caused: the service itself. */
-const SERVICE: SecurityEvent['principal'] = Object.freeze({ id: 'service', kind: 'service', roles: Object.freeze([]) })
+const SERVICE: EventPrincipal = Object.freeze({ id: 'service', kind: 'service', roles: Object.freeze([]) })
 
 /**
  * Wraps the services so that each credential that is issued or ended is reported to the guard's sinks.
  * Events contain nothing that can be used as a credential.
  */
-export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Untold): Told {
-  const tell = (
-    type: 'credential' | 'session',
-    action: string,
-    object: string,
-    principal: Pick<Principal, 'id' | 'kind' | 'roles'> = SERVICE,
-    address: string | null = null
-  ): void => {
-    const { id, kind, roles } = principal
-    void guard.emit({
-      type,
-      action,
-      outcome: 'success',
-      reason: null,
-      principal: { id, kind, roles },
-      address,
-      requestId: null,
-      object
-    })
+export function withEvents (guard: Guard, { tokens, apiKeys, sessions }: Services): ServicesWithEvents {
+  return {
+    tokens: tokensWithEvents(guard, tokens),
+    apiKeys: apiKeys === null ? null : apiKeysWithEvents(guard, apiKeys),
+    sessions: sessions === null ? null : sessionsWithEvents(guard, sessions)
   }
-  const endSession = async (key: string | null): Promise<boolean> => {
-    const principal = await sessions!.end(key)
-    if (principal !== null) tell('session', 'session.revoke', key!, principal)
+}
+
+function tokensWithEvents (guard: Guard, tokens: Tokens): Tokens {
+  const emitCredential = (action: string, object: string, principal?: EventPrincipal): void => {
+    emit(guard, { type: 'credential', action, object, ...(principal === undefined ? {} : { principal }) })
+  }
+  return {
+    ...tokens,
+    issue (request) {
+      const issued = tokens.issue(request)
+      emitCredential('token.issue', issued.jti, {
+        id: request.subject,
+        kind: request.kind ?? 'user',
+        roles: request.roles ?? (request.role === undefined ? [] : [request.role])
+      })
+      return issued
+    },
+    async revoke (jti, expiresAt) {
+      await tokens.revoke(jti, expiresAt)
+      emitCredential('token.revoke', jti)
+    },
+    async revokeSubject (subject) {
+      await tokens.revokeSubject(subject)
+      emitCredential('token.revoke_subject', subject)
+    },
+    async revokeFamily (sid, expiresAt) {
+      await tokens.revokeFamily(sid, expiresAt)
+      emitCredential('token.revoke_family', sid)
+    }
+  }
+}
+
+function apiKeysWithEvents (guard: Guard, apiKeys: ApiKeys): ApiKeys {
+  const emitCredential = (action: string, keyId: string): void => {
+    emit(guard, { type: 'credential', action, object: keyId })
+  }
+  return {
+    ...apiKeys,
+    async create (request) {
+      const issued = await apiKeys.create(request)
+      emitCredential('api_key.create', issued.keyId)
+      return issued
+    },
+    async rotate (keyId, options) {
+      const issued = await apiKeys.rotate(keyId, options)
+      emitCredential('api_key.rotate', keyId)
+      return issued
+    },
+    async revoke (keyId) {
+      await apiKeys.revoke(keyId)
+      emitCredential('api_key.revoke', keyId)
+    }
+  }
+}
+
+function sessionsWithEvents (guard: Guard, sessions: SessionStore): Sessions {
+  const emitSession = (action: string, object: string, principal: EventPrincipal, address?: string | null): void => {
+    emit(guard, { type: 'session', action, object, principal, address: address ?? null })
+  }
+  const end = async (key: string | null): Promise<boolean> => {
+    const principal = await sessions.end(key)
+    if (principal !== null) emitSession('session.revoke', key!, principal)
     return principal !== null
   }
   return {
-    tokens: {
-      ...tokens,
-      issue (request) {
-        const issued = tokens.issue(request)
-        tell('credential', 'token.issue', issued.jti, {
-          id: request.subject,
-          kind: request.kind ?? 'user',
-          roles: request.roles ?? (request.role === undefined ? [] : [request.role])
-        })
-        return issued
-      },
-      async revoke (jti, expiresAt) {
-        await tokens.revoke(jti, expiresAt)
-        tell('credential', 'token.revoke', jti)
-      },
-      async revokeSubject (subject) {
-        await tokens.revokeSubject(subject)
-        tell('credential', 'token.revoke_subject', subject)
-      },
-      async revokeFamily (sid, expiresAt) {
-        await tokens.revokeFamily(sid, expiresAt)
-        tell('credential', 'token.revoke_family', sid)
-      }
+    get: id => sessions.get(id),
+    list: async owner => await sessions.list(owner),
+    async create (principal, details) {
+      const issued = await sessions.create(principal, details)
+      emitSession('session.create', sessionKey(issued.id)!, principal, details?.address)
+      return issued
     },
-    apiKeys: apiKeys === null
-      ? null
-      : {
-          ...apiKeys,
-          async create (request) {
-            const issued = await apiKeys.create(request)
-            tell('credential', 'api_key.create', issued.keyId)
-            return issued
-          },
-          async rotate (keyId, options) {
-            const issued = await apiKeys.rotate(keyId, options)
-            tell('credential', 'api_key.rotate', keyId)
-            return issued
-          },
-          async revoke (keyId) {
-            await apiKeys.revoke(keyId)
-            tell('credential', 'api_key.revoke', keyId)
-          }
-        },
-    sessions: sessions === null
-      ? null
-      : {
-          get: id => sessions.get(id),
-          list: async of => await sessions.list(of),
-          async create (principal, about) {
-            const issued = await sessions.create(principal, about)
-            tell('session', 'session.create', sessionKey(issued.id)!, principal, about?.address)
-            return issued
-          },
-          async renew (id, principal) {
-            const issued = await sessions.renew(id, principal)
-            tell('session', 'session.renew', sessionKey(issued.id)!, principal)
-            return issued
-          },
-          revoke: async id => await endSession(sessionKey(id)),
-          revokeByKey: async key => await endSession(key),
-          async revokeAll (of) {
-            const ended = await sessions.revokeAll(of)
-            if (ended > 0) tell('session', 'session.revoke_all', of.id, { roles: [], ...of })
-            return ended
-          }
-        }
+    async renew (id, principal) {
+      const issued = await sessions.renew(id, principal)
+      emitSession('session.renew', sessionKey(issued.id)!, principal)
+      return issued
+    },
+    revoke: async id => await end(sessionKey(id)),
+    revokeByKey: async key => await end(key),
+    async revokeAll (owner) {
+      const ended = await sessions.revokeAll(owner)
+      if (ended > 0) emitSession('session.revoke_all', owner.id, { roles: [], ...owner })
+      return ended
+    }
   }
 }
 
-export interface Tellers {
-  readonly verified: (
-    principal: Principal,
-    from: { readonly address: string | null, readonly requestId?: string }
-  ) => void
-  readonly oldSecret: (keyId: string) => void
-  readonly reuse: (sid: string, grant: RefreshGrant) => void
-  readonly displaced: (sid: string, grant: RefreshGrant) => void
-  readonly locked: (account: string, address: string | null, until: number) => void
+/** Callbacks of the services that report authentication events to the guard's sinks. */
+export interface AuditHooks {
+  readonly onVerified: (principal: Principal, caller: CallerContext) => void
+  readonly onOldSecret: (keyId: string) => void
+  readonly onReuse: (sid: string, grant: RefreshGrant) => void
+  readonly onDisplaced: (sid: string, grant: RefreshGrant) => void
+  readonly onLocked: (account: string, address: string | null, until: number) => void
 }
 
-/** Callbacks that report authentication events to the guard's sinks. */
-export function createTellers (guard: Guard): Tellers {
-  const tell = (event: Partial<SecurityEvent> & Pick<SecurityEvent, 'type' | 'action' | 'outcome'>): void => {
-    void guard.emit({ reason: null, principal: SERVICE, address: null, requestId: null, ...event })
-  }
+export function createAuditHooks (guard: Guard): AuditHooks {
   return {
-    verified ({ id, kind, roles, authenticatedBy }, { address, requestId }) {
-      tell({
-        type: 'authentication',
-        action: `authenticate.${authenticatedBy}`,
-        outcome: 'success',
-        principal: { id, kind, roles },
-        address,
-        requestId: requestId ?? null
-      })
+    onVerified (principal, { address, requestId = null }) {
+      const action = `authenticate.${principal.authenticatedBy}`
+      emit(guard, { type: 'authentication', action, principal, address, requestId })
     },
-    oldSecret (keyId) {
-      tell({ type: 'credential', action: 'api_key.old_secret', outcome: 'success', object: keyId })
+    onOldSecret (keyId) {
+      emit(guard, { type: 'credential', action: 'api_key.old_secret', object: keyId })
     },
-    reuse (sid, { subject, kind, roles }) {
-      tell({
+    onReuse (sid, grant) {
+      emit(guard, {
         type: 'credential',
         action: 'refresh_token.reuse',
         outcome: 'denied',
         reason: 'MARTY_CORE_CREDENTIAL_INVALID',
-        principal: { id: subject, kind, roles },
+        principal: subjectOf(grant),
         object: sid
       })
     },
-    displaced (sid, { subject, kind, roles }) {
-      tell({
-        type: 'credential',
-        action: 'refresh_token.displace',
-        outcome: 'success',
-        principal: { id: subject, kind, roles },
-        object: sid
+    onDisplaced (sid, grant) {
+      emit(guard, {
+        type: 'credential', action: 'refresh_token.displace', principal: subjectOf(grant), object: sid
       })
     },
-    locked (account, address, until) {
+    onLocked (account, address, until) {
       // The caller is not authenticated, so the account name is untrusted input.
-      tell({
+      emit(guard, {
         type: 'authentication',
         action: 'account.lock',
         outcome: 'denied',
@@ -180,4 +167,24 @@ export function createTellers (guard: Guard): Tellers {
       })
     }
   }
+}
+
+/** An event whose missing members say: a success, caused by the service itself. */
+type PartialEvent = Partial<SecurityEvent> & Pick<SecurityEvent, 'type' | 'action'>
+
+/** Emits an event. Of its principal, only the id, kind and roles are reported. */
+export function emit (guard: Guard, event: PartialEvent): void {
+  const { id, kind, roles } = event.principal ?? SERVICE
+  void guard.emit({
+    outcome: 'success',
+    reason: null,
+    address: null,
+    requestId: null,
+    ...event,
+    principal: { id, kind, roles }
+  })
+}
+
+function subjectOf ({ subject, kind, roles }: RefreshGrant): EventPrincipal {
+  return { id: subject, kind, roles }
 }

@@ -1,11 +1,13 @@
 import { closest, type SecurityRule } from '@marty/core'
 import type { ApiKeyOptions } from './api-keys/options.js'
 import { AuthOptionInvalid } from './errors.js'
-import type { ForeignIssuerOptions } from './jwt/trusted-issuers.js'
+import type { TrustedIssuerOptions } from './jwt/trusted-issuers.js'
 import { resolveLockout, type LockoutOptions } from './lockout/options.js'
 import type { MtlsOptions } from './mtls/options.js'
 import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './tokens/refresh/options.js'
-import { originsOption, type SessionOptions } from './sessions/options.js'
+import {
+  originsOption, resolveSessionOptions, type ResolvedSessionOptions, type SessionOptions
+} from './sessions/options.js'
 import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
 import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './jwt/options.js'
 
@@ -23,7 +25,7 @@ export interface AuthOptions extends TokenOptions {
    * Other issuers whose tokens are accepted, and can be exchanged for tokens of this service.
    * @default none
    */
-  readonly issuers?: readonly ForeignIssuerOptions[]
+  readonly trustedIssuers?: readonly TrustedIssuerOptions[]
   /** Issue refresh tokens; `false` issues none. @default false */
   readonly refresh?: RefreshOptions | false
   /**
@@ -57,8 +59,12 @@ export interface ResolvedAuthOptions {
   readonly tokens: ResolvedTokenOptions
   readonly apiKeys: ApiKeyOptions | null
   readonly sessions: SessionOptions | null
+  /** The limits and the cookie of sessions; the defaults when sessions are turned off. */
+  readonly sessionLimits: ResolvedSessionOptions
   readonly store: ResolvedAuthStore
   readonly refresh: ResolvedRefreshOptions | null
+  readonly trustedIssuers: readonly TrustedIssuerOptions[] | undefined
+  /** Those of the plugin and those of its sessions. */
   readonly trustedOrigins: readonly string[]
   readonly lockout: LockoutOptions | null
   readonly mtls: MtlsOptions | null
@@ -67,7 +73,7 @@ export interface ResolvedAuthOptions {
 
 const FIELDS = [
   'issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys',
-  'sessions', 'store', 'issuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
+  'sessions', 'store', 'trustedIssuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
 ]
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
@@ -86,13 +92,16 @@ export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
   if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) {
     throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
   }
+  const sessionLimits = resolveSessionOptions(sessions === false ? {} : sessions)
   return Object.freeze({
     tokens,
     apiKeys: options.apiKeys ?? null,
     sessions: sessions === false ? null : sessions,
+    sessionLimits,
     store: resolveStore(options.store),
     refresh: resolveRefreshOptions(options.refresh),
-    trustedOrigins: originsOption('trustedOrigins', options.trustedOrigins),
+    trustedIssuers: options.trustedIssuers,
+    trustedOrigins: [...originsOption('trustedOrigins', options.trustedOrigins), ...sessionLimits.trustedOrigins],
     lockout: resolveLockout(options.lockout),
     mtls: options.mtls ?? null,
     routes: resolveRoutes(options.routes)

@@ -97,9 +97,9 @@ t.test('a wrong pepper refuses every key, and the start says so; a previous one 
   }
   const wrong = await start(keyOptions({ store, pepper: NEW_PEPPER }))
   t.equal(await codeOf(() => wrong.keys.verify(key)), REFUSED)
-  t.equal(await wrong.keys.withUnknownPepper(), 1, 'a revoked key does not matter')
+  t.equal(await wrong.keys.countWithUnknownPepper(), 1, 'a revoked key does not matter')
   const said = wrong.lines.map(line => JSON.parse(line) as { level: number, keys: number, msg: string })
-  t.match(said, [{ level: 50, keys: 1, msg: /pepper that is not known here, and are refused.*"previousPeppers"/ }])
+  t.match(said, [{ level: 50, keys: 1, msg: /pepper that is not configured here, and are refused.*"previousPeppers"/ }])
   for (const secret of [PEPPER, NEW_PEPPER, keyId]) t.notMatch(wrong.lines.join(''), secret)
 
   const right = await start(keyOptions({ store, pepper: NEW_PEPPER, previousPeppers: [Buffer.from(PEPPER)] }))
@@ -111,7 +111,7 @@ t.test('a wrong pepper refuses every key, and the start says so; a previous one 
   t.equal(await codeOf(() => createApiKeys(keyOptions({ store, pepper: NEW_PEPPER })).verify(key)), 'none')
 
   const broken = await start(keyOptions({ store: { ...store, list: async () => { throw new Error('the store is away') } } }))
-  t.match(broken.lines.map(line => JSON.parse(line)), [{ level: 40, msg: 'the store of API keys could not be read' }])
+  t.match(broken.lines.map(line => JSON.parse(line)), [{ level: 40, msg: 'the store of API keys cannot be read' }])
 })
 
 t.test('use of a secret that was replaced is told of once a minute at most', async t => {

@@ -147,7 +147,7 @@ t.test('a key that is revoked while it is being hashed is refused', async t => {
 })
 
 t.test('one key at a time: the same key shares one verification', async t => {
-  const keys = createApiKeys(options({ hashing: { concurrency: 1, queue: 0, laneQueue: 0 } }))
+  const keys = createApiKeys(options({ hashing: { concurrency: 1, maxWaiting: 0, maxWaitingPerKey: 0 } }))
   const { key } = await keys.create(request)
   const answers = await Promise.all(Array.from({ length: 50 }, async () => await keys.verify(key)))
   t.equal(new Set(answers.map(({ id }) => id)).size, 1)
@@ -160,7 +160,7 @@ t.test('a flood of wrong secrets is turned away with 503 and Retry-After, while 
   const other = await maker.create(request)
   const wrong: string[] = []
   for (let i = 0; i < 12; i++) wrong.push(await wrongKey(victim.keyId))
-  const app = await build(t, { lockout: false, apiKeys: options({ store, hashing: { concurrency: 2, laneQueue: 3, queue: 10 } }) })
+  const app = await build(t, { lockout: false, apiKeys: options({ store, hashing: { concurrency: 2, maxWaitingPerKey: 3, maxWaiting: 10 } }) })
   const flood = wrong.map(async key => await app.inject({ url: '/who', headers: { 'x-api-key': key } }))
   const served = await app.inject({ url: '/who', headers: { 'x-api-key': other.key } })
   t.equal(served.statusCode, 200)

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createHash, sign } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { auth, createMemoryApiKeyStore, type AuthOptions, type ForeignIssuerOptions } from '@marty/auth'
+import { auth, createMemoryApiKeyStore, type AuthOptions, type TrustedIssuerOptions } from '@marty/auth'
 import { setProblemHandlers, useGuard, type SecurityEvent } from '@marty/core'
 import { forgeWith, PAIRS } from '@marty/testing/key-pairs'
 import { FOREIGN, foreign, keySet, provide, publicJwk } from '@marty/testing/provider'
@@ -14,7 +14,7 @@ const DAY = 86_400
 const BASE64_KID = 'XrLhJqcoK0h1BUE8IsiPJ8gGIOBkFVJ0+/sGTnF9mF8='
 
 interface Shape {
-  readonly options: Partial<ForeignIssuerOptions>
+  readonly options: Partial<TrustedIssuerOptions>
   readonly header: Record<string, unknown>
   readonly claims: () => Record<string, unknown>
   /** Each makes a token that is refused, and says for what. */
@@ -60,7 +60,7 @@ const shapes: Readonly<Record<string, Shape>> = {
 const tokenOf = ({ header, claims }: Shape, changes: object = {}, more: object = {}): string => forgeWith('RS256', { ...header, ...more }, { ...claims(), ...changes })
 
 /** A service that trusts a provider of this shape, its log and its events. */
-async function trusting (t: Test, options: Partial<ForeignIssuerOptions>, more: Partial<AuthOptions> = {}): Promise<{ app: FastifyInstance, lines: Array<Record<string, unknown>>, events: SecurityEvent[] }> {
+async function trusting (t: Test, options: Partial<TrustedIssuerOptions>, more: Partial<AuthOptions> = {}): Promise<{ app: FastifyInstance, lines: Array<Record<string, unknown>>, events: SecurityEvent[] }> {
   const provider = await provide(t, options)
   const rsa = PAIRS.RS256.publicKey
   provider.answer = keySet(publicJwk(rsa, { kid: 'RS256', alg: 'RS256' }), publicJwk(rsa, { kid: BASE64_KID, alg: 'RS256' }), publicJwk(PAIRS.ES256.publicKey, { kid: 'ES256', alg: 'ES256' }))
@@ -70,7 +70,7 @@ async function trusting (t: Test, options: Partial<ForeignIssuerOptions>, more: 
   t.teardown(() => app.close())
   useGuard(app, { strict: true }).addSink(event => { events.push(event) })
   setProblemHandlers(app)
-  await app.register(auth, { ...TOKENS, routes: true, issuers: [provider.options], ...more })
+  await app.register(auth, { ...TOKENS, routes: true, trustedIssuers: [provider.options], ...more })
   app.get('/who', { config: { security: { authenticate: true } } }, async request => request.principal)
   await app.ready()
   return { app, lines, events }

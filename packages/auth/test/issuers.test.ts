@@ -27,42 +27,42 @@ const MINUTE = 60_000
 t.test('bad issuers stop the start and name the field', async t => {
   const good = { issuer: FOREIGN, jwksUrl: 'https://login.example/jwks', algorithms: ['ES256'] }
   const bad: ReadonlyArray<readonly [string, unknown]> = [
-    ['issuers', good],
-    ['issuers', null],
-    ['issuers[0]', [null]],
-    ['issuers[0].issuer', [{ ...good, issuer: '' }]],
-    ['issuers[0].issuer', [{ ...good, issuer: TOKENS.issuer }]],
-    ['issuers[1].issuer', [good, good]],
-    ['issuers[0].audience', [{ ...good, audience: 5 }]],
-    ['issuers[0].jwksUrl', [{ ...good, jwksUrl: 'http://login.example/jwks' }]],
-    ['issuers[0].jwksUrl', [{ ...good, jwksUrl: 'file:///etc/passwd' }]],
-    ['issuers[0].jwksUrl', [{ ...good, jwksUrl: 'login.example' }]],
-    ['issuers[0].jwksUrl', [{ ...good, jwksUrl: undefined }]],
-    ['issuers[0].algorithms', [{ ...good, algorithms: [] }]],
-    ['issuers[0].algorithms', [{ ...good, algorithms: ['HS256'] }]],
-    ['issuers[0].algorithms', [{ ...good, algorithms: ['ES256', 'none'] }]],
-    ['issuers[0].algorithms', [{ ...good, algorithms: 'ES256' }]],
-    ['issuers[0].algorithms', [{ ...good, algorithms: ['toString'] }]],
-    ['issuers[0].issuer', [{ ...good, issuer: 'https://login.example|alice' }]],
-    ['issuers[0].typ', [{ ...good, typ: 'refresh+jwt' }]],
-    ['issuers[0].typ', [{ ...good, typ: [] }]],
-    ['issuers[0].typ', [{ ...good, typ: ['JWT', undefined] }]],
-    ['issuers[0].audienceClaim', [{ ...good, audienceClaim: 'azp' }]],
-    ['issuers[0].requireJti', [{ ...good, requireJti: 'no' }]],
-    ['issuers[0].maxLifetimeSeconds', [{ ...good, maxLifetimeSeconds: 0 }]],
-    ['issuers[0].maxLifetimeSeconds', [{ ...good, maxLifetimeSeconds: 366 * 86_400 }]],
-    ['issuers[0].requiredClaims', [{ ...good, requiredClaims: ['hd'] }]],
-    ['issuers[0].requiredClaims', [{ ...good, requiredClaims: { groups: ['a'] } }]],
-    ['issuers[0].requiredClaims', [{ ...good, requiredClaims: null }]],
-    ['issuers[0].rolesOf', [{ ...good, rolesOf: ['admin'] }]],
-    ['issuers[0].ca', [{ ...good, ca: 5 }]],
+    ['trustedIssuers', good],
+    ['trustedIssuers', null],
+    ['trustedIssuers[0]', [null]],
+    ['trustedIssuers[0].issuer', [{ ...good, issuer: '' }]],
+    ['trustedIssuers[0].issuer', [{ ...good, issuer: TOKENS.issuer }]],
+    ['trustedIssuers[1].issuer', [good, good]],
+    ['trustedIssuers[0].audience', [{ ...good, audience: 5 }]],
+    ['trustedIssuers[0].jwksUrl', [{ ...good, jwksUrl: 'http://login.example/jwks' }]],
+    ['trustedIssuers[0].jwksUrl', [{ ...good, jwksUrl: 'file:///etc/passwd' }]],
+    ['trustedIssuers[0].jwksUrl', [{ ...good, jwksUrl: 'login.example' }]],
+    ['trustedIssuers[0].jwksUrl', [{ ...good, jwksUrl: undefined }]],
+    ['trustedIssuers[0].algorithms', [{ ...good, algorithms: [] }]],
+    ['trustedIssuers[0].algorithms', [{ ...good, algorithms: ['HS256'] }]],
+    ['trustedIssuers[0].algorithms', [{ ...good, algorithms: ['ES256', 'none'] }]],
+    ['trustedIssuers[0].algorithms', [{ ...good, algorithms: 'ES256' }]],
+    ['trustedIssuers[0].algorithms', [{ ...good, algorithms: ['toString'] }]],
+    ['trustedIssuers[0].issuer', [{ ...good, issuer: 'https://login.example|alice' }]],
+    ['trustedIssuers[0].typ', [{ ...good, typ: 'refresh+jwt' }]],
+    ['trustedIssuers[0].typ', [{ ...good, typ: [] }]],
+    ['trustedIssuers[0].typ', [{ ...good, typ: ['JWT', undefined] }]],
+    ['trustedIssuers[0].audienceClaim', [{ ...good, audienceClaim: 'azp' }]],
+    ['trustedIssuers[0].requireJti', [{ ...good, requireJti: 'no' }]],
+    ['trustedIssuers[0].maxLifetimeSeconds', [{ ...good, maxLifetimeSeconds: 0 }]],
+    ['trustedIssuers[0].maxLifetimeSeconds', [{ ...good, maxLifetimeSeconds: 366 * 86_400 }]],
+    ['trustedIssuers[0].requiredClaims', [{ ...good, requiredClaims: ['hd'] }]],
+    ['trustedIssuers[0].requiredClaims', [{ ...good, requiredClaims: { groups: ['a'] } }]],
+    ['trustedIssuers[0].requiredClaims', [{ ...good, requiredClaims: null }]],
+    ['trustedIssuers[0].rolesOf', [{ ...good, rolesOf: ['admin'] }]],
+    ['trustedIssuers[0].ca', [{ ...good, ca: 5 }]],
     ['did you mean "algorithms"', [{ ...good, algorithm: ['ES256'] }]],
     ['known are issuer', [{ ...good, somethingElse: 1 }]]
   ]
-  for (const [field, issuers] of bad) {
+  for (const [field, trustedIssuers] of bad) {
     const app = Fastify()
     t.teardown(() => app.close())
-    const error = await Promise.resolve(app.register(auth, { ...TOKENS, issuers } as AuthOptions)).then(() => null, (error: unknown) => error as Error & { code: string })
+    const error = await Promise.resolve(app.register(auth, { ...TOKENS, trustedIssuers } as AuthOptions)).then(() => null, (error: unknown) => error as Error & { code: string })
     t.equal(error?.code, 'MARTY_AUTH_OPT_INVALID', field)
     t.ok(error?.message.includes(field), `${field}: ${error?.message}`)
   }
@@ -70,7 +70,7 @@ t.test('bad issuers stop the start and name the field', async t => {
 
 t.test('a token of another issuer is a user of that issuer, with the roles it is mapped to and no others', async t => {
   const provider = await provide(t)
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const token = foreign('ES256', { role: 'admin', roles: ['admin'], scope: 'everything', kind: 'service', user_id: 'root', sid: 5, jti: 'j1' })
   const { status, body } = await ask(app, token)
   t.equal(status, 200)
@@ -90,7 +90,7 @@ t.test('a token of another issuer is a user of that issuer, with the roles it is
   t.equal(await app.guard.isAlive(principal), false)
 
   const mapped = await provide(t, { audience: 'another', typ: 'JWT', ca: CA.toString(), rolesOf: ({ groups }) => (groups as string[]).map(group => group.toLowerCase()) })
-  const second = await build(t, { issuers: [{ ...provider.options, issuer: 'https://unused.example' }, mapped.options] })
+  const second = await build(t, { trustedIssuers: [{ ...provider.options, issuer: 'https://unused.example' }, mapped.options] })
   const theirs = (changes: object, header: object = {}): string => foreign('EdDSA', { aud: ['x', 'another'], groups: ['Viewer'], ...changes }, { typ: 'JWT', ...header })
   t.match((await ask(second, theirs({}))).body, { id: `${FOREIGN}|alice`, roles: ['viewer'] })
   for (const changes of [{ groups: undefined }, { groups: [5] }, { groups: [''] }, { groups: Array.from({ length: 33 }, () => 'a') }, { aud: AUDIENCE }]) t.equal(await statusOf(second, theirs(changes)), 401, JSON.stringify(changes).slice(0, 40))
@@ -99,9 +99,9 @@ t.test('a token of another issuer is a user of that issuer, with the roles it is
 
 t.test('whatever is wrong with a foreign token, it gets the one 401', async t => {
   const provider = await provide(t, { algorithms: ['ES256', 'EdDSA', 'RS256'] })
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const other = await provide(t)
-  const twoIssuers = await build(t, { issuers: [provider.options, { ...other.options, issuer: 'https://other.example' }] })
+  const twoIssuers = await build(t, { trustedIssuers: [provider.options, { ...other.options, issuer: 'https://other.example' }] })
   other.answer = keySet(publicJwk(pairFor('ES256').publicKey, { kid: 'ES256', alg: 'ES256' }))
   const good = foreign('ES256')
   t.equal(await statusOf(app, good), 200)
@@ -153,7 +153,7 @@ t.test('whatever is wrong with a foreign token, it gets the one 401', async t =>
 
 t.test('single bad keys of a set are skipped, symmetric and private ones always', async t => {
   const provider = await provide(t)
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const named = (kid: string, pair: Pair = PAIRS.ES256, more: object = {}): object => publicJwk(pair.publicKey, { kid, alg: 'ES256', ...more })
   const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' })
   const secret = Buffer.alloc(32, 1)
@@ -179,7 +179,7 @@ t.test('single bad keys of a set are skipped, symmetric and private ones always'
 t.test('keys roll without a 401; a flood of unknown names asks once', async t => {
   const { advance } = clock(t)
   const provider = await provide(t)
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const next = pairFor('ES256')
   const tokenOfNext = (): string => foreign('ES256', {}, { kid: 'next' }, next.privateKey)
   t.equal(await statusOf(app, foreign('ES256')), 200)
@@ -213,7 +213,7 @@ t.test('keys roll without a 401; a flood of unknown names asks once', async t =>
 t.test('during an outage known keys serve for ten minutes, then 503, and all is well after it', async t => {
   const { advance } = clock(t)
   const provider = await provide(t)
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const healthy = provider.answer
   t.equal(await statusOf(app, foreign('ES256')), 200)
   provider.answer = response => { response.socket?.destroy() }
@@ -237,7 +237,7 @@ t.test('an answer that is not a key set is no answer', async t => {
   const { advance } = clock(t)
   const provider = await provide(t)
   const elsewhere = await provide(t)
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const text = (body: string | Buffer, status = 200): Provider['answer'] => response => { response.writeHead(status).end(body) }
   const good = JSON.stringify({ keys: allKeys })
   const answers: ReadonlyArray<readonly [string, Provider['answer']]> = [
@@ -289,7 +289,7 @@ t.test('a provider that is slow, silent or not itself is not waited for', async 
   const cases = { slow: slow.options, silent: silent.options, untrusted: { ...untrusted.options }, wrongName: { ...plain.options, jwksUrl: plain.url.replace('127.0.0.1', 'localhost') }, closed: closed.options }
   delete (cases.untrusted as { ca?: unknown }).ca
   await Promise.all(Object.entries(cases).map(async ([what, issuer]) => {
-    const app = await build(t, { issuers: [issuer] })
+    const app = await build(t, { trustedIssuers: [issuer] })
     const answers = await Promise.all([foreign('ES256'), foreign('EdDSA')].map(async token => await ask(app, token)))
     for (const { status, body } of answers) t.match([status, body['code']], [503, 'MARTY_AUTH_ISSUER_UNAVAILABLE'], what)
   }))
@@ -302,14 +302,14 @@ t.test('closing ends a request that is under way', async t => {
   const provider = await provide(t)
   let gone = false
   provider.answer = (_, request) => { request.socket.on('close', () => { gone = true }) }
-  const app = await build(t, { issuers: [provider.options] })
+  const app = await build(t, { trustedIssuers: [provider.options] })
   const waiting = ask(app, foreign('ES256'))
   await until(() => provider.asked === 1, 'the request')
   const closing = app.close()
   t.equal((await waiting).status, 503)
   await closing
   await until(() => gone, 'the connection to be closed')
-  const idle = await build(t, { issuers: [(await provide(t)).options] })
+  const idle = await build(t, { trustedIssuers: [(await provide(t)).options] })
   await idle.close()
 })
 
@@ -317,14 +317,14 @@ t.test('foreign tokens without other issuers are strangers; what an issuer of th
   const app = await build(t)
   t.equal(await statusOf(app, foreign('ES256')), 401)
   const provider = await provide(t)
-  const both = await build(t, { issuers: [provider.options] })
+  const both = await build(t, { trustedIssuers: [provider.options] })
   const impostor = createTokenIssuer({ ...TOKENS, issuer: FOREIGN }).issue({ subject: 'alice', role: 'admin' }).token
   t.equal(await statusOf(both, impostor), 401, 'the local key signs nothing of another issuer')
 })
 
 t.test('a foreign token is exchanged for one of ours, while it is good', async t => {
   const provider = await provide(t, { rolesOf: () => ['viewer'] })
-  const app = await build(t, { routes: true, issuers: [provider.options] })
+  const app = await build(t, { routes: true, trustedIssuers: [provider.options] })
   const exchange = async (assertion: string) => await app.inject({ method: 'POST', url: '/auth/token', payload: { assertion } })
   for (const wrong of ['x', foreign('ES256', { exp: now() - 600 }), app.auth.tokens.issue({ subject: 'alice' }).token]) t.equal((await exchange(wrong)).statusCode, 401)
   const theirs = foreign('ES256', { jti: 'exchanged' })

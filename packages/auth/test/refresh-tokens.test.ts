@@ -212,8 +212,9 @@ for (const kind of ['memory', 'redis'] as const) {
       const real = createRevocations(store, { maxLifetimeSeconds: 60 })
       t.teardown(() => { real.close() })
       await real.start()
-      const revocations: Revocations = {
-        ...real,
+      const revocations: RefreshTokensOptions['revocations'] = {
+        isRevoked: claims => real.isRevoked(claims),
+        earliestIssue: subject => real.earliestIssue(subject),
         async revokeFamily (sid) {
           if (fails) throw new Error('cut short')
           await real.revokeFamily(sid)

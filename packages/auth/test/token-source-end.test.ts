@@ -47,7 +47,7 @@ for (const place of ['memory', 'Redis'] as const) {
 
   t.test(`${place}: by an assertion`, async t => {
     const provider = await provide(t)
-    const app = await build(t, { routes: true, refresh: REFRESH, issuers: [provider.options], ...storeHere() })
+    const app = await build(t, { routes: true, refresh: REFRESH, trustedIssuers: [provider.options], ...storeHere() })
     const post = postTo(app)
     const end = now() + 40
     const first = await post('/auth/token', { assertion: foreign('ES256', { exp: end }) })
@@ -61,7 +61,7 @@ for (const place of ['memory', 'Redis'] as const) {
   t.test(`${place}: close to the end, and after it`, async t => {
     const provider = await provide(t)
     const store = newStore()
-    const app = await build(t, { routes: true, refresh: REFRESH, issuers: [provider.options], ...storeHere(store) })
+    const app = await build(t, { routes: true, refresh: REFRESH, trustedIssuers: [provider.options], ...storeHere(store) })
     const post = postTo(app)
     const end = now() + 4
     const assertion = foreign('ES256', { exp: end, iat: end - 60 })

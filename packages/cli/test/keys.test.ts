@@ -34,7 +34,7 @@ t.test('keys: a wrong command line, file or id', async t => {
     [2, /keys create needs --pepper-file, --prefix, --environment, --name, --expires/, ['keys', 'create']],
     [2, /say which Redis: --redis redis:\/\/HOST:PORT, or the variable MARTY_REDIS_URL/, create],
     [2, /give either --file or --redis/, [...create, '--file', at('keys.json'), '--redis', 'redis://127.0.0.1:1']],
-    [2, /"cidrs" holds "nowhere".*MARTY_AUTH_REQUEST_INVALID/, [...create, '--file', at('keys.json'), '--cidr', 'nowhere']],
+    [2, /"cidrs" contains "nowhere".*MARTY_AUTH_REQUEST_INVALID/, [...create, '--file', at('keys.json'), '--cidr', 'nowhere']],
     [2, /--expires "soon" is not a time/, ['keys', 'create', ...FORMAT, '--name', 'n', '--file', at('keys.json'), '--expires', 'soon']],
     [2, /expiresInSeconds/, ['keys', 'create', ...FORMAT, '--name', 'n', '--file', at('keys.json'), '--expires', '366d']],
     [2, /"pepper"|pepper.*MARTY_AUTH_OPT_INVALID/, ['keys', 'create', '--pepper-file', at('damaged.json'), '--prefix', 'mrt', '--environment', 'test', '--name', 'n', '--expires', '1h', '--file', at('keys.json')]],

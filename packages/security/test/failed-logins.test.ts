@@ -70,7 +70,7 @@ async function raw ({ app }: Service, text: string): Promise<number> {
 for (const place of ['memory', 'Redis'] as const) {
   t.test(`${place}: right credentials are let in from an address whose failures are used up, wrong ones are not told of`, async t => {
     const provider = await provide(t)
-    const service = await listen(t, place, { issuers: [provider.options] })
+    const service = await listen(t, place, { trustedIssuers: [provider.options] })
     const { app } = service
     const { key } = await app.auth.apiKeys!.create({ name: 'k', roles: [], expiresInSeconds: 3_600 })
     const signedIn = (await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })).json<{ refresh_token: string }>()

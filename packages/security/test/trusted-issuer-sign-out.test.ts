@@ -21,7 +21,7 @@ await redis.ready(30_000)
 let prefixes = 0
 
 /** A service on a real socket that trusts two issuers, and a call `who` over RPC and HTTP. */
-async function listen (t: Test, store: AuthOptions['store'], issuers: AuthOptions['issuers'], events: SecurityEvent[] = []): Promise<FastifyInstance> {
+async function listen (t: Test, store: AuthOptions['store'], issuers: AuthOptions['trustedIssuers'], events: SecurityEvent[] = []): Promise<FastifyInstance> {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   useGuard(app, { strict: true }).addSink(event => { events.push(event) })
@@ -29,7 +29,7 @@ async function listen (t: Test, store: AuthOptions['store'], issuers: AuthOption
   await app.register(auth, {
     ...TOKENS,
     ...(store === undefined ? {} : { store }),
-    ...(issuers === undefined ? {} : { issuers }),
+    ...(issuers === undefined ? {} : { trustedIssuers: issuers }),
     routes: true,
     refresh: { secret: secretFor('refresh'), graceSeconds: 0 }
   })
@@ -151,7 +151,7 @@ t.test('signing out and renewing at the same time leave nothing alive', async t 
 })
 
 /** Tokens of ours for alice, in a family. */
-async function localSignIn (app: FastifyInstance, issuers: NonNullable<AuthOptions['issuers']>): Promise<{ token: string, jti: string, sid: string, refreshToken: string }> {
+async function localSignIn (app: FastifyInstance, issuers: NonNullable<AuthOptions['trustedIssuers']>): Promise<{ token: string, jti: string, sid: string, refreshToken: string }> {
   const assertion = foreign('ES256', { iss: issuers[1]!.issuer, sub: 'local alice', jti: 'for the local family' })
   const { access_token: token, refresh_token: refreshToken } = (await post(app, '/auth/token', { assertion })).json<{ access_token: string, refresh_token: string }>()
   const { jti, sid } = app.auth.tokens.verify(token)

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { AsymmetricAlgorithmName, ForeignIssuerOptions } from '@marty/auth'
+import type { AsymmetricAlgorithmName, TrustedIssuerOptions } from '@marty/auth'
 import { createAuthority } from './certificates.js'
 import { ASYMMETRIC, forgeWith, PAIRS } from './key-pairs.js'
 import type { Teardown } from './teardown.js'
@@ -20,7 +20,7 @@ export const CA: Buffer = Buffer.from(authority.cert)
 
 export interface Provider {
   readonly url: string
-  readonly options: ForeignIssuerOptions
+  readonly options: TrustedIssuerOptions
   /** How often its keys were asked for. */
   asked: number
   answer: (response: ServerResponse, request: IncomingMessage) => void
@@ -35,7 +35,7 @@ export function keySet (...keys: unknown[]): (response: ServerResponse) => void 
 export const allKeys: readonly object[] = ASYMMETRIC.map(alg => publicJwk(PAIRS[alg].publicKey, { kid: alg, alg }))
 
 /** Another issuer: an HTTPS server that publishes its keys. */
-export async function provide (t: Teardown, options: Partial<ForeignIssuerOptions> = {}): Promise<Provider> {
+export async function provide (t: Teardown, options: Partial<TrustedIssuerOptions> = {}): Promise<Provider> {
   const sockets = new Set<Duplex>()
   const server = createServer({ key: SERVER.key, cert: SERVER.cert }, (request, response) => {
     provider.asked++

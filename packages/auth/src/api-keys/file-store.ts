@@ -121,7 +121,7 @@ function read (path: string): Snapshot {
   const records = new Map<string, ApiKeyRecord>()
   for (const [index, record] of document.keys.entries()) {
     if (!isApiKeyRecord(record) || records.has(record.keyId)) {
-      throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is there twice`)
+      throw new ApiKeyStoreInvalid(`The API key file is damaged: keys[${index}] is not a valid key, or is used by two keys`)
     }
     records.set(record.keyId, Object.freeze(record))
   }

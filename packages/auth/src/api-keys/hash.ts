@@ -1,5 +1,5 @@
-import { compare, hash } from 'bcrypt'
 import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createRequire } from 'node:module'
 import type { ApiKeySecret } from './store.js'
 
 export type ApiKeyAlgorithm = ApiKeySecret['algorithm']
@@ -27,19 +27,25 @@ export function createApiKeyHasher (
 ): ApiKeyHasher {
   const byId = new Map(peppers.map(pepper => [idOf(pepper), pepper]))
   const [current = ''] = byId.keys()
+  // Load it now rather than for the first request: if it cannot be loaded, the start must fail.
+  if (algorithm === 'bcrypt') loadBcrypt()
   return {
     async hash (secret) {
       const pepper = byId.get(current)!
       return {
         algorithm,
         pepperId: current,
-        hash: algorithm === 'bcrypt' ? await hash(bcryptInput(pepper, secret), bcryptCost) : fastHash(pepper, secret)
+        hash: algorithm === 'bcrypt'
+          ? await loadBcrypt().hash(bcryptInput(pepper, secret), bcryptCost)
+          : fastHash(pepper, secret)
       }
     },
     async matches (secret, hashed) {
       const pepper = byId.get(hashed.pepperId)
       if (pepper === undefined) return false
-      if (hashed.algorithm === 'bcrypt') return await compare(bcryptInput(pepper, secret), hashed.hash)
+      if (hashed.algorithm === 'bcrypt') {
+        return await loadBcrypt().compare(bcryptInput(pepper, secret), hashed.hash)
+      }
       const expected = Buffer.from(fastHash(pepper, secret))
       const given = Buffer.from(hashed.hash)
       return expected.length === given.length && timingSafeEqual(expected, given)
@@ -47,6 +53,14 @@ export function createApiKeyHasher (
     knowsPepperOf: hashed => byId.has(hashed.pepperId),
     isCurrent: hashed => hashed.pepperId === current && hashed.algorithm === algorithm
   }
+}
+
+let bcrypt: typeof import('bcrypt') | null = null
+
+/** Loads the native module when the first bcrypt hash is needed: services without any never load it. */
+function loadBcrypt (): typeof import('bcrypt') {
+  bcrypt ??= createRequire(import.meta.url)('bcrypt') as typeof import('bcrypt')
+  return bcrypt
 }
 
 function idOf (pepper: Buffer): string {

@@ -1,6 +1,6 @@
 import type { ApiKeyStore } from './store.js'
 import { AuthOptionInvalid } from '../errors.js'
-import type { HashGateLimits } from './hash-queue.js'
+import type { HashQueueLimits } from './hash-queue.js'
 import { secretBytes, secretOption } from '../jwt/secret-strength.js'
 import { integerOption } from '../jwt/options.js'
 
@@ -35,7 +35,7 @@ export interface ApiKeyOptions {
   /** Cost of bcrypt, from 8 to 14. @default 10 */
   readonly bcryptCost?: number
   /** Limits of concurrent and waiting hashes. */
-  readonly hashing?: HashGateLimits
+  readonly hashing?: HashQueueLimits
 }
 
 export interface ResolvedApiKeyOptions {
@@ -45,7 +45,7 @@ export interface ResolvedApiKeyOptions {
   readonly peppers: readonly Buffer[]
   readonly hash: 'bcrypt' | 'hmac-sha256'
   readonly bcryptCost: number
-  readonly hashing: HashGateLimits
+  readonly hashing: HashQueueLimits
 }
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
@@ -76,7 +76,7 @@ export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOpt
   if (hash !== 'bcrypt' && hash !== 'hmac-sha256') {
     throw new AuthOptionInvalid('auth option "apiKeys.hash" must be "bcrypt" or "hmac-sha256"')
   }
-  for (const field of ['concurrency', 'queue', 'laneQueue'] as const) {
+  for (const field of ['concurrency', 'maxWaiting', 'maxWaitingPerKey'] as const) {
     integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
   }
   return Object.freeze({

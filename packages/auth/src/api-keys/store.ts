@@ -58,9 +58,9 @@ export function isApiKeyRecord (value: unknown): value is ApiKeyRecord {
     typeof record.keyId === 'string' &&
     KEY_ID.test(record.keyId) &&
     typeof record.name === 'string' &&
-    isTexts(record.roles) &&
-    isTexts(record.scopes) &&
-    (record.cidrs === undefined || isTexts(record.cidrs)) &&
+    isStrings(record.roles) &&
+    isStrings(record.scopes) &&
+    (record.cidrs === undefined || isStrings(record.cidrs)) &&
     Number.isSafeInteger(record.createdAt) &&
     Number.isSafeInteger(record.expiresAt) &&
     (record.revokedAt === null || Number.isSafeInteger(record.revokedAt)) &&
@@ -83,6 +83,6 @@ function isSecret (value: unknown): value is ApiKeySecret {
   )
 }
 
-function isTexts (value: unknown): value is string[] {
+function isStrings (value: unknown): value is string[] {
   return Array.isArray(value) && value.every(one => typeof one === 'string')
 }

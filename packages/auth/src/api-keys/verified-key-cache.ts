@@ -1,12 +1,12 @@
 /** Caches keys that were verified, so that the next request does not need a hash. */
-export interface VerifiedCache {
+export interface VerifiedKeyCache {
   /** Returns the entry, if the record has not changed since. */
-  get (key: string, version: number): Verified | null
+  get (key: string, version: number): VerifiedKey | null
   add (key: string, verified: { readonly version: number, readonly secretId: string }): void
   drop (key: string): void
 }
 
-export interface Verified {
+export interface VerifiedKey {
   readonly secretId: string
   /**
    * Whether the entry is recent enough to be used. If not, the key is hashed again, but before keys
@@ -27,13 +27,13 @@ interface Entry {
 }
 
 /** Creates the cache. An entry is aging once three quarters of its time have passed. */
-export function createVerifiedCache ({
+export function createVerifiedKeyCache ({
   maxEntries,
   ttlMs
 }: {
   readonly maxEntries: number
   readonly ttlMs: number
-}): VerifiedCache {
+}): VerifiedKeyCache {
   const entries = new Map<string, Entry>()
   return {
     get (key, version) {

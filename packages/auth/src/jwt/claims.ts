@@ -10,18 +10,18 @@ export interface ClaimRules {
   readonly maxLifetimeSeconds: number
 }
 
-/** The same for tokens of another issuer, which may differ in shape. */
-export interface ForeignClaimRules extends ClaimRules {
+/** The same for tokens of a trusted issuer, which may differ in shape. */
+export interface TrustedIssuerClaimRules extends ClaimRules {
   readonly audienceClaim: 'aud' | 'client_id'
   readonly requireJti: boolean
   readonly requiredClaims: ReadonlyArray<readonly [name: string, value: unknown]>
 }
 
 /**
- * Claims of another issuer's token. Times are in seconds since the epoch. All other claims have the
+ * Claims of a trusted issuer's token. Times are in seconds since the epoch. All other claims have the
  * meaning that the issuer gives them.
  */
-export interface ForeignClaims {
+export interface TrustedIssuerClaims {
   readonly iss: string
   readonly sub: string
   readonly exp: number
@@ -59,48 +59,56 @@ export interface TokenClaims {
   readonly [claim: string]: unknown
 }
 
-const MAX_TEXT = 256
+const MAX_STRING = 256
 const MAX_ROLES = 32
 
 /** Returns the claims of a token of this service, or the name of the first invalid claim. */
 export function readClaims (payload: JsonObject, rules: ClaimRules, now: number): TokenClaims | string {
   const { aud, sub, jti, user_id: userId, role, roles, scope, kind } = payload
   const { sid, client_id: clientId, source_jti: sourceJti } = payload
-  const wrong = wrongRegisteredClaim(payload, rules, now)
-  if (wrong !== null) return wrong
+  const invalid = invalidRegisteredClaim(payload, rules, now)
+  if (invalid !== null) return invalid
   if (!isAudience(aud, rules.audience)) return 'aud'
-  if (!isText(jti)) return 'jti'
+  if (!isShortString(jti)) return 'jti'
   if (userId !== undefined && userId !== sub) return 'user_id'
-  if (role !== undefined && !isText(role)) return 'role'
+  if (role !== undefined && !isShortString(role)) return 'role'
   if (roles !== undefined && !isRoles(roles)) return 'roles'
   if (role !== undefined && roles !== undefined && !roles.includes(role)) return 'roles'
   if (scope !== undefined && typeof scope !== 'string') return 'scope'
   if (kind !== undefined && kind !== 'user' && kind !== 'service') return 'kind'
-  if (sid !== undefined && !isText(sid)) return 'sid'
-  if (clientId !== undefined && !isText(clientId)) return 'client_id'
+  if (sid !== undefined && !isShortString(sid)) return 'sid'
+  if (clientId !== undefined && !isShortString(clientId)) return 'client_id'
   if (sourceJti !== undefined && typeof sourceJti !== 'string') return 'source_jti'
   return deepFreeze(payload) as unknown as TokenClaims
 }
 
 /** Like `readClaims`, for tokens of another issuer, whose private claims have no meaning here. */
-export function readForeignClaims (payload: JsonObject, rules: ForeignClaimRules, now: number): ForeignClaims | string {
+export function readTrustedIssuerClaims (
+  payload: JsonObject,
+  rules: TrustedIssuerClaimRules,
+  now: number
+): TrustedIssuerClaims | string {
   const { aud, client_id: clientId, jti } = payload
-  const wrong = wrongRegisteredClaim(payload, rules, now)
-  if (wrong !== null) return wrong
+  const invalid = invalidRegisteredClaim(payload, rules, now)
+  if (invalid !== null) return invalid
   if (rules.audienceClaim === 'client_id' && clientId !== rules.audience) return 'client_id'
   // If a token has an `aud`, it must name this service, even when another claim holds the audience.
   if ((aud !== undefined || rules.audienceClaim === 'aud') && !isAudience(aud, rules.audience)) return 'aud'
-  if ((jti !== undefined || rules.requireJti) && !isText(jti)) return 'jti'
+  if ((jti !== undefined || rules.requireJti) && !isShortString(jti)) return 'jti'
   for (const [name, value] of rules.requiredClaims) {
     if (!Object.hasOwn(payload, name) || payload[name] !== value) return name
   }
-  return deepFreeze(payload) as unknown as ForeignClaims
+  return deepFreeze(payload) as unknown as TrustedIssuerClaims
 }
 
 /** Returns the name of the first invalid registered claim (RFC 7519 section 4.1). */
-function wrongRegisteredClaim ({ iss, sub, exp, iat, nbf }: JsonObject, rules: ClaimRules, now: number): string | null {
+function invalidRegisteredClaim (
+  { iss, sub, exp, iat, nbf }: JsonObject,
+  rules: ClaimRules,
+  now: number
+): string | null {
   if (iss !== rules.issuer) return 'iss'
-  if (!isText(sub)) return 'sub'
+  if (!isShortString(sub)) return 'sub'
   if (!isTime(exp)) return 'exp'
   if (!isTime(iat)) return 'iat'
   // Clock skew is allowed only for times in the future; an expiry is exact.
@@ -131,7 +139,11 @@ export function principalOfClaims (claims: TokenClaims): Principal {
  * Returns the principal of another issuer's token. Its id and session contain the issuer, so that they
  * cannot collide with local ones. It has no scopes, and only the roles that the configuration maps.
  */
-export function principalOfForeignClaims (claims: ForeignClaims, roles: readonly string[], tokenId: string): Principal {
+export function principalOfTrustedIssuer (
+  claims: TrustedIssuerClaims,
+  roles: readonly string[],
+  tokenId: string
+): Principal {
   return Object.freeze({
     id: `${claims.iss}|${claims.sub}`,
     kind: 'user',
@@ -145,7 +157,7 @@ export function principalOfForeignClaims (claims: ForeignClaims, roles: readonly
 }
 
 export function isRoles (value: unknown): value is unknown[] {
-  return Array.isArray(value) && value.length <= MAX_ROLES && value.every(isText)
+  return Array.isArray(value) && value.length <= MAX_ROLES && value.every(isShortString)
 }
 
 function isAudience (aud: unknown, audience: string): boolean {
@@ -153,8 +165,8 @@ function isAudience (aud: unknown, audience: string): boolean {
   return Array.isArray(aud) && aud.every(one => typeof one === 'string') && aud.includes(audience)
 }
 
-export function isText (value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && value.length <= MAX_TEXT
+export function isShortString (value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= MAX_STRING
 }
 
 function isTime (value: unknown): value is number {
@@ -177,5 +189,5 @@ export function revocableOf ({ id, session, claims }: Principal): RevocableClaim
   const { sub, iat, sid, source_jti: sourceJti } = claims as TokenClaims
   if (sub === id) return { jti: session!, sub: id, iat, sid, sourceJti }
   // JSON keeps the pair unambiguous: two different pairs never give the same string.
-  return { jti: session!, sub: id, iat, issuerSession: isText(sid) ? JSON.stringify([id, sid]) : undefined }
+  return { jti: session!, sub: id, iat, issuerSession: isShortString(sid) ? JSON.stringify([id, sid]) : undefined }
 }

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import { credentialsOf } from '../credentials.js'
 import { CredentialRequestInvalid } from '../errors.js'
-import { isText, readClaims } from './claims.js'
+import { isShortString, readClaims } from './claims.js'
 import { MAX_TOKEN_CHARS, type VerifiedToken } from './verify.js'
 import type { JwtKey, SigningKey } from './keys.js'
 import type { JsonObject } from './strict-json.js'
@@ -50,28 +50,30 @@ export async function registerFastifyJwt (
       settings === undefined && key === first
         ? inner.sign(full)
         : inner.sign(full, { ...settings, ...headerOf(key, settings?.['header']), key: privateText(key) })
-    assertOfUse(token, options)
+    assertAcceptable(token, options)
     return token
   }
   const check = (token: string, settings?: Settings): unknown =>
-    refusing(() => {
+    withCredentialError(() => {
       const { claims, key } = verify(token)
       // Return a copy: users of @fastify/jwt may add members to the result.
       return settings === undefined
         ? { ...claims }
         : inner.verify(token, { ...settings, key: publicText(key), algorithms: [key.alg] })
     })
-  const decode = (token: string, settings?: Settings): unknown => refusing(() => inner.decode(token, settings))
+  const decode = (token: string, settings?: Settings): unknown => {
+    return withCredentialError(() => inner.decode(token, settings))
+  }
 
   Object.assign(fastify.jwt, {
     options: inner.options,
     lookupToken: tokenOf,
     decode,
-    sign: (payload: unknown, ...rest: unknown[]) => settle(rest, settings => sign(payload, settings)),
-    verify: (token: string, ...rest: unknown[]) => settle(rest, settings => check(token, settings))
+    sign: (payload: unknown, ...rest: unknown[]) => returnOrCall(rest, settings => sign(payload, settings)),
+    verify: (token: string, ...rest: unknown[]) => returnOrCall(rest, settings => check(token, settings))
   })
   fastify.decorateRequest('jwtVerify', function (this: FastifyRequest, ...rest: unknown[]) {
-    return promised(rest, settings => {
+    return promiseOrCall(rest, settings => {
       const wanted = partOf(settings, 'verify')
       const user = check(tokenOf(this, wanted), wanted)
       this.user = user as typeof this.user
@@ -79,12 +81,13 @@ export async function registerFastifyJwt (
     })
   } as never)
   fastify.decorateRequest('jwtDecode', function (this: FastifyRequest, ...rest: unknown[]) {
-    return promised(rest, settings =>
-      decode(tokenOf(this, settings?.['verify'] as Settings | undefined), settings?.['decode'] as Settings | undefined)
-    )
+    return promiseOrCall(rest, settings => {
+      const token = tokenOf(this, settings?.['verify'] as Settings | undefined)
+      return decode(token, settings?.['decode'] as Settings | undefined)
+    })
   } as never)
   fastify.decorateReply('jwtSign', function (this: FastifyReply, payload: unknown, ...rest: unknown[]) {
-    return promised(rest, settings => sign(payload, partOf(settings, 'sign')))
+    return promiseOrCall(rest, settings => sign(payload, partOf(settings, 'sign')))
   } as never)
 }
 
@@ -103,22 +106,22 @@ function withTokenId (payload: unknown): unknown {
 }
 
 /** Claims that make a token valid for another service or at another time. The caller may set them. */
-const ELSEWHERE: readonly string[] = ['iss', 'aud', 'exp', 'iat', 'nbf']
+const CALLER_CLAIMS: readonly string[] = ['iss', 'aud', 'exp', 'iat', 'nbf']
 
 /**
  * Refuses to sign a token that this service would never accept. Otherwise its holder would learn so
  * only later, and not why.
  */
-function assertOfUse (token: string, options: ResolvedTokenOptions): void {
+function assertAcceptable (token: string, options: ResolvedTokenOptions): void {
   if (token.length > MAX_TOKEN_CHARS) {
     throw new CredentialRequestInvalid(
       `The token would have ${token.length} characters, and at most ${MAX_TOKEN_CHARS} are accepted; sign fewer claims`
     )
   }
   const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as JsonObject
-  if (!isText(claims['sub'])) {
+  if (!isShortString(claims['sub'])) {
     throw new CredentialRequestInvalid(
-      'A token needs "sub", a text of 1 to 256 characters that says whom it is for: sign { sub: user.id, ... }, or ' +
+      'A token needs "sub", a string of 1 to 256 characters that names its subject: sign { sub: user.id, ... }, or ' +
         'use tokens.issue({ subject })'
     )
   }
@@ -129,9 +132,9 @@ function assertOfUse (token: string, options: ResolvedTokenOptions): void {
         'give a shorter "expiresIn"'
     )
   }
-  if (typeof wrong === 'string' && !ELSEWHERE.includes(wrong)) {
+  if (typeof wrong === 'string' && !CALLER_CLAIMS.includes(wrong)) {
     throw new CredentialRequestInvalid(
-      `The claim "${wrong}" is not what tokens of this service have there, and the token would be refused; see the ` +
+      `The claim "${wrong}" is not valid in a token of this service, so the token would be refused; see the ` +
         'README of @marty/auth'
     )
   }
@@ -144,7 +147,7 @@ function tokenOf (request: FastifyRequest, settings?: Settings): string {
   return token
 }
 
-function refusing<T> (work: () => T): T {
+function withCredentialError<T> (work: () => T): T {
   try {
     return work()
   } catch (cause) {
@@ -160,7 +163,7 @@ function partOf (settings: Settings | undefined, name: 'sign' | 'verify'): Setti
 }
 
 /** Returns the value, or passes it to the callback when the last argument is one. */
-function settle (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): unknown {
+function returnOrCall (rest: readonly unknown[], produce: (settings: Settings | undefined) => unknown): unknown {
   const callback = rest.findLast(argument => typeof argument === 'function') as Callback | undefined
   const settings = typeof rest[0] === 'object' && rest[0] !== null ? rest[0] as Settings : undefined
   if (callback === undefined) return produce(settings)
@@ -174,12 +177,12 @@ function settle (rest: readonly unknown[], produce: (settings: Settings | undefi
   callback(null, value)
 }
 
-function promised (
+function promiseOrCall (
   rest: readonly unknown[],
   produce: (settings: Settings | undefined) => unknown
 ): Promise<unknown> | void {
-  if (rest.some(argument => typeof argument === 'function')) settle(rest, produce)
-  else return (async () => settle(rest, produce))()
+  if (rest.some(argument => typeof argument === 'function')) returnOrCall(rest, produce)
+  else return (async () => returnOrCall(rest, produce))()
 }
 
 // Keys as PEM or bytes, as fast-jwt needs them; each is exported once.
@@ -187,18 +190,18 @@ const privateTexts = new WeakMap<JwtKey, string | Buffer>()
 const publicTexts = new WeakMap<JwtKey, string | Buffer>()
 
 function privateText (key: SigningKey): string | Buffer {
-  return remembered(privateTexts, key, () =>
+  return cachedText(privateTexts, key, () =>
     key.signKey.type === 'secret' ? key.signKey.export() : key.signKey.export({ type: 'pkcs8', format: 'pem' })
   )
 }
 
 function publicText (key: JwtKey): string | Buffer {
-  return remembered(publicTexts, key, () =>
+  return cachedText(publicTexts, key, () =>
     key.verifyKey.type === 'secret' ? key.verifyKey.export() : key.verifyKey.export({ type: 'spki', format: 'pem' })
   )
 }
 
-function remembered (
+function cachedText (
   texts: WeakMap<JwtKey, string | Buffer>,
   key: JwtKey,
   make: () => string | Buffer

@@ -79,7 +79,7 @@ export const KID: RegExp = /^[A-Za-z0-9._-]{1,64}$/
  * Other issuers choose their own key names. Some are hashes in plain base64 (RFC 4648 section 4; Amazon
  * Cognito).
  */
-export const FOREIGN_KID: RegExp = /^(?:[A-Za-z0-9._-]{1,64}|[A-Za-z0-9+/]{1,86}={0,2})$/
+export const TRUSTED_ISSUER_KID: RegExp = /^(?:[A-Za-z0-9._-]{1,64}|[A-Za-z0-9+/]{1,86}={0,2})$/
 
 /** Parses and checks the keys of the options. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveKeys (options: JwtKeysOptions | SigningKeys): SigningKeys {
@@ -95,7 +95,7 @@ export function resolveKeys (options: JwtKeysOptions | SigningKeys): SigningKeys
   for (const [index, previous] of (given.previous ?? []).entries()) {
     const refuse = refusalOf(`keys.previous[${index}]`)
     const key = createJwtKey(previous, refuse)
-    if (byId.has(key.kid)) throw refuse('kid', `names a key twice: "${key.kid}"`)
+    if (byId.has(key.kid)) throw refuse('kid', `is used by two keys: "${key.kid}"`)
     if (JWT_ALGORITHMS[key.alg].kind !== kind) throw refuse('algorithm', 'mixes symmetric and asymmetric keys')
     byId.set(key.kid, key)
   }
@@ -133,7 +133,7 @@ export function createJwtKey (
     const key = secretKey(secret, refuse)
     return Object.freeze({ kid, alg, signKey: key, verifyKey: key })
   }
-  if (secret !== undefined) throw refuse('secret', `has no place in a key for ${alg as string}; give "privateKey"`)
+  if (secret !== undefined) throw refuse('secret', `cannot be used with ${alg as string}; give "privateKey" instead`)
   if (privateHalf === undefined && publicHalf !== undefined) {
     return Object.freeze({ kid, alg, signKey: null, verifyKey: publicKey(publicHalf, alg, refuse) })
   }
@@ -141,7 +141,7 @@ export function createJwtKey (
   const verifyKey = createPublicKey(signKey)
   // The private and public members of a JWK may belong to different keys.
   if (!algorithm.verify(verifyKey, kid, algorithm.sign(signKey, kid))) {
-    throw refuse('privateKey', 'does not belong to its own public half')
+    throw refuse('privateKey', 'does not match its own public half')
   }
   return Object.freeze({ kid, alg, signKey, verifyKey })
 }

@@ -43,8 +43,8 @@ export function resolveTokenOptions (options: TokenOptions): ResolvedTokenOption
   }
   const maxLifetimeSeconds = integerOption('maxLifetimeSeconds', options.maxLifetimeSeconds, 1, YEAR, 86_400)
   return Object.freeze({
-    issuer: textOption('issuer', options.issuer),
-    audience: textOption('audience', options.audience),
+    issuer: stringOption('issuer', options.issuer),
+    audience: stringOption('audience', options.audience),
     keyring: resolveKeys(options.keys),
     maxLifetimeSeconds,
     accessTokenTtlSeconds: integerOption(
@@ -58,9 +58,9 @@ export function resolveTokenOptions (options: TokenOptions): ResolvedTokenOption
   })
 }
 
-export function textOption (field: string, value: unknown): string {
+export function stringOption (field: string, value: unknown): string {
   if (typeof value !== 'string' || value === '' || value.length > 256) {
-    throw new AuthOptionInvalid(`auth option "${field}" must be a text of 1 to 256 characters`)
+    throw new AuthOptionInvalid(`auth option "${field}" must be a string of 1 to 256 characters`)
   }
   return value
 }

@@ -1,8 +1,9 @@
+import { SingleFlight } from '@marty/core'
 import type { JsonWebKey } from 'node:crypto'
 import { get } from 'node:https'
 import { IssuerUnavailable } from '../errors.js'
 import { JWT_ALGORITHMS, type AsymmetricAlgorithmName } from './algorithms.js'
-import { createJwtKey, FOREIGN_KID, type JwtKey } from './keys.js'
+import { createJwtKey, TRUSTED_ISSUER_KID, type JwtKey } from './keys.js'
 import { parseStrictJson } from './strict-json.js'
 
 export interface RemoteJwksOptions {
@@ -11,15 +12,6 @@ export interface RemoteJwksOptions {
   readonly algorithms: readonly AsymmetricAlgorithmName[]
   /** The certificate authority to trust instead of the default ones. */
   readonly ca?: string | Buffer
-}
-
-export interface RemoteJwks {
-  /**
-   * Returns the key of this name, synchronously when it is known; null when the issuer has none.
-   * Rejects with `MARTY_AUTH_ISSUER_UNAVAILABLE` when the keys have not been fetched for ten minutes.
-   */
-  find (kid: string): JwtKey | null | Promise<JwtKey | null>
-  close (): void
 }
 
 /** Keys older than this are fetched again in the background. */
@@ -34,49 +26,61 @@ const MAX_KEYS = 64
 const MAX_DEPTH = 8
 
 /**
- * Fetches and caches the keys of another issuer. Ages are measured by a monotonic clock, so that
+ * Fetches and caches the keys of a trusted issuer. Ages are measured by a monotonic clock, so that
  * setting the system clock cannot make an old key fresh.
  */
-export function createRemoteJwks (options: RemoteJwksOptions): RemoteJwks {
-  let keys: ReadonlyMap<string, JwtKey> = new Map()
-  let fetchedAt = -Infinity
-  let askedAt = -Infinity
-  let asking: Promise<void> | null = null
-  let stop = (): void => {}
+export class RemoteJwks {
+  readonly #options: RemoteJwksOptions
+  readonly #fetching = new SingleFlight(async () => { await this.#fetch() })
+  #keys: ReadonlyMap<string, JwtKey> = new Map()
+  #fetchedAt = -Infinity
+  #attemptedAt = -Infinity
+  #abort: AbortController | null = null
+
+  constructor (options: RemoteJwksOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Returns the key of this name, synchronously when it is known; null when the issuer has none.
+   * Rejects with `MARTY_AUTH_ISSUER_UNAVAILABLE` when the keys have not been fetched for ten minutes.
+   */
+  find (kid: string): JwtKey | null | Promise<JwtKey | null> {
+    const ageMs = performance.now() - this.#fetchedAt
+    const isKnown = ageMs <= STALE_MS && this.#keys.has(kid)
+    const refreshed = !isKnown || ageMs > FRESH_MS ? this.#refresh() : null
+    return isKnown || refreshed === null ? this.#lookUp(kid) : refreshed.then(() => this.#lookUp(kid))
+  }
+
+  close (): void {
+    this.#abort?.abort()
+  }
 
   /**
    * Fetches the keys; concurrent calls share one request. Returns null when it is too early to fetch
    * again. Never rejects: known keys stay in use.
    */
-  const refresh = (): Promise<void> | null => {
-    if (asking !== null || performance.now() - askedAt < SPACING_MS) return asking
-    askedAt = performance.now()
-    const abort = new AbortController()
-    stop = () => { abort.abort() }
-    asking = fetchKeys(options, abort)
-      .then(fetched => {
-        keys = fetched
-        fetchedAt = performance.now()
-      })
-      .catch(() => {})
-      .finally(() => { asking = null })
-    return asking
-  }
-  const lookUp = (kid: string): JwtKey | null => {
-    if (performance.now() - fetchedAt > STALE_MS) {
-      throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
-    }
-    return keys.get(kid) ?? null
+  #refresh (): Promise<void> | null {
+    const isDue = performance.now() - this.#attemptedAt >= SPACING_MS
+    return isDue || this.#fetching.isRunning ? this.#fetching.join() : null
   }
 
-  return {
-    find (kid) {
-      const age = performance.now() - fetchedAt
-      const isKnown = age <= STALE_MS && keys.has(kid)
-      const answer = !isKnown || age > FRESH_MS ? refresh() : null
-      return isKnown || answer === null ? lookUp(kid) : answer.then(() => lookUp(kid))
-    },
-    close: () => { stop() }
+  async #fetch (): Promise<void> {
+    this.#attemptedAt = performance.now()
+    this.#abort = new AbortController()
+    try {
+      this.#keys = await fetchKeys(this.#options, this.#abort)
+      this.#fetchedAt = performance.now()
+    } catch {
+      // The known keys stay in use.
+    }
+  }
+
+  #lookUp (kid: string): JwtKey | null {
+    if (performance.now() - this.#fetchedAt > STALE_MS) {
+      throw new IssuerUnavailable({ headers: { 'retry-after': String(SPACING_MS / 1000) } })
+    }
+    return this.#keys.get(kid) ?? null
   }
 }
 
@@ -84,13 +88,11 @@ async function fetchKeys (
   { url, algorithms, ca }: RemoteJwksOptions,
   abort: AbortController
 ): Promise<ReadonlyMap<string, JwtKey>> {
-  const timer = setTimeout(() => {
-    abort.abort()
-  }, TIMEOUT_MS).unref()
+  const timer = setTimeout(() => { abort.abort() }, TIMEOUT_MS).unref()
   try {
     const document = parseStrictJson(await fetchBytes(url, ca, abort.signal), MAX_DEPTH)
     const given = document?.['keys']
-    if (!Array.isArray(given) || given.length > MAX_KEYS) throw new Error('not a JWK set, or one of too many keys')
+    if (!Array.isArray(given) || given.length > MAX_KEYS) throw new Error('the answer is not a JWK set, or has too many keys')
     const keys = new Map<string, JwtKey>()
     for (const jwk of given as unknown[]) {
       const key = readKey(jwk, algorithms)
@@ -146,7 +148,7 @@ function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]):
     try {
       const { kid } = jwk as { kid: string }
       const refuse = (member: string, reason: string): Error => new Error(`${member} ${reason}`)
-      return createJwtKey({ kid, algorithm, publicKey: jwk as JsonWebKey }, refuse, FOREIGN_KID)
+      return createJwtKey({ kid, algorithm, publicKey: jwk as JsonWebKey }, refuse, TRUSTED_ISSUER_KID)
     } catch {
       // The key may fit the next algorithm.
     }

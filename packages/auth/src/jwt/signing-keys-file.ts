@@ -73,7 +73,7 @@ export function openSigningKeys (
         try {
           const next = load(path)
           if ([...next.values()].some(({ key }) => JWT_ALGORITHMS[key.alg].kind !== kind)) {
-            throw invalid(path, `has other than ${kind} keys now; that takes a restart`)
+            throw invalid(path, `now contains keys that are not ${kind}; restart the service to change the kind`)
           }
           keys = next
         } catch (error) {
@@ -90,7 +90,7 @@ export function openSigningKeys (
     return newest.key
   }
 
-  if (newestActive(keys, Date.now()) === null) throw invalid(path, 'holds no key that is active now')
+  if (newestActive(keys, Date.now()) === null) throw invalid(path, 'contains no key that is active now')
   return Object.freeze({
     kind,
     signing,
@@ -138,7 +138,7 @@ function stampOf (path: string): string {
 function load (path: string): ReadonlyMap<string, TimedKey> {
   const { text, stat } = readWhole(path)
   if ((stat.mode & 0o077n) !== 0n && process.platform !== 'win32') {
-    throw invalid(path, `is open to others than its owner; run: chmod 600 ${path}`)
+    throw invalid(path, `can be read by users other than its owner; run: chmod 600 ${path}`)
   }
   let document: { version?: unknown, keys?: unknown } | null
   try {
@@ -158,7 +158,7 @@ function load (path: string): ReadonlyMap<string, TimedKey> {
     const timed = readRecord(record, (member, what) =>
       invalid(path, `is damaged: keys[${index}]${member === '' ? '' : `.${member}`} ${what}`)
     )
-    if (keys.has(timed.key.kid)) throw invalid(path, `is damaged: keys[${index}].kid is there twice`)
+    if (keys.has(timed.key.kid)) throw invalid(path, `is damaged: keys[${index}].kid is used by two keys`)
     keys.set(timed.key.kid, timed)
   }
   if (new Set([...keys.values()].map(({ key }) => JWT_ALGORITHMS[key.alg].kind)).size > 1) {

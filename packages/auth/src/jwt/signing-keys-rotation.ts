@@ -59,7 +59,7 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
     const now = Date.now()
     const older = readSigningKeyRecords(path)
     if (older.some(record => JWT_ALGORITHMS[record.algorithm].kind !== JWT_ALGORITHMS[algorithm].kind)) {
-      throw invalid(path, `holds keys of another kind than ${algorithm}: symmetric and asymmetric keys do not mix`)
+      throw invalid(path, `contains keys of another kind than ${algorithm}: symmetric and asymmetric keys do not mix`)
     }
     const isFirst = !older.some(record => record.activatesAt <= now && !isExpired(record, now))
     const activatesAt = isFirst ? now : now + activatesIn

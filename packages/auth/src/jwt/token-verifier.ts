@@ -1,4 +1,4 @@
-import { createTokenDoor } from './verify.js'
+import { createJwtVerifier } from './verify.js'
 import type { TokenClaims } from './claims.js'
 import { resolveTokenOptions, type TokenOptions } from './options.js'
 
@@ -10,6 +10,6 @@ import { resolveTokenOptions, type TokenOptions } from './options.js'
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
 export function createTokenVerifier (options: TokenOptions): (token: string, nowMs?: number) => TokenClaims {
-  const door = createTokenDoor(resolveTokenOptions(options))
-  return (token, nowMs) => door(token, nowMs).claims
+  const verify = createJwtVerifier(resolveTokenOptions(options))
+  return (token, nowMs) => verify(token, nowMs).claims
 }

@@ -1,17 +1,17 @@
 import { closest, type Principal } from '@marty/core'
 import { hash } from 'node:crypto'
 import { AuthOptionInvalid } from '../errors.js'
-import { createRemoteJwks, isAsymmetric, type RemoteJwks } from './remote-jwks.js'
+import { isAsymmetric, RemoteJwks } from './remote-jwks.js'
 import type { AsymmetricAlgorithmName } from './algorithms.js'
 import {
-  isRoles, principalOfForeignClaims, readForeignClaims, type ForeignClaimRules, type ForeignClaims
+  isRoles, principalOfTrustedIssuer, readTrustedIssuerClaims, type TrustedIssuerClaimRules, type TrustedIssuerClaims
 } from './claims.js'
-import { FOREIGN_KID } from './keys.js'
-import { prove, readHeader, readPayload, refusedToken, takeApart } from './verify.js'
-import { integerOption, textOption, type ResolvedTokenOptions } from './options.js'
+import { TRUSTED_ISSUER_KID } from './keys.js'
+import { verifySignature, parseHeader, parsePayload, invalidToken, splitToken } from './verify.js'
+import { integerOption, stringOption, type ResolvedTokenOptions } from './options.js'
 
 /** Another issuer whose tokens are accepted, such as your company's identity provider. */
-export interface ForeignIssuerOptions {
+export interface TrustedIssuerOptions {
   /** Its `iss`, compared exactly. */
   readonly issuer: string
   /** The `aud` its tokens must carry. @default the plugin's `audience` */
@@ -31,7 +31,7 @@ export interface ForeignIssuerOptions {
    * `typ` too: give this service its own audience, and use `requiredClaims` to tell the kinds apart.
    * @default 'at+jwt'
    */
-  readonly typ?: ForeignTokenType | readonly ForeignTokenType[]
+  readonly typ?: TrustedIssuerTokenType | readonly TrustedIssuerTokenType[]
   /**
    * Whether its tokens must have a `jti`. A token without one is identified, also for revocation, by
    * the SHA-256 of its header and claims.
@@ -50,15 +50,15 @@ export interface ForeignIssuerOptions {
    */
   readonly requiredClaims?: Readonly<Record<string, string | number | boolean>>
   /** Maps its claims to roles of this service. @default no roles */
-  readonly rolesOf?: (claims: ForeignClaims) => readonly string[]
+  readonly rolesOf?: (claims: TrustedIssuerClaims) => readonly string[]
   /** The certificate authority of `jwksUrl`, in PEM, to trust instead of the default ones. */
   readonly ca?: string | Buffer
 }
 
-export type ForeignTokenType = 'at+jwt' | 'JWT' | null
+export type TrustedIssuerTokenType = 'at+jwt' | 'JWT' | null
 
 /** Verifies tokens of other issuers. */
-export interface ForeignDoor {
+export interface TrustedIssuerVerifier {
   /** Whether the token claims to be from one of these issuers. This is not verified. Never throws. */
   concerns (token: string): boolean
   /**
@@ -73,9 +73,9 @@ export interface ForeignDoor {
   close (): void
 }
 
-interface Issuer extends ForeignClaimRules {
-  readonly types: readonly ForeignTokenType[]
-  readonly rolesOf: (claims: ForeignClaims) => readonly string[]
+interface Issuer extends TrustedIssuerClaimRules {
+  readonly types: readonly TrustedIssuerTokenType[]
+  readonly rolesOf: (claims: TrustedIssuerClaims) => readonly string[]
   readonly jwks: RemoteJwks
 }
 
@@ -83,7 +83,7 @@ const FIELDS = [
   'issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds',
   'requiredClaims', 'rolesOf', 'ca'
 ]
-const TYPES: readonly ForeignTokenType[] = ['at+jwt', 'JWT', null]
+const TYPES: readonly TrustedIssuerTokenType[] = ['at+jwt', 'JWT', null]
 const YEAR = 365 * 86_400
 const MAX_REQUIRED_CLAIMS = 32
 
@@ -91,45 +91,45 @@ const MAX_REQUIRED_CLAIMS = 32
  * Creates the verifier; null when no other issuers are configured. Throws `MARTY_AUTH_OPT_INVALID`
  * naming the field.
  */
-export function createForeignDoor (
-  options: readonly ForeignIssuerOptions[] | undefined,
+export function createTrustedIssuerVerifier (
+  options: readonly TrustedIssuerOptions[] | undefined,
   tokens: ResolvedTokenOptions
-): ForeignDoor | null {
+): TrustedIssuerVerifier | null {
   if (options === undefined) return null
-  if (!Array.isArray(options)) throw new AuthOptionInvalid('auth option "issuers" must be a list')
+  if (!Array.isArray(options)) throw new AuthOptionInvalid('auth option "trustedIssuers" must be a list')
   const issuers = new Map<string, Issuer>()
-  for (const [index, given] of (options as readonly ForeignIssuerOptions[]).entries()) {
-    const field = `issuers[${index}]`
+  for (const [index, given] of (options as readonly TrustedIssuerOptions[]).entries()) {
+    const field = `trustedIssuers[${index}]`
     const issuer = resolveIssuer(field, given, tokens)
     if (issuer.issuer === tokens.issuer || issuers.has(issuer.issuer)) {
-      throw new AuthOptionInvalid(`auth option "${field}.issuer" names an issuer twice: "${issuer.issuer}"`)
+      throw new AuthOptionInvalid(`auth option "${field}.issuer" repeats an issuer: "${issuer.issuer}"`)
     }
     issuers.set(issuer.issuer, issuer)
   }
-  const issuerOf = (payload: Buffer): Issuer | undefined => issuers.get(readPayload(payload)['iss'] as string)
+  const issuerOf = (payload: Buffer): Issuer | undefined => issuers.get(parsePayload(payload)['iss'] as string)
 
   return {
     concerns (token) {
       try {
-        return issuerOf(takeApart(token).payload) !== undefined
+        return issuerOf(splitToken(token).payload) !== undefined
       } catch {
         return false
       }
     },
     async verifyAssertion (token) {
-      const parts = takeApart(token)
-      const header = readHeader(parts, FOREIGN_KID)
+      const parts = splitToken(token)
+      const header = parseHeader(parts, TRUSTED_ISSUER_KID)
       const issuer = issuerOf(parts.payload)
-      if (issuer === undefined) throw refusedToken('iss')
-      if (!issuer.types.some(type => header.typ === (type ?? undefined))) throw refusedToken('typ')
+      if (issuer === undefined) throw invalidToken('iss')
+      if (!issuer.types.some(type => header.typ === (type ?? undefined))) throw invalidToken('typ')
       const key = await issuer.jwks.find(header.kid)
-      if (key === null) throw refusedToken('kid')
-      const claims = readForeignClaims(prove(parts, header, key), issuer, Math.floor(Date.now() / 1000))
-      if (typeof claims === 'string') throw refusedToken(claims)
+      if (key === null) throw invalidToken('kid')
+      const claims = readTrustedIssuerClaims(verifySignature(parts, header, key), issuer, Math.floor(Date.now() / 1000))
+      if (typeof claims === 'string') throw invalidToken(claims)
       // Leave the signature out: for some algorithms, the holder can make another valid one for the same
       // token.
       const tokenId = claims.jti ?? `#${hash('sha256', parts.input, 'base64url')}`
-      return principalOfForeignClaims(claims, rolesOf(issuer, claims), tokenId)
+      return principalOfTrustedIssuer(claims, rolesOf(issuer, claims), tokenId)
     },
     maxLifetimeSeconds: Math.max(0, ...[...issuers.values()].map(({ maxLifetimeSeconds }) => maxLifetimeSeconds)),
     close () {
@@ -142,18 +142,18 @@ export function createForeignDoor (
  * Maps claims to roles. If the mapping throws on unexpected claims, the token is refused; the answer
  * must not be 500.
  */
-function rolesOf (issuer: Issuer, claims: ForeignClaims): readonly string[] {
+function rolesOf (issuer: Issuer, claims: TrustedIssuerClaims): readonly string[] {
   let roles: readonly string[]
   try {
     roles = issuer.rolesOf(claims)
   } catch {
-    throw refusedToken('rolesOf')
+    throw invalidToken('rolesOf')
   }
-  if (!isRoles(roles)) throw refusedToken('rolesOf')
+  if (!isRoles(roles)) throw invalidToken('rolesOf')
   return roles
 }
 
-function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: ResolvedTokenOptions): Issuer {
+function resolveIssuer (field: string, options: TrustedIssuerOptions, ours: ResolvedTokenOptions): Issuer {
   const { audience, clockSkewSeconds, maxLifetimeSeconds: ourMaxSeconds } = ours
   const refuse = (member: string, reason: string): Error =>
     new AuthOptionInvalid(`auth option "${field}.${member}" ${reason}`)
@@ -170,7 +170,7 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
   }
   const { algorithms, typ = 'at+jwt', rolesOf = () => [], ca } = options
   const { audienceClaim = 'aud', requireJti = true, requiredClaims = {} } = options
-  const types = (Array.isArray(typ) ? typ : [typ]) as readonly ForeignTokenType[]
+  const types = (Array.isArray(typ) ? typ : [typ]) as readonly TrustedIssuerTokenType[]
   if (!Array.isArray(algorithms) || algorithms.length === 0 || !algorithms.every(isAsymmetric)) {
     throw refuse('algorithms', 'must be a list of ES256, EdDSA, RS256 or PS256')
   }
@@ -186,7 +186,7 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
   if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) {
     throw refuse('ca', 'must be a certificate in PEM')
   }
-  const issuer = textOption(`${field}.issuer`, options.issuer)
+  const issuer = stringOption(`${field}.issuer`, options.issuer)
   // Principals are named `issuer|subject`. With a bar in an issuer's name, two issuers could produce the
   // same name.
   if (issuer.includes('|')) throw refuse('issuer', 'must not contain "|"')
@@ -194,7 +194,7 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
   if (url?.protocol !== 'https:') throw refuse('jwksUrl', 'must be an https: URL')
   return {
     issuer,
-    audience: options.audience === undefined ? audience : textOption(`${field}.audience`, options.audience),
+    audience: options.audience === undefined ? audience : stringOption(`${field}.audience`, options.audience),
     audienceClaim,
     clockSkewSeconds,
     maxLifetimeSeconds: integerOption(
@@ -208,7 +208,7 @@ function resolveIssuer (field: string, options: ForeignIssuerOptions, ours: Reso
     requireJti,
     requiredClaims: Object.entries(requiredClaims),
     rolesOf,
-    jwks: createRemoteJwks({ url, algorithms: [...algorithms], ...(ca === undefined ? {} : { ca }) })
+    jwks: new RemoteJwks({ url, algorithms: [...algorithms], ...(ca === undefined ? {} : { ca }) })
   }
 }
 

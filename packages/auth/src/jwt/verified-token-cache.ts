@@ -1,6 +1,6 @@
 import type { Principal } from '@marty/core'
 import { principalOfClaims } from './claims.js'
-import type { TokenDoor } from './verify.js'
+import type { JwtVerifier } from './verify.js'
 import type { JwtKey, SigningKeys } from './keys.js'
 
 interface Entry {
@@ -14,8 +14,8 @@ interface Entry {
  * it has expired, or when its key was removed or replaced. The caller must check revocations at every
  * use.
  */
-export function rememberVerified (
-  door: TokenDoor,
+export function cacheVerifiedTokens (
+  verify: JwtVerifier,
   keyring: SigningKeys,
   maxEntries: number = 1_000
 ): (token: string) => Principal {
@@ -30,7 +30,7 @@ export function rememberVerified (
         return entry.principal
       }
     }
-    const { claims, key } = door(token)
+    const { claims, key } = verify(token)
     const principal = principalOfClaims(claims)
     entries.set(token, { key, principal })
     if (entries.size > maxEntries) entries.delete(entries.keys().next().value!)

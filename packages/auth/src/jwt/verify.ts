@@ -5,7 +5,7 @@ import { readClaims, type ClaimRules, type TokenClaims } from './claims.js'
 import { KID, type JwtKey, type SigningKeys } from './keys.js'
 import { parseStrictJson, type JsonObject } from './strict-json.js'
 
-export interface DoorOptions extends ClaimRules {
+export interface JwtVerifierOptions extends ClaimRules {
   readonly keyring: SigningKeys
 }
 
@@ -15,7 +15,7 @@ export interface VerifiedToken {
   readonly key: JwtKey
 }
 
-export type TokenDoor = (token: string, nowMs?: number) => VerifiedToken
+export type JwtVerifier = (token: string, nowMs?: number) => VerifiedToken
 
 /** The header of a token, not yet verified. */
 export interface TokenHeader {
@@ -48,61 +48,65 @@ const REFUSED_HEADERS = ['crit', 'zip', 'jku', 'x5u', 'jwk', 'x5c', 'b64'] as co
  * `MARTY_CORE_CREDENTIAL_INVALID`. The error's `cause` names the failed check, for tools and logs,
  * never for the caller.
  */
-export function createTokenDoor (options: DoorOptions): TokenDoor {
+export function createJwtVerifier (options: JwtVerifierOptions): JwtVerifier {
   const { keyring } = options
   // Tokens of one key have the same header. Its text is parsed once, and cached after a valid signature
   // has covered it.
   const known = new Map<string, TokenHeader>()
   return (token, nowMs = Date.now()) => {
-    const parts = takeApart(token)
-    const header = known.get(parts.headerText) ?? readHeader(parts)
-    if (header.typ !== 'at+jwt') throw refusedToken(isIssuedBy(options.issuer, parts) ? 'typ' : 'iss')
+    const parts = splitToken(token)
+    const header = known.get(parts.headerText) ?? parseHeader(parts)
+    if (header.typ !== 'at+jwt') throw invalidToken(isIssuedBy(options.issuer, parts) ? 'typ' : 'iss')
     const key = keyring.find(header.kid)
-    if (key === undefined) throw refusedToken(isIssuedBy(options.issuer, parts) ? 'kid' : 'iss')
-    const payload = prove(parts, header, key)
+    if (key === undefined) throw invalidToken(isIssuedBy(options.issuer, parts) ? 'kid' : 'iss')
+    const payload = verifySignature(parts, header, key)
     if (!known.has(parts.headerText)) {
       if (known.size >= MAX_KNOWN_HEADERS) known.clear()
       known.set(parts.headerText, header)
     }
     const claims = readClaims(payload, options, Math.floor(nowMs / 1000))
-    if (typeof claims === 'string') throw refusedToken(claims)
+    if (typeof claims === 'string') throw invalidToken(claims)
     return { claims, key }
   }
 }
 
-export function takeApart (token: unknown): TokenParts {
-  if (typeof token !== 'string' || token.length > MAX_TOKEN_CHARS) throw refusedToken('size')
+export function splitToken (token: unknown): TokenParts {
+  if (typeof token !== 'string' || token.length > MAX_TOKEN_CHARS) throw invalidToken('size')
   const first = token.indexOf('.')
   const second = token.indexOf('.', first + 1)
-  if (first < 1 || second === -1 || token.indexOf('.', second + 1) !== -1) throw refusedToken('segments')
-  if (first > MAX_HEADER_CHARS) throw refusedToken('size')
+  if (first < 1 || second === -1 || token.indexOf('.', second + 1) !== -1) throw invalidToken('segments')
+  if (first > MAX_HEADER_CHARS) throw invalidToken('size')
   const payload = decodeBase64url(token.slice(first + 1, second))
   const signature = decodeBase64url(token.slice(second + 1))
-  if (payload === null || signature === null) throw refusedToken('base64url')
+  if (payload === null || signature === null) throw invalidToken('base64url')
   return { headerText: token.slice(0, first), input: token.slice(0, second), payload, signature }
 }
 
-export function readHeader ({ headerText }: TokenParts, names: RegExp = KID): TokenHeader {
+export function parseHeader ({ headerText }: TokenParts, names: RegExp = KID): TokenHeader {
   const bytes = decodeBase64url(headerText)
-  if (bytes === null) throw refusedToken('base64url')
+  if (bytes === null) throw invalidToken('base64url')
   const header = parseStrictJson(bytes, MAX_DEPTH)
-  if (header === null) throw refusedToken('header')
-  for (const name of REFUSED_HEADERS) if (Object.hasOwn(header, name)) throw refusedToken(name)
+  if (header === null) throw invalidToken('header')
+  for (const name of REFUSED_HEADERS) if (Object.hasOwn(header, name)) throw invalidToken(name)
   const { alg, typ, kid } = header
-  if (typeof kid !== 'string' || !names.test(kid)) throw refusedToken('kid')
+  if (typeof kid !== 'string' || !names.test(kid)) throw invalidToken('kid')
   return { alg, typ, kid }
 }
 
 /** Verifies the signature and returns the payload, which is parsed only after that. */
-export function prove ({ input, payload, signature }: TokenParts, { alg }: TokenHeader, key: JwtKey): JsonObject {
-  if (alg !== key.alg) throw refusedToken('alg')
-  if (!JWT_ALGORITHMS[key.alg].verify(key.verifyKey, input, signature)) throw refusedToken('signature')
-  return readPayload(payload)
+export function verifySignature (
+  { input, payload, signature }: TokenParts,
+  { alg }: TokenHeader,
+  key: JwtKey
+): JsonObject {
+  if (alg !== key.alg) throw invalidToken('alg')
+  if (!JWT_ALGORITHMS[key.alg].verify(key.verifyKey, input, signature)) throw invalidToken('signature')
+  return parsePayload(payload)
 }
 
-export function readPayload (payload: Buffer): JsonObject {
+export function parsePayload (payload: Buffer): JsonObject {
   const parsed = parseStrictJson(payload, MAX_DEPTH)
-  if (parsed === null) throw refusedToken('payload')
+  if (parsed === null) throw invalidToken('payload')
   return parsed
 }
 
@@ -114,6 +118,6 @@ function isIssuedBy (issuer: string, { payload }: TokenParts): boolean {
   return parseStrictJson(payload, MAX_DEPTH)?.['iss'] === issuer
 }
 
-export function refusedToken (check: string): MartyError {
+export function invalidToken (check: string): MartyError {
   return new CredentialInvalid({ reason: check, cause: `token check failed: ${check}` })
 }

@@ -37,7 +37,7 @@ export interface LockoutSettings extends LockoutOptions {
   readonly clock?: () => number
 }
 
-const TELL_EVERY_MS = 10_000
+const REPORT_EVERY_MS = 10_000
 
 /**
  * Creates a lockout. The second failure causes a wait of 1 s, each further one doubles it, and the last
@@ -58,40 +58,42 @@ export function createLockout (store: AuthStore, settings: LockoutSettings = {})
   const now = forwardOnly(clock)
   const local = createMemoryLockoutStore(limits, now)
   const shared = resolved === 'memory' ? null : createRedisLockoutStore(resolved, limits)
-  let tellAfter = -Infinity
+  let reportAfter = -Infinity
 
-  function tell (error: unknown): void {
-    if (now() < tellAfter) return
-    tellAfter = now() + TELL_EVERY_MS
+  function report (error: unknown): void {
+    if (now() < reportAfter) return
+    reportAfter = now() + REPORT_EVERY_MS
     onProblem?.(error as Error)
   }
 
   return {
     check (account, address) {
       const pair = pairOf(account, address)
-      if (shared === null) return refuse(local.wait(pair))
-      return shared.wait(pair).catch(error => { tell(error); return local.wait(pair) }).then(refuse)
+      if (shared === null) return refuseDuring(local.wait(pair))
+      return shared.wait(pair).catch(error => { report(error); return local.wait(pair) }).then(refuseDuring)
     },
 
     fail (account, address) {
       const pair = pairOf(account, address)
-      const told = (locks: boolean): void => { if (locks) onLocked?.(account, address, Date.now() + limits.lockMs) }
+      const reportLock = (isLocked: boolean): void => {
+        if (isLocked) onLocked?.(account, address, Date.now() + limits.lockMs)
+      }
       // Always count locally as well: when Redis fails, pairs that this process has seen locked must stay
       // locked.
-      const locks = local.fail(pair)
-      if (shared === null) return told(locks)
-      return shared.fail(pair).catch(error => { tell(error); return locks }).then(told)
+      const isLocked = local.fail(pair)
+      if (shared === null) return reportLock(isLocked)
+      return shared.fail(pair).catch(error => { report(error); return isLocked }).then(reportLock)
     },
 
     succeed (account, address) {
       const pair = pairOf(account, address)
       local.clear(pair)
-      return shared?.clear(pair).catch(tell)
+      return shared?.clear(pair).catch(report)
     },
 
     close () {
       local.close()
-      tellAfter = Infinity
+      reportAfter = Infinity
     }
   }
 }
@@ -104,7 +106,7 @@ function pairOf (account: string, address: string | null): string {
   return hash('sha256', `${addressKey(address)} ${account}`, 'base64url')
 }
 
-function refuse (waitMs: number): void {
+function refuseDuring (waitMs: number): void {
   if (waitMs <= 0) return
   const seconds = Math.ceil(waitMs / 1000)
   throw new AccountLocked({ headers: { 'retry-after': String(seconds) }, data: { retry_after_ms: Math.ceil(waitMs) } })

@@ -13,74 +13,78 @@ export interface RevocationRecord {
    * For a subject or a session at another issuer: tokens issued in this second or before are refused.
    * Seconds since the epoch; 0 for other kinds.
    */
-  readonly epoch: number
+  readonly issuedUntil: number
 }
 
 export interface RevocationEntry extends RevocationRecord {
-  /** Lineage of the shared log that is known to contain this entry; null for none. */
-  lineage: string | null
+  /** Epoch of the shared log that is known to contain this entry; null for none. */
+  logEpoch: string | null
 }
 
+const SWEEP_STEPS = 100
+const SWEEP_STEPS_WHEN_FULL = 10_000
+
 /** The revocations known to this process. */
-export interface RevocationEntries {
-  readonly size: number
+export class RevocationEntries {
+  readonly #max: number
+  readonly #clock: () => number
+  readonly #entries = new Map<string, RevocationEntry>()
+  /** Kinds that ever had an entry. For other kinds, no name needs to be hashed. */
+  readonly #seenKinds = new Set<string>()
+  /** Checks some entries, and removes expired ones. */
+  readonly sweep: (steps: number) => void
+
+  constructor (max: number, clock: () => number) {
+    this.#max = max
+    this.#clock = clock
+    this.sweep = createSweep(this.#entries, ({ until }) => until <= clock())
+  }
+
+  get size (): number {
+    return this.#entries.size
+  }
+
   /**
    * Finds a revocation. Also undefined when the name is not a string, because the types of claims are
    * not guaranteed.
    */
-  find (kind: RevocationKind, name: unknown): RevocationEntry | undefined
+  find (kind: RevocationKind, name: unknown): RevocationEntry | undefined {
+    return this.#seenKinds.has(kind[0]!) && typeof name === 'string'
+      ? this.#entries.get(memberOf(kind, name))
+      : undefined
+  }
+
   /**
    * Adds a revocation made in this process. When full, throws `MARTY_AUTH_CAPACITY_EXCEEDED` instead of
    * dropping another.
    */
-  add (kind: RevocationKind, name: string, until: number, epoch: number): RevocationEntry
+  add (kind: RevocationKind, name: string, until: number, issuedUntil: number): RevocationEntry {
+    const member = memberOf(kind, name)
+    this.sweep(this.#entries.size < this.#max ? SWEEP_STEPS : SWEEP_STEPS_WHEN_FULL)
+    if (this.#entries.size >= this.#max && !this.#entries.has(member)) {
+      throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
+    }
+    return this.merge({ member, until, issuedUntil }, null)
+  }
+
   /** Adds a revocation from the log, even when full. */
-  merge (record: RevocationRecord, lineage: string | null): RevocationEntry
-  /** Iterates over the entries that have not expired. Entries may be added during the iteration. */
-  live (): IterableIterator<RevocationEntry>
-  /** Checks some entries, and removes expired ones. */
-  sweep (steps: number): void
-}
-
-export function createRevocationEntries (max: number, clock: () => number): RevocationEntries {
-  const entries = new Map<string, RevocationEntry>()
-  /** Kinds that ever had an entry. For other kinds, no name needs to be hashed. */
-  const seen = new Set<string>()
-  const sweep = createSweep(entries, ({ until }) => until <= clock())
-
-  const merge: RevocationEntries['merge'] = (record, lineage) => {
+  merge (record: RevocationRecord, logEpoch: string | null): RevocationEntry {
     const { member } = record
-    const known = entries.get(member)
+    const known = this.#entries.get(member)
     const until = Math.max(record.until, known?.until ?? 0)
-    const epoch = Math.max(record.epoch, known?.epoch ?? 0)
-    const isWhole = record.until === until && record.epoch === epoch
-    if (known?.until === until && known.epoch === epoch && !isWhole) return known
+    const issuedUntil = Math.max(record.issuedUntil, known?.issuedUntil ?? 0)
+    const isWhole = record.until === until && record.issuedUntil === issuedUntil
+    if (known?.until === until && known.issuedUntil === issuedUntil && !isWhole) return known
     // If each record is later in one respect, the entry combines both, and no log is known to contain it.
-    const entry = { member, until, epoch, lineage: isWhole ? lineage : null }
-    entries.set(member, entry)
-    seen.add(member[0]!)
+    const entry = { member, until, issuedUntil, logEpoch: isWhole ? logEpoch : null }
+    this.#entries.set(member, entry)
+    this.#seenKinds.add(member[0]!)
     return entry
   }
 
-  return {
-    get size () {
-      return entries.size
-    },
-    find: (kind, name) =>
-      seen.has(kind[0]!) && typeof name === 'string' ? entries.get(memberOf(kind, name)) : undefined,
-    add (kind, name, until, epoch) {
-      const member = memberOf(kind, name)
-      sweep(entries.size < max ? 100 : 10_000)
-      if (entries.size >= max && !entries.has(member)) {
-        throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
-      }
-      return merge({ member, until, epoch }, null)
-    },
-    merge,
-    * live () {
-      for (const entry of entries.values()) if (entry.until > clock()) yield entry
-    },
-    sweep
+  /** Iterates over the entries that have not expired. Entries may be added during the iteration. */
+  * live (): IterableIterator<RevocationEntry> {
+    for (const entry of this.#entries.values()) if (entry.until > this.#clock()) yield entry
   }
 }
 

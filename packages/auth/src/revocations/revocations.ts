@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AuthStoreUnavailable, CredentialRequestInvalid } from '../errors.js'
-import { createRevocationEntries, type RevocationEntry, type RevocationKind } from './entries.js'
-import { createRevocationLog } from './redis-log.js'
+import { RevocationEntries, type RevocationEntry, type RevocationKind } from './entries.js'
+import { createRevocationLog, type RevocationLog } from './redis-log.js'
 import type { ResolvedAuthStore } from '../store-options.js'
 
 /**
@@ -103,162 +103,202 @@ export interface RevocationsOptions {
 const POLL_MS = 250
 const MAX_AGE_MS = 60_000
 const START_MS = 2_000
+const START_RETRY_MS = 50
 /** `iat`, and therefore the expiry of a token, may be this far ahead of the local clock. */
 const MAX_SKEW_MS = 30_000
 /** Limits on what one poll writes back, so that new revocations of other replicas are not delayed. */
 const BATCH = 500
 const BATCHES_PER_POLL = 100
-const MAX_LOOKS = 5_000
+const MAX_EXAMINED = 5_000
+const SWEEP_PER_POLL = 5_000
 
 export function createRevocations (store: ResolvedAuthStore, options: RevocationsOptions): Revocations {
-  const {
-    maxLifetimeSeconds,
-    subjectLifetimeSeconds = maxLifetimeSeconds,
-    maxEntries = 1_000_000,
-    onProblem = () => {},
-    clock = Date.now
-  } = options
-  const entries = createRevocationEntries(maxEntries, clock)
-  const log = store === 'memory' ? null : createRevocationLog(store)
-  let lineage = ''
-  let seq = '0'
+  return new ReplicatedRevocations(store === 'memory' ? null : createRevocationLog(store), options)
+}
+
+/** The revocations of this process and, with a log, of all replicas that share it. */
+class ReplicatedRevocations implements Revocations {
+  /** Null when revocations are not shared. */
+  readonly #log: RevocationLog | null
+  readonly #entries: RevocationEntries
+  readonly #maxEntries: number
+  readonly #tokenLifetimeMs: number
+  readonly #subjectLifetimeMs: number
+  readonly #onProblem: (error: unknown) => void
+  readonly #clock: () => number
+  /** Epoch of the log as last read. Another one means that the log has lost what was read before. */
+  #epoch = ''
+  /** Everything in the log up to this number has been read. */
+  #seq = '0'
   /** When this process last knew all revocations; null when it never did. */
-  let knownAt: number | null = null
-  let isFailing = false
+  #knownAt: number | null = null
+  #isFailing = false
   /** Entries to write to a log that may lack them, because it did not respond or has lost its data. */
-  let owed: Iterator<RevocationEntry> | null = null
-  let timer: NodeJS.Timeout | undefined
-  let isClosed = false
+  #pendingWrites: Iterator<RevocationEntry> | null = null
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
 
-  function ageMs (): number | null {
-    if (log === null) return 0
+  constructor (log: RevocationLog | null, options: RevocationsOptions) {
+    const { maxLifetimeSeconds, subjectLifetimeSeconds = maxLifetimeSeconds, maxEntries = 1_000_000 } = options
+    const { onProblem = () => {}, clock = Date.now } = options
+    this.#log = log
+    this.#entries = new RevocationEntries(maxEntries, clock)
+    this.#maxEntries = maxEntries
+    this.#tokenLifetimeMs = maxLifetimeSeconds * 1000 + MAX_SKEW_MS
+    this.#subjectLifetimeMs = subjectLifetimeSeconds * 1000 + MAX_SKEW_MS
+    this.#onProblem = onProblem
+    this.#clock = clock
+  }
+
+  async revokeToken (jti: string, expiresAt: number): Promise<void> {
+    await this.#revoke('token', jti, Math.min(expiresAt, this.#clock() + this.#tokenLifetimeMs), 0)
+  }
+
+  async revokeFamily (sid: string, expiresAt: number = Infinity): Promise<void> {
+    await this.#revoke('family', sid, Math.min(expiresAt, this.#clock() + this.#tokenLifetimeMs), 0)
+  }
+
+  async revokeIssuerSession (session: string, issuedAt: number): Promise<void> {
+    const now = this.#clock()
+    await this.#revoke('issuer-session', session, now + this.#tokenLifetimeMs, Math.max(inSeconds(now), issuedAt))
+  }
+
+  async revokeSubject (subject: string): Promise<void> {
+    const now = this.#clock()
+    await this.#revoke('subject', subject, now + this.#subjectLifetimeMs, inSeconds(now))
+  }
+
+  isRevoked ({ jti, sub, iat, sid, issuerSession, sourceJti }: RevocableClaims): boolean {
+    if (!this.#isKnown()) throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' } })
+    const entries = this.#entries
+    if (entries.find('token', jti) !== undefined || entries.find('token', sourceJti) !== undefined) return true
+    if (entries.find('family', sid) !== undefined) return true
+    return iat <= (entries.find('subject', sub)?.issuedUntil ?? -1) ||
+      iat <= (entries.find('issuer-session', issuerSession)?.issuedUntil ?? -1)
+  }
+
+  earliestIssue (subject: string): number {
+    const entry = this.#entries.find('subject', subject)
+    return entry === undefined ? 0 : entry.issuedUntil + 1
+  }
+
+  async start (): Promise<void> {
+    if (this.#log === null) return
+    const deadline = performance.now() + START_MS
+    await this.#poll(this.#log)
+    while (this.#knownAt === null && performance.now() < deadline) {
+      await delay(START_RETRY_MS)
+      if (this.#isClosed) return
+      await this.#poll(this.#log)
+    }
+    this.#pollLater(this.#log)
+  }
+
+  close (): void {
+    this.#isClosed = true
+    clearTimeout(this.#timer)
+  }
+
+  health (): RevocationsHealth {
+    const ageMs = this.#ageMs()
+    return {
+      status: this.#status(),
+      details: {
+        entries: this.#entries.size,
+        maxEntries: this.#maxEntries,
+        ageSeconds: ageMs === null ? null : inSeconds(ageMs)
+      }
+    }
+  }
+
+  #status (): RevocationsHealth['status'] {
+    if (!this.#isKnown()) return 'unhealthy'
+    return this.#isFailing || this.#entries.size >= this.#maxEntries ? 'degraded' : 'healthy'
+  }
+
+  #isKnown (): boolean {
+    const ageMs = this.#ageMs()
+    return ageMs !== null && ageMs <= MAX_AGE_MS
+  }
+
+  #ageMs (): number | null {
+    if (this.#log === null) return 0
     // A clock that is set back must not make old data fresh.
-    return knownAt === null ? null : Math.abs(clock() - knownAt)
+    return this.#knownAt === null ? null : Math.abs(this.#clock() - this.#knownAt)
   }
 
-  function isKnown (): boolean {
-    const age = ageMs()
-    return age !== null && age <= MAX_AGE_MS
-  }
-
-  async function revoke (kind: RevocationKind, name: string, until: number, epoch: number): Promise<void> {
-    const now = clock()
+  async #revoke (kind: RevocationKind, name: string, until: number, issuedUntil: number): Promise<void> {
     // A time in seconds, by mistake, would look like an expired token, and nothing would be revoked.
     if (!Number.isFinite(until) || until < 1e11) {
       throw new CredentialRequestInvalid('"expiresAt" must be a time in milliseconds since the epoch')
     }
-    if (until <= now) return
-    const entry = entries.add(kind, name, Math.floor(until), epoch)
-    if (log === null) return
+    if (until <= this.#clock()) return
+    const entry = this.#entries.add(kind, name, Math.floor(until), issuedUntil)
+    if (this.#log !== null) await this.#write(this.#log, [entry])
+  }
+
+  async #write (log: RevocationLog, entries: readonly RevocationEntry[]): Promise<void> {
     try {
-      entry.lineage = await log.append([entry])
+      const epoch = await log.append(entries)
+      for (const entry of entries) entry.logEpoch = epoch
     } catch (error) {
-      owed = entries.live()
+      this.#pendingWrites = this.#entries.live()
       throw error
     }
   }
 
-  async function follow (): Promise<void> {
-    const began = clock()
-    for (let isLast = false; !isLast;) {
-      const page = await log!.read(lineage, seq)
-      if (page.lineage !== lineage) owed = entries.live()
-      ;({ lineage, seq, isLast } = page)
-      for (const record of page.records) entries.merge(record, lineage)
-    }
-    knownAt = began
-    for (let batches = 0; owed !== null && batches < BATCHES_PER_POLL; batches++) await writeOwed(owed)
+  #pollLater (log: RevocationLog): void {
+    if (this.#isClosed) return
+    this.#timer = setTimeout(() => { void this.#poll(log).then(() => { this.#pollLater(log) }) }, POLL_MS).unref()
   }
 
-  /** Writes the next entries that the log is not known to contain. */
-  async function writeOwed (source: Iterator<RevocationEntry>): Promise<void> {
+  async #poll (log: RevocationLog): Promise<void> {
+    try {
+      await this.#readNew(log)
+      await this.#writePending(log)
+      this.#isFailing = false
+    } catch (error) {
+      if (!this.#isFailing) this.#onProblem(error)
+      this.#isFailing = true
+    }
+    this.#entries.sweep(SWEEP_PER_POLL)
+  }
+
+  async #readNew (log: RevocationLog): Promise<void> {
+    const startedAt = this.#clock()
+    for (let isLast = false; !isLast;) {
+      const page = await log.read(this.#epoch, this.#seq)
+      if (page.epoch !== this.#epoch) this.#pendingWrites = this.#entries.live()
+      this.#epoch = page.epoch
+      this.#seq = page.seq
+      isLast = page.isLast
+      for (const record of page.records) this.#entries.merge(record, page.epoch)
+    }
+    this.#knownAt = startedAt
+  }
+
+  /** Writes entries that the log is not known to contain: as many as one poll may. */
+  async #writePending (log: RevocationLog): Promise<void> {
+    for (let batches = 0; this.#pendingWrites !== null && batches < BATCHES_PER_POLL; batches++) {
+      const batch = this.#nextPending(this.#pendingWrites)
+      if (batch.length > 0) await this.#write(log, batch)
+    }
+  }
+
+  #nextPending (entries: Iterator<RevocationEntry>): readonly RevocationEntry[] {
     const batch: RevocationEntry[] = []
-    for (let looked = 0; looked < MAX_LOOKS && batch.length < BATCH; looked++) {
-      const { value, done } = source.next()
+    for (let examined = 0; examined < MAX_EXAMINED && batch.length < BATCH; examined++) {
+      const { value, done } = entries.next()
       if (done === true) {
-        owed = null
+        this.#pendingWrites = null
         break
       }
-      if (value.lineage !== lineage) batch.push(value)
+      if (value.logEpoch !== this.#epoch) batch.push(value)
     }
-    if (batch.length === 0) return
-    try {
-      const written = await log!.append(batch)
-      for (const entry of batch) entry.lineage = written
-    } catch (error) {
-      owed = entries.live()
-      throw error
-    }
+    return batch
   }
+}
 
-  async function poll (): Promise<void> {
-    try {
-      await follow()
-      isFailing = false
-    } catch (error) {
-      if (!isFailing) onProblem(error)
-      isFailing = true
-    }
-    entries.sweep(5_000)
-  }
-
-  function pollLater (): void {
-    if (isClosed) return
-    timer = setTimeout(() => { void poll().then(pollLater) }, POLL_MS).unref()
-  }
-
-  return {
-    async revokeToken (jti, expiresAt) {
-      await revoke('token', jti, Math.min(expiresAt, clock() + maxLifetimeSeconds * 1000 + MAX_SKEW_MS), 0)
-    },
-    async revokeFamily (sid, expiresAt = Infinity) {
-      await revoke('family', sid, Math.min(expiresAt, clock() + maxLifetimeSeconds * 1000 + MAX_SKEW_MS), 0)
-    },
-    async revokeIssuerSession (session, issuedAt) {
-      const now = clock()
-      const epoch = Math.max(Math.floor(now / 1000), issuedAt)
-      await revoke('issuer-session', session, now + maxLifetimeSeconds * 1000 + MAX_SKEW_MS, epoch)
-    },
-    async revokeSubject (subject) {
-      await revoke(
-        'subject',
-        subject,
-        clock() + subjectLifetimeSeconds * 1000 + MAX_SKEW_MS,
-        Math.floor(clock() / 1000)
-      )
-    },
-    isRevoked ({ jti, sub, iat, sid, issuerSession, sourceJti }) {
-      if (!isKnown()) throw new AuthStoreUnavailable({ headers: { 'retry-after': '1' } })
-      if (entries.find('token', jti) !== undefined || entries.find('token', sourceJti) !== undefined) return true
-      if (entries.find('family', sid) !== undefined) return true
-      return iat <= (entries.find('subject', sub)?.epoch ?? -1) ||
-        iat <= (entries.find('issuer-session', issuerSession)?.epoch ?? -1)
-    },
-    earliestIssue (subject) {
-      const entry = entries.find('subject', subject)
-      return entry === undefined ? 0 : entry.epoch + 1
-    },
-    async start () {
-      if (log === null) return
-      const end = performance.now() + START_MS
-      await poll()
-      while (ageMs() === null && performance.now() < end) {
-        await delay(50)
-        if (isClosed) return
-        await poll()
-      }
-      pollLater()
-    },
-    close () {
-      isClosed = true
-      clearTimeout(timer)
-    },
-    health () {
-      const age = ageMs()
-      return {
-        status: !isKnown() ? 'unhealthy' : isFailing || entries.size >= maxEntries ? 'degraded' : 'healthy',
-        details: { entries: entries.size, maxEntries, ageSeconds: age === null ? null : Math.floor(age / 1000) }
-      }
-    }
-  }
+function inSeconds (ms: number): number {
+  return Math.floor(ms / 1000)
 }

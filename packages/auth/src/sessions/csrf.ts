@@ -17,7 +17,7 @@ export function sameOriginCheck ({ checkOrigin }: CsrfCheck): Check {
     compile ({ rule: { sameOrigin } }) {
       if (sameOrigin === undefined) return null
       if (sameOrigin !== true) {
-        throw new RuleInvalid('security.sameOrigin can only be true; leave it out to let pages of other origins ask')
+        throw new RuleInvalid('security.sameOrigin can only be true; leave it out to accept requests from pages of other origins')
       }
       return ({ request }) => { if (request !== null) checkOrigin(request) }
     }

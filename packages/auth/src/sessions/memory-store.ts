@@ -3,7 +3,7 @@ import {
   principalOf, type SessionLimits, type SessionOwner, type SessionRecord, type SessionRecords
 } from './records.js'
 
-type Kept = SessionRecord & { usedAt: number }
+type StoredSession = SessionRecord & { usedAt: number }
 
 /** Stores sessions in this process. `clock` returns milliseconds since the epoch. */
 export function createMemorySessionRecords (
@@ -11,41 +11,43 @@ export function createMemorySessionRecords (
   clock: () => number
 ): SessionRecords {
   const { idleMs, absoluteMs, maxPerPrincipal, maxSessions } = limits
-  const sessions = new Map<string, Kept>()
+  const sessions = new Map<string, StoredSession>()
   const byOwner = new Map<string, Set<string>>()
 
-  const alive = (key: string): Kept | null => {
+  const findActive = (key: string): StoredSession | null => {
     const session = sessions.get(key)
     if (session === undefined) return null
     const now = clock()
     if (session.expiresAt > now && session.usedAt + idleMs > now) return session
-    drop(session)
+    remove(session)
     return null
   }
-  const drop = ({ key, principal }: Kept): void => {
+  const remove = ({ key, principal }: StoredSession): void => {
     sessions.delete(key)
     const owner = ownerOf(principal)
     const keys = byOwner.get(owner)!
     keys.delete(key)
     if (keys.size === 0) byOwner.delete(owner)
   }
-  const aliveOf = (keys: Iterable<string>): Kept[] => [...keys].map(alive).filter(session => session !== null)
-  const ofOwner = (owner: SessionOwner): Kept[] => aliveOf(byOwner.get(ownerOf(owner)) ?? [])
+  const activeOf = (keys: Iterable<string>): StoredSession[] => {
+    return [...keys].map(findActive).filter(session => session !== null)
+  }
+  const activeOfOwner = (owner: SessionOwner): StoredSession[] => activeOf(byOwner.get(ownerOf(owner)) ?? [])
 
   return {
     add ({ key, source, signedInAt, notAfter, address, userAgent, replaces, mustReplace }) {
       const now = clock()
       const expiresAt = Math.min(now + absoluteMs, notAfter ?? Infinity)
       if (expiresAt <= now) return 'expired'
-      const replaced = replaces === null ? null : alive(replaces)
+      const replaced = replaces === null ? null : findActive(replaces)
       if (mustReplace && replaced === null) return 'gone'
       if (sessions.size >= maxSessions && replaced === null) {
-        for (const one of sessions.keys()) alive(one)
+        for (const one of sessions.keys()) findActive(one)
         if (sessions.size >= maxSessions) throw new AuthCapacityExceeded({ headers: { 'retry-after': '60' } })
       }
-      if (replaced !== null) drop(replaced)
-      const mine = ofOwner(source).sort((a, b) => a.usedAt - b.usedAt)
-      for (const oldest of mine.slice(0, Math.max(0, mine.length - maxPerPrincipal + 1))) drop(oldest)
+      if (replaced !== null) remove(replaced)
+      const owned = activeOfOwner(source).sort((a, b) => a.usedAt - b.usedAt)
+      for (const oldest of owned.slice(0, Math.max(0, owned.length - maxPerPrincipal + 1))) remove(oldest)
       sessions.set(key, {
         key,
         source,
@@ -62,21 +64,21 @@ export function createMemorySessionRecords (
       return expiresAt
     },
     find (key, peek) {
-      const session = alive(key)
+      const session = findActive(key)
       if (session !== null && !peek) session.usedAt = clock()
       return session
     },
     remove (key) {
-      const session = alive(key)
-      if (session !== null) drop(session)
+      const session = findActive(key)
+      if (session !== null) remove(session)
       return session
     },
     removeAll (owner) {
-      const mine = ofOwner(owner)
-      for (const session of mine) drop(session)
-      return mine.length
+      const owned = activeOfOwner(owner)
+      for (const session of owned) remove(session)
+      return owned.length
     },
-    list: owner => (owner === null ? aliveOf(sessions.keys()) : ofOwner(owner)).map(session => ({ ...session }))
+    list: owner => (owner === null ? activeOf(sessions.keys()) : activeOfOwner(owner)).map(session => ({ ...session }))
   }
 }
 

@@ -75,7 +75,8 @@ if surplus > 0 then
   end
 end
 
-redis.call('HSET', at(key), 'kept', kept, 'owner', owner, 'created', string.format('%.0f', now), 'expires', string.format('%.0f', expires), 'idle', ARGV[5])
+redis.call('HSET', at(key), 'kept', kept, 'owner', owner, 'idle', ARGV[5])
+redis.call('HSET', at(key), 'created', string.format('%.0f', now), 'expires', string.format('%.0f', expires))
 keep(key, owner, now, tonumber(ARGV[5]), expires)
 return string.format('%.0f', expires)
 `

@@ -18,7 +18,7 @@ const FRESH_MS = 1_000
  * The part of the idle limit during which use is not reported again. A session may end early by at most
  * this part.
  */
-const UNTOLD_USE = 1 / 4
+const UNREPORTED_SHARE = 1 / 4
 
 /** How many sessions one script call reads, so that a long list does not block Redis. */
 const PAGE = 100
@@ -29,7 +29,7 @@ const PAGE = 100
  */
 type Row = [kept: string, createdAt: string, expiresAt: string, usedAt: string, leftMs: number]
 
-interface Kept {
+interface StoredData {
   readonly source: Principal
   /** Missing in records that earlier versions stored. */
   readonly signedInAt?: number
@@ -46,10 +46,10 @@ export function createRedisSessionRecords (
   { idleMs, absoluteMs, maxPerPrincipal }: SessionLimits
 ): SessionRecords {
   const base = `{${prefix}}:session`
-  const everybody = `${base}:all`
+  const allKey = `${base}:all`
   const script = (lua: string): ((args: ReadonlyArray<string | number>) => Promise<unknown>) => {
     const run: StoreScript = storeScript(redis, lua)
-    return async args => await run([everybody], [base, ...args])
+    return async args => await run([allKey], [base, ...args])
   }
   const [add, find, use, remove, removeAll] = [
     script(ADD),
@@ -60,14 +60,14 @@ export function createRedisSessionRecords (
   ]
   const keysOf = storeScript(redis, "return redis.call('ZRANGE', KEYS[1], 0, -1)")
 
-  const cache = createSessionCache(FRESH_MS, Math.min(FRESH_MS, idleMs * UNTOLD_USE), async (key, peek) => {
+  const cache = createSessionCache(FRESH_MS, Math.min(FRESH_MS, idleMs * UNREPORTED_SHARE), async (key, peek) => {
     const [row] = (await (peek ? find : use)([key])) as Array<Row | null>
     return row === null || row === undefined ? null : { record: recordOf(key, row), leftMs: row[4] }
   })
 
   return {
     async add ({ key, source, signedInAt, notAfter, address, userAgent, replaces, mustReplace }) {
-      const kept: Kept = { source, signedInAt, address, userAgent }
+      const kept: StoredData = { source, signedInAt, address, userAgent }
       const step = async (): Promise<unknown> =>
         await add([
           key,
@@ -90,7 +90,7 @@ export function createRedisSessionRecords (
     },
     removeAll: async owner => (await cache.forget(null, async () => await removeAll([ownerOf(owner)]))) as number,
     async list (owner) {
-      const keys = (await keysOf([owner === null ? everybody : `${base}:of:${ownerOf(owner)}`], [])) as string[]
+      const keys = (await keysOf([owner === null ? allKey : `${base}:of:${ownerOf(owner)}`], [])) as string[]
       const records: SessionRecord[] = []
       for (let at = 0; at < keys.length; at += PAGE) {
         const page = keys.slice(at, at + PAGE)
@@ -103,7 +103,8 @@ export function createRedisSessionRecords (
 }
 
 function recordOf (key: string, [kept, createdAt, expiresAt, usedAt]: Row): SessionRecord {
-  const { source, signedInAt = Math.floor(Number(createdAt) / 1000), address, userAgent } = JSON.parse(kept) as Kept
+  const stored = JSON.parse(kept) as StoredData
+  const { source, signedInAt = Math.floor(Number(createdAt) / 1000), address, userAgent } = stored
   Object.freeze(source)
   return {
     key,

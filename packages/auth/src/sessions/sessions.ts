@@ -32,8 +32,8 @@ export interface SessionInfo {
   readonly userAgent: string | null
 }
 
-/** Where a session comes from, shown to its owner in the list of sessions. */
-export interface SessionAbout {
+/** The request that creates a session. Its address and user agent are shown in the list of sessions. */
+export interface SessionDetails {
   readonly address?: string | null
   readonly userAgent?: string | null
   /** The id of a session that is ended in the same step: the one the browser sent when it signed in. */
@@ -51,7 +51,7 @@ export interface Sessions {
    * Throws `MARTY_AUTH_REQUEST_INVALID` for an anonymous or expired principal and for one that was
    * authenticated by a session, and `MARTY_AUTH_CAPACITY_EXCEEDED` when memory is full.
    */
-  create (principal: Principal, about?: SessionAbout): Promise<IssuedSession>
+  create (principal: Principal, details?: SessionDetails): Promise<IssuedSession>
   /**
    * Replaces the session id when the principal's rights change, against session fixation (RFC 6265
    * section 8.4). The old id ends in the same step. A principal authenticated by the session keeps its
@@ -101,9 +101,10 @@ export function createSessionStore (
   earliestIssue: (subject: string) => number = () => 0
 ): SessionStore {
   const limits = resolveSessionOptions(options)
-  const place = resolveStore(store)
-  const records =
-    place === 'memory' ? createMemorySessionRecords(limits, clock) : createRedisSessionRecords(place, limits)
+  const resolvedStore = resolveStore(store)
+  const records = resolvedStore === 'memory'
+    ? createMemorySessionRecords(limits, clock)
+    : createRedisSessionRecords(resolvedStore, limits)
 
   const add = async (session: Omit<NewSession, 'key'>): Promise<IssuedSession> => {
     const id = newSessionId()
@@ -130,8 +131,8 @@ export function createSessionStore (
         source: principal,
         signedInAt: signedInNow(principal),
         notAfter: principal.expiresAt,
-        address: neutralised(address, 64),
-        userAgent: neutralised(userAgent, 200),
+        address: sanitized(address, 64),
+        userAgent: sanitized(userAgent, 200),
         replaces: typeof replaces === 'string' ? sessionKey(replaces) : null,
         mustReplace: false
       })
@@ -143,16 +144,16 @@ export function createSessionStore (
       if (old === null) throw new CredentialInvalid({ reason: 'session has ended' })
       if (principal.kind !== old.source.kind || principal.id !== old.source.id) {
         throw new CredentialRequestInvalid(
-          'A session is renewed for its own principal; somebody else needs one of their own'
+          'A session can only be renewed for its own principal; create another session for another principal'
         )
       }
       const { roles, scopes, expiresAt } = principal
-      const anew = principal.authenticatedBy !== 'session'
+      const isNewSignIn = principal.authenticatedBy !== 'session'
       return await add({
         // Keep the original source: its claims are needed to check whether it was revoked.
-        source: anew ? principal : { ...old.source, roles, scopes },
-        signedInAt: anew ? signedInNow(principal) : old.signedInAt,
-        notAfter: anew ? expiresAt : old.expiresAt,
+        source: isNewSignIn ? principal : { ...old.source, roles, scopes },
+        signedInAt: isNewSignIn ? signedInNow(principal) : old.signedInAt,
+        notAfter: isNewSignIn ? expiresAt : old.expiresAt,
         address: old.address,
         userAgent: old.userAgent,
         replaces: key,
@@ -193,7 +194,7 @@ function infoOf ({
 }
 
 /** Replaces control characters: client-supplied strings appear in lists, terminals and logs. */
-function neutralised (text: string | null | undefined, maxLength: number): string | null {
+function sanitized (text: string | null | undefined, maxLength: number): string | null {
   if (typeof text !== 'string') return null
   return text.slice(0, maxLength).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\uFFFD')
 }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { copyClaims } from './application-claims.js'
 import { CredentialRequestInvalid } from '../errors.js'
 import { JWT_ALGORITHMS } from '../jwt/algorithms.js'
-import { isText, type TokenClaims } from '../jwt/claims.js'
+import { isShortString, type TokenClaims } from '../jwt/claims.js'
 import { MAX_TOKEN_CHARS } from '../jwt/verify.js'
 import { resolveTokenOptions, type TokenOptions } from '../jwt/options.js'
 
@@ -152,12 +152,12 @@ function checkRequest (
     )
   }
   const { subject, role, ttlSeconds, scopes, kind, sessionId, clientId, sourceJti, notAfter, tenant } = request
-  if (!isText(subject)) throw new CredentialRequestInvalid('"subject" must be a text of 1 to 256 characters')
+  if (!isShortString(subject)) throw new CredentialRequestInvalid('"subject" must be a string of 1 to 256 characters')
   if (role !== undefined && request.roles !== undefined) {
     throw new CredentialRequestInvalid('give either "role" or "roles"')
   }
   const roles = request.roles ?? (role === undefined ? [] : [role])
-  if (!Array.isArray(roles) || roles.length > 32 || !roles.every(isText)) {
+  if (!Array.isArray(roles) || roles.length > 32 || !roles.every(isShortString)) {
     throw new CredentialRequestInvalid('"roles" must be at most 32 names of 1 to 256 characters')
   }
   if (
@@ -181,17 +181,17 @@ function checkRequest (
   if (kind !== undefined && kind !== 'user' && kind !== 'service') {
     throw new CredentialRequestInvalid('"kind" must be "user" or "service"')
   }
-  if (sessionId !== undefined && !isText(sessionId)) {
-    throw new CredentialRequestInvalid('"sessionId" must be a text of 1 to 256 characters')
+  if (sessionId !== undefined && !isShortString(sessionId)) {
+    throw new CredentialRequestInvalid('"sessionId" must be a string of 1 to 256 characters')
   }
-  if (tenant !== undefined && !isText(tenant)) {
-    throw new CredentialRequestInvalid('"tenant" must be a text of 1 to 256 characters')
+  if (tenant !== undefined && !isShortString(tenant)) {
+    throw new CredentialRequestInvalid('"tenant" must be a string of 1 to 256 characters')
   }
-  if (clientId !== undefined && !isText(clientId)) {
-    throw new CredentialRequestInvalid('"clientId" must be a text of 1 to 256 characters')
+  if (clientId !== undefined && !isShortString(clientId)) {
+    throw new CredentialRequestInvalid('"clientId" must be a string of 1 to 256 characters')
   }
   if (sourceJti !== undefined && (typeof sourceJti !== 'string' || sourceJti.length > 1024)) {
-    throw new CredentialRequestInvalid('"sourceJti" must be a text of at most 1024 characters')
+    throw new CredentialRequestInvalid('"sourceJti" must be a string of at most 1024 characters')
   }
   // A time in seconds, by mistake, would make a token that has expired before it begins.
   if (notAfter !== undefined && !(notAfter >= 1e11)) {

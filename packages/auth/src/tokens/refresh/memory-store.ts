@@ -22,32 +22,32 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
   /** The families of each owner, ordered by last use. A clock that is set back does not change the order. */
   const byOwner = new Map<string, Set<Family>>()
   const expiryOf = ({ rotatedAt, endsAt }: Family): number => Math.min(rotatedAt + limits.idleSeconds * 1000, endsAt)
-  const isOver = (family: Family): boolean => expiryOf(family) <= clock()
-  const sweep = createSweep(families, isOver, leaveOwner)
+  const hasEnded = (family: Family): boolean => expiryOf(family) <= clock()
+  const sweep = createSweep(families, hasEnded, removeFromOwner)
   const find = (sid: string): Family | undefined => {
     const family = families.get(sid)
-    return family === undefined || isOver(family) ? undefined : family
+    return family === undefined || hasEnded(family) ? undefined : family
   }
 
-  function leaveOwner (family: Family): void {
-    const mine = byOwner.get(family.owner)!
-    mine.delete(family)
-    if (mine.size === 0) byOwner.delete(family.owner)
+  function removeFromOwner (family: Family): void {
+    const ofOwner = byOwner.get(family.owner)!
+    ofOwner.delete(family)
+    if (ofOwner.size === 0) byOwner.delete(family.owner)
   }
 
-  function drop (family: Family): void {
+  function remove (family: Family): void {
     families.delete(family.sid)
-    leaveOwner(family)
+    removeFromOwner(family)
   }
 
   /** Removes the owner's families that have ended, and those that must make room; returns the latter. */
   function makeRoom (owner: string): Family[] {
-    const mine = [...byOwner.get(owner) ?? []]
-    for (const family of mine.filter(isOver)) drop(family)
-    const alive = mine.filter(family => families.has(family.sid))
-    const surplus = Math.max(alive.length + 1 - limits.maxPerSubject, families.size + 1 - max)
-    const displaced = alive.slice(0, Math.max(0, surplus))
-    for (const family of displaced) drop(family)
+    const ofOwner = [...byOwner.get(owner) ?? []]
+    for (const family of ofOwner.filter(hasEnded)) remove(family)
+    const remaining = ofOwner.filter(family => families.has(family.sid))
+    const surplus = Math.max(remaining.length + 1 - limits.maxPerSubject, families.size + 1 - max)
+    const displaced = remaining.slice(0, Math.max(0, surplus))
+    for (const family of displaced) remove(family)
     return displaced
   }
 
@@ -70,9 +70,9 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
       const { data } = family
       if (family.ended === null && presented === family.current) {
         Object.assign(family, { current: successor, previous: presented, rotatedAt: now })
-        const mine = byOwner.get(family.owner)!
-        mine.delete(family)
-        mine.add(family)
+        const ofOwner = byOwner.get(family.owner)!
+        ofOwner.delete(family)
+        ofOwner.add(family)
         return { outcome: 'rotated', data, expiresAt: expiryOf(family) }
       }
       if (
@@ -100,7 +100,7 @@ export function createMemoryRefreshStore (limits: RefreshLimits, max: number, cl
     },
     async remove (sid) {
       const family = find(sid)
-      if (family !== undefined) drop(family)
+      if (family !== undefined) remove(family)
       return family !== undefined
     }
   }

@@ -62,7 +62,8 @@ return reply
  */
 export const ROTATE: string = `${COMMON}
 local sid, presented, successor = ARGV[2], ARGV[3], ARGV[4]
-local current, previous, rotated, ends, ended, data, owner = unpack(redis.call('HMGET', key, 'current', 'previous', 'rotated', 'ends', 'ended', 'data', 'owner'))
+local fields = { 'current', 'previous', 'rotated', 'ends', 'ended', 'data', 'owner' }
+local current, previous, rotated, ends, ended, data, owner = unpack(redis.call('HMGET', key, unpack(fields)))
 if not current then return false end
 if not ended and presented == current then
   local expires = math.min(now + ARGV[6], tonumber(ends))

@@ -70,7 +70,7 @@ export interface RefreshTokensOptions extends Pick<
   ResolvedRefreshOptions,
   'secret' | 'idleSeconds' | 'absoluteSeconds' | 'graceSeconds'
 > {
-  readonly revocations: Revocations
+  readonly revocations: Pick<Revocations, 'isRevoked' | 'earliestIssue' | 'revokeFamily'>
   /**
    * Called once for each family that ended because a used token was presented again, which means that
    * it was stolen.
@@ -86,7 +86,7 @@ export interface RefreshTokensOptions extends Pick<
   readonly clock?: () => number
 }
 
-const FORM = /^ref_([A-Za-z0-9_-]{22})([A-Za-z0-9_-]{43})$/
+const TOKEN_FORMAT = /^ref_([A-Za-z0-9_-]{22})([A-Za-z0-9_-]{43})$/
 const SID = /^[A-Za-z0-9_-]{22}$/
 
 /**
@@ -118,7 +118,7 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
    * Removes a family that has no valid token left. It is removed last: if this is interrupted, the next
    * call finds it again.
    */
-  async function finish (sid: string): Promise<boolean> {
+  async function removeFamily (sid: string): Promise<boolean> {
     await revocations.revokeFamily(sid)
     return await families.remove(sid)
   }
@@ -127,14 +127,14 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
   async function end (sid: string): Promise<RefreshGrant | null> {
     const data = await families.end(sid)
     if (data === null) return null
-    await finish(sid)
+    await removeFamily(sid)
     return (JSON.parse(data) as FamilyData).grant
   }
 
   return {
     async issue (grant) {
       const family = randomBytes(16).toString('base64url')
-      const ours = randomBytes(32).toString('base64url')
+      const tokenSecret = randomBytes(32).toString('base64url')
       const sid = digest(family).slice(0, 22)
       const data: FamilyData = {
         signedInAt: Math.max(Math.floor(clock() / 1000), revocations.earliestIssue(grant.subject)),
@@ -142,10 +142,10 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       }
       const owner = digest(`${grant.kind}:${grant.subject}`)
       const { expiresAt, displaced } = await families.create({
-        sid, owner, current: digest(ours), data: JSON.stringify(data), notAfter: grant.source.expiresAt
+        sid, owner, current: digest(tokenSecret), data: JSON.stringify(data), notAfter: grant.source.expiresAt
       })
       for (const one of displaced) onDisplaced(one.sid, (JSON.parse(one.data) as FamilyData).grant)
-      return { token: `ref_${family}${ours}`, sid, expiresAt }
+      return { token: `ref_${family}${tokenSecret}`, sid, expiresAt }
     },
 
     async rotate (token) {
@@ -161,7 +161,7 @@ export function createRefreshTokens (store: ResolvedAuthStore, options: RefreshT
       if (rotation === null) throw new CredentialInvalid({ reason: 'family unknown' })
       const data = JSON.parse(rotation.data) as FamilyData
       if (rotation.outcome === 'reused' || rotation.outcome === 'revoked') {
-        const isFirst = await finish(sid)
+        const isFirst = await removeFamily(sid)
         if (isFirst && rotation.outcome === 'reused') onReuse(sid, data.grant)
         throw new CredentialInvalid({ reason: rotation.outcome })
       }
@@ -206,7 +206,7 @@ interface FamilyData {
 
 /** Returns the parts of a well-formed token; null for any other string. */
 function parse (token: string): { readonly family: string, readonly sid: string, readonly presented: string } | null {
-  const parts = typeof token === 'string' ? FORM.exec(token) : null
+  const parts = typeof token === 'string' ? TOKEN_FORMAT.exec(token) : null
   return parts === null
     ? null
     : { family: parts[1]!, sid: digest(parts[1]!).slice(0, 22), presented: digest(parts[2]!) }

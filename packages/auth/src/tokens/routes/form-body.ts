@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { AuthRequestMalformed } from '../errors.js'
+import { AuthRequestMalformed } from '../../errors.js'
 
 const MAX_BODY_BYTES = 16 * 1024
 
@@ -40,7 +40,7 @@ export function optionalParameter (request: FastifyRequest, name: string): strin
   const value = Object.hasOwn(body, name) ? (body as Record<string, unknown>)[name] : undefined
   // RFC 6749 section 3.1: a parameter without a value counts as omitted.
   if (value === undefined || value === null || value === '') return null
-  if (typeof value !== 'string') throw new AuthRequestMalformed(`"${name}" must be a text`)
+  if (typeof value !== 'string') throw new AuthRequestMalformed(`"${name}" must be a string`)
   return value
 }
 

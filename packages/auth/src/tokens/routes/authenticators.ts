@@ -2,19 +2,25 @@ import {
   CredentialInvalid, ANONYMOUS, createCall, type AuthenticationMethod, type Authenticator, type Guard, type Principal
 } from '@marty/core'
 import type { FastifyRequest } from 'fastify'
-import { revocableOf } from '../jwt/claims.js'
-import type { Revocations } from '../revocations/revocations.js'
-import type { RefreshTokens, RotatedRefreshToken } from './refresh/refresh-tokens.js'
+import { revocableOf } from '../../jwt/claims.js'
+import type { Revocations } from '../../revocations/revocations.js'
+import type { RefreshTokens, RotatedRefreshToken } from '../refresh/refresh-tokens.js'
 
-/** Authenticates the caller of one of the plugin's own routes by a credential that may be in the body. */
-export type Prove = (request: FastifyRequest, token: string | null) => Promise<Principal>
+/**
+ * Authenticates the caller of one of the plugin's own routes by a token in the body. Without a token, the
+ * credential in the request's headers counts.
+ */
+export type BodyAuthenticator = (request: FastifyRequest, token: string | null) => Promise<Principal>
 
 /**
  * Defines an operation behind a public route whose credential is in the body. The credential passes the
- * same pipeline as any other, so guesses are limited and reported alike. Without a token, the
- * credential in the request's headers counts.
+ * same pipeline as any other, so guesses are limited and reported alike.
  */
-export function proveBy (guard: Guard, name: string, methods: readonly AuthenticationMethod[]): Prove {
+export function createBodyAuthenticator (
+  guard: Guard,
+  name: string,
+  methods: readonly AuthenticationMethod[]
+): BodyAuthenticator {
   const operation = guard.operation({
     name,
     transport: 'http',
@@ -37,7 +43,7 @@ export function proveBy (guard: Guard, name: string, methods: readonly Authentic
 }
 
 /** Returns when a principal's credential ends, in milliseconds since the epoch; null for never. */
-export type EndOf = (source: Principal) => number | null | Promise<number | null>
+export type CredentialEnd = (source: Principal) => number | null | Promise<number | null>
 
 export interface RefreshGrantAuthenticator extends Authenticator {
   /** Returns the result of the rotation that authenticated this principal. */
@@ -49,7 +55,11 @@ export interface RefreshGrantAuthenticator extends Authenticator {
  * so no other route uses one up by mistake. `endOf` returns when the source credential ends, as far as
  * is known now: a rotation may have brought forward the end of an API key's secret.
  */
-export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endOf: EndOf): RefreshGrantAuthenticator {
+export function createRefreshAuthenticator (
+  guard: Guard,
+  refreshTokens: RefreshTokens,
+  endOf: CredentialEnd
+): RefreshGrantAuthenticator {
   const rotations = new WeakMap<Principal, RotatedRefreshToken>()
   return {
     method: 'refresh',
@@ -58,11 +68,11 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
     find: () => null,
     accepts: () => true,
     async authenticate (token) {
-      const rotated = await refresh.rotate(token)
+      const rotated = await refreshTokens.rotate(token)
       const { sid, grant } = rotated
       // The source credential (a key, a certificate, a session) may have been revoked since the sign-in.
       if (!await guard.isAlive(grant.source)) {
-        await refresh.revokeFamily(sid)
+        await refreshTokens.revokeFamily(sid)
         throw new CredentialInvalid({ reason: 'source has ended' })
       }
       const expiresAt = Math.min(rotated.expiresAt, await endOf(grant.source) ?? Infinity)
@@ -87,7 +97,7 @@ export function refreshAuthenticator (guard: Guard, refresh: RefreshTokens, endO
  * Authenticates by a token of a trusted issuer, to be exchanged for one of this service (RFC 7523
  * section 2.1).
  */
-export function assertionAuthenticator (
+export function createAssertionAuthenticator (
   verify: (token: string) => Promise<Principal>,
   revocations: Revocations
 ): Authenticator {
