@@ -92,57 +92,26 @@ async function logUnknownPeppers (apiKeys: ApiKeys, log: FastifyBaseLogger): Pro
 export const auth: FastifyPluginAsync<AuthOptions> = fp(plugin, { name: '@marty/auth', fastify: '5.x' })
 export default auth
 
-export { openFileApiKeyStore } from './api-keys/file-store.js'
-export { createRedisApiKeyStore, type RedisApiKeyStoreOptions } from './api-keys/redis-store.js'
-export { createMemoryApiKeyStore } from './api-keys/memory-store.js'
 export type { Auth } from './auth.js'
-export type { ApiKeyOptions } from './api-keys/options.js'
-export type { ApiKeyRecord, ApiKeySecret, ApiKeyStore } from './api-keys/store.js'
-export { createApiKeys, type ApiKeys } from './api-keys/api-keys.js'
-export type { ApiKeyInfo, IssuedApiKey } from './api-keys/manage.js'
-export type { ApiKeyRequest } from './api-keys/request.js'
-export type { ApiKeyHooks, CallerContext } from './api-keys/verify.js'
-export {
-  AccountLocked, ApiKeyConflict, ApiKeyNotFound, ApiKeyStoreInvalid, AuthBusy, AuthCapacityExceeded,
-  AuthGrantUnsupported, AuthOptionInvalid, AuthRequestMalformed, AuthScopeInvalid, AuthStoreUnavailable,
-  CredentialRequestInvalid, CsrfInvalid, IssuerUnavailable, SigningKeysInvalid
-} from './errors.js'
-export type { AuthStore, RedisAuthStore, ResolvedAuthStore } from './store-options.js'
-export type { HashQueueLimits } from './api-keys/hash-queue.js'
-export type { TrustedIssuerClaims, TokenClaims } from './jwt/claims.js'
-export type { AsymmetricAlgorithmName, JwtAlgorithmName } from './jwt/algorithms.js'
-export type {
-  JwtKey, JwtKeyOptions, JwtKeysOptions, PrivateKeyOptions, PublicKeyOptions, SecretKeyOptions, SigningKey,
-  SigningKeys
-} from './jwt/keys.js'
-export type { KeyMaterial } from './jwt/key-material.js'
-export type { TrustedIssuerVerifier, TrustedIssuerOptions, TrustedIssuerTokenType } from './jwt/trusted-issuers.js'
-export { jwksOf, type Jwks, type PublicJwk } from './jwt/jwks.js'
-export { registerJwksRoute } from './jwt/jwks-route.js'
-export { openSigningKeys, type SigningKeyRecord, type SigningKeysOptions } from './jwt/signing-keys-file.js'
-export { rotateSigningKeys, type RotatedSigningKey, type SigningKeyRotation } from './jwt/signing-keys-rotation.js'
 export type { AuthOptions } from './options.js'
+export * from './errors.js'
+export * from './api-keys/index.js'
+export * from './jwt/index.js'
+export * from './sessions/index.js'
+export { registerJwksRoute } from './jwt/jwks-route.js'
+export type { TrustedIssuerClaims } from './jwt/claims.js'
+export type { TrustedIssuerOptions, TrustedIssuerTokenType, TrustedIssuerVerifier } from './jwt/trusted-issuers.js'
 export { createLockout, type Lockout, type LockoutSettings } from './lockout/lockout.js'
 export type { LockoutOptions } from './lockout/options.js'
 export { createMtlsAuthenticator } from './mtls/mtls.js'
 export type { MtlsOptions, MtlsService } from './mtls/options.js'
+export type { ResolvedAuthStore } from './store-options.js'
+export {
+  createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions
+} from './revocations/revocations.js'
 export type { RefreshOptions } from './tokens/refresh/options.js'
 export {
   createRefreshTokens, type IssuedRefreshToken, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions,
   type RotatedRefreshToken
 } from './tokens/refresh/refresh-tokens.js'
-export {
-  createRevocations, type RevocableClaims, type Revocations, type RevocationsHealth, type RevocationsOptions
-} from './revocations/revocations.js'
-export type { SessionCookie, SessionCookieOptions } from './sessions/cookie.js'
-export {
-  createSessionStore, type IssuedSession, type SessionDetails, type SessionInfo, type Sessions, type SessionStore
-} from './sessions/sessions.js'
-export type { SessionOptions } from './sessions/options.js'
-export type { SessionOwner, SessionRecord } from './sessions/records.js'
-export {
-  createTokenIssuer, issueToken, type IssuedToken, type TokenIssuer, type TokenRequest
-} from './tokens/issuer.js'
-export type { TokenOptions } from './jwt/options.js'
 export type { Tokens } from './tokens/tokens.js'
-export { createTokenVerifier } from './jwt/token-verifier.js'

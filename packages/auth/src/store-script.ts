@@ -1,4 +1,5 @@
-import { redisScript, type RedisClient } from '@marty/redis'
+import type { RedisClient } from '@marty/redis'
+import { redisScript } from '@marty/redis/script'
 import { AuthStoreUnavailable } from './errors.js'
 
 export type StoreScript = (keys: readonly string[], args: ReadonlyArray<string | number>) => Promise<unknown>

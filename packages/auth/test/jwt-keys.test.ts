@@ -162,7 +162,7 @@ t.test('@fastify/jwt works with every algorithm as its users know it', async t =
   for (const alg of ALGORITHMS) {
     const app = await build(t, { keys: { signing: signingKey(alg) } })
     t.ok(app.hasPlugin('@fastify/jwt'))
-    t.notMatch(JSON.stringify(app.jwt), /PRIVATE|thirty-two bytes|unguarded/, 'nothing that signs or verifies without the door is on show')
+    t.notMatch(JSON.stringify(app.jwt), /PRIVATE|thirty-two bytes|unguarded/, 'nothing that signs or verifies without the verifier is visible')
     const open = { config: { security: { public: true } } } as const
     app.get('/user', open, async request => { await request.jwtVerify(); return request.user })
     app.get('/callback', open, (request, reply) => { request.jwtVerify((error, user) => { void reply.send(error ?? user) }) })

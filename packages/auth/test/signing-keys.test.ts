@@ -52,8 +52,8 @@ t.test('a file that cannot be used stops the start and says what is wrong where,
     [/version/, '{"version":2,"keys":[]}'],
     [/version/, 'null'],
     [/version/, '{"version":1,"keys":{}}'],
-    [/holds 0 keys/, []],
-    [/holds 65 keys/, Array.from({ length: 65 }, () => record())],
+    [/contains 0 keys/, []],
+    [/contains 65 keys/, Array.from({ length: 65 }, () => record())],
     [/keys\[0\] is not a key/, [null]],
     [/keys\[0\]\.kid/, [record({ kid: '../x' })]],
     [/keys\[1\]\.kid is used by two keys/, [record(), record()]],
@@ -61,7 +61,7 @@ t.test('a file that cannot be used stops the start and says what is wrong where,
     [/keys\[0\]\.secret is not base64url/, [record({ secret: secret + '=' })]],
     [/keys\[0\]\.secret has 31 bytes/, [record({ secret: Buffer.alloc(31).toString('base64url') })]],
     [/keys\[0\]\.secret must be/, [record({ secret: 5 })]],
-    [/keys\[0\]\.secret has no place/, [record({ algorithm: 'ES256', privateKey })]],
+    [/keys\[0\]\.secret cannot be used with/, [record({ algorithm: 'ES256', privateKey })]],
     [/keys\[0\]\.privateKey/, [record({ algorithm: 'ES256', secret: undefined, privateKey: 'x' })]],
     [/keys\[0\]\.privateKey must be an EC key/, [record({ algorithm: 'ES256', secret: undefined, privateKey: PAIRS.EdDSA.privateKey.export({ format: 'jwk' }) })]],
     [/keys\[0\]\.createdAt/, [record({ createdAt: '2026' })]],
@@ -160,7 +160,7 @@ t.test('a damaged, opened or missing file leaves the last good keys in force, an
     [/not JSON/, () => { write(file, good.slice(0, 50)) }],
     [/chmod/, () => { write(file, good, 0o644) }],
     [/ENOENT/, () => { rmSync(file) }],
-    [/takes a restart/, () => { write(file, [record({ algorithm: 'EdDSA', secret: undefined, privateKey: PAIRS.EdDSA.privateKey.export({ format: 'jwk' }) })]) }]
+    [/restart the service/, () => { write(file, [record({ algorithm: 'EdDSA', secret: undefined, privateKey: PAIRS.EdDSA.privateKey.export({ format: 'jwk' }) })]) }]
   ]
   for (const [message, harm] of problems) {
     harm()

@@ -133,7 +133,7 @@ t.test('rotation: previous keys verify, new tokens carry the new key, dropped ke
   t.equal((await after.inject({ url: '/who', headers: bearer(forge({ ...validHeader(), kid: 'k2' }, validClaims())) })).statusCode, 401, 'the old key under the new name')
 })
 
-t.test('fastify.jwt works as its users know it, and its tokens pass the door', async t => {
+t.test('fastify.jwt works as its users know it, and its tokens pass the verifier', async t => {
   const app = await build(t)
   app.get('/user', { config: { security: { public: true } } }, async request => { await request.jwtVerify(); return request.user })
   const token = app.jwt.sign({ sub: 'alice', role: 'viewer' })

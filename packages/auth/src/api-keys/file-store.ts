@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { KEY_ID } from './format.js'
 import { isApiKeyRecord, type ApiKeyRecord, type ApiKeyStore } from './store.js'
 import { ApiKeyStoreInvalid } from '../errors.js'
-import { withFileLock } from './file-lock.js'
+import { withFileLock } from '../file-lock.js'
 
 interface Snapshot {
   /** Identity of the file that was read; null when it does not exist yet. */

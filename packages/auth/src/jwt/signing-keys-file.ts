@@ -151,7 +151,7 @@ function load (path: string): ReadonlyMap<string, TimedKey> {
     throw invalid(path, 'is damaged or of another version: expected { "version": 1, "keys": [...] }')
   }
   if (document.keys.length < 1 || document.keys.length > MAX_KEYS) {
-    throw invalid(path, `holds ${document.keys.length} keys: 1 to ${MAX_KEYS} are expected`)
+    throw invalid(path, `contains ${document.keys.length} keys: 1 to ${MAX_KEYS} are expected`)
   }
   const keys = new Map<string, TimedKey>()
   for (const [index, record] of (document.keys as unknown[]).entries()) {

@@ -3,7 +3,7 @@ import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { AuthOptionInvalid } from '../errors.js'
-import { withFileLock } from '../api-keys/file-lock.js'
+import { withFileLock } from '../file-lock.js'
 import { JWT_ALGORITHMS, type JwtAlgorithmName } from './algorithms.js'
 import { invalid, isExpired, MAX_KEYS, readSigningKeyRecords, type SigningKeyRecord } from './signing-keys-file.js'
 import { integerOption } from './options.js'
@@ -78,7 +78,7 @@ export async function rotateSigningKeys (file: string, rotation: SigningKeyRotat
     if (kept.length >= MAX_KEYS) {
       throw invalid(
         path,
-        `holds ${kept.length} keys that have not expired; wait for them, or rotate with a shorter overlap`
+        `contains ${kept.length} keys that have not expired; wait for them, or rotate with a shorter overlap`
       )
     }
     await replaceFile(path, JSON.stringify({ version: 1, keys: [...kept, record] }, null, 2) + '\n', assertHeld)

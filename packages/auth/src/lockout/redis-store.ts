@@ -1,4 +1,4 @@
-import { redisScript } from '@marty/redis'
+import { redisScript } from '@marty/redis/script'
 import type { LockoutLimits } from './options.js'
 import type { RedisAuthStore } from '../store-options.js'
 

@@ -1,0 +1,56 @@
+import t from 'tap'
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+/** Prints the URL of each module that is loaded; the hook itself runs in a thread of its own. */
+const PRINT_LOADED = 'data:text/javascript,' + encodeURIComponent(`
+  import { writeSync } from 'node:fs'
+  export async function load (url, context, next) {
+    writeSync(1, url + '\\n')
+    return await next(url, context)
+  }
+`)
+
+/** Returns the npm packages that a program loads. */
+async function packagesOf (program: string): Promise<readonly string[]> {
+  const script = `
+    import { createRequire, register } from 'node:module'
+    register(${JSON.stringify(PRINT_LOADED)})
+    ${program}
+    console.log(Object.keys(createRequire(import.meta.url).cache).join('\\n'))
+  `
+  const cwd = fileURLToPath(new URL('.', import.meta.url))
+  // `env -i`, because the test runner loads packages into every child process by an environment variable.
+  const command = ['-i', process.execPath, '--input-type=module', '--no-warnings', '-e', script]
+  const { stdout } = await run('env', command, { cwd })
+  const names = stdout.split('\n').map(file => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1])
+  return [...new Set(names.filter(name => name !== undefined))].sort()
+}
+
+t.test('@marty/auth/jwt loads no package of others', async t => {
+  t.strictSame(await packagesOf('await import("@marty/auth/jwt")'), [])
+})
+
+t.test('@marty/auth/api-keys loads bcrypt only when keys are hashed with it', async t => {
+  t.strictSame(await packagesOf('await import("@marty/auth/api-keys")'), [])
+  const create = (hash: string): string => `
+    const { createApiKeys, createMemoryApiKeyStore } = await import("@marty/auth/api-keys")
+    const pepper = "Zk3vQ8mW1xT5rN7bY2cJ9hL4gD6fS0aPqEuRiOwX"
+    const keys = createApiKeys({ store: createMemoryApiKeyStore(), prefix: "cam", environment: "test", pepper, hash: "${hash}" })
+    const { key } = await keys.create({ name: "recorder", roles: [], expiresInSeconds: 60 })
+    await keys.verify(key)
+  `
+  t.strictSame(await packagesOf(create('hmac-sha256')), [])
+  t.match(await packagesOf(create('bcrypt')), ['bcrypt'])
+})
+
+t.test('@marty/auth/sessions loads only the parser of cookies', async t => {
+  t.strictSame(await packagesOf('await import("@marty/auth/sessions")'), ['cookie'])
+})
+
+t.test('the whole package loads what the plugin needs, so the test above can see it', async t => {
+  t.match(new Set(await packagesOf('await import("@marty/auth")')), new Set(['@fastify/jwt', 'fastify-plugin']))
+})
