@@ -14,6 +14,10 @@ import type { V4l2Format } from '@marty/camera-service/cameras/discovery/v4l2/ca
 /** Answers of a real v4l2-ctl 1.22 about real drivers; long format lists are cut after the first formats. */
 const recorded = fileURLToPath(new URL('../test/v4l2-discovery', import.meta.url))
 
+const usbNode = (port: string, bus = 'usb-vhci_hcd.0-1') => ({
+  device: `platform/vhci_hcd.0/usb1/${port}/${port}:1.0`, name: 'Test Cam: Test Cam', info: 'uvc-capture', formats: 'uvc-capture', bus
+})
+
 t.test('a bad timeout is refused by name', async t => {
   for (const timeoutMs of [0, -1, 1.5, NaN]) await t.rejects(discoverV4l2({ timeoutMs }), /timeoutMs must be a positive integer/)
 })
@@ -195,10 +199,6 @@ t.test('a watch on a folder that does not exist yet looks again and again', asyn
   await rm(join(dev, 'video0'))
   await until(() => told > before)
   t.ok(told > before)
-})
-
-const usbNode = (port: string, bus = 'usb-vhci_hcd.0-1') => ({
-  device: `platform/vhci_hcd.0/usb1/${port}/${port}:1.0`, name: 'Test Cam: Test Cam', info: 'uvc-capture', formats: 'uvc-capture', bus
 })
 
 interface FakeNode {
