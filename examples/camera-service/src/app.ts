@@ -6,12 +6,12 @@ import { createHealthServer } from './health-server.js'
 import { createHttpServer, registerApi } from './http-server.js'
 import { openLibrary } from './library/library.js'
 import { useStorage } from './library/storage.js'
+import { closeParts, openParts } from './lifecycle.js'
 import { useFfmpeg } from './media/ffmpeg.js'
 import { createMediaPlane } from './media-plane.js'
 import { createMediaServer } from './media-server.js'
 import { findMediaMtx } from './mediamtx/binary.js'
 import { addressesOf, portOf, streamHosts, type ServiceAddresses } from './settings/addresses.js'
-import { assertPortsAreFree } from './settings/ports.js'
 import { loadSecrets } from './settings/secrets.js'
 import { shipped, type Settings } from './settings/settings.js'
 import { startWarnings } from './start-warnings.js'
@@ -34,7 +34,6 @@ export interface CameraService {
 /** The composition root: creates every part after the parts that it needs, then starts servers and processes. */
 export async function startCameraService (settings: Settings): Promise<CameraService> {
   const { config, dataDir } = settings
-  const { server } = config
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const hosts = streamHosts(settings)
   const tls = settings.tls === null ? null : new TlsListener(settings.tls, hosts.host)
@@ -54,31 +53,11 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const mediaServer = createMediaServer(app, { ...parts, sessions })
   const healthServer = await createHealthServer(app, { ...parts, mediaMtx: mediaServer.process })
 
-  const close = once(async () => {
-    healthServer.health.drain()
-    await Promise.allSettled([app.close(), media.cameras.stop()])
-    await Promise.allSettled([media.recorder.close(), media.publishers.stop()])
-    sessions.stop()
-    await media.reconciler.stop()
-    await mediaServer.process?.stop()
-    await Promise.allSettled([mediaServer.auth.close(), healthServer.close(), redis?.close()])
-    library.close()
-  })
-
-  // From here on, a failed step must close what earlier steps have opened.
+  const running = { config, app, healthServer, mediaServer, media, sessions, redis, library }
+  let closing: Promise<void> | undefined
+  const close = (): Promise<void> => (closing ??= closeParts(running))
   try {
-    await app.ready()
-    await assertPortsAreFree(config, await mediaServer.endLeftover())
-    await mediaServer.auth.listen({ host: '127.0.0.1', port: config.mediamtx.auth_port })
-    await app.listen({ host: server.host, port: server.port })
-    await healthServer.listen({ host: server.host, port: config.health.port })
-    await media.recorder.recover()
-    if (mediaServer.process !== null) {
-      await mediaServer.process.start()
-      media.reconciler.start()
-      sessions.start()
-    }
-    await media.cameras.start()
+    await openParts(running)
   } catch (error) {
     await close()
     throw error
@@ -86,16 +65,8 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   return {
     app,
     warnings,
-    addresses: addressesOf(hosts, portOf(app), server.websocket_path, portOf(healthServer)),
+    addresses: addressesOf(hosts, portOf(app), config.server.websocket_path, portOf(healthServer)),
     reloadCertificate: () => { tls?.reload() },
     close
-  }
-}
-
-function once (action: () => Promise<void>): () => Promise<void> {
-  let done: Promise<void> | undefined
-  return () => {
-    done ??= action()
-    return done
   }
 }
