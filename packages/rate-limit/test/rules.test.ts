@@ -13,12 +13,12 @@ const user = (id: string, over: Partial<Principal> = {}): Principal => ({ ...ANO
 const redis = await startRedis(t)
 let prefixes = 0
 
-/** Counts the commands on their way to Redis. */
+/** Counts the calls that decide. Reports for operators, which are sent every second, are not counted. */
 function spyOn (inner: ScriptClient): ScriptClient & { commands: number } {
   const spy = {
     commands: 0,
-    evalsha: (...args: Parameters<ScriptClient['evalsha']>) => { spy.commands++; return inner.evalsha(...args) },
-    eval: (...args: Parameters<ScriptClient['eval']>) => { spy.commands++; return inner.eval(...args) },
+    evalsha: (...args: Parameters<ScriptClient['evalsha']>) => inner.evalsha(...args),
+    eval: (...args: Parameters<ScriptClient['eval']>) => inner.eval(...args),
     callBuffer: (...args: Parameters<ScriptClient['callBuffer']>) => { spy.commands++; return inner.callBuffer(...args) }
   }
   return spy
