@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { ANONYMOUS, RuleInvalid, type Principal } from '@marty/core'
 import { budgetKey } from './admin/budget.js'
+import { refuseUnaffordable, StoreDecision, UNCOUNTED, type LimitDecision, type Quota } from './decision.js'
 import type { DenyCache } from './store/deny-cache.js'
 import type { LimitOperations } from './admin/operations.js'
 import { MAX_LIMIT, positive, verifyNames, type LimitRule, type ResolvedOptions } from './options.js'
@@ -56,35 +57,6 @@ export interface Who {
   readonly account?: string
 }
 
-export interface LimitDecision {
-  readonly allowed: boolean
-  /**
-   * Exact time until the same request fits, in milliseconds rounded up; 0 when it was
-   * allowed, Infinity when it never fits.
-   */
-  readonly retryAfterMs: number
-  /** Names of the rules that are used up. */
-  readonly violated: readonly string[]
-  /** Whether this process decided alone, because the shared store was unreachable. */
-  readonly degraded: boolean
-  /** The state of each rule after the decision; empty when the request was admitted without being counted. */
-  readonly quotas: readonly Quota[]
-}
-
-export interface Policy {
-  readonly rule: string
-  /** The caller's limit, in units. */
-  readonly limit: number
-  readonly windowMs: number
-}
-
-export interface Quota extends Policy {
-  /** Units left; never negative. */
-  readonly remaining: number
-  /** Milliseconds, rounded up, until more quota is available; 0 when nothing is used. */
-  readonly resetMs: number
-}
-
 /**
  * Receives the outcome of every decision. Called on the path of each request, so its methods must be very cheap.
  * Times are on the limiter's clock, in milliseconds.
@@ -111,23 +83,6 @@ export interface LimiterEngine extends Pick<Limiter, 'check' | 'enforce' | 'refu
   charges(method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
 }
 
-type Use<Result> = (decision: LimitDecision, takenAtUs?: StoreAnswer['takenAtUs']) => Result
-
-interface Taken {
-  readonly charges: readonly Charge[]
-  readonly takenAtUs: NonNullable<StoreAnswer['takenAtUs']>
-  readonly askedAtMs: number
-}
-
-/** The decision for a request that no rule counts. */
-const UNCOUNTED: LimitDecision = Object.freeze({
-  allowed: true,
-  retryAfterMs: 0,
-  violated: Object.freeze([]),
-  degraded: false,
-  quotas: Object.freeze([])
-})
-
 /**
  * How long a refusal is trusted when it may end early: a slot of a cluster returns units when another slot refuses the
  * request, and leases return units that were not spent.
@@ -152,9 +107,7 @@ export function createLimiter (
   const defaultAskAgainUs =
     options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
 
-  const known = new Map<string, readonly AppliedRule[]>()
-  /** Charges that can still be refunded, kept for as long as the caller keeps the decision. */
-  const taken = new WeakMap<LimitDecision, Taken>()
+  const lists = new Map<string | undefined, readonly NamedRules[]>()
 
   function chargesOf (subject: LimitSubject, applied: readonly AppliedRule[]): Charge[] {
     const charges: Charge[] = []
@@ -176,33 +129,49 @@ export function createLimiter (
     return charges
   }
 
-  function ask<Result> (
-    charges: readonly Charge[],
-    use: Use<Result>,
-    askAgainUs = defaultAskAgainUs
+  function take<Result> (
+    subject: LimitSubject,
+    applied: readonly AppliedRule[],
+    use: (decision: LimitDecision) => Result
   ): Result | Promise<Result> {
-    if (charges.length === 0) return use(UNCOUNTED)
+    const charges = chargesOf(subject, applied)
     const askedAtMs = now()
-    const refusal = refusalOf(charges, askedAtMs)
-    if (refusal !== null) return use(refusal)
-    // Measured before the call and rounded down, so that a remembered refusal never ends later than the store's own.
-    const askedAtUs = Math.floor(askedAtMs * 1000)
-    const failed = (error: unknown): never => {
-      observer.failed(charges)
-      throw error
-    }
+    const known = decisionWithoutStore(charges, askedAtMs)
+    if (known !== null) return use(known)
     let answer: StoreAnswer | Promise<StoreAnswer>
     try {
       answer = store.take(charges)
     } catch (error) {
-      return failed(error)
+      return failed(charges, error)
     }
-    const decide = (answer: StoreAnswer): Result => {
-      observer.decided(charges, answer, askedAtUs / 1000)
-      if (!answer.degraded) remember(charges, answer, askedAtUs, askAgainUs)
-      return use(decisionOf(charges, answer), answer.takenAtUs)
-    }
-    return answer instanceof Promise ? answer.then(decide, failed) : decide(answer)
+    return answer instanceof Promise
+      ? answer.then(
+        answer => use(answered(charges, answer, askedAtMs, defaultAskAgainUs)),
+        (error: unknown) => failed(charges, error)
+      )
+      : use(answered(charges, answer, askedAtMs, defaultAskAgainUs))
+  }
+
+  function decisionWithoutStore (charges: readonly Charge[], atMs: number): LimitDecision | null {
+    return charges.length === 0 ? UNCOUNTED : refusalOf(charges, atMs)
+  }
+
+  function answered (
+    charges: readonly Charge[],
+    answer: StoreAnswer,
+    askedAtMs: number,
+    askAgainUs: number
+  ): LimitDecision {
+    // Measured before the call and rounded down, so that a remembered refusal never ends later than the store's own.
+    const askedAtUs = Math.floor(askedAtMs * 1000)
+    observer.decided(charges, answer, askedAtUs / 1000)
+    if (!answer.degraded) remember(charges, answer, askedAtUs, askAgainUs)
+    return new StoreDecision(charges, answer, askedAtMs)
+  }
+
+  function failed (charges: readonly Charge[], error: unknown): never {
+    observer.failed(charges)
+    throw error
   }
 
   /** Also called after the last admitted request: the next one is then refused before its credential is checked. */
@@ -246,57 +215,50 @@ export function createLimiter (
   async function check (method: string, who: Who, names: readonly string[], cost?: number): Promise<LimitDecision> {
     const charged = charges(method, who, names, cost)
     const askedAtMs = now()
-    return (
-      unaffordable(charged) ??
-      (await ask(
-        charged,
-        (decision, takenAtUs) => {
-          if (decision.allowed && takenAtUs !== undefined) {
-            taken.set(decision, { charges: charged, takenAtUs, askedAtMs })
-          }
-          return decision
-          // Other callers may refund the units that used this budget up, so ask the store again after a second.
-        },
-        TAKEN_BACK_US
-      ))
-    )
+    const known = refuseUnaffordable(charged) ?? decisionWithoutStore(charged, askedAtMs)
+    if (known !== null) return known
+    let answer: StoreAnswer
+    try {
+      const taken = store.take(charged)
+      answer = taken instanceof Promise ? await taken : taken
+    } catch (error) {
+      return failed(charged, error)
+    }
+    // Other callers may refund the units that used a budget up, so ask the store again after a second.
+    return answered(charged, answer, askedAtMs, TAKEN_BACK_US)
   }
 
   async function refund (decision: LimitDecision): Promise<boolean> {
-    const found = taken.get(decision)
-    if (found === undefined || store.refund === undefined) return false
-    taken.delete(decision)
-    const elapsedMs = now() - found.askedAtMs
-    if (found.charges.every(({ windowMs }) => windowMs <= elapsedMs)) return false
+    if (store.refund === undefined) return false
+    const taken = StoreDecision.claimRefund(decision)
+    if (taken === null) return false
+    const elapsedMs = now() - taken.askedAtMs
+    if (taken.charges.every(({ windowMs }) => windowMs <= elapsedMs)) return false
     try {
-      await store.refund(found.charges, found.takenAtUs)
+      await store.refund(taken.charges, taken.takenAtUs)
     } catch {
       return false
     }
-    for (const charge of found.charges) denied.forget(keyOf(charge))
+    for (const charge of taken.charges) denied.forget(keyOf(charge))
     return true
   }
 
-  /**
-   * Caches the rules of each list of names: callers pass the same few lists again and again, rules never change, and
-   * names contain no newline, so different lists have different keys.
-   */
+  /** Caches the rules of each list of names: callers pass the same few lists again and again, and rules never change. */
   function appliedOf (where: string, names: readonly string[]): readonly AppliedRule[] {
-    const key = Array.isArray(names) ? names.join('\n') : null
-    let applied = key === null ? undefined : known.get(key)
-    if (applied === undefined) {
-      verifyNames(where, names, options.rules, (where, message) => new RuleInvalid(`${where} ${message}`))
-      applied = names.flatMap(name => withBurst(options.rules.get(name)!))
-      known.set(names.join('\n'), applied)
+    if (Array.isArray(names)) {
+      for (const list of lists.get(names[0]) ?? NO_LISTS) if (isSameList(list.names, names)) return list.applied
     }
+    verifyNames(where, names, options.rules, (where, message) => new RuleInvalid(`${where} ${message}`))
+    const applied = names.flatMap(name => withBurst(options.rules.get(name)!))
+    lists.set(names[0], [...lists.get(names[0]) ?? NO_LISTS, { names: [...names], applied }])
     return applied
   }
 
   return {
-    take: (subject, applied, use) => ask(chargesOf(subject, applied), use),
+    take,
     known: (subject, applied) => (denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now())),
     charges,
-    check: async (who, names, cost) => await check('check', who, names, cost),
+    check: (who, names, cost) => check('check', who, names, cost),
     async enforce (who, names, cost) {
       const decision = await check('enforce', who, names, cost)
       if (!decision.allowed) throw rateLimitRefusal(decision, responseHeaders(decision, options.headers, null))
@@ -304,29 +266,6 @@ export function createLimiter (
     },
     refund
   }
-}
-
-/** Refuses a request that costs more than a limit, without counting it: it would not fit even into an empty budget. */
-export function unaffordable (charges: readonly Charge[]): LimitDecision | null {
-  const tooDear = charges.filter(({ cost, limit }) => cost > limit)
-  if (tooDear.length === 0) return null
-  const quotas = tooDear.map(({ rule, limit, windowMs }) => ({ rule, limit, windowMs, remaining: 0, resetMs: 0 }))
-  return { allowed: false, retryAfterMs: Infinity, violated: quotas.map(({ rule }) => rule), degraded: false, quotas }
-}
-
-export function decisionOf (charges: readonly Charge[], { allowed, degraded, states }: StoreAnswer): LimitDecision {
-  let retryUs = 0
-  const quotas: Quota[] = []
-  const violated: string[] = []
-  for (let i = 0; i < states.length; i++) {
-    const { rule, limit, windowMs } = charges[i]!
-    const state = states[i]!
-    quotas.push({ rule, limit, windowMs, remaining: state.remaining, resetMs: toMs(state.resetUs) })
-    if (allowed || state.retryUs === 0) continue
-    violated.push(rule)
-    retryUs = Math.max(retryUs, state.retryUs)
-  }
-  return { allowed, retryAfterMs: toMs(retryUs), violated, degraded, quotas }
 }
 
 export function limitOf ({ limit }: Pick<LimitRule, 'limit'>, principal: Pick<Principal, 'roles'>): number {
@@ -343,6 +282,17 @@ function keyOf ({ rule, subject }: Charge): string {
   return budgetKey(rule, subject)
 }
 
-function toMs (microseconds: number): number {
-  return Math.ceil(microseconds / 1000)
+/** The rules of one list of names. Lists are found by their first name. */
+interface NamedRules {
+  readonly names: readonly string[]
+  readonly applied: readonly AppliedRule[]
+}
+
+const NO_LISTS: readonly NamedRules[] = []
+
+/** Joining the names into a key would take longer than everything else that a check does before it calls the store. */
+function isSameList (known: readonly string[], names: readonly string[]): boolean {
+  if (known.length !== names.length) return false
+  for (let i = 0; i < names.length; i++) if (known[i] !== names[i]) return false
+  return true
 }

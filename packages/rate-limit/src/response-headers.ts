@@ -1,4 +1,4 @@
-import type { LimitDecision, Quota } from './limiter.js'
+import type { LimitDecision, Quota } from './decision.js'
 
 /** `draft`: draft-ietf-httpapi-ratelimit-headers. `legacy`: the `X-RateLimit-*` fields. */
 export type HeaderStyle = 'draft' | 'legacy' | 'both' | 'none'

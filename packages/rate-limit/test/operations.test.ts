@@ -49,7 +49,7 @@ for (const kind of ['memory', 'redis'] as const) {
 
     const who = { address: '192.0.2.1', principal: user('ada'), operation: 'export' }
     for (let i = 0; i < 3; i++) {
-      t.strictSame(await limiter.peek(who, ['address', 'heavy']), {
+      t.strictSame({ ...await limiter.peek(who, ['address', 'heavy']) }, {
         allowed: true,
         retryAfterMs: 0,
         violated: [],

@@ -3,9 +3,8 @@ import { budgetKey, isBudgetKey, ruleOf, subjectIn } from './budget.js'
 import type { DenyCache } from '../store/deny-cache.js'
 import { BudgetInvalid } from '../errors.js'
 import type { LeasedStore } from '../leases/leased-store.js'
-import {
-  decisionOf, unaffordable, type DecisionObserver, type LimitDecision, type LimiterEngine, type Who
-} from '../limiter.js'
+import { refuseUnaffordable, StoreDecision, type LimitDecision } from '../decision.js'
+import type { DecisionObserver, LimiterEngine, Who } from '../limiter.js'
 import { DEFAULT_PREFIX } from '../redis/key.js'
 import { createMetrics, prometheusText, type LimitMetrics } from './metrics.js'
 import type { ResolvedOptions } from '../options.js'
@@ -100,10 +99,11 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
       return {
         async peek (who, rules, cost) {
           const charges = engine.charges('peek', who, rules, cost)
-          const refusal = unaffordable(charges)
+          const refusal = refuseUnaffordable(charges)
           if (refusal !== null) return refusal
           const states = await (budgets ?? memory).peek(charges)
-          return decisionOf(charges, { allowed: states.every(({ retryUs }) => retryUs === 0), degraded: false, states })
+          const allowed = states.every(({ retryUs }) => retryUs === 0)
+          return new StoreDecision(charges, { allowed, degraded: false, states }, now())
         },
         async reset (who: Who | string, rules?: readonly string[]) {
           const charges = typeof who === 'string' ? [budgetCharge(who)] : engine.charges('reset', who, rules ?? [])
