@@ -1,7 +1,7 @@
 import fastifyCors from '@fastify/cors'
 import { declareRule } from '@marty/core'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { invalid, type CorsOptions } from './options.js'
+import { optionInvalid, type CorsOptions } from './options.js'
 
 /**
  * Allows exact origins through `@fastify/cors`, which also answers preflights. Returns a function that adds the CORS
@@ -17,10 +17,8 @@ export async function registerCors (
   fastify.addHook('onRoute', ({ config, url }) => {
     const { cors } = (config ?? {}) as { cors?: unknown }
     if (cors !== undefined && cors !== false) {
-      throw invalid(
-        `config.cors of ${url}`,
-        "can only be false; which origins are let in is decided in one place, the plugin's options"
-      )
+      const problem = 'must be false or left out: only the options of the plugin decide which origins are allowed'
+      throw optionInvalid('config.cors', problem, url)
     }
   })
   // Browsers send preflights without credentials, so the preflight route must be public.
@@ -33,7 +31,7 @@ export async function registerCors (
     allowedHeaders: [...options.headers],
     exposedHeaders: [...options.exposedHeaders],
     credentials: options.credentials,
-    maxAge: options.maxAge
+    maxAge: options.maxAgeSeconds
   })
 
   return (request, reply) => {

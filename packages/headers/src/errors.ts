@@ -1,7 +1,7 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-export const OptionInvalid: MartyErrorConstructor<'MARTY_HEADERS_OPT_INVALID'> = defineError({
-  name: 'OptionInvalid',
+export const HeadersOptionInvalid: MartyErrorConstructor<'MARTY_HEADERS_OPT_INVALID'> = defineError({
+  name: 'HeadersOptionInvalid',
   code: 'MARTY_HEADERS_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the headers plugin is not valid'

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import helmet, { type HelmetOptions } from 'helmet'
 import { API_POLICY, PAGE_POLICY, type ContentSecurityPolicy } from './content-security-policy.js'
-import { invalid, type HeaderOverrides, type ResolvedOptions } from './options.js'
+import { optionInvalid, type HeaderOverrides, type ResolvedOptions } from './options.js'
 import { permissionsPolicy } from './permissions.js'
 
 export type HeaderList = ReadonlyArray<readonly [name: string, value: string]>
@@ -14,13 +14,18 @@ export interface HeaderSet {
   readonly secure: HeaderList
 }
 
-export function createHeaderSet (where: string, options: ResolvedOptions, overrides: HeaderOverrides = {}): HeaderSet {
-  const policy = { ...(options.api ? API_POLICY : PAGE_POLICY), ...options.csp, ...overrides.csp }
-  const permissions = permissionsPolicy({ ...options.permissions, ...overrides.permissions })
+/** The overrides of one route. */
+interface RouteOverrides extends HeaderOverrides {
+  readonly url: string
+}
+
+export function createHeaderSet (options: ResolvedOptions, route: RouteOverrides | null = null): HeaderSet {
+  const policy = { ...(options.api ? API_POLICY : PAGE_POLICY), ...options.csp, ...route?.csp }
+  const permissions = permissionsPolicy({ ...options.permissions, ...route?.permissions })
   const production = options.environment === 'production'
   // Browsers ignore HSTS over http (RFC 6797 section 8.1). `upgrade-insecure-requests` over http would break a page
   // that is not available over https.
-  const hsts: Hsts = options.hsts === null || !production
+  const hsts: Hsts = options.hsts === false || !production
     ? false
     : { maxAge: options.hsts.maxAgeSeconds, includeSubDomains: true, preload: options.hsts.preload }
   const upgraded: ContentSecurityPolicy = production ? { 'upgrade-insecure-requests': [], ...policy } : policy
@@ -30,7 +35,8 @@ export function createHeaderSet (where: string, options: ResolvedOptions, overri
       secure: [...fields(upgraded, hsts), ['permissions-policy', permissions]]
     }
   } catch (error) {
-    throw invalid(`${where}csp`, `is refused: ${error instanceof Error ? error.message : String(error)}`)
+    const reason = error instanceof Error ? error.message : String(error)
+    throw optionInvalid('csp', `is refused: ${reason}`, route?.url)
   }
 }
 

@@ -4,20 +4,18 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest 
 import fp from 'fastify-plugin'
 import { registerCors } from './cors.js'
 import { createHeaderSet, type HeaderSet } from './header-set.js'
-import { resolveOptions, verifyOverrides, type HeaderOverrides, type HeadersOptions } from './options.js'
+import { resolveOptions, resolveOverrides, type HeaderOverrides, type HeadersOptions } from './options.js'
 
 async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promise<void> {
   const resolved = resolveOptions(options)
-  const standard = createHeaderSet('', resolved)
+  const standard = createHeaderSet(resolved)
   const special = new WeakMap<HeaderOverrides, HeaderSet>()
 
   const setFor = (overrides: HeaderOverrides | undefined, url: string): HeaderSet => {
     if (overrides === undefined) return standard
     let set = special.get(overrides)
     if (set === undefined) {
-      const where = `config.headers of ${url}: `
-      verifyOverrides(where, overrides)
-      set = createHeaderSet(where, resolved, overrides)
+      set = createHeaderSet(resolved, { url, ...resolveOverrides(url, overrides) })
       special.set(overrides, set)
     }
     return set
@@ -38,7 +36,7 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
   // For requests that never reach a hook: malformed URLs, and bytes that are not HTTP.
   setStandardHeaders(fastify, isSecure => isSecure ? standard.secure : standard.plain)
   setClientErrorHandler(fastify)
-  const completeCors = resolved.cors === null ? null : await registerCors(fastify, resolved.cors)
+  const completeCors = resolved.cors === undefined ? null : await registerCors(fastify, resolved.cors)
 
   // This hook also runs for requests that an earlier hook refused, for errors and for unknown URLs.
   fastify.addHook('onSend', (request, reply, payload, done) => {
@@ -60,6 +58,6 @@ export default headers
 
 export { problemServerOptions } from '@marty/core'
 export type { ContentSecurityPolicy, Directive } from './content-security-policy.js'
-export { OptionInvalid } from './errors.js'
+export { HeadersOptionInvalid } from './errors.js'
 export type { CorsOptions, Environment, HeaderOverrides, HeadersOptions, HstsOptions } from './options.js'
 export type { Feature, Permissions } from './permissions.js'

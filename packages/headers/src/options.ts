@@ -1,6 +1,6 @@
-import { closest } from '@marty/core'
+import { checkOptions, optionsInvalid, ORIGIN, type ItemSpec, type OptionScope, type OptionTable } from '@marty/core'
 import { DIRECTIVES, type ContentSecurityPolicy } from './content-security-policy.js'
-import { OptionInvalid } from './errors.js'
+import { HeadersOptionInvalid } from './errors.js'
 import { FEATURES, type Permissions } from './permissions.js'
 
 export type Environment = 'development' | 'testing' | 'staging' | 'production'
@@ -40,12 +40,12 @@ export interface CorsOptions {
   readonly exposedHeaders?: readonly string[]
   /** Whether requests may include cookies. @default false */
   readonly credentials?: boolean
-  /** How long browsers may cache a preflight response, in seconds, at most 7200. @default 600 */
-  readonly maxAge?: number
+  /** How long browsers may cache a preflight response, at most 7200. Seconds. @default 600 */
+  readonly maxAgeSeconds?: number
 }
 
 export interface HstsOptions {
-  /** In seconds, at least two years, as preload lists require. @default 63072000 */
+  /** At least two years, as preload lists require. Seconds. @default 63072000 */
   readonly maxAgeSeconds?: number
   /** Consent to being added to the preload lists of browsers. @default false */
   readonly preload?: boolean
@@ -56,127 +56,119 @@ export interface ResolvedOptions {
   readonly api: boolean
   readonly csp: ContentSecurityPolicy
   readonly permissions: Permissions
-  readonly cors: Required<CorsOptions> | null
-  readonly hsts: Required<HstsOptions> | null
+  readonly cors?: Required<CorsOptions>
+  readonly hsts: false | Required<HstsOptions>
 }
 
-const ENVIRONMENTS: readonly Environment[] = ['development', 'testing', 'staging', 'production']
-const TWO_YEARS_S = 63_072_000
+const TWO_YEARS_SECONDS = 63_072_000
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 
+// With credentials, browsers take "*" literally; without credentials, it would allow every header.
+const HEADER_NAME: ItemSpec<string> = {
+  kind: 'string',
+  pattern: { test: name => TOKEN.test(name) && name !== '*' },
+  expected: 'the name of a header, not "*"'
+}
+
+const OVERRIDES: OptionTable<HeaderOverrides> = {
+  csp: {
+    kind: 'record',
+    names: DIRECTIVES,
+    values: {
+      kind: 'list',
+      or: [null],
+      items: { kind: 'string', pattern: /^[^\s;,]+$/, expected: 'a source without spaces, ";" or ","' }
+    },
+    default: {},
+    defaultText: 'the base policy',
+    about: 'Directives that replace or extend the base policy; `null` removes one.'
+  },
+  permissions: {
+    kind: 'record',
+    names: FEATURES,
+    values: { kind: 'list', items: { ...ORIGIN, or: ['self'] } },
+    default: {},
+    defaultText: 'none',
+    about: 'Browser features to allow.'
+  }
+}
+
+const CORS: OptionTable<CorsOptions> = {
+  origins: { kind: 'list', items: ORIGIN, about: 'The origins whose pages may read responses.' },
+  methods: {
+    kind: 'list',
+    items: { kind: 'string', pattern: /^[A-Z]+$/, expected: 'a method in capitals' },
+    default: ['GET', 'HEAD', 'POST'],
+    about: 'Methods that a page may use.'
+  },
+  headers: {
+    kind: 'list',
+    items: HEADER_NAME,
+    default: ['authorization', 'content-type'],
+    about: 'Request headers that a page may send.'
+  },
+  exposedHeaders: {
+    kind: 'list',
+    items: HEADER_NAME,
+    default: ['ratelimit', 'ratelimit-policy', 'retry-after'],
+    about: 'Response headers that a page may read.'
+  },
+  credentials: { kind: 'boolean', default: false, about: 'Whether requests may include cookies.' },
+  maxAgeSeconds: {
+    kind: 'integer', min: 0, max: 7200, default: 600, about: 'How long browsers may cache a preflight response.'
+  }
+}
+
+const HSTS: OptionTable<HstsOptions> = {
+  maxAgeSeconds: {
+    kind: 'integer',
+    min: TWO_YEARS_SECONDS,
+    default: TWO_YEARS_SECONDS,
+    about: 'At least two years, as the preload lists of browsers require.'
+  },
+  preload: { kind: 'boolean', default: false, about: 'Consent to being added to the preload lists of browsers.' }
+}
+
+export const OPTIONS: OptionTable<HeadersOptions, ResolvedOptions> = {
+  environment: {
+    kind: 'choice',
+    choices: ['development', 'testing', 'staging', 'production'],
+    about: 'Where the service runs. Only `production` makes browsers insist on https.'
+  },
+  api: {
+    kind: 'boolean',
+    default: true,
+    about: "Use the base policy for data, `default-src 'none'`; `false` uses the one for pages, `'self'`."
+  },
+  ...OVERRIDES,
+  hsts: {
+    kind: 'object',
+    or: [false],
+    options: HSTS,
+    default: {},
+    defaultText: 'two years, without preload',
+    about: 'Strict-Transport-Security, sent only in production and over https; `false` when a proxy sends it.'
+  },
+  cors: { kind: 'object', options: CORS, optional: true, about: 'Opens responses to pages of other origins.' }
+}
+
+const PLUGIN: OptionScope = { subject: 'headers', refuse: message => new HeadersOptionInvalid(message), isPlugin: true }
+
+/** Checks the options and fills in the defaults. Throws `MARTY_HEADERS_OPT_INVALID`. */
 export function resolveOptions (options: HeadersOptions): ResolvedOptions {
-  knownKeys('', options, ['environment', 'api', 'cors', 'csp', 'permissions', 'hsts'])
-  const { environment, api = true, cors, csp = {}, permissions = {}, hsts = {} } = options
-  if (!ENVIRONMENTS.includes(environment)) {
-    throw invalid(
-      'environment',
-      `is "${String(environment)}"; it must be one of ` +
-        `${ENVIRONMENTS.join(', ')}${didYouMean(String(environment), ENVIRONMENTS)}`
-    )
-  }
-  if (typeof api !== 'boolean') throw invalid('api', 'must be true or false')
-  verifyOverrides('', { csp, permissions })
-  return Object.freeze({
-    environment,
-    api,
-    csp,
-    permissions,
-    cors: cors === undefined ? null : resolveCors(cors),
-    hsts: hsts === false ? null : resolveHsts(hsts)
-  })
+  return checkOptions(OPTIONS, options, PLUGIN)
 }
 
-/** Refuses values that make a browser ignore a directive or feature, in the options of the plugin or of a route. */
-export function verifyOverrides (where: string, overrides: HeaderOverrides): void {
-  knownKeys(where, overrides, ['csp', 'permissions'])
-  const { csp = {}, permissions = {} } = overrides
-  knownKeys(`${where}csp.`, csp, DIRECTIVES)
-  for (const [directive, sources] of Object.entries(csp)) {
-    if (sources !== null) {
-      strings(
-        `${where}csp.${directive}`,
-        sources,
-        source => /^[^\s;,]+$/.test(source),
-        'a source without spaces, ";" or ","'
-      )
-    }
-  }
-  knownKeys(`${where}permissions.`, permissions, FEATURES)
-  for (const [feature, who] of Object.entries(permissions)) {
-    strings(
-      `${where}permissions.${feature}`,
-      who,
-      value => value === 'self' || isOrigin(value),
-      '"self" or an exact origin'
-    )
-  }
+/** Refuses values in `config.headers` of a route that would make a browser ignore a directive or feature. */
+export function resolveOverrides (url: string, overrides: HeaderOverrides): Required<HeaderOverrides> {
+  return checkOptions(OVERRIDES, overrides, routeScope(url))
 }
 
-export function invalid (field: string, message: string): Error {
-  return new OptionInvalid(`headers: ${field} ${message}`)
+/** Creates the error for one option: of the plugin, or of the route with this URL. */
+export function optionInvalid (field: string, problem: string, url: string | null = null): Error {
+  return optionsInvalid(url === null ? PLUGIN : routeScope(url), [{ field, problem }])
 }
 
-function resolveCors (cors: CorsOptions): Required<CorsOptions> {
-  knownKeys('cors.', cors, ['origins', 'methods', 'headers', 'exposedHeaders', 'credentials', 'maxAge'])
-  const {
-    origins, methods = ['GET', 'HEAD', 'POST'], headers = ['authorization', 'content-type'],
-    exposedHeaders = ['ratelimit', 'ratelimit-policy', 'retry-after'], credentials = false, maxAge = 600
-  } = cors
-  strings(
-    'cors.origins',
-    origins,
-    isOrigin,
-    'an exact origin such as "https://app.example.org": scheme, host and port, nothing after'
-  )
-  strings('cors.methods', methods, method => /^[A-Z]+$/.test(method), 'a method in capitals')
-  // With credentials, browsers take "*" literally; without credentials, it would allow every header.
-  strings('cors.headers', headers, header => TOKEN.test(header) && header !== '*', 'a header name')
-  strings('cors.exposedHeaders', exposedHeaders, header => TOKEN.test(header) && header !== '*', 'a header name')
-  if (typeof credentials !== 'boolean') throw invalid('cors.credentials', 'must be true or false')
-  if (!Number.isSafeInteger(maxAge) || maxAge < 0 || maxAge > 7200) {
-    throw invalid('cors.maxAge', `must be an integer from 0 to 7200 seconds, not ${String(maxAge)}`)
-  }
-  return Object.freeze({ origins, methods, headers, exposedHeaders, credentials, maxAge })
-}
-
-function resolveHsts (hsts: HstsOptions): Required<HstsOptions> {
-  knownKeys('hsts.', hsts, ['maxAgeSeconds', 'preload'])
-  const { maxAgeSeconds = TWO_YEARS_S, preload = false } = hsts
-  if (!Number.isSafeInteger(maxAgeSeconds) || maxAgeSeconds < TWO_YEARS_S) {
-    throw invalid(
-      'hsts.maxAgeSeconds',
-      `must be an integer of at least ${TWO_YEARS_S} (two years), not ${String(maxAgeSeconds)}`
-    )
-  }
-  if (typeof preload !== 'boolean') throw invalid('hsts.preload', 'must be true or false')
-  return Object.freeze({ maxAgeSeconds, preload })
-}
-
-/**
- * Origins are compared as strings, so they must be written exactly as browsers send them. The URL parser accepts `*` as
- * a host, so it is refused separately.
- */
-function isOrigin (value: string): boolean {
-  return URL.canParse(value) && new URL(value).origin === value && !value.includes('*')
-}
-
-function strings (field: string, list: unknown, accepts: (value: string) => boolean, what: string): void {
-  if (!Array.isArray(list)) throw invalid(field, `must be a list, each ${what}`)
-  for (const value of list as unknown[]) {
-    if (typeof value !== 'string' || !accepts(value)) {
-      throw invalid(field, `has ${JSON.stringify(value)}, which is not ${what}`)
-    }
-  }
-}
-
-function knownKeys (prefix: string, value: object, known: readonly string[]): void {
-  if (typeof value !== 'object' || value === null) throw invalid(prefix.slice(0, -1) || 'options', 'must be an object')
-  for (const key of Object.keys(value)) {
-    if (!known.includes(key)) throw invalid(`${prefix}${key}`, `is not known${didYouMean(key, known)}`)
-  }
-}
-
-function didYouMean (word: string, candidates: readonly string[]): string {
-  const near = closest(word, candidates)
-  return near === null ? '' : `; did you mean "${near}"?`
+function routeScope (url: string): OptionScope {
+  return { ...PLUGIN, subject: `route ${url}: headers`, isPlugin: false }
 }

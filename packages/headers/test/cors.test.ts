@@ -10,7 +10,12 @@ async function build (t: Test, cors: Partial<CorsOptions> | undefined = {}): Pro
   const app = Fastify()
   app.setErrorHandler(problemErrorHandler)
   const guard = useGuard(app, { strict: true })
-  guard.addCheck({ name: 'limiter', stage: 'throttle', keys: [], compile: operation => operation.name === 'GET /limited' ? () => { throw new Limited() } : null })
+  guard.addCheck({
+    name: 'limiter',
+    stage: 'throttle',
+    keys: [],
+    compile: ({ name }) => name === 'GET /limited' ? () => { throw new Limited() } : null
+  })
   await app.register(headers, { environment: 'production', cors: { origins: [APP, 'http://localhost:5173'], ...cors } })
   app.get('/data', { config: { security: { public: true } } }, async () => 'data')
   app.get('/mine', { config: { security: { authenticate: true } } }, async () => 'mine')
@@ -20,17 +25,24 @@ async function build (t: Test, cors: Partial<CorsOptions> | undefined = {}): Pro
   return app
 }
 
-const corsHeaders = (answer: LightMyRequestResponse): string[] => Object.keys(answer.headers).filter(name => name.startsWith('access-control-'))
+function corsHeaders (answer: LightMyRequestResponse): string[] {
+  return Object.keys(answer.headers).filter(name => name.startsWith('access-control-'))
+}
 
-t.test('look-alikes get no header, but always Vary', async t => {
+t.test('origins that only look like an allowed one get no CORS header, but always Vary', async t => {
   const app = await build(t, { credentials: true })
   const lookAlikes = [
-    'null', 'https://app.example.org.evil.example', 'https://evilapp.example.org', 'http://app.example.org', 'https://app.example.org:444', 'https://APP.example.org',
-    'https://app.example.org/', 'https://app.example.org ', 'https://sub.app.example.org', 'https://appXexample.org', 'https://user@app.example.org', '*', '',
-    'https://app.example.org, https://evil.example', 'http://localhost', 'http://localhost:51730'
+    'null', '*', '',
+    'https://app.example.org.evil.example', 'https://evilapp.example.org', 'https://sub.app.example.org',
+    'https://appXexample.org', 'https://user@app.example.org', 'https://APP.example.org',
+    'http://app.example.org', 'https://app.example.org:444', 'http://localhost', 'http://localhost:51730',
+    'https://app.example.org/', 'https://app.example.org ', 'https://app.example.org, https://evil.example'
   ]
+  const requests = [
+    ['GET', '/data'], ['GET', '/limited'], ['GET', '/mine'], ['GET', '/nothing'], ['OPTIONS', '/data']
+  ] as const
   for (const origin of lookAlikes) {
-    for (const [method, url] of [['GET', '/data'], ['GET', '/limited'], ['GET', '/mine'], ['GET', '/nothing'], ['OPTIONS', '/data']] as const) {
+    for (const [method, url] of requests) {
       const answer = await app.inject({ method, url, headers: { origin, 'access-control-request-method': 'GET' } })
       t.same(corsHeaders(answer), [], `${method} ${url} from ${origin}`)
       t.match(answer.headers.vary, /\bOrigin\b/, `${method} ${url} from ${origin}`)
@@ -41,20 +53,26 @@ t.test('look-alikes get no header, but always Vary', async t => {
   t.equal(none.headers.vary, 'Origin', 'once, also without an Origin')
 })
 
-t.test('an exact origin is let in, on refusals too, so that the page can read them', async t => {
+t.test('an exact origin is allowed, on refusals too, so that the page can read them', async t => {
   const app = await build(t, { credentials: true })
   for (const [url, status] of [['/data', 200], ['/mine', 401], ['/limited', 429], ['/nothing', 404]] as const) {
     const answer = await app.inject({ url, headers: { origin: APP } })
     t.equal(answer.statusCode, status)
-    t.match(answer.headers, { 'access-control-allow-origin': APP, 'access-control-allow-credentials': 'true', 'access-control-expose-headers': 'ratelimit, ratelimit-policy, retry-after', vary: 'Origin' }, url)
+    t.match(answer.headers, {
+      'access-control-allow-origin': APP,
+      'access-control-allow-credentials': 'true',
+      'access-control-expose-headers': 'ratelimit, ratelimit-policy, retry-after',
+      vary: 'Origin'
+    }, url)
   }
   const closed = await app.inject({ url: '/closed', headers: { origin: APP } })
   t.same(corsHeaders(closed), [])
 })
 
-t.test('a preflight is answered before anybody is asked who is calling; it names what is allowed and reflects nothing', async t => {
+t.test('a preflight is answered without authentication; it lists what is allowed and reflects nothing', async t => {
   const app = await build(t)
-  const answer = await app.inject({ method: 'OPTIONS', url: '/mine', headers: { origin: APP, 'access-control-request-method': 'DELETE', 'access-control-request-headers': 'x-evil' } })
+  const asked = { 'access-control-request-method': 'DELETE', 'access-control-request-headers': 'x-evil' }
+  const answer = await app.inject({ method: 'OPTIONS', url: '/mine', headers: { origin: APP, ...asked } })
   t.equal(answer.statusCode, 204)
   t.match(answer.headers, {
     'access-control-allow-origin': APP,
@@ -67,7 +85,7 @@ t.test('a preflight is answered before anybody is asked who is calling; it names
   t.equal(app.guard.operations().find(operation => operation.name === 'OPTIONS *')?.rule.public, true)
 })
 
-t.test('without cors nothing is let in', async t => {
+t.test('without the option `cors`, no origin is allowed', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(headers, { environment: 'production' })
@@ -76,7 +94,11 @@ t.test('without cors nothing is let in', async t => {
   t.same(corsHeaders(answer), [])
 })
 
-t.test('a route cannot open what the plugin keeps closed', async t => {
+t.test('a route cannot allow origins that the plugin does not allow', async t => {
   const app = await build(t)
-  t.throws(() => { app.get('/open', { config: { security: { public: true }, cors: { origin: '*' } } as object }, async () => 'x') }, { code: 'MARTY_HEADERS_OPT_INVALID', message: /config\.cors of \/open can only be false/ })
+  const config: object = { security: { public: true }, cors: { origin: '*' } }
+  t.throws(() => { app.get('/open', { config }, async () => 'x') }, {
+    code: 'MARTY_HEADERS_OPT_INVALID',
+    message: 'route /open: headers option "config.cors" must be false or left out'
+  })
 })

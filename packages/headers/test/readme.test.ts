@@ -11,7 +11,13 @@ t.test('the quick start of the README runs', async t => {
   const { app } = await import(file.href) as { app: FastifyInstance }
   t.teardown(() => app.close())
   const page = await app.inject('/')
-  t.match(page.headers, { 'content-security-policy': /media-src 'self' blob:/, 'permissions-policy': /fullscreen=\(self\)/ })
+  t.match(page.headers, {
+    'content-security-policy': /media-src 'self' blob:/,
+    'permissions-policy': /fullscreen=\(self\)/
+  })
   const data = await app.inject({ url: '/data', headers: { origin: 'https://app.example.org' } })
-  t.match(data.headers, { 'content-security-policy': /default-src 'none'/, 'access-control-allow-origin': 'https://app.example.org' })
+  t.match(data.headers, {
+    'content-security-policy': /default-src 'none'/,
+    'access-control-allow-origin': 'https://app.example.org'
+  })
 })
