@@ -1,3 +1,4 @@
+import { SingleFlight } from '@marty/core'
 import { performance } from 'node:perf_hooks'
 
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy'
@@ -33,7 +34,7 @@ export interface ComponentOptions {
 export function createComponent ({
   name, probe, timeoutMs, cacheMs, onChange
 }: ComponentOptions): () => Promise<ProbeResult> {
-  let flight: Promise<ProbeResult> | null = null
+  const flight = new SingleFlight(measure)
   let last: { readonly result: ProbeResult, readonly until: number } | null = null
 
   async function measure (): Promise<ProbeResult> {
@@ -47,15 +48,12 @@ export function createComponent ({
     })
     if (result.status !== (last?.result.status ?? 'healthy')) onChange(name, result.status, cause)
     last = { result, until: performance.now() + cacheMs }
-    flight = null
     return result
   }
 
   return async () => {
-    if (flight !== null) return await flight
-    if (last !== null && performance.now() < last.until) return last.result
-    flight = measure()
-    return await flight
+    if (!flight.isRunning && last !== null && performance.now() < last.until) return last.result
+    return await flight.join()
   }
 }
 

@@ -1,7 +1,7 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-export const OptionInvalid: MartyErrorConstructor<'MARTY_HEALTH_OPT_INVALID'> = defineError({
-  name: 'OptionInvalid',
+export const HealthOptionInvalid: MartyErrorConstructor<'MARTY_HEALTH_OPT_INVALID'> = defineError({
+  name: 'HealthOptionInvalid',
   code: 'MARTY_HEALTH_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the health plugin is not valid'

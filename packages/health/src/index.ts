@@ -1,10 +1,10 @@
 import './augment.js'
-import { useGuard } from '@marty/core'
+import { didYouMean, useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { createComponent, type HealthStatus, type ProbeResult } from './component.js'
 import { ComponentUnknown } from './errors.js'
-import { didYouMean, resolveOptions, type HealthOptions } from './options.js'
+import { resolveOptions, type HealthOptions } from './options.js'
 
 export interface HealthReport {
   /** The worst status of all components. */
@@ -23,10 +23,10 @@ export interface Health {
 }
 
 async function plugin (fastify: FastifyInstance, options: HealthOptions): Promise<void> {
-  const { components, timeoutMs, cacheMs, ready, groups, prefix, security } = resolveOptions(options)
+  const { components, timeoutMs, cacheMs, ready, groups, path, security } = resolveOptions(options)
   useGuard(fastify)
 
-  const measure = new Map(Object.entries(components).map(([name, probe]) => [name, createComponent({
+  const measurements = new Map(Object.entries(components).map(([name, probe]) => [name, createComponent({
     name,
     probe,
     timeoutMs,
@@ -39,13 +39,13 @@ async function plugin (fastify: FastifyInstance, options: HealthOptions): Promis
   let draining = false
 
   const health: Health = {
-    async report (names = [...measure.keys()]) {
+    async report (names = [...measurements.keys()]) {
       const results = await Promise.all(names.map(async name => {
-        const ask = measure.get(name)
-        if (ask === undefined) {
-          throw new ComponentUnknown(`There is no component "${name}"${didYouMean(name, [...measure.keys()])}`)
+        const measure = measurements.get(name)
+        if (measure === undefined) {
+          throw new ComponentUnknown(`There is no component "${name}"${didYouMean(name, [...measurements.keys()])}`)
         }
-        return [name, await ask()] as const
+        return [name, await measure()] as const
       }))
       return reportOf(Object.fromEntries(results))
     },
@@ -56,7 +56,7 @@ async function plugin (fastify: FastifyInstance, options: HealthOptions): Promis
   fastify.addHook('preClose', async () => { health.drain() })
 
   const route = (name: string, report: () => HealthReport | Promise<HealthReport>): void => {
-    fastify.get(`${prefix}/${name}`, { config: { security } }, async (request, reply) => answer(reply, await report()))
+    fastify.get(`${path}/${name}`, { config: { security } }, async (request, reply) => answer(reply, await report()))
   }
   // Liveness includes no component: restarting this process would not repair any of them.
   route('live', () => reportOf({}))
@@ -91,5 +91,5 @@ export const health: FastifyPluginAsync<HealthOptions> = fp(plugin, { name: '@ma
 export default health
 
 export type { HealthStatus, Probe, ProbeResult } from './component.js'
-export { ComponentUnknown, OptionInvalid } from './errors.js'
+export { ComponentUnknown, HealthOptionInvalid } from './errors.js'
 export type { HealthOptions } from './options.js'

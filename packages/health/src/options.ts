@@ -1,6 +1,9 @@
-import { closest, type SecurityRule } from '@marty/core'
+import {
+  checkOptions, didYouMeanOrKnown, optionsInvalid, type OptionProblem, type OptionScope, type OptionTable,
+  type SecurityRule
+} from '@marty/core'
 import type { Probe } from './component.js'
-import { OptionInvalid } from './errors.js'
+import { HealthOptionInvalid } from './errors.js'
 
 export interface HealthOptions {
   /** The components that the service depends on: a probe for each name. */
@@ -11,77 +14,100 @@ export interface HealthOptions {
   readonly cacheMs?: number
   /** Components that must not be unhealthy for the service to accept requests. @default every component */
   readonly ready?: readonly string[]
-  /** Additional routes: `PREFIX/NAME` reports these components. @default none */
+  /** Additional routes: `PATH/NAME` reports these components. @default none */
   readonly groups?: Readonly<Record<string, readonly string[]>>
-  /** URL prefix of the routes. @default '/health' */
-  readonly prefix?: string
+  /** URL path under which the routes are registered. @default '/health' */
+  readonly path?: string
   /** Who may call the routes. @default { public: true } */
   readonly security?: SecurityRule
 }
 
-const KEYS = ['components', 'timeoutMs', 'cacheMs', 'ready', 'groups', 'prefix', 'security']
+export type ResolvedOptions = Required<HealthOptions>
+type CheckedOptions = Required<Omit<HealthOptions, 'ready'>> & Pick<HealthOptions, 'ready'>
+
 const NAME = /^[A-Za-z][\w-]*$/
 
-export function resolveOptions (options: HealthOptions): Readonly<Required<HealthOptions>> {
-  for (const key of Object.keys(options)) {
-    if (!KEYS.includes(key)) throw invalid(key, `is not an option${didYouMean(key, KEYS)}`)
-  }
-  const {
-    components,
-    timeoutMs = 2000,
-    cacheMs = 500,
-    groups = {},
-    prefix = '/health',
-    security = { public: true }
-  } = options
-  if (typeof components !== 'object' || components === null) throw invalid('components', 'must be an object of probes')
-  const names = Object.keys(components)
-  for (const name of names) {
-    if (!NAME.test(name) || name === 'service') {
-      throw invalid(
-        `components.${name}`,
-        'has an unusable name; letters, digits, "_" and "-", and "service" stands for this process'
-      )
-    }
-    if (typeof components[name] !== 'function') {
-      throw invalid(`components.${name}`, 'must be a function (signal) => Promise<{ status, details }>')
-    }
-  }
-  const { ready = names } = options
-  verifyNames('ready', ready, names)
-  if (typeof groups !== 'object' || groups === null) throw invalid('groups', 'must be an object of component lists')
-  for (const [group, members] of Object.entries(groups)) {
-    if (!NAME.test(group) || group === 'live' || group === 'ready') {
-      throw invalid(`groups.${group}`, 'has an unusable name; letters, digits, "_" and "-", and not "live" or "ready"')
-    }
-    verifyNames(`groups.${group}`, members, names)
-  }
-  if (!Number.isSafeInteger(timeoutMs) || timeoutMs < 1) {
-    throw invalid('timeoutMs', `must be a positive integer, not ${String(timeoutMs)}`)
-  }
-  if (!Number.isSafeInteger(cacheMs) || cacheMs < 0) {
-    throw invalid('cacheMs', `must be 0 or a positive integer, not ${String(cacheMs)}`)
-  }
-  if (typeof prefix !== 'string' || !/^(\/[\w.-]+)+$/.test(prefix)) {
-    throw invalid('prefix', 'must be a path such as "/health", without a slash at its end')
-  }
-  return Object.freeze({ components, timeoutMs, cacheMs, ready, groups, prefix, security })
-}
-
-function verifyNames (field: string, list: unknown, names: readonly string[]): void {
-  if (!Array.isArray(list)) throw invalid(field, 'must be a list of component names')
-  for (const name of list as unknown[]) {
-    if (!names.includes(name as string)) {
-      throw invalid(field, `names "${String(name)}", which is not a component${didYouMean(String(name), names)}`)
-    }
+export const OPTIONS: OptionTable<HealthOptions, CheckedOptions> = {
+  components: {
+    kind: 'record',
+    names: namesExcept('service'),
+    values: { kind: 'function', expected: 'a function (signal) => Promise<{ status, details }>' },
+    about: 'The components that the service depends on: a probe for each name.'
+  },
+  timeoutMs: {
+    kind: 'integer',
+    min: 1,
+    default: 2000,
+    about: 'Time limit of one probe; after that, the component is unhealthy and the signal aborts.'
+  },
+  cacheMs: {
+    kind: 'integer',
+    min: 0,
+    default: 500,
+    about: 'How long a result is cached; 0 disables the cache. Concurrent requests share one measurement.'
+  },
+  ready: {
+    kind: 'list',
+    items: { kind: 'string', expected: 'the name of a component' },
+    optional: true,
+    defaultText: 'every component',
+    about: 'Components that must not be unhealthy for the service to accept requests.'
+  },
+  groups: {
+    kind: 'record',
+    names: namesExcept('live', 'ready'),
+    values: { kind: 'list', items: { kind: 'string', expected: 'the name of a component' } },
+    default: {},
+    defaultText: 'none',
+    about: 'Additional routes: `PATH/NAME` reports these components.'
+  },
+  path: {
+    kind: 'string',
+    pattern: /^(\/[\w.-]+)+$/,
+    expected: 'a path such as "/health", without a slash at its end',
+    default: '/health',
+    about: 'URL path under which the routes are registered.'
+  },
+  security: {
+    kind: 'custom',
+    expected: 'a security rule',
+    accepts: value => typeof value === 'object' && value !== null,
+    default: { public: true },
+    about: 'Who may call the routes.'
   }
 }
 
-export function didYouMean (word: string, candidates: readonly string[]): string {
-  const near = closest(word, candidates)
-  return near === null ? '' : `; did you mean "${near}"?`
+const SCOPE: OptionScope = { subject: 'health', refuse: message => new HealthOptionInvalid(message), isPlugin: true }
+
+/** Checks the options and fills in the defaults. Throws `MARTY_HEALTH_OPT_INVALID`. */
+export function resolveOptions (options: HealthOptions): ResolvedOptions {
+  const checked = checkOptions(OPTIONS, options, SCOPE)
+  const { components, groups, ready = Object.keys(components) } = checked
+  const known = Object.keys(components)
+  const problems = [
+    ...unknownComponents('ready', ready, known),
+    ...Object.entries(groups).flatMap(([name, members]) => unknownComponents(`groups.${name}`, members, known))
+  ]
+  if (problems.length > 0) throw optionsInvalid(SCOPE, problems)
+  return Object.freeze({ ...checked, ready })
 }
 
-function invalid (field: string, message: string): Error {
-  return new OptionInvalid(`health: ${field} ${message}`)
+function unknownComponents (field: string, list: readonly string[], known: readonly string[]): OptionProblem[] {
+  const unknown = list.filter(name => !known.includes(name))
+  return unknown.map(name => {
+    return { field, problem: `names "${name}", which is not a component${didYouMeanOrKnown(name, known)}` }
+  })
+}
+
+interface Names {
+  readonly pattern: { test (name: string): boolean }
+  readonly expected: string
+}
+
+/** Names are part of URLs and of the report. */
+function namesExcept (...reserved: readonly string[]): Names {
+  return {
+    pattern: { test: name => NAME.test(name) && !reserved.includes(name) },
+    expected: `letters, digits, "_" and "-", a letter first, and not ${reserved.map(name => `"${name}"`).join(' or ')}`
+  }
 }

@@ -10,6 +10,10 @@ t.test('the quick start of the README runs', async t => {
   await writeFile(file, snippet.replace('await app.listen({ port: 8080 })', 'export { app }'))
   const { app } = await import(file.href) as { app: FastifyInstance }
   t.teardown(() => app.close())
-  t.match((await app.inject('/health/system')).json(), { status: /healthy|degraded/, timestamp: String, components: { disk: { details: /^\d+ % free$/ } } })
+  t.match((await app.inject('/health/system')).json(), {
+    status: /healthy|degraded/,
+    timestamp: String,
+    components: { disk: { details: /^\d+ % free$/ } }
+  })
   t.equal((await app.inject('/health/live')).statusCode, 200)
 })
