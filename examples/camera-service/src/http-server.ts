@@ -44,7 +44,7 @@ export interface ApiOptions {
   readonly search: MediaMtxSearch
 }
 
-/** Events of the auth plugin that revoke the principal's stream grants and end its media sessions. */
+/** Events of the auth plugin after which the principal's stream grants are revoked and its media sessions end. */
 const SIGN_OUTS: ReadonlySet<string> = new Set(['session.revoke', 'session.revoke_all', 'token.revoke'])
 /** Lifetime of the key with which this service reads a stream for a snapshot. */
 const OWN_READ_MS = 20_000

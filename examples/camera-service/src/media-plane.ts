@@ -22,7 +22,7 @@ import type { Settings } from './settings/settings.js'
 export interface MediaPlane {
   readonly authority: StreamAuthority
   readonly client: MediaMtxClient
-  /** Opens while the media server does not respond, so that passes fail at once instead of waiting for a timeout. */
+  /** Open while the media server does not respond, so that a reconciliation fails without waiting for a timeout. */
   readonly breaker: CircuitBreaker
   readonly cameras: CameraRegistry
   readonly reconciler: Reconciler

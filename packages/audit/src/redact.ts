@@ -14,7 +14,7 @@ const NAMES =
   'pass(?:word|wd|phrase|code)?|secret|token|api[-_]?key|private[-_]?key|signing[-_]?key|credentials?|session(?:[-_]?id)?|jwt|assertion'
 const ASSIGNED = '["\'\\\\\\]]*\\s*(?:[:=]|%3[ad])\\s*'
 
-// Each also matches the beginning of a secret whose end was cut off.
+// Each expression also matches the beginning of a secret whose end was cut off.
 const SECRETS: ReadonlyArray<readonly [RegExp, string]> = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*/g, REDACTED],
   [/\b((?:proxy-)?authorization["'\\]*\s*(?:[:=,]|%3[ad])\s*)(?!\[redacted\])[^\r\n]+/gi, `$1${REDACTED}`],

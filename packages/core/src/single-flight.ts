@@ -12,7 +12,7 @@ export class SingleFlight<T> {
     return this.#running !== null
   }
 
-  /** Joins the run in progress, or else starts one. For callers to whom any recent result is good enough. */
+  /** Joins the run in progress, or else starts one. For callers that any recent result satisfies. */
   join (): Promise<T> {
     return this.#running ?? this.#start()
   }

@@ -204,7 +204,7 @@ export class Dispatcher {
   }
 }
 
-/** Refuses a mistake, unless a check of the operation refuses the caller first. */
+/** Throws the error of an invalid call, unless a check of the operation refuses the caller first. */
 async function refuse (operation: GuardedOperation, mistake: unknown, callId: string, peer: Peer): Promise<never> {
   const call = createCall(operation, callId, peer.address, peer.request, peer.credential)
   await throwRefusal(operation.decide(call))

@@ -30,7 +30,7 @@ export const MethodDuplicate: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_DUPLI
   message: 'A JSON-RPC method is declared twice'
 })
 
-/** A page of another origin must not call the service with the browser of its visitor. */
+/** The request comes from a page of another origin, which must not call the service through its visitor's browser. */
 export const OriginRefused: MartyErrorConstructor<'MARTY_JSON_RPC_ORIGIN_REFUSED'> = defineError({
   name: 'OriginRefused',
   code: 'MARTY_JSON_RPC_ORIGIN_REFUSED',

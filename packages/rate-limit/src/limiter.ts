@@ -174,7 +174,10 @@ export function createLimiter (
     throw error
   }
 
-  /** Also called after the last admitted request: the next one is then refused before its credential is checked. */
+  /**
+   * Remembers the budgets that are used up. An admitted request may have used up the last unit: then the next one is
+   * refused before its credential is checked.
+   */
   function remember (charges: readonly Charge[], { states }: StoreAnswer, askedAtUs: number, askAgainUs: number): void {
     for (let i = 0; i < states.length; i++) {
       const { retryUs } = states[i]!

@@ -54,7 +54,10 @@ class FailFastCluster extends Cluster {
     return super.sendCommand(command, ...where)
   }
 
-  /** A pipeline created before the slots are known would wait for them, and forever after `close()`. */
+  /**
+   * ioredis calls this for a pipeline that was created before the slots are known. Its own version waits for them,
+   * after `close()` forever; this one fails the pipeline immediately.
+   */
   override delayUntilReady (callback: (error: Error) => void): void {
     callback(new Error('The cluster is not ready'))
   }

@@ -22,7 +22,7 @@ export type RedisScript = (
   args: readonly ScriptArgument[]
 ) => Promise<unknown>
 
-/** Creates a function that runs a Lua script by its hash. Only a server that does not know it gets the source. */
+/** Creates a function that runs a Lua script by its hash. The source is sent only to a server that lacks the script. */
 export function redisScript (lua: string, { answer = 'text' }: ScriptOptions = {}): RedisScript {
   const sha1 = createHash('sha1').update(lua).digest('hex')
   return async (client, keys, args) => {

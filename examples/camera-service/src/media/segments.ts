@@ -14,7 +14,7 @@ export interface SegmentKeeperOptions {
   readonly log: FastifyBaseLogger
 }
 
-/** How long a segment may take to be closed, after the media server was told to stop recording. */
+/** How long to wait until the media server has closed a segment after a stop of the recording. */
 const CLOSING_MS = 3000
 /** A segment that has not been written to for this long counts as closed. */
 const IDLE_MS = 2500

@@ -39,8 +39,8 @@ const CHECK_MS = 500
 /** An allowed session may not appear in the paths at first: MediaMTX waits up to 10 s for our response. */
 const SETTLED_MS = 15_000
 /**
- * Maximum number of sessions of one principal, so that no principal uses up the total, and in total. RTSP needs two for
- * each reader.
+ * Maximum numbers of sessions: of one principal, so that no principal uses up the total, and in total. An RTSP reader
+ * needs two sessions.
  */
 const MAX_SESSIONS_PER_PRINCIPAL = 2_000
 const MAX_SESSIONS = 20_000

@@ -12,7 +12,7 @@ interface WantedPort {
   readonly protocol?: 'tcp' | 'udp'
 }
 
-/** How long another process that is closing its ports is waited for. */
+/** How long to wait for another process that is closing its ports. */
 const CLOSING_MS = 5000
 const RETRY_MS = 50
 

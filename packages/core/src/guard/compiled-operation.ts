@@ -12,7 +12,7 @@ export class CompiledOperation implements GuardedOperation {
   readonly name: string
   readonly transport: Operation['transport']
   readonly rule: SecurityRule
-  /** Not zero, which would let every call pass without a decision. */
+  /** One until the checks are compiled: with zero, transports would let every call pass without a decision. */
   checks = 1
   readonly #sinks: EventSinks
   #runs: readonly CheckRun[] | null = null
@@ -76,7 +76,7 @@ export class CompiledOperation implements GuardedOperation {
   }
 
   #refuse (call: Call, error: unknown): Error {
-    // A refused call that is decided once more is decided from the start.
+    // If `decide` is called again for this refused call, all checks run again.
     call.pending = null
     const { code, statusCode, reason } = error instanceof MartyError ? error : UNEXPECTED
     void this.#sinks.emit({
@@ -94,7 +94,7 @@ export class CompiledOperation implements GuardedOperation {
   }
 }
 
-/** For an error that no check meant to refuse with. */
+/** Describes in the event an error that is a fault of a check, not a refusal. */
 const UNEXPECTED = { code: 'MARTY_CORE_CHECK_FAILED', statusCode: 500, reason: undefined }
 
 function eventTypeOf (statusCode: number): SecurityEventType {

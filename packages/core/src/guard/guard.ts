@@ -33,7 +33,7 @@ export interface GuardOptions {
 
 export type Refusals = 'fast' | 'fastify'
 
-/** An operation to declare: what can be called, and by whom. */
+/** An operation to declare: what can be called, and which callers may call it. */
 export interface OperationSource {
   readonly name: string
   readonly transport: Operation['transport']

@@ -65,7 +65,7 @@ function verdictOf (call: Call, isAlive: boolean): Verdict {
   return new CredentialInvalid()
 }
 
-/** A failed authentication counts too: guesses are limited by address, in place of the throttle stage. */
+/** Runs these checks instead of the throttle stage when authentication fails: guesses are limited by address. */
 function withFailureChecks (identify: CheckRun, onFailure: readonly AuthFailureRun[]): CheckRun {
   const fail = async (call: Call, error: unknown): Promise<Verdict> => {
     for (const run of onFailure) {

@@ -15,7 +15,7 @@ export type RouteConfig = { [kOperation]?: GuardedOperation, security?: Security
 interface PlacedGuard {
   readonly guard: Guard
   readonly scope: FastifyInstance
-  /** The name at that time: plugins that share the scope add their own names later. */
+  /** The scope's name when the guard was created: plugins that share the scope add their own names later. */
   readonly scopeName: string
 }
 
@@ -49,7 +49,7 @@ export interface Application {
   isRefused: boolean
 }
 
-/** Long enough for a file path. */
+/** Longer names of scopes are cut in messages. A file path fits. */
 const MAX_NAME_LENGTH = 200
 
 // Stored as a decorator, so that every scope, and every wrapper around an instance, finds the same application.

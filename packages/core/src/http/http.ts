@@ -76,7 +76,7 @@ function addNotFoundHook (fastify: FastifyInstance): void {
   try {
     fastify.setNotFoundHandler(options, undefined as never)
   } catch {
-    // The application has one already: it is the only reason why Fastify refuses.
+    // The application has set its own not-found handler: Fastify refuses for no other reason.
   }
 }
 

@@ -109,7 +109,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
           const charges = typeof who === 'string' ? [budgetCharge(who)] : engine.charges('reset', who, rules ?? [])
           leases?.forget(charges)
           await (budgets ?? memory).reset(charges)
-          // Again: until the reset, new leases could be taken from the old log.
+          // Forget the leases once more: until the store was reset, new ones could be taken from the old log.
           leases?.forget(charges)
           for (const { rule, subject } of charges) forget(budgetKey(rule, subject))
         },
@@ -121,7 +121,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
   }
 }
 
-/** Used as the window of an unknown rule, as the longest time that a process remembers a refusal. */
+/** The window to assume for a budget whose rule is not known: no process remembers its refusal for longer than this. */
 const DAY_MS = 86_400_000
 
 function budgetCharge (key: string): Charge {

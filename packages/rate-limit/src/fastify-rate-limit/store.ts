@@ -97,7 +97,10 @@ class Store implements SlidingWindowStoreInstance {
     })
   }
 
-  /** Returns a count above `max` by the number of refusals within the window, as far as `ban` needs that number. */
+  /**
+   * Returns `max` plus the number of refusals within the window, because `@fastify/rate-limit` bans by that difference.
+   * Refusals beyond `ban` are not counted.
+   */
   #refuse (charge: Charge, retryUs: number): Answer | Promise<Answer> {
     const refused = (times: number): Answer => ({ current: charge.limit + times, ttl: toMs(retryUs) })
     const ban = this.#ban

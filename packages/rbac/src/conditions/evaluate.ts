@@ -188,7 +188,7 @@ const MAX_MOMENT = 8.64e15
 function isWithin (window: TimeWindow): Evaluate {
   return question => {
     const moment = now(question)
-    // Unknown for NaN too.
+    // Written so that NaN is unknown too.
     if (!(Math.abs(moment) <= MAX_MOMENT)) return UNKNOWN
     return window(moment) ? TRUE : FALSE
   }

@@ -306,7 +306,7 @@ class CompiledIndex implements PolicyIndex {
   }
 }
 
-// Constants, because the engine inlines calls of them.
+// Constants, because V8 inlines the calls of functions that cannot be reassigned.
 const cellInPage = (permission: number): number => permission >> 3 & CELLS_A_PAGE - 1
 /**
  * The bits of a permission in a cell or a mask. JavaScript shifts by the count modulo 32, which matches

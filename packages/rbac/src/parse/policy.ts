@@ -20,7 +20,7 @@ export const MAX_FILE_BYTES = 5_000_000
 const MAX_PERMISSIONS = 50_000
 const MAX_ROLES = 20_000
 
-/** Parses a policy. Reports every mistake at once, with its position. Throws nothing. */
+/** Parses a policy. Reports all mistakes together, each with its position. Throws nothing. */
 export function readPolicy (text: string, file: string): ReadPolicy {
   const sizeBytes = Buffer.byteLength(text)
   if (sizeBytes > MAX_FILE_BYTES) return faulty([tooLarge(file, sizeBytes)])

@@ -77,7 +77,7 @@ export function readRules (document: PolicyDocument, conditions: ConditionReader
         for (const [at, pattern] of permissions.entries()) add(pattern, [...path, 'permissions', at])
       }
     }
-    // A requirement becomes a deny for everyone who does not meet it: narrowing needs no third effect.
+    // A requirement becomes a deny for every caller that does not meet it, so rules need no third effect.
     for (const [index, { roles, permissions, when, reason = null }] of require.entries()) {
       const path = ['environments', environment, 'require', index]
       const opposite = conditions.read(when, permissions, [...path, 'when'], true)
