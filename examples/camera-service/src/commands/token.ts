@@ -11,7 +11,7 @@ const HELP = `Prints a token for the camera service, signed with its key, and no
 
   --role ROLE   ${ROLES.join(', ')}
   --user NAME   whom the token is for (default: the role's name)
-  --ttl TIME    how long it is valid: 90s, 15m, 8h, 1d (default: security.jwt.expiry_minutes)
+  --ttl TIME    how long it is valid: 90s, 15m, 8h, 1d (default: security.jwt.expiry_seconds)
   --help        this text
 
 Exit codes: 0 printed, 1 the configuration is not valid, 2 wrong arguments.`

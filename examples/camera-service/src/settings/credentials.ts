@@ -19,7 +19,7 @@ export function tokenOptions (
       signingKeysFile === null
         ? { signing: { kid: 'camera-service', algorithm: 'HS256', secret: secrets.jwt } }
         : openSigningKeys(signingKeysFile),
-    accessTokenTtlSeconds: jwt.expiry_minutes * 60
+    accessTokenTtlSeconds: jwt.expiry_seconds
   }
 }
 

@@ -130,16 +130,16 @@ export const configSchema = Type.Object(
               default: '',
               description: 'Signing keys that rotate, made by "marty keys rotate-signing". Empty: secret_key signs.'
             }),
-            expiry_minutes: Type.Integer({
-              default: 15,
-              minimum: 1,
-              maximum: 1440,
+            expiry_seconds: Type.Integer({
+              default: 900,
+              minimum: 60,
+              maximum: 86_400,
               description: 'Lifetime of a token unless its maker asks for another.'
             }),
-            refresh_days: Type.Integer({
-              default: 7,
+            refresh_seconds: Type.Integer({
+              default: 604_800,
               minimum: 0,
-              maximum: 90,
+              maximum: 7_776_000,
               description: 'How long a refresh token lives unused; 0 for none.'
             })
           },
@@ -153,16 +153,16 @@ export const configSchema = Type.Object(
         ),
         sessions: Type.Object(
           {
-            idle_minutes: Type.Integer({
-              default: 30,
-              minimum: 1,
-              maximum: 43_200,
+            idle_seconds: Type.Integer({
+              default: 1_800,
+              minimum: 60,
+              maximum: 2_592_000,
               description: 'A session nobody uses ends after this.'
             }),
-            max_hours: Type.Integer({
-              default: 12,
-              minimum: 1,
-              maximum: 8_760,
+            max_seconds: Type.Integer({
+              default: 43_200,
+              minimum: 3_600,
+              maximum: 31_536_000,
               description: 'A session ends after this, however busy.'
             })
           },
@@ -215,10 +215,10 @@ export const configSchema = Type.Object(
         audit: Type.Object(
           {
             file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' }),
-            keep_days: Type.Integer({
-              default: 365,
-              minimum: 1,
-              maximum: 36_500,
+            keep_seconds: Type.Integer({
+              default: 31_536_000,
+              minimum: 86_400,
+              maximum: 3_153_600_000,
               description: 'Older files of the log are removed.'
             })
           },

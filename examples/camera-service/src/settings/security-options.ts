@@ -6,7 +6,8 @@ import type { Secrets } from './secrets.js'
 import { version } from './version.js'
 
 const MINUTE_MS = 60_000
-const DAY_SECONDS = 86_400
+/** 30 days: a refresh token is not renewed beyond this, unless refresh_seconds is longer. */
+const REFRESH_MAX_SECONDS = 2_592_000
 
 /** Translates the settings of `camera-service.yaml` into options of the security plugins. */
 export function securityOptions (settings: Settings, secrets: Secrets, redis: RedisConnection | null): SecurityOptions {
@@ -19,18 +20,18 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       ...tokenOptions(settings, secrets),
       apiKeys: apiKeyOptions(settings, secrets),
       sessions: {
-        idleSeconds: sessions.idle_minutes * 60,
-        absoluteSeconds: sessions.max_hours * 3_600,
+        idleSeconds: sessions.idle_seconds,
+        absoluteSeconds: sessions.max_seconds,
         trustedOrigins: config.server.allowed_origins
       },
       refresh:
-        jwt.refresh_days === 0
+        jwt.refresh_seconds === 0
           ? false
           : {
               secret: secrets.refresh,
-              idleSeconds: jwt.refresh_days * DAY_SECONDS,
-              absoluteSeconds: Math.max(30, jwt.refresh_days) * DAY_SECONDS,
-              // Clients of this service sign in with API keys; refresh_days sets how long they stay signed in.
+              idleSeconds: jwt.refresh_seconds,
+              absoluteSeconds: Math.max(REFRESH_MAX_SECONDS, jwt.refresh_seconds),
+              // Clients of this service sign in with API keys; refresh_seconds sets how long they stay signed in.
               clientCredentials: true
             },
       ...(redis === null ? {} : { store: { redis: redis.client } }),
@@ -56,7 +57,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
     },
     headers: { ...(config.security.ssl.hsts ? {} : { hsts: false }) },
     audit: {
-      sink: { file: settings.auditFile, mode: 'async', retention: { maxAgeSeconds: config.security.audit.keep_days * 86_400 } },
+      sink: { file: settings.auditFile, mode: 'async', retention: { maxAgeSeconds: config.security.audit.keep_seconds } },
       checkpoints: { key: secrets.auditKey },
       product: { name: 'camera-service', version }
     }

@@ -11,7 +11,7 @@ const PATIENCE_MS = 240_000
 
 t.test('two local cameras are found, streamed, photographed and recorded; unplugged and plugged in again they keep their ids', async t => {
   await loadVivid({ n_devs: 2, node_types: '0x1,0x1', num_inputs: '1,1', input_types: '0,0' })
-  const service = await startService({ env: { CAMERA_SERVICE_CAMERAS_V4L2: 'true', CAMERA_SERVICE_SECURITY_JWT_EXPIRY_MINUTES: '60' }, startDeadlineMs: PATIENCE_MS })
+  const service = await startService({ env: { CAMERA_SERVICE_CAMERAS_V4L2: 'true', CAMERA_SERVICE_SECURITY_JWT_EXPIRY_SECONDS: '3600' }, startDeadlineMs: PATIENCE_MS })
   const client = await service.connect('admin')
   const list = async (): Promise<Array<{ device: string, name: string, status: string }>> => (await client.call('get_camera_list')).cameras
 
