@@ -13,7 +13,7 @@ import { checksum, type Credential, type LoadJob } from './http-load.js'
 import { startLoadProcess, type LoadProcess } from './load-process.js'
 import { median, percentile } from './statistics.js'
 
-/** What a metric should reach. */
+/** The targets of some metrics, printed beside them. */
 const GOALS: Readonly<Record<string, string>> = {
   warm_vs_bare: '>= 0.75',
   unique_vs_fastify_jwt: '>= 1',
@@ -29,7 +29,7 @@ const audience = 'bench'
 const kid = 'bench'
 const secret = randomBytes(32)
 
-/** What authentication costs over real sockets, beside no authentication and beside @fastify/jwt; and what it withstands. */
+/** Measures authentication over real sockets, compared with none and with @fastify/jwt, and during floods. */
 export async function authBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const apps = await Promise.all([bare(), guarded(), plainFastifyJwt()])
   const [open, ours, theirs] = apps
@@ -44,7 +44,7 @@ export async function authBench (plan: Plan, progress: (done: number, of: number
       http('unique', ours, client, unique, busy),
       http('fastify_jwt', theirs, client, unique, busy)
     ]
-    // A slice fitted to cold code and closed connections would measure those.
+    // Warm up first. Otherwise the size of a slice would be fitted to cold code and closed connections.
     for (const one of [...cases, ...cases]) await one.run(WARM_UP_REQUESTS)
     for (const values of Object.values(busy)) values.length = 0
     const samples = await measure(cases, plan, progress)
@@ -98,7 +98,7 @@ async function guarded (): Promise<FastifyInstance> {
   return await listening(app)
 }
 
-/** The checks that both can make; the token cache off, because every token is new to it. */
+/** @fastify/jwt with the same checks as far as it supports them. Without its token cache: every token here is new. */
 async function plainFastifyJwt (): Promise<FastifyInstance> {
   const app = Fastify()
   await app.register(fastifyJwt, {
@@ -143,7 +143,7 @@ function uniqueTokens (): Credential {
   }
 }
 
-/** Notes in `busy` how much of each slice the thread that serves was working. */
+/** Records in `busy` the share of each slice in which the server's thread was working. */
 function http (
   name: string,
   app: FastifyInstance,
@@ -165,7 +165,7 @@ function http (
   }
 }
 
-/** Milliseconds that 99 of 100 verifications of a key seen before stay below, one value a round. */
+/** The 99th percentile of verifying a known key, in milliseconds; one value per round. */
 async function cachedKeys ({ auth: { apiKeys } }: FastifyInstance, { rounds }: Plan): Promise<number[]> {
   const { key } = await apiKeys!.create({ name: 'cached', roles: ['viewer'], expiresInSeconds: 3_600 })
   await apiKeys!.verify(key)
@@ -189,7 +189,7 @@ interface Flood {
   readonly samples: Samples
 }
 
-/** A key's owner goes on using it while somebody else guesses its secret. */
+/** The owner of a key keeps using it while another client guesses its secret. */
 async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, { floodSeconds }: Plan): Promise<Flood> {
   const { key } = await app.auth.apiKeys!.create({ name: 'flooded', roles: ['viewer'], expiresInSeconds: 3_600 })
   const port = portOf(app)
@@ -206,7 +206,7 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
       perSecond: 100,
       connections: 50
     }
-    // Linux answers on all of 127.0.0.0/8: the attacker has an address of its own.
+    // Linux answers on all of 127.0.0.0/8, so the attacker can have a different address.
     const guesses: LoadJob = {
       port,
       credential: { kind: 'wrong key', start },
@@ -230,7 +230,7 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
   }
 }
 
-/** Events a second, one value a round: from the first one told until all are in the file and it is closed. */
+/** Events per second, one value per round: from the first event until all are in the file and it is closed. */
 async function auditEvents ({ rounds }: Plan): Promise<number[]> {
   const folder = await mkdtemp(join(tmpdir(), 'marty-bench-'))
   const event: SecurityEvent = {

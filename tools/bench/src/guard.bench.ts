@@ -37,7 +37,7 @@ const roleCheck: Check = {
       }
 }
 
-/** What the guard itself costs: the pipeline with checks that cost nothing, over HTTP and as a bare function. */
+/** Measures the guard itself: a pipeline of empty checks, over HTTP and as a plain function call. */
 export async function guardBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const [bare, open, guarded] = await Promise.all([
     plain(),
@@ -76,7 +76,7 @@ async function secured (security: { public: true } | { benchRole: string }): Pro
   return app
 }
 
-/** In process, without sockets: the difference between two such cases is the framework's own work. */
+/** Injects requests without sockets, so that the difference between two cases is the work of the framework alone. */
 export function http (name: string, app: FastifyInstance, url = '/'): Case {
   const request = { url, headers: { authorization: 'Bearer token' } }
   return {
@@ -85,14 +85,14 @@ export function http (name: string, app: FastifyInstance, url = '/'): Case {
       for (let i = 0; i < iterations; i++) {
         const { statusCode } = await app.inject(request)
         if (statusCode !== 200) throw new Error(`${name} answered ${statusCode}`)
-        // Injected requests run on microtasks alone; without a turn of the event loop nothing of them is ever let go.
+        // Injected requests run in microtasks only. Without a turn of the event loop, their memory is never released.
         if (i % 32 === 31) await new Promise(resolve => setImmediate(resolve))
       }
     }
   }
 }
 
-/** One call of an authenticated connection: is the principal alive, does it hold the role. */
+/** One call on an authenticated connection: checks that the principal is still valid and has the role. */
 function decision (): Case {
   const guard = createGuard({ strict: true })
   guard.addAuthenticator(authenticator)

@@ -1,39 +1,39 @@
 import { cpus, totalmem } from 'node:os'
 import { median, shuffled } from './statistics.js'
 
-/** One thing to measure: does its work `iterations` times. */
+/** One thing to measure. `run` does the work `iterations` times. */
 export interface Case {
   readonly name: string
   run (iterations: number): void | Promise<void>
-  /** Gets ready for as many iterations, outside the time that is taken. */
+  /** Prepares the given number of iterations. Not part of the measured time. */
   prepare? (iterations: number): void | Promise<void>
 }
 
 export interface Plan {
-  /** Every case runs once a round, in an order of the round's own. */
+  /** In each round, every case runs once, in random order. */
   readonly rounds: number
-  /** Length of one slice in milliseconds; a case's number of iterations is fitted to it. */
+  /** How long one run of a case takes, in milliseconds; the number of iterations is chosen to match. */
   readonly sliceMs: number
-  /** How long a bench that withstands a flood lets it last. */
+  /** How long a flood of bad requests lasts, in benches that have one. */
   readonly floodSeconds: number
-  /** The limit, where limits are measured. */
+  /** The rate limit to measure, in benches of limits. */
   readonly limit: number
 }
 
-/** Nanoseconds per iteration of every case, one sample a round; samples of one round were taken side by side. */
+/** Nanoseconds per iteration of each case, one sample per round. Samples of one round can be compared directly. */
 export type Samples = Readonly<Record<string, readonly number[]>>
 
-/** What a bench found out. */
+/** The measurements of one bench. */
 export interface Measured {
   readonly metrics: Readonly<Record<string, number>>
-  /** What a metric should reach, printed beside it. */
+  /** The targets of some metrics, printed beside them. */
   readonly goals?: Readonly<Record<string, string>>
-  /** How it was measured, and what else is worth knowing. */
+  /** How the values were measured, and what a reader should know about them. */
   readonly notes?: readonly string[]
   readonly samples: Samples
 }
 
-/** What a bench prints and writes. Metrics are medians and ratios; samples are what they were made of. */
+/** What a bench prints and writes to a file: the metrics (medians and ratios) and the samples behind them. */
 export interface Result {
   readonly name: string
   readonly machine: {
@@ -47,7 +47,7 @@ export interface Result {
   readonly samples: Samples
 }
 
-/** Measures cases side by side, in slices of shuffled order, so that noise of the machine falls on all of them alike. */
+/** Measures the cases in short slices and random order, so that noise of the machine affects all of them equally. */
 export async function measure (
   cases: readonly Case[],
   { rounds, sliceMs }: Pick<Plan, 'rounds' | 'sliceMs'>,
@@ -63,7 +63,7 @@ export async function measure (
   return samples
 }
 
-/** Median over the rounds of how many times as long `of` takes as `against`, compared within each round. */
+/** The duration of `of` divided by that of `against` in the same round; the median over all rounds. */
 export function ratio (samples: Samples, of: string, against: string): number {
   return median(samples[of]!.map((value, round) => value / samples[against]![round]!))
 }
@@ -77,7 +77,7 @@ export function machine (): Result['machine'] {
   }
 }
 
-/** Warms up, and finds the number of iterations that fills a slice. */
+/** Warms up, then finds the number of iterations that takes about as long as a slice. */
 async function fit (one: Case, sliceMs: number): Promise<number> {
   let iterations = 16
   for (;;) {

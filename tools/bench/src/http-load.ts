@@ -3,48 +3,48 @@ import { once } from 'node:events'
 import { createConnection } from 'node:net'
 import { crc32 } from 'node:zlib'
 
-/** Where the header of each request comes from that says who is calling. */
+/** How the header that identifies the caller is created for each request. */
 export type Credential =
   | { readonly kind: 'none' }
   | { readonly kind: 'same', readonly token: string }
-  /** A JWT of its own for every request: the claims with a `jti` of its own. */
+  /** A different JWT for every request: the same claims with a new `jti`. */
   | { readonly kind: 'jwt', readonly secret: string, readonly header: object, readonly claims: object }
-  /** Not a credential, but who is calling: users in turn, named by the header `x-user`. */
+  /** No credential: the header `x-user` names the users in turn. */
   | { readonly kind: 'users', readonly count: number }
-  /** An API key that is well formed down to its checksum, with a secret nobody was given. */
+  /** A well-formed API key with a valid checksum, but with a secret that was never issued. */
   | { readonly kind: 'wrong key', readonly start: string }
 
 export interface LoadJob {
   readonly port: number
   readonly credential: Credential
-  /** Address to come from; the system's choice when not given. */
+  /** The local address to connect from. @default the system chooses */
   readonly from?: string
   readonly requests: number
-  /** Requests begun in a second, however long the answers take; as fast as `connections` allow when not given. */
+  /** Requests to start per second, however long responses take. @default as many as `connections` allow */
   readonly perSecond?: number
-  /** Keep-alive connections, one request at a time on each; with `perSecond` the most there may be. */
+  /** Keep-alive connections with one request at a time; with `perSecond`, the maximum number of them. */
   readonly connections: number
-  /** Note how long each request takes; with `perSecond` they always are. @default false */
+  /** Whether to record the duration of each request. Always done with `perSecond`. @default false */
   readonly timed?: boolean
 }
 
 export interface LoadResult {
-  /** How many answers had each status; requests that found no free connection count as `0`. */
+  /** Number of responses by status. A request for which no connection was free counts as status 0. */
   readonly statuses: Readonly<Record<number, number>>
-  /** From the request to its whole answer, in milliseconds; only with `timed` or `perSecond`. */
+  /** Time from a request to the end of its response, in milliseconds; only with `timed` or `perSecond`. */
   readonly latenciesMs: readonly number[]
 }
 
-/** Headers made beforehand, for the next job. */
+/** Headers that were prepared for the next job. */
 let ready: string[] = []
 
-/** Opens the connections of the job and makes its headers, so that neither is part of what is measured. */
+/** Opens the connections of a job and creates its headers, so that neither is part of the measurement. */
 export async function prepareLoad ({ port, credential, from, requests, connections }: LoadJob): Promise<void> {
   await connectionsTo(port, from, connections)
   ready = Array.from({ length: requests }, headerOf(credential))
 }
 
-/** Runs one job over real sockets. Meant for a process of its own, so that the server has a core for itself. */
+/** Runs one job over real sockets. Call it in a separate process, so that the server has a core for itself. */
 export async function runLoad ({
   port,
   credential,
@@ -102,7 +102,7 @@ export async function runLoad ({
   return { statuses, latenciesMs }
 }
 
-/** Goes on from job to job, so that no user gets more than the others. */
+/** Continues from job to job, so that all users make equally many requests. */
 let turn = 0
 
 function headerOf (credential: Credential): () => string {
@@ -138,10 +138,10 @@ export function checksum (body: string): string {
   return text
 }
 
-/** Settles with the status when the whole answer is there. */
+/** Resolves with the status when the response is complete. */
 type Send = (header: string) => Promise<number>
 
-/** Kept from one job to the next: what is measured is serving, not connecting. */
+/** Connections stay open from one job to the next, because connecting is not measured. */
 const pools = new Map<string, Set<Send>>()
 
 async function connectionsTo (port: number, from: string | undefined, many: number): Promise<Send[]> {

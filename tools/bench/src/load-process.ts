@@ -2,16 +2,16 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import type { LoadJob, LoadResult } from './http-load.js'
 
-/** Runs jobs, one at a time, in a process of its own. */
+/** Runs jobs, one at a time, in a separate process. */
 export interface LoadProcess {
-  /** Opens the connections of the job and makes its credentials. */
+  /** Opens the connections of a job and creates its credentials. */
   prepare (job: LoadJob): Promise<void>
   run (job: LoadJob): Promise<LoadResult>
   close (): void
 }
 
 export function startLoadProcess (): LoadProcess {
-  // Options of this process, such as --cpu-prof, are about the server.
+  // Do not pass on options of this process, such as --cpu-prof: they are meant for the server.
   const child = fork(new URL('http-load-process.js', import.meta.url), { execArgv: [] })
   const ask = async (task: 'prepare' | 'run', job: LoadJob): Promise<LoadResult> => {
     child.send({ task, job })

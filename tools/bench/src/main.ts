@@ -18,9 +18,9 @@ const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: st
     about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit'
   }
 }
-/** Whose versions a result names. */
+/** The packages whose versions a result contains. */
 const MEASURED = ['fastify', '@fastify/jwt', '@fastify/rate-limit', 'casbin', '@casl/ability', 'accesscontrol']
-/** The full flood outlasts the minute for which a verified API key is remembered. */
+/** The flood lasts longer than the minute for which a verified API key is cached. */
 const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70, limit: 100 }
 const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10, limit: 100 }
 

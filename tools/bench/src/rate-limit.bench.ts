@@ -11,7 +11,7 @@ import { startLoadProcess, type LoadProcess } from './load-process.js'
 import { startRedisProcess } from './redis-process.js'
 import { median, percentile } from './statistics.js'
 
-/** What a metric should reach. */
+/** The targets of some metrics, printed beside them. */
 const GOALS: Readonly<Record<string, string>> = {
   rule1_vs_bare: '>= 0.80',
   rule1_vs_frl: '>= 1.4',
@@ -34,19 +34,19 @@ const GOALS: Readonly<Record<string, string>> = {
 const CONNECTIONS = 64
 const USERS = 10_000
 const WARM_UP_REQUESTS = 10_000
-/** Checks that are under way at once, as of so many WebSockets. */
+/** Number of concurrent checks, as if each came from a different WebSocket. */
 const PENDING_CHECKS = 512
 
-/** Three limits that everybody shares, leased. Nothing fills them. */
+/** Three leased limits that all callers share. They are never used up. */
 const HOT: Readonly<Record<string, LimitRule>> = Object.fromEntries(
   (['global', 'operation', 'address'] as const).map(by => [by, { limit: 1_000_000, windowMs: 1_000, by, lease: true }])
 )
 
-/** What exact limits cost over real sockets, beside no limit and beside @fastify/rate-limit on the same Redis. */
+/** Measures exact limits over real sockets, compared with no limit and with @fastify/rate-limit on the same Redis. */
 export async function rateLimitBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const redis = await startRedisProcess()
   const connection = openRedis({ url: `redis://127.0.0.1:${redis.port}`, commandTimeoutMs: 5_000 })
-  // As the documentation of @fastify/rate-limit makes it, and with ioredis's own batching.
+  // The client as the documentation of @fastify/rate-limit creates it, with ioredis's own batching.
   const plain = new Redis(redis.port, '127.0.0.1', { connectTimeout: 5_000, maxRetriesPerRequest: 1 })
   const pipelined = new Redis(redis.port, '127.0.0.1', { enableAutoPipelining: true })
   const client = startLoadProcess()
@@ -173,7 +173,7 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
   }
 }
 
-/** A window in which nobody is denied, and how full the logs are: exact logs cost by what they hold. */
+/** A window that refuses no request, and how full its logs are: the cost of an exact log depends on its size. */
 interface Scale {
   readonly windowMs: number
   readonly filled: number
@@ -190,7 +190,7 @@ function messageScale (limit: number): Scale {
   return { windowMs: limit * 20, filled: 0 }
 }
 
-/** Three limits a careful service has: of the user in a long and in a short window, and of the user at this operation. */
+/** Three typical limits: by user in a long and in a short window, and by user and operation. */
 function rulesOf (count: 1 | 3, limit: number, { windowMs }: Scale): Readonly<Record<string, LimitRule>> {
   const first: LimitRule = { limit, windowMs, by: 'principal' }
   return count === 1
@@ -209,7 +209,7 @@ async function bare (): Promise<FastifyInstance> {
 
 const users = new Map<string, Principal>()
 
-/** Takes the header's word for it: what is measured is limiting, and @fastify/rate-limit gets its key from there too. */
+/** Trusts the header, because only limits are measured. @fastify/rate-limit gets its key from the same header. */
 const byHeader: Authenticator = {
   method: 'jwt',
   find: ({ headers }) => headers['x-user'] as string | undefined ?? null,
@@ -255,7 +255,7 @@ function portOf (app: FastifyInstance): number {
   return (app.server.address() as AddressInfo).port
 }
 
-/** Uses up a part of every user's limits, so that logs are as full as they are in service. */
+/** Uses up a part of each user's limits, so that the logs are as full as in production. */
 async function fill ({ limiter }: FastifyInstance, rules: readonly string[], { filled }: Scale): Promise<void> {
   if (filled === 0) return
   for (let user = 0; user < USERS; user += CONNECTIONS) {
@@ -268,8 +268,8 @@ async function fill ({ limiter }: FastifyInstance, rules: readonly string[], { f
 }
 
 /**
- * Before a slice in which some user would run out, every log begins anew, as full as before. The denied stay denied:
- * their process remembers it.
+ * Resets every log to its initial size before a slice in which a user would use up a limit. Users that are refused on
+ * purpose stay refused, because the process remembers it.
  */
 function createRoom (
   servers: ReadonlyArray<readonly [FastifyInstance, readonly string[]]>,
@@ -281,7 +281,7 @@ function createRoom (
   return async (server, requests) => {
     const before = used.get(server)
     if (before === undefined) return
-    // Users take turns, from the first on.
+    // The users make requests in turn, beginning with the first.
     const turns = Math.ceil(requests / USERS)
     if (scale.filled > 0 && before + turns > limit - scale.filled) {
       await redis.flushdb()
@@ -306,13 +306,13 @@ function callerOf (user: number): {
   }
 }
 
-/** What the requests of one case cost, one value a slice. */
+/** The cost of the requests of one case, one value per slice. */
 interface Costs {
-  /** CPU of this process, all threads, in microseconds a request. */
+  /** CPU time of this process (all threads), in microseconds per request. */
   readonly nodeUs: number[]
-  /** CPU of Redis, in microseconds a request. */
+  /** CPU time of Redis, in microseconds per request. */
   readonly redisUs: number[]
-  /** Calls of scripts a request. */
+  /** Script calls per request. */
   readonly scripts: number[]
   readonly busy: number[]
   readonly p50Ms: number[]
@@ -323,7 +323,7 @@ interface Meter {
   of (name: string): Costs
   clear (): void
   samples (): Samples
-  /** Runs what makes so many requests, and notes what they cost. */
+  /** Runs `work`, which makes this number of requests, and records their cost. */
   measure (name: string, requests: number, work: () => Promise<readonly number[]>): Promise<void>
 }
 
@@ -396,7 +396,7 @@ function httpCase (
   }
 }
 
-/** As messages of many WebSockets: no HTTP, many checks under way at once. */
+/** Checks as messages of many WebSockets cause them: without HTTP, and many of them concurrently. */
 function checksCase (name: string, { limiter }: FastifyInstance, rules: readonly string[]): Case {
   const callers = Array.from({ length: USERS }, (_, user) => callerOf(user))
   return {
@@ -413,7 +413,10 @@ function checksCase (name: string, { limiter }: FastifyInstance, rules: readonly
   }
 }
 
-/** A full log of a hundred, filled one by one, against the sorted set that exact limiters usually keep: a member must differ from others of its microsecond. */
+/**
+ * Memory of a full log of 100 units, compared with the sorted set that exact limiters usually use. Members of the set
+ * need a suffix, because several units may have the same microsecond.
+ */
 async function memoryVersusSortedSet (redis: Redis, { client }: RedisConnection): Promise<number> {
   const store = createRedisStore({ redis: client, prefix: 'bench:memory' })
   for (let i = 0; i < 100; i++) {

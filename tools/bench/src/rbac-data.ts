@@ -1,4 +1,4 @@
-/** Where the questions are asked. */
+/** The environment of all questions. */
 export const ENVIRONMENT = 'production'
 export const OWNER = 'alice'
 
@@ -9,16 +9,16 @@ export interface Pair {
   readonly action: typeof ACTIONS[number]
 }
 
-/** A role as any engine can hold it: what hangs on a condition or on another environment is left out. */
+/** A role in a form that every engine supports: without conditional rules and rules of other environments. */
 export interface RoleData {
   readonly name: string
   readonly inherits: string | null
   readonly allow: readonly Pair[]
-  /** Reaches who holds the role itself, not who inherits it. */
+  /** Applies to callers with this role itself, not to those that inherit it. */
   readonly deny: readonly Pair[]
 }
 
-/** One question with its names ready for every engine, and the answer it must get. */
+/** One question, with the names in the form that each engine needs, and the correct answer. */
 export interface Question extends Pair {
   /** Frozen and shared by all questions of a caller, as the roles of a principal are. */
   readonly roles: readonly string[]
@@ -30,27 +30,27 @@ export interface PolicyData {
   /** The whole policy as YAML. */
   readonly text: string
   readonly roles: readonly RoleData[]
-  /** Half of them are allowed, none hangs on a condition. */
+  /** Half of them are allowed. None depends on a condition. */
   questions (count: number, rolesEach: number): readonly Question[]
-  /** They hang on a condition: {@link OWNER} must be the resource's owner. Half of them are allowed. */
+  /** The answers depend on a condition: {@link OWNER} must own the resource. Half of them are allowed. */
   conditioned (count: number): readonly Question[]
 }
 
-/** Roles inherit in chains of this many. */
+/** The length of each chain of roles that inherit from each other. */
 const CHAIN = 4
 const CALLERS = 256
 
 type Kind = 'allow' | 'when' | 'deny' | 'production' | 'development'
-/** What the rules of a role are, in turn. The environments' rules are denies. */
+/** The kinds of a role's rules, in turn. Rules of an environment are denies. */
 const KINDS: readonly Kind[] = [
   'allow', 'when', 'allow', 'deny', 'allow', 'allow', 'allow', 'production', 'allow', 'allow', 'when', 'allow',
   'deny', 'allow', 'allow', 'development'
 ]
 
-/** For each role, what it says about permissions, by their number; once about each. */
+/** For each role, the kind of its rule about a permission, by the permission's number. */
 type Written = ReadonlyArray<ReadonlyMap<number, Kind>>
 
-/** A policy of so many rules, the same one every time: as many roles as each has rules, ten rules to a permission. */
+/** A policy with this many rules, always the same: as many roles as rules per role, and ten rules per permission. */
 export function policyData (rules: number): PolicyData {
   const random = createRandom(rules)
   const pick = (below: number): number => Math.floor(random() * below)
@@ -118,7 +118,7 @@ function nameOf (role: number): string {
   return literal(`role${role}`)
 }
 
-/** The text as it is when it stands in code, where names of permissions and roles stand: kept once, compared at a glance. */
+/** The string as V8 stores literals: once, so that two are compared by address. Names in code are literals too. */
 function literal (text: string): string {
   return Object.keys({ [text]: null })[0]!
 }
@@ -131,7 +131,7 @@ function textOf ({ resource, action }: Pair): string {
   return `${resource}:${action}`
 }
 
-/** A line for each rule, as people write policies. */
+/** Writes the policy with one line per rule, as people do. */
 function write (permissions: readonly Pair[], written: Written): string {
   const list = (title: string, entries: readonly string[]): string[] =>
     entries.length === 0 ? [] : [`    ${title}:`, ...entries.map(entry => `      - ${entry}`)]

@@ -4,23 +4,23 @@ import { createRequire } from 'node:module'
 import type { Enforcer, Model } from 'casbin'
 import type { Question, RoleData } from './rbac-data.js'
 
-// Its CommonJS build decides twice as fast as the other one.
+// Casbin's CommonJS build decides twice as fast as its ESM build.
 const { newEnforcer, newModelFromString } = createRequire(import.meta.url)('casbin') as typeof import('casbin')
 
-/** Makes an engine ready for questions. */
+/** Prepares an engine for these questions. */
 export type Engine = (questions: readonly Question[]) => Asked
 
 export interface Asked {
-  /** The question of that number. */
+  /** Decides the question with this index. */
   ask (at: number): boolean
   /**
-   * Asks so many times, one question after the other, and counts what is allowed. Every engine brings the loop itself, written
-   * out: one around all of them would cost each a call that nobody can foresee, which is as much as a fast one takes.
+   * Decides this many questions in turn, and returns how many are allowed. Each engine has its own copy of the loop.
+   * In a shared loop, V8 could not predict which engine is called, and such a call costs as much as a fast decision.
    */
   count (iterations: number): number
 }
 
-/** Throws when an engine answers wrong: then it is not worth timing. */
+/** Throws when an engine gives a wrong answer: its speed would be meaningless. */
 export function rightAnswers (name: string, questions: readonly Question[], ask: (at: number) => boolean): void {
   for (const [at, { roles, permission, allowed }] of questions.entries()) {
     if (ask(at) !== allowed) {
@@ -30,8 +30,8 @@ export function rightAnswers (name: string, questions: readonly Question[], ask:
 }
 
 /**
- * Casbin, asked about one role. The rules of this environment alone, so that no rule needs one; terms that compare
- * texts before the one that walks roles, the one that tells most rules apart first.
+ * Casbin, asked about one role. It holds only the rules of this environment, so rules name none. In the matcher, cheap
+ * comparisons of strings come before the search of roles, and the one that excludes most rules comes first.
  */
 const MODEL = `
 [request_definition]
@@ -63,7 +63,7 @@ export async function casbinPeer (roles: readonly RoleData[]): Promise<Engine> {
   }
 }
 
-/** Rows are handed over as arrays: Casbin's own reading of CSV takes longer than all the rest. */
+/** Passes the rows as arrays, because parsing them as CSV takes Casbin longer than everything else. */
 export async function casbinEnforcer (roles: readonly RoleData[]): Promise<Enforcer> {
   const adapter = {
     async loadPolicy (model: Model) {
@@ -79,7 +79,7 @@ export async function casbinEnforcer (roles: readonly RoleData[]): Promise<Enfor
   return await newEnforcer(newModelFromString(MODEL), adapter)
 }
 
-/** CASL, with an ability for each role made beforehand. What comes later wins, so denies stand last. */
+/** CASL, with a prepared ability for each role. Later rules take precedence, so denies come last. */
 export function caslPeer (roles: readonly RoleData[]): Engine {
   const byName = new Map(roles.map(role => [role.name, role]))
   const abilities = new Map<string, MongoAbility>()
@@ -111,8 +111,8 @@ export function caslPeer (roles: readonly RoleData[]): Engine {
 }
 
 /**
- * accesscontrol, with a query for each role made beforehand. Its denies are inherited, so who holds a role directly
- * holds one of its own that nothing inherits from.
+ * accesscontrol, with a prepared query for each role. Its denies are inherited, so a caller with a role gets an extra
+ * role that holds the denies and from which no role inherits.
  */
 export function accessControlPeer (roles: readonly RoleData[]): Engine {
   const engine = new AccessControl()

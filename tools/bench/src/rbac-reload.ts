@@ -14,8 +14,8 @@ const MAX_IDLE_MS = 500
 const ENFORCERS = 24
 
 /**
- * Milliseconds that reloads take: of a service at rest, and of one whose event loop turns without end, so as to tell the
- * longest time it stands still. And that time when there is nothing to do, for about as long.
+ * Durations of reloads in milliseconds: of an idle service, and of one whose event loop runs permanently, which shows
+ * the longest time that a reload blocks it. For comparison, the longest such time without a reload.
  */
 export async function reloads (rules: number, rounds: number): Promise<Samples> {
   const { text } = policyData(rules)
@@ -27,7 +27,7 @@ export async function reloads (rules: number, rounds: number): Promise<Samples> 
     await reload(changed)
     return performance.now() - started
   }
-  // The first reloads start the thread and run code that is cold.
+  // The first reloads start the thread and run cold code.
   for (let warm = 0; warm < 2; warm++) await timed()
   const ms: number[] = []
   const turningMs: number[] = []
@@ -47,7 +47,7 @@ interface Reloader {
   close (): Promise<void>
 }
 
-/** A service that is told to look at its policy file. */
+/** A service that reloads its policy file on demand. */
 async function reloader (first: string): Promise<Reloader> {
   const folder = await mkdtemp(join(tmpdir(), 'marty-bench-policy-'))
   const file = join(folder, 'policy.yaml')
@@ -69,7 +69,7 @@ async function reloader (first: string): Promise<Reloader> {
   }
 }
 
-/** The longest time in milliseconds between two turns of the event loop while this is done. */
+/** The longest time between two turns of the event loop during `work`, in milliseconds. */
 async function longestPause (work: () => Promise<void>): Promise<number> {
   let longest = 0
   let last = performance.now()
@@ -85,7 +85,7 @@ async function longestPause (work: () => Promise<void>): Promise<number> {
   return Math.max(longest, performance.now() - last)
 }
 
-/** Bytes of the compiled tables, and of Casbin with the same rules. The names are shared with the data, and not counted. */
+/** Bytes of the compiled tables, and of Casbin with the same rules. Names are not counted: both share them. */
 export async function memory (rules: number): Promise<{ readonly index: number, readonly casbin: number }> {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
@@ -98,7 +98,7 @@ export async function memory (rules: number): Promise<{ readonly index: number, 
     }
     return process.memoryUsage().heapUsed
   }
-  // The first one brings code with it; many, because the heap changes by itself, too.
+  // The first one also loads code. Create many, because the heap also changes for other reasons.
   const enforcers = [await casbinEnforcer(roles)]
   const before = await heap()
   while (enforcers.length <= ENFORCERS) enforcers.push(await casbinEnforcer(roles))

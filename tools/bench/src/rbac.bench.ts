@@ -8,7 +8,7 @@ import { accessControlPeer, casbinPeer, caslPeer, rightAnswers, type Engine } fr
 import { memory, reloads } from './rbac-reload.js'
 import { lowestMedian, median } from './statistics.js'
 
-/** What a metric should reach. */
+/** The targets of some metrics, printed beside them. */
 const GOALS: Readonly<Record<string, string>> = {
   id_1role_ns: '<= 10',
   id_3roles_ns: '<= 20',
@@ -26,25 +26,25 @@ const GOALS: Readonly<Record<string, string>> = {
   reload_100k_ms: '<= 1500',
   memory_vs_casbin: '<= 1'
 }
-/** A power of two. More of them, and reading the questions would take longer than answering. */
+/** A power of two. With more questions, reading them from memory would take longer than deciding them. */
 const QUESTIONS = 1_024
-/** A power of two. Casbin takes milliseconds over each, and as long over any. */
+/** A power of two. Fewer, because Casbin takes milliseconds for each question, and equally long for all of them. */
 const QUESTIONS_TO_CASBIN = 256
 const WARM_UP_REQUESTS = 2_000
 
 interface Loaded {
   readonly data: PolicyData
   readonly policy: Policy
-  /** About callers of one role. */
+  /** Questions about callers with one role. */
   readonly questions: readonly Question[]
 }
 
-/** What a decision costs beside Casbin, CASL and accesscontrol; what it adds to a request; what a reload takes. */
+/** Measures a decision, compared with Casbin, CASL and accesscontrol; its share of a request; and a reload. */
 export async function rbacBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const [few, some, many] = [await load(10), await load(1_000), await load(10_000)]
   const app = await application(many)
   const routes = [http('authenticated', app, '/authenticated'), http('permitted', app, '/permitted')]
-  // A slice fitted to cold code would be shorter for the route that comes first.
+  // Warm up first. Otherwise the route that is measured first would get a slice fitted to cold code.
   for (const route of [...routes, ...routes]) await route.run(WARM_UP_REQUESTS)
   const samples = await measure([
     loop(many),
@@ -113,7 +113,7 @@ async function load (rules: number): Promise<Loaded> {
   return { data, policy, questions: data.questions(QUESTIONS, 1) }
 }
 
-/** What the other cases cost without their decision. */
+/** The cost of the loop itself, without a decision. */
 function loop ({ policy, questions }: Loaded): Case {
   const { sets, ids } = lookedUp(policy, questions)
   return {
@@ -145,7 +145,7 @@ function byId (name: string, policy: Policy, questions: readonly Question[]): Ca
   }
 }
 
-/** Half of the callers own what they ask for. */
+/** Half of the callers own the resource of their question. */
 function conditioned ({ data, policy }: Loaded): Case {
   const questions = data.conditioned(QUESTIONS)
   const { sets, ids, environment } = lookedUp(policy, questions)
@@ -203,12 +203,12 @@ function policyEngine (policy: Policy): Engine {
   }
 }
 
-/** Reads the count, so that no compiler finds the work to be for nothing. */
+/** Uses the result, so that no compiler removes the work. */
 function told (allowed: number): void {
   if (allowed < 0) throw new Error('impossible')
 }
 
-/** Two routes that differ in their rule alone; the caller is authenticated for nothing, the same way. */
+/** Two routes that differ only in their rule. Both authenticate the caller in the same way, at no cost. */
 async function application ({ data, questions: [question] }: Loaded): Promise<FastifyInstance> {
   const { roles, permission } = question!
   const principal = { ...ANONYMOUS, id: OWNER, kind: 'user', roles, authenticatedBy: 'jwt' } as const

@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A Redis of the bench's own, without persistence. */
+/** A separate Redis for the bench, without persistence. */
 export interface RedisProcess {
   readonly port: number
   stop (): Promise<void>
@@ -32,7 +32,7 @@ export async function startRedisProcess (): Promise<RedisProcess> {
     })
   })
   await Promise.race([ready, failed, ended])
-  // From here on its end is expected.
+  // From here on, the end of the process is expected and not an error.
   ended.catch(() => {})
   failed.catch(() => {})
   return {

@@ -1,11 +1,11 @@
-/** The middle of the values; the mean of the two middle ones for an even number. NaN for none. */
+/** The median; the mean of the two middle values for an even number of values. NaN without values. */
 export function median (values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
-/** The smallest value that at least this share of the values does not exceed. NaN for none. */
+/** The smallest value that at least this share of the values does not exceed. NaN without values. */
 export function percentile (values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? NaN
@@ -21,7 +21,7 @@ export function shuffled<T> (values: readonly T[], random: () => number = Math.r
   return result
 }
 
-/** The lowest of the medians of five runs: the values in order, cut in five. What other programs cost the machine counts least. */
+/** Cuts the values, in order, into five parts, and returns the lowest median: it was disturbed least. */
 export function lowestMedian (values: readonly number[]): number {
   if (values.length < 5) return median(values)
   return Math.min(

@@ -5,15 +5,15 @@ import { openProject } from './project.js'
 import { RULES } from './rules.js'
 import { IGNORE_RULE, readSuppressions } from './suppression.js'
 
-/** What an audit found, and what it could not look at. */
+/** The findings of an audit, and what could not be checked. */
 export interface AuditReport {
-  /** Of this shape. */
+  /** Version of this format. */
   readonly version: 1
-  /** Absolute. */
+  /** Absolute path of the audited folder. */
   readonly directory: string
-  /** How many files were read. */
+  /** Number of files that were read. */
   readonly files: number
-  /** Worst first, then by file and place. */
+  /** Sorted by severity, worst first, then by file and position. */
   readonly findings: readonly Finding[]
   readonly suppressed: readonly SuppressedFinding[]
   readonly skipped: readonly SkippedFile[]
@@ -21,8 +21,8 @@ export interface AuditReport {
 }
 
 /**
- * Audits the files git tracks below a folder; outside git, all files outside `node_modules`, `dist` and `.git`.
- * Reads only. Throws `AuditError` when the folder cannot be read or holds no file to audit.
+ * Audits the files below a folder that git tracks; outside git, all files except those in `node_modules`, `dist` and
+ * `.git`. Changes nothing. Throws `AuditError` when the folder cannot be read or contains no file to audit.
  */
 export function audit (directory: string): AuditReport {
   const project = openProject(directory)

@@ -1,4 +1,4 @@
-/** The candidate a misspelt word most likely means, or null when none is near. */
+/** The candidate closest to a misspelt word; null when none is close enough. */
 export function closest (word: string, candidates: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(word.length / 3))
   let best: { readonly candidate: string, readonly distance: number } | null = null
@@ -9,7 +9,7 @@ export function closest (word: string, candidates: readonly string[]): string | 
   return best?.candidate ?? null
 }
 
-/** Letters to add, leave out, replace or swap with their neighbour to get from one word to the other. */
+/** Number of letters to insert, delete, replace or swap with their neighbour to turn one word into the other. */
 function editDistance (a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, index) => index)]
   for (let i = 1; i <= a.length; i++) {

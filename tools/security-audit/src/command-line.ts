@@ -7,7 +7,7 @@ import { printReport } from './print-report.js'
 import { RULES } from './rules.js'
 import { IGNORE_RULE } from './suppression.js'
 
-/** Where the command writes. */
+/** The output streams of the command. */
 export interface Output {
   out (text: string): void
   err (text: string): void
@@ -23,7 +23,7 @@ const OPTIONS = {
 
 const USAGE = 'usage: marty-security-audit [DIR] [--json] [--fail-on critical|high|medium|low]'
 
-/** Runs `marty-security-audit` with these arguments and tells its exit code. Never throws. */
+/** Runs `marty-security-audit` with these arguments and returns its exit code. Never throws. */
 export function runCommandLine (args: readonly string[], output: Output): 0 | 1 | 2 | 3 {
   try {
     const { directory, json, failOn, help } = parse(args)
@@ -44,7 +44,7 @@ export function runCommandLine (args: readonly string[], output: Output): 0 | 1 
   }
 }
 
-/** The command line cannot be meant; told without a stack. */
+/** The command line is wrong. Reported without a stack trace. */
 class UsageError extends Error {}
 
 function parse (args: readonly string[]): { directory: string, json: boolean, failOn: Severity, help: boolean } {

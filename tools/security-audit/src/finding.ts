@@ -1,35 +1,35 @@
-/** How much harm a finding can do, worst first. */
+/** How much harm a finding can do. */
 export type Severity = 'critical' | 'high' | 'medium' | 'low'
 
 /** Every severity, worst first. */
 export const SEVERITIES: readonly Severity[] = ['critical', 'high', 'medium', 'low']
 
-/** Something in a file that should not be there, or is missing. */
+/** A problem in a file: something that must not be there, or something that is missing. */
 export interface Finding {
-  /** The rule's name, as a suppression comment gives it. */
+  /** The name of the rule, as suppression comments use it. */
   readonly rule: string
   readonly severity: Severity
   /** Relative to the audited folder, with forward slashes. */
   readonly file: string
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number
-  /** From 1, in UTF-16 code units. */
+  /** Column, from 1, in UTF-16 code units. */
   readonly column: number
-  /** What it is. Never contains a secret that was found. */
+  /** What is wrong. Never contains a secret that was found. */
   readonly message: string
   /** What to do about it. */
   readonly advice: string
 }
 
-/** A finding that a comment with a reason has set aside. */
+/** A finding that a comment in the file suppresses, with a reason. */
 export interface SuppressedFinding extends Finding {
   readonly reason: string
 }
 
-/** A check that could not be made. Says nothing about what it would have found. */
+/** A check that could not be made, so it is unknown whether it would have found anything. */
 export interface NotRun {
   readonly rule: string
-  /** The one file it could not be made for; absent when it could not be made at all. */
+  /** The only file for which the check could not be made; absent when it could not be made at all. */
   readonly file?: string
   readonly reason: string
 }
@@ -40,14 +40,14 @@ export interface SkippedFile {
   readonly reason: string
 }
 
-/** Where a rule found something, before the rule's own name and severity are added. */
+/** The place of a finding, before the name and severity of its rule are added. */
 export interface Place {
   readonly file: string
-  /** Offset into the file's text. */
+  /** Offset in the text of the file. */
   readonly index: number
   readonly message: string
   readonly advice: string
-  /** When one place is worse than the rule's usual. */
+  /** The severity of this finding, if it differs from that of its rule. */
   readonly severity?: Severity
 }
 
@@ -55,7 +55,7 @@ export interface Place {
 export interface Rule {
   readonly name: string
   readonly severity: Severity
-  /** One line, for --help. */
+  /** One line for `--help`. */
   readonly summary: string
   readonly find: (project: Project, notRun: (reason: string, file?: string) => void) => readonly Place[]
 }
@@ -64,18 +64,21 @@ export interface Rule {
 export interface SourceFile {
   readonly file: string
   readonly text: string
-  /** The text with comments blanked; the same length. */
+  /** The text with comments replaced by spaces, so that offsets stay the same. */
   readonly uncommented: string
-  /** The text with comments, strings and regular expressions blanked; the same length. Equals `uncommented` outside JavaScript and TypeScript. */
+  /**
+   * Like `uncommented`, with strings and regular expressions replaced too. The same as `uncommented` in languages
+   * other than JavaScript and TypeScript.
+   */
   readonly code: string
   readonly language: 'javascript' | 'markdown' | 'other'
 }
 
-/** What the rules look at. */
+/** The files that the rules check. */
 export interface Project {
-  /** Absolute, without symbolic links. */
+  /** Absolute path, with symbolic links resolved. */
   readonly directory: string
-  /** The top of the git working tree, or the directory itself. */
+  /** The root of the git working tree; outside git, the directory itself. */
   readonly top: string
   readonly tracked: { readonly known: true } | { readonly known: false, readonly reason: string }
   /** Names of all files below the directory, read or not. */

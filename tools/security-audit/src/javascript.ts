@@ -1,9 +1,10 @@
 /**
- * Blanks what is not code in JavaScript or TypeScript, keeping every offset. `uncommented` lacks comments; `code` lacks
- * also the content of strings, templates (not their `${}` expressions) and regular expressions.
+ * Replaces what is not code in JavaScript or TypeScript by spaces, so that offsets stay the same: comments in
+ * `uncommented`; in `code` also the content of strings, templates (except their `${}` expressions) and regular
+ * expressions.
  *
- * It reads tokens, not grammar: whether a slash divides or opens a regular expression is told by what stands before it,
- * and text between JSX tags counts as code.
+ * It reads tokens and does not parse the grammar: the token before a slash decides whether it is a division or opens a
+ * regular expression. Text between JSX tags counts as code.
  */
 export function blankComments (text: string): { uncommented: string, code: string } {
   const uncommented = [...blankable(text)]

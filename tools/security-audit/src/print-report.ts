@@ -8,7 +8,7 @@ const COLOURS: Readonly<Record<Severity, string>> = {
   low: '\u001b[36m'
 }
 
-/** The report for people: a line for each finding with what to do below it, then what was not looked at. */
+/** Prints the report for people: each finding with its advice below it, then what was not checked. */
 export function printReport ({ files, findings, suppressed, skipped, notRun }: AuditReport, colours: boolean): string {
   const places = findings.map(({ file, line, column }) => `${file}:${line}:${column}`)
   const placeWidth = Math.max(0, ...places.map(place => place.length))
@@ -49,7 +49,7 @@ function count (number: number, what: string): string {
   return `${number} ${what}${number === 1 ? '' : 's'}`
 }
 
-/** File names may hold characters that would steer the terminal. */
+/** Escapes characters that control the terminal: file names may contain them. */
 function visible (text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}]/gu, char => `\\u{${char.codePointAt(0)!.toString(16)}}`)
 }

@@ -5,7 +5,7 @@ import { AuditError } from './errors.js'
 import type { Project, SkippedFile, SourceFile } from './finding.js'
 import { blankComments } from './javascript.js'
 
-/** Larger files are skipped, and said to be. */
+/** Larger files are skipped, and the report names them. */
 export const MAX_FILE_BYTES: number = 1024 * 1024
 
 const NOT_WALKED = new Set(['node_modules', 'dist', '.git'])
@@ -48,7 +48,7 @@ function listFiles (directory: string): { top: string, files: readonly string[],
   const top = realpathSync(where.output.replace(/\n$/, ''))
   const list = git(top, ['ls-files', '-z'])
   if (!list.ok) return { top: directory, files: walk(directory), tracked: { known: false, reason: list.reason } }
-  // A file in conflict is listed once for each side.
+  // Git lists a file with a merge conflict once for each side.
   return {
     top,
     files: [...new Set(list.output.split('\0').filter(name => name !== ''))].map(name => join(top, name)),
@@ -60,7 +60,7 @@ function git (
   directory: string,
   args: readonly string[]
 ): { ok: true, output: string } | { ok: false, reason: string } {
-  // A git hook sets GIT_DIR and its like, which would answer for another repository than the one asked about.
+  // A git hook sets GIT_DIR and similar variables, with which git would use another repository than this folder's.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
   const { status, stdout, stderr, error } = spawnSync('git', ['-C', directory, ...args], {
     encoding: 'utf8',

@@ -8,7 +8,7 @@ import { knownToken, literalSecret, privateKey } from './rules/secrets.js'
 import { shellCommand } from './rules/shell-command.js'
 import { tlsEnvironment, tlsUnverified } from './rules/tls.js'
 
-/** Every check, in the order they run. */
+/** All rules, in the order in which they run. */
 export const RULES: readonly Rule[] = [
   privateKey, knownToken, literalSecret, envFile,
   tlsUnverified, tlsEnvironment, evalRule, shellCommand, corsCredentials,

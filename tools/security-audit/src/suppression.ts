@@ -8,7 +8,10 @@ export const IGNORE_RULE: Pick<Rule, 'name' | 'severity' | 'summary'> = {
   summary: 'a suppression comment without a reason or for an unknown rule'
 }
 
-/** Suppressions by file, line and rule (joined by newlines), each with its reason. A comment holds for its own line and the next. */
+/**
+ * The reasons of suppressions, by file, line and rule (joined by newlines). A comment applies to its own line and the
+ * next one.
+ */
 export function readSuppressions (
   sources: readonly SourceFile[],
   rules: readonly string[]
@@ -39,7 +42,7 @@ function commentsOf ({
   const pattern = new RegExp(`${opening}[ \\t]*(marty-security-audit-ignore)\\b([^\\n]*)`, 'g')
   return [...text.matchAll(pattern)].flatMap(match => {
     const index = match.index + match[0].indexOf(match[1]!)
-    // In a string it is not a comment.
+    // Text in a string is not a comment.
     if (language === 'javascript' && uncommented[index] !== ' ') return []
     const [, rule = '', reason = ''] =
       /^[ \t]*([^\s]*)(?:[ \t]+--[ \t]+(.*))?/.exec(match[2]!.replace(/(?:\*\/|-->).*$/, '')) ?? []

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 
-/** A sealed line that goes on from another, as anyone who can write the file can make it. */
+/** A record with a valid hash that follows another, as anyone who can write the file can create it. */
 export function forged (members: object, before: string | null): string {
   const { seq, hash } = before === null ? { seq: 0, hash: '0'.repeat(64) } : JSON.parse(before) as { seq: number, hash: string }
   const body = JSON.stringify({ seq: seq + 1, time: Date.now(), ...members, prev: hash })
   return `${body.slice(0, -1)},"hash":"${createHash('sha256').update(`${hash}\n${body}`).digest('hex')}"}`
 }
 
-/** Records that mean something to the log, forged. */
+/** Members of forged records of kinds that the log itself writes. */
 export const forgedEvent = { activity_name: 'forged.act', class_uid: 6003 }
 export const forgedStop = { activity_name: 'service.stop', class_uid: 6002 }
 export const forgedStart = { activity_name: 'service.start', class_uid: 6002 }

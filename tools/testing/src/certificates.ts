@@ -74,7 +74,7 @@ interface Request {
   readonly extensions: readonly string[]
   readonly from: number
   readonly to: number
-  /** Who signs; the certificate signs itself without one. */
+  /** The certificate that signs. @default the new certificate signs itself */
   readonly issuer?: CertificateFiles
 }
 

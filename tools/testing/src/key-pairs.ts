@@ -12,7 +12,7 @@ export function pairFor (algorithm: AsymmetricAlgorithmName): Pair {
   return algorithm === 'EdDSA' ? generateKeyPairSync('ed25519') : generateKeyPairSync('rsa', { modulusLength: 2048 })
 }
 
-/** One pair per algorithm, for the whole file. */
+/** One key pair per algorithm, shared by all tests of a process. */
 export const PAIRS: Readonly<Record<AsymmetricAlgorithmName, Pair>> = {
   ES256: pairFor('ES256'), EdDSA: pairFor('EdDSA'), RS256: pairFor('RS256'), PS256: pairFor('PS256')
 }
@@ -21,7 +21,7 @@ export function signingKey (algorithm: JwtAlgorithmName, kid = 'k1'): JwtKeyOpti
   return algorithm === 'HS256' ? { kid, algorithm, secret: SECRET } : { kid, algorithm, privateKey: PAIRS[algorithm].privateKey }
 }
 
-/** A token of any header and payload, really signed. */
+/** A token with any header and payload and a valid signature. */
 export function forgeWith (
   algorithm: JwtAlgorithmName,
   header: unknown,

@@ -13,7 +13,7 @@ const BLOCK = 20
 /** Ports of the reserved blocks that were not handed out yet. */
 const reserved: number[] = []
 
-/** A port that is free, and that no other test process is given. */
+/** A free port that no other test process gets. */
 export async function freePort (): Promise<number> {
   const [port] = await freePorts(1)
   return port!

@@ -21,7 +21,7 @@ export const CA: Buffer = Buffer.from(authority.cert)
 export interface Provider {
   readonly url: string
   readonly options: TrustedIssuerOptions
-  /** How often its keys were asked for. */
+  /** Number of requests for its keys. */
   asked: number
   answer: (response: ServerResponse, request: IncomingMessage) => void
 }
@@ -64,7 +64,7 @@ export function claims (changes: object = {}): object {
   return { iss: FOREIGN, aud: AUDIENCE, sub: 'alice', jti, iat: now(), exp: now() + 300, ...changes }
 }
 
-/** A token of that issuer, really signed. */
+/** A token of that issuer with a valid signature. */
 export function foreign (
   alg: AsymmetricAlgorithmName, changes: object = {}, header: object = {}, key: KeyObject = PAIRS[alg].privateKey
 ): string {

@@ -44,7 +44,7 @@ export async function startRedis (port: number, args: readonly string[] = [], co
   return server
 }
 
-/** Runs one command by the `redis-cli` program, while this process stands still. */
+/** Runs one command with `redis-cli`. Blocks this process until it is done. */
 export function redisCli (port: number, ...args: readonly string[]): string {
   return execFileSync('redis-cli', ['-p', String(port), ...args], { encoding: 'utf8' }).trim()
 }

@@ -1,4 +1,4 @@
-/** What the helpers need of a test: it runs the handler when the test ends. tap's `t` is one. */
+/** The part of tap's `t` that these functions use: it runs the handler when the test ends. */
 export interface Teardown {
   teardown (handler: () => unknown): void
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { AuthOptions } from '@marty/auth'
 
-/** A secret that is the same in every run, and looks as random as a good one. */
+/** A secret that is the same in every run, and random enough for the check of weak secrets. */
 export const secretFor = (name: string): string => hash('sha256', name, 'base64')
 
 export const SECRET: string = secretFor('tokens')
@@ -14,10 +14,10 @@ export const TOKENS: AuthOptions = {
 
 export const bearer = (token: string): { authorization: string } => ({ authorization: `Bearer ${token}` })
 
-/** Seconds since the epoch, as tokens count time. */
+/** The current time as tokens contain it: seconds since the epoch. */
 export const now = (): number => Math.floor(Date.now() / 1000)
 
-/** A part of a token: an object, or raw text, in base64url. */
+/** Encodes one part of a token (an object, or a string as it is) in base64url. */
 export function encode (value: unknown): string {
   return Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 }

@@ -1,4 +1,4 @@
-/** Polls until the condition holds; throws after the deadline. The clock is one that no test sets. */
+/** Polls until the condition holds; throws after the deadline. Uses a clock that tests cannot replace. */
 export async function until (
   condition: () => boolean | Promise<boolean>, what: string = condition.toString(), deadlineMs = 60_000
 ): Promise<void> {

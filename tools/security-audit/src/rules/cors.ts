@@ -16,7 +16,7 @@ const FOUND: Pick<Place, 'message' | 'advice'> = {
   advice: 'List the origins that may, or leave credentials off.'
 }
 
-/** `{ origin: '*', credentials: true }`, and `origin: true`, which reflects whatever origin asks. */
+/** Finds `{ origin: '*', credentials: true }`, and `origin: true`, which allows every origin that asks. */
 function inOptions ({ file, code, uncommented }: SourceFile): Place[] {
   return [...code.matchAll(/\bcredentials['"]?\s*:\s*true\b/g)].flatMap(({ index }) => {
     const open = enclosingBrace(code, index)
@@ -34,7 +34,7 @@ function inOptions ({ file, code, uncommented }: SourceFile): Place[] {
 }
 
 function inHeaders ({ file, code, uncommented }: SourceFile): Place[] {
-  // A quote that is blank in code is text of a longer string.
+  // A quote that was replaced in `code` is inside a longer string.
   const find = (pattern: RegExp): number | undefined =>
     [...uncommented.matchAll(pattern)].find(({ index }) => code[index] !== ' ')?.index
   const origin = find(/['"]access-control-allow-origin['"]\s*[,:\]=]+\s*['"]\*['"]/gi)

@@ -34,7 +34,7 @@ export const dependencySource: Rule = {
     ...manifestsOf(project, notRun).flatMap(({ source, dependencies }) =>
       dependencies.flatMap(({ name, kind, from }): Place[] => {
         const found = judge(from)
-        // The address is left out: it may carry a password.
+        // Leave out the address: it may contain a password.
         return found === null
           ? []
           : [
@@ -81,7 +81,7 @@ function isPinned ({ top, everywhere }: Project, folder: string): 'yes' | 'no' |
     const lock = LOCKFILES.map(name => join(above, name)).find(path => everywhere.has(path))
     if (lock !== undefined) {
       if (above === folder || !lock.endsWith('.json')) return 'yes'
-      // A lockfile further up pins this package only when it is one of its workspaces.
+      // A lockfile in a parent folder pins this package's dependencies only if the package is one of its workspaces.
       const packages = lockedPackages(lock)
       if (packages === null) return 'unknown'
       if (Object.hasOwn(packages, relative(above, folder).split(sep).join('/'))) return 'yes'
@@ -96,7 +96,7 @@ function lockedPackages (path: string): Record<string, unknown> | null {
   return lock === null ? null : (lock['packages'] ?? {}) as Record<string, unknown>
 }
 
-/** Read here and not taken from the sources: a lockfile may be larger than what is read of other files. */
+/** Reads lockfiles itself, because they may be larger than the size up to which other files are read. */
 function lockedOverHttp ({ names, directory }: Project, notRun: (reason: string, file?: string) => void): Place[] {
   return names
     .filter(file => /(?:^|\/)(?:package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml)$/.test(file))

@@ -81,14 +81,14 @@ function dockerfiles (sources: readonly SourceFile[]): SourceFile[] {
 }
 
 function instructionsOf ({ uncommented }: SourceFile): Instruction[] {
-  // A line that ends in a backslash goes on in the next; both characters keep their length.
+  // Join lines that end in a backslash with the next line. Spaces keep the offsets.
   const joined = uncommented.replace(/\\[ \t]*\r?\n/g, ending => ' '.repeat(ending.length))
   return [...joined.matchAll(/^[ \t]*([A-Za-z]+)[ \t]+(.*?)[ \t\r]*$/gm)].map(
     ({ index, 1: word = '', 2: value = '' }) => ({ word: word.toUpperCase(), value, index })
   )
 }
 
-/** The user of the stage that begins at `from`; a stage built on an earlier one has its user. */
+/** The user of the stage that begins at `from`. A stage that is built on an earlier stage inherits its user. */
 function userOf (all: readonly Instruction[], from: number): Instruction | undefined {
   const next = all.findIndex(({ word }, index) => index > from && word === 'FROM')
   const own = all.slice(from, next === -1 ? undefined : next).findLast(({ word }) => word === 'USER')

@@ -24,11 +24,11 @@ export const evalRule: Rule = {
       )
 }
 
-/** Functions and methods named eval, and their signatures in types. */
+/** Whether this `eval` is not a call, but the definition of a function or method, or its signature in a type. */
 function isDefinition (code: string, start: number, open: number): boolean {
   const before = code.slice(Math.max(0, start - 200), start).trimEnd()
   if (/\bfunction\s*\*?$/.test(before)) return true
   const after = code.slice(closing(code, open) + 1).trimStart()[0]
-  // Behind an operator, the colon is that of a condition.
+  // After an operator, the colon belongs to a conditional expression.
   return after === '{' || (after === ':' && !/[?+\-*/%&|=(<!~^:]$/.test(before))
 }

@@ -1,6 +1,6 @@
 /**
- * Whether a text looks drawn at random, as a secret does, and not written to be read: at least 12 characters, letters
- * and digits, at least 3.2 bits of Shannon entropy a character, and not made of words, a reference or a placeholder.
+ * Whether a string looks random, like a secret: at least 12 characters, with letters and digits, at least 3.2 bits of
+ * Shannon entropy per character, and neither words nor a reference nor a placeholder.
  */
 export function looksRandom (value: string): boolean {
   if (value.length < 12 || /\s/.test(value)) return false
@@ -26,7 +26,7 @@ function isWords (value: string): boolean {
     .every(part => /^(?:[A-Za-z]?[a-z]*|[A-Z]*)\d{0,4}$/.test(part) && (part.match(/[a-z]+/i)?.[0].length ?? 0) <= 14)
 }
 
-/** Shannon entropy of the text's own characters, in bits a character. */
+/** Shannon entropy of the string's characters, in bits per character. */
 function entropyBits (value: string): number {
   const counts = new Map<string, number>()
   for (const char of value) counts.set(char, (counts.get(char) ?? 0) + 1)

@@ -12,7 +12,7 @@ export const privateKey: Rule = {
   find: ({ sources }) =>
     sources.flatMap(({ file, text }) =>
       [...text.matchAll(/-----BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----/g)]
-        // A header alone is a word about keys; the key is a run of base64 behind it.
+        // A PEM header alone, as in documentation, is not a key: base64 must follow it.
         .filter(({ index, 0: header }) =>
           /[A-Za-z0-9+/=]{40}/.test(
             text.slice(index + header.length, index + header.length + 600).split('-----END')[0]!
@@ -22,7 +22,7 @@ export const privateKey: Rule = {
     )
 }
 
-/** Formats whose issuers made them to be found. */
+/** Formats that their issuers designed to be recognised by scanners. */
 const FORMATS: ReadonlyArray<readonly [string, RegExp]> = [
   ['an AWS access key id', /\b(?:AKIA|ASIA)[A-Z2-7]{16}\b/g],
   ['a GitHub token', /\bgh[pousr]_[A-Za-z0-9]{36,251}\b/g],
@@ -85,7 +85,7 @@ export const literalSecret: Rule = {
 }
 
 const LOCK = /(?:^|\/)(?:package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml)$/
-// Before the keyword any name; behind it what still names the secret itself, so that "secretPath" is none.
+// Any characters may come before the keyword, but only some words after it: `secretPath` does not name a secret.
 const NAME =
   '[\\w-]{0,60}(?:secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|token|credentials?)(?:[_-]?(?:value|key|text|string))?\\d{0,3}'
 const QUOTED = new RegExp(
@@ -96,7 +96,7 @@ const BARE = new RegExp(`(?<![\\w-])(${NAME})[ \\t]*[:=][ \\t]*([^'"\`\\s#;]{12,
 
 function literalsOf ({ file, text, language }: SourceFile): { name: string, value: string, index: number }[] {
   const quoted = [...text.matchAll(QUOTED)].map(({ index, 1: name = '', 3: value = '' }) => ({ name, value, index }))
-  // Without quotes only where a file's format has none: in code it would be a variable.
+  // Values without quotes count only in formats that need no quotes. In code, such a value would be a variable.
   const bare =
     language === 'other' &&
     /(?:^|\/)\.?env(?:\.[^/]*)?$|\.(?:env|ya?ml|ini|cfg|conf|properties|toml|sh|bash|tfvars)$|(?:^|\/)(?:Dockerfile|\.npmrc)[^/]*$/i.test(

@@ -19,7 +19,7 @@ function findCalls (source: SourceFile): Place[] {
   const callees = [
     ...functions.map(name => `(?<![\\w$.])${escape(name)}`),
     ...namespaces.map(name => `(?<![\\w$.])${escape(name)}\\s*\\.\\s*exec(?:Sync)?`),
-    // require('child_process').exec(; the name itself is blank in code.
+    // require('child_process').exec(...). The name of the module is a string, so it was replaced in `code`.
     '(?<![\\w$.])require\\s*\\(["\'] +["\']\\)\\s*\\.\\s*exec(?:Sync)?'
   ]
   return [...code.matchAll(new RegExp(`(?:${callees.join('|')})\\s*\\(`, 'g'))].flatMap(({ index, 0: found }) => {
@@ -39,13 +39,13 @@ function findCalls (source: SourceFile): Place[] {
   })
 }
 
-/** Whether a template has an expression, or a `+` joins anything but literals. */
+/** Whether the argument is a template with an expression, or a `+` joins more than literals. */
 function isPutTogether (argument: string): boolean {
   if (/`[^`]*\$\{/.test(argument)) return true
   return argument.includes('+') && /[\w$]/.test(argument.replace(/(['"`])\s*\1/g, ''))
 }
 
-/** What a file calls `exec` and `execSync`, and the module as a whole. */
+/** The names under which a file imports `exec`, `execSync` and the module itself. */
 function namesOf (text: string): { functions: readonly string[], namespaces: readonly string[] } {
   const functions = new Set<string>()
   const namespaces = new Set<string>()

@@ -11,7 +11,7 @@ export const tlsUnverified: Rule = {
       .filter(({ language }) => language === 'javascript')
       .flatMap(({ file, uncommented, code }) =>
         [...uncommented.matchAll(/\brejectUnauthorized(?:['"]\s*\]?|)\s*[:=]\s*(?:false\b|!1)/g)]
-          // Inside a string the value would be blank.
+          // Inside a string, the value was replaced in `code`.
           .filter(({ index, 0: found }) => code[index + found.length - 1] !== ' ')
           .map(({ index }) => ({
             file,
