@@ -47,7 +47,7 @@ t.test('no folder holds more than thirty source files', async t => {
   for (const folder of [...packages.map(name => join('packages', name)), ...examples.map(name => join('examples', name))]) {
     const counts = new Map<string, number>()
     for (const { file } of sourcesOf(join(root, folder, 'src'))) counts.set(dirname(file), (counts.get(dirname(file)) ?? 0) + 1)
-    for (const [name, count] of counts) t.ok(count <= 32, `${name} holds ${count}`)
+    for (const [name, count] of counts) t.ok(count <= 30, `${name} holds ${count}`)
   }
 })
 

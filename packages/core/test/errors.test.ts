@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
@@ -23,8 +23,8 @@ t.test('every exported error class is made by defineError and named like its exp
   }
 })
 
-t.test('no two error classes of all packages share a code', async t => {
-  for (const key of ['code'] as const) {
+t.test('no two error classes of all packages share a name or a code', async t => {
+  for (const key of ['name', 'code'] as const) {
     const owners = new Map<unknown, ErrorClass>()
     for (const { file, name, value } of exported) {
       const used = value.definition?.[key]
@@ -32,6 +32,12 @@ t.test('no two error classes of all packages share a code', async t => {
       owners.set(used, value)
     }
   }
+})
+
+t.test('every error that is defined is also created', async t => {
+  const code = compiledModules().map(file => readFileSync(file, 'utf8')).join('\n')
+  const created = new Set([...code.matchAll(/\bnew (\w+)\b/g)].map(([, name]) => name))
+  for (const { file, name } of exported) t.ok(created.has(name), `${name} of ${file}`)
 })
 
 t.test('an error carries the name of its class, also in its stack, and so does a subclass', async t => {
@@ -47,9 +53,19 @@ t.test('an error carries the name of its class, also in its stack, and so does a
   t.notOk(Object.keys(new Broken()).includes('name'))
 })
 
+/** What the packages and the examples consist of, as compiled. */
+function compiledModules (): string[] {
+  return ['packages', 'examples']
+    .flatMap(group => readdirSync(join(root, group)).map(name => join(root, group, name, 'dist')))
+    .filter(folder => existsSync(folder))
+    .flatMap(folder => readdirSync(folder, { recursive: true, encoding: 'utf8' }).map(file => join(folder, file)))
+    .filter(file => file.endsWith('.js'))
+}
+
 /** The errors of each package and of each module of the examples, and what each package exports under its name. */
 function modules (): string[] {
-  const packages = readdirSync(join(root, 'packages')).flatMap(name => ['errors.js', 'index.js'].map(file => join(root, 'packages', name, 'dist', file)))
+  const packages = readdirSync(join(root, 'packages'))
+    .flatMap(name => ['errors.js', 'index.js'].map(file => join(root, 'packages', name, 'dist', file)))
   const examples = readdirSync(join(root, 'examples')).flatMap(name => errorModulesIn(join(root, 'examples', name, 'dist')))
   return [...packages, ...examples].filter(file => existsSync(file))
 }
@@ -64,7 +80,9 @@ function errorModulesIn (folder: string): string[] {
 async function errorClassesOf (path: string): Promise<Export[]> {
   const file = relative(root, path)
   const members = Object.entries(await import(pathToFileURL(path).href) as Record<string, unknown>)
-  return members.filter(([, value]) => isErrorClass(value)).map(([name, value]) => ({ file, name, value: value as ErrorClass }))
+  return members
+    .filter(([, value]) => isErrorClass(value))
+    .map(([name, value]) => ({ file, name, value: value as ErrorClass }))
 }
 
 function isErrorClass (value: unknown): boolean {

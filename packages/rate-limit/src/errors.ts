@@ -1,7 +1,7 @@
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-export const OptionInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_OPT_INVALID'> = defineError({
-  name: 'OptionInvalid',
+export const RateLimitOptionInvalid: MartyErrorConstructor<'MARTY_RATE_LIMIT_OPT_INVALID'> = defineError({
+  name: 'RateLimitOptionInvalid',
   code: 'MARTY_RATE_LIMIT_OPT_INVALID',
   statusCode: 500,
   message: 'An option of the rate limiter is not valid'

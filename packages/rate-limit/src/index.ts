@@ -161,7 +161,7 @@ function subjectOf (call: Call): LimitSubject {
 export const rateLimit: FastifyPluginAsync<RateLimitOptions> = fp(plugin, { name: '@marty/rate-limit', fastify: '5.x' })
 export default rateLimit
 
-export { BudgetInvalid, OptionInvalid, RateLimitExceeded, RuleUnknown, StoreUnavailable } from './errors.js'
+export { BudgetInvalid, RateLimitExceeded, RateLimitOptionInvalid, RuleUnknown, StoreUnavailable } from './errors.js'
 export { createGuardedStore, type GuardedStoreOptions, type StoreFailureMode } from './store/failover.js'
 export { createInstanceCount, type InstanceCount, type InstanceCountOptions } from './store/instance-count.js'
 export type { LimitDecision, Policy, Quota } from './decision.js'

@@ -1,5 +1,5 @@
 import { closest, type Operation } from '@marty/core'
-import { OptionInvalid } from './errors.js'
+import { RateLimitOptionInvalid } from './errors.js'
 import type { FastifyRateLimitSettings } from './fastify-rate-limit/settings.js'
 import type { StoreFailureMode } from './store/failover.js'
 import type { LeaseTerms } from './leases/leased-store.js'
@@ -225,7 +225,7 @@ export function verifyNames (
 }
 
 export function invalid (field: string, message: string): Error {
-  return new OptionInvalid(`rate-limit: ${field} ${message}`)
+  return new RateLimitOptionInvalid(`rate-limit: ${field} ${message}`)
 }
 
 /** Throws unless the value is an integer from 1 to the maximum. `word` is a keyword that the option also accepts. */
