@@ -1,8 +1,7 @@
-import { MartyError, RuleInvalid, type Call, type Check, type Operation } from '@marty/core'
+import { didYouMean, MartyError, RuleInvalid, type Call, type Check, type Operation } from '@marty/core'
 import type { Attributes } from './conditions/evaluate.js'
-import { AttributesFailed, Denied } from './errors.js'
+import { AccessDenied, AttributesFailed } from './errors.js'
 import { parsePermission } from './model/permission.js'
-import { didYouMean } from './did-you-mean.js'
 import type { Policy } from './engine/policy.js'
 import type { Access } from './rbac.js'
 
@@ -35,14 +34,14 @@ export function accessCheck (access: Access): Check {
         const { policy } = access.rbac
         if (permitted !== null && !permitted(call, policy)) {
           if (when === null || !call.canDefer || access.filter(policy, call.principal, permission!).kind === 'none') {
-            throw new Denied(refusal)
+            throw new AccessDenied(refusal)
           }
           call.pending = async call => {
             const resource = await load(when, call.input)
-            if (!access.decide(policy, call.principal, permission!, resource)) throw new Denied(refusal)
+            if (!access.decide(policy, call.principal, permission!, resource)) throw new AccessDenied(refusal)
           }
         }
-        if (held !== null && !held(call, policy)) throw new Denied()
+        if (held !== null && !held(call, policy)) throw new AccessDenied()
       }
     }
   }

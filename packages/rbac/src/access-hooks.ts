@@ -1,7 +1,7 @@
 import { Unauthenticated } from '@marty/core'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { permissionPredicate, rolesPredicate, type AccessPredicate } from './access-check.js'
-import { Denied } from './errors.js'
+import { AccessDenied } from './errors.js'
 import type { Access } from './rbac.js'
 import type { Permission, Role } from './register.js'
 
@@ -35,7 +35,7 @@ function hook ({ rbac }: Access, isAllowed: AccessPredicate, data: Readonly<Reco
     } else if (isAllowed({ principal }, rbac.policy)) {
       done()
     } else {
-      const denied = new Denied({ data })
+      const denied = new AccessDenied({ data })
       const { url = '404' } = request.routeOptions
       void request.server.guard.emit({
         type: 'authorization',

@@ -1,8 +1,8 @@
 import { formatProblem, type SourceProblem } from '@marty/config'
 import { defineError, type MartyErrorConstructor } from '@marty/core'
 
-export const OptionInvalid: MartyErrorConstructor<'MARTY_RBAC_OPT_INVALID'> = defineError({
-  name: 'OptionInvalid',
+export const RbacOptionInvalid: MartyErrorConstructor<'MARTY_RBAC_OPT_INVALID'> = defineError({
+  name: 'RbacOptionInvalid',
   code: 'MARTY_RBAC_OPT_INVALID',
   statusCode: 500,
   message: 'An option of @marty/rbac is not valid'
@@ -12,8 +12,8 @@ export const OptionInvalid: MartyErrorConstructor<'MARTY_RBAC_OPT_INVALID'> = de
  * The policy does not allow the operation. The caller learns which permission was required, and nothing
  * else about the policy.
  */
-export const Denied: MartyErrorConstructor<'MARTY_RBAC_DENIED'> = defineError({
-  name: 'Denied',
+export const AccessDenied: MartyErrorConstructor<'MARTY_RBAC_DENIED'> = defineError({
+  name: 'AccessDenied',
   code: 'MARTY_RBAC_DENIED',
   statusCode: 403,
   message: 'You are not allowed to do this'
@@ -50,11 +50,11 @@ export const AttributesFailed: MartyErrorConstructor<'MARTY_RBAC_ATTRIBUTES_FAIL
 })
 
 /** A request for an explanation is malformed. Only callers who may request explanations learn why. */
-export const QuestionInvalid: MartyErrorConstructor<'MARTY_RBAC_QUESTION_INVALID'> = defineError({
-  name: 'QuestionInvalid',
+export const ExplainRequestInvalid: MartyErrorConstructor<'MARTY_RBAC_QUESTION_INVALID'> = defineError({
+  name: 'ExplainRequestInvalid',
   code: 'MARTY_RBAC_QUESTION_INVALID',
   statusCode: 400,
-  message: 'The question is not valid'
+  message: 'The request for an explanation is not valid'
 })
 
 const PolicyInvalidBase: MartyErrorConstructor<'MARTY_RBAC_POLICY_INVALID'> = defineError({

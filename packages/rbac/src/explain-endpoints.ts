@@ -1,9 +1,8 @@
-import type { Principal, SecurityRule } from '@marty/core'
+import { didYouMean, type Principal, type SecurityRule } from '@marty/core'
 import type { FastifyInstance } from 'fastify'
 import { Type, type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { didYouMean } from './did-you-mean.js'
-import { QuestionInvalid } from './errors.js'
+import { ExplainRequestInvalid } from './errors.js'
 import type { Explanation } from './engine/explain.js'
 import type { Rbac } from './rbac.js'
 import type { Permission } from './register.js'
@@ -87,8 +86,8 @@ export function explainRoute (fastify: FastifyInstance, rbac: Rbac, url: string)
     // Validate with our own validator: the application's may remove unknown members or coerce types.
     if (!validator.Check(body)) {
       const [first] = validator.Errors(body)
-      throw new QuestionInvalid(
-        `The question is not valid: ${first?.instancePath === '' ? 'it' : first?.instancePath} ${first?.message}`
+      throw new ExplainRequestInvalid(
+        `The request for an explanation is not valid: ${first?.instancePath || 'it'} ${first?.message}`
       )
     }
     return await reply.header('cache-control', 'no-store').send(answer(rbac, body))
@@ -100,13 +99,13 @@ function answer (
   { principal, permission, resource, environment = here }: ExplainParams
 ): ExplainAnswer {
   if (policy.permissionId(permission) === undefined) {
-    throw new QuestionInvalid(
+    throw new ExplainRequestInvalid(
       `The policy defines no permission "${permission}"${didYouMean(permission, policy.permissions)}`
     )
   }
   const place = policy.environmentNames.get(environment)
   if (place === undefined) {
-    throw new QuestionInvalid(
+    throw new ExplainRequestInvalid(
       `The policy defines no environment "${environment}"${didYouMean(environment, policy.environmentNames.keys())}`
     )
   }

@@ -5,28 +5,25 @@ import fp from 'fastify-plugin'
 import { accessCheck } from './access-check.js'
 import { permissionHook, rolesHook } from './access-hooks.js'
 import type { Attributes } from './conditions/evaluate.js'
-import { didYouMean } from './did-you-mean.js'
-import { OptionInvalid, PolicyInvalid } from './errors.js'
 import { explainRoute } from './explain-endpoints.js'
-import { resolveOptions, type RbacOptions } from './options.js'
-import { loadPolicy } from './engine/policy.js'
+import { loadFirstPolicy } from './first-policy.js'
+import { resolveOptions, type RbacOptions, type ResolvedOptions } from './options.js'
 import { PolicyCompiler } from './reload/compiler.js'
 import { unmetRequirements, type ServiceRequirements } from './reload/requirements.js'
-import { fileOrigin, readText } from './reload/file.js'
-import { textOf } from './reload/origin.js'
+import { fileOrigin } from './reload/file.js'
+import type { PolicyOrigin } from './reload/origin.js'
 import { redisOrigin } from './reload/redis.js'
 import { PolicySource } from './reload/source.js'
-import { firstProblems } from './parse/policy.js'
 import { createAccess, type RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 import { createDecider } from './engine/shadow.js'
-import { testPolicy } from './analysis/policy-tests.js'
 
 export type { Attributes } from './conditions/evaluate.js'
 export type { LoadedResource } from './access-check.js'
 export type { AccessHook } from './access-hooks.js'
 export {
-  AttributesFailed, Denied, OptionInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable, QuestionInvalid
+  AccessDenied, AttributesFailed, ExplainRequestInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable,
+  RbacOptionInvalid
 } from './errors.js'
 export { explainMethod, type ExplainAnswer, type ExplainMethod, type ExplainParams } from './explain-endpoints.js'
 export type { ExplainedCondition, ExplainedRule, Explanation } from './engine/explain.js'
@@ -57,42 +54,8 @@ export type { Permission, PermissionRegister, Resource, Role } from './register.
 export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyInstance, given: RbacOptions) => {
   const guard = useGuard(fastify)
   const options = resolveOptions(given)
-  const file = options.policyFile ?? 'policy'
-  const { bytes } = options.policy === null ? await readText(file) : { bytes: Buffer.from(options.policy) }
-  const policy = await loadPolicy(textOf(bytes, file), file)
-  const environment = policy.environmentNames.get(options.environment)
-  if (environment === undefined) {
-    const names = [...policy.environmentNames.keys()]
-    throw new OptionInvalid(
-      `option "environment" of @marty/rbac is "${options.environment}", which ${file} does not define` +
-        (didYouMean(options.environment, names) || `; it defines ${names.join(', ')}`)
-    )
-  }
-  const { service } = options
-  if (service !== undefined && !policy.services.includes(service)) {
-    throw new OptionInvalid(
-      `option "service" of @marty/rbac is "${service}", which ${file} does not ` +
-        `define${didYouMean(service, policy.services)}`
-    )
-  }
-  const { policyTests, reload } = options
-  if (policyTests !== null) {
-    const { problems, failures } = testPolicy(
-      policy,
-      textOf((await readText(policyTests)).bytes, policyTests),
-      policyTests
-    )
-    if (problems.length + failures.length > 0) {
-      throw new PolicyInvalid(firstProblems([...problems, ...failures], policyTests))
-    }
-  }
-  for (const name of reload.refuseGain) {
-    if (policy.environmentNames.has(name)) continue
-    throw new OptionInvalid(
-      `option "reload.refuseGain" of @marty/rbac names the environment "${name}", which ${file} does not define` +
-        didYouMean(name, policy.environmentNames.keys())
-    )
-  }
+  const { service, policyTests, reload } = options
+  const { policy, bytes, environment } = await loadFirstPolicy(options)
   const requirements: ServiceRequirements = {
     environment: options.environment,
     runsIn: environment,
@@ -100,21 +63,20 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
     permissions: new Set(),
     roles: new Set()
   }
-  const fromFile = options.policyFile === null ? null : fileOrigin(file, policyTests, reload.pollMs)
   const source = new PolicySource({
     policy,
     bytes,
-    origin: reload.redis === null ? fromFile : redisOrigin(reload.redis, reload.pollMs),
+    origin: originOf(options),
     isWatched: reload.isOn,
-    tests: policyTests,
+    tests: policyTests ?? null,
     refuseGain: reload.refuseGain,
-    compiler: new PolicyCompiler(reload.timeoutMs, Date.now),
+    compiler: new PolicyCompiler(reload.timeoutSeconds, Date.now),
     violations: next => unmetRequirements(next, requirements),
     log: fastify.log
   })
   fastify.addHook('onClose', async () => { await source.close() })
   await source.start()
-  const decider = createDecider(options.shadowRate, environment, policy.environmentId(environment)!, fastify.log)
+  const decider = createDecider(options.shadowRatio, environment, policy.environmentId(environment)!, fastify.log)
   const access = createAccess(source, environment, service, decider, requirements)
   guard.addCheck(accessCheck(access))
   guard.setAuthorizer((principal, permission, resource) => access.rbac.can(principal, permission, resource))
@@ -127,9 +89,15 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   })
   fastify.decorate('requirePermission', (permission: Permission) => permissionHook(access, permission))
   fastify.decorate('requireRoles', (...roles: readonly Role[]) => rolesHook(access, roles))
-  if (options.explainUrl !== null) explainRoute(fastify, access.rbac, options.explainUrl)
+  if (options.explainUrl !== undefined) explainRoute(fastify, access.rbac, options.explainUrl)
   const { current } = source
   fastify.log.info({ policy: current.file, sha256: current.sha256, environment, rules: current.rules }, 'policy loaded')
 }, { name: '@marty/rbac', fastify: '5.x' })
+
+/** The source of newer policies; null if the policy never changes. */
+function originOf ({ policyFile, policyTests, reload }: ResolvedOptions): PolicyOrigin | null {
+  if (reload.redis !== undefined) return redisOrigin(reload.redis, reload.pollMs)
+  return policyFile === undefined ? null : fileOrigin(policyFile, policyTests ?? null, reload.pollMs)
+}
 
 export default rbac

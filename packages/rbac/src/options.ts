@@ -1,7 +1,7 @@
-import { closest } from '@marty/core'
-import { didYouMean } from './did-you-mean.js'
-import { OptionInvalid } from './errors.js'
-import type { PolicyRedis } from './reload/redis.js'
+import { checkOptions, optionsInvalid, type OptionProblem, type OptionScope, type OptionTable } from '@marty/core'
+import type { RedisClient } from '@marty/redis'
+import { RbacOptionInvalid } from './errors.js'
+import { DEFAULT_PREFIX, type PolicyRedis } from './reload/redis.js'
 
 export interface RbacOptions {
   /** The policy file. Exactly one of `policyFile` and `policy` is given. */
@@ -34,7 +34,7 @@ export interface RbacOptions {
    * The fraction of decisions that are also checked with Casbin, afterwards and one at a time; 0 for none.
    * @default 1/10000
    */
-  readonly shadowRate?: number
+  readonly shadowRatio?: number
 }
 
 export interface ReloadOptions {
@@ -51,10 +51,10 @@ export interface ReloadOptions {
    */
   readonly pollMs?: number
   /**
-   * The time limit for reading, compiling and testing a policy, in milliseconds from 100 to 600,000.
-   * @default 30000
+   * The time limit for reading, compiling and testing a policy, in seconds from 0.1 to 600.
+   * @default 30
    */
-  readonly timeoutMs?: number
+  readonly timeoutSeconds?: number
   /**
    * Environments, by name or alias, in which a newer policy must not grant more than `policyTests` state.
    * If it does, the policy in use stays in use. Without `policyTests`, a newer policy must not grant
@@ -64,129 +64,162 @@ export interface ReloadOptions {
   readonly refuseGain?: readonly string[]
 }
 
-export interface ResolvedOptions {
-  readonly policyFile: string | null
-  readonly policy: string | null
+/** The options after the check, with their defaults. What has no default is undefined. */
+export interface ResolvedOptions extends Omit<CheckedOptions, 'reload'> {
+  readonly reload: ResolvedReload
+}
+
+interface ResolvedReload extends CheckedReload {
+  readonly isOn: boolean
+  readonly pollMs: number
+}
+
+interface CheckedOptions {
+  readonly policyFile: string | undefined
+  readonly policy: string | undefined
   readonly environment: string
   readonly service: string | undefined
-  readonly policyTests: string | null
-  readonly reload: {
-    readonly isOn: boolean
-    readonly redis: PolicyRedis | null
-    readonly pollMs: number
-    readonly timeoutMs: number
-    readonly refuseGain: readonly string[]
-  }
-  readonly explainUrl: string | null
-  readonly shadowRate: number
+  readonly policyTests: string | undefined
+  readonly reload: boolean | CheckedReload | undefined
+  readonly explainUrl: string | undefined
+  readonly shadowRatio: number
 }
 
-const TEXTS = ['policyFile', 'policy', 'environment', 'service', 'policyTests', 'explainUrl'] as const
-const KEYS = [...TEXTS, 'reload', 'shadowRate'] as const satisfies ReadonlyArray<keyof RbacOptions>
-
-export function resolveOptions (options: Partial<RbacOptions>): ResolvedOptions {
-  for (const key of Object.keys(options)) {
-    if ((KEYS as readonly string[]).includes(key)) continue
-    const near = closest(key, KEYS)
-    throw new OptionInvalid(
-      `@marty/rbac has no option "${key}"` +
-        (near === null ? `; it has ${KEYS.join(', ')}` : `; did you mean "${near}"?`)
-    )
-  }
-  for (const key of TEXTS) {
-    const value: unknown = options[key]
-    if (value !== undefined && (typeof value !== 'string' || value.trim() === '')) {
-      throw new OptionInvalid(`option "${key}" of @marty/rbac must be a text that is not empty`)
-    }
-  }
-  const {
-    policyFile = null,
-    policy = null,
-    environment,
-    service,
-    policyTests = null,
-    reload = policyFile !== null,
-    explainUrl = null,
-    shadowRate = 1 / 10_000
-  } = options
-  if ((policyFile === null) === (policy === null)) {
-    throw new OptionInvalid(
-      '@marty/rbac needs either the option "policyFile" or the option "policy"' + (policy === null ? '' : ', not both')
-    )
-  }
-  if (environment === undefined) {
-    throw new OptionInvalid('@marty/rbac needs the option "environment", such as "production"')
-  }
-  const {
-    redis = null,
-    pollMs = redis === null ? 2_000 : 400,
-    timeoutMs = 30_000,
-    refuseGain = []
-  } = resolveReload(reload)
-  if (reload !== false && policyFile === null && redis === null) {
-    throw new OptionInvalid(
-      'option "reload" of @marty/rbac needs the option "policyFile" or "reload.redis" to reload from'
-    )
-  }
-  if (explainUrl !== null && !explainUrl.startsWith('/')) {
-    throw new OptionInvalid('option "explainUrl" of @marty/rbac must begin with /')
-  }
-  if (typeof shadowRate !== 'number' || !(shadowRate >= 0 && shadowRate <= 1)) {
-    throw new OptionInvalid('option "shadowRate" of @marty/rbac must be a number from 0 to 1')
-  }
-  return Object.freeze({
-    policyFile,
-    policy,
-    environment,
-    service,
-    policyTests,
-    explainUrl,
-    shadowRate,
-    reload: Object.freeze({ isOn: reload !== false, redis, pollMs, timeoutMs, refuseGain })
-  })
+interface CheckedReload {
+  readonly redis: CheckedRedis | undefined
+  readonly pollMs: number | undefined
+  readonly timeoutSeconds: number
+  readonly refuseGain: readonly string[]
 }
 
-const RELOAD_KEYS: readonly string[] = ['redis', 'pollMs', 'timeoutMs', 'refuseGain'] satisfies ReadonlyArray<
-  keyof ReloadOptions
->
-
-function resolveReload (reload: unknown): ReloadOptions {
-  const invalid = (what: string): Error => new OptionInvalid(`option "reload${what}`)
-  if (typeof reload === 'boolean') return {}
-  if (typeof reload !== 'object' || reload === null) throw invalid('" of @marty/rbac must be true, false or settings')
-  for (const key of Object.keys(reload)) {
-    if (!RELOAD_KEYS.includes(key)) {
-      throw invalid(
-        `" of @marty/rbac has no "${key}"${didYouMean(key, RELOAD_KEYS) || `; it has ${RELOAD_KEYS.join(', ')}`}`
-      )
-    }
-  }
-  const { redis, pollMs, timeoutMs, refuseGain } = reload as ReloadOptions
-  if (
-    refuseGain !== undefined &&
-    !(Array.isArray(refuseGain) && refuseGain.every(name => typeof name === 'string' && name !== ''))
-  ) {
-    throw invalid('.refuseGain" of @marty/rbac must be a list of environments, such as ["production"]')
-  }
-  if (!isWithin(pollMs, 20, 60_000)) throw invalid('.pollMs" of @marty/rbac must be 20 to 60,000 milliseconds')
-  if (!isWithin(timeoutMs, 100, 600_000)) {
-    throw invalid('.timeoutMs" of @marty/rbac must be 100 to 600,000 milliseconds')
-  }
-  if (redis !== undefined) {
-    const { client, subscriber, prefix } = redis ?? {}
-    if (typeof client?.evalsha !== 'function') {
-      throw invalid('.redis" of @marty/rbac must be { client }, such as { client: openRedis(...).client }')
-    }
-    if (subscriber !== undefined && typeof subscriber?.subscribe !== 'function') {
-      throw invalid('.redis.subscriber" of @marty/rbac must be a Redis client')
-    }
-    if (prefix !== undefined && !/^[\w:.-]{1,64}$/.test(prefix)) {
-      throw invalid('.redis.prefix" of @marty/rbac must be 1 to 64 letters, digits, "_", ":", "." or "-"')
-    }
-  }
-  return reload
+interface CheckedRedis {
+  readonly client: RedisClient
+  readonly subscriber: RedisClient | undefined
+  readonly prefix: string
 }
 
-function isWithin (value: unknown, least: number, most: number): boolean {
-  return value === undefined || (typeof value === 'number' && value >= least && value <= most)
+const TEXT = { kind: 'string', pattern: /\S/, expected: 'a non-empty string' } as const
+
+const REDIS: OptionTable<PolicyRedis, CheckedRedis> = {
+  client: {
+    kind: 'custom',
+    expected: 'a Redis client, such as openRedis(...).client',
+    accepts: value => typeof (value as Partial<RedisClient> | null)?.evalsha === 'function',
+    about: 'The Redis client for published policies; it is never closed.'
+  },
+  subscriber: {
+    kind: 'custom',
+    expected: 'a Redis client, such as openRedis(...).client',
+    accepts: value => typeof (value as Partial<RedisClient> | null)?.subscribe === 'function',
+    optional: true,
+    about: 'A second client, used only for the subscription; without it, changes are found by polling.'
+  },
+  prefix: {
+    kind: 'string',
+    pattern: /^[\w:.-]{1,64}$/,
+    expected: '1 to 64 letters, digits, "_", ":", "." or "-"',
+    default: DEFAULT_PREFIX,
+    about: 'Prefix of the key.'
+  }
+}
+
+const RELOAD: OptionTable<ReloadOptions, CheckedReload> = {
+  redis: {
+    kind: 'object',
+    options: REDIS,
+    optional: true,
+    about: 'Follow the policies that `publishPolicy` publishes, instead of the file.'
+  },
+  pollMs: {
+    kind: 'number',
+    min: 20,
+    max: 60_000,
+    optional: true,
+    defaultText: '2000, with Redis 400',
+    about: 'How often to poll, in addition to change notifications.'
+  },
+  timeoutSeconds: {
+    kind: 'number',
+    min: 0.1,
+    max: 600,
+    default: 30,
+    about: 'Time limit for reading, compiling and testing a policy.'
+  },
+  refuseGain: {
+    kind: 'list',
+    items: TEXT,
+    default: [],
+    about: 'Environments in which a newer policy must not grant more than `policyTests` state.'
+  }
+}
+
+export const OPTIONS: OptionTable<RbacOptions, CheckedOptions> = {
+  policyFile: { ...TEXT, optional: true, about: 'The policy file. Give exactly one of `policyFile` and `policy`.' },
+  policy: { ...TEXT, optional: true, about: 'The policy itself, as a YAML string.' },
+  environment: {
+    ...TEXT,
+    expected: 'the name or alias of an environment of the policy',
+    about: 'The environment in which the service runs. A default could widen access, so there is none.'
+  },
+  service: {
+    ...TEXT,
+    optional: true,
+    about: 'The name of this service in the policy. Rules for calls to it apply only when it is set.'
+  },
+  policyTests: {
+    ...TEXT,
+    optional: true,
+    about: 'A file of policy tests that every policy, including the first, must pass before it is used.'
+  },
+  reload: {
+    kind: 'object',
+    options: RELOAD,
+    or: [true, false],
+    optional: true,
+    defaultText: '`true` with `policyFile`, else `false`',
+    about: 'Whether to load newer policies while the service runs, and from where: see [Reloading](#reloading).'
+  },
+  explainUrl: {
+    kind: 'string',
+    pattern: /^\//,
+    expected: 'a path that begins with "/"',
+    optional: true,
+    about: 'URL of a POST route that explains decisions to holders of `policy:explain`.'
+  },
+  shadowRatio: {
+    kind: 'number',
+    min: 0,
+    max: 1,
+    default: 1 / 10_000,
+    about: 'The fraction of decisions that are also checked with Casbin; 0 for none.'
+  }
+}
+
+const SCOPE: OptionScope = { subject: 'rbac', refuse: message => new RbacOptionInvalid(message), isPlugin: true }
+
+/** Creates the error for problems that show only when the policy is known. */
+export function optionInvalid (...problems: readonly OptionProblem[]): Error {
+  return optionsInvalid(SCOPE, problems)
+}
+
+/** Checks the options and fills in the defaults. Throws `MARTY_RBAC_OPT_INVALID`, which names every problem. */
+export function resolveOptions (given: RbacOptions): ResolvedOptions {
+  const options = checkOptions(OPTIONS, given, SCOPE)
+  const { policyFile, policy } = options
+  if ((policyFile === undefined) === (policy === undefined)) {
+    const problem = `need either "policyFile" or "policy"${policy === undefined ? '' : ', not both'}`
+    throw optionInvalid({ field: '', problem })
+  }
+  const reload = resolveReload(options.reload ?? policyFile !== undefined)
+  if (reload.isOn && policyFile === undefined && reload.redis === undefined) {
+    const problem = 'needs the option "policyFile" or "reload.redis", to have a source of newer policies'
+    throw optionInvalid({ field: 'reload', problem })
+  }
+  return Object.freeze({ ...options, reload })
+}
+
+function resolveReload (given: boolean | CheckedReload): ResolvedReload {
+  const reload = typeof given === 'boolean' ? checkOptions(RELOAD, {}, SCOPE) : given
+  const { pollMs = reload.redis === undefined ? 2_000 : 400 } = reload
+  return Object.freeze({ ...reload, pollMs, isOn: given !== false })
 }

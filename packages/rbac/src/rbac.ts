@@ -1,6 +1,5 @@
-import type { Principal } from '@marty/core'
+import { didYouMean, type Principal } from '@marty/core'
 import type { Attributes, Question } from './conditions/evaluate.js'
-import { didYouMean } from './did-you-mean.js'
 import { PermissionUnknown } from './errors.js'
 import { matchingRules, type Explanation } from './engine/explain.js'
 import { filterOf, NONE, type Filter, type ApplicableRules } from './analysis/filter.js'

@@ -274,26 +274,26 @@ t.test('explanations that nobody could be allowed do not start', async t => {
   const { app } = await build({ explainUrl: '/explain', policy: POLICY.replace(/ {2}policy: .*\n/, '').replace(", 'policy:explain'", '') })
   await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_RULE_INVALID', message: /POST \/explain: security\.permission names "policy:explain", which policy does not define/ })
   for (const [options, message] of [
-    [{ explainUrl: 'explain' }, /"explainUrl" .* must begin with \//],
-    [{ shadowRate: 2 }, /"shadowRate" .* from 0 to 1/],
-    [{ shadowRate: NaN }, /"shadowRate"/],
-    [{ shadowRate: '1' as never }, /"shadowRate"/]
+    [{ explainUrl: 'explain' }, /"explainUrl" must be a path that begins with "\/"/],
+    [{ shadowRatio: 2 }, /"shadowRatio" must be a number from 0 to 1/],
+    [{ shadowRatio: NaN }, /"shadowRatio"/],
+    [{ shadowRatio: '1' as never }, /"shadowRatio"/]
   ] as const) await t.rejects(build(options), { code: 'MARTY_RBAC_OPT_INVALID', message })
 })
 
 t.test('Casbin is asked too, now and then, in a turn of its own and one at a time', async t => {
   const ada = { roles: ['author'], id: 'ada' }
-  for (const [shadowRate, decisions, checked] of [[0.1, 9, 0], [0.1, 10, 1], [0.1, 35, 1], [1, 100, 1], [0, 100, 0]] as const) {
-    const { app } = await build({ shadowRate })
+  for (const [shadowRatio, decisions, checked] of [[0.1, 9, 0], [0.1, 10, 1], [0.1, 35, 1], [1, 100, 1], [0, 100, 0]] as const) {
+    const { app } = await build({ shadowRatio })
     for (let i = 0; i < decisions; i++) t.equal(app.can(ada, 'doc:edit', { owner: 'ada' }), true)
     t.same(app.rbac.shadow, { checked: 0, diverged: 0 })
     await turn()
-    t.same(app.rbac.shadow, { checked, diverged: 0 }, `${decisions} decisions at ${shadowRate}`)
+    t.same(app.rbac.shadow, { checked, diverged: 0 }, `${decisions} decisions at ${shadowRatio}`)
   }
 })
 
 t.test('once they disagree Casbin decides; when it cannot be asked, that is logged', async t => {
-  const { app, logs } = await build({ shadowRate: 1 })
+  const { app, logs } = await build({ shadowRatio: 1 })
   app.get('/docs', { config: { security: { permission: 'doc:read' } } }, async () => 'list')
   const status = async (): Promise<number> => (await app.inject({ url: '/docs', headers: as('ada:reader') })).statusCode
   const filters = (): unknown => app.rbac.roles().flatMap(({ name }) => app.rbac.policy.permissions.map(permission => {

@@ -10,7 +10,7 @@ type Resource = Readonly<Record<string, unknown>>
 async function using<Result> (policy: string, environment: string, service: string | undefined, use: (rbac: Rbac) => Result): Promise<Result> {
   const app = Fastify()
   try {
-    await app.register(rbac, { policy, environment, shadowRate: 0, ...(service === undefined ? {} : { service }) })
+    await app.register(rbac, { policy, environment, shadowRatio: 0, ...(service === undefined ? {} : { service }) })
     return use(app.rbac)
   } finally {
     await app.close()

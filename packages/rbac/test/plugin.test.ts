@@ -33,14 +33,15 @@ t.test('options that are wrong stop the start, and are named', async t => {
     t.teardown(() => app.close())
     await t.rejects(async () => await app.register(rbac, options as unknown as RbacOptions), { code: 'MARTY_RBAC_OPT_INVALID', message }, String(message))
   }
-  await refused({}, /either the option "policyFile" or the option "policy"/)
+  await refused({ environment: 'dev' }, /^rbac options need either "policyFile" or "policy"$/)
   await refused({ policy: POLICY, policyFile: 'x', environment: 'dev' }, /not both/)
-  await refused({ policy: POLICY }, /needs the option "environment"/)
-  await refused({ policy: POLICY, environment: 5 }, /option "environment" .* must be a text/)
-  await refused({ policy: '', environment: 'dev' }, /option "policy" .* must be a text/)
-  await refused({ policy: POLICY, enviroment: 'dev' }, /no option "enviroment"; did you mean "environment"/)
+  await refused({ policy: POLICY }, /option "environment" is required/)
+  await refused({ policy: POLICY, environment: 5 }, /option "environment" must be the name or alias .*, not 5/)
+  await refused({ policy: '', environment: 'dev' }, /option "policy" must be a non-empty string/)
+  await refused({ policy: ' ', environment: 'dev' }, /option "policy" must be a non-empty string/)
+  await refused({ policy: POLICY, enviroment: 'dev' }, /option "enviroment" is not known; did you mean "environment"/)
   await refused({ policy: POLICY, environment: 'prodution' }, /"prodution", which policy does not define; did you mean "production"/)
-  await refused({ policy: POLICY, environment: 'mars' }, /it defines development, production, dev, prod/)
+  await refused({ policy: POLICY, environment: 'mars' }, /which policy does not define; known are development, production, dev, prod/)
 })
 
 t.test('a faulty or absent policy stops the start', async t => {
@@ -196,4 +197,12 @@ t.test('usable alone: routes without a rule are left alone', async t => {
   await app.register(rbac, { policy: POLICY, environment: 'dev' })
   app.get('/plain', async () => 'open')
   t.equal((await app.inject('/plain')).statusCode, 200)
+})
+
+t.test("Fastify's own register options are accepted", async t => {
+  const app = Fastify({ logger: false })
+  t.teardown(() => app.close())
+  const registerOptions = { prefix: '/api', logLevel: 'warn', logSerializers: {} } as const
+  await app.register(rbac, { policy: POLICY, environment: 'production', ...registerOptions })
+  t.ok(app.can({ roles: ['viewer'] }, 'camera:view'))
 })

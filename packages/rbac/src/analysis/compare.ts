@@ -1,7 +1,7 @@
+import { append } from '@marty/core'
 import type { Attributes } from '../conditions/evaluate.js'
 import { textOf, type FormulaOfDecision, type PolicyEvaluator, type SubjectRules } from '../engine/evaluator.js'
 import { implies, type Formula } from './formula.js'
-import { append } from '../model/role-graph.js'
 
 /** The maximum number of sets to compare for one permission in one environment. */
 const MAX_SETS = 20_000

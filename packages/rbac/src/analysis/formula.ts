@@ -1,6 +1,6 @@
+import { append } from '@marty/core'
 import { compileCondition, FALSE, TRUE } from '../conditions/evaluate.js'
 import type { Comparator, Comparison, Expression, Operand, Scalar } from '../conditions/syntax.js'
-import { append } from '../model/role-graph.js'
 
 /**
  * When a condition is true, or when it is false, in negation normal form: `not` occurs only inside

@@ -1,9 +1,10 @@
 import { sortProblems, type Path, type SourceProblem } from '@marty/config'
+import { append } from '@marty/core'
 import type { PolicyDefinition, Rule } from '../model/definition.js'
 import { formulaOf, implies } from './formula.js'
 import { formatPermission, type PermissionParts } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
-import { append, roleClosure } from '../model/role-graph.js'
+import { roleClosure } from '../model/role-graph.js'
 
 /** Problems of a valid policy that are probably mistakes. */
 export type PolicyLintRule =

@@ -1,9 +1,8 @@
+import { append, didYouMean } from '@marty/core'
 import { PolicyEvaluator } from '../engine/evaluator.js'
-import { didYouMean } from '../did-you-mean.js'
 import type { Rule } from '../model/definition.js'
 import { parsePermission, ruleMatches } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
-import { append } from '../model/role-graph.js'
 
 /** What a caller with this one role may do. */
 export interface MatrixCell {

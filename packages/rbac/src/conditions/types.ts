@@ -1,5 +1,5 @@
 import { strangeCharacterHint } from '@marty/config'
-import { didYouMean } from '../did-you-mean.js'
+import { didYouMean } from '@marty/core'
 import { ConditionMistake, type Comparison, type Expression, type Operand, type Scalar } from './syntax.js'
 import { parseTimeWindow } from './time-window.js'
 

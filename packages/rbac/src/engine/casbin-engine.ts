@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module'
+import { append } from '@marty/core'
 import type { Enforcer as CasbinEnforcer } from 'casbin'
 import { applies, type Condition, type Question } from '../conditions/evaluate.js'
 import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from '../model/definition.js'
 import { parsePermission, scopeMatches, type Effect } from '../model/permission.js'
-import { append } from '../model/role-graph.js'
 
 // Use Casbin's CommonJS build: it decides twice as fast as the ESM build, which is compiled for older engines.
 const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)(

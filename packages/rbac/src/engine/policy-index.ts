@@ -1,8 +1,9 @@
+import { append } from '@marty/core'
 import { InternedRows } from './interned-rows.js'
 import { UNCONDITIONAL, type Conditions, type PolicyRow, type RoleLink } from './casbin-engine.js'
 import { applies, FALSE, TRUE, UNKNOWN, type Question, type Truth } from '../conditions/evaluate.js'
 import { parsePermission, ruleMatches, type Effect, type PermissionParts } from '../model/permission.js'
-import { append, roleClosures } from '../model/role-graph.js'
+import { roleClosures } from '../model/role-graph.js'
 
 /**
  * All decisions of a policy, precomputed. There is one row of permissions for each subject and

@@ -1,10 +1,11 @@
 import type { SourceProblem } from '@marty/config'
+import { append } from '@marty/core'
 import type { CasbinEngine, Conditions } from './casbin-engine.js'
 import { FALSE, TRUE, UNKNOWN, type Attributes, type Question, type Truth } from '../conditions/evaluate.js'
 import { subjectName, type PolicyDefinition } from '../model/definition.js'
 import { formatPermission } from '../model/permission.js'
 import type { Ids, PolicyIndex } from './policy-index.js'
-import { append, roleClosure } from '../model/role-graph.js'
+import { roleClosure } from '../model/role-graph.js'
 import type { RoleSets } from './role-sets.js'
 
 /** Up to this many decisions and row visits, every decision is compared; it takes Casbin about 50 ms. */

@@ -1,4 +1,5 @@
 import type { Path } from '@marty/config'
+import { append } from '@marty/core'
 import type { RoleDefinition } from './definition.js'
 
 /** Casbin's role manager follows at most this many links, and silently denies beyond them. */
@@ -97,13 +98,6 @@ export function rolesAbove (
   const found = new Set(wanted.filter(role => roles.has(role)))
   for (const role of found) for (const child of children.get(role) ?? []) found.add(child)
   return found
-}
-
-/** Appends an item to the list under a key. */
-export function append<Key, Item> (lists: Map<Key, Item[]>, key: Key, item: Item): void {
-  const list = lists.get(key)
-  if (list === undefined) lists.set(key, [item])
-  else list.push(item)
 }
 
 /** The shortest path from a role to one that it inherits from, both included; null if there is none. */

@@ -28,15 +28,15 @@ const MAX_HEAP_MB = 768
  * the deadline is abandoned, together with the policy it was compiling.
  */
 export class PolicyCompiler {
-  readonly #timeoutMs: number
+  readonly #timeoutSeconds: number
   readonly #clock: () => number
   #worker: Worker | null = null
   /** The warnings about the policy that the thread compiled last. */
   #warnings: CompiledPolicy['warnings'] = Promise.resolve([])
   #resolveWarnings = (_: readonly SourceProblem[]): void => {}
 
-  constructor (timeoutMs: number, clock: () => number) {
-    this.#timeoutMs = timeoutMs
+  constructor (timeoutSeconds: number, clock: () => number) {
+    this.#timeoutSeconds = timeoutSeconds
     this.#clock = clock
   }
 
@@ -99,10 +99,10 @@ export class PolicyCompiler {
         finish({ packed: null, problems: [problemOf(task.file, `could not be compiled${reason}`)] })
       }
       const timer = setTimeout(() => {
-        fail(` within ${this.#timeoutMs} ms`)
+        fail(` within ${this.#timeoutSeconds} seconds`)
         this.#worker = null
         void worker.terminate()
-      }, this.#timeoutMs)
+      }, this.#timeoutSeconds * 1_000)
       worker.on('message', onMessage).on('error', onError).on('exit', onExit)
       worker.postMessage(task)
     })

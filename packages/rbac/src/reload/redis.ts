@@ -17,7 +17,7 @@ export interface PolicyRedis {
    * A second client, used only for the subscription, so that a published policy is loaded immediately.
    * @default none: polling finds it
    */
-  readonly subscriber?: RedisClient
+  readonly subscriber?: RedisClient | undefined
   /** Prefix of the key: 1 to 64 letters, digits, `_`, `:`, `.` or `-`. @default 'marty:rbac' */
   readonly prefix?: string
 }

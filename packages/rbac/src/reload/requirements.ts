@@ -1,5 +1,5 @@
 import type { SourceProblem } from '@marty/config'
-import { didYouMean } from '../did-you-mean.js'
+import { didYouMean } from '@marty/core'
 import type { Policy } from '../engine/policy.js'
 import { problemOf } from './origin.js'
 

@@ -1,10 +1,10 @@
 import type { SourceProblem } from '@marty/config'
+import { append } from '@marty/core'
 import { callName } from '../engine/evaluator.js'
 import { diffPolicies, type PolicyChange } from '../analysis/diff.js'
 import { parsePermission } from '../model/permission.js'
 import { partsOf, type Policy } from '../engine/policy.js'
 import { problemOf } from './origin.js'
-import { append } from '../model/role-graph.js'
 import type { ExpectedDecision } from '../analysis/policy-tests.js'
 
 /** The maximum number of permissions to name for one caller. */
