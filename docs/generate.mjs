@@ -141,7 +141,7 @@ JSON-RPC 2.0 over WebSocket at \`/ws\`, or one call or batch a POST at \`/rpc\` 
 | -32001 | not authenticated |
 | -32002 | permission denied |
 | -32010 | not found |
-| -32020 | invalid state, such as recording already |
+| -32020 | invalid state, for example already recording |
 | -32040 | rate limited: try again after \`data.retry_after_ms\` |
 | -32050 | a dependency failed, such as the media server |
 | -32060 | storage |

@@ -17,21 +17,21 @@ export function startWarnings ({ settings, tls, ffmpeg, search }: StartFacts): s
   const warnings = [...tls?.warnings ?? []]
   if (tls === null && !isLoopback(host)) {
     warnings.push(
-      `server.host ${host} opens every port to the network without TLS: tokens and pictures can be read on the way. ` +
-        'Set security.ssl.enabled.'
+      `server.host ${host} opens every port to the network without TLS, so others can read tokens and video. Set ` +
+        'security.ssl.enabled.'
     )
   }
   if (ffmpeg === null) {
     warnings.push(
-      'ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg). Until then local cameras, ' +
+      'ffmpeg cannot be run: install it (Debian, Ubuntu: apt-get install ffmpeg). Until then, local cameras, ' +
         'snapshots and the test pattern do not work.'
     )
   }
   if (search.binary === null) {
     const tried = search.tried.length === 0 ? '' : ` (${search.tried.join('; ')})`
     warnings.push(
-      `MediaMTX was not found: run "npm run setup", or set mediamtx.binary or MEDIAMTX_BIN${tried}. Until then no ` +
-        'stream can be played.'
+      `MediaMTX was not found: run "npm run setup", or set mediamtx.binary or MEDIAMTX_BIN${tried}. Until then, no ` +
+        'video can be played.'
     )
   }
   return warnings

@@ -50,9 +50,9 @@ t.test('what nothing can be served with stops the start: which setting, which fi
     ['a key of another type', { ...good, keyFile: rsa.keyFile }, /key_file: .*rsa\.key is not the key of the first certificate/],
     ['another key of the same type', { ...good, keyFile: other.keyFile }, /key_file: .*other\.key is not the key/],
     ['an encrypted key', { ...good, keyFile: encrypted }, /key_file: .*encrypted\.key is encrypted: store it without a passphrase/],
-    ['no key', { ...good, keyFile: nonsense }, /key_file: .*nonsense holds no private key in PEM/],
-    ['no certificate', { ...good, certFile: nonsense }, /cert_file: .*nonsense holds no certificate chain in PEM/],
-    ['a key for a certificate', { ...good, certFile: good.keyFile }, /cert_file: .*good\.key holds no certificate chain/],
+    ['no key', { ...good, keyFile: nonsense }, /key_file: .*nonsense contains no private key in PEM/],
+    ['no certificate', { ...good, certFile: nonsense }, /cert_file: .*nonsense contains no certificate chain in PEM/],
+    ['a key for a certificate', { ...good, certFile: good.keyFile }, /cert_file: .*good\.key contains no certificate chain/],
     ['no file', { ...good, certFile: join(folder, 'nowhere') }, /cert_file: .*nowhere cannot be read \(ENOENT\)/],
     ['an empty setting', { ...good, keyFile: '' }, /key_file is empty, but security\.ssl\.enabled is true/]
   ]
@@ -72,11 +72,11 @@ t.test('what troubles clients is a warning at the start', async t => {
     ['by its address', good, '127.0.0.1', null],
     ['expired', selfSigned(folder, 'expired', { from: -3, to: -1 }), 'localhost', /expired on \d{4}-/],
     ['not yet valid', selfSigned(folder, 'early', { from: 1, to: 3 }), 'localhost', /is not valid before/],
-    ['another name', good, 'cameras.example', /is for DNS:localhost, IP Address:127\.0\.0\.1, but clients are given cameras\.example/],
-    ['another address', good, '192.0.2.1', /clients are given 192\.0\.2\.1/],
+    ['another name', good, 'cameras.example', /is for DNS:localhost, IP Address:127\.0\.0\.1, but clients connect to cameras\.example/],
+    ['another address', good, '192.0.2.1', /clients connect to 192\.0\.2\.1/],
     ['short RSA', selfSigned(folder, 'short', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'] }), 'localhost', /weak \(RSA of 1024 bits\)/],
     ['a curve that no browser knows', selfSigned(folder, 'curve', { key: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'] }), 'localhost', /weak \(ECDSA on secp256k1\)/],
-    ['for clients only', selfSigned(folder, 'client', { extensions: ['extendedKeyUsage=clientAuth'] }), 'localhost', /not meant for servers/],
+    ['for clients only', selfSigned(folder, 'client', { extensions: ['extendedKeyUsage=clientAuth'] }), 'localhost', /not for servers/],
     ['for servers and clients', selfSigned(folder, 'both', { extensions: ['extendedKeyUsage=clientAuth,serverAuth'] }), 'localhost', null],
     ['a key that any user can read', readable, 'localhost', /mode 0644.*chmod 600/]
   ]

@@ -4,7 +4,7 @@ export const CameraNotFound: MartyErrorConstructor<'MARTY_CAMERA_NOT_FOUND'> = d
   name: 'CameraNotFound',
   code: 'MARTY_CAMERA_NOT_FOUND',
   statusCode: 404,
-  message: 'There is no such camera; get_camera_list names those there are'
+  message: 'The camera does not exist; call get_camera_list for the existing ones'
 })
 
 export const CameraDisconnected: MartyErrorConstructor<'MARTY_CAMERA_DISCONNECTED'> = defineError({

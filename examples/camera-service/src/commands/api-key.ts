@@ -5,20 +5,20 @@ import { apiKeyOptions } from '../settings/credentials.js'
 import { loadSettings } from '../settings/settings.js'
 import { loadSecrets } from '../settings/secrets.js'
 
-const HELP = `API keys of the camera service. A running service sees changes within a second.
+const HELP = `Manages the API keys of the camera service. A running service applies changes within a second.
 
-  npm run -s api-key -- create --name NAME --role ROLE [--ttl TIME]   prints the key, this once
+  npm run -s api-key -- create --name NAME --role ROLE [--ttl TIME]   prints the key; it cannot be shown again
   npm run -s api-key -- list [--json]
-  npm run -s api-key -- rotate KEYID                                  prints a new key; the old one works for a day
+  npm run -s api-key -- rotate KEYID                                  prints a new key; the old one is valid for one more day
   npm run -s api-key -- revoke KEYID
 
   --name NAME   what the key is for
   --role ROLE   ${ROLES.join(', ')}
-  --ttl TIME    how long it is valid: 12h, 90d, at most 365d (default: 90d)
-  --json        for programs
-  --help        this text
+  --ttl TIME    lifetime, such as 12h or 90d, at most 365d (default: 90d)
+  --json        print JSON
+  --help        print this text
 
-Exit codes: 0 done, 1 it could not be done, 2 wrong arguments.`
+Exit codes: 0 success, 1 failure, 2 wrong arguments.`
 
 const COMMANDS = ['create', 'list', 'rotate', 'revoke']
 

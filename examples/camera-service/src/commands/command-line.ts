@@ -44,6 +44,6 @@ export function oneOf (what: string, word: string, known: readonly string[]): st
   if (known.includes(word)) return word
   const near = closest(word, known)
   throw new UsageError(
-    `${what} ${word} is not known` + (near === null ? `; known are ${known.join(', ')}` : `; did you mean ${near}?`)
+    `${what} ${word} is not known` + (near === null ? `; use one of ${known.join(', ')}` : `; did you mean ${near}?`)
   )
 }

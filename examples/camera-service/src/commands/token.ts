@@ -5,16 +5,16 @@ import { tokenOptions } from '../settings/credentials.js'
 import { loadSettings } from '../settings/settings.js'
 import { loadSecrets } from '../settings/secrets.js'
 
-const HELP = `Prints a token for the camera service, signed with its key, and nothing else.
+const HELP = `Prints an access token for the camera service, signed with the key of the service.
 
   npm run -s token -- --role ROLE [--user NAME] [--ttl TIME]
 
   --role ROLE   ${ROLES.join(', ')}
-  --user NAME   whom the token is for (default: the role's name)
-  --ttl TIME    how long it is valid: 90s, 15m, 8h, 1d (default: security.jwt.expiry_seconds)
-  --help        this text
+  --user NAME   subject of the token (default: the name of the role)
+  --ttl TIME    lifetime, such as 90s, 15m, 8h or 1d (default: security.jwt.expiry_seconds)
+  --help        print this text
 
-Exit codes: 0 printed, 1 the configuration is not valid, 2 wrong arguments.`
+Exit codes: 0 success, 1 the configuration is not valid, 2 wrong arguments.`
 
 await runCommand(HELP, async () => {
   const { values } = parseArgs({

@@ -5,7 +5,7 @@ export const MediaMtxUnavailable: MartyErrorConstructor<'MARTY_CAMERA_MEDIAMTX_U
   name: 'MediaMtxUnavailable',
   code: 'MARTY_CAMERA_MEDIAMTX_UNAVAILABLE',
   statusCode: 503,
-  message: 'The media server does not answer; try again shortly'
+  message: 'The media server does not respond; try again shortly'
 })
 
 /** MediaMTX has understood the request and refused it. */

@@ -13,25 +13,25 @@ export const configSchema = Type.Object(
   {
     environment: Type.Union([Type.Literal('development'), Type.Literal('staging'), Type.Literal('production')], {
       default: 'development',
-      description: 'What this installation is for. Only development offers the test pattern by itself.'
+      description: 'What this installation is for. In development, the test pattern is offered by default.'
     }),
     data_dir: Type.String({
       default: './data',
       minLength: 1,
-      description: "Folder for secrets, the library and MediaMTX's own files. Created with mode 0700."
+      description: 'Folder for secrets, the library and files of MediaMTX. Created with mode 0700.'
     }),
     server: Type.Object(
       {
         host: Type.String({
           default: '127.0.0.1',
           minLength: 1,
-          description: 'Address of HTTP, WebSocket, health and media ports. 0.0.0.0 opens them all to the network.'
+          description: 'Address on which all ports listen. 0.0.0.0 opens the HTTP, WebSocket, health and media ports to the network.'
         }),
         public_host: Type.String({
           default: '',
-          description: 'Host name in the URLs given to clients. Empty: the address they are served from.'
+          description: 'Host name in the URLs that clients receive. Empty: the address on which the service listens.'
         }),
-        port: Type.Integer({ default: 8002, minimum: 0, maximum: 65535, description: 'HTTP and WebSocket.' }),
+        port: Type.Integer({ default: 8002, minimum: 0, maximum: 65535, description: 'Port of HTTP and WebSocket.' }),
         websocket_path: Type.String({
           default: '/ws',
           pattern: '^/(?!(rpc|auth/me)$)[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$',
@@ -41,50 +41,50 @@ export const configSchema = Type.Object(
           default: 100,
           minimum: 1,
           maximum: 100000,
-          description: 'WebSocket clients at once.'
+          description: 'Maximum number of simultaneous WebSocket clients.'
         }),
         max_connections_per_address: Type.Integer({
           default: 10,
           minimum: 1,
           maximum: 100000,
-          description: 'WebSocket clients at once from one address, or IPv6 /64.'
+          description: 'Maximum number of simultaneous WebSocket clients from one address, or from one IPv6 /64.'
         }),
         authentication_timeout_seconds: Type.Number({
           default: 30,
           minimum: 1,
           maximum: 3600,
-          description: 'A WebSocket client that has not signed in by then is disconnected.'
+          description: 'Time in which a WebSocket client must sign in. After it, the client is disconnected.'
         }),
         allowed_origins: Type.Array(Type.String({ minLength: 1 }), {
           default: [],
-          description: "Origins of other pages that may connect; the service's own page always may."
+          description: 'Origins of other pages that may connect. The page of the service itself always may.'
         }),
         trust_proxy: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$' }), {
           default: [],
           description:
-            'Addresses and networks of proxies in front, such as 10.0.0.0/8, whose X-Forwarded-For says who is ' +
-              'calling. Empty: nobody is believed.'
+            'Addresses and networks of reverse proxies, such as 10.0.0.0/8, whose X-Forwarded-For header is trusted. ' +
+              'Empty: no proxy is trusted.'
         }),
         stalled_client_seconds: Type.Number({
           default: 8,
           minimum: 1,
           maximum: 300,
           description:
-            'A client that takes not a byte of its answer for this long, at most twice as long, is ' +
-            'disconnected; slow ones whose bytes flow are not.'
+            'A client that accepts no byte of a response for this long (at most twice as long) is disconnected. A slow ' +
+              'client that still accepts bytes is not.'
         }),
         shutdown_timeout_seconds: Type.Number({
           default: 10,
           minimum: 1,
           maximum: 300,
-          description: 'Longest orderly shutdown.'
+          description: 'Maximum duration of a shutdown. After it, the service ends at once.'
         })
       },
       { additionalProperties: false, description: 'Where the service listens.' }
     ),
     health: Type.Object(
       {
-        port: Type.Integer({ default: 8003, minimum: 0, maximum: 65535, description: 'Health endpoints.' }),
+        port: Type.Integer({ default: 8003, minimum: 0, maximum: 65535, description: 'Port of the health endpoints.' }),
         ready_requires: Type.Array(
           Type.Union([
             Type.Literal('mediamtx'),
@@ -94,7 +94,7 @@ export const configSchema = Type.Object(
           ]),
           {
             default: ['mediamtx', 'storage'],
-            description: 'Components without which /health/ready says no.'
+            description: 'Components that must be healthy for /health/ready to report ready.'
           }
         )
       },
@@ -104,50 +104,50 @@ export const configSchema = Type.Object(
       {
         policy_file: Type.String({
           default: '',
-          description: 'RBAC policy. Empty: the one that comes with the project.'
+          description: 'File with the RBAC policy. Empty: the policy of the project.'
         }),
         policy_tests: Type.String({
           default: '',
           description:
-            'Policy tests that a policy must pass before it is used. Empty: those that come with the project, for a ' +
-              'policy of your own those beside it (NAME.test.yaml), if there are any.'
+            'File with the tests that a policy must pass before it is used. Empty: NAME.test.yaml beside the policy, ' +
+              'if it exists.'
         }),
         policy_refuse_gain: Type.Boolean({
           default: true,
           description:
-            'In production, a changed policy that grants more there than its tests state is not used until the next start.'
+            'In production, a changed policy that grants more than its tests state is used only from the next start on.'
         }),
         jwt: Type.Object(
           {
-            issuer: Type.String({ default: 'camera-service', minLength: 1, description: 'iss of the tokens.' }),
-            audience: Type.String({ default: 'camera-service', minLength: 1, description: 'aud of the tokens.' }),
+            issuer: Type.String({ default: 'camera-service', minLength: 1, description: 'Issuer of the tokens (claim iss).' }),
+            audience: Type.String({ default: 'camera-service', minLength: 1, description: 'Audience of the tokens (claim aud).' }),
             secret_key: Type.String({
               default: '',
               secret: true,
-              description: 'HS256 key, at least 32 bytes. Empty: made on the first start and kept in data_dir.'
+              description: 'HS256 key, at least 32 bytes. Empty: the first start generates a key and stores it in data_dir.'
             }),
             signing_keys_file: Type.String({
               default: '',
-              description: 'Signing keys that rotate, made by "marty keys rotate-signing". Empty: secret_key signs.'
+              description: 'File of rotating signing keys, created by "marty keys rotate-signing". Empty: secret_key signs.'
             }),
             expiry_seconds: Type.Integer({
               default: 900,
               minimum: 60,
               maximum: 86_400,
-              description: 'Lifetime of a token unless its maker asks for another.'
+              description: 'Lifetime of an access token, unless another one is requested.'
             }),
             refresh_seconds: Type.Integer({
               default: 604_800,
               minimum: 0,
               maximum: 7_776_000,
-              description: 'How long a refresh token lives unused; 0 for none.'
+              description: 'A refresh token that is not used for this long expires. 0: no refresh tokens.'
             })
           },
           { additionalProperties: false, description: 'JSON Web Tokens.' }
         ),
         api_keys: Type.Object(
           {
-            storage_file: Type.String({ default: '', description: 'API keys. Empty: api-keys.json in data_dir.' })
+            storage_file: Type.String({ default: '', description: 'File that stores the API keys. Empty: api-keys.json in data_dir.' })
           },
           { additionalProperties: false, description: 'API keys.' }
         ),
@@ -157,16 +157,16 @@ export const configSchema = Type.Object(
               default: 1_800,
               minimum: 60,
               maximum: 2_592_000,
-              description: 'A session nobody uses ends after this.'
+              description: 'A session that is not used for this long ends.'
             }),
             max_seconds: Type.Integer({
               default: 43_200,
               minimum: 3_600,
               maximum: 31_536_000,
-              description: 'A session ends after this, however busy.'
+              description: 'Every session ends after this time, even if it is in use.'
             })
           },
-          { additionalProperties: false, description: 'Sessions of the page and of other browsers.' }
+          { additionalProperties: false, description: 'Browser sessions.' }
         ),
         rate_limiting: Type.Object(
           {
@@ -175,57 +175,56 @@ export const configSchema = Type.Object(
                 default: Type.Integer({
                   default: 60,
                   minimum: 1,
-                  description: 'Callers without a role named here, by address.'
+                  description: 'Callers without one of the roles below. They are counted by address.'
                 }),
                 viewer: Type.Integer({ default: 60, minimum: 1, description: 'Viewers.' }),
                 operator: Type.Integer({ default: 120, minimum: 1, description: 'Operators.' }),
                 admin: Type.Integer({ default: 300, minimum: 1, description: 'Administrators.' })
               },
-              { additionalProperties: false, description: 'Calls a minute, in any sliding window.' }
+              { additionalProperties: false, description: 'Maximum number of calls per minute (sliding window) for each caller, by role.' }
             ),
             failed_logins_per_5_minutes: Type.Integer({
               default: 20,
               minimum: 1,
-              description: 'Failed authentications from one address.'
+              description: 'Maximum number of failed authentications from one address.'
             })
           },
           { additionalProperties: false, description: 'Rate limits.' }
         ),
         ssl: Type.Object(
           {
-            enabled: Type.Boolean({ default: false, description: 'Serve https and wss (TLS 1.3).' }),
-            cert_file: Type.String({ default: '', description: 'Certificate chain, PEM.' }),
-            key_file: Type.String({ default: '', description: 'Private key, PEM.' }),
+            enabled: Type.Boolean({ default: false, description: 'Whether the service uses https and wss (TLS 1.3).' }),
+            cert_file: Type.String({ default: '', description: 'File with the certificate chain, in PEM. The certificate of the service comes first.' }),
+            key_file: Type.String({ default: '', description: 'File with the private key, in PEM.' }),
             hsts: Type.Boolean({
               default: true,
               description:
-                'In production, tell browsers to use https alone for this host name (two years). That covers every ' +
-                  'port of the name: ' +
-                'its plain health port too.'
+                'In production, tells browsers to use only https for this host name, for two years. This also applies ' +
+                  'to its other ports, such as the health port, which has no TLS.'
             }),
             handshakes_per_minute: Type.Integer({
               default: 600,
               minimum: 10,
               maximum: 1_000_000,
-              description: 'TLS handshakes that one address may begin in a minute; a tenth of it at once.'
+              description: 'TLS handshakes that one address may start per minute. A tenth of them may come in one burst.'
             })
           },
           { additionalProperties: false, description: 'TLS of the HTTP and WebSocket port.' }
         ),
         audit: Type.Object(
           {
-            file: Type.String({ default: '', description: 'Audit log. Empty: audit.log in data_dir.' }),
+            file: Type.String({ default: '', description: 'File of the audit log. Empty: audit.log in data_dir.' }),
             keep_seconds: Type.Integer({
               default: 31_536_000,
               minimum: 86_400,
               maximum: 3_153_600_000,
-              description: 'Older files of the log are removed.'
+              description: 'Older files of the log are deleted.'
             })
           },
           { additionalProperties: false, description: 'Audit log.' }
         )
       },
-      { additionalProperties: false, description: 'Who may do what, how often.' }
+      { additionalProperties: false, description: 'Authentication, authorization and limits.' }
     ),
     redis: Type.Object(
       {
@@ -233,101 +232,102 @@ export const configSchema = Type.Object(
           default: '',
           secret: true,
           description:
-            'redis:// or rediss:// URL, for several instances. Empty: limits, sessions and revocations are kept in memory.'
+            'redis:// or rediss:// URL, needed for several instances. Empty: limits, sessions and revocations are kept in ' +
+              'memory.'
         })
       },
-      { additionalProperties: false, description: 'Shared state of several instances.' }
+      { additionalProperties: false, description: 'State that several instances share.' }
     ),
     mediamtx: Type.Object(
       {
         binary: Type.String({
           default: '',
-          description: 'The MediaMTX program. Empty: MEDIAMTX_BIN, then the search path, then the one setup got.'
+          description: 'Path of the MediaMTX program. Empty: MEDIAMTX_BIN, then PATH, then the program that setup installed.'
         }),
-        rtsp_port: Type.Integer({ default: 8554, minimum: 1, maximum: 65535, description: 'RTSP.' }),
-        hls_port: Type.Integer({ default: 8888, minimum: 1, maximum: 65535, description: 'HLS.' }),
+        rtsp_port: Type.Integer({ default: 8554, minimum: 1, maximum: 65535, description: 'Port of RTSP.' }),
+        hls_port: Type.Integer({ default: 8888, minimum: 1, maximum: 65535, description: 'Port of HLS.' }),
         webrtc_port: Type.Integer({
           default: 8889,
           minimum: 1,
           maximum: 65535,
-          description: 'WebRTC signalling (WHEP).'
+          description: 'Port of WebRTC signalling (WHEP).'
         }),
-        webrtc_udp_port: Type.Integer({ default: 8189, minimum: 1, maximum: 65535, description: 'WebRTC media.' }),
-        api_port: Type.Integer({ default: 9997, minimum: 1, maximum: 65535, description: 'Control API, on loopback.' }),
-        metrics_port: Type.Integer({ default: 9998, minimum: 1, maximum: 65535, description: 'Metrics, on loopback.' }),
+        webrtc_udp_port: Type.Integer({ default: 8189, minimum: 1, maximum: 65535, description: 'UDP port of WebRTC media.' }),
+        api_port: Type.Integer({ default: 9997, minimum: 1, maximum: 65535, description: 'Port of the Control API, on loopback.' }),
+        metrics_port: Type.Integer({ default: 9998, minimum: 1, maximum: 65535, description: 'Port of the metrics, on loopback.' }),
         playback_port: Type.Integer({
           default: 9996,
           minimum: 1,
           maximum: 65535,
-          description: 'Playback, on loopback.'
+          description: 'Port of playback, on loopback.'
         }),
         auth_port: Type.Integer({
           default: 8004,
           minimum: 0,
           maximum: 65535,
-          description: 'Where MediaMTX asks this service who may do what, on loopback.'
+          description: 'Port to which MediaMTX sends its authentication requests, on loopback.'
         }),
         stream_token_seconds: Type.Integer({
           default: 120,
           minimum: 5,
           maximum: 3600,
-          description: 'Time to start watching with a stream URL.'
+          description: 'Time in which a viewer must start watching after receiving a stream URL.'
         })
       },
       { additionalProperties: false, description: 'The media server.' }
     ),
     cameras: Type.Object(
       {
-        v4l2: Type.Boolean({ default: true, description: 'Look for local cameras.' }),
+        v4l2: Type.Boolean({ default: true, description: 'Whether local cameras are searched for.' }),
         poll_interval_seconds: Type.Number({
           default: 2,
           minimum: 0.2,
           maximum: 60,
-          description: "How often cameras are looked for, besides the kernel's own notices."
+          description: 'Time between two searches for cameras. Changes that the kernel reports start a search immediately.'
         }),
         test_pattern: Type.Union([Type.Literal('auto'), Type.Literal('always'), Type.Literal('never')], {
           default: 'auto',
-          description: 'A camera made by ffmpeg. auto: in development, while no real camera is found.'
+          description: 'A camera that ffmpeg simulates. auto: in development, until a real camera is found.'
         }),
         network: Type.Array(
           Type.Object(
             {
-              name: Type.String({ minLength: 1, maxLength: 100, description: 'Name shown to people.' }),
+              name: Type.String({ minLength: 1, maxLength: 100, description: 'Name that users see.' }),
               url: Type.String({
                 pattern: RTSP_URL,
                 secret: true,
                 description:
-                  'rtsp:// or rtsps:// URL; it may carry user and password, percent-encoded where they hold ' +
-                    'anything but letters, digits and ._~-'
+                  'rtsp:// or rtsps:// URL. It may contain a user and a password, in which all characters except ' +
+                    'letters, digits and ._~- must be percent-encoded'
               })
             },
             { additionalProperties: false }
           ),
-          { default: [], description: 'Network cameras.' }
+          { default: [], description: 'Network cameras, each with a name and a URL.' }
         )
       },
-      { additionalProperties: false, description: 'Where cameras come from.' }
+      { additionalProperties: false, description: 'Which cameras are used.' }
     ),
     recording: Type.Object(
       {
-        folder: Type.String({ default: '', description: 'Empty: recordings in data_dir.' }),
+        folder: Type.String({ default: '', description: 'Folder of the recordings. Empty: recordings in data_dir.' }),
         max_duration_seconds: Type.Integer({
           default: 86400,
           minimum: 1,
           maximum: 86400,
-          description: 'Longest duration a caller may ask for.'
+          description: 'Maximum duration that a caller may request.'
         })
       },
       { additionalProperties: false, description: 'Recordings.' }
     ),
     snapshots: Type.Object(
       {
-        folder: Type.String({ default: '', description: 'Empty: snapshots in data_dir.' }),
+        folder: Type.String({ default: '', description: 'Folder of the snapshots. Empty: snapshots in data_dir.' }),
         timeout_seconds: Type.Number({
           default: 10,
           minimum: 1,
           maximum: 60,
-          description: 'Longest wait for a picture.'
+          description: 'Maximum time to wait for a picture.'
         })
       },
       { additionalProperties: false, description: 'Snapshots.' }
@@ -338,29 +338,29 @@ export const configSchema = Type.Object(
           default: 80,
           minimum: 1,
           maximum: 100,
-          description: 'Use of the disk from which health says degraded.'
+          description: 'Disk usage from which on health reports degraded.'
         }),
         block_percent: Type.Number({
           default: 90,
           minimum: 1,
           maximum: 100,
-          description: 'Use of the disk from which nothing more is stored.'
+          description: 'Disk usage from which on nothing is stored and recordings end.'
         })
       },
       { additionalProperties: false, description: 'Disk space.' }
     ),
     ffmpeg: Type.Object(
       {
-        ffmpeg: Type.String({ default: 'ffmpeg', minLength: 1, description: 'The ffmpeg program.' }),
-        ffprobe: Type.String({ default: 'ffprobe', minLength: 1, description: 'The ffprobe program.' })
+        ffmpeg: Type.String({ default: 'ffmpeg', minLength: 1, description: 'Name or path of the ffmpeg program.' }),
+        ffprobe: Type.String({ default: 'ffprobe', minLength: 1, description: 'Name or path of the ffprobe program.' })
       },
-      { additionalProperties: false, description: 'ffmpeg.' }
+      { additionalProperties: false, description: 'The ffmpeg programs.' }
     ),
     logging: Type.Object(
       {
         level: Type.Union(
           ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map(level => Type.Literal(level)),
-          { default: 'info', description: 'Least severe level that is written.' }
+          { default: 'info', description: 'Least severe level that is logged.' }
         )
       },
       { additionalProperties: false, description: 'Log.' }

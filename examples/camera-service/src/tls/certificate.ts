@@ -34,7 +34,7 @@ export function readCertificate ({ certFile, keyFile }: TlsFiles, host: string, 
   if (!leaf.checkPrivateKey(parseKey(keyFile, key))) {
     throw new Error(
       `security.ssl.key_file: ${keyFile} is not the key of the first certificate in ${certFile} (${nameOf(leaf)}). ` +
-        "Name the key that the certificate was requested with, and put the service's own certificate first in the chain."
+        'Use the key with which the certificate was requested, and put the certificate of the service first in the chain.'
     )
   }
   try {
@@ -60,7 +60,7 @@ export function daysUntil (time: number, now: number = Date.now()): number {
 }
 
 function read (setting: string, file: string): Buffer {
-  if (file === '') throw new Error(`${setting} is empty, but security.ssl.enabled is true: name a PEM file`)
+  if (file === '') throw new Error(`${setting} is empty, but security.ssl.enabled is true: set it to a PEM file`)
   try {
     return readFileSync(file)
   } catch (error) {
@@ -74,7 +74,7 @@ function parseChain (file: string, pem: Buffer): [X509Certificate, ...X509Certif
     const [leaf, ...issuers] = blocks.map(block => new X509Certificate(block))
     if (leaf !== undefined) return [leaf, ...issuers]
   } catch {}
-  throw new Error(`security.ssl.cert_file: ${file} holds no certificate chain in PEM ("-----BEGIN CERTIFICATE-----")`)
+  throw new Error(`security.ssl.cert_file: ${file} contains no certificate chain in PEM ("-----BEGIN CERTIFICATE-----")`)
 }
 
 function parseKey (file: string, pem: Buffer): KeyObject {
@@ -83,8 +83,8 @@ function parseKey (file: string, pem: Buffer): KeyObject {
   } catch {
     // Both formats of an encrypted key contain ENCRYPTED in their first lines (RFC 5958, RFC 1421).
     const reason = pem.subarray(0, 100).includes('ENCRYPTED')
-      ? 'is encrypted: store it without a passphrase, readable by the service alone'
-      : 'holds no private key in PEM ("-----BEGIN PRIVATE KEY-----")'
+      ? 'is encrypted: store it without a passphrase, in a file that only the service can read'
+      : 'contains no private key in PEM ("-----BEGIN PRIVATE KEY-----")'
     throw new Error(`security.ssl.key_file: ${file} ${reason}`)
   }
 }
@@ -92,12 +92,12 @@ function parseKey (file: string, pem: Buffer): KeyObject {
 function validityWarnings (file: string, certificate: X509Certificate, now: number): string[] {
   const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)]
   if (now > to) {
-    return [`${file}: the certificate of ${nameOf(certificate)} expired on ${dateOf(to)}: clients refuse it. Renew it.`]
+    return [`${file}: the certificate of ${nameOf(certificate)} expired on ${dateOf(to)}, so clients refuse it. Renew it.`]
   }
   if (now < from) {
     return [
-      `${file}: the certificate of ${nameOf(certificate)} is not valid before ${dateOf(from)}: clients refuse it. ` +
-        'Check this machine\'s clock.'
+      `${file}: the certificate of ${nameOf(certificate)} is not valid before ${dateOf(from)}, so clients ` +
+        'refuse it. Check the clock of this machine.'
     ]
   }
   return []
@@ -108,9 +108,8 @@ function leafWarnings (file: string, leaf: X509Certificate, host: string): strin
   const isNamed = isIP(host) === 0 ? leaf.checkHost(host) !== undefined : leaf.checkIP(host) !== undefined
   if (!isNamed) {
     warnings.push(
-      `${file}: the certificate is for ${leaf.subjectAltName ?? 'no host name'}, but clients are given ${host}: ` +
-        'they refuse it. ' +
-        'Set server.public_host to a name of the certificate, or get one for that name.'
+      `${file}: the certificate is for ${leaf.subjectAltName ?? 'no host name'}, but clients connect to ${host}, so ` +
+        'they refuse it. Set server.public_host to a name of the certificate, or get a certificate for that name.'
     )
   }
   const weakness = weaknessOf(leaf.publicKey)
@@ -123,8 +122,8 @@ function leafWarnings (file: string, leaf: X509Certificate, host: string): strin
   const usages = leaf.keyUsage as readonly string[] | undefined
   if (usages !== undefined && !usages.some(usage => SERVER_AUTH.has(usage))) {
     warnings.push(
-      `${file}: the certificate is not meant for servers (extended key usage ${usages.join(', ')}): clients refuse ` +
-        'it. Get one with serverAuth.'
+      `${file}: the certificate is not for servers (extended key usage ${usages.join(', ')}), so clients refuse ` +
+        'it. Get a certificate with serverAuth.'
     )
   }
   return warnings

@@ -56,11 +56,11 @@ export class TlsListener {
       this.#certificate = readCertificate(this.#files, this.#host)
       this.#server?.setSecureContext(this.options)
     } catch (error) {
-      this.#log?.error({ reason: (error as Error).message }, 'the new certificate cannot be used; the one in use stays')
+      this.#log?.error({ reason: (error as Error).message }, 'the new certificate cannot be used; the current one stays in use')
       return
     }
     for (const warning of this.warnings) this.#log?.warn(warning)
-    this.#log?.info({ days_left: daysUntil(this.#certificate.expiresAt) }, 'certificate read again')
+    this.#log?.info({ days_left: daysUntil(this.#certificate.expiresAt) }, 'certificate reloaded')
   }
 
   measure (): ProbeResult {
@@ -78,7 +78,7 @@ export class TlsListener {
     const now = performance.now()
     if (now - this.#reported.at < REPORT_MS) return
     this.#log?.warn({ refused: this.#counts.refused - this.#reported.refused },
-      'TLS handshakes refused: an address began more than security.ssl.handshakes_per_minute allows')
+      'TLS handshakes refused: an address started more than security.ssl.handshakes_per_minute allows')
     this.#reported = { at: now, refused: this.#counts.refused }
   }
 }

@@ -28,7 +28,7 @@ export function mediaAuthServer (
   const refusals = createSampler<string>({
     ...LOGGED,
     report: ({ first: reason, count, since }) => {
-      log.info({ reason, count, since }, 'more media access refused than is logged one by one')
+      log.info({ reason, count, since }, 'media access was refused more often than it is logged')
     }
   })
   app.addHook('onClose', async () => { refusals.close() })
@@ -68,7 +68,7 @@ export function mediaAuthServer (
   function admit (request: MediaAuthRequest): Decision {
     const decision = authority.decide(request)
     if (decision.reader === undefined || sessions.add(request, decision.reader)) return decision
-    return { allowed: false, reason: 'too many media sessions, or of an unknown protocol' }
+    return { allowed: false, reason: 'too many media sessions, or an unknown protocol' }
   }
 }
 

@@ -18,7 +18,7 @@ export function configuredRtsp (cameras: readonly ConfiguredCamera[]): Discovery
   for (const [index, { stableKey, name }] of found.entries()) {
     const twin = found.slice(0, index).find(other => other.stableKey === stableKey)
     if (twin !== undefined) {
-      throw new Error(`cameras.network: "${twin.name}" and "${name}" have the same address; list it once`)
+      throw new Error(`cameras.network: "${twin.name}" and "${name}" have the same address: remove one of them`)
     }
   }
   return { name: 'rtsp', async find () { return found } }
