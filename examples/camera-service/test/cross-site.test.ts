@@ -1,18 +1,13 @@
 import { once } from 'node:events'
-import { access, mkdtemp } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
-import { chromium } from 'playwright-core'
 import t from 'tap'
+import { launchChromium } from './browser.js'
 import { startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
 
-// Chromium in a closed network, as root in a container: without these it asks for hosts that are not there.
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 const FAILURES = 5
 
 const service = await startService({
@@ -28,8 +23,7 @@ await once(site, 'listening')
 t.teardown(() => { site.close() })
 const other = `http://localhost:${(site.address() as AddressInfo).port}`
 
-const profile = await mkdtemp(join(tmpdir(), 'chromium-'))
-const browser = await chromium.launchPersistentContext(profile, { executablePath: await chromiumPath(), args: FLAGS, headless: true })
+const browser = await launchChromium()
 t.teardown(() => browser.close())
 
 /** What a page can do without asking anybody: send a form. */
@@ -80,12 +74,3 @@ t.test('a page of the service is asked for its credential', async t => {
   t.match(sent, { 'sec-fetch-site': 'same-origin', origin: 'null' }, 'its Referrer-Policy is no-referrer')
   t.ok(status === 401 || status === 429, `${status}`)
 })
-
-async function chromiumPath (): Promise<string> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    for (const name of ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']) {
-      if (await access(join(folder, name)).then(() => true, () => false)) return join(folder, name)
-    }
-  }
-  throw new Error('Chromium is not installed: run "npm run setup -- --for test" (Debian: apt-get install chromium)')
-}

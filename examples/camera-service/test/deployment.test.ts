@@ -6,11 +6,11 @@ import { connect as tcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as tls } from 'node:tls'
-import { freePort, startRedis } from '@marty/testing'
+import { eventually, freePort, startRedis } from '@marty/testing'
 import { selfSigned } from '@marty/testing/certificates'
 import t from 'tap'
 import { RpcClient } from './rpc-client.js'
-import { eventually, startService } from './running-service.js'
+import { startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

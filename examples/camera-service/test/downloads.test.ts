@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { eventually } from '@marty/testing'
 import t, { type Test } from 'tap'
-import { eventually, startService } from './running-service.js'
+import { startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

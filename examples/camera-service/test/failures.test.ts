@@ -3,8 +3,9 @@ import { readFile, writeFile, mkdtemp, chmod } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { eventually } from '@marty/testing'
 import t from 'tap'
-import { eventually, ffprobe, freeServicePorts, processesMentioning, startService, type RunningService } from './running-service.js'
+import { ffprobe, freeServicePorts, processesMentioning, startService, type RunningService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

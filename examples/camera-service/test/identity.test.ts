@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort, startRedis } from '@marty/testing'
+import { eventually, freePort, startRedis } from '@marty/testing'
 import t from 'tap'
 import { rotateSigningKeys } from '@marty/auth'
-import { eventually, startService, type RunningService } from './running-service.js'
+import { startService, type RunningService } from './running-service.js'
 
 t.setTimeout(300_000)
 

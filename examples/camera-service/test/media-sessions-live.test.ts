@@ -4,11 +4,12 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { startChild } from '@marty/camera-service/process/child.js'
+import { eventually } from '@marty/testing'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { launchChromium } from './browser.js'
 import type { RpcClient } from './rpc-client.js'
-import { eventually, startService } from './running-service.js'
+import { startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

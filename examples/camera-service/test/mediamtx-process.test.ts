@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { MediaMtxProcess } from '@marty/camera-service/mediamtx/process.js'
 import type { ReconcilerEvents } from '@marty/camera-service/mediamtx/reconciler.js'
 import { replaceWhenUnresponsive } from '@marty/camera-service/mediamtx/replace-unresponsive.js'
+import { eventually } from '@marty/testing'
 import Fastify from 'fastify'
 import t from 'tap'
-import { eventually, processesMentioning } from './running-service.js'
+import { processesMentioning } from './running-service.js'
 
 // Faults that the real program does not produce on demand. `sleep` takes its place: the supervisor only starts and ends
 // it. What the real one does is in failures.test.ts.

@@ -1,10 +1,10 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '@marty/testing'
+import { eventually, freePort } from '@marty/testing'
 import t from 'tap'
 import { startRtspCamera } from './rtsp-camera.js'
-import { eventually, startService } from './running-service.js'
+import { startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

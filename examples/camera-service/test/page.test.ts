@@ -1,7 +1,8 @@
+import { eventually } from '@marty/testing'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { launchChromium } from './browser.js'
-import { eventually, processesMentioning, startService } from './running-service.js'
+import { processesMentioning, startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

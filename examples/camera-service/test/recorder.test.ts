@@ -9,9 +9,9 @@ import { RecordingPlan } from '@marty/camera-service/mediamtx/recording-plan.js'
 import { useFfmpeg } from '@marty/camera-service/media/ffmpeg.js'
 import { useStorage } from '@marty/camera-service/library/storage.js'
 import { startChild } from '@marty/camera-service/process/child.js'
+import { eventually } from '@marty/testing'
 import Fastify from 'fastify'
 import t from 'tap'
-import { eventually } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed. The media server is played here: it writes what a test wants.
 t.setTimeout(300_000)

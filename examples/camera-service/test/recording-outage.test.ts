@@ -1,11 +1,11 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '@marty/testing'
+import { eventually, freePort } from '@marty/testing'
 import t, { type Test } from 'tap'
 import type { RpcClient } from './rpc-client.js'
 import { startRtspCamera, type RtspCamera } from './rtsp-camera.js'
-import { eventually, ffprobe, startService, type RunningService } from './running-service.js'
+import { ffprobe, startService, type RunningService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

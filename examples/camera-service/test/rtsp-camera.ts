@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { findMediaMtx } from '@marty/camera-service/mediamtx/binary.js'
 import { startChild, type Child } from '@marty/camera-service/process/child.js'
 import { shipped } from '@marty/camera-service/settings/settings.js'
-import { eventually } from './running-service.js'
+import { eventually } from '@marty/testing'
 
 /** A network camera as users have one: another MediaMTX as its RTSP server, and an ffmpeg as its lens. */
 export interface RtspCamera {

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { freePorts } from '@marty/testing'
+import { eventually, freePorts } from '@marty/testing'
 import t from 'tap'
 import { RpcClient } from './rpc-client.js'
 
@@ -109,19 +109,6 @@ export async function startService (options: StartOptions = {}): Promise<Running
     }, options.startDeadlineMs ?? 60_000)
   }
   return service
-}
-
-/** Tries until it does not throw. The deadline is for a stuck machine: it says nothing about speed. */
-export async function eventually<T> (attempt: () => T | Promise<T>, deadlineMs = 30_000): Promise<T> {
-  const deadline = Date.now() + deadlineMs
-  for (;;) {
-    try {
-      return await attempt()
-    } catch (error) {
-      if (Date.now() > deadline) throw error
-      await new Promise(resolve => setTimeout(resolve, 50))
-    }
-  }
 }
 
 /** A free port for each of the service's listeners. */

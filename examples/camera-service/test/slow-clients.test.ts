@@ -12,8 +12,9 @@ import { promisify } from 'node:util'
 import { cutStalledReaders, slowClientOptions } from '@marty/camera-service/slow-clients.js'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { selfSigned } from '@marty/testing/certificates'
+import { eventually } from '@marty/testing'
 import t from 'tap'
-import { eventually, startService, type RunningService } from './running-service.js'
+import { startService, type RunningService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

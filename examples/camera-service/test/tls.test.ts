@@ -12,8 +12,9 @@ import { readCertificate } from '@marty/camera-service/tls/certificate.js'
 import { limitHandshakes } from '@marty/camera-service/tls/handshake-limit.js'
 import t from 'tap'
 import { selfSigned, type CertificateFiles } from '@marty/testing/certificates'
+import { eventually } from '@marty/testing'
 import { RpcClient } from './rpc-client.js'
-import { eventually, processesMentioning, startService, type RunningService } from './running-service.js'
+import { processesMentioning, startService, type RunningService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

@@ -1,5 +1,6 @@
+import { eventually } from '@marty/testing'
 import t from 'tap'
-import { eventually, startService } from './running-service.js'
+import { startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)

@@ -1,4 +1,5 @@
 export { blockLoopFor, blockLoopUntil } from './event-loop.js'
+export { eventually } from './eventually.js'
 export { freePort, freePorts } from './ports.js'
 export { redisCli, startRedis, type RedisServer } from './redis-server.js'
 export type { Teardown } from './teardown.js'

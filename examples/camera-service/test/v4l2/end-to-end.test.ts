@@ -1,5 +1,6 @@
+import { eventually } from '@marty/testing'
 import t from 'tap'
-import { eventually, ffprobe, startService } from '../running-service.js'
+import { ffprobe, startService } from '../running-service.js'
 import { bindVivid, loadVivid, unbindVivid } from './vivid.js'
 
 // For a machine that hangs; nothing here is about speed.

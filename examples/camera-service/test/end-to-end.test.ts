@@ -1,8 +1,9 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { eventually } from '@marty/testing'
 import t from 'tap'
 import { RpcClient, type RpcFailure } from './rpc-client.js'
-import { eventually, ffprobe, startService } from './running-service.js'
+import { ffprobe, startService } from './running-service.js'
 
 // For a machine that hangs; nothing here is about speed.
 t.setTimeout(900_000)
