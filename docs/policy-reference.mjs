@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { policyJsonSchema } from '@marty/rbac'
 
-/** docs/reference/policy.md: keys and bounds come from the code, what they mean together is written here. */
+/** docs/reference/policy.md: keys and bounds come from the code, explanations are written here. */
 export function policyReference () {
   const { properties, required } = policyJsonSchema()
   return `# The policy file
 
-One YAML file says who may do what. This is every key of it, and what it means. The way through is [Authorise your callers](../guides/authorization.md).
+One YAML file defines which callers may do what. This page describes every key. For a walkthrough, read [Authorize your callers](../guides/authorization.md).
 
-An unknown key is a mistake, never ignored. Mistakes are told together, each with file, line and column; at most 100, with the number of the others. A text that does not end with a line break is refused: it may have been cut off while it was written. Put a condition in quotes when it holds \`[ ] { } , #\` or a colon. For your editor: \`# yaml-language-server: $schema=./rbac_policies.schema.json\`, the file that stands beside [policies/rbac_policies.yaml](../../policies/rbac_policies.yaml).
+An unknown key is a mistake and never ignored. All mistakes are reported together, each with file, line and column: at most 100, and the number of the others. A file that does not end with a line break is refused, because it may have been cut off while it was written. Put a condition in quotes when it contains one of \`[ ] { } , #\` or a colon. For completion in your editor, add \`# yaml-language-server: $schema=./rbac_policies.schema.json\`; the schema is beside [policies/rbac_policies.yaml](../../policies/rbac_policies.yaml).
 
 ## Sections
 
@@ -18,47 +18,47 @@ ${Object.entries(properties).map(([name, schema]) => row(name, schema, required)
 
 ${Object.entries(properties).flatMap(([name, schema]) => tables(name, schema)).join('\n\n')}
 
-Names are small letters, digits, \`_\` and \`-\`, beginning with a letter; \`constructor\`, \`prototype\`, \`null\`, \`true\` and \`false\` are none. Names of attributes may have capitals. No list or map is empty, and no list of names or patterns says the same twice: leave out what you do not need.
+Names consist of lower-case letters, digits, \`_\` and \`-\`, and begin with a letter; \`constructor\`, \`prototype\`, \`null\`, \`true\` and \`false\` are not allowed. Names of attributes may contain capital letters. Lists and maps must not be empty: leave out what you do not need. A list of names or patterns must not contain duplicates.
 
 ## How a decision is made
 
 1. The default is to deny.
-2. The rules that speak of the caller, the permission and the environment are looked up.
-3. If a deny among them applies, the answer is no, whatever allows it.
-4. Otherwise, if an allow applies, the answer is yes.
+2. The rules that match the caller, the permission and the environment are looked up.
+3. If one of them is a deny that applies, the decision is deny, whatever allows it.
+4. Otherwise, if an allow applies, the decision is allow.
 
-The order of rules, roles and sections in the file has no meaning.
+The order of rules, roles and sections in the file does not matter.
 
-| Rule | Speaks of | Applies when its condition is |
+| Rule | Matches | Applies when its condition is |
 |---|---|---|
-| \`allow\` of a role | callers who hold the role, itself or through inheritance | true, or there is none |
-| \`deny\` of a role | callers to whom that role is directly assigned | not false, or there is none |
+| \`allow\` of a role | callers who hold the role, directly or through inheritance | true, or there is none |
+| \`deny\` of a role | callers to whom the role is directly assigned | not false, or there is none |
 | \`deny\` of an environment | the same, in that environment | not false, or there is none |
-| \`require\` of an environment | callers without any of its \`roles\`; with \`when\`, everybody for whom it is not true | |
+| \`require\` of an environment | callers with none of its \`roles\`; with \`when\`, also every caller for whom the condition is not true | always: it denies |
 | \`may\` of a service | that service, while it calls the other one | true, or there is none |
-| \`separation\` | callers who hold two of its roles, itself or through inheritance | |
+| \`separation\` | callers who hold two of its roles, directly or through inheritance | always: it denies |
 
-- **Several roles** are judged together: what one allows is allowed, what one denies is denied. A role that the policy does not know counts for nothing.
+- **Several roles** count together: what one allows is allowed, and what one denies is denied. A role that the policy does not define has no effect.
 - **Inheritance** passes on allows, never denies. A role may inherit several others, but not in a circle.
-- **Environments** only narrow. \`deny\` takes away from roles; \`require\` asks everybody for something besides the grant, and grants nothing itself. Of \`roles\` one is enough; with \`roles\` and \`when\`, both must hold.
-- **Services**: a principal of kind \`service\` whose \`id\` is a name under \`services\` may do what \`may\` lists while it calls the service that \`call\` names: the one whose plugin has this name as its option \`service\`. What its roles allow, it may besides. No role makes its holder a service.
-- **Separation**: who holds two of the roles is denied what any of them gives, by itself or through inheritance, and passes no \`roles\` rule. A role that always holds two of them is a mistake.
+- **Environments** only restrict. \`deny\` removes permissions from roles; \`require\` demands something in addition to the grant, of every caller, and grants nothing itself. One of \`roles\` is enough; with \`roles\` and \`when\`, both must hold.
+- **Services**: a principal of kind \`service\` whose \`id\` is a name under \`services\` may do what \`may\` lists while it calls the service that \`call\` names: the one whose plugin has this name as its option \`service\`. It may also do what its roles allow. No role makes a caller a service.
+- **Separation**: a caller who holds two of the roles is denied everything that any of them gives, directly or through inheritance, and passes no \`roles\` rule at all. A role that inherits two of them is a mistake.
 
 ## Permissions and wildcards
 
-A permission is \`resource:action\`, the resource as a whole, or \`resource:scope:action\`, a part of it. Each resource has every one of its actions as a whole and in each of its scopes.
+A permission is \`resource:action\` for the resource as a whole, or \`resource:scope:action\` for a part of it. Each action of a resource exists for the whole and for each scope.
 
 | Written | Means in a rule |
 |---|---|
 | \`logs:read\` | short for \`logs:*:read\` |
-| \`logs:security:read\` | that scope alone |
-| \`logs:*:*\` | every action, in whatever scope |
+| \`logs:security:read\` | only that scope |
+| \`logs:*:*\` | every action in every scope |
 | \`*:read\` | the action \`read\` of every resource that has it |
 | \`*:*\` | everything |
 
-\`*\` stands for one whole segment; nothing else is a wildcard. A pattern that speaks of nothing is a mistake.
+\`*\` stands for one whole segment; there are no other wildcards. A pattern that matches no permission is a mistake.
 
-Who asks for \`logs:read\` asks for every scope: an allow of \`logs:security:read\` is not enough, a deny of it is. A route, \`can\` and a filter name one permission, without \`*\`.
+A request for \`logs:read\` is a request for every scope: an allow of \`logs:security:read\` alone does not allow it, and a deny of that scope denies it. Routes, \`can\` and filters name one permission, without \`*\`.
 
 ## Conditions
 
@@ -75,24 +75,24 @@ attribute   = word { "." word } ;
 word        = ( letter | "_" ) { letter | digit | "_" | "-" } ;
 \`\`\`
 
-Blanks and ends of lines between the parts have no meaning. Keywords are small: \`and\`, \`or\`, \`not\`, \`in\`, \`true\`, \`false\`. A comparison has an attribute on one side at least, and is not followed by another one.
+White space between the parts does not matter. Keywords are lower-case: \`and\`, \`or\`, \`not\`, \`in\`, \`true\`, \`false\`. At least one side of a comparison is an attribute. Comparisons cannot be chained (\`a < b < c\`).
 
 | Attribute | Type |
 |---|---|
 | \`principal.id\` | text |
 | \`principal.kind\` | \`user\`, \`service\`, \`key\` or \`anonymous\` |
-| \`principal.roles\` | list of roles of the policy, as directly assigned |
+| \`principal.roles\` | list of the caller's directly assigned roles |
 | \`principal.scopes\` | list of texts |
-| \`principal.claims.NAME\`, and deeper | whatever the credential says |
+| \`principal.claims.NAME\`, and deeper | any; as in the credential |
 | \`resource.NAME\` | as the resource declares it |
 | \`environment\` | an environment of the policy, or an alias of one |
 | \`time\` | only as \`time in "…"\` |
 
-Types, names and choices are checked when the file is read: \`<\` and its kin compare numbers, \`==\` and \`!=\` two values of one type, \`in\` a value with a list, whose items are of one type. A rule may ask about the attributes that the resources of its patterns declare.
+Types, names and choices are checked when the file is read: \`<\`, \`<=\`, \`>\` and \`>=\` compare numbers, \`==\` and \`!=\` compare two values of the same type, and \`in\` looks for a value in a list of items of one type. A condition may read the attributes that the resources of its rule's patterns declare.
 
-### What is unknown
+### Unknown values
 
-A comparison is true, false or unknown: unknown when an attribute is missing or of another type. An unknown comparison makes \`and\` and \`or\` unknown unless the other side decides alone.
+A comparison is true, false or unknown. It is unknown when an attribute is missing or of another type. \`and\` and \`or\` with an unknown side are unknown, unless the other side alone determines the result.
 
 | \`a\` | \`b\` | \`not a\` | \`a and b\` | \`a or b\` |
 |---|---|---|---|---|
@@ -100,7 +100,7 @@ A comparison is true, false or unknown: unknown when an attribute is missing or 
 | unknown | false | unknown | false | unknown |
 | unknown | unknown | unknown | unknown | unknown |
 
-An allow needs true, a deny stands unless false. So what is not known never opens anything: \`resource.owner != "ada"\` does not hold for a resource without an owner.
+An allow applies only if its condition is true; a deny applies unless its condition is false. So a missing value never grants access: \`resource.owner != "ada"\` is not true for a resource without an owner.
 
 ### Time
 
@@ -113,30 +113,30 @@ span   = hour ":" minute "-" hour ":" minute ;
 zone   = "UTC" | (* IANA name with a "/", such as Europe/Berlin *) ;
 \`\`\`
 
-One blank stands between the parts. Hours are wall-clock time of the zone, two digits each, so they follow summer time. The first minute is inside, the last one outside; \`24:00\` is an end. A span that ends before it begins runs past midnight and belongs to the day it begins on; \`Fri-Mon\` runs past Sunday.
+One space separates the parts. Hours and minutes have two digits and are wall-clock time of the zone, so they follow daylight saving time. The start is inclusive and the end exclusive; an end may be \`24:00\`. A span that ends before it begins runs past midnight and belongs to the day on which it begins; \`Fri-Mon\` runs past Sunday.
 
-## Bounds
+## Limits
 
-| What | At most |
+| | At most |
 |---|---|
 | the file | ${bound('parse/policy', 'MAX_FILE_BYTES')} bytes |
-| permissions: of every resource, actions × (scopes + 1) | ${bound('parse/policy', 'MAX_PERMISSIONS')} |
+| permissions: actions × (scopes + 1), of all resources together | ${bound('parse/policy', 'MAX_PERMISSIONS')} |
 | roles | ${bound('parse/policy', 'MAX_ROLES')} |
-| roles that a role inherits over, one behind the other | ${bound('model/role-graph', 'MAX_DEPTH')} |
-| ways in which a role inherits | ${bound('model/role-graph', 'MAX_WAYS')} |
-| a condition | ${count(conditionSchema().maxLength)} characters, ${bound('conditions/syntax', 'MAX_DEPTH')} levels deep |
+| roles in one chain of inheritance | ${bound('model/role-graph', 'MAX_DEPTH')} |
+| paths of inheritance from one role | ${bound('model/role-graph', 'MAX_WAYS')} |
+| a condition | ${count(conditionSchema().maxLength)} characters, ${bound('conditions/syntax', 'MAX_DEPTH')} levels of nesting |
 
-One YAML 1.2 document, without aliases, tags of your own, duplicate keys, or the keys \`__proto__\`, \`constructor\` and \`prototype\`.
+The file is one YAML 1.2 document without aliases, custom tags, duplicate keys, and the keys \`__proto__\`, \`constructor\` and \`prototype\`.
 
 ## Policy tests
 
-A second file says what the policy must answer. \`marty policy test\` runs it, the option \`policyTests\` refuses a policy that fails it.
+A second file states the decisions that you expect. \`marty policy test\` runs it; with the option \`policyTests\`, the service refuses a policy that fails it.
 
 \`\`\`yaml
 version: 1
 principals:
   ada: { roles: [author], kind: user, id: ada }
-  nobody: { roles: [] }
+  guest: { roles: [] }
 tests:
   - name: authors edit their own articles
     principals: [ada]
@@ -145,28 +145,28 @@ tests:
     time: '2025-01-31T10:00Z'
     allow: ['article:edit']
   - name: without a role there is nothing
-    principals: [nobody]
+    principals: [guest]
     deny: ['*:*']
 \`\`\`
 
 | Key of a principal | Meaning |
 |---|---|
 | \`roles\`, required | directly assigned roles; may be empty |
-| \`kind\`, \`id\`, \`scopes\`, \`claims\` | what conditions and service rules ask about |
+| \`kind\`, \`id\`, \`scopes\`, \`claims\` | what conditions and rules for services read |
 
 | Key of a test | Meaning |
 |---|---|
-| \`name\`, required | told when it fails |
-| \`principals\`, required | who asks: names from above |
-| \`environments\` | where; every environment when left out |
-| \`service\` | which service is asked |
-| \`resource\` | its attributes |
-| \`time\` | the moment, with its offset; without it, time is unknown |
+| \`name\`, required | shown when the test fails |
+| \`principals\`, required | the callers: names from \`principals\` above |
+| \`environments\` | the environments. Default: every environment |
+| \`service\` | the service that is called |
+| \`resource\` | the attributes of the resource |
+| \`time\` | the time, with its UTC offset. Default: the time is unknown |
 | \`allow\` | patterns whose permissions must all be allowed |
 | \`deny\` | patterns whose permissions must all be denied |
 | \`only\` | patterns whose permissions must be allowed while every other permission of the policy is denied |
 
-A test needs one of \`allow\`, \`deny\` and \`only\`. Every principal is asked every permission in every environment. A rule that applied to none of the questions is not covered: nobody would notice if it went.
+A test needs at least one of \`allow\`, \`deny\` and \`only\`. It checks every combination of its principals, permissions and environments. A rule that applied to none of these decisions is reported as not covered: no test would fail if it were removed.
 `
 }
 
@@ -184,8 +184,8 @@ ${Object.entries(item.properties).map(([key, member]) => row(key, member, item.r
 
 /** Where the schema says nothing. */
 const MEANINGS = {
-  'roles.NAME.allow[].permission': 'What the entry speaks of',
-  'roles.NAME.deny[].permission': 'What the entry speaks of',
+  'roles.NAME.allow[].permission': 'The permissions that the entry allows',
+  'roles.NAME.deny[].permission': 'The permissions that the entry denies',
   'services.NAME.may[].call': 'The service it calls'
 }
 

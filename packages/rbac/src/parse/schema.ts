@@ -17,7 +17,7 @@ const Names = (description: string, minItems: number): TSchema =>
 const Pattern = Type.String({ pattern: PATTERN, expected: PATTERN_WORDS })
 const Patterns = (description: string, minItems: number): TSchema =>
   Type.Array(Pattern, { description, minItems, uniqueItems: true })
-const Description = Type.String({ description: 'For people; shown in documents and explanations' })
+const Description = Type.String({ description: 'For people to read; shown in documents and explanations' })
 const Reason = Type.String({ description: 'Shown in explanations' })
 const When = (description: string): TSchema =>
   Type.String({
@@ -39,7 +39,7 @@ const resource = Type.Object(
   {
     description: Type.Optional(Description),
     actions: Names('What can be done with the resource', 1),
-    scopes: Type.Optional(Names('Parts of the resource that can be granted apart', 1)),
+    scopes: Type.Optional(Names('Parts of the resource that can be granted separately', 1)),
     attributes: Type.Optional(
       Type.Record(
         Type.String({ pattern: ATTRIBUTE }),
@@ -51,7 +51,7 @@ const resource = Type.Object(
           Type.Array(Type.String(), { minItems: 1, uniqueItems: true })
         ]),
         {
-          description: 'What conditions may ask about one of the resource, as resource.NAME',
+          description: 'What conditions may read of a resource, as resource.NAME',
           minProperties: 1,
           ...closed
         }
@@ -70,7 +70,7 @@ const role = Type.Object(
     ),
     deny: Type.Optional(
       Entries(
-        'What nobody may do to whom this role is directly assigned, whatever another role allows',
+        'What callers to whom this role is directly assigned may not do, whatever other roles allow',
         'The entry applies unless this is known not to hold'
       )
     )
@@ -87,28 +87,28 @@ const environment = Type.Object(
         Type.Object(
           {
             roles: Names('Directly assigned roles that are denied', 1),
-            permissions: Patterns('What they are denied here', 1),
-            when: Type.Optional(When('They are denied it unless this is known not to hold')),
+            permissions: Patterns('What these roles may not do here', 1),
+            when: Type.Optional(When('The entry applies unless this is known not to hold')),
             reason: Type.Optional(Reason)
           },
           closed
         ),
-        { description: 'What this environment takes away', minItems: 1 }
+        { description: 'What roles may not do in this environment', minItems: 1 }
       )
     ),
     require: Type.Optional(
       Type.Array(
         Type.Object(
           {
-            permissions: Patterns('What asks for more than a grant here', 1),
-            roles: Type.Optional(Names('The caller must hold one of these roles, itself or through inheritance', 1)),
+            permissions: Patterns('The permissions that need more than a grant here', 1),
+            roles: Type.Optional(Names('The caller must hold one of these roles, directly or through inheritance', 1)),
             when: Type.Optional(When('This must hold')),
             reason: Type.Optional(Reason)
           },
           closed
         ),
         {
-          description: 'What this environment asks for besides a grant; each member that is given must hold',
+          description: 'What this environment requires in addition to a grant; every given member must hold',
           minItems: 1
         }
       )
@@ -121,14 +121,14 @@ const service = Type.Object({
   description: Type.Optional(Description),
   may: Type.Optional(Type.Array(Type.Object({
     call: Name,
-    permissions: Patterns('What it may do there', 1),
-    when: Type.Optional(When('It may only when this holds')),
+    permissions: Patterns('What the service may do while it calls that one', 1),
+    when: Type.Optional(When('The entry applies only when this holds')),
     reason: Type.Optional(Reason)
-  }, closed), { description: 'Which services it may call, and for what', minItems: 1 }))
+  }, closed), { description: 'The services it may call, and what it may do there', minItems: 1 }))
 }, closed)
 
 const separation = Type.Object({
-  roles: Names('Roles of which nobody may hold two', 2),
+  roles: Names('Roles of which a caller may hold only one', 2),
   reason: Type.Optional(Reason)
 }, closed)
 
@@ -143,12 +143,12 @@ export const policySchema: TSchema = Type.Object(
   {
     version: Type.Literal(1, { description: 'Version of this format' }),
     resources: record(resource, 'What is protected, and what can be done with it'),
-    roles: record(role, 'Who may do what'),
-    environments: record(environment, 'Where the policy applies; an environment can only narrow what roles allow'),
-    services: Type.Optional(record(service, 'Who calls whom: what a service may do while it calls another')),
+    roles: record(role, 'What the holders of each role may do'),
+    environments: record(environment, 'Where the policy applies; an environment can only restrict what roles allow'),
+    services: Type.Optional(record(service, 'What each service may do while it calls another one')),
     separation: Type.Optional(
       Type.Array(separation, {
-        description: 'Separation of duty: who holds two of the roles is denied all that they give',
+        description: 'Separation of duty: a caller who holds two of the roles is denied everything that they give',
         minItems: 1
       })
     )
