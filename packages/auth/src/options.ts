@@ -1,15 +1,21 @@
-import { closest, type SecurityRule } from '@marty/core'
-import type { ApiKeyOptions } from './api-keys/options.js'
-import { AuthOptionInvalid } from './errors.js'
-import type { TrustedIssuerOptions } from './jwt/trusted-issuers.js'
-import { resolveLockout, type LockoutOptions } from './lockout/options.js'
-import type { MtlsOptions } from './mtls/options.js'
-import { resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions } from './tokens/refresh/options.js'
+import { checkOptions, ORIGIN, type OptionTable, type SecurityRule } from '@marty/core'
+import { API_KEY_OPTIONS, type ApiKeyOptions, type CheckedApiKeyOptions } from './api-keys/options.js'
 import {
-  originsOption, resolveSessionOptions, type ResolvedSessionOptions, type SessionOptions
+  resolveCheckedTokens, TOKEN_OPTIONS, type CheckedTokenOptions, type ResolvedTokenOptions, type TokenOptions
+} from './jwt/options.js'
+import {
+  TRUSTED_ISSUER_OPTIONS, type CheckedTrustedIssuerOptions, type TrustedIssuerOptions
+} from './jwt/trusted-issuers.js'
+import { LOCKOUT_OPTIONS, type LockoutOptions } from './lockout/options.js'
+import { MTLS_OPTIONS, type CheckedMtlsOptions, type MtlsOptions } from './mtls/options.js'
+import { SCOPE } from './option-scope.js'
+import {
+  resolveSessionOptions, SESSION_OPTIONS, type CheckedSessionOptions, type ResolvedSessionOptions, type SessionOptions
 } from './sessions/options.js'
-import { resolveStore, type AuthStore, type ResolvedAuthStore } from './store-options.js'
-import { resolveTokenOptions, type ResolvedTokenOptions, type TokenOptions } from './jwt/options.js'
+import { STORE, type AuthStore, type ResolvedAuthStore } from './store-options.js'
+import {
+  REFRESH_OPTIONS, resolveRefreshOptions, type RefreshOptions, type ResolvedRefreshOptions
+} from './tokens/refresh/options.js'
 
 export interface AuthOptions extends TokenOptions {
   /** Accept API keys. @default none are accepted */
@@ -63,7 +69,7 @@ export interface ResolvedAuthOptions {
   readonly sessionLimits: ResolvedSessionOptions
   readonly store: ResolvedAuthStore
   readonly refresh: ResolvedRefreshOptions | null
-  readonly trustedIssuers: readonly TrustedIssuerOptions[] | undefined
+  readonly trustedIssuers: readonly CheckedTrustedIssuerOptions[] | undefined
   /** Those of the plugin and those of its sessions. */
   readonly trustedOrigins: readonly string[]
   readonly lockout: LockoutOptions | null
@@ -71,47 +77,101 @@ export interface ResolvedAuthOptions {
   readonly routes: { readonly introspection: SecurityRule | null } | null
 }
 
-const FIELDS = [
-  'issuer', 'audience', 'keys', 'accessTokenTtlSeconds', 'maxLifetimeSeconds', 'clockSkewSeconds', 'apiKeys',
-  'sessions', 'store', 'trustedIssuers', 'refresh', 'trustedOrigins', 'lockout', 'mtls', 'routes'
-]
+interface CheckedAuthOptions extends CheckedTokenOptions {
+  readonly apiKeys: CheckedApiKeyOptions | undefined
+  readonly sessions: CheckedSessionOptions | false
+  readonly store: ResolvedAuthStore
+  readonly trustedIssuers: readonly CheckedTrustedIssuerOptions[] | undefined
+  readonly refresh: Required<RefreshOptions> | false
+  readonly trustedOrigins: readonly string[]
+  readonly lockout: Required<LockoutOptions> | false
+  readonly mtls: CheckedMtlsOptions | undefined
+  readonly routes: boolean | { readonly introspection: SecurityRule }
+}
+
+export const OPTIONS: OptionTable<AuthOptions, CheckedAuthOptions> = {
+  ...TOKEN_OPTIONS,
+  trustedIssuers: {
+    kind: 'list',
+    items: { kind: 'object', options: TRUSTED_ISSUER_OPTIONS },
+    optional: true,
+    about: 'Other issuers whose tokens are accepted: see [Trusted issuers](#trusted-issuers).'
+  },
+  apiKeys: { kind: 'object', options: API_KEY_OPTIONS, optional: true, about: 'Accept API keys.' },
+  sessions: {
+    kind: 'object',
+    or: [false],
+    options: SESSION_OPTIONS,
+    default: {},
+    defaultText: 'on, as below',
+    about: 'Limits and the cookie of sessions; `false` turns sessions off.'
+  },
+  store: STORE,
+  trustedOrigins: {
+    kind: 'list',
+    items: ORIGIN,
+    default: [],
+    about: "Origins whose pages may use the routes under `/auth`, in addition to the service's own origin. If a proxy " +
+      'changes `Host`, name the public origin here; this also applies to the session cookie. Compared exactly.'
+  },
+  refresh: {
+    kind: 'object',
+    or: [false],
+    options: REFRESH_OPTIONS,
+    default: false,
+    about: 'Issue refresh tokens; `false` issues none.'
+  },
+  lockout: {
+    kind: 'object',
+    or: [false],
+    options: LOCKOUT_OPTIONS,
+    default: {},
+    defaultText: 'on, as below',
+    about: 'Limits on guessing secrets; `false` turns the lockout off.'
+  },
+  mtls: {
+    kind: 'object',
+    options: MTLS_OPTIONS,
+    optional: true,
+    about: 'Accept client certificates of known services.'
+  },
+  routes: {
+    kind: 'object',
+    or: [true, false],
+    options: {
+      introspection: {
+        kind: 'custom',
+        expected: 'a rule such as { authenticate: true }',
+        accepts: value => typeof value === 'object' && value !== null,
+        about: 'Which callers may use `POST /auth/introspect`; with `true`, API keys and client certificates.'
+      }
+    },
+    default: false,
+    about: 'Register the routes under `/auth` and, with asymmetric keys, `/.well-known/jwks.json`.'
+  }
+}
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuthOptions): ResolvedAuthOptions {
-  for (const field of Object.keys(options ?? {})) {
-    // Fastify passes its own `register` options to the plugin as well.
-    if (FIELDS.includes(field) || ['prefix', 'logLevel', 'logSerializers'].includes(field)) continue
-    const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(
-      `auth option "${field}" is not known` +
-        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
-    )
-  }
-  const tokens = resolveTokenOptions(options)
-  const { sessions = {} } = options
-  if (sessions !== false && (typeof sessions !== 'object' || sessions === null)) {
-    throw new AuthOptionInvalid('auth option "sessions" must be an object or false')
-  }
+  const checked = checkOptions(OPTIONS, options, { ...SCOPE, isPlugin: true })
+  const { sessions, refresh, lockout, routes } = checked
   const sessionLimits = resolveSessionOptions(sessions === false ? {} : sessions)
   return Object.freeze({
-    tokens,
-    apiKeys: options.apiKeys ?? null,
+    tokens: resolveCheckedTokens(checked),
+    apiKeys: checked.apiKeys ?? null,
     sessions: sessions === false ? null : sessions,
     sessionLimits,
-    store: resolveStore(options.store),
-    refresh: resolveRefreshOptions(options.refresh),
-    trustedIssuers: options.trustedIssuers,
-    trustedOrigins: [...originsOption('trustedOrigins', options.trustedOrigins), ...sessionLimits.trustedOrigins],
-    lockout: resolveLockout(options.lockout),
-    mtls: options.mtls ?? null,
-    routes: resolveRoutes(options.routes)
+    store: checked.store,
+    refresh: refresh === false ? null : resolveRefreshOptions(refresh),
+    trustedIssuers: checked.trustedIssuers,
+    trustedOrigins: [...checked.trustedOrigins, ...sessionLimits.trustedOrigins],
+    lockout: lockout === false ? null : lockout,
+    mtls: checked.mtls ?? null,
+    routes: resolveRoutes(routes)
   })
 }
 
-function resolveRoutes (routes: AuthOptions['routes'] = false): ResolvedAuthOptions['routes'] {
-  if (typeof routes === 'boolean') return routes ? { introspection: null } : null
-  if (typeof routes?.introspection !== 'object' || routes.introspection === null) {
-    throw new AuthOptionInvalid('auth option "routes" must be true, false or { introspection: rule }')
-  }
-  return routes
+function resolveRoutes (routes: CheckedAuthOptions['routes']): ResolvedAuthOptions['routes'] {
+  if (typeof routes !== 'boolean') return routes
+  return routes ? { introspection: null } : null
 }

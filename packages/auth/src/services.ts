@@ -35,6 +35,7 @@ export function createServices (
   log: FastifyBaseLogger
 ): AuthServices {
   const { tokens, store } = options
+  const { keyring, ...withoutKeyring } = tokens
   const { onVerified, onOldSecret, onReuse, onDisplaced, onLocked } = hooks
   const verifyJwt = createJwtVerifier(tokens)
   const trustedIssuers = createTrustedIssuerVerifier(options.trustedIssuers, tokens)
@@ -85,7 +86,7 @@ export function createServices (
     : createSessionStore(store, options.sessions, Date.now, earliestIssue)
 
   return {
-    issuer: createTokenIssuer({ ...tokens, keys: tokens.keyring }, earliestIssue),
+    issuer: createTokenIssuer({ ...withoutKeyring, keys: keyring }, earliestIssue),
     verifyJwt,
     verify (token) {
       const verified = verifyJwt(token)

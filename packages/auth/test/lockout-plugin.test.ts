@@ -10,8 +10,8 @@ import { build } from './service.js'
 
 t.test('bad options stop the start and name the field', async t => {
   const bad: Array<[unknown, RegExp]> = [
-    [true, /"lockout" must be an object or false/],
-    [null, /"lockout" must be an object or false/],
+    [true, /"lockout" must be false or an object \{ maxFailures, windowSeconds, lockSeconds \}, not true/],
+    [null, /"lockout" must be false or an object \{ maxFailures, windowSeconds, lockSeconds \}, not null/],
     [{ maxFailure: 3 }, /"lockout\.maxFailure" is not known; did you mean "maxFailures"\?/],
     [{ zzz: 3 }, /"lockout\.zzz" is not known; known are maxFailures, windowSeconds, lockSeconds/],
     [{ maxFailures: 0 }, /"lockout\.maxFailures" must be an integer from 1 to 100/],

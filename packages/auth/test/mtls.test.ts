@@ -196,18 +196,18 @@ t.test('sockets of any kind: nothing is thrown but the 401', async t => {
 
 t.test('bad options stop the start and name the field', async t => {
   const bad: Array<[unknown, RegExp]> = [
-    [{}, /"mtls" must be \{ allow/],
-    [{ allow: {} }, /at least one URI/],
-    [{ allow: [] }, /"mtls" must be/],
-    [{ ...MTLS, ca: 'x' }, /"mtls" must be/],
-    [{ allow: { recorder: { roles: [] } } }, /"mtls\.allow\["recorder"\]" is not a URI/],
-    [{ allow: { 'spiffe://prod/a b': { roles: [] } } }, /is not a URI/],
-    [{ allow: { 'spiffe://prod/a,b': { roles: [] } } }, /is not a URI/],
-    [{ allow: { [RECORDER]: null } }, /must be \{ roles, scopes \}/],
-    [{ allow: { [RECORDER]: { roles: ['a'], role: 'b' } } }, /must be \{ roles, scopes \}/],
-    [{ allow: { [RECORDER]: { roles: 'admin' } } }, /lists of names/],
-    [{ allow: { [RECORDER]: {} } }, /lists of names/],
-    [{ allow: { [RECORDER]: { roles: [], scopes: [''] } } }, /lists of names/]
+    [{}, /"mtls\.allow" is required/],
+    [{ allow: {} }, /"mtls\.allow" must be an object with at least one member/],
+    [{ allow: [] }, /"mtls\.allow" must be an object/],
+    [{ ...MTLS, ca: 'x' }, /"mtls\.ca" is not known/],
+    [{ allow: { recorder: { roles: [] } } }, /"mtls\.allow\.recorder" has an invalid name: it must be a URI such as/],
+    [{ allow: { 'spiffe://prod/a b': { roles: [] } } }, /must be a URI/],
+    [{ allow: { 'spiffe://prod/a,b': { roles: [] } } }, /must be a URI/],
+    [{ allow: { [RECORDER]: null } }, /must be an object \{ roles, scopes \}, not null/],
+    [{ allow: { [RECORDER]: { roles: ['a'], role: 'b' } } }, /recorder\.role" is not known; did you mean "roles"\?/],
+    [{ allow: { [RECORDER]: { roles: 'admin' } } }, /recorder\.roles" must be a list/],
+    [{ allow: { [RECORDER]: {} } }, /recorder\.roles" is required/],
+    [{ allow: { [RECORDER]: { roles: [], scopes: [''] } } }, /recorder\.scopes\[0\]" must be a non-empty string/]
   ]
   t.throws(() => createMtlsAuthenticator(null as never), { code: 'MARTY_AUTH_OPT_INVALID' })
   for (const [mtls, message] of bad) await t.rejects(build(t, { mtls } as Partial<AuthOptions>), { code: 'MARTY_AUTH_OPT_INVALID', message })

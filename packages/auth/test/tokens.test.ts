@@ -12,7 +12,7 @@ const badOptions: Array<[string, unknown]> = [
   ['issuer', { issuer: '' }],
   ['audience', { audience: 5 }],
   ['keys.signing', { keys: {} }],
-  ['keys.signing', { keys: undefined }],
+  ['"keys" is required; it must be { signing, previous }', { keys: undefined }],
   ['keys.signing', { keys: { signing: null } }],
   ['keys.signing.secret', { keys: { signing: { ...key, secret: 'thirty-one bytes are not enough' } } }],
   ['keys.signing.secret', { keys: { signing: { ...key, secret: Buffer.alloc(31) } } }],
@@ -56,6 +56,10 @@ t.test('bad options stop the start and name the field, never a secret', async t 
     t.ok(error?.message.includes(field), `${field}: ${error?.message}`)
     t.notMatch(error?.message, /thirty-one bytes/)
   }
+})
+
+t.test("options of Fastify's register are accepted", async t => {
+  t.ok(await build(t, { prefix: '/api', logLevel: 'warn', logSerializers: {} } as Partial<AuthOptions>))
 })
 
 t.test('what cannot be issued is refused by field', async t => {

@@ -1,3 +1,4 @@
+import type { OptionTable } from '@marty/core'
 import { availableParallelism } from 'node:os'
 import { AuthBusy } from '../errors.js'
 
@@ -14,6 +15,26 @@ export interface HashQueueLimits {
   readonly maxWaitingPerKey?: number
 }
 
+export const HASHING_OPTIONS: OptionTable<HashQueueLimits> = {
+  concurrency: {
+    kind: 'integer',
+    min: 1,
+    max: 1_024,
+    // libuv has four threads by default, and file access and DNS need one of them.
+    default: Math.min(3, Math.max(1, availableParallelism() - 1)),
+    defaultText: 'cores - 1, from 1 to 3',
+    about: 'Maximum number of concurrent hashes.'
+  },
+  maxWaiting: { kind: 'integer', min: 0, max: 1_024, default: 32, about: 'Maximum number of waiting hashes.' },
+  maxWaitingPerKey: {
+    kind: 'integer',
+    min: 0,
+    max: 1_024,
+    default: 8,
+    about: 'Maximum number of waiting hashes for one key.'
+  }
+}
+
 interface Waiting {
   readonly keyId: string
   readonly isFirst: boolean
@@ -28,9 +49,8 @@ export class HashQueue {
   readonly #running = new Set<string>()
   readonly #waiting: Waiting[] = []
 
-  constructor ({ concurrency, maxWaiting = 32, maxWaitingPerKey = 8 }: HashQueueLimits = {}) {
-    // libuv has four threads by default, and file access and DNS need one of them.
-    this.#concurrency = concurrency ?? Math.min(3, Math.max(1, availableParallelism() - 1))
+  constructor ({ concurrency, maxWaiting, maxWaitingPerKey }: Required<HashQueueLimits>) {
+    this.#concurrency = concurrency
     this.#maxWaiting = maxWaiting
     this.#maxWaitingPerKey = maxWaitingPerKey
   }

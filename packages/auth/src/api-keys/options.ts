@@ -1,8 +1,8 @@
+import { checkOptions, type OptionTable } from '@marty/core'
+import { OLD_SECRET, SECRET } from '../jwt/secret-strength.js'
+import { SCOPE } from '../option-scope.js'
+import { HASHING_OPTIONS, type HashQueueLimits } from './hash-queue.js'
 import type { ApiKeyStore } from './store.js'
-import { AuthOptionInvalid } from '../errors.js'
-import type { HashQueueLimits } from './hash-queue.js'
-import { secretBytes, secretOption } from '../jwt/secret-strength.js'
-import { integerOption } from '../jwt/options.js'
 
 export interface ApiKeyOptions {
   readonly store: ApiKeyStore
@@ -45,47 +45,61 @@ export interface ResolvedApiKeyOptions {
   readonly peppers: readonly Buffer[]
   readonly hash: 'bcrypt' | 'hmac-sha256'
   readonly bcryptCost: number
-  readonly hashing: HashQueueLimits
+  readonly hashing: Required<HashQueueLimits>
+}
+
+export interface CheckedApiKeyOptions extends Required<ApiKeyOptions> {
+  readonly hashing: Required<HashQueueLimits>
+}
+
+const STORE_METHODS = ['get', 'put', 'list', 'delete', 'touch', 'lastUsed'] as const
+
+export const API_KEY_OPTIONS: OptionTable<ApiKeyOptions, CheckedApiKeyOptions> = {
+  store: {
+    kind: 'custom',
+    expected: 'an ApiKeyStore, such as openFileApiKeyStore(file)',
+    accepts: value => STORE_METHODS.every(name => typeof (value as ApiKeyStore | null)?.[name] === 'function'),
+    about: 'Where keys are stored, such as `openFileApiKeyStore(file)`.'
+  },
+  prefix: {
+    kind: 'string',
+    pattern: { test: prefix => /^[a-z][a-z0-9]{1,15}$/.test(prefix) && prefix !== 'ses' },
+    expected: '2 to 16 of a-z 0-9, a letter first, and not "ses"',
+    about: 'Start of every key, so that scanners find leaked ones.'
+  },
+  environment: {
+    kind: 'string',
+    pattern: /^[a-z][a-z0-9]{0,15}$/,
+    expected: '1 to 16 of a-z 0-9, a letter first',
+    about: 'Keys of one environment are not valid in another.'
+  },
+  pepper: { ...SECRET, about: 'At least 32 [random bytes](#secrets), kept apart from the store.' },
+  previousPeppers: {
+    kind: 'list',
+    items: OLD_SECRET,
+    default: [],
+    about: 'Earlier peppers; their keys are hashed again with `pepper` when used.'
+  },
+  hash: {
+    kind: 'choice',
+    choices: ['bcrypt', 'hmac-sha256'],
+    default: 'bcrypt',
+    about: 'How new secrets are hashed.'
+  },
+  bcryptCost: { kind: 'integer', min: 8, max: 14, default: 10, about: 'Cost of bcrypt.' },
+  hashing: {
+    kind: 'object',
+    options: HASHING_OPTIONS,
+    default: {},
+    defaultText: 'as below',
+    about: 'Limits of concurrent and waiting hashes.'
+  }
 }
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveApiKeyOptions (options: ApiKeyOptions): ResolvedApiKeyOptions {
-  const { store, prefix, environment, pepper, previousPeppers = [], hash = 'bcrypt', hashing = {} } = options ?? {}
-  if (
-    (['get', 'put', 'list', 'delete', 'touch', 'lastUsed'] as const).some(name => typeof store?.[name] !== 'function')
-  ) {
-    throw new AuthOptionInvalid(
-      'auth option "apiKeys.store" must be an ApiKeyStore, for example openFileApiKeyStore(file)'
-    )
-  }
-  if (typeof prefix !== 'string' || !/^[a-z][a-z0-9]{1,15}$/.test(prefix) || prefix === 'ses') {
-    throw new AuthOptionInvalid(
-      'auth option "apiKeys.prefix" must be 2 to 16 of a-z 0-9, a letter first, and not "ses"'
-    )
-  }
-  if (typeof environment !== 'string' || !/^[a-z][a-z0-9]{0,15}$/.test(environment)) {
-    throw new AuthOptionInvalid('auth option "apiKeys.environment" must be 1 to 16 of a-z 0-9, a letter first')
-  }
-  if (!Array.isArray(previousPeppers)) {
-    throw new AuthOptionInvalid('auth option "apiKeys.previousPeppers" must be a list')
-  }
-  // Earlier peppers are accepted even when weak, because their keys are hashed again with the current
-  // one.
-  const previous = previousPeppers.map((one, index) => secretBytes(`apiKeys.previousPeppers[${index}]`, one))
-  const peppers = [secretOption('apiKeys.pepper', pepper), ...previous]
-  if (hash !== 'bcrypt' && hash !== 'hmac-sha256') {
-    throw new AuthOptionInvalid('auth option "apiKeys.hash" must be "bcrypt" or "hmac-sha256"')
-  }
-  for (const field of ['concurrency', 'maxWaiting', 'maxWaitingPerKey'] as const) {
-    integerOption(`apiKeys.hashing.${field}`, hashing[field], field === 'concurrency' ? 1 : 0, 1024, 1)
-  }
-  return Object.freeze({
-    store,
-    prefix,
-    environment,
-    peppers,
-    hash,
-    bcryptCost: integerOption('apiKeys.bcryptCost', options.bcryptCost, 8, 14, 10),
-    hashing
-  })
+  const checked = checkOptions(API_KEY_OPTIONS, options, { ...SCOPE, at: 'apiKeys' })
+  const { pepper, previousPeppers, ...others } = checked
+  const peppers = [pepper, ...previousPeppers].map(secret => Buffer.from(secret as string))
+  return Object.freeze({ ...others, peppers })
 }

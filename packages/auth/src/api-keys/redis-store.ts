@@ -1,7 +1,10 @@
+import { checkOptions, type OptionTable } from '@marty/core'
 import type { RedisClient } from '@marty/redis'
+import { ApiKeyStoreInvalid } from '../errors.js'
+import { SCOPE } from '../option-scope.js'
+import { PREFIX, REDIS } from '../store-options.js'
 import { KEY_ID } from './format.js'
 import { isApiKeyRecord, type ApiKeyRecord, type ApiKeyStore } from './store.js'
-import { ApiKeyStoreInvalid, AuthOptionInvalid } from '../errors.js'
 import { storeScript, type StoreScript } from '../store-script.js'
 
 export interface RedisApiKeyStoreOptions {
@@ -78,6 +81,11 @@ if left > 0 then redis.call('PEXPIRE', KEYS[4], left) end
 return 1
 `
 
+const OPTIONS: OptionTable<RedisApiKeyStoreOptions> = {
+  redis: REDIS,
+  prefix: { ...PREFIX, default: 'marty:keys', about: 'Prefix of every Redis key.' }
+}
+
 const LAST_USED = 'return redis.call(\'HGETALL\', KEYS[4])'
 
 /**
@@ -88,17 +96,8 @@ const LAST_USED = 'return redis.call(\'HGETALL\', KEYS[4])'
  *
  * @throws `MARTY_AUTH_OPT_INVALID`
  */
-export function createRedisApiKeyStore ({ redis, prefix = 'marty:keys' }: RedisApiKeyStoreOptions): ApiKeyStore {
-  if (typeof redis?.evalsha !== 'function') {
-    throw new AuthOptionInvalid(
-      'option "redis" of createRedisApiKeyStore must be a client, such as openRedis(...).client'
-    )
-  }
-  if (typeof prefix !== 'string' || !/^[\w:.-]{1,64}$/.test(prefix)) {
-    throw new AuthOptionInvalid(
-      'option "prefix" of createRedisApiKeyStore must be 1 to 64 letters, digits, "_", ":", "." or "-"'
-    )
-  }
+export function createRedisApiKeyStore (options: RedisApiKeyStoreOptions): ApiKeyStore {
+  const { redis, prefix } = checkOptions(OPTIONS, options, { ...SCOPE, subject: 'createRedisApiKeyStore' })
   const [put, list, remove, touch, lastUsed, read] = [
     PUT, LIST, DELETE, TOUCH, LAST_USED, "return redis.call('GET', KEYS[1])"
   ].map(lua => storeScript(redis, lua))

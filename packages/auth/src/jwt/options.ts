@@ -1,4 +1,5 @@
-import { AuthOptionInvalid } from '../errors.js'
+import { checkOptions, optionsInvalid, type OptionTable } from '@marty/core'
+import { SCOPE, YEAR } from '../option-scope.js'
 import { resolveKeys, type JwtKeysOptions, type SigningKeys } from './keys.js'
 
 /** Options for both issuing and verifying access tokens. */
@@ -34,41 +35,58 @@ export interface ResolvedTokenOptions {
   readonly clockSkewSeconds: number
 }
 
-const YEAR = 365 * 86_400
+const NAME = { kind: 'string', maxLength: 256 } as const
+
+export interface CheckedTokenOptions extends Required<Omit<TokenOptions, 'accessTokenTtlSeconds'>> {
+  /** Undefined for the default, which depends on the maximum lifetime. */
+  readonly accessTokenTtlSeconds: number | undefined
+}
+
+export const TOKEN_OPTIONS: OptionTable<TokenOptions, CheckedTokenOptions> = {
+  issuer: { ...NAME, about: 'The `iss` of every token: who issues them.' },
+  audience: { ...NAME, about: 'The `aud` of every token: the service they are for.' },
+  keys: {
+    kind: 'custom',
+    expected: '{ signing, previous } or openSigningKeys(file)',
+    accepts: value => typeof value === 'object' && value !== null,
+    about: 'The keys: see [Keys](#keys) and [Rotating keys](#rotating-keys).'
+  },
+  accessTokenTtlSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    optional: true,
+    defaultText: '`900`, or `maxLifetimeSeconds` if that is shorter',
+    about: 'Lifetime when `issue` is called without `ttlSeconds`; more than 3600 is logged as a warning.'
+  },
+  maxLifetimeSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    default: 86_400,
+    about: 'Tokens with a longer lifetime are neither issued nor accepted.'
+  },
+  clockSkewSeconds: {
+    kind: 'integer',
+    min: 0,
+    max: 30,
+    default: 30,
+    about: 'How far in the future `iat` and `nbf` may be. An expiry is exact.'
+  }
+}
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveTokenOptions (options: TokenOptions): ResolvedTokenOptions {
-  if (typeof options !== 'object' || options === null) {
-    throw new AuthOptionInvalid('the auth plugin needs options: { issuer, audience, keys }')
-  }
-  const maxLifetimeSeconds = integerOption('maxLifetimeSeconds', options.maxLifetimeSeconds, 1, YEAR, 86_400)
-  return Object.freeze({
-    issuer: stringOption('issuer', options.issuer),
-    audience: stringOption('audience', options.audience),
-    keyring: resolveKeys(options.keys),
-    maxLifetimeSeconds,
-    accessTokenTtlSeconds: integerOption(
-      'accessTokenTtlSeconds',
-      options.accessTokenTtlSeconds,
-      1,
-      maxLifetimeSeconds,
-      Math.min(900, maxLifetimeSeconds)
-    ),
-    clockSkewSeconds: integerOption('clockSkewSeconds', options.clockSkewSeconds, 0, 30, 30)
-  })
+  return resolveCheckedTokens(checkOptions(TOKEN_OPTIONS, options, SCOPE))
 }
 
-export function stringOption (field: string, value: unknown): string {
-  if (typeof value !== 'string' || value === '' || value.length > 256) {
-    throw new AuthOptionInvalid(`auth option "${field}" must be a string of 1 to 256 characters`)
+export function resolveCheckedTokens (options: CheckedTokenOptions): ResolvedTokenOptions {
+  const { issuer, audience, keys, maxLifetimeSeconds, clockSkewSeconds } = options
+  const { accessTokenTtlSeconds = Math.min(900, maxLifetimeSeconds) } = options
+  if (accessTokenTtlSeconds > maxLifetimeSeconds) {
+    const problem = `must be at most maxLifetimeSeconds (${maxLifetimeSeconds}), not ${accessTokenTtlSeconds}`
+    throw optionsInvalid(SCOPE, [{ field: 'accessTokenTtlSeconds', problem }])
   }
-  return value
-}
-
-export function integerOption (field: string, value: unknown, least: number, most: number, standard: number): number {
-  if (value === undefined) return standard
-  if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
-    throw new AuthOptionInvalid(`auth option "${field}" must be an integer from ${least} to ${most}`)
-  }
-  return value as number
+  const keyring = resolveKeys(keys)
+  return Object.freeze({ issuer, audience, keyring, accessTokenTtlSeconds, maxLifetimeSeconds, clockSkewSeconds })
 }

@@ -1,31 +1,32 @@
-import { AuthOptionInvalid } from '../errors.js'
+import type { ItemSpec } from '@marty/core'
 
 const MIN_BYTES = 32
 const HOW = 'make one with: openssl rand -base64 48'
 
-/**
- * Returns a secret option as bytes. Throws `MARTY_AUTH_OPT_INVALID` naming the field when the secret
- * could be guessed.
- */
-export function secretOption (field: string, secret: unknown): Buffer {
-  const bytes = secretBytes(field, secret)
-  const weakness = weaknessOf(bytes)
-  if (weakness !== null) throw new AuthOptionInvalid(`auth option "${field}" ${weakness}`)
-  return bytes
+/** Declares a secret, apart from its sentence. A string counts as its UTF-8 bytes. */
+export const SECRET: ItemSpec<Buffer | string> = {
+  kind: 'custom',
+  expected: 'a string or a Buffer with at least 32 random bytes',
+  secret: true,
+  accepts: isSecret,
+  verify: secretProblem
 }
 
-/** Like `secretOption`, but checks only the length, for a secret that is kept only for old hashes. */
-export function secretBytes (field: string, secret: unknown): Buffer {
-  if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) {
-    throw new AuthOptionInvalid(`auth option "${field}" must be a string or a Buffer`)
-  }
-  const bytes = Buffer.from(secret as string)
-  if (bytes.length < MIN_BYTES) {
-    throw new AuthOptionInvalid(
-      `auth option "${field}" has ${bytes.length} bytes and needs at least ${MIN_BYTES}; ${HOW}`
-    )
-  }
-  return bytes
+/** Declares a secret that is kept only for old hashes: it may be weak. */
+export const OLD_SECRET: ItemSpec<Buffer | string> = { ...SECRET, verify: lengthProblem }
+
+function isSecret (value: unknown): value is Buffer | string {
+  return typeof value === 'string' || Buffer.isBuffer(value)
+}
+
+/** Returns why a secret could be guessed, as the end of a sentence; null when it may be random. */
+function secretProblem (secret: Buffer | string): string | null {
+  return lengthProblem(secret) ?? weaknessOf(Buffer.from(secret as string))
+}
+
+function lengthProblem (secret: Buffer | string): string | null {
+  const { length } = Buffer.from(secret as string)
+  return length < MIN_BYTES ? `has ${length} bytes and needs at least ${MIN_BYTES}; ${HOW}` : null
 }
 
 /**

@@ -1,12 +1,12 @@
+import { checkOptions, type OptionTable } from '@marty/core'
 import { generateKeyPair, randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { AuthOptionInvalid } from '../errors.js'
 import { withFileLock } from '../file-lock.js'
+import { SCOPE } from '../option-scope.js'
 import { JWT_ALGORITHMS, type JwtAlgorithmName } from './algorithms.js'
 import { invalid, isExpired, MAX_KEYS, readSigningKeyRecords, type SigningKeyRecord } from './signing-keys-file.js'
-import { integerOption } from './options.js'
 
 export interface SigningKeyRotation {
   readonly algorithm: JwtAlgorithmName
@@ -35,6 +35,28 @@ export interface RotatedSigningKey {
 
 const DAY = 86_400
 
+const OPTIONS: OptionTable<SigningKeyRotation> = {
+  algorithm: {
+    kind: 'choice',
+    choices: Object.keys(JWT_ALGORITHMS) as JwtAlgorithmName[],
+    about: 'Algorithm of the new key.'
+  },
+  activatesInSeconds: {
+    kind: 'integer',
+    min: 0,
+    max: 30 * DAY,
+    default: 60,
+    about: 'How long the new key is published before it signs.'
+  },
+  overlapSeconds: {
+    kind: 'integer',
+    min: 0,
+    max: 365 * DAY,
+    default: DAY,
+    about: 'How long older keys verify after that.'
+  }
+}
+
 /**
  * Adds a key to a file for `openSigningKeys`, or creates the file (mode 0600). Older keys expire
  * `overlapSeconds` after the new one activates; expired keys are removed. When no key is active, the
@@ -46,12 +68,10 @@ const DAY = 86_400
  */
 export async function rotateSigningKeys (file: string, rotation: SigningKeyRotation): Promise<RotatedSigningKey> {
   const path = resolve(file)
-  const { algorithm } = rotation
-  if (typeof algorithm !== 'string' || JWT_ALGORITHMS[algorithm] === undefined) {
-    throw new AuthOptionInvalid(`auth option "algorithm" must be one of ${Object.keys(JWT_ALGORITHMS).join(', ')}`)
-  }
-  const activatesIn = integerOption('activatesInSeconds', rotation.activatesInSeconds, 0, 30 * DAY, 60) * 1000
-  const overlap = integerOption('overlapSeconds', rotation.overlapSeconds, 0, 365 * DAY, DAY) * 1000
+  const checked = checkOptions(OPTIONS, rotation, { ...SCOPE, subject: 'rotateSigningKeys' })
+  const { algorithm } = checked
+  const activatesIn = checked.activatesInSeconds * 1000
+  const overlap = checked.overlapSeconds * 1000
   // Generate the key before taking the lock: RSA takes a while.
   const material = await generate(algorithm)
 

@@ -1,14 +1,14 @@
-import { closest, type Principal } from '@marty/core'
+import { optionsInvalid, type OptionTable, type Principal } from '@marty/core'
 import { hash } from 'node:crypto'
-import { AuthOptionInvalid } from '../errors.js'
-import { isAsymmetric, RemoteJwks } from './remote-jwks.js'
+import { SCOPE, YEAR } from '../option-scope.js'
 import type { AsymmetricAlgorithmName } from './algorithms.js'
 import {
   isRoles, principalOfTrustedIssuer, readTrustedIssuerClaims, type TrustedIssuerClaimRules, type TrustedIssuerClaims
 } from './claims.js'
 import { TRUSTED_ISSUER_KID } from './keys.js'
+import type { ResolvedTokenOptions } from './options.js'
+import { RemoteJwks } from './remote-jwks.js'
 import { verifySignature, parseHeader, parsePayload, invalidToken, splitToken } from './verify.js'
-import { integerOption, stringOption, type ResolvedTokenOptions } from './options.js'
 
 /** Another issuer whose tokens are accepted, such as your company's identity provider. */
 export interface TrustedIssuerOptions {
@@ -79,32 +79,115 @@ interface Issuer extends TrustedIssuerClaimRules {
   readonly jwks: RemoteJwks
 }
 
-const FIELDS = [
-  'issuer', 'audience', 'audienceClaim', 'jwksUrl', 'algorithms', 'typ', 'requireJti', 'maxLifetimeSeconds',
-  'requiredClaims', 'rolesOf', 'ca'
-]
-const TYPES: readonly TrustedIssuerTokenType[] = ['at+jwt', 'JWT', null]
-const YEAR = 365 * 86_400
+type DefaultedOption = 'audienceClaim' | 'typ' | 'requireJti' | 'requiredClaims' | 'rolesOf'
+
+export interface CheckedTrustedIssuerOptions extends
+  Required<Pick<TrustedIssuerOptions, 'issuer' | 'jwksUrl' | 'algorithms' | DefaultedOption>> {
+  readonly audience: string | undefined
+  readonly maxLifetimeSeconds: number | undefined
+  readonly ca: string | Buffer | undefined
+}
+
+const TYPES: readonly unknown[] = ['at+jwt', 'JWT', null]
 const MAX_REQUIRED_CLAIMS = 32
+
+export const TRUSTED_ISSUER_OPTIONS: OptionTable<TrustedIssuerOptions, CheckedTrustedIssuerOptions> = {
+  issuer: {
+    kind: 'string',
+    maxLength: 256,
+    // Principals are named `issuer|subject`. With a bar in an issuer's name, two issuers could produce the same name.
+    verify: issuer => issuer.includes('|') ? 'must not contain "|"' : null,
+    about: 'Its `iss`, compared exactly.'
+  },
+  jwksUrl: {
+    kind: 'string',
+    pattern: { test: url => URL.canParse(url) && new URL(url).protocol === 'https:' },
+    expected: 'an https: URL',
+    about: 'The URL of its keys.'
+  },
+  algorithms: {
+    kind: 'list',
+    min: 1,
+    items: { kind: 'choice', choices: ['ES256', 'EdDSA', 'RS256', 'PS256'] },
+    about: 'The algorithms that its keys may have.'
+  },
+  audience: {
+    kind: 'string',
+    maxLength: 256,
+    optional: true,
+    defaultText: "the plugin's",
+    about: 'The audience its tokens must have.'
+  },
+  audienceClaim: {
+    kind: 'choice',
+    choices: ['aud', 'client_id'],
+    default: 'aud',
+    about: 'The claim that names the audience. With `client_id`, an `aud` in the token must name it too.'
+  },
+  typ: {
+    kind: 'custom',
+    expected: '"at+jwt", "JWT", null for no `typ`, or a list of these',
+    accepts: value => Array.isArray(value)
+      ? value.length > 0 && value.every(type => TYPES.includes(type))
+      : TYPES.includes(value),
+    default: 'at+jwt',
+    about: 'The `typ` of its tokens.'
+  },
+  requireJti: {
+    kind: 'boolean',
+    default: true,
+    about: 'Whether tokens without `jti` are refused. A token without one is identified by the SHA-256 of its header ' +
+      'and claims.'
+  },
+  maxLifetimeSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    optional: true,
+    defaultText: "the plugin's",
+    about: 'Tokens with a longer lifetime are refused. Revocations are kept as long.'
+  },
+  requiredClaims: {
+    kind: 'custom',
+    expected: `an object of at most ${MAX_REQUIRED_CLAIMS} strings, numbers and booleans`,
+    accepts: isRequiredClaims,
+    default: {},
+    about: "Additional claims its tokens must have, compared exactly: `{ hd: 'example.com' }`."
+  },
+  rolesOf: {
+    kind: 'function',
+    expected: 'a function from claims to a list of roles',
+    default: () => [],
+    defaultText: 'no roles',
+    about: 'Maps claims to roles; if it throws, the token is refused.'
+  },
+  ca: {
+    kind: 'custom',
+    expected: 'a certificate in PEM',
+    accepts: value => typeof value === 'string' || Buffer.isBuffer(value),
+    optional: true,
+    defaultText: 'the default authorities',
+    about: 'The certificate authority of `jwksUrl`.'
+  }
+}
 
 /**
  * Creates the verifier; null when no other issuers are configured. Throws `MARTY_AUTH_OPT_INVALID`
  * naming the field.
  */
 export function createTrustedIssuerVerifier (
-  options: readonly TrustedIssuerOptions[] | undefined,
+  options: readonly CheckedTrustedIssuerOptions[] | undefined,
   tokens: ResolvedTokenOptions
 ): TrustedIssuerVerifier | null {
   if (options === undefined) return null
-  if (!Array.isArray(options)) throw new AuthOptionInvalid('auth option "trustedIssuers" must be a list')
   const issuers = new Map<string, Issuer>()
-  for (const [index, given] of (options as readonly TrustedIssuerOptions[]).entries()) {
-    const field = `trustedIssuers[${index}]`
-    const issuer = resolveIssuer(field, given, tokens)
-    if (issuer.issuer === tokens.issuer || issuers.has(issuer.issuer)) {
-      throw new AuthOptionInvalid(`auth option "${field}.issuer" repeats an issuer: "${issuer.issuer}"`)
+  for (const [index, checked] of options.entries()) {
+    const { issuer } = checked
+    if (issuer === tokens.issuer || issuers.has(issuer)) {
+      const field = `trustedIssuers[${index}].issuer`
+      throw optionsInvalid(SCOPE, [{ field, problem: `repeats an issuer: "${issuer}"` }])
     }
-    issuers.set(issuer.issuer, issuer)
+    issuers.set(issuer, resolveIssuer(checked, tokens))
   }
   const issuerOf = (payload: Buffer): Issuer | undefined => issuers.get(parsePayload(payload)['iss'] as string)
 
@@ -153,62 +236,19 @@ function rolesOf (issuer: Issuer, claims: TrustedIssuerClaims): readonly string[
   return roles
 }
 
-function resolveIssuer (field: string, options: TrustedIssuerOptions, ours: ResolvedTokenOptions): Issuer {
-  const { audience, clockSkewSeconds, maxLifetimeSeconds: ourMaxSeconds } = ours
-  const refuse = (member: string, reason: string): Error =>
-    new AuthOptionInvalid(`auth option "${field}.${member}" ${reason}`)
-  if (typeof options !== 'object' || options === null) {
-    throw new AuthOptionInvalid(`auth option "${field}" must be { issuer, jwksUrl, algorithms }`)
-  }
-  for (const member of Object.keys(options)) {
-    if (FIELDS.includes(member)) continue
-    const near = closest(member, FIELDS)
-    throw refuse(
-      member,
-      `is not known; ${near === null ? `known are ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`
-    )
-  }
-  const { algorithms, typ = 'at+jwt', rolesOf = () => [], ca } = options
-  const { audienceClaim = 'aud', requireJti = true, requiredClaims = {} } = options
-  const types = (Array.isArray(typ) ? typ : [typ]) as readonly TrustedIssuerTokenType[]
-  if (!Array.isArray(algorithms) || algorithms.length === 0 || !algorithms.every(isAsymmetric)) {
-    throw refuse('algorithms', 'must be a list of ES256, EdDSA, RS256 or PS256')
-  }
-  if (!['aud', 'client_id'].includes(audienceClaim)) throw refuse('audienceClaim', 'must be "aud" or "client_id"')
-  if (types.length === 0 || !types.every(type => TYPES.includes(type))) {
-    throw refuse('typ', 'must be "at+jwt", "JWT", null for none, or a list of these')
-  }
-  if (typeof requireJti !== 'boolean') throw refuse('requireJti', 'must be true or false')
-  if (!isRequiredClaims(requiredClaims)) {
-    throw refuse('requiredClaims', `must be an object of at most ${MAX_REQUIRED_CLAIMS} strings, numbers and booleans`)
-  }
-  if (typeof rolesOf !== 'function') throw refuse('rolesOf', 'must be a function from claims to a list of roles')
-  if (ca !== undefined && typeof ca !== 'string' && !Buffer.isBuffer(ca)) {
-    throw refuse('ca', 'must be a certificate in PEM')
-  }
-  const issuer = stringOption(`${field}.issuer`, options.issuer)
-  // Principals are named `issuer|subject`. With a bar in an issuer's name, two issuers could produce the
-  // same name.
-  if (issuer.includes('|')) throw refuse('issuer', 'must not contain "|"')
-  const url = URL.canParse(options.jwksUrl) ? new URL(options.jwksUrl) : null
-  if (url?.protocol !== 'https:') throw refuse('jwksUrl', 'must be an https: URL')
+function resolveIssuer (options: CheckedTrustedIssuerOptions, ours: ResolvedTokenOptions): Issuer {
+  const { issuer, jwksUrl, algorithms, audienceClaim, typ, requireJti, requiredClaims, rolesOf, ca } = options
   return {
     issuer,
-    audience: options.audience === undefined ? audience : stringOption(`${field}.audience`, options.audience),
+    audience: options.audience ?? ours.audience,
     audienceClaim,
-    clockSkewSeconds,
-    maxLifetimeSeconds: integerOption(
-      `${field}.maxLifetimeSeconds`,
-      options.maxLifetimeSeconds,
-      1,
-      YEAR,
-      ourMaxSeconds
-    ),
-    types: [...types],
+    clockSkewSeconds: ours.clockSkewSeconds,
+    maxLifetimeSeconds: options.maxLifetimeSeconds ?? ours.maxLifetimeSeconds,
+    types: (Array.isArray(typ) ? [...typ] : [typ]) as readonly TrustedIssuerTokenType[],
     requireJti,
     requiredClaims: Object.entries(requiredClaims),
     rolesOf,
-    jwks: new RemoteJwks({ url, algorithms: [...algorithms], ...(ca === undefined ? {} : { ca }) })
+    jwks: new RemoteJwks({ url: new URL(jwksUrl), algorithms: [...algorithms], ...(ca === undefined ? {} : { ca }) })
   }
 }
 

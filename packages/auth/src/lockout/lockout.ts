@@ -2,7 +2,7 @@ import { addressKey } from '@marty/core'
 import { hash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { AccountLocked } from '../errors.js'
-import { limitsOf, type LockoutOptions } from './options.js'
+import { resolveLockoutLimits, type LockoutOptions } from './options.js'
 import { createMemoryLockoutStore } from './memory-store.js'
 import { createRedisLockoutStore } from './redis-store.js'
 import { resolveStore, type AuthStore } from '../store-options.js'
@@ -52,8 +52,8 @@ const REPORT_EVERY_MS = 10_000
  * else await lockout.fail(name, request.ip)
  */
 export function createLockout (store: AuthStore, settings: LockoutSettings = {}): Lockout {
-  const { onLocked, onProblem, clock = () => performance.now() } = settings
-  const limits = limitsOf(settings)
+  const { onLocked, onProblem, clock = () => performance.now(), ...options } = settings
+  const limits = resolveLockoutLimits(options)
   const resolved = resolveStore(store)
   const now = forwardOnly(clock)
   const local = createMemoryLockoutStore(limits, now)

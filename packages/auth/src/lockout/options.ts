@@ -1,6 +1,5 @@
-import { closest } from '@marty/core'
-import { AuthOptionInvalid } from '../errors.js'
-import { integerOption } from '../jwt/options.js'
+import { checkOptions, type OptionTable } from '@marty/core'
+import { SCOPE } from '../option-scope.js'
 
 export interface LockoutOptions {
   /** The number of failures within the window that locks. From 1 to 100. @default 5 */
@@ -17,33 +16,17 @@ export interface LockoutLimits {
   readonly lockMs: number
 }
 
-const FIELDS = ['maxFailures', 'windowSeconds', 'lockSeconds']
+const DAY = 86_400
 
-/**
- * Checks the option and fills in the defaults; null when the lockout is off. Throws
- * `MARTY_AUTH_OPT_INVALID` naming the field.
- */
-export function resolveLockout (options: LockoutOptions | false = {}): LockoutOptions | null {
-  if (options === false) return null
-  if (typeof options !== 'object' || options === null) {
-    throw new AuthOptionInvalid('auth option "lockout" must be an object or false')
-  }
-  for (const field of Object.keys(options)) {
-    if (FIELDS.includes(field)) continue
-    const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(
-      `auth option "lockout.${field}" is not known` +
-        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
-    )
-  }
-  limitsOf(options)
-  return options
+export const LOCKOUT_OPTIONS: OptionTable<LockoutOptions> = {
+  maxFailures: { kind: 'integer', min: 1, max: 100, default: 5, about: 'Failures within the window that lock.' },
+  windowSeconds: { kind: 'integer', min: 1, max: DAY, default: 900, about: 'How long a failure counts.' },
+  lockSeconds: { kind: 'integer', min: 1, max: DAY, default: 900, about: 'How long a lock lasts.' }
 }
 
-export function limitsOf ({ maxFailures, windowSeconds, lockSeconds }: LockoutOptions): LockoutLimits {
-  return Object.freeze({
-    maxFailures: integerOption('lockout.maxFailures', maxFailures, 1, 100, 5),
-    windowMs: integerOption('lockout.windowSeconds', windowSeconds, 1, 86_400, 900) * 1000,
-    lockMs: integerOption('lockout.lockSeconds', lockSeconds, 1, 86_400, 900) * 1000
-  })
+/** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
+export function resolveLockoutLimits (options: LockoutOptions): LockoutLimits {
+  const checked = checkOptions(LOCKOUT_OPTIONS, options, { ...SCOPE, at: 'lockout' })
+  const { maxFailures, windowSeconds, lockSeconds } = checked
+  return Object.freeze({ maxFailures, windowMs: windowSeconds * 1000, lockMs: lockSeconds * 1000 })
 }

@@ -1,4 +1,5 @@
-import { AuthOptionInvalid } from '../errors.js'
+import { checkOptions, type OptionTable } from '@marty/core'
+import { SCOPE } from '../option-scope.js'
 
 /** The roles and scopes of a service that presents a client certificate. */
 export interface MtlsService {
@@ -15,35 +16,34 @@ export interface MtlsOptions {
   readonly allow: Readonly<Record<string, MtlsService>>
 }
 
+export interface CheckedMtlsOptions {
+  readonly allow: Readonly<Record<string, Required<MtlsService>>>
+}
+
+const NAMES = { kind: 'list', items: { kind: 'string' } } as const
+
+export const MTLS_OPTIONS: OptionTable<MtlsOptions, CheckedMtlsOptions> = {
+  allow: {
+    kind: 'record',
+    min: 1,
+    names: { pattern: { test: isSanUri }, expected: 'a URI such as spiffe://prod/ns/cams/sa/recorder' },
+    values: {
+      kind: 'object',
+      options: {
+        roles: { ...NAMES, about: 'The roles of the service.' },
+        scopes: { ...NAMES, default: [], about: 'The scopes of the service.' }
+      }
+    },
+    about: 'The accepted services, by the exact SAN URI of their certificate.'
+  }
+}
+
 /** Returns the services by URI. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function servicesOf (options: MtlsOptions): ReadonlyMap<string, MtlsService> {
-  const { allow } = options ?? {}
-  if (!isObject(allow) || Object.keys(allow).length === 0 || Object.keys(options).length !== 1) {
-    throw new AuthOptionInvalid(
-      'auth option "mtls" must be { allow: { [SAN URI]: { roles, scopes } } } with at least one URI'
-    )
-  }
-  for (const [uri, service] of Object.entries<unknown>(allow)) {
-    const field = `auth option "mtls.allow[${JSON.stringify(uri)}]"`
-    // Node prints a SAN with these characters in quotes, so such a URI would never match.
-    if (!/^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(uri) || /["',\\]/.test(uri)) {
-      throw new AuthOptionInvalid(`${field} is not a URI such as spiffe://prod/ns/cams/sa/recorder`)
-    }
-    if (!isObject(service) || Object.keys(service).some(name => name !== 'roles' && name !== 'scopes')) {
-      throw new AuthOptionInvalid(`${field} must be { roles, scopes }`)
-    }
-    const { roles, scopes = [] } = service
-    if (!isNames(roles) || !isNames(scopes)) {
-      throw new AuthOptionInvalid(`${field} must have lists of names as roles and scopes`)
-    }
-  }
-  return new Map(Object.entries(allow))
+  return new Map(Object.entries(checkOptions(MTLS_OPTIONS, options, { ...SCOPE, at: 'mtls' }).allow))
 }
 
-function isObject (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isNames (value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every(name => typeof name === 'string' && name !== '')
+/** Node prints a SAN with quotes, commas or backslashes in quotes, so such a URI would never match. */
+function isSanUri (name: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(name) && !/["',\\]/.test(name)
 }

@@ -1,6 +1,5 @@
 import { parse, serialize } from 'cookie'
 import type { IncomingMessage } from 'node:http'
-import { AuthOptionInvalid } from '../errors.js'
 import { SESSION_ID } from './id.js'
 
 export interface SessionCookieOptions {
@@ -57,17 +56,4 @@ export function createSessionCookie ({ name, sameSite }: ResolvedSessionCookie):
 
 function isAlone (name: string, header: string): boolean {
   return header.split(';').filter(pair => pair.split('=', 1)[0]!.trim() === name).length === 1
-}
-
-export function resolveSessionCookie (options: SessionCookieOptions = {}): ResolvedSessionCookie {
-  const { name = '__Host-session', sameSite = 'Strict' } = options ?? {}
-  if (typeof name !== 'string' || !/^__Host-[\w-]{1,64}$/.test(name)) {
-    throw new AuthOptionInvalid(
-      'auth option "sessions.cookie.name" must be "__Host-" and 1 to 64 letters, digits, "_" or "-"'
-    )
-  }
-  if (sameSite !== 'Strict' && sameSite !== 'Lax') {
-    throw new AuthOptionInvalid('auth option "sessions.cookie.sameSite" must be "Strict" or "Lax"')
-  }
-  return Object.freeze({ name, sameSite })
 }

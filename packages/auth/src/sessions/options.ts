@@ -1,7 +1,6 @@
-import { closest } from '@marty/core'
-import { AuthOptionInvalid } from '../errors.js'
-import { resolveSessionCookie, type ResolvedSessionCookie, type SessionCookieOptions } from './cookie.js'
-import { integerOption } from '../jwt/options.js'
+import { checkOptions, ORIGIN, type OptionTable } from '@marty/core'
+import { SCOPE, YEAR } from '../option-scope.js'
+import type { ResolvedSessionCookie, SessionCookieOptions } from './cookie.js'
 
 export interface SessionOptions {
   /** A session that is not used for this long ends. Seconds. @default 1800 */
@@ -35,40 +34,66 @@ export interface ResolvedSessionOptions {
   readonly trustedOrigins: readonly string[]
 }
 
-const FIELDS = ['idleSeconds', 'absoluteSeconds', 'maxPerPrincipal', 'maxSessions', 'cookie', 'trustedOrigins']
-const YEAR = 365 * 86_400
+export interface CheckedSessionOptions extends Required<SessionOptions> {
+  readonly cookie: ResolvedSessionCookie
+}
+
+export const SESSION_OPTIONS: OptionTable<SessionOptions, CheckedSessionOptions> = {
+  idleSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    default: 1_800,
+    about: 'A session that is not used for this long ends.'
+  },
+  absoluteSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    default: 43_200,
+    about: 'A session ends after this time, even if it is in use.'
+  },
+  maxPerPrincipal: {
+    kind: 'integer',
+    min: 1,
+    max: 1_000,
+    default: 16,
+    about: 'Maximum number of sessions of one principal; a new one ends the least recently used one.'
+  },
+  maxSessions: {
+    kind: 'integer',
+    min: 1,
+    max: 1_000_000,
+    default: 10_000,
+    about: 'Maximum number of sessions in memory; above it, no new session is created. Not used with Redis.'
+  },
+  cookie: {
+    kind: 'object',
+    default: {},
+    defaultText: 'as below',
+    about: 'The session cookie.',
+    options: {
+      name: {
+        kind: 'string',
+        pattern: /^__Host-[\w-]{1,64}$/,
+        expected: '"__Host-" and 1 to 64 letters, digits, "_" or "-"',
+        default: '__Host-session',
+        about: 'Name of the cookie.'
+      },
+      sameSite: { kind: 'choice', choices: ['Strict', 'Lax'], default: 'Strict', about: 'The `SameSite` attribute.' }
+    }
+  },
+  trustedOrigins: {
+    kind: 'list',
+    items: ORIGIN,
+    default: [],
+    about: "Like the plugin's own `trustedOrigins`; the two lists are combined."
+  }
+}
 
 /** Checks the options and fills in the defaults. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
 export function resolveSessionOptions (options: SessionOptions): ResolvedSessionOptions {
-  for (const field of Object.keys(options)) {
-    if (FIELDS.includes(field)) continue
-    const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(
-      `auth option "sessions.${field}" is not known` +
-        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
-    )
-  }
-  return Object.freeze({
-    idleMs: integerOption('sessions.idleSeconds', options.idleSeconds, 1, YEAR, 1_800) * 1000,
-    absoluteMs: integerOption('sessions.absoluteSeconds', options.absoluteSeconds, 1, YEAR, 43_200) * 1000,
-    maxPerPrincipal: integerOption('sessions.maxPerPrincipal', options.maxPerPrincipal, 1, 1_000, 16),
-    maxSessions: integerOption('sessions.maxSessions', options.maxSessions, 1, 1_000_000, 10_000),
-    cookie: resolveSessionCookie(options.cookie),
-    trustedOrigins: originsOption('sessions.trustedOrigins', options.trustedOrigins)
-  })
-}
-
-/** Checks a list of origins, empty by default. Throws `MARTY_AUTH_OPT_INVALID` naming the field. */
-export function originsOption (field: string, value: unknown = []): readonly string[] {
-  if (!Array.isArray(value) || !value.every(isOrigin)) {
-    throw new AuthOptionInvalid(
-      `auth option "${field}" must be a list of origins such as "https://console.example.com", without path or ` +
-        'trailing slash'
-    )
-  }
-  return Object.freeze([...value as string[]])
-}
-
-function isOrigin (value: unknown): boolean {
-  return typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value && value !== 'null'
+  const checked = checkOptions(SESSION_OPTIONS, options, { ...SCOPE, at: 'sessions' })
+  const { idleSeconds, absoluteSeconds, ...others } = checked
+  return Object.freeze({ ...others, idleMs: idleSeconds * 1000, absoluteMs: absoluteSeconds * 1000 })
 }

@@ -1,7 +1,6 @@
-import { closest } from '@marty/core'
-import { AuthOptionInvalid } from '../../errors.js'
-import { secretOption } from '../../jwt/secret-strength.js'
-import { integerOption } from '../../jwt/options.js'
+import type { OptionTable } from '@marty/core'
+import { SECRET } from '../../jwt/secret-strength.js'
+import { YEAR } from '../../option-scope.js'
 
 export interface RefreshOptions {
   /**
@@ -42,37 +41,45 @@ export interface ResolvedRefreshOptions {
   readonly clientCredentials: boolean
 }
 
-const FIELDS = ['secret', 'idleSeconds', 'absoluteSeconds', 'graceSeconds', 'maxPerSubject', 'clientCredentials']
-const YEAR = 365 * 86_400
 export const MAX_PER_SUBJECT = 50
 
-/**
- * Checks the options and fills in the defaults; null when refresh tokens are off. Throws
- * `MARTY_AUTH_OPT_INVALID` naming the field.
- */
-export function resolveRefreshOptions (options: RefreshOptions | false = false): ResolvedRefreshOptions | null {
-  if (options === false) return null
-  if (typeof options !== 'object' || options === null) {
-    throw new AuthOptionInvalid('auth option "refresh" must be an object such as { secret }, or false')
+export const REFRESH_OPTIONS: OptionTable<RefreshOptions> = {
+  secret: { ...SECRET, about: 'At least 32 [random bytes](#secrets), the same on every replica.' },
+  idleSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    default: 604_800,
+    about: 'A refresh token that is not used for this long ends.'
+  },
+  absoluteSeconds: {
+    kind: 'integer',
+    min: 1,
+    max: YEAR,
+    default: 2_592_000,
+    about: 'After this time the user must sign in again, even if the token is in use.'
+  },
+  graceSeconds: {
+    kind: 'integer',
+    min: 0,
+    max: 10,
+    default: 10,
+    about: 'For this long, the previous token is answered with the same successor.'
+  },
+  maxPerSubject: {
+    kind: 'integer',
+    min: 1,
+    max: 1_000,
+    default: MAX_PER_SUBJECT,
+    about: 'Maximum number of sign-ins of one subject; a new one ends the least recently used one.'
+  },
+  clientCredentials: {
+    kind: 'boolean',
+    default: false,
+    about: 'Whether `client_credentials` also gets a refresh token.'
   }
-  for (const field of Object.keys(options)) {
-    if (FIELDS.includes(field)) continue
-    const near = closest(field, FIELDS)
-    throw new AuthOptionInvalid(
-      `auth option "refresh.${field}" is not known` +
-        (near === null ? `; known are ${FIELDS.join(', ')}` : `; did you mean "${near}"?`)
-    )
-  }
-  const { clientCredentials = false } = options
-  if (typeof clientCredentials !== 'boolean') {
-    throw new AuthOptionInvalid('auth option "refresh.clientCredentials" must be true or false')
-  }
-  return Object.freeze({
-    secret: secretOption('refresh.secret', options.secret),
-    idleSeconds: integerOption('refresh.idleSeconds', options.idleSeconds, 1, YEAR, 604_800),
-    absoluteSeconds: integerOption('refresh.absoluteSeconds', options.absoluteSeconds, 1, YEAR, 2_592_000),
-    graceSeconds: integerOption('refresh.graceSeconds', options.graceSeconds, 0, 10, 10),
-    maxPerSubject: integerOption('refresh.maxPerSubject', options.maxPerSubject, 1, 1_000, MAX_PER_SUBJECT),
-    clientCredentials
-  })
+}
+
+export function resolveRefreshOptions ({ secret, ...checked }: Required<RefreshOptions>): ResolvedRefreshOptions {
+  return Object.freeze({ ...checked, secret: Buffer.from(secret as string) })
 }
