@@ -3,7 +3,7 @@ import { loadConfig } from '@marty/config'
 import { configSchema } from '@marty/camera-service/settings/schema.js'
 import t from 'tap'
 
-t.test('camera-service.yaml says what the schema says', async t => {
+t.test('camera-service.yaml has the settings and defaults of the schema', async t => {
   const file = resolve(import.meta.dirname, '../camera-service.yaml')
   const written = loadConfig({ schema: configSchema, file, env: {} })
   const defaults = loadConfig({ schema: configSchema, env: {} })

@@ -5,7 +5,7 @@ import t from 'tap'
 import { launchChromium } from './browser.js'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const FAILURES = 5
@@ -53,7 +53,7 @@ const signIn = async (token: string): Promise<unknown> => {
   return answer
 }
 
-t.test('forms of another site use up no failures of its visitor', async t => {
+t.test('forms of another site do not count as failed sign-ins of its visitor', async t => {
   const routes = ['/auth/refresh', '/auth/token', '/auth/revoke', '/auth/logout', '/auth/session']
   const fields = { refresh_token: 'x', token: 'x', assertion: 'x', grant_type: 'refresh_token' }
   for (let i = 0; i < 4 * FAILURES; i++) {
@@ -69,7 +69,7 @@ t.test('forms of another site use up no failures of its visitor', async t => {
   t.match(await signIn(await service.token('viewer')), { authenticated: true }, 'a right token is let in all the same')
 })
 
-t.test('a page of the service is asked for its credential', async t => {
+t.test('a form of the service\'s own page needs a credential', async t => {
   const { status, sent } = await post(`${own}/`, '/auth/refresh', 'application/x-www-form-urlencoded', { refresh_token: 'x' })
   t.match(sent, { 'sec-fetch-site': 'same-origin', origin: 'null' }, 'its Referrer-Policy is no-referrer')
   t.ok(status === 401 || status === 429, `${status}`)

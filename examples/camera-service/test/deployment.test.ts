@@ -12,7 +12,7 @@ import t from 'tap'
 import { RpcClient } from './rpc-client.js'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const opens = (port: number, host: string): Promise<boolean> => new Promise(resolve => {
@@ -23,7 +23,7 @@ const opens = (port: number, host: string): Promise<boolean> => new Promise(reso
   socket.once('error', () => { resolve(false) })
 })
 
-t.test('everything stays on 127.0.0.1 until server.host opens it; MediaMTX\'s own ports stay there even then, and open means a warning', async t => {
+t.test('ports listen on 127.0.0.1 unless server.host opens them, with a warning; internal MediaMTX ports never open', async t => {
   // 127.0.0.2 is this machine too, but not the address bound by default.
   const closed = await startService()
   const publicPorts = ['SERVER_PORT', 'HEALTH_PORT', 'MEDIAMTX_RTSP_PORT', 'MEDIAMTX_HLS_PORT', 'MEDIAMTX_WEBRTC_PORT'] as const
@@ -73,13 +73,13 @@ t.test('with a certificate: https and wss in TLS 1.3 only', async t => {
   await service.stop()
 })
 
-t.test('a certificate that is not there: which file, which setting, exit 1', async t => {
+t.test('a missing certificate: the error names the file and the setting, exit 1', async t => {
   const service = await startService({ env: { CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true', CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: '/nowhere/cert.pem', CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: '/nowhere/key.pem' }, dontWait: true })
   t.match(await service.exited, { code: 1 })
   t.match(service.output(), /security\.ssl\.cert_file.*\/nowhere\/cert\.pem/)
 })
 
-t.test('two instances on one Redis share one exact budget, and go on without it', async t => {
+t.test('two instances on one Redis share one exact limit, and keep working without Redis', async t => {
   const redisPort = await freePort()
   const redis = await startRedis(redisPort)
   t.teardown(() => redis.stop())

@@ -7,17 +7,17 @@ import { eventually } from '@marty/testing'
 import t from 'tap'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const root = resolve(import.meta.dirname, '../../..')
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')
 
-t.test('what the documents take from the code is up to date', async t => {
+t.test('generated documents are up to date', async t => {
   await t.resolves(promisify(execFile)(process.execPath, [join(root, 'docs/generate.mjs'), '--check']))
 })
 
-t.test('links between the documents lead somewhere', async t => {
+t.test('links between the documents are not broken', async t => {
   for (const file of documents(root)) {
     for (const [, target] of readFileSync(file, 'utf8').matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)/g)) {
       t.ok(existsSync(resolve(dirname(file), target!)), `${relative(root, file)} links to ${target}`)

@@ -7,7 +7,7 @@ import { eventually } from '@marty/testing'
 import t, { type Test } from 'tap'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const service = await startService()
@@ -39,7 +39,7 @@ async function isProblem (t: Test, answer: Answer, status: number, code: string)
   t.match(JSON.parse(String(answer.body)), { status, code, instance: /^\/files\// })
 }
 
-t.test('a range outside the file is a problem document that says how long the file is', async t => {
+t.test('a range outside the file: 416 as a problem document, with the length of the file', async t => {
   for (const range of [`bytes=${size}-`, `bytes=${size + 5}-${size + 9}`, 'bytes=-0', 'bytes=x-y']) {
     const answer = await get({ range })
     t.equal(answer.headers['content-range'], `bytes */${size}`, range)
@@ -49,13 +49,13 @@ t.test('a range outside the file is a problem document that says how long the fi
   await isProblem(t, await get({ range: 'bytes=999999999-' }, { path: files[0].download_url }), 416, 'MARTY_CAMERA_RANGE_NOT_SATISFIABLE')
 })
 
-t.test('a precondition that does not hold is a problem document', async t => {
+t.test('a failed precondition: 412 as a problem document', async t => {
   await isProblem(t, await get({ 'if-match': '"another"' }), 412, 'MARTY_CAMERA_PRECONDITION_FAILED')
   await isProblem(t, await get({ 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' }), 412, 'MARTY_CAMERA_PRECONDITION_FAILED')
   t.equal((await get({ 'if-match': '*' })).status, 200)
 })
 
-t.test('what is unchanged is 304, without a body or a word about one', async t => {
+t.test('an unchanged file: 304 without a body and without headers about one', async t => {
   const { headers } = await get()
   const etag = headers.etag!
   for (const condition of [{ 'if-none-match': etag }, { 'if-none-match': '*' }, { 'if-modified-since': headers['last-modified']! }]) {
@@ -68,7 +68,7 @@ t.test('what is unchanged is 304, without a body or a word about one', async t =
   t.equal((await get({ 'if-none-match': '"another"' })).status, 200)
 })
 
-t.test('HEAD tells of the file what GET tells, and of mistakes as GET does', async t => {
+t.test('HEAD has the status and the headers of GET, for files and for errors', async t => {
   const whole = await get({}, { method: 'HEAD' })
   t.equal(whole.status, 200)
   t.equal(whole.headers['content-length'], String(size))
@@ -85,7 +85,7 @@ t.test('HEAD tells of the file what GET tells, and of mistakes as GET does', asy
   t.equal((await get({}, { method: 'HEAD', path: '/files/snapshots/nothing.jpg' })).status, 404)
 })
 
-t.test('If-Range: the part of the file that is meant, or the whole of the one that is there', async t => {
+t.test('If-Range: the range if the file is the same, otherwise the whole file', async t => {
   const { headers } = await get()
   for (const validator of [headers.etag!, headers['last-modified']!]) {
     const part = await get({ range: 'bytes=0-9', 'if-range': validator })
@@ -101,7 +101,7 @@ t.test('If-Range: the part of the file that is meant, or the whole of the one th
   }
 })
 
-t.test('several ranges, another unit and nonsense are answered with the whole file', async t => {
+t.test('several ranges, an unknown unit and a malformed range: the whole file', async t => {
   for (const range of ['bytes=0-1,4-5', 'pieces=0-1', 'bytes']) {
     const answer = await get({ range })
     t.equal(answer.status, 200, range)
@@ -110,7 +110,7 @@ t.test('several ranges, another unit and nonsense are answered with the whole fi
   }
 })
 
-t.test('a file that somebody has removed by hand, or that never was, is 404 as a problem document', async t => {
+t.test('a file that was deleted by hand or never existed: 404 as a problem document', async t => {
   await rm(join(service.dataDir, 'snapshots', filename))
   for (const path of [url, '/files/recordings/nothing.mp4']) {
     await isProblem(t, await get({}, { path }), 404, 'MARTY_CAMERA_FILE_NOT_FOUND')

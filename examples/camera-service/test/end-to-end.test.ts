@@ -5,7 +5,7 @@ import t from 'tap'
 import { RpcClient, type RpcFailure } from './rpc-client.js'
 import { ffprobe, startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 // One service for the whole file: it is started once, as an operator does, and driven through its doors only.
@@ -29,7 +29,7 @@ const ready = async (client: RpcClient, device: string): Promise<void> => {
   }, 60_000)
 }
 
-t.test('who has not said who they are may ping, and nothing else', async t => {
+t.test('without a sign-in, only ping is allowed', async t => {
   const client = await service.connect()
   t.equal(await client.call('ping'), 'pong')
   for (const method of ['get_camera_list', 'list_recordings', 'list_snapshots']) t.equal((await refused(client.call(method))).code, -32001, method)
@@ -39,7 +39,7 @@ t.test('who has not said who they are may ping, and nothing else', async t => {
   client.close()
 })
 
-t.test('tokens that are altered, expired or nonsense are refused alike, and the connection stays', async t => {
+t.test('altered, expired and malformed tokens get the same refusal, and the connection stays open', async t => {
   const client = await service.connect()
   const good = await service.token('operator')
   const [header, payload, signature] = good.split('.') as [string, string, string]
@@ -56,7 +56,7 @@ t.test('tokens that are altered, expired or nonsense are refused alike, and the 
   t.notMatch(service.output(), good.slice(0, 60), 'no token is logged')
 })
 
-t.test('a token that expires while connected: the next call is refused, the connection stays and can sign in again', async t => {
+t.test('a token expires while connected: the next call is refused, and the connection can sign in again', async t => {
   const client = await service.connect()
   const short = await service.token('viewer', '--ttl', '3s')
   await client.call('authenticate', { auth_token: short })
@@ -70,7 +70,7 @@ t.test('a token that expires while connected: the next call is refused, the conn
   client.close()
 })
 
-t.test('malformed messages get the standard errors and the connection is kept', async t => {
+t.test('malformed messages get the standard errors, and the connection stays open', async t => {
   const client = await service.connect('viewer')
   t.match(await client.raw('{"jsonrpc":"2.0","id":1,'), { id: null, error: { code: -32700 } })
   t.match(await client.raw('{"jsonrpc":"1.0","method":"ping","id":"x"}'), { error: { code: -32600 } })
@@ -87,7 +87,7 @@ t.test('malformed messages get the standard errors and the connection is kept', 
   client.close()
 })
 
-t.test('a viewer sees and may not touch', async t => {
+t.test('a viewer may watch but not control', async t => {
   const client = await service.connect('viewer')
   const { cameras, total, connected } = await client.call('get_camera_list')
   t.equal(total, 1)
@@ -100,7 +100,7 @@ t.test('a viewer sees and may not touch', async t => {
   client.close()
 })
 
-t.test('no token, no video; with a token the picture is there over RTSP, HLS and WebRTC', async t => {
+t.test('video over RTSP, HLS and WebRTC needs a token', async t => {
   const client = await service.connect('viewer')
   await ready(client, 'camera0')
   const { streams, stream_url: url, stream_status: status } = await client.call('get_stream_url', { device: 'camera0' })
@@ -125,7 +125,7 @@ t.test('no token, no video; with a token the picture is there over RTSP, HLS and
   client.close()
 })
 
-t.test('nobody publishes or controls the media server without its secret', async t => {
+t.test('publishing and controlling MediaMTX need its secret', async t => {
   const client = await service.connect('viewer')
   const { streams } = await client.call('get_stream_url', { device: 'camera0' })
   const token = new URL(streams.hls).searchParams.get('token')
@@ -169,7 +169,7 @@ t.test('a snapshot is a real JPEG of the stream, listed, and downloaded with ran
   client.close()
 })
 
-t.test('names cannot leave their folder', async t => {
+t.test('file names cannot escape their folder', async t => {
   const headers = { authorization: `Bearer ${await service.token('admin')}` }
   for (const name of ['..%2f..%2fsecrets%2fjwt.key', '%2e%2e%2flibrary.sqlite', '..', '.', 'x%00', 'jwt.key', '%2Fetc%2Fpasswd', '..\\secrets', 'a'.repeat(300)]) {
     for (const kind of ['recordings', 'snapshots']) {
@@ -179,7 +179,7 @@ t.test('names cannot leave their folder', async t => {
   }
 })
 
-t.test('a recording is playable, stops by itself at its duration, and is told to those who may see', async t => {
+t.test('a recording stops at its duration, is playable, and notifies the clients that may watch', async t => {
   const client = await service.connect('operator')
   const onlooker = await service.connect('viewer')
   await ready(client, 'camera0')
@@ -219,7 +219,7 @@ t.test('a recording is playable, stops by itself at its duration, and is told to
   onlooker.close()
 })
 
-t.test('health says what is measured', async t => {
+t.test('health reports the components', async t => {
   const get = async (path: string): Promise<{ status: number, body: { status: string, timestamp: string, components: Record<string, { status: string, details: string }> } }> => {
     const answer = await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/${path}`)
     return { status: answer.status, body: await answer.json() as never }
@@ -235,7 +235,7 @@ t.test('health says what is measured', async t => {
   t.equal((await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/nothing`)).status, 404)
 })
 
-t.test('an API key made while the service runs opens WebSocket and HTTP, and a revoked one closes both', async t => {
+t.test('an API key created while the service runs works for WebSocket and HTTP until it is revoked', async t => {
   const key = await service.apiKey('create', '--name', 'tests', '--role', 'viewer')
   const keyId = key.split('_')[2]!
   const client = await service.connect()
@@ -253,7 +253,7 @@ t.test('an API key made while the service runs opens WebSocket and HTTP, and a r
   client.close()
 })
 
-t.test('a session id brings a client back; secrets are private files', async t => {
+t.test('a client signs in again with its session id; secrets are stored in private files', async t => {
   const client = await service.connect()
   const { session_id: session, role, permissions, expires_at: expires } = await client.call('authenticate', { auth_token: await service.token('operator') })
   t.equal(role, 'operator')
@@ -270,7 +270,7 @@ t.test('a session id brings a client back; secrets are private files', async t =
   t.equal(await mode('mediamtx.json'), 0o600)
 })
 
-t.test('nothing that opens anything is in the log or the audit trail', async t => {
+t.test('the log and the audit trail contain no credentials', async t => {
   const client = await service.connect()
   const token = await service.token('operator')
   const key = await service.apiKey('create', '--name', 'leak', '--role', 'viewer')

@@ -7,7 +7,7 @@ import { eventually } from '@marty/testing'
 import t from 'tap'
 import { ffprobe, freeServicePorts, processesMentioning, startService, type RunningService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const health = async (service: RunningService, path: string): Promise<{ status: number, text: string }> => {
@@ -21,7 +21,7 @@ async function holdPort (port: number): Promise<() => void> {
   return () => { server.close() }
 }
 
-t.test('a killed MediaMTX is seen, started again, and has the same cameras; a recording under way goes on', async t => {
+t.test('a killed MediaMTX is restarted with the same cameras, and an active recording continues', async t => {
   const service = await startService()
   const client = await service.connect('operator')
   const status = async (): Promise<{ stream_status: string }> => await client.call('get_camera_status', { device: 'camera0' })
@@ -48,7 +48,7 @@ t.test('a killed MediaMTX is seen, started again, and has the same cameras; a re
   await service.stop()
 })
 
-t.test('SIGTERM closes everything in order and leaves no process behind; recordings are finished', async t => {
+t.test('SIGTERM closes everything, finishes recordings and leaves no process behind', async t => {
   const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const service = await startService({ dataDir })
   const client = await service.connect('operator')
@@ -94,7 +94,7 @@ t.test('after a kill -9 of the service the next start cleans up and finishes the
   await again.stop()
 })
 
-t.test('a busy port: which port, which setting, exit 1, nothing left behind', async t => {
+t.test('a port in use: the error names the port and the setting, exit 1, no process is left behind', async t => {
   const ports = await freeServicePorts()
   const release = [await holdPort(ports.SERVER_PORT), await holdPort(ports.MEDIAMTX_RTSP_PORT)]
   const service = await startService({ ports, dontWait: true })
@@ -105,7 +105,7 @@ t.test('a busy port: which port, which setting, exit 1, nothing left behind', as
   for (const free of release) free()
 })
 
-t.test('a malformed configuration: every mistake at once with its place, exit 1', async t => {
+t.test('an invalid configuration: all mistakes are listed with their places, exit 1', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const file = join(folder, 'camera-service.yaml')
   await writeFile(file, [
@@ -126,7 +126,7 @@ t.test('a malformed configuration: every mistake at once with its place, exit 1'
   for (const line of [3, 5, 8]) t.match(output, `${file}:${line}:`)
 })
 
-t.test('without ffmpeg and MediaMTX the service starts, says what to install, and health says so', async t => {
+t.test('without ffmpeg and MediaMTX the service starts; its output and health say what to install', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const broken = join(folder, 'mediamtx')
   await writeFile(broken, '#!/bin/sh\nexit 3\n')
@@ -145,7 +145,7 @@ t.test('without ffmpeg and MediaMTX the service starts, says what to install, an
   await service.stop()
 })
 
-t.test('a second service on the same data folder is refused, and the first goes on undisturbed', async t => {
+t.test('a second service on the same data folder is refused and does not disturb the first', async t => {
   const first = await startService()
   const client = await first.connect('operator')
   const pid = await eventually(async () => {
@@ -163,7 +163,7 @@ t.test('a second service on the same data folder is refused, and the first goes 
   await first.stop()
 })
 
-t.test('signals during the start and in a row leave nothing behind', async t => {
+t.test('signals during the start, and several consecutive signals, leave no process behind', async t => {
   const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const early = await startService({ dataDir, dontWait: true })
   await eventually(() => { if (!early.output().includes('policy loaded')) throw new Error('not begun') })
@@ -178,7 +178,7 @@ t.test('signals during the start and in a row leave nothing behind', async t => 
   t.same(await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`), [])
 })
 
-t.test('a frozen MediaMTX is replaced; calls fail at once with -32050, and health says so', async t => {
+t.test('a frozen MediaMTX is replaced; until then calls fail with -32050 and health is unhealthy', async t => {
   const service = await startService()
   const client = await service.connect('operator')
   const untilReady = (): Promise<void> => eventually(async () => {
@@ -197,7 +197,7 @@ t.test('a frozen MediaMTX is replaced; calls fail at once with -32050, and healt
   await service.stop()
 })
 
-t.test('the environment does not overrule the media server\'s configuration, and its children do not get our secrets', async t => {
+t.test('environment variables do not override the MediaMTX configuration, and child processes do not receive secrets', async t => {
   const service = await startService({ env: { MTX_AUTHMETHOD: 'internal', MTX_API: 'no', CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64') } })
   const client = await service.connect('viewer')
   await eventually(async () => {

@@ -13,7 +13,7 @@ const post = async (service: RunningService, path: string, body: object, headers
   await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
 const bearer = (token: string): { authorization: string } => ({ authorization: `Bearer ${token}` })
 
-t.test('an API key becomes tokens; signing out ends them on the live connection and at the stream', async t => {
+t.test('an API key is exchanged for tokens; signing out ends them on the open connection and at the stream', async t => {
   const service = await startService()
   const key = await service.apiKey('create', '--name', 'wall', '--role', 'operator')
   t.equal((await post(service, '/auth/token', {})).status, 401)
@@ -45,7 +45,7 @@ t.test('an API key becomes tokens; signing out ends them on the live connection 
   await service.stop()
 })
 
-t.test('two instances on one Redis: what one revokes, the other refuses, on live connections too', async t => {
+t.test('two instances on one Redis: what one revokes the other refuses, also on open connections', async t => {
   const redisPort = await freePort()
   const redis = await startRedis(redisPort)
   t.teardown(() => redis.stop())
@@ -72,7 +72,7 @@ t.test('two instances on one Redis: what one revokes, the other refuses, on live
   await Promise.all([first.stop(), second.stop()])
 })
 
-t.test('signing keys that rotate: old tokens go on, new ones are signed by the new key, and everybody finds it', async t => {
+t.test('signing key rotation: old tokens stay valid, new ones use the new key, and clients can fetch it', async t => {
   const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const file = join(dataDir, 'signing-keys.json')
   await rotateSigningKeys(file, { algorithm: 'ES256' })

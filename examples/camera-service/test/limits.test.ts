@@ -4,7 +4,7 @@ import WebSocket from 'ws'
 import { RpcClient, type RpcFailure } from './rpc-client.js'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const service = await startService({
@@ -28,7 +28,7 @@ async function exhaust (client: RpcClient, most: number): Promise<{ admitted: nu
   return { admitted: most, refusal: null }
 }
 
-t.test('a viewer has 60 calls a minute, an operator what the configuration says, whatever connection they come by', async t => {
+t.test('a viewer has 60 calls a minute and an operator the configured number, over all connections together', async t => {
   for (const [role, limit] of [['viewer', 60], ['operator', 90]] as const) {
     const token = await service.token(role, '--user', `limited-${role}`)
     const first = await service.connect()
@@ -50,7 +50,7 @@ t.test('a viewer has 60 calls a minute, an operator what the configuration says,
   }
 })
 
-t.test('beyond the most clients, of one address or in all, a connection is refused before the upgrade, and the place comes back', async t => {
+t.test('too many clients in total or of one address are refused before the upgrade, until one disconnects', async t => {
   const url = `ws://127.0.0.1:${service.ports.SERVER_PORT}/ws`
   const refused = async (options: WebSocket.ClientOptions = {}): Promise<{ statusCode: number, headers: Record<string, string> }> => {
     const [, response] = await once(new WebSocket(url, options), 'unexpected-response') as [unknown, { statusCode: number, headers: Record<string, string> }]
@@ -85,7 +85,7 @@ t.test('a page of another origin cannot connect; an oversized frame closes with 
   t.equal(code, 1009)
 })
 
-t.test('guessing tokens is limited by address; asking without one is no guess', async t => {
+t.test('failed sign-ins are limited by address; a call without a token is not a failed sign-in', async t => {
   const client = await service.connect()
   for (let i = 0; i < 10; i++) await t.rejects(client.call('get_camera_list'), { code: -32001 })
   const codes: number[] = []

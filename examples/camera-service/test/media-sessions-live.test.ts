@@ -11,7 +11,7 @@ import { launchChromium } from './browser.js'
 import type { RpcClient } from './rpc-client.js'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const DEADLINE_MS = 90_000
@@ -142,7 +142,7 @@ const goesOn = async (): Promise<void> => {
   await eventually(() => { if (bystander.frames() <= before + 10) throw new Error('the picture of somebody else has stopped') }, DEADLINE_MS)
 }
 
-t.test('signing out ends what is being watched over RTSP, HLS and WebRTC', async t => {
+t.test('signing out ends RTSP, HLS and WebRTC streams', async t => {
   const token = await service.token('viewer', '--user', 'alice', '--ttl', '1h')
   const readers = await watchAll(token)
   await logout(token)
@@ -150,14 +150,14 @@ t.test('signing out ends what is being watched over RTSP, HLS and WebRTC', async
   await goesOn()
 })
 
-t.test('a token that expires ends what was begun with it', async t => {
+t.test('an expired token ends the streams that were started with it', async t => {
   // Long enough for all three to begin on a machine that is busy with other things.
   const readers = await watchAll(await service.token('viewer', '--user', 'bob', '--ttl', '90s'))
   await t.resolves(allEnd(readers, 90_000 + DEADLINE_MS))
   await goesOn()
 })
 
-t.test('a key that is revoked ends what was begun with it', async t => {
+t.test('a revoked API key ends the streams that were started with it', async t => {
   const key = await service.apiKey('create', '--name', 'wall', '--role', 'viewer')
   const [{ keyId }] = JSON.parse(await service.apiKey('list', '--json'))
   const readers = await watchAll(key)
@@ -166,7 +166,7 @@ t.test('a key that is revoked ends what was begun with it', async t => {
   await goesOn()
 })
 
-t.test('a session of the page that is ended by itself ends what its owner watches', async t => {
+t.test('an ended browser session ends the streams of its owner', async t => {
   const client = await service.connect()
   const { session_id: session } = await client.call('authenticate', { auth_token: await service.token('viewer', '--user', 'dora', '--ttl', '1h') })
   const reader = await readRtsp(await streamsOf(client))
@@ -176,7 +176,7 @@ t.test('a session of the page that is ended by itself ends what its owner watche
   client.close()
 })
 
-t.test('signing out while the media server hangs is done when it is back; two hundred sessions of one person end together', async t => {
+t.test('signing out while MediaMTX hangs takes effect when it responds again, also for 200 streams of one user', async t => {
   const token = await service.token('viewer', '--user', 'eve', '--ttl', '1h')
   const client = await signIn(token)
   const { rtsp } = await streamsOf(client)
@@ -197,7 +197,7 @@ t.test('signing out while the media server hangs is done when it is back; two hu
   await goesOn()
 })
 
-t.test('nobody is left who was just beginning when the sign-out came', async t => {
+t.test('a stream that is just starting during the sign-out ends too', async t => {
   const token = await service.token('viewer', '--user', 'gina', '--ttl', '1h')
   const client = await signIn(token)
   const { rtsp, hls } = await streamsOf(client)
@@ -219,7 +219,7 @@ t.test('nobody is left who was just beginning when the sign-out came', async t =
   client.close()
 })
 
-t.test('a role that loses its permission ends what its holders watch; one that loses another does not', async t => {
+t.test('a role that loses stream:view ends its members\' streams; losing another permission does not', async t => {
   const text = await readFile(policyFile, 'utf8')
   const frank = await readRtsp(await streamsOf(await signIn(await service.token('viewer', '--user', 'frank', '--ttl', '1h'))))
   const boss = await signIn(await service.token('operator', '--user', 'bystander', '--ttl', '1h'))

@@ -48,7 +48,7 @@ function stage (holders: Principal[] = []): Stage {
   return Object.assign(made, { sessions })
 }
 
-t.test('sessions end with the credential they were begun with, each where its protocol is listed; others stay', async t => {
+t.test('sessions end with their credential, each in the list of its protocol; other sessions stay', async t => {
   const now = stage()
   const [alice, bob] = [person('alice'), person('bob')]
   const kinds = { rtsp: ['rtspsessions', 'rtspssessions'], hls: ['hlssessions'], webrtc: ['webrtcsessions'], rtmp: ['rtmpconns', 'rtmpsconns'], srt: ['srtconns'], moq: ['moqsessions'] }
@@ -68,7 +68,7 @@ t.test('sessions end with the credential they were begun with, each where its pr
   t.equal(now.sessions.size, 1)
 })
 
-t.test('while the media server is away nothing is forgotten; it is done when it is back', async t => {
+t.test('sessions to end are kept while MediaMTX does not respond, and ended when it responds again', async t => {
   const now = stage()
   const alice = person('alice')
   for (let i = 0; i < 200; i++) {
@@ -85,7 +85,7 @@ t.test('while the media server is away nothing is forgotten; it is done when it 
   t.equal(now.sessions.size, 0)
 })
 
-t.test('a session that begins only after its caller was ended is ended then', async t => {
+t.test('a session that starts after its caller lost access is ended', async t => {
   const now = stage()
   now.sessions.add(asked('late'), person('alice'))
   now.sessions.endAll('alice')
@@ -98,7 +98,7 @@ t.test('a session that begins only after its caller was ended is ended then', as
   t.equal(now.sessions.size, 0)
 })
 
-t.test('what has ended by itself is forgotten, and not before it is known', async t => {
+t.test('sessions that have ended are dropped, but not before they could have started', async t => {
   const now = stage()
   for (const id of ['gone', 'reading']) now.sessions.add(asked(id), person('alice'))
   now.sessions.observe(running('reading'))
@@ -110,7 +110,7 @@ t.test('what has ended by itself is forgotten, and not before it is known', asyn
   t.equal(now.sessions.size, 1)
 })
 
-t.test('an id that comes again, after a restart of the media server, belongs to whom it was let in last', async t => {
+t.test('an id that is used again after a restart of MediaMTX belongs to its latest caller', async t => {
   const now = stage()
   const [alice, bob] = [person('alice'), person('bob')]
   now.sessions.add(asked('same'), alice)
@@ -127,7 +127,7 @@ t.test('an id that comes again, after a restart of the media server, belongs to 
   t.same([...now.there], [])
 })
 
-t.test('a store that does not answer ends nobody; who only holds a URL is asked about, too', async t => {
+t.test('a store that does not respond ends no session; holders of stream URLs are checked too', async t => {
   const carol = person('carol')
   const now = stage([carol])
   now.there.add('a')
@@ -142,7 +142,7 @@ t.test('a store that does not answer ends nobody; who only holds a URL is asked 
   t.same(now.ended, [carol])
 })
 
-t.test('requests that begin no session are not remembered; what could not be ended does not begin', async t => {
+t.test('requests that start no session are not tracked; a session that could not be ended later is refused', async t => {
   const now = stage()
   const alice = person('alice')
   for (const id of [null, '']) t.equal(now.sessions.add(asked(id, 'hls'), alice), true)

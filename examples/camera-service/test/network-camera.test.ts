@@ -6,13 +6,13 @@ import t from 'tap'
 import { startRtspCamera } from './rtsp-camera.js'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 // As awkward as MediaMTX, which plays the camera here, lets a password be.
 const PASSWORD = 'p@s#s^w$1x'
 
-t.test('a network camera with an awkward password is shown, photographed, lost and found again; its password never appears', async t => {
+t.test('a network camera with special characters in its password: stream, snapshot, outage, return; the password never appears', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'network-camera-'))
   const [port, nobody] = [await freePort(), await freePort()]
   const config = join(folder, 'camera-service.yaml')
@@ -53,7 +53,7 @@ t.test('a network camera with an awkward password is shown, photographed, lost a
   await camera.stop()
 })
 
-t.test('an address listed twice is refused before the start', async t => {
+t.test('a network camera that is configured twice stops the start', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'network-camera-'))
   const config = join(folder, 'camera-service.yaml')
   await writeFile(config, "cameras:\n  network:\n    - { name: A, url: 'rtsp://a:b@192.0.2.1/x' }\n    - { name: B, url: 'rtsp://192.0.2.1/x' }\n")
@@ -62,7 +62,7 @@ t.test('an address listed twice is refused before the start', async t => {
   t.match(service.output(), 'cameras.network: "A" and "B" have the same address')
 })
 
-t.test('a URL MediaMTX would refuse is refused before the start, without its password', async t => {
+t.test('a URL that MediaMTX would refuse stops the start, and the message omits its password', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'network-camera-'))
   const config = join(folder, 'camera-service.yaml')
   const urls = ['rtsp://cam:SeCr3t^x@192.0.2.1/', 'rtsp://cam:SeCr3t%x@192.0.2.1/', 'rtsp://cam:SeCr3t#x@192.0.2.1/', 'rtsp://', 'rtsp://192.0.2.1:99999/', 'http://192.0.2.1/']

@@ -4,7 +4,7 @@ import t from 'tap'
 import { launchChromium } from './browser.js'
 import { processesMentioning, startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const service = await startService()
@@ -29,7 +29,7 @@ const frames = (page: Page): Promise<number> => page.evaluate(() => {
   return scope.document.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames ?? 0
 })
 
-t.test('a wrong token is refused in words', async t => {
+t.test('a wrong token shows a readable message', async t => {
   const page = await open()
   await signIn(page, 'not.a.token')
   await page.getByTestId('error-text').waitFor()
@@ -38,7 +38,7 @@ t.test('a wrong token is refused in words', async t => {
   await page.close()
 })
 
-t.test('an operator signs in, sees the picture move, takes a snapshot and records', async t => {
+t.test('an operator signs in, sees moving video, takes a snapshot and records', async t => {
   const page = await open()
   await signIn(page, await service.token('operator'))
   await page.getByTestId('camera-card').waitFor()
@@ -66,7 +66,7 @@ t.test('an operator signs in, sees the picture move, takes a snapshot and record
   await page.close()
 })
 
-t.test('a recording whose camera sends nothing says that it waits, and goes on when the picture is back', async t => {
+t.test('a recording shows that it waits while its camera sends nothing, and continues afterwards', async t => {
   const page = await open()
   await signIn(page, await service.token('operator'))
   const badge = page.locator('.badge.rec')
@@ -88,7 +88,7 @@ t.test('a recording whose camera sends nothing says that it waits, and goes on w
   await page.close()
 })
 
-t.test('a viewer sees the picture and is offered nothing that would be refused', async t => {
+t.test('a viewer sees video and no controls that would be refused', async t => {
   const page = await open()
   const token = await service.token('viewer')
   await signIn(page, token)
@@ -107,7 +107,7 @@ t.test('a viewer sees the picture and is offered nothing that would be refused',
   await page.close()
 })
 
-t.test('the page may go full screen, show its picture beside other windows and keep the display awake; others may not', async t => {
+t.test('only the page itself may use full screen, picture-in-picture and the wake lock', async t => {
   const page = await open()
   await signIn(page, await service.token('viewer'))
   await page.getByTestId('camera-card').waitFor()
@@ -121,6 +121,6 @@ t.test('the page may go full screen, show its picture beside other windows and k
   await page.close()
 })
 
-t.test('the page breaks none of its own content security policy', async t => {
+t.test('the page does not violate its content security policy', async t => {
   t.same(errors.filter(text => /Content Security Policy|Refused to/i.test(text)), [])
 })

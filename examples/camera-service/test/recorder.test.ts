@@ -13,7 +13,7 @@ import { eventually } from '@marty/testing'
 import Fastify from 'fastify'
 import t from 'tap'
 
-// For a machine that hangs; nothing here is about speed. The media server is played here: it writes what a test wants.
+// Only for a machine that hangs: no test depends on speed. The media server is played here: it writes what a test wants.
 t.setTimeout(300_000)
 
 const log = Fastify({ logger: false }).log
@@ -76,7 +76,7 @@ async function begun (now: Stage, seconds: number | null = null): Promise<void> 
 
 const statuses = ({ events }: Stage): string[] => events.map(({ status }) => status)
 
-t.test('a recording waits while no byte comes and goes on when one does, told once each', async t => {
+t.test('a recording waits while no bytes arrive and continues when they do, with one event for each change', async t => {
   const now = await stage()
   t.equal(now.recorder.status('camera0'), 'OFF')
   now.recorder.observe(null)
@@ -108,7 +108,7 @@ t.test('a full disk still ends a recording that waits for its camera', async t =
   t.same(statuses(now), ['STARTED', 'WAITING', 'STOPPED'])
 })
 
-t.test('many interruptions make many files, in their order, also when finishing is interrupted and begun again', async t => {
+t.test('many interruptions create many files in order, also when finishing is interrupted and repeated', async t => {
   const now = await stage()
   await begun(now)
   const { name } = now.recorder.current('camera0')!

@@ -7,7 +7,7 @@ import type { RpcClient } from './rpc-client.js'
 import { startRtspCamera, type RtspCamera } from './rtsp-camera.js'
 import { ffprobe, startService, type RunningService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const PASSWORD = 'watch-me'
@@ -62,12 +62,12 @@ async function stopped (t: Test, now: Scene, atLeast: number): Promise<void> {
   t.match(await now.client.call('get_camera_status', { device: 'camera0' }), { recording: false, recording_status: 'OFF' })
 }
 
-t.test('a recording of a network camera outlives every hiccup, and its state is told as it is', async t => {
+t.test('a recording of a network camera survives every interruption and reports its state', async t => {
   const now = await scene()
   const { camera, client } = now
   t.match(await client.call('get_camera_status', { device: 'camera0' }), { recording: false, recording_status: 'OFF' })
 
-  await t.test('the camera\'s stream is gone for 0.4 s, twice within a second', async t => {
+  await t.test('the stream is interrupted for 0.4 s, twice within a second', async t => {
     const started = await client.call('start_recording', { device: 'camera0' })
     await until(now, { recording: true, recording_status: 'RECORDING', recording_file: started.filename })
     for (let i = 0; i < 2; i++) {
@@ -80,7 +80,7 @@ t.test('a recording of a network camera outlives every hiccup, and its state is 
     await stopped(t, now, 2)
   })
 
-  await t.test('the camera is reached and frozen for longer than the media server waits', async t => {
+  await t.test('the camera is reachable but sends nothing for longer than MediaMTX waits', async t => {
     client.notifications.length = 0
     await client.call('start_recording', { device: 'camera0' })
     process.kill(camera.lensPid(), 'SIGSTOP')
@@ -97,7 +97,7 @@ t.test('a recording of a network camera outlives every hiccup, and its state is 
     await stopped(t, now, 2)
   })
 
-  await t.test('our media server is killed three times', async t => {
+  await t.test('MediaMTX is killed three times', async t => {
     client.notifications.length = 0
     await client.call('start_recording', { device: 'camera0' })
     for (let i = 0; i < 3; i++) {
@@ -112,7 +112,7 @@ t.test('a recording of a network camera outlives every hiccup, and its state is 
     await stopped(t, now, 4)
   })
 
-  await t.test('its operator stops it during an outage, and its duration passes during one', async t => {
+  await t.test('the operator stops the recording during an outage; its duration ends during an outage', async t => {
     await client.call('start_recording', { device: 'camera0' })
     await pause(2000)
     await camera.loseStream()
@@ -138,7 +138,7 @@ t.test('a recording of a network camera outlives every hiccup, and its state is 
   await camera.stop()
 })
 
-t.test('the service is stopped during an outage: what was recorded before is kept', async t => {
+t.test('the service is stopped during an outage: the earlier footage is kept', async t => {
   const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const now = await scene({}, dataDir)
   const { filename } = await now.client.call('start_recording', { device: 'camera0' })

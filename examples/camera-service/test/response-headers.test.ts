@@ -19,7 +19,7 @@ async function exchange (port: number, text: string): Promise<string> {
 
 const get = (path: string, ...fields: readonly string[]): string => `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${fields.map(field => `${field}\r\n`).join('')}\r\n`
 
-t.test('the service and its health port send the security headers and problem documents with every answer', async t => {
+t.test('every response of the service and of its health port has the security headers; errors are problem documents', async t => {
   const service = await startService({ env: { CAMERA_SERVICE_ENVIRONMENT: 'production' } })
   t.teardown(async () => { await service.stop() })
   const cases: ReadonlyArray<readonly [string, RegExp]> = [

@@ -7,7 +7,7 @@ const ask = (over: Partial<MediaAuthRequest>): MediaAuthRequest => ({
   ip: '127.0.0.1', user: '', password: '', token: '', action: 'read', path: 'cs/camera0', protocol: 'rtsp', id: null, query: '', ...over
 })
 
-t.test('nothing is granted without a credential, by a foreign one, or for an unknown action', async t => {
+t.test('no access without a credential, with an unknown credential, or for an unknown action', async t => {
   const authority = new StreamAuthority()
   for (const action of ['publish', 'read', 'playback', 'api', 'metrics', 'pprof', '', 'READ']) {
     t.equal(authority.decide(ask({ action })).allowed, false, action)
@@ -20,7 +20,7 @@ t.test('nothing is granted without a credential, by a foreign one, or for an unk
   t.equal(authority.decide(ask({ action: 'api', token: controllerSecret, path: '' })).allowed, true)
 })
 
-t.test('a read token opens its own path, as password, bearer or query, until it expires or is revoked', async t => {
+t.test('a read token grants its own path, as password, bearer token or query, until it expires or is revoked', async t => {
   let now = 1_000_000
   const authority = new StreamAuthority(() => now)
   const { token, expiresAt } = authority.grantRead('cs/camera0', holder('alice'), 5000)
@@ -43,7 +43,7 @@ t.test('a read token opens its own path, as password, bearer or query, until it 
   t.equal(authority.revokeReads(() => false), 0)
 })
 
-t.test('a read says whose it is; one of the service itself is nobody\'s, and no sign-out ends it', async t => {
+t.test('a decision names the holder of the read grant; the grant of the service has none and survives sign-outs', async t => {
   const authority = new StreamAuthority()
   const alice = holder('alice')
   t.equal(authority.decide(ask({ token: authority.grantRead('cs/camera0', alice, 5000).token })).reader, alice)
@@ -52,7 +52,7 @@ t.test('a read says whose it is; one of the service itself is nobody\'s, and no 
   t.match(authority.decide(ask({ token: own.token })), { allowed: true, reader: undefined })
 })
 
-t.test('a publish key is replaced by the next one and does not read', async t => {
+t.test('a publish key is replaced by the next one and grants no reading', async t => {
   let now = 0
   const authority = new StreamAuthority(() => now)
   const first = authority.grantPublish('cs/camera0', 1000)
@@ -65,7 +65,7 @@ t.test('a publish key is replaced by the next one and does not read', async t =>
   t.equal(authority.decide(ask({ action: 'publish', password: second.token })).allowed, false)
 })
 
-t.test('grants are bounded in number', async t => {
+t.test('the number of grants is limited', async t => {
   const authority = new StreamAuthority()
   const first = authority.grantRead('cs/camera0', holder('alice'), 60_000)
   for (let i = 0; i < 10_001; i++) authority.grantRead('cs/camera0', holder('mallory'), 60_000)

@@ -16,7 +16,7 @@ import { eventually } from '@marty/testing'
 import { RpcClient } from './rpc-client.js'
 import { processesMentioning, startService, type RunningService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 const run = promisify(execFile)
@@ -40,7 +40,7 @@ const tlsHealth = async (service: RunningService): Promise<{ status: string, det
   return (await response.json() as { components: { tls: { status: string, details: string } } }).components.tls
 }
 
-t.test('what nothing can be served with stops the start: which setting, which file, what to do', async t => {
+t.test('unusable TLS files stop the start: the error names the setting, the file and the remedy', async t => {
   const rsa = selfSigned(folder, 'rsa', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] })
   const other = selfSigned(folder, 'other')
   const encrypted = join(folder, 'encrypted.key')
@@ -64,7 +64,7 @@ t.test('what nothing can be served with stops the start: which setting, which fi
   t.match(service.output(), /security\.ssl\.key_file: .*rsa\.key is not the key of the first certificate in .*good\.pem/)
 })
 
-t.test('what troubles clients is a warning at the start', async t => {
+t.test('a certificate that clients would refuse is a warning at the start', async t => {
   const readable = { certFile: good.certFile, keyFile: join(folder, 'readable.key') }
   await copyFile(good.keyFile, readable.keyFile)
   await chmod(readable.keyFile, 0o644)
@@ -94,7 +94,7 @@ t.test('what troubles clients is a warning at the start', async t => {
   t.ok(expiresAt < Date.now(), 'a chain lasts as long as its shortest certificate')
 })
 
-t.test('paths count from the project; health says the days left; only the named groups are agreed on', async t => {
+t.test('relative paths start at the project; health reports the days left; only the configured groups are accepted', async t => {
   const service = await start({ certFile: relative(projectRoot, good.certFile), keyFile: relative(projectRoot, good.keyFile) })
   t.notMatch(service.output(), 'Warning')
   t.match(await tlsHealth(service), { status: 'degraded', details: /^the certificate is valid for 1 more day; / }, 'two days are not many')
@@ -112,7 +112,7 @@ t.test('paths count from the project; health says the days left; only the named 
   await service.stop()
 })
 
-t.test('SIGHUP reads the certificate again: connections stay, new ones see it, a wrong one changes nothing', async t => {
+t.test('SIGHUP reloads the certificate for new connections; open ones stay, and an unusable one changes nothing', async t => {
   const files = { certFile: join(folder, 'served.pem'), keyFile: join(folder, 'served.key') }
   const install = async (from: CertificateFiles): Promise<void> => {
     await copyFile(from.certFile, files.certFile)
@@ -152,7 +152,7 @@ t.test('SIGHUP reads the certificate again: connections stay, new ones see it, a
   t.same(await processesMentioning(service.dataDir), [], 'and ends with the service')
 })
 
-t.test('one address cannot begin more handshakes than its share, silent ones are closed, another address is served', async t => {
+t.test('handshakes are limited by address and time; other addresses are served', async t => {
   const server = createServer({ cert: await readFile(good.certFile), key: await readFile(good.keyFile), handshakeTimeout: 5000 }, (_request, response) => { response.end('served') })
   let reported = 0
   const counts = limitHandshakes(server, { perMinute: 600, pending: 8 }, () => { reported++ })
@@ -183,7 +183,7 @@ t.test('one address cannot begin more handshakes than its share, silent ones are
   t.equal(await isServed('127.0.0.1'), true)
 })
 
-t.test('HSTS is a setting', async t => {
+t.test('HSTS can be switched off', async t => {
   const lasting = selfSigned(folder, 'lasting', { to: 60 })
   t.ok(readCertificate(lasting, 'localhost').expiresAt > Date.now() + 50 * DAY_MS)
   const ca = await readFile(lasting.certFile)
@@ -196,7 +196,7 @@ t.test('HSTS is a setting', async t => {
   }
 })
 
-t.test('a terminal that is closed ends the service in order, with everything it started', async t => {
+t.test('closing the terminal shuts down the service and its child processes', async t => {
   const { ports, env, dataDir, stop } = await startService({ env: { CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'always' } })
   await stop()
   // script gives the program a terminal of its own; killed, the kernel hangs that terminal up.

@@ -12,13 +12,13 @@ const run = program('commands/token.js')
 const apiKey = program('commands/api-key.js')
 const claimsOf = (token: string): Record<string, unknown> => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
 
-t.test('wrong arguments: what is wrong, how it is meant, exit 2, no token', async t => {
+t.test('wrong arguments: the message names the mistake and the right use, exit 2, no token', async t => {
   for (const [args, words] of [[[], /--role is missing/], [['--role', 'operatr'], /did you mean operator\?/], [['--role', 'admin', '--ttl', '15'], /--ttl 15/], [['--roll', 'x'], /--roll/]] as const) {
     await t.rejects(run(...args), { code: 2, stderr: words, stdout: '' })
   }
 })
 
-t.test('prints one token and nothing else', async t => {
+t.test('prints one token and no other output', async t => {
   const { stdout, stderr } = await run('--role', 'operator', '--user', 'alice', '--ttl', '5m')
   t.match(stdout, /^[\w-]+\.[\w-]+\.[\w-]+\n$/)
   t.equal(stderr, '')
@@ -37,7 +37,7 @@ t.test('API keys: wrong arguments are refused with help and exit 2', async t => 
   await t.rejects(apiKey('revoke', 'aaaaaaaaaaaa'), { code: 1 })
 })
 
-t.test('API keys: made, listed without their secret, rotated, revoked', async t => {
+t.test('API keys: created, listed without their secret, rotated, revoked', async t => {
   t.match((await apiKey('list')).stdout, 'There are no keys.')
   const key = (await apiKey('create', '--name', 'recorder', '--role', 'operator')).stdout.trim()
   t.match(key, /^cam_development_[A-Za-z0-9]{12}_[A-Za-z0-9]{43}_[A-Za-z0-9]{6}$/)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 /** Guesses a token from each of these forwarded addresses and answers the statuses. */
@@ -18,7 +18,7 @@ for (const [trusted, forwarded, expected] of [
   ['', ['203.0.113.1', '203.0.113.2', '203.0.113.3'], [401, 401, 429]],
   ['127.0.0.1,10.0.0.0/8', ['203.0.113.1', '203.0.113.1', '198.51.100.1, 203.0.113.1', '203.0.113.2, 10.1.2.3'], [401, 401, 429, 401]]
 ] as const) {
-  t.test(`X-Forwarded-For is believed of ${trusted === '' ? 'nobody' : trusted}`, async t => {
+  t.test(`X-Forwarded-For is trusted from ${trusted === '' ? 'no address' : trusted}`, async t => {
     const service = await startService({
       env: {
         CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never',

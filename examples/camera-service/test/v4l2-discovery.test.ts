@@ -18,7 +18,7 @@ const usbNode = (port: string, bus = 'usb-vhci_hcd.0-1') => ({
   device: `platform/vhci_hcd.0/usb1/${port}/${port}:1.0`, name: 'Test Cam: Test Cam', info: 'uvc-capture', formats: 'uvc-capture', bus
 })
 
-t.test('a bad timeout is refused by name', async t => {
+t.test('an invalid timeout is refused, and the error names the option', async t => {
   for (const timeoutMs of [0, -1, 1.5, NaN]) await t.rejects(discoverV4l2({ timeoutMs }), /timeoutMs must be a positive integer/)
 })
 
@@ -26,7 +26,7 @@ t.test('a machine without Video4Linux has no cameras', async t => {
   t.same(await discoverV4l2({ sysfs: join(t.testdir(), 'none') }), { cameras: [], problems: [], sharedSerials: [] })
 })
 
-t.test('without v4l2-ctl every node is a problem that says what to install', async t => {
+t.test('without v4l2-ctl every node is a problem, with the package to install', async t => {
   const machine = await makeMachine(t)
   await machine.addNode('video0', { device: 'platform/vivid.0', name: 'vivid-000-vid-cap', info: 'vivid-capture' })
   const { cameras, problems } = await discoverV4l2({ ...machine.options, v4l2ctl: join(machine.root, 'no-such-program') })
@@ -34,7 +34,7 @@ t.test('without v4l2-ctl every node is a problem that says what to install', asy
   t.match(problems, [{ node: join(machine.root, 'dev/video0'), reason: /not installed.*v4l-utils/ }])
 })
 
-t.test('a node without a device file, one that hangs and one that floods are problems; the good one is found', async t => {
+t.test('a node without a device file, a hanging one and a flooding one are problems; the working one is found', async t => {
   const machine = await makeMachine(t)
   await machine.addNode('video0', { device: 'platform/a', name: 'a', deviceFile: false })
   await machine.addNode('video1', { device: 'platform/b', name: 'b', script: 'exec sleep 600' })
@@ -46,14 +46,14 @@ t.test('a node without a device file, one that hangs and one that floods are pro
   t.match(problems.map(({ reason }) => reason), [/device file is missing/, /longer than 4000 ms/, /printed more than/, /v4l2-ctl does not recognise it/])
 })
 
-t.test('a node that goes away while it is asked is neither camera nor problem', async t => {
+t.test('a node that disappears during its query is neither a camera nor a problem', async t => {
   const machine = await makeMachine(t)
   const entry = join(machine.root, 'sys/class/video4linux/video0')
   await machine.addNode('video0', { device: 'platform/a', name: 'a', script: `rm '${entry}'; exit 1` })
   t.same(await discoverV4l2(machine.options), { cameras: [], problems: [], sharedSerials: [] })
 })
 
-t.test('a camera that goes away, or gives its node to another, right after its answer is not found under a wrong key', async t => {
+t.test('a camera that disappears or loses its node right after its query gets no wrong key', async t => {
   const machine = await makeMachine(t)
   const answered = `case "$1" in --info) cat '${recorded}/vivid-capture.info.txt' ;; *) cat '${recorded}/vivid-capture.formats.txt'; GONE ;; esac`
   const device = (name: string): string => join(machine.root, 'sys/devices/platform', name, 'video4linux')
@@ -93,7 +93,7 @@ t.test('output, metadata and touch nodes are not cameras, though their device ca
     [[320, 180, 60], [640, 360, 40], [640, 480, 25], [1280, 720, 12.5], [1920, 1080, 5], [3840, 2160, 2]])
 })
 
-t.test('a USB camera is known by its serial number in every port and under every node number', async t => {
+t.test('a USB camera is identified by its serial number at every port and node number', async t => {
   const machine = await makeMachine(t)
   await machine.addUsb('1-1', { serial: 'SER0001' })
   await machine.addNode('video0', usbNode('1-1'))
@@ -126,7 +126,7 @@ t.test('two cameras with one serial number have their own keys, and keep them wh
   t.same(one.cameras.map(({ stableKey }) => stableKey), [both.cameras[1]?.stableKey])
 })
 
-t.test('without a usable serial number the port and the card tell cameras apart', async t => {
+t.test('without a usable serial number, the port and the card identify a camera', async t => {
   const machine = await makeMachine(t)
   const serials = [undefined, '0000000000', 'SN0001', '200901010001']
   for (const [at, serial] of serials.entries()) {
@@ -137,14 +137,14 @@ t.test('without a usable serial number the port and the card tell cameras apart'
   t.same(cameras.map(({ stableKey }) => stableKey), serials.map((_, at) => `bus/usb-vhci_hcd.0-${at}/00/Test%20Cam:%20Test%20Cam/0`))
 })
 
-t.test('the range of a scaler becomes sizes people ask for', async t => {
+t.test('the range of a scaler becomes common sizes', async t => {
   const machine = await makeMachine(t)
   await machine.addNode('video0', { device: 'platform/vivid.0', name: 'vivid-000-vid-cap', info: 'vivid-capture', formats: 'vivid-hdmi' })
   const [camera] = (await discoverV4l2(machine.options)).cameras
   t.match(camera?.formats[0]?.sizes.map(({ width, height }) => `${width}x${height}`), ['16x16', '320x240', '640x360', '640x480', '800x600', '1280x720', '1920x1080', '3840x2160', '16384x8640'])
 })
 
-t.test('the mode', async t => {
+t.test('the choice of a mode', async t => {
   const choose = (formats: readonly V4l2Format[], wish?: Parameters<typeof chooseMode>[1]) => chooseMode({ node: '/dev/video0', formats }, wish)
   const yuyv = { pixelFormat: 'YUYV', sizes: [{ width: 640, height: 480, fps: [30, 15, 5] }, { width: 1280, height: 720, fps: [10, 5] }, { width: 1920, height: 1080, fps: [5] }] }
   const mjpg = { pixelFormat: 'MJPG', sizes: [{ width: 640, height: 480, fps: [60, 30] }, { width: 1280, height: 720, fps: [60, 30, 15] }, { width: 1920, height: 1080, fps: [30] }] }
@@ -163,7 +163,7 @@ t.test('the mode', async t => {
     ['-f', 'v4l2', '-input_format', 'yuyv422', '-framerate', '30', '-video_size', '640x480', '-i', '/dev/video0'])
 })
 
-t.test('the watch tells of video nodes only, and nothing after it is closed', async t => {
+t.test('the watch reports only video nodes, and nothing after it is closed', async t => {
   const dev = t.testdir()
   let told = 0
   const watch = watchV4l2(() => { told += 1 }, { dev, settleMs: 10 })
@@ -183,7 +183,7 @@ t.test('the watch tells of video nodes only, and nothing after it is closed', as
   t.equal(told % 100, after % 100, 'only the open watch was told')
 })
 
-t.test('a watch on a folder that does not exist yet looks again and again', async t => {
+t.test('a watch on a folder that does not exist yet checks repeatedly', async t => {
   const dev = join(t.testdir(), 'dev')
   let told = 0
   const watch = watchV4l2(() => { told += 1 }, { dev, settleMs: 1, pollMs: 10 })

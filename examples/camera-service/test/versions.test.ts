@@ -2,10 +2,10 @@ import { eventually } from '@marty/testing'
 import t from 'tap'
 import { startService } from './running-service.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
-t.test('health tells strangers no versions; who is signed in and may see the service is told them', async t => {
+t.test('health contains no versions; signed-in callers with the permission receive them', async t => {
   const service = await startService()
   const client = await service.connect('operator')
   const told = await client.call('get_versions')
@@ -26,7 +26,7 @@ t.test('health tells strangers no versions; who is signed in and may see the ser
   await service.stop()
 })
 
-t.test('a MediaMTX that is too old is not told to strangers by version or place', async t => {
+t.test('health hides version and path of a MediaMTX that is too old', async t => {
   const service = await startService({ env: { CAMERA_SERVICE_MEDIAMTX_BINARY: '/usr/bin/true', CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' } })
   t.match(service.output(), '/usr/bin/true is of an unknown version')
   const text = await (await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/system`)).text()

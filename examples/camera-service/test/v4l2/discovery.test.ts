@@ -22,7 +22,7 @@ t.test('a machine without cameras has none, and no problem', async t => {
   t.same(problems, [])
 })
 
-t.test('of all nodes of two full devices, two are cameras', async t => {
+t.test('only two of all the nodes of two devices are cameras', async t => {
   await loadVivid({ n_devs: 2 })
   const nodes = await readdir('/sys/class/video4linux')
   t.equal(nodes.filter(name => name.startsWith('video')).length, 8, 'the driver made output and metadata nodes too')
@@ -39,7 +39,7 @@ t.test('of all nodes of two full devices, two are cameras', async t => {
   t.match(sizeOf(cameras[0], 'YUYV', 640, 480)?.fps, [25, 15, 12.5, 10, 5, 4, 2, 1])
 })
 
-t.test('a camera that another program streams from is found with everything it can', async t => {
+t.test('a camera that another program uses is found with all its modes', async t => {
   await loadVivid(webcams)
   const idle = await discoverV4l2()
   const streamer = spawn('v4l2-ctl', ['-d', '/dev/video0', '--stream-mmap'], { stdio: 'ignore' })
@@ -53,7 +53,7 @@ t.test('a camera that another program streams from is found with everything it c
   }
 })
 
-t.test('a camera that this user may not open is a problem that says what to do; the others are found', async t => {
+t.test('a camera without permission is a problem with a remedy; the others are found', async t => {
   await loadVivid(webcams)
   await chmod('/dev/video0', 0o600)
   await chmod('/dev/video1', 0o666)
@@ -68,7 +68,7 @@ t.test('a camera that this user may not open is a problem that says what to do; 
   }
 })
 
-t.test('an unplugged camera is gone and comes back under its key; the watch tells of both', async t => {
+t.test('an unplugged camera disappears and returns under its key; the watch reports both', async t => {
   await loadVivid(webcams)
   const before = await discoverV4l2()
   let changes = 0
@@ -86,7 +86,7 @@ t.test('an unplugged camera is gone and comes back under its key; the watch tell
   t.equal(JSON.stringify(after), JSON.stringify(before))
 })
 
-t.test('the key stays when the node gets another number', async t => {
+t.test('the key stays the same when the node number changes', async t => {
   await loadVivid(webcams)
   const [first, second] = (await discoverV4l2()).cameras
   await unloadVivid()
@@ -106,7 +106,7 @@ t.test('ffmpeg reads the chosen mode at its size and rate', async t => {
   t.notMatch(stderr, /driver changed/i)
 })
 
-t.test('our names of pixel formats are ffmpeg\'s', async t => {
+t.test('the pixel format names are those of ffmpeg', async t => {
   await loadVivid(webcams)
   const camera = (await discoverV4l2()).cameras[0] as V4l2Camera
   const { stderr } = ffmpeg(['-f', 'v4l2', '-list_formats', 'all', '-i', camera.node])

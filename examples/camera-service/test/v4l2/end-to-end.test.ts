@@ -3,14 +3,14 @@ import t from 'tap'
 import { ffprobe, startService } from '../running-service.js'
 import { bindVivid, loadVivid, unbindVivid } from './vivid.js'
 
-// For a machine that hangs; nothing here is about speed.
+// Only for a machine that hangs: no test depends on speed.
 t.setTimeout(900_000)
 
 // The whole chain on the kernel's own cameras: V4L2, ffmpeg, MediaMTX, the service. The machine is emulated and slow;
 // deadlines here only end what hangs.
 const PATIENCE_MS = 240_000
 
-t.test('two local cameras are found, streamed, photographed and recorded; unplugged and plugged in again they keep their ids', async t => {
+t.test('two local cameras: stream, snapshot, recording; after replugging they keep their ids', async t => {
   await loadVivid({ n_devs: 2, node_types: '0x1,0x1', num_inputs: '1,1', input_types: '0,0' })
   const service = await startService({ env: { CAMERA_SERVICE_CAMERAS_V4L2: 'true', CAMERA_SERVICE_SECURITY_JWT_EXPIRY_SECONDS: '3600' }, startDeadlineMs: PATIENCE_MS })
   const client = await service.connect('admin')
