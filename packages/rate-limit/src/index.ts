@@ -10,14 +10,14 @@ import type { InstanceCount } from './store/instance-count.js'
 import { observe } from './admin/operations.js'
 import type { LimitDecision } from './decision.js'
 import { createLimiter, isKnowable } from './limiter.js'
-import { createLeasedStore, type LeasedStore } from './leases/leased-store.js'
+import { LeasedStore } from './leases/leased-store.js'
 import { createMemoryStore } from './store/memory.js'
 import { resolveOptions, type RateLimitOptions, type ResolvedOptions } from './options.js'
 import { createRedisLeases } from './leases/redis-leases.js'
 import { rateLimitRefusal } from './refusal.js'
 import { responseHeaders } from './response-headers.js'
 import { createSharedStore } from './store/shared.js'
-import { createRuleBook, planOf, union, type AppliedRule, type Plan } from './route-rules.js'
+import { createRouteRules, planOf, union, type AppliedRule, type Plan } from './route-rules.js'
 import type { LimitSubject } from './subject.js'
 import { warnOfTrustedClients } from './trust-proxy.js'
 
@@ -54,8 +54,8 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   })
   warnOfTrustedClients(fastify)
 
-  const book = createRuleBook(resolved)
-  const failures = book.named('onAuthenticationFailure', resolved.onAuthenticationFailure)
+  const routeRules = createRouteRules(resolved)
+  const failures = routeRules.named('onAuthenticationFailure', resolved.onAuthenticationFailure)
 
   const failureRules = (operation: Operation): readonly AppliedRule[] => operation.rule.public === true ? [] : failures
 
@@ -64,7 +64,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     stage: 'admit',
     keys: ['limits'],
     compile (operation) {
-      const rules = book.of(operation)
+      const rules = routeRules.of(operation)
       const own = rules.filter(isKnowable)
       const all = union(own, failureRules(operation).filter(isKnowable))
       if (all.length === 0) return null
@@ -75,7 +75,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
         // authenticated caller does not guess, and a credential that cannot be guessed is verified first: if it is
         // wrong, the same limits refuse it afterwards.
         const mayBeGuess = call.principal.kind === 'anonymous' && guard.isGuessable(call)
-        const decision = limiter.known(subjectOf(call), mayBeGuess ? all : own)
+        const decision = limiter.cachedRefusal(subjectOf(call), mayBeGuess ? all : own)
         return decision === null ? undefined : answer(call, decision, plan.policy)
       }
     }
@@ -84,9 +84,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     name: '@marty/rate-limit',
     stage: 'throttle',
     keys: ['limits'],
-    compile: operation => charge(planOf(book.of(operation))),
+    compile: operation => charge(planOf(routeRules.of(operation))),
     compileOnAuthFailure (operation) {
-      const rules = book.of(operation)
+      const rules = routeRules.of(operation)
       // A call without a credential guesses nothing; charge it like any other anonymous call.
       const anonymous = charge(planOf(rules))
       // A wrong credential is charged to the operation's address limits too; otherwise a failing call would cost less
@@ -147,11 +147,11 @@ function createShared ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogg
       log.warn({ err: error, onFailure }, 'the limiter cannot reach Redis')
     },
     onUncounted: error => {
-      log.warn({ err: error, instances: count!.known() }, 'the limiter cannot count its instances in Redis')
+      log.warn({ err: error, instances: count!.current() }, 'the limiter cannot count its instances in Redis')
     }
   })
-  const book = createRedisLeases(prefix === undefined ? { redis } : { redis, prefix })
-  return { store: createLeasedStore({ store: guarded, book, maxKeys }), count }
+  const leases = createRedisLeases(prefix === undefined ? { redis } : { redis, prefix })
+  return { store: new LeasedStore({ store: guarded, leases, maxKeys }), count }
 }
 
 function subjectOf (call: Call): LimitSubject {
@@ -189,7 +189,6 @@ export type { LimitMetrics, LimitOutcome } from './admin/metrics.js'
 export type { Refused } from './admin/refusals.js'
 export type { OperableStore } from './store/store.js'
 export {
-  createLeasedStore, type Grant, type LeaseBook, type LeasedStore, type LeasedStoreOptions, type LeaseRequest,
-  type LeaseTerms
+  LeasedStore, type Grant, type LeasedStoreOptions, type LeaseOptions, type LeaseRequest, type LeaseStore
 } from './leases/leased-store.js'
 export { createRedisLeases } from './leases/redis-leases.js'

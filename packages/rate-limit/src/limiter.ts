@@ -64,7 +64,7 @@ export interface Who {
 export interface DecisionObserver {
   decided (charges: readonly Charge[], answer: StoreAnswer, askedAtMs: number): void
   /** A budget was refused from local memory, without a call to the store. */
-  known (rule: string, key: string, remainingMs: number, nowMs: number): void
+  refusedFromCache (rule: string, key: string, remainingMs: number, nowMs: number): void
   /** There was no decision: the store was unreachable and limits fail closed. */
   failed (charges: readonly Charge[]): void
 }
@@ -78,7 +78,7 @@ export interface LimiterEngine extends Pick<Limiter, 'check' | 'enforce' | 'refu
     use: (decision: LimitDecision) => Result
   ): Result | Promise<Result>
   /** The refusal that is known without a call to the store; null when only the store can decide. */
-  known(subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
+  cachedRefusal(subject: LimitSubject, rules: readonly AppliedRule[]): LimitDecision | null
   /** The charges that a method of the limiter makes for these arguments. */
   charges(method: string, who: Who, rules: readonly string[], cost?: number): readonly Charge[]
 }
@@ -113,7 +113,7 @@ export function createLimiter (
     const charges: Charge[] = []
     for (const { rule, cost } of applied) {
       if (rule.by === 'apiKey' && subject.principal.kind !== 'key') continue
-      const { name, windowMs, capacity, onFailure, log, lease } = rule
+      const { name, windowMs, capacity, onFailure, windowOf, lease } = rule
       charges.push({
         rule: name,
         subject: subjectOf(rule.by, subject, options.tenantClaim),
@@ -122,7 +122,7 @@ export function createLimiter (
         cost,
         capacity,
         onFailure,
-        log,
+        windowOf,
         lease
       })
     }
@@ -196,7 +196,7 @@ export function createLimiter (
       const key = keyOf(charge)
       const remaining = denied.remainingMs(key, charge, atMs)
       if (remaining === 0) continue
-      observer.known(charge.rule, key, remaining, atMs)
+      observer.refusedFromCache(charge.rule, key, remaining, atMs)
       const resetMs = Math.ceil(remaining)
       retryAfterMs = Math.max(retryAfterMs, resetMs)
       quotas.push({ rule: charge.rule, limit: charge.limit, windowMs: charge.windowMs, remaining: 0, resetMs })
@@ -259,7 +259,7 @@ export function createLimiter (
 
   return {
     take,
-    known: (subject, applied) => (denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now())),
+    cachedRefusal: (subject, applied) => (denied.isEmpty ? null : refusalOf(chargesOf(subject, applied), now())),
     charges,
     check: (who, names, cost) => check('check', who, names, cost),
     async enforce (who, names, cost) {

@@ -2,7 +2,7 @@ import { closest, type Operation } from '@marty/core'
 import { RateLimitOptionInvalid } from './errors.js'
 import type { FastifyRateLimitSettings } from './fastify-rate-limit/settings.js'
 import type { StoreFailureMode } from './store/failover.js'
-import type { LeaseTerms } from './leases/leased-store.js'
+import type { LeaseOptions } from './leases/leased-store.js'
 import type { ScriptClient } from '@marty/redis'
 import type { LimitBy } from './subject.js'
 import { presets, type PresetName } from './presets.js'
@@ -67,7 +67,7 @@ export interface LimitRule {
    * may refuse early, by the units that other processes hold. `true` means `{}`, the defaults. Ignored without Redis.
    * @default false
    */
-  readonly lease?: boolean | LeaseTerms
+  readonly lease?: boolean | LeaseOptions
 }
 
 /** At most `limit` units in every window of `windowMs`, which is shorter than the rule's own window. */
@@ -80,13 +80,13 @@ export interface BurstLimit {
 
 export interface ResolvedRule extends Required<Pick<LimitRule, 'limit' | 'windowMs' | 'by' | 'cost'>> {
   readonly name: string
-  /** The largest limit of any caller (for a burst, that of its rule). Determines the storage format of the log. */
+  /** The largest limit of any caller (for a burst, that of its rule). Determines the storage format of the window. */
   readonly capacity: number
   readonly onFailure: StoreFailureMode | undefined
-  readonly lease: LeaseTerms | undefined
+  readonly lease: LeaseOptions | undefined
   readonly burst: ResolvedRule | null
-  /** The rule whose log it reads: for a burst, the rule it belongs to, unless that rule is leased; otherwise itself. */
-  readonly log: string
+  /** The rule whose window it reads: for a burst, the rule it belongs to, unless that rule is leased; otherwise itself. */
+  readonly windowOf: string
 }
 
 export interface RedisStoreSettings {
@@ -201,7 +201,7 @@ export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
 export function verifyNames (
   field: string,
   names: unknown,
-  rules: ReadonlyMap<string, Pick<ResolvedRule, 'log'>>,
+  rules: ReadonlyMap<string, Pick<ResolvedRule, 'windowOf'>>,
   fail: (field: string, message: string) => Error = invalid
 ): void {
   if (!Array.isArray(names)) throw fail(field, 'must be a list of rule names')
@@ -215,9 +215,9 @@ export function verifyNames (
           `(${[...rules.keys()].join(', ') || 'there are none'})${near === null ? '' : `; did you mean "${near}"?`}`
       )
     }
-    const { log } = rules.get(name)!
-    if (log !== name) {
-      throw fail(field, `names "${name}", which is the burst of "${log}" and comes with it; name "${log}"`)
+    const { windowOf } = rules.get(name)!
+    if (windowOf !== name) {
+      throw fail(field, `names "${name}", which is the burst of "${windowOf}" and comes with it; name "${windowOf}"`)
     }
     if (seen.has(name)) throw fail(field, `names "${name}" twice`)
     seen.add(name)
@@ -254,18 +254,18 @@ export function addRule (rules: Map<string, ResolvedRule>, field: string, name: 
   if (onFailure !== undefined) oneOf(`${field}.onFailure`, onFailure, FAILURE_MODES)
   verifyWindow(field, limit, windowMs, cost)
   if (typeof lease !== 'boolean') verifyLease(`${field}.lease`, lease)
-  const leased = lease === true ? {} : lease === false ? undefined : lease
-  const shared = { by, cost, onFailure, capacity: largestOf(limit), lease: leased, log: name }
+  const leased = leaseOf(lease)
+  const shared = { by, cost, onFailure, capacity: largestOf(limit), lease: leased, windowOf: name }
   let burst: ResolvedRule | null = null
   if (rule.burst !== undefined) {
     verifyBurst(`${field}.burst`, rule.burst, rule)
     const own = `${name}.burst`
-    // Leased units are in the log before they are spent, so the log cannot show how many were spent in a short window.
-    // The burst of a leased rule therefore has a log of its own.
+    // Leased units are recorded before they are spent, so the record cannot show how many were spent in a short window.
+    // The burst of a leased rule therefore has a record of its own.
     burst = Object.freeze({
       ...shared,
       name: own,
-      log: leased === undefined ? name : own,
+      windowOf: leased === undefined ? name : own,
       limit: rule.burst.limit,
       windowMs: rule.burst.windowMs,
       burst: null
@@ -323,7 +323,7 @@ function verifyBurst (field: string, burst: BurstLimit, { limit, windowMs, cost 
   }
 }
 
-function verifyLease (field: string, lease: LeaseTerms): void {
+function verifyLease (field: string, lease: LeaseOptions): void {
   knownKeys(field, object(field, lease), ['share', 'ttlMs'])
   const { share = 0.1, ttlMs = 100 } = lease
   if (typeof share !== 'number' || !(share > 0 && share <= 0.5)) {
@@ -334,8 +334,14 @@ function verifyLease (field: string, lease: LeaseTerms): void {
   }
 }
 
+function leaseOf (lease: boolean | LeaseOptions): LeaseOptions | undefined {
+  if (typeof lease === 'object') return lease
+  return lease ? {} : undefined
+}
+
 function ofRole (limit: LimitRule['limit'], role: string): number {
-  return typeof limit === 'number' ? limit : Object.hasOwn(limit, role) ? limit[role]! : limit.default
+  if (typeof limit === 'number') return limit
+  return Object.hasOwn(limit, role) ? limit[role]! : limit.default
 }
 
 function largestOf (limit: LimitRule['limit']): number {

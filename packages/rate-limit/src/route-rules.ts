@@ -34,12 +34,12 @@ export interface Plan {
 }
 
 /** Resolves the rules of an operation. Inline rules of routes are added to the configured ones. */
-export interface RuleBook {
+export interface RouteRules {
   named (field: string, names: readonly string[]): readonly AppliedRule[]
   of (operation: Operation): readonly AppliedRule[]
 }
 
-export function createRuleBook (options: ResolvedOptions): RuleBook {
+export function createRouteRules (options: ResolvedOptions): RouteRules {
   const { rules, apply } = options
   const inline = new WeakMap<InlineRule, Map<string, AppliedRule[]>>()
 

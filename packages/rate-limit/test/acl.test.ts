@@ -18,7 +18,7 @@ t.test('the ACL user of the README may do all that a limiter does', async t => {
 
   const count = createInstanceCount({ redis: redis.client, onFailure: error => { t.fail(String(error)) } })
   count.start()
-  await until(() => count.known() === 1, 'the instance to be counted')
+  await until(() => count.current() === 1, 'the instance to be counted')
   await count.close()
 
   const app = Fastify()

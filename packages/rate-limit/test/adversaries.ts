@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { LeaseTerms, StoreFailureMode } from '@marty/rate-limit'
+import type { LeaseOptions, StoreFailureMode } from '@marty/rate-limit'
 import type { RedisClusterOptions, RedisSingleOptions } from '@marty/redis'
 import { until } from '@marty/testing'
 import type { Decision } from './window-checker.js'
@@ -13,11 +13,11 @@ export interface Attack {
     readonly limit: number
     readonly windowMs: number
     /** The rule before this one, whose burst it is. */
-    readonly log?: string
+    readonly windowOf?: string
     /** All subjects share one budget. */
     readonly shared?: boolean
-    /** Spends from leases; its log is a list, whatever its limit. */
-    readonly lease?: LeaseTerms
+    /** Spends from leases; its window is a list, whatever its limit. */
+    readonly lease?: LeaseOptions
   }>
   /** How many subjects there are to choose from: one is a hot key. */
   readonly subjects: number

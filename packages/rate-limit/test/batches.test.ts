@@ -32,10 +32,10 @@ t.test('calls are small while Redis has little to do, larger when it has much; e
   t.equal(sizes.reduce((sum, [requests]) => sum + requests, 0), 200)
 })
 
-t.test('a call never carries more logs than a script can be given', async t => {
+t.test('a call never carries more windows than a script can be given', async t => {
   const { store, sizes, answer } = heldStore()
   const guarded = createGuardedStore({ store, deadlineMs: 60_000 })
-  const many = Array.from({ length: 250 }, (_, i) => charge(`log-${i}`))
+  const many = Array.from({ length: 250 }, (_, i) => charge(`window-${i}`))
   const answering = setInterval(answer)
   t.teardown(() => { clearInterval(answering) })
   await Promise.all(Array.from({ length: 64 }, async () => await guarded.take(many)))

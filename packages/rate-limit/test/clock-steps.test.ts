@@ -1,6 +1,6 @@
 import t from 'tap'
 import {
-  createGuardedStore, createLeasedStore, createLimitAdmin, createRedisLeases, createRedisStore, type Charge, type LimitStore, type StoreAnswer
+  createGuardedStore, LeasedStore, createLimitAdmin, createRedisLeases, createRedisStore, type Charge, type LimitStore, type StoreAnswer
 } from '@marty/rate-limit'
 import type { ScriptClient } from '@marty/redis'
 import { startRedis } from './redis-server.js'
@@ -51,7 +51,7 @@ for (const [form, limit] of [['packed', 20], ['list', 200]] as const) {
       while (!done(await take(1 + Math.floor(Math.random() * limit / 10)))) await new Promise(resolve => setTimeout(resolve, 5))
     }
     for (const stepMs of STEPS_MS) {
-      // Used up in pieces, so that the log holds stamps of many times.
+      // Used up in pieces, so that the window holds stamps of many times.
       await until(({ allowed }) => !allowed)
       clock.offsetMs += stepMs
       const told: number[] = []
@@ -94,7 +94,7 @@ t.test('leases of a clock that steps back never add up to more than the limit', 
   const clock = withClock()
   const guarded = createGuardedStore({ store: createRedisStore(clock), deadlineMs: 10_000, onFailure: 'closed' })
   const charge: Charge = { rule: 'leased', subject: 'all', limit: 1_000, windowMs: 2_000, cost: 1, capacity: 1_000, lease: { share: 0.5 } }
-  const stores: LimitStore[] = [0, 1].map(() => createLeasedStore({ store: guarded, book: createRedisLeases(clock) }))
+  const stores: LimitStore[] = [0, 1].map(() => new LeasedStore({ store: guarded, leases: createRedisLeases(clock) }))
   const history: Admission[] = []
   const end = performance.now() + 6_000
   const steps = [-1_000, -90_000, -300, -7_200_000]
@@ -121,7 +121,7 @@ t.test('operators see what the next decision will', async t => {
     const prefix = `operators-${limit}`
     const store = createRedisStore({ redis: clock.redis, prefix })
     const admin = createLimitAdmin({ redis: clock.redis, prefix, deadlineMs: 10_000 })
-    const rule = { limit, windowMs: 60_000, by: 'global', cost: 1, log: 'all' }
+    const rule = { limit, windowMs: 60_000, by: 'global', cost: 1, windowOf: 'all' }
     await client.hset(`{${prefix}}:#rules`, 'all', JSON.stringify(rule))
     await store.take([{ rule: 'all', subject: 'global', limit, windowMs: 60_000, cost: 5 }])
     clock.offsetMs -= 3_600_000

@@ -43,15 +43,15 @@ t.teardown(() => redis.close())
 await redis.ready(10_000)
 const charge = (rule: string, subject: string, over: Partial<Charge> = {}): Charge => ({ rule, subject, limit: 5, windowMs: 60_000, cost: 1, ...over })
 
-t.test('logs are spread over the nodes', async t => {
+t.test('windows are spread over the nodes', async t => {
   const store = createRedisStore({ redis: redis.client })
   await Promise.all(Array.from({ length: 100 }, async (_, i) => await store.take([charge('spread', `user-${i}`)])))
   const sizes = await Promise.all(redis.client.isCluster ? (redis.client as never as { nodes (role: string): Array<{ dbsize (): Promise<number> }> }).nodes('master').map(async node => await node.dbsize()) : [])
   t.equal(sizes.length, NODES)
-  t.ok(sizes.every(size => size > 10), `${sizes.join(', ')} logs`)
+  t.ok(sizes.every(size => size > 10), `${sizes.join(', ')} windows`)
 })
 
-t.test('a request that one slot refuses is counted in none, small logs and large', async t => {
+t.test('a request that one slot refuses is counted in none, small windows and large', async t => {
   const store = createRedisStore({ redis: redis.client })
   for (const limit of [5, 500]) {
     const others = Array.from({ length: 6 }, (_, i) => charge('other', `${limit}-${i}`, { limit, cost: 2 }))

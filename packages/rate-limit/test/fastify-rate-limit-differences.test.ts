@@ -162,7 +162,7 @@ t.test('the routes of a group share a budget, each with its own limit and with t
   }
 })
 
-t.test('limiters made by hand share budgets when max is the same, and only then, wherever the logs are', async t => {
+t.test('limiters made by hand share budgets when max is the same, and only then, wherever the windows are', async t => {
   for (const { name, isOurs, isRedis, register } of subjects) {
     const app = newApp(t)
     await register(app, { global: false })

@@ -98,7 +98,7 @@ t.test('instances of @fastify/rate-limit count each other too', async t => {
 async function counting (t: Test, redis: RedisClient, onFailure?: (error: unknown) => void): Promise<InstanceCount> {
   const count = createInstanceCount(onFailure === undefined ? { redis } : { redis, onFailure })
   t.teardown(() => count.close())
-  t.equal(count.known(), Infinity)
+  t.equal(count.current(), Infinity)
   count.start()
   return count
 }
@@ -109,12 +109,12 @@ t.test('who closes is gone at once; who died, or beats in a future that a clock 
   const [seconds] = await redis.time()
   await redis.zadd(KEY, (Number(seconds) - 11) * 1000, 'died', (Number(seconds) + 3_600) * 1000, 'from the future', Number(seconds) * 1000, 'silent')
   const [one, other] = [await counting(t, redis), await counting(t, redis)]
-  await until(() => one.known() === 3 && other.known() === 3, 'both and the silent one to be counted')
+  await until(() => one.current() === 3 && other.current() === 3, 'both and the silent one to be counted')
   t.equal(await redis.zcard(KEY), 3)
   await other.close()
   t.equal(await redis.zcard(KEY), 2)
   await until(async () => await redis.zcard(KEY) === 1, 'the silent one to be given up')
-  await until(() => one.known() === 1, 'the smaller number to be believed')
+  await until(() => one.current() === 1, 'the smaller number to be believed')
   t.ok(await redis.pttl(KEY) > 0, 'it leaves nothing behind')
 })
 
@@ -124,11 +124,11 @@ t.test('a Redis that lost its data does not make an instance believe it is alone
   const [seconds] = await redis.time()
   await redis.zadd(KEY, Number(seconds) * 1000, 'other', Number(seconds) * 1000, 'third')
   const count = await counting(t, redis)
-  await until(() => count.known() === 3, 'all to be counted')
+  await until(() => count.current() === 3, 'all to be counted')
   await redis.flushall()
   await until(async () => await redis.zcard(KEY) === 1, 'the next heartbeat')
   await redis.ping()
-  t.equal(count.known(), 3)
+  t.equal(count.current(), 3)
 })
 
 t.test('a user that may not count is told of once, and limits hold', async t => {
@@ -139,7 +139,7 @@ t.test('a user that may not count is told of once, and limits hold', async t => 
   const count = await counting(t, redis, error => { failures.push(error) })
   await until(() => failures.length > 0, 'the failure')
   t.match(failures, [{ message: /NOPERM|can't run this command|no permissions/i }])
-  t.equal(count.known(), Infinity)
+  t.equal(count.current(), Infinity)
   const app = await limited(t, redis)
   t.match(await app.limiter.check({ address: '192.0.2.1' }, ['small']), { allowed: true, degraded: false })
 })

@@ -63,7 +63,7 @@ t.test('a reset ends the lease', async t => {
   await warmUp(app, ['hot'])
   await app.limiter.reset(who, ['hot'])
   t.match(await app.limiter.peek(who, ['hot']), { quotas: [{ remaining: 100_000 }] })
-  t.match(await app.limiter.check(who, ['hot']), { quotas: [{ remaining: 99_999 }] }, 'decided by the new log')
+  t.match(await app.limiter.check(who, ['hot']), { quotas: [{ remaining: 99_999 }] }, 'decided by the new window')
 })
 
 t.test('what is left is never overstated, and the wait that is said suffices', async t => {
@@ -83,27 +83,27 @@ t.test('what is left is never overstated, and the wait that is said suffices', a
   t.match(await app.limiter.check(who, ['hot']), { allowed: true })
 })
 
-t.test('the script: never more than its part, in a log that lasts, and exactly what was not spent comes back', async t => {
+t.test('the script: never more than its part, in a window that lasts, and exactly what was not spent comes back', async t => {
   const prefix = prefixes.next().value!
-  const book = createRedisLeases({ redis: client, prefix })
+  const leases = createRedisLeases({ redis: client, prefix })
   const charge: Charge = { rule: 'r', subject: 's', limit: 10_000, windowMs: 200, cost: 1 }
   const terms = { leaseMs: 20, share: 0.5, unspent: null }
   const before = await timeUs(client)
-  const first = await book.take(charge, { ...terms, units: 2_500 })
+  const first = await leases.take(charge, { ...terms, units: 2_500 })
   t.equal(first.units, 2_500)
   t.ok(Number(first.stamp) >= before + 20_000)
   t.equal(first.resetUs, 220_000)
-  const second = await book.take(charge, { ...terms, units: 9_000 })
+  const second = await leases.take(charge, { ...terms, units: 9_000 })
   t.equal(second.units, 3_750, 'half of what is left')
   t.ok(Number(second.stamp) > Number(first.stamp))
   t.ok(second.resetUs < 220_000)
   const [key = ''] = await client.keys(`*${prefix}*`)
   t.ok(await client.pttl(key) > 1_200)
-  t.same(await book.take(charge, { ...terms, units: 0, unspent: { ...first, units: 1_000 } }), { units: 0, stamp: '0', resetUs: 0 })
+  t.same(await leases.take(charge, { ...terms, units: 0, unspent: { ...first, units: 1_000 } }), { units: 0, stamp: '0', resetUs: 0 })
   t.equal(await client.llen(key), 5_250)
   t.equal((await client.lrange(key, 0, -1)).filter(stamp => stamp === first.stamp).length, 1_500)
-  t.match(await book.take({ ...charge, limit: 5_252 }, { ...terms, units: 5 }), { units: 0 }, 'one unit is no lease')
+  t.match(await leases.take({ ...charge, limit: 5_252 }, { ...terms, units: 5 }), { units: 0 }, 'one unit is no lease')
   await until(async () => await timeUs(client) > Number(second.stamp) + 200_000, 'the window to end')
-  t.match(await book.take(charge, { ...terms, units: 10 }), { units: 10, resetUs: 220_000 })
+  t.match(await leases.take(charge, { ...terms, units: 10 }), { units: 10, resetUs: 220_000 })
   t.equal(await client.llen(key), 10, 'what has left the window goes')
 })

@@ -1,14 +1,14 @@
 import t from 'tap'
 import fc from 'fast-check'
 import { setImmediate as turn } from 'node:timers/promises'
-import { createLeasedStore, StoreUnavailable, type Charge, type Grant, type LeaseBook, type LeasedStore, type LeaseRequest, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
+import { LeasedStore, StoreUnavailable, type Charge, type Grant, type LeaseStore, type LeaseRequest, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
 import { worstWindow, type Admission } from './window-checker.js'
 
 const HOT: Charge = { rule: 'hot', subject: 'all', limit: 1_000, windowMs: 1_000, cost: 1, lease: {} }
 const EXACT: Charge = { rule: 'exact', subject: 'me', limit: 10, windowMs: 1_000, cost: 1 }
 
-/** A log on a clock of its own, decided as Redis decides. Microseconds. */
-function createLog (now: () => number): { exact (charges: readonly Charge[]): StoreAnswer, lease (charge: Charge, request: LeaseRequest): Grant, stamps: number[] } {
+/** A window on a clock of its own, decided as Redis decides. Microseconds. */
+function createWindow (now: () => number): { exact (charges: readonly Charge[]): StoreAnswer, lease (charge: Charge, request: LeaseRequest): Grant, stamps: number[] } {
   const stamps: number[] = []
   const live = (windowMs: number): number[] => stamps.filter(stamp => stamp + windowMs * 1000 > now())
   const add = (units: number, stamp: number): number => {
@@ -50,7 +50,7 @@ t.test('whatever is late, lost or stopped, no window holds more than the limit',
   let leased = 0
   await fc.assert(fc.asyncProperty(history, async ({ limit, windowMs, share, steps }) => {
     let us = 1_000_000
-    const log = createLog(() => us)
+    const window = createWindow(() => us)
     const admitted: Admission[] = []
     // What was sent waits to be decided, and what was decided waits to be heard of: each for as long as it pleases.
     const sent: Array<() => () => void> = []
@@ -59,16 +59,16 @@ t.test('whatever is late, lost or stopped, no window holds more than the limit',
       sent.push(() => { const answer = decide(); return () => { resolve(answer) } })
     })
     const charge: Charge = { rule: 'r', subject: 's', limit, windowMs, capacity: 1_000, cost: 1, lease: { share } }
-    const processes = [0, 777, 123_456].map((begun): LeasedStore => createLeasedStore({
+    const processes = [0, 777, 123_456].map((begun): LeasedStore => new LeasedStore({
       now: () => us / 1_000 - begun,
       store: {
         take: charges => send(() => {
-          const answer = log.exact(charges)
+          const answer = window.exact(charges)
           if (answer.allowed) admitted.push({ before: us, after: us, units: charges[0]!.cost })
           return answer
         })
       },
-      book: { take: (charge, request) => send(() => log.lease(charge, request)) }
+      leases: { take: (charge, request) => send(() => window.lease(charge, request)) }
     }))
     for (const step of steps) {
       if (step.do === 'wait') us += step.us
@@ -82,7 +82,7 @@ t.test('whatever is late, lost or stopped, no window holds more than the limit',
       } else if (step.do === 'decide') for (const decide of sent.splice(step.which, step.times)) decided.push(decide())
       else if (step.do === 'answer') for (const answer of decided.splice(step.which, step.times)) answer()
       else if (step.do === 'lose') decided.splice(step.which, 1)
-      // Without the log's knowledge, as a process that forgets: it only loses.
+      // Without the window's knowledge, as a process that forgets: it only loses.
       else processes[step.which % 3]!.forget([charge])
       await turn()
       const worst = worstWindow(admitted, windowMs * 1_000)
@@ -98,20 +98,20 @@ function setUp (decide: LimitStore['take'] = charges => ({ allowed: true, degrad
   const clock = { ms: 0 }
   const asked: Array<readonly Charge[]> = []
   const requests: LeaseRequest[] = []
-  const book: LeaseBook & { answer: (request: LeaseRequest) => Promise<Grant> } = {
+  const leases: LeaseStore & { answer: (request: LeaseRequest) => Promise<Grant> } = {
     answer: async ({ units }) => ({ units, stamp: String(requests.length), resetUs: 7 }),
     async take (charge, request) {
       requests.push(request)
-      return await book.answer(request)
+      return await leases.answer(request)
     }
   }
-  const store = createLeasedStore({ now: () => clock.ms, book, store: { take (charges) { asked.push(charges); return decide(charges) } } })
+  const store = new LeasedStore({ now: () => clock.ms, leases, store: { take (charges) { asked.push(charges); return decide(charges) } } })
   const warmUp = async (times = 8): Promise<void> => {
     for (let i = 0; i < times; i++) await store.take([HOT])
     await turn()
   }
   t.teardown(() => store.close())
-  return { store, clock, asked, requests, book, warmUp }
+  return { store, clock, asked, requests, leases, warmUp }
 }
 
 t.test('what is asked seldom, small or short is never leased', async t => {
@@ -170,8 +170,8 @@ t.test('no lease is asked for while the store is gone, nor again at once when th
   await gone.warmUp(50)
   t.same(gone.requests, [])
   for (const answer of [async () => ({ units: 0, stamp: '0', resetUs: 0 }), async () => { throw new Error('refused') }]) {
-    const { book, clock, requests, warmUp } = setUp()
-    book.answer = answer
+    const { leases, clock, requests, warmUp } = setUp()
+    leases.answer = answer
     await warmUp()
     await warmUp(50)
     t.equal(requests.length, 1)
@@ -182,12 +182,12 @@ t.test('no lease is asked for while the store is gone, nor again at once when th
 })
 
 t.test('an answer that comes when the lease is over is worth nothing, and its units go back', async t => {
-  const { book, clock, store, asked, requests, warmUp } = setUp()
+  const { leases, clock, store, asked, requests, warmUp } = setUp()
   let answer: (grant: Grant) => void = () => {}
-  book.answer = async () => await new Promise(resolve => { answer = resolve })
+  leases.answer = async () => await new Promise(resolve => { answer = resolve })
   await warmUp()
   clock.ms = 99
-  book.answer = async () => ({ units: 0, stamp: '0', resetUs: 0 })
+  leases.answer = async () => ({ units: 0, stamp: '0', resetUs: 0 })
   answer({ units: 10, stamp: '1', resetUs: 0 })
   await turn()
   await store.take([HOT])
@@ -202,7 +202,7 @@ t.test('what is forgotten or left at the end is given back, and nothing is lease
   store.forget([HOT, EXACT])
   t.match(requests[1], { units: 0, unspent: { units: 40, stamp: '1' } })
   await store.take([HOT])
-  t.equal(asked.length, 9, 'the log is asked again')
+  t.equal(asked.length, 9, 'the window is asked again')
   await warmUp()
   const closing = store.close()
   await closing

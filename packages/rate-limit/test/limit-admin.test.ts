@@ -94,7 +94,7 @@ t.test('tenants, keys and accounts', async t => {
   t.match(await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }), { used: 1, limit: 5 })
   t.match(await admin.show({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), { used: 1, limit: 2, windowMs: 60_000 })
   t.same(await admin.reset({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), { key: 'guess.burst:account:3:ada 192.0.2.1', wasUsed: true })
-  t.match(await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }), { used: 0 }, 'the two share one log')
+  t.match(await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }), { used: 0 }, 'the two share one window')
   t.match(await admin.show({ rule: 'guess', account: 'bob', address: '192.0.2.1' }), { used: 0 })
 })
 

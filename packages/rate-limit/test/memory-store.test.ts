@@ -14,7 +14,7 @@ t.test('a stamp counts for its window and not a microsecond more', async t => {
   t.match(store.take([one]), { allowed: true })
 })
 
-t.test('beyond maxKeys the least recently used log is forgotten, not the busiest', async t => {
+t.test('beyond maxKeys the least recently used window is forgotten, not the busiest', async t => {
   const store = createMemoryStore({ maxKeys: 3, now: () => 0 })
   for (const subject of ['a', 'b', 'c']) store.take([charge(subject)])
   store.take([charge('a')])
@@ -23,16 +23,16 @@ t.test('beyond maxKeys the least recently used log is forgotten, not the busiest
   t.match(store.take([charge('b')]), { allowed: true, states: [{ remaining: 1 }] }, 'used longest ago, so forgotten')
 })
 
-t.test('a thousand strangers, each refused afterwards, leave nothing but their own logs', async t => {
+t.test('a thousand strangers, each refused afterwards, leave nothing but their own windows', async t => {
   const store = createMemoryStore({ maxKeys: 1000, now: () => 0 })
   for (let i = 0; i < 1000; i++) store.take([charge(`s${i}`, { limit: 1 })])
   let admitted = 0
   for (let i = 0; i < 1000; i++) if ((store.take([charge(`s${i}`, { limit: 1 }), charge(`other${i}`)]) as { allowed: boolean }).allowed) admitted++
   t.equal(admitted, 0)
-  t.match(store.take([charge('s0', { limit: 1 })]), { allowed: false }, 'refused requests made no log that pushed another out')
+  t.match(store.take([charge('s0', { limit: 1 })]), { allowed: false }, 'refused requests made no window that pushed another out')
 })
 
-t.test('logs that have run empty make room before any live one is forgotten', async t => {
+t.test('windows that have run empty make room before any live one is forgotten', async t => {
   let ms = 0
   const store = createMemoryStore({ maxKeys: 3, now: () => ms })
   for (const subject of ['a', 'b']) store.take([charge(subject, { windowMs: 10 })])
@@ -42,7 +42,7 @@ t.test('logs that have run empty make room before any live one is forgotten', as
   t.match(store.take([charge('c', { windowMs: 100 })]), { states: [{ remaining: 0 }] })
 })
 
-t.test('the log of a large limit survives growth and wrapping', async t => {
+t.test('the window of a large limit survives growth and wrapping', async t => {
   let ms = 0
   const store = createMemoryStore({ now: () => ms })
   const large = charge('a', { limit: 1000, windowMs: 500 })

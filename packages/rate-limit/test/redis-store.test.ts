@@ -44,7 +44,7 @@ t.test('keys are short, prefixed, in one slot, without the client\'s text, and e
   }
 })
 
-t.test('stamps keep their microseconds, and a log stays about as long as its limit', async t => {
+t.test('stamps keep their microseconds, and a window stays about as long as its limit', async t => {
   await client.flushall()
   const store = createRedisStore({ redis: client })
   for (const [limit, stampsOf] of [[100, packedStamps], [200, async (key: string) => (await client.lrange(key, 0, -1)).map(Number)]] as const) {
@@ -59,7 +59,7 @@ t.test('stamps keep their microseconds, and a log stays about as long as its lim
   }
 })
 
-t.test('no log is forgotten while a stamp of it counts, in either form', async t => {
+t.test('no window is forgotten while a stamp of it counts, in either form', async t => {
   await client.flushall()
   const store = createRedisStore({ redis: client })
   const windowMs = 60
@@ -97,7 +97,7 @@ const packStamp = (stamp: number): Buffer => {
   return packed
 }
 
-t.test('a log from the future is set back to now, and admits nothing more', async t => {
+t.test('a window from the future is set back to now, and admits nothing more', async t => {
   for (const limit of [2, 200]) {
     await client.flushall()
     const store = createRedisStore({ redis: client })
@@ -175,7 +175,7 @@ t.test('nonsense from the client is a failure, not a permission', async t => {
   }
 })
 
-t.test('callers of several roles share one log, whatever their own limits', async t => {
+t.test('callers of several roles share one window, whatever their own limits', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(rateLimit, { rules: { all: { limit: { default: 100, premium: 200 }, windowMs: 60_000, by: 'global' } }, store: { redis: client, deadlineMs: 5_000 } })
@@ -240,23 +240,23 @@ t.test('a killed Redis is answered for, and nothing is sent twice', async t => {
   t.equal(spy.commands, before + 1)
 })
 
-t.test('a burst is told by the log of its rule', async t => {
+t.test('a burst is told by the window of its rule', async t => {
   const store = createRedisStore({ redis: client, prefix: 'bursts' })
   for (const [subject, capacity] of [['packed', 100], ['list', 500]] as const) {
     const calls: Charge = { rule: 'calls', subject, limit: 100, windowMs: 60_000, cost: 2, capacity }
-    const burst: Charge = { ...calls, rule: 'calls.burst', log: 'calls', limit: 5, windowMs: 30_000 }
+    const burst: Charge = { ...calls, rule: 'calls.burst', windowOf: 'calls', limit: 5, windowMs: 30_000 }
     t.match(await store.take([calls, burst]), { allowed: true, states: [{ remaining: 98 }, { remaining: 3 }] })
     t.match(await store.take([calls, burst]), { allowed: true, states: [{ remaining: 96 }, { remaining: 1 }] })
     t.match(await store.take([calls, burst]), { allowed: false, states: [{ remaining: 96, retryUs: 0 }, { remaining: 1 }] })
     t.match(await store.take([calls, { ...burst, limit: 6 }]), { allowed: true }, 'as for a caller of another role')
-    t.equal((await client.keys('{bursts}:*')).length, subject === 'packed' ? 1 : 2, 'one log each')
-    for (const wrong of [[burst], [burst, calls], [calls, { ...burst, subject: 'another' }], [calls, { ...burst, cost: 1 }], [calls, { ...burst, log: 'other' }]]) {
+    t.equal((await client.keys('{bursts}:*')).length, subject === 'packed' ? 1 : 2, 'one window each')
+    for (const wrong of [[burst], [burst, calls], [calls, { ...burst, subject: 'another' }], [calls, { ...burst, cost: 1 }], [calls, { ...burst, windowOf: 'other' }]]) {
       await t.rejects(async () => await store.take(wrong), { message: /The charge of a burst does not follow that of its rule/ })
     }
   }
 })
 
-t.test('what somebody else wrote to a log is replaced, and harms no other request', async t => {
+t.test('what somebody else wrote to a window is replaced, and harms no other request', async t => {
   const store = createGuardedStore({ store: createRedisStore({ redis: client, prefix: 'damaged' }), onFailure: 'closed', deadlineMs: 5_000 })
   for (const limit of [5, 300]) {
     const mine = charge(`mine-${limit}`, { limit })

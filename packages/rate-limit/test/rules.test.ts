@@ -181,7 +181,7 @@ for (const place of ['memory', 'redis'] as const) {
     }
   })
 
-  t.test(`${place}: a role that changes within the window keeps its log, across both forms of it`, async t => {
+  t.test(`${place}: a role that changes within the window keeps its units, across both forms of it`, async t => {
     const app = await build(t, { rules: { calls: { limit: { default: 5, big: 500 }, windowMs: HOUR, by: 'principal' } }, ...await store() })
     const as = (...roles: string[]): Parameters<typeof app.limiter.check>[0] => ({ address: null, principal: user('a', { roles }) })
     t.match(await app.limiter.check(as(), ['calls'], 5), { allowed: true, quotas: [{ remaining: 0 }] })

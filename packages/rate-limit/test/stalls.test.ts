@@ -34,7 +34,7 @@ async function check (app: FastifyInstance): Promise<LimitDecision> {
   return await app.limiter.check({ address: '192.0.2.1' }, ['many'])
 }
 
-/** How many requests the script has decided, as the log of the one budget says. */
+/** How many requests the script has decided, as the window of the one budget says. */
 function unitsIn (port: number, prefix: string): number {
   return Number(redisCli(port, 'llen', redisCli(port, 'keys', `{${prefix}}:many*`)))
 }
@@ -156,7 +156,7 @@ t.test('cluster: one slow node keeps the requests of the others waiting no longe
   t.same(answers, alive, 'who lives on the other node is served')
 })
 
-/** Of each subject, whether its log is on the node with this port. */
+/** Of each subject, whether its window is on the node with this port. */
 function logsOn (port: number, subjects: number): boolean[] {
   const keys = redisCli(port, 'keys', '*')
   return Array.from({ length: subjects }, (_, i) => keys.includes(hash('sha256', `s${i}`, 'base64url').slice(0, 22)))

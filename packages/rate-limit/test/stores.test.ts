@@ -1,6 +1,6 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { createLeasedStore, createMemoryStore, createRedisLeases, createRedisStore, type Charge, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
+import { LeasedStore, createMemoryStore, createRedisLeases, createRedisStore, type Charge, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
 import { startRedis, timeUs } from './redis-server.js'
 import { possiblyLive, worstWindow, type Admission } from './window-checker.js'
 
@@ -47,8 +47,11 @@ function overRedis (): Subject {
 /** Every rule leased. What these histories ask of a budget is too little for a lease, so that all must be as without. */
 function leased (): Subject {
   const subject = overRedis()
-  const { take } = createLeasedStore({ store: subject.store, book: createRedisLeases({ redis: client }) })
-  return { ...subject, store: { take: charges => take(charges.map(charge => ({ ...charge, capacity: 1_000, lease: { share: 0.5 } }))) } }
+  const leasedStore = new LeasedStore({ store: subject.store, leases: createRedisLeases({ redis: client }) })
+  return {
+    ...subject,
+    store: { take: charges => leasedStore.take(charges.map(charge => ({ ...charge, capacity: 1_000, lease: { share: 0.5 } }))) }
+  }
 }
 
 let serial = 0

@@ -103,7 +103,7 @@ for (const kind of ['memory', 'redis'] as const) {
     t.match(await limiter.peek({ ...who }, ['login']), { allowed: true })
   })
 
-  t.test(`${kind}: large limits, whose logs are lists`, async t => {
+  t.test(`${kind}: large limits, whose windows are lists`, async t => {
     const { limiter } = await build(t, kind)
     const who = { address: null, principal: { ...ANONYMOUS, kind: 'user', id: 'ada' } as Principal }
     const charged = []

@@ -1,4 +1,4 @@
-/** An admitted request of one log, with the microseconds between which it was decided: equal where the deciding clock is known. */
+/** An admitted request of one window, with the microseconds between which it was decided: equal where the deciding clock is known. */
 export interface Admission {
   readonly before: number
   readonly after: number
@@ -31,20 +31,20 @@ export interface Worst {
 
 /** For each rule the fullest of all windows of all its subjects. Where the limit changed, its largest value counts. */
 export function worstOfRules (history: Iterable<Decision>): Map<string, Worst> {
-  const logs = new Map<string, Decision[]>()
+  const windows = new Map<string, Decision[]>()
   for (const decision of history) {
     if (!decision.admitted) continue
     const key = `${decision.rule} ${decision.subject}`
-    const log = logs.get(key)
-    if (log === undefined) logs.set(key, [decision])
-    else log.push(decision)
+    const window = windows.get(key)
+    if (window === undefined) windows.set(key, [decision])
+    else window.push(decision)
   }
   const worst = new Map<string, Worst>()
-  for (const log of logs.values()) {
-    const { rule, subject, windowMs } = log[0]!
-    if (log.some(decision => decision.windowMs !== windowMs)) throw new Error(`the rule ${rule} has windows of several lengths`)
-    const limit = log.reduce((largest, decision) => Math.max(largest, decision.limit), 0)
-    const { units, start } = fullestWindow(log.map(({ before, after, cost }) => ({ before, after, units: cost })), windowMs * 1000)
+  for (const window of windows.values()) {
+    const { rule, subject, windowMs } = window[0]!
+    if (window.some(decision => decision.windowMs !== windowMs)) throw new Error(`the rule ${rule} has windows of several lengths`)
+    const limit = window.reduce((largest, decision) => Math.max(largest, decision.limit), 0)
+    const { units, start } = fullestWindow(window.map(({ before, after, cost }) => ({ before, after, units: cost })), windowMs * 1000)
     if (units / limit > (worst.get(rule)?.ratio ?? 0)) worst.set(rule, { ratio: units / limit, units, limit, subject, start })
   }
   return worst

@@ -74,6 +74,10 @@ export function openRedis (options: RedisOptions): RedisConnection {
     for (const settle of waiting) settle()
     if (++readyCount > 1) for (const listener of listeners) listener()
   }
+  const stateOf = (isHealthy: boolean): string => {
+    if (closing !== null) return 'closed'
+    return client.status === 'ready' && !isHealthy ? 'partial' : client.status
+  }
   for (const event of ['error', 'sentinelError', 'node error']) client.on(event, failed)
   for (const event of ['ready', 'close', 'refresh', '-node']) client.on(event, changed)
   client.on('+node', node => { node.on('ready', changed) })
@@ -118,7 +122,7 @@ export function openRedis (options: RedisOptions): RedisConnection {
         details: {
           mode: resolved.mode,
           nodes: where,
-          state: closing !== null ? 'closed' : client.status === 'ready' && !healthy ? 'partial' : client.status,
+          state: stateOf(healthy),
           lastError,
           reconnects: Math.max(0, readyCount - 1)
         }

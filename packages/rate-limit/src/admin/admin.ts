@@ -24,7 +24,7 @@ export interface LimitAdmin {
    * Empties a budget. The next call to Redis finds it empty. A process that refuses from its
    * own memory continues to refuse until the retry time, or for about a second after the
    * first such refusal, whichever is sooner. `wasUsed` tells whether any unit was used. A
-   * rule and its burst share one log, so resetting one resets both. Throws like `show`.
+   * rule and its burst share one window, so resetting one resets both. Throws like `show`.
    */
   reset (budget: string | BudgetName): Promise<{ readonly key: string, readonly wasUsed: boolean }>
   /** The budgets that any process refuses now or refused within the last minute; the most refused first. */
@@ -110,7 +110,7 @@ export function createLimitAdmin ({
         limit ?? UNBOUNDED,
         windowMs ?? UNBOUNDED,
         rule?.cost ?? 1,
-        rule?.log
+        rule?.windowOf
       )
       return {
         key,
@@ -126,14 +126,14 @@ export function createLimitAdmin ({
 
     async reset (budget) {
       const { key, rule } = await find(budget)
-      const log = rule?.log ?? ruleOf(key)
-      // A rule and its burst read the same log, and refusals of both are remembered.
-      const others = [log, `${log}.burst`].filter(name => name !== ruleOf(key))
+      const owner = rule?.windowOf ?? ruleOf(key)
+      // A rule and its burst read the same window, and refusals of both are remembered.
+      const others = [owner, `${owner}.burst`].filter(name => name !== ruleOf(key))
       const readers = await Promise.all(others.map(async name => ({ name, rule: await budgets.rule(name) })))
-      const wasUsed = await budgets.forget(key, rule?.windowMs ?? DAY_MS, log)
+      const wasUsed = await budgets.forget(key, rule?.windowMs ?? DAY_MS, owner)
       for (const { name, rule } of readers) {
-        if (rule !== null && (name === log || rule.log === log)) {
-          await budgets.forget(budgetKey(name, subjectIn(key)), rule.windowMs, log)
+        if (rule !== null && (name === owner || rule.windowOf === owner)) {
+          await budgets.forget(budgetKey(name, subjectIn(key)), rule.windowMs, owner)
         }
       }
       return { key, wasUsed }

@@ -1,7 +1,7 @@
 import { redisScript, withinDeadline, type RedisScript, type ScriptArgument, type ScriptClient } from '@marty/redis'
 import { budgetKey, ruleOf, subjectIn } from './budget.js'
 import { StoreUnavailable } from '../errors.js'
-import { logName } from '../redis/key.js'
+import { windowName } from '../redis/key.js'
 import { FORGET_SCRIPT, PEEK_SCRIPT, RESET_SCRIPT, TOP_SCRIPT } from './scripts.js'
 import type { LimitRule } from '../options.js'
 import { LINGER_MS, MAX_REFUSED, type Refused } from './refusals.js'
@@ -9,8 +9,8 @@ import type { OperableStore } from '../store/store.js'
 
 /** A rule as services publish it. */
 export interface PublishedRule extends LimitRule {
-  /** The rule whose log it reads: another rule for a burst, otherwise the rule itself. */
-  readonly log: string
+  /** The rule whose window it reads: another rule for a burst, otherwise the rule itself. */
+  readonly windowOf: string
 }
 
 /**
@@ -18,19 +18,19 @@ export interface PublishedRule extends LimitRule {
  * answer within the deadline.
  */
 export interface RedisBudgets extends OperableStore {
-  /** The units used in the window, and the times for a request of that cost. `log` is the rule that owns the log. */
+  /** The units in the window, and the times for a request of that cost. `owner` is the rule that owns the window. */
   read(
     key: string,
     limit: number,
     windowMs: number,
     cost: number,
-    log?: string
+    owner?: string
   ): Promise<{ readonly used: number, readonly resetUs: number, readonly retryUs: number }>
   /**
    * Empties a budget; false when nothing was used. `windowMs` is the longest time that a process may remember a
    * refusal. A burst is emptied with its rule.
    */
-  forget(key: string, windowMs: number, log?: string): Promise<boolean>
+  forget(key: string, windowMs: number, owner?: string): Promise<boolean>
   /** The refused budgets; the most refused first. */
   top(count: number): Promise<readonly Refused[]>
   /** Null when no service has published it. */
@@ -39,7 +39,7 @@ export interface RedisBudgets extends OperableStore {
 }
 
 const peek = redisScript(PEEK_SCRIPT)
-const dropLogs = redisScript(FORGET_SCRIPT)
+const dropWindows = redisScript(FORGET_SCRIPT)
 const markReset = redisScript(RESET_SCRIPT)
 const readTop = redisScript(TOP_SCRIPT)
 
@@ -51,15 +51,15 @@ export function createRedisBudgets (
   const { rules, refused, refusals, resets } = controlKeys(prefix)
 
   /** The keys of both storage formats: the limit determines the format, and it may have changed. */
-  const logsOf = (key: string, log = ruleOf(key)): string[] =>
-    [false, true].map(isList => logName(prefix, redis.isCluster === true, log, subjectIn(key), isList).key)
+  const keysOf = (key: string, owner = ruleOf(key)): string[] =>
+    [false, true].map(isList => windowName(prefix, redis.isCluster === true, owner, subjectIn(key), isList).key)
 
   const run = async (script: RedisScript, keys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> =>
     await reach(deadlineMs, script(redis, keys, args))
 
-  const read: RedisBudgets['read'] = async (key, limit, windowMs, cost, log) => {
+  const read: RedisBudgets['read'] = async (key, limit, windowMs, cost, owner) => {
     const states = await Promise.all(
-      logsOf(key, log).map(
+      keysOf(key, owner).map(
         async (name, isList) =>
           (await run(peek, [name], [limit, windowMs * 1000, cost, isList])) as [number, number, number]
       )
@@ -68,9 +68,9 @@ export function createRedisBudgets (
     return { used, resetUs, retryUs }
   }
 
-  const forget: RedisBudgets['forget'] = async (key, windowMs, log) => {
-    const gone = await run(dropLogs, logsOf(key, log), [])
-    // Mark the reset last, so that every refusal from the old log is older than the mark.
+  const forget: RedisBudgets['forget'] = async (key, windowMs, owner) => {
+    const gone = await run(dropWindows, keysOf(key, owner), [])
+    // Mark the reset last, so that every refusal from the old window is older than the mark.
     await run(markReset, [refused, refusals, resets], [key, windowMs + 1000, MAX_REFUSED])
     return Number(gone) > 0
   }
@@ -80,14 +80,16 @@ export function createRedisBudgets (
     forget,
     peek: async charges =>
       await Promise.all(
-        charges.map(async ({ rule, subject, limit, windowMs, cost, log }) => {
-          const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost, log)
+        charges.map(async ({ rule, subject, limit, windowMs, cost, windowOf }) => {
+          const { used, resetUs, retryUs } = await read(budgetKey(rule, subject), limit, windowMs, cost, windowOf)
           return { remaining: Math.max(0, limit - used), resetUs, retryUs }
         })
       ),
     async reset (charges) {
       await Promise.all(
-        charges.map(async ({ rule, subject, windowMs, log }) => await forget(budgetKey(rule, subject), windowMs, log))
+        charges.map(async ({ rule, subject, windowMs, windowOf }) => {
+          await forget(budgetKey(rule, subject), windowMs, windowOf)
+        })
       )
     },
 
@@ -110,7 +112,7 @@ export function createRedisBudgets (
 }
 
 /**
- * Keys that are not logs. They share one hash tag, so that a script may use several of
+ * Keys that are not windows. They share one hash tag, so that a script may use several of
  * them in a cluster. No rule can have such a name.
  */
 export function controlKeys (prefix: string): Readonly<Record<'rules' | 'refused' | 'refusals' | 'resets', string>> {

@@ -76,7 +76,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
         }
       }
     },
-    known (rule, key, remainingMs, nowMs) {
+    refusedFromCache (rule, key, remainingMs, nowMs) {
       metrics.of(rule).known_denied++
       refused(key, nowMs + remainingMs, nowMs)
     },
@@ -109,7 +109,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
           const charges = typeof who === 'string' ? [budgetCharge(who)] : engine.charges('reset', who, rules ?? [])
           leases?.forget(charges)
           await (budgets ?? memory).reset(charges)
-          // Forget the leases once more: until the store was reset, new ones could be taken from the old log.
+          // Forget the leases once more: until the store was reset, new ones could be taken from the old window.
           leases?.forget(charges)
           for (const { rule, subject } of charges) forget(budgetKey(rule, subject))
         },

@@ -7,7 +7,7 @@ import { LINGER_MS, MAX_REFUSED, type Refusals } from './refusals.js'
 export interface RefusalReportsOptions {
   readonly redis: ScriptClient
   readonly prefix: string
-  readonly rules: ReadonlyMap<string, Pick<ResolvedRule, 'limit' | 'windowMs' | 'by' | 'cost' | 'log'>>
+  readonly rules: ReadonlyMap<string, Pick<ResolvedRule, 'limit' | 'windowMs' | 'by' | 'cost' | 'windowOf'>>
   readonly refusals: Refusals
   /** The limiter's clock, in milliseconds. */
   readonly now: () => number
@@ -87,9 +87,9 @@ export function createRefusalReports ({
   }
 
   async function publishRules (): Promise<void> {
-    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost, log }]) => [
+    const fields = [...rules].flatMap(([name, { limit, windowMs, by, cost, windowOf }]) => [
       name,
-      JSON.stringify({ limit, windowMs, by, cost, log })
+      JSON.stringify({ limit, windowMs, by, cost, windowOf })
     ])
     let nextMs = PUBLISH_EVERY_MS
     try {

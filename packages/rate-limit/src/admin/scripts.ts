@@ -6,7 +6,7 @@ import { LEAD } from '../redis/script.js'
  */
 
 /**
- * Reads one log without writing. KEYS: the log. ARGV: limit, window in microseconds, cost, and 1 if the log is a list.
+ * Reads one window without writing. KEYS: the window. ARGV: limit, length in microseconds, cost, and 1 for a list.
  * Reply: units used in the window, and `resetUs` and `retryUs` for a request of that cost.
  */
 export const PEEK_SCRIPT: string = `${LEAD}
@@ -36,7 +36,7 @@ if used + cost > limit and used > 0 then retry = until_gone(math.min(low + used 
 return { used, reset, retry }
 `
 
-/** Deletes a log. KEYS: both storage formats of the log. Reply: how many of them existed. */
+/** Deletes a window. KEYS: both storage formats of the window. Reply: how many of them existed. */
 export const FORGET_SCRIPT: string = `
 return redis.call('DEL', KEYS[1], KEYS[2])
 `

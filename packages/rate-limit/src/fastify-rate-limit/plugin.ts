@@ -5,7 +5,7 @@ import { ClientBanned, RateLimitExceeded } from '../errors.js'
 import {
   verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitRefusal, type FastifyRateLimitSettings
 } from './settings.js'
-import { storeOn, type Logs } from './store.js'
+import { storeOn, type Windows } from './store.js'
 import { invalid } from '../options.js'
 
 /**
@@ -15,7 +15,7 @@ import { invalid } from '../options.js'
 export async function registerFastifyRateLimit (
   fastify: FastifyInstance,
   option: true | FastifyRateLimitSettings,
-  logs: Logs
+  windows: Windows
 ): Promise<void> {
   const settings = option === true ? {} : option
   verifyPluginSettings(settings)
@@ -42,7 +42,7 @@ export async function registerFastifyRateLimit (
   await fastify.register(fastifyRateLimit, {
     errorResponseBuilder: refusal,
     ...settings,
-    store: storeOn(() => logs)
+    store: storeOn(() => windows)
   } as RateLimitPluginOptions)
 }
 

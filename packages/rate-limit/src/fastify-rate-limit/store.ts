@@ -20,7 +20,7 @@ export interface SlidingWindowStoreInstance {
 export type SlidingWindowStoreConstructor = new (params: object) => SlidingWindowStoreInstance
 
 /** The storage that the instances of one registration share. */
-export interface Logs {
+export interface Windows {
   readonly store: LimitStore
   /** Receives each decision, so that operators see these budgets together with the others. */
   readonly observer?: DecisionObserver
@@ -29,10 +29,10 @@ export interface Logs {
 }
 
 /** Creates a store class whose instances use the given storage. */
-export function storeOn (logs: () => Logs): SlidingWindowStoreConstructor {
+export function storeOn (windows: () => Windows): SlidingWindowStoreConstructor {
   return class SlidingWindowStore extends Store {
     constructor (params: object) {
-      super(params, logs())
+      super(params, windows())
     }
   }
 }
@@ -58,23 +58,23 @@ const REFUSED_RULE = '@fastify/rate-limit:refused'
 const NEVER_RULE = '@fastify/rate-limit:never'
 
 class Store implements SlidingWindowStoreInstance {
-  readonly #logs: Logs
+  readonly #windows: Windows
   readonly #scope: string
   readonly #capacity: number
   readonly #ban: number
 
-  constructor (params: Params, logs: Logs) {
+  constructor (params: Params, windows: Windows) {
     verifyParams(params)
     const { max, ban = -1, groupId } = params
-    this.#logs = logs
+    this.#windows = windows
     this.#scope = scopeOf(params)
-    // The largest possible limit determines the storage format of a log; routes of one group may have different limits.
+    // The largest possible limit determines the storage format. Routes of one group may have different limits.
     this.#capacity = typeof max === 'number' && groupId === undefined ? max : MAX_LIMIT
     this.#ban = ban
   }
 
   child (params: object): Store {
-    return new Store(params, this.#logs)
+    return new Store(params, this.#windows)
   }
 
   incr (key: string, callback: Callback, timeWindow: number, max: number): void {
@@ -108,7 +108,10 @@ class Store implements SlidingWindowStoreInstance {
     try {
       const answer = then(
         this.#ask({ ...charge, rule: REFUSED_RULE, limit: ban, capacity: ban }),
-        ({ allowed, state }) => refused(state === undefined ? 1 : allowed ? ban - state.remaining : ban + 1)
+        ({ allowed, state }) => {
+          if (state === undefined) return refused(1)
+          return refused(allowed ? ban - state.remaining : ban + 1)
+        }
       )
       // The request is refused in any case. If counting the refusal fails, do not return an error: `skipOnError` would
       // admit the request.
@@ -120,13 +123,13 @@ class Store implements SlidingWindowStoreInstance {
 
   /** The store's decision, or a refusal known without a call to the store. No state: admitted without being counted. */
   #ask (charge: Charge): Decision | Promise<Decision> {
-    const { store, denied, now, observer } = this.#logs
+    const { store, denied, now, observer } = this.#windows
     const name = budgetKey(charge.rule, charge.subject)
     // Measured before the call and rounded down, so that a remembered refusal never ends later than the store's own.
     const askedAtUs = Math.floor(now() * 1000)
     const knownUs = Math.round(denied.remainingMs(name, charge, askedAtUs / 1000) * 1000)
     if (knownUs > 0) {
-      observer?.known(charge.rule, name, knownUs / 1000, askedAtUs / 1000)
+      observer?.refusedFromCache(charge.rule, name, knownUs / 1000, askedAtUs / 1000)
       return { allowed: false, state: { remaining: 0, resetUs: knownUs, retryUs: knownUs } }
     }
     return then(store.take([charge]), answer => {
@@ -145,7 +148,7 @@ class Store implements SlidingWindowStoreInstance {
     if (charge.limit === 0) return { current: 0, ttl: 0 }
     // A request is admitted by all its charges or counted by none. Adding a charge that never fits takes nothing.
     return then(
-      this.#logs.store.take([charge, { ...charge, rule: NEVER_RULE, limit: 0, capacity: 1 }]),
+      this.#windows.store.take([charge, { ...charge, rule: NEVER_RULE, limit: 0, capacity: 1 }]),
       ({ states: [state] }) =>
         state === undefined
           ? UNCOUNTED
@@ -159,7 +162,7 @@ class Store implements SlidingWindowStoreInstance {
     const windowMs = typeof timeWindow === 'number' ? Math.ceil(timeWindow) : timeWindow
     verifyMax('max', limit)
     positive('timeWindow', windowMs, MAX_WINDOW_MS)
-    // Timestamps leave a log after one window, so every window length needs a log of its own.
+    // Timestamps leave a window after its length, so every length needs a window of its own.
     return {
       rule: RULE,
       subject: bounded(`${windowMs}:${this.#scope.length}:${this.#scope}${String(key)}`),
@@ -207,7 +210,7 @@ function verifyParams ({
   if (continueExceeding === true) throw invalid(`${at}continueExceeding`, PROLONGS)
   if (exponentialBackoff === true) throw invalid(`${at}exponentialBackoff`, PROLONGS)
   if (cache !== undefined) {
-    throw invalid(`${at}cache`, 'has no meaning here: the logs of all routes share one bound, "maxKeys"')
+    throw invalid(`${at}cache`, 'has no meaning here: the windows of all routes share one bound, "maxKeys"')
   }
   if (typeof max !== 'function') verifyMax(`${at}max`, max)
   if (typeof timeWindow !== 'function') positive(`${at}timeWindow`, timeWindow, MAX_WINDOW_MS)

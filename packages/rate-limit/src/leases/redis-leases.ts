@@ -1,15 +1,15 @@
 import { redisScript, type ScriptClient } from '@marty/redis'
 import { LEASE_SCRIPT } from './script.js'
-import type { LeaseBook } from './leased-store.js'
-import { DEFAULT_PREFIX, logName } from '../redis/key.js'
+import type { LeaseStore } from './leased-store.js'
+import { DEFAULT_PREFIX, windowName } from '../redis/key.js'
 import type { RedisStoreOptions } from '../redis/store.js'
 
 const runLease = redisScript(LEASE_SCRIPT)
 
-/** Grants leases from the logs of the Redis store that has the same client and prefix. */
-export function createRedisLeases ({ redis, prefix = DEFAULT_PREFIX }: RedisStoreOptions): LeaseBook {
+/** Grants leases from the windows of the Redis store that has the same client and prefix. */
+export function createRedisLeases ({ redis, prefix = DEFAULT_PREFIX }: RedisStoreOptions): LeaseStore {
   const keyOf = (rule: string, subject: string): string =>
-    logName(prefix, redis.isCluster === true, rule, subject, true).key
+    windowName(prefix, redis.isCluster === true, rule, subject, true).key
   return {
     async take ({ rule, subject, limit, windowMs }, { leaseMs, units, share, unspent }) {
       const answer = await runLease(

@@ -3,12 +3,12 @@ import { LEAD, SET_LIST_BACK } from '../redis/script.js'
 /**
  * Leases units to a process and removes the unspent units of its last lease, atomically.
  *
- * KEYS: a log in the form of a list. ARGV: limit, window and length of the lease (microseconds), units wanted, the
+ * KEYS: a window that is a list. ARGV: limit, length of the window and of the lease (microseconds), units wanted, the
  * largest part of what is left that may be leased, then the timestamp and number of units that were certainly not
  * spent. Reply: units granted, their timestamp, and microseconds until the oldest timestamp leaves the window.
  *
  * The timestamp of the units is the end of the lease, so no unit can be spent after its timestamp: whenever a window
- * contains a spent unit, the log still held it at every admission in that window. Units added during a lease get a
+ * contains a spent unit, the list still held it at every admission in that window. Units added during a lease get a
  * timestamp that is as late, because timestamps never decrease; they stay longer than necessary, by the length of a
  * lease at most. If timestamps lie further in the future, the server's clock was set back: see the take script.
  */

@@ -1,12 +1,12 @@
 import type { Charge, ChargeState, StoreAnswer } from '../store/store.js'
 
-/** A log in Redis. */
-export interface Log {
+/** A window in Redis. */
+export interface StoredWindow {
   readonly key: string
-  /** Logs of one group share a slot of the cluster. */
+  /** Windows of one group share a slot of the cluster. */
   readonly group: number
   readonly isList: boolean
-  /** Whether this object is cached, and so the only one for its log. */
+  /** Whether this object is cached, and so the only one for its window. */
   readonly isKept: boolean
   /** Its index among the keys of the call that is being packed, and the number of that call. */
   index: number
@@ -20,9 +20,9 @@ export interface Log {
   heardAtMs: number
 }
 
-/** One log with the charges of a request for it: that of a rule, and that of its burst if it has one. */
+/** One window with the charges of a request for it: that of a rule, and that of its burst if it has one. */
 export interface Entry {
-  readonly log: Log
+  readonly window: StoredWindow
   readonly charge: Charge
   readonly burst: Charge | null
 }
@@ -63,16 +63,16 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): {
     for (let e = 0; e < entries.length; e++) {
       const entry = entries[e]!
       const {
-        log,
+        window,
         charge: { cost }
       } = entry
-      if (log.call !== call) {
-        log.call = call
-        const known = log.isKept ? -1 : keys.indexOf(log.key)
-        log.index = known === -1 ? keys.push(log.key) : known + 1
+      if (window.call !== call) {
+        window.call = call
+        const known = window.isKept ? -1 : keys.indexOf(window.key)
+        window.index = known === -1 ? keys.push(window.key) : known + 1
       }
       const rule = ruleIndex(rules, entry)
-      pack(charges, at, log.index, 2)
+      pack(charges, at, window.index, 2)
       pack(charges, at + 2, rule, 2)
       pack(charges, at + 4, cost, 4)
       at += CHARGE_BYTES
@@ -82,7 +82,7 @@ export function packRequests (requests: ReadonlyArray<readonly Entry[]>): {
   for (const [
     i,
     {
-      log: { isList },
+      window: { isList },
       charge: { limit, windowMs },
       burst
     }

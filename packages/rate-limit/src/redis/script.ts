@@ -28,42 +28,42 @@ end
 export const LEAD: string = 'local function lead_of (window) return math.min(500000, window / 10) end\n'
 
 /**
- * Decides a batch of requests, each by all of its logs, and records the admitted ones, atomically.
+ * Decides a batch of requests, each by all of its windows, and records the admitted ones, atomically.
  *
- * KEYS: every log that the batch uses, once. Arguments and reply are packed, because writing and parsing text would
+ * KEYS: every window that the batch uses, once. Arguments and reply are packed, because writing and parsing text would
  * cost more than the decision itself. All numbers are big-endian. Arguments use seven bits per byte, so they are
  * strings that ioredis writes in one piece together with the keys; buffers would be copied one argument after
  * another. The reply uses eight bits per byte.
  *
- * - ARGV[1], the rules: for each rule its limit (5 bytes), window in microseconds (7), whether its logs are lists
- *   (1), and limit (5) and window (7) of its burst, or zero.
+ * - ARGV[1], the rules: for each rule its limit (5 bytes), length in microseconds (7), whether its windows are lists
+ *   (1), and limit (5) and length (7) of its burst, or zero.
  * - ARGV[2], the requests: for each request the number of its charges (2), then for each charge the index of its key
  *   (2), the index of its rule (2), and its cost (4). Indexes start at 1.
  * - Reply: Redis's time in microseconds (7), then for each request allowed (1), and for each charge remaining (3),
  *   resetUs (6) and retryUs (6), and the same for its burst. A later request of a batch sees what an earlier one took.
  *
- * A log holds every admitted unit, which makes it exact; counters and buckets are not. Small logs are packed: seven
- * bytes per timestamp in one string, which is read completely and appended to, and needs a third of the memory of a
- * sorted set. Beyond {@link PACKED_LIMIT} timestamps, copying the string would cost more than it saves, so a list is
+ * A window is stored as one timestamp for each admitted unit, which makes it exact; counters and buckets are not. Small
+ * windows are packed: seven bytes per timestamp in one string, which is read completely and appended to, and needs a
+ * third of the memory of a sorted set. Beyond {@link PACKED_LIMIT} timestamps, copying the string would cost more than it saves, so a list is
  * used, of which only the ends and a few timestamps are read. Rewriting a string costs several times as much as
  * appending, so timestamps that have left the window stay at its front until they are a quarter of the limit.
  *
- * A burst is a shorter window over the same units, so it uses the same log with a second search.
+ * A burst is a shorter window over the same units, so it reads the same record with a second search.
  *
  * - Time is that of Redis, so the clocks of the callers do not matter.
  * - Timestamps in lists are written with %.0f: Lua prints large numbers with 14 digits, and sixteen are needed.
  * - A timestamp is never older than the one before it: the search relies on the order.
- * - When the server's clock is set back, each log whose newest timestamp is in the future is moved back once, so that
+ * - When the server's clock is set back, a window whose newest timestamp is in the future is moved back once, so that
  *   this timestamp becomes the present time. Its units are really older than that, so no unit leaves a window early,
  *   and no caller waits longer than a window.
  * - Timestamps of leases are in the future, by a tenth of the window or half a second at most. Lists hold leases, so
  *   timestamps in lists may be that far ahead.
  * - A refused request writes nothing else. When Redis is out of memory, it refuses the first write of a script, so the
  *   script writes nothing at all.
- * - A value that is not a log, because another program wrote it, is replaced: it must
+ * - A value that is not a window, because another program wrote it, is replaced: it must
  *   not fail the other requests of the batch.
- * - The time to live of a log is set to 1.25 windows when the first unit of each quarter of a window is added. So the
- *   log lives for at least one window after any other unit. One second is added, because expiry is counted in
+ * - The time to live of a key is set to 1.25 times the length of the window when the first unit of each quarter of that
+ *   length is added. So the key lives for at least one length after any other unit. One second is added, because expiry is counted in
  *   milliseconds and must not be early.
  */
 export const TAKE_SCRIPT: string = `${SET_LIST_BACK}${LEAD}
@@ -80,8 +80,11 @@ local function narrow (two) return two - floor(two / 256) * 128 end
 local pos, count = 1, 0
 while pos <= #rules do
   count = count + 1
-  limits[count], windows[count], lists[count] = five(byte(rules, pos, pos + 4)), seven(byte(rules, pos + 5, pos + 11)), byte(rules, pos + 12) == 1
-  burst_limits[count], burst_windows[count] = five(byte(rules, pos + 13, pos + 17)), seven(byte(rules, pos + 18, pos + 24))
+  limits[count] = five(byte(rules, pos, pos + 4))
+  windows[count] = seven(byte(rules, pos + 5, pos + 11))
+  lists[count] = byte(rules, pos + 12) == 1
+  burst_limits[count] = five(byte(rules, pos + 13, pos + 17))
+  burst_windows[count] = seven(byte(rules, pos + 18, pos + 24))
   pos = pos + 25
   spares[count] = limits[count] > 32 and limits[count] / 4 or 8
   ttls[count] = floor(windows[count] * 1.25 / 1000) + 1000
@@ -97,7 +100,7 @@ local function stamp_at (k, list, index)
   return (sunpack('>I7', values[k], index * 7 + 1))
 end
 
--- Without memory for a write, a packed log is set back for this call alone.
+-- Without memory for a write, a packed window is set back for this call alone.
 local function set_back (k, rule, length, microseconds)
   if lists[rule] then
     set_list_back(KEYS[k], length, microseconds)
@@ -168,7 +171,7 @@ local function open_burst (k, rule)
     local middle = floor((low + high) / 2)
     if stamp_at(k, list, middle) + window <= now then low = middle + 1 else high = middle end
   end
-  -- What this batch has added to a packed log is not in its value yet.
+  -- What this batch has added to a packed window is not in its value yet.
   local held = live[k] + first[k] - high
   burst_first[k], burst_live[k] = high, held
   if held > 0 then burst_oldest[k] = high < length and stamp_at(k, list, high) or stamps[k] end
@@ -251,7 +254,10 @@ while pos <= #requests do
       end
     end
     state(k, list, limits[rule], windows[rule], cost, live[k], first[k], oldest[k])
-    if burst_limits[rule] > 0 then state(k, list, burst_limits[rule], burst_windows[rule], cost, burst_live[k], burst_first[k], burst_oldest[k]) end
+    if burst_limits[rule] > 0 then
+      local held, begin, eldest = burst_live[k], burst_first[k], burst_oldest[k]
+      state(k, list, burst_limits[rule], burst_windows[rule], cost, held, begin, eldest)
+    end
   end
 end
 
@@ -267,17 +273,17 @@ end
 return table.concat(answer)
 `
 
-/** The largest limit whose logs are packed; logs of rules with a larger limit are lists. */
+/** The largest limit whose windows are packed; windows of rules with a larger limit are lists. */
 export const PACKED_LIMIT: number = 128
 
 /**
  * Removes the units that one take recorded: another slot of a cluster refused the same request, or a caller refunds it.
  *
- * KEYS: the logs. ARGV: the time that the take returned, then for each log its cost, format and window in
- * microseconds. A log is left alone if its window has passed since: the units of the request may be gone already, and
+ * KEYS: the windows. ARGV: the time that the take returned, then for each window its cost, format and length in
+ * microseconds. A window is left alone if its length has passed since: the units of the request may be gone already, and
  * units of other requests would be removed instead. Otherwise the first timestamps at or after that time are removed.
  * They belong to the request, or are equal to its own, or (after the server's clock was set back) leave the window
- * earlier. So a log never loses more units than the request had added. Lists remove timestamps by value.
+ * earlier. So a window never loses more units than the request had added. Lists remove timestamps by value.
  */
 export const REFUND_SCRIPT: string = `
 local from = tonumber(ARGV[1])

@@ -1,8 +1,9 @@
 import { performance } from 'node:perf_hooks'
+import { CircuitBreaker } from '@marty/core'
 import { redisScript, withinDeadline, type ScriptClient } from '@marty/redis'
-import { createBreaker } from '../store/circuit-breaker.js'
-import { DEFAULT_PREFIX, GROUPS, logName } from './key.js'
-import { packRequests, readAnswers, type Entry, type Log, type Reply } from './codec.js'
+import { BREAKER } from '../store/breaker-options.js'
+import { DEFAULT_PREFIX, GROUPS, windowName } from './key.js'
+import { packRequests, readAnswers, type Entry, type Reply, type StoredWindow } from './codec.js'
 import { PACKED_LIMIT, REFUND_SCRIPT, TAKE_SCRIPT } from './script.js'
 import {
   isBurst, type BatchStore, type Charge, type ChargeState, type LimitStore, type StoreAnswer
@@ -34,17 +35,17 @@ const runRefund = redisScript(REFUND_SCRIPT)
 const MAX_REMEMBERED = 100_000
 
 /**
- * Keeps the logs in Redis: exact across all processes that share it. Rejects when Redis
+ * Keeps the windows in Redis: exact across all processes that share it. Rejects when Redis
  * does; see `createGuardedStore`.
  */
 export function createRedisStore (options: RedisStoreOptions): LimitStore & BatchStore {
   const { redis, prefix = DEFAULT_PREFIX, deadlineMs } = options
   const isCluster = redis.isCluster === true
-  const logs = createLogs(prefix, isCluster)
-  const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, createBreaker)
+  const windows = createWindows(prefix, isCluster)
+  const breakers = Array.from({ length: isCluster ? GROUPS : 0 }, () => new CircuitBreaker(BREAKER))
 
   async function takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<Array<StoreAnswer | Error>> {
-    logs.forgetSome()
+    windows.forgetSome()
     const entries = requests.map(entriesOf)
     return isCluster ? await takeInGroups(entries) : (await take(entries)).answers
   }
@@ -58,19 +59,19 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       if (
         isBurst(charge) ||
         (burst !== null &&
-          (burst.log !== charge.rule || burst.subject !== charge.subject || burst.cost !== charge.cost))
+          (burst.windowOf !== charge.rule || burst.subject !== charge.subject || burst.cost !== charge.cost))
       ) {
         throw new TypeError(
           `The charge of a burst does not follow that of its rule: ${charges.map(({ rule }) => rule).join(', ')}`
         )
       }
-      entries.push({ log: logs.of(charge), charge, burst })
+      entries.push({ window: windows.of(charge), charge, burst })
       if (burst !== null) i++
     }
     return entries
   }
 
-  /** Decides requests whose logs are all in one slot, with one call. */
+  /** Decides requests whose windows are all in one slot, with one call. */
   async function take (requests: ReadonlyArray<readonly Entry[]>): Promise<Reply> {
     const { keys, rules, charges } = packRequests(requests)
     const reply = readAnswers(await runTake(redis, keys, [rules, charges]), requests)
@@ -78,17 +79,17 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     for (let i = 0; i < requests.length; i++) {
       const { states } = reply.answers[i]!
       let s = 0
-      for (const { log, charge, burst } of requests[i]!) {
-        log.used = charge.limit - states[s++]!.remaining
-        if (burst !== null) log.usedInBurst = burst.limit - states[s++]!.remaining
-        log.heardAtMs = heardAtMs
+      for (const { window, charge, burst } of requests[i]!) {
+        window.used = charge.limit - states[s++]!.remaining
+        if (burst !== null) window.usedInBurst = burst.limit - states[s++]!.remaining
+        window.heardAtMs = heardAtMs
       }
     }
     return reply
   }
 
   /**
-   * In a cluster, the logs of one request may be in several slots, which no script can decide together. All slots are
+   * In a cluster, the windows of one request may be in several slots, which no script can decide together. All slots are
    * called in parallel, and those that admitted what another slot refused must refund it. Until then they count too
    * many units, so other requests may be refused a moment early, but none is admitted above a limit. A slot without a
    * master affects only the requests that need it, because each slot has its own circuit breaker.
@@ -98,8 +99,8 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
     const partsOf = requests.map(entries => {
       const parts = new Map<number, Entry[]>()
       for (const entry of entries) {
-        const part = parts.get(entry.log.group)
-        if (part === undefined) parts.set(entry.log.group, [entry])
+        const part = parts.get(entry.window.group)
+        if (part === undefined) parts.set(entry.window.group, [entry])
         else part.push(entry)
       }
       return [...parts].map(([group, mine]) => {
@@ -162,8 +163,10 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   }
 
   async function refund ({ entries, atUs }: Pick<Part, 'entries' | 'atUs'>): Promise<void> {
-    const logs = entries.flatMap(({ charge, log }) => [charge.cost, log.isList ? 1 : 0, charge.windowMs * 1000])
-    await runRefund(redis, entries.map(({ log }) => log.key), [atUs, ...logs])
+    const windows = entries.flatMap(({ charge: { cost, windowMs }, window: { isList } }) => {
+      return [cost, isList ? 1 : 0, windowMs * 1000]
+    })
+    await runRefund(redis, entries.map(({ window }) => window.key), [atUs, ...windows])
   }
 
   return {
@@ -178,7 +181,7 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
         typeof takenAtUs === 'number' ? takenAtUs : takenAtUs[charges.indexOf(charge)]!
       const parts = new Map<number, { atUs: number, entries: Entry[] }>()
       for (const entry of entriesOf(charges)) {
-        const group = isCluster ? entry.log.group : 0
+        const group = isCluster ? entry.window.group : 0
         const part = parts.get(group) ?? { atUs: stampOf(entry.charge), entries: [] }
         part.entries.push(entry)
         parts.set(group, part)
@@ -186,9 +189,9 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
       await Promise.all([...parts.values()].map(refund))
     },
     lastKnown (charge) {
-      const log = logs.known(charge)
-      if (log === undefined || log.heardAtMs === 0) return null
-      return { used: isBurst(charge) ? log.usedInBurst : log.used, atMs: log.heardAtMs }
+      const window = windows.known(charge)
+      if (window === undefined || window.heardAtMs === 0) return null
+      return { used: isBurst(charge) ? window.usedInBurst : window.used, atMs: window.heardAtMs }
     }
   }
 }
@@ -201,47 +204,49 @@ function chargesOf ({ charge, burst }: Entry): readonly Charge[] {
   return burst === null ? [charge] : [charge, burst]
 }
 
-/** The state of a log after its admission was refunded. The log did not refuse, so it has no retry time. */
+/** The state of a window after its admission was refunded. The window did not refuse, so it has no retry time. */
 function refunded ({ answer }: Part, { cost, limit }: Charge, state: ChargeState, allowed: boolean): ChargeState {
   if (allowed || !answer!.allowed) return state
   return { remaining: Math.min(limit, state.remaining + cost), resetUs: state.resetUs, retryUs: 0 }
 }
 
-interface Logs {
-  of (charge: Charge): Log
-  /** The cached log; undefined when it is not cached. */
-  known (charge: Charge): Log | undefined
-  /** Clears a full cache. Must not run within a call: a log with two objects there would count as two logs. */
+interface Windows {
+  of (charge: Charge): StoredWindow
+  /** The cached window; undefined when it is not cached. */
+  known (charge: Charge): StoredWindow | undefined
+  /** Clears a full cache. Must not run within a call: a window with two objects there would count as two windows. */
   forgetSome (): void
 }
 
-/** Caches the logs of charges, because hashing their names is the most expensive part of a decision. */
-function createLogs (prefix: string, isCluster: boolean): Logs {
-  const [packed, lists] = [new Map<string, Map<string, Log>>(), new Map<string, Map<string, Log>>()]
+/** Caches the windows of charges, because hashing their names is the most expensive part of a decision. */
+function createWindows (prefix: string, isCluster: boolean): Windows {
+  const packed = new Map<string, Map<string, StoredWindow>>()
+  const lists = new Map<string, Map<string, StoredWindow>>()
   let size = 0
 
   return {
     of (charge) {
       const { subject } = charge
-      const rule = charge.log ?? charge.rule
+      const rule = charge.windowOf ?? charge.rule
       const isList = hasList(charge)
       const remembered = isList ? lists : packed
-      let logs = remembered.get(rule)
-      if (logs === undefined) remembered.set(rule, logs = new Map())
-      const known = logs.get(subject)
+      let windows = remembered.get(rule)
+      if (windows === undefined) remembered.set(rule, windows = new Map())
+      const known = windows.get(subject)
       if (known !== undefined) return known
       // A long subject is hashed each time instead of being kept in memory.
       const isKept = subject.length <= 256
-      const { key, group } = logName(prefix, isCluster, rule, subject, isList)
+      const { key, group } = windowName(prefix, isCluster, rule, subject, isList)
       // List every member in one literal: an object built by spreading is slower to write to.
-      const log: Log = { key, group, isList, isKept, index: 0, call: 0, used: 0, usedInBurst: 0, heardAtMs: 0 }
+      const window: StoredWindow =
+        { key, group, isList, isKept, index: 0, call: 0, used: 0, usedInBurst: 0, heardAtMs: 0 }
       if (isKept) {
-        logs.set(subject, log)
+        windows.set(subject, window)
         size++
       }
-      return log
+      return window
     },
-    known: charge => (hasList(charge) ? lists : packed).get(charge.log ?? charge.rule)?.get(charge.subject),
+    known: charge => (hasList(charge) ? lists : packed).get(charge.windowOf ?? charge.rule)?.get(charge.subject),
     forgetSome () {
       if (size < MAX_REMEMBERED) return
       packed.clear()

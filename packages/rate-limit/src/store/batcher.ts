@@ -4,7 +4,7 @@ import type { BatchStore, Charge, StoreAnswer } from './store.js'
  * Adds a request to a batch. One of the two callbacks is called when the batch has been answered. Callbacks and not a
  * promise, because every promise on the path of a request costs time.
  */
-export type Ask = (
+export type Enqueue = (
   charges: readonly Charge[],
   answered: (answer: StoreAnswer) => void,
   failed: (error: unknown) => void
@@ -37,7 +37,7 @@ const MAX_HOLD_MS = 2
  * of the event loop are sent at its end. Otherwise a batch is sent when it is full, when no earlier call is in flight
  * any more, or after two milliseconds.
  */
-export function createBatches (takeAll: BatchStore['takeAll']): Ask {
+export function createBatcher (takeAll: BatchStore['takeAll']): Enqueue {
   let waiting: Waiting[] = []
   let charged = 0
   let underWay = 0

@@ -1,9 +1,10 @@
 import { performance } from 'node:perf_hooks'
+import { CircuitBreaker } from '@marty/core'
 import { withinDeadline } from '@marty/redis'
-import { createBatches } from './batcher.js'
-import { createBreaker, OPEN_FOR_MS } from './circuit-breaker.js'
 import { StoreUnavailable } from '../errors.js'
-import { createOutageLedger } from './local-fallback.js'
+import { createBatcher } from './batcher.js'
+import { BREAKER, RESET_MS } from './breaker-options.js'
+import { createLocalFallback } from './local-fallback.js'
 import type { BatchStore, Charge, LimitStore, StoreAnswer } from './store.js'
 
 /**
@@ -24,13 +25,13 @@ export interface GuardedStoreOptions {
    * @default 1
    */
   readonly instances?: number | (() => number)
-  /** Maximum number of local logs. @default 100000 */
+  /** Maximum number of local windows. @default 100000 */
   readonly maxKeys?: number
   /** Called when the store fails, so that it can be logged; at most once in ten seconds. */
   readonly onDegraded?: (error: Error) => void
 }
 
-const TELL_EVERY_MS = 10_000
+const REPORT_EVERY_MS = 10_000
 
 /**
  * Adds batches, a deadline and a circuit breaker to a store that may be slow, frozen or
@@ -38,55 +39,55 @@ const TELL_EVERY_MS = 10_000
  */
 export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
   const { store, deadlineMs = 50, onFailure = 'local', instances = 1, maxKeys = 100_000, onDegraded } = options
-  const ledger = createOutageLedger({ store, instances, maxKeys })
-  const breaker = createBreaker()
-  let toldAt = -Infinity
+  const fallback = createLocalFallback({ store, instances, maxKeys })
+  const breaker = new CircuitBreaker(BREAKER)
+  let reportedAt = -Infinity
 
-  const ask = createBatches(async requests => {
+  const enqueue = createBatcher(async requests => {
     try {
       // A late call is not withdrawn: if the store still counts it, the caller loses its units, but no caller gains
       // any.
       const answers = await withinDeadline(deadlineMs, store.takeAll(requests), 'the store')
       breaker.succeeded()
-      for (const answer of answers) if (answer instanceof Error) tell(answer)
+      for (const answer of answers) if (answer instanceof Error) report(answer)
       return answers
     } catch (error) {
       breaker.failed()
-      tell(error instanceof Error ? error : new Error(String(error)))
+      report(error instanceof Error ? error : new Error(String(error)))
       throw error
     }
   })
 
   function take (charges: readonly Charge[]): StoreAnswer | Promise<StoreAnswer> {
     const state = breaker.enter()
-    if (state === 'open') return inPlace(charges)
+    if (state === 'open') return decideLocally(charges)
     // Replay the units of these budgets before charging them again; batches keep their order. Not together with a
     // probe, because a frozen store may still count the replay later.
     if (state === 'closed') {
-      ledger.settle(
-        charges,
-        async due =>
-          await new Promise((resolve, reject) => {
-            ask(due, resolve, reject)
-          })
-      )
+      fallback.replay(charges, async unreplayed => {
+        await new Promise((resolve, reject) => { enqueue(unreplayed, resolve, reject) })
+      })
     }
-    return new Promise(resolve => { ask(charges, resolve, () => { resolve(fallback(charges)) }) })
+    return new Promise(resolve => { enqueue(charges, resolve, () => { resolve(decideAfterFailure(charges)) }) })
   }
 
-  async function fallback (charges: readonly Charge[]): Promise<StoreAnswer> {
-    return inPlace(charges)
+  /**
+   * A promise, although nothing is awaited: a replay that failed in the same batch is noted before the caller goes on,
+   * so that the next request can start another one.
+   */
+  async function decideAfterFailure (charges: readonly Charge[]): Promise<StoreAnswer> {
+    return decideLocally(charges)
   }
 
   /** Fails closed if any of the rules does. Rules that are open are not counted and report that nothing is used. */
-  function inPlace (charges: readonly Charge[]): StoreAnswer {
+  function decideLocally (charges: readonly Charge[]): StoreAnswer {
     const modes = charges.map(charge => charge.onFailure ?? onFailure)
     if (modes.includes('closed')) {
-      throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(OPEN_FOR_MS / 1000)) } })
+      throw new StoreUnavailable({ headers: { 'retry-after': String(Math.ceil(RESET_MS / 1000)) } })
     }
     if (!modes.includes('local')) return { allowed: true, degraded: true, states: [] }
-    if (!modes.includes('open')) return ledger.take(charges)
-    const { allowed, states } = ledger.take(charges.filter((_, i) => modes[i] === 'local'))
+    if (!modes.includes('open')) return fallback.take(charges)
+    const { allowed, states } = fallback.take(charges.filter((_, i) => modes[i] === 'local'))
     let next = 0
     return {
       allowed,
@@ -97,10 +98,10 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
     }
   }
 
-  function tell (error: Error): void {
+  function report (error: Error): void {
     const now = performance.now()
-    if (now - toldAt < TELL_EVERY_MS) return
-    toldAt = now
+    if (now - reportedAt < REPORT_EVERY_MS) return
+    reportedAt = now
     onDegraded?.(error)
   }
 
@@ -111,7 +112,7 @@ export function createGuardedStore (options: GuardedStoreOptions): LimitStore {
       try {
         await withinDeadline(deadlineMs, Promise.resolve(store.refund?.(charges, takenAtUs)), 'the store')
       } catch (error) {
-        tell(error as Error)
+        report(error as Error)
         throw error
       }
     }

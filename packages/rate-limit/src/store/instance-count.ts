@@ -19,7 +19,7 @@ export interface InstanceCount {
    * The largest number that the last answered heartbeats returned. Infinity before the
    * first one: the number is unknown.
    */
-  known (): number
+  current (): number
   /** Sends the first heartbeat immediately. */
   start (): void
   /** Removes this instance. The others learn of it with their next heartbeats. */
@@ -91,7 +91,7 @@ export function createInstanceCount ({
   }
 
   return {
-    known: () => (heard.length === 0 ? Infinity : Math.max(...heard)),
+    current: () => (heard.length === 0 ? Infinity : Math.max(...heard)),
     start,
     async close () {
       isClosed = true

@@ -1,8 +1,8 @@
 import { performance } from 'node:perf_hooks'
-import { createLocalLogs, keyOf, type LocalLogs } from './memory.js'
+import { createLocalWindows, keyOf, type LocalWindows } from './memory.js'
 import { isBurst, type BatchStore, type Charge, type StoreAnswer } from './store.js'
 
-export interface OutageLedgerOptions {
+export interface LocalFallbackOptions {
   /** The store that may be unreachable: only its last known states are read, it is not called for decisions. */
   readonly store: BatchStore
   /** How many processes share the store; a function is called for every decision. */
@@ -10,30 +10,27 @@ export interface OutageLedgerOptions {
   readonly maxKeys: number
 }
 
-/**
- * The local fallback: counts in this process while the shared store is unreachable, and
- * keeps the units to replay to it.
- */
-export interface OutageLedger {
+/** Counts in this process while the shared store is unreachable, and keeps the units to replay to it. */
+export interface LocalFallback {
   /** Decides with this process's share: an even part of the limit, or of what the store last reported as left. */
   take (charges: readonly Charge[]): StoreAnswer
   /**
    * Replays the units of these budgets that were admitted here, as charges that the store cannot refuse. Units whose
    * replay fails are replayed another time, until they have left the window. No unit is in two replays together.
    */
-  settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void
+  replay (charges: readonly Charge[], send: (units: readonly Charge[]) => Promise<unknown>): void
 }
 
 /** A limit above every real one; also the most units that one charge can carry to the store. */
 const UNLIMITED = 2 ** 24 - 1
 
-export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerOptions): OutageLedger {
-  let local: LocalLogs = createLocalLogs({ maxKeys })
+export function createLocalFallback ({ store, instances, maxKeys }: LocalFallbackOptions): LocalFallback {
+  let local: LocalWindows = createLocalWindows({ maxKeys })
   /** Admitted units that have not been replayed. */
-  let owed: LocalLogs = createLocalLogs({ maxKeys })
+  let unreplayed: LocalWindows = createLocalWindows({ maxKeys })
   /** Keys of the budgets whose replay is in flight. */
-  const telling = new Set<string>()
-  /** When the last timestamp of both logs has left its window, by `performance.now()`; 0 when they are empty. */
+  const replaying = new Set<string>()
+  /** When the last timestamp of both has left its window, by `performance.now()`; 0 when they are empty. */
   let untilMs = 0
 
   function take (charges: readonly Charge[]): StoreAnswer {
@@ -41,7 +38,7 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     for (const [i, charge] of charges.entries()) reserve(charge, parts[i]!.limit)
     const answer = local.take(parts)
     if (answer.allowed) {
-      owed.take(charges.filter(charge => !isBurst(charge)).map(charge => ({ ...charge, limit: UNLIMITED })))
+      unreplayed.take(charges.filter(charge => !isBurst(charge)).map(charge => ({ ...charge, limit: UNLIMITED })))
     }
     const now = performance.now()
     for (const { windowMs } of charges) untilMs = Math.max(untilMs, now + windowMs)
@@ -66,24 +63,24 @@ export function createOutageLedger ({ store, instances, maxKeys }: OutageLedgerO
     return Math.min(limit, Math.max(cost, Math.floor(limit / count)))
   }
 
-  function settle (charges: readonly Charge[], tell: (due: readonly Charge[]) => Promise<unknown>): void {
+  function replay (charges: readonly Charge[], send: (units: readonly Charge[]) => Promise<unknown>): void {
     if (untilMs === 0) return
     if (untilMs <= performance.now()) {
       untilMs = 0
-      local = createLocalLogs({ maxKeys })
-      owed = createLocalLogs({ maxKeys })
+      local = createLocalWindows({ maxKeys })
+      unreplayed = createLocalWindows({ maxKeys })
       return
     }
     const due = charges.flatMap(charge => {
-      const cost = isBurst(charge) || telling.has(keyOf(charge)) ? 0 : owed.units(charge)
+      const cost = isBurst(charge) || replaying.has(keyOf(charge)) ? 0 : unreplayed.units(charge)
       return cost === 0 ? [] : [{ ...charge, cost, limit: UNLIMITED, capacity: charge.capacity ?? charge.limit }]
     })
     if (due.length === 0) return
-    for (const charge of due) telling.add(keyOf(charge))
-    tell(due).then(() => { for (const charge of due) owed.drop(charge) }, () => {}).finally(() => {
-      for (const charge of due) telling.delete(keyOf(charge))
+    for (const charge of due) replaying.add(keyOf(charge))
+    send(due).then(() => { for (const charge of due) unreplayed.drop(charge) }, () => {}).finally(() => {
+      for (const charge of due) replaying.delete(keyOf(charge))
     }).catch(() => {})
   }
 
-  return { take, settle }
+  return { take, replay }
 }

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import type { Charge, ChargeState, LimitStore, OperableStore, StoreAnswer } from './store.js'
 
 export interface MemoryStoreOptions {
-  /** Maximum number of logs; beyond it, the least recently used log is forgotten. @default 100000 */
+  /** Maximum number of windows; beyond it, the least recently used window is forgotten. @default 100000 */
   readonly maxKeys?: number
   /**
    * Monotonic clock in milliseconds. With the wall clock, a clock step would empty or lock every window.
@@ -11,14 +11,14 @@ export interface MemoryStoreOptions {
   readonly now?: () => number
 }
 
-/** Keeps the logs in this process. Exact for one process; several processes each have their own budgets. */
+/** Keeps the windows in this process. Exact for one process; several processes each have their own budgets. */
 export function createMemoryStore (options: MemoryStoreOptions = {}): LimitStore & OperableStore {
-  const { take, refund, peek, reset } = createLocalLogs(options)
+  const { take, refund, peek, reset } = createLocalWindows(options)
   return { take, refund, peek, reset }
 }
 
 /** The memory store with the operations that the local fallback needs. */
-export interface LocalLogs extends OperableStore {
+export interface LocalWindows extends OperableStore {
   take (charges: readonly Charge[]): StoreAnswer
   refund (charges: readonly Charge[], takenAtUs: number | readonly number[]): void
   /** Units inside the window. */
@@ -27,11 +27,11 @@ export interface LocalLogs extends OperableStore {
   drop (charge: Charge): void
 }
 
-export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
+export function createLocalWindows (options: MemoryStoreOptions): LocalWindows {
   const maxKeys = options.maxKeys ?? 100_000
   const now = options.now ?? (() => performance.now())
   const clockUs = (): number => Math.floor(now() * 1000)
-  const logs = new Map<string, Log>()
+  const windows = new Map<string, Window>()
   // Keeps the order of use. The order of the Map is not enough: finding its first entry steps over all entries
   // deleted before.
   const recency = new Recency()
@@ -43,41 +43,41 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
     const states = charges.map((charge, i) =>
       stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs)
     )
-    // Only now: before the decision it could drop a log of this request.
-    if (allowed) for (const log of found) if (log === undefined) forgetSome(nowUs)
+    // Only now: before the decision it could drop a window of this request.
+    if (allowed) for (const window of found) if (window === undefined) forgetSome(nowUs)
     return { allowed, degraded: false, states, takenAtUs: nowUs }
   }
 
-  function find (charge: Charge, nowUs: number): Log | undefined {
-    const log = logs.get(keyOf(charge))
-    log?.expire(nowUs - charge.windowMs * 1000)
-    return log
+  function find (charge: Charge, nowUs: number): Window | undefined {
+    const window = windows.get(keyOf(charge))
+    window?.expire(nowUs - charge.windowMs * 1000)
+    return window
   }
 
-  function record (charge: Charge, known: Log | undefined, nowUs: number): Log {
-    const log = known ?? new Log(keyOf(charge))
-    if (known === undefined) logs.set(log.key, log)
-    else recency.remove(log)
-    recency.append(log)
-    for (let unit = 0; unit < charge.cost; unit++) log.push(nowUs)
-    log.idleAfterUs = nowUs + charge.windowMs * 1000
-    return log
+  function record (charge: Charge, known: Window | undefined, nowUs: number): Window {
+    const window = known ?? new Window(keyOf(charge))
+    if (known === undefined) windows.set(window.key, window)
+    else recency.remove(window)
+    recency.append(window)
+    for (let unit = 0; unit < charge.cost; unit++) window.push(nowUs)
+    window.idleAfterUs = nowUs + charge.windowMs * 1000
+    return window
   }
 
   /**
-   * Called once for each new log. Dropping up to two expired logs each time keeps the
+   * Called once for each new window. Dropping up to two expired windows each time keeps the
    * map near its live size without a timer.
    */
   function forgetSome (nowUs: number): void {
     for (let looked = 0; looked < 2 && recency.oldest !== null && recency.oldest.idleAfterUs <= nowUs; looked++) {
       forget(recency.oldest)
     }
-    if (logs.size > maxKeys) forget(recency.oldest!)
+    if (windows.size > maxKeys) forget(recency.oldest!)
   }
 
-  function forget (log: Log): void {
-    recency.remove(log)
-    logs.delete(log.key)
+  function forget (window: Window): void {
+    recency.remove(window)
+    windows.delete(window.key)
   }
 
   return {
@@ -97,8 +97,8 @@ export function createLocalLogs (options: MemoryStoreOptions): LocalLogs {
     },
     async reset (charges) {
       for (const charge of charges) {
-        const log = logs.get(keyOf(charge))
-        if (log !== undefined) forget(log)
+        const window = windows.get(keyOf(charge))
+        if (window !== undefined) forget(window)
       }
     }
   }
@@ -109,12 +109,12 @@ export function keyOf (charge: Charge): string {
   return `${charge.rule} ${charge.subject}`
 }
 
-function stateOf ({ limit, windowMs, cost }: Charge, log: Log | undefined, nowUs: number): ChargeState {
-  if (log === undefined || log.length === 0) return { remaining: limit, resetUs: 0, retryUs: 0 }
-  const leavesInUs = (index: number): number => log.at(index) + windowMs * 1000 - nowUs
-  const over = log.length + cost - limit
+function stateOf ({ limit, windowMs, cost }: Charge, window: Window | undefined, nowUs: number): ChargeState {
+  if (window === undefined || window.length === 0) return { remaining: limit, resetUs: 0, retryUs: 0 }
+  const leavesInUs = (index: number): number => window.at(index) + windowMs * 1000 - nowUs
+  const over = window.length + cost - limit
   return {
-    remaining: Math.max(0, limit - log.length),
+    remaining: Math.max(0, limit - window.length),
     resetUs: leavesInUs(0),
     retryUs: over > 0 ? leavesInUs(over - 1) : 0
   }
@@ -124,13 +124,13 @@ function stateOf ({ limit, windowMs, cost }: Charge, log: Log | undefined, nowUs
  * Timestamps of admitted units, oldest first, in a ring buffer that grows with use: a
  * large limit costs no memory until it is used.
  */
-class Log {
+class Window {
   length = 0
-  /** The time when the newest timestamp has left the window and the log may be forgotten. */
+  /** The time when the newest timestamp has left and the window may be forgotten. */
   idleAfterUs = 0
   readonly key: string
-  older: Log | null = null
-  newer: Log | null = null
+  older: Window | null = null
+  newer: Window | null = null
   private stamps = new Float64Array(4)
   private head = 0
 
@@ -179,20 +179,20 @@ class Log {
   }
 }
 
-/** The logs from the least to the most recently used. */
+/** The windows from the least to the most recently used. */
 class Recency {
-  oldest: Log | null = null
-  private newest: Log | null = null
+  oldest: Window | null = null
+  private newest: Window | null = null
 
-  append (log: Log): void {
-    log.older = this.newest
-    log.newer = null
-    if (this.newest === null) this.oldest = log
-    else this.newest.newer = log
-    this.newest = log
+  append (window: Window): void {
+    window.older = this.newest
+    window.newer = null
+    if (this.newest === null) this.oldest = window
+    else this.newest.newer = window
+    this.newest = window
   }
 
-  remove ({ older, newer }: Log): void {
+  remove ({ older, newer }: Window): void {
     if (older === null) this.oldest = newer
     else older.newer = newer
     if (newer === null) this.newest = older

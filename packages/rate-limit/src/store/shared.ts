@@ -33,7 +33,7 @@ export function createSharedStore (
     ...callbacks,
     deadlineMs,
     store: createRedisStore({ ...location, deadlineMs }),
-    instances: count === null ? (instances as number) : count.known
+    instances: count === null ? (instances as number) : count.current
   })
   return { store, count }
 }

@@ -1,8 +1,8 @@
 import type { StoreFailureMode } from './failover.js'
-import type { LeaseTerms } from '../leases/leased-store.js'
+import type { LeaseOptions } from '../leases/leased-store.js'
 
 /**
- * Keeps the logs of admitted requests. Every store is exact: in every window of a
+ * Keeps the windows of admitted requests. Every store is exact: in every window of a
  * rule's length, it admits at most the rule's limit.
  */
 export interface LimitStore {
@@ -22,29 +22,29 @@ export interface LimitStore {
 /** One rule applied to one subject. */
 export interface Charge {
   readonly rule: string
-  /** The owner of the budget, see `subjectOf`. Rule and subject together identify one log. */
+  /** The owner of the budget, see `subjectOf`. Rule and subject together identify one window. */
   readonly subject: string
   /** Units admitted in every window; a positive integer. */
   readonly limit: number
   readonly windowMs: number
   /** Units this request takes; a positive integer of at most `limit`. */
   readonly cost: number
-  /** The largest limit of any subject of the rule. Determines the storage format of the log. @default `limit` */
+  /** The largest limit of any subject of the rule. Determines the storage format of the window. @default `limit` */
   readonly capacity?: number
   /** What happens while a shared store does not answer; overrides the store's own mode. */
   readonly onFailure?: StoreFailureMode | undefined
   /**
-   * The rule whose log decides. A burst uses the log of its rule, because it counts the same calls in a shorter
+   * The rule whose window decides. A burst uses the window of its rule, because it counts the same calls in a shorter
    * window. The charge of a burst must follow that of its rule directly, with the same subject, cost and capacity.
    * @default `rule`
    */
-  readonly log?: string | undefined
-  /** Lets a leased store admit the charge from memory. @default the log decides every charge */
-  readonly lease?: LeaseTerms | undefined
+  readonly windowOf?: string | undefined
+  /** Lets a leased store admit the charge from memory. @default the window decides every charge */
+  readonly lease?: LeaseOptions | undefined
 }
 
-export function isBurst ({ log, rule }: Charge): boolean {
-  return log !== undefined && log !== rule
+export function isBurst ({ windowOf, rule }: Charge): boolean {
+  return windowOf !== undefined && windowOf !== rule
 }
 
 /** A store that decides several requests together, each as `take` would, in their order. */
@@ -53,7 +53,7 @@ export interface BatchStore {
   takeAll (requests: ReadonlyArray<readonly Charge[]>): Promise<ReadonlyArray<StoreAnswer | Error>>
   /** Like `refund` of a {@link LimitStore}. */
   refund? (charges: readonly Charge[], takenAtUs: number | readonly number[]): void | Promise<void>
-  /** The last known state of a log, for use while the store is unreachable; null when it is not remembered. */
+  /** The last known state of a window, for use while the store is unreachable; null when it is not remembered. */
   lastKnown? (charge: Charge): LastKnown | null
 }
 
@@ -77,12 +77,12 @@ export interface StoreAnswer {
 }
 
 /**
- * The state of a log after the decision. Times are in microseconds, because two units in one millisecond are common.
+ * The state of a window after the decision. Times are in microseconds, because two units in one millisecond are common.
  */
 export interface ChargeState {
   /** Units left; never negative. */
   readonly remaining: number
-  /** Time until the oldest unit leaves the window; 0 when the log is empty. */
+  /** Time until the oldest unit leaves the window; 0 when the window is empty. */
   readonly resetUs: number
   /**
    * Time until a request of the same cost fits; 0 when one fits now. In a refusal, a
@@ -91,10 +91,10 @@ export interface ChargeState {
   readonly retryUs: number
 }
 
-/** Operations on the logs for operators. */
+/** Operations on the windows for operators. */
 export interface OperableStore {
-  /** The current state of each log, in order. Charges nothing; `retryUs` is for a request of the charge's cost. */
+  /** The current state of each window, in order. Charges nothing; `retryUs` is for a request of the charge's cost. */
   peek (charges: readonly Charge[]): Promise<readonly ChargeState[]>
-  /** Empties each log. */
+  /** Empties each window. */
   reset (charges: readonly Charge[]): Promise<void>
 }

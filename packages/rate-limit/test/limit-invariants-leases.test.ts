@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until } from '@marty/testing'
 import { startAdversaries, type Attack, type Report } from './adversaries.js'
-import { attackUntilTried, judge, SECONDS } from './proof.js'
+import { attackUntilTried, judge, SECONDS } from './limit-invariants.js'
 
 t.setTimeout(400_000 + SECONDS * 4_000)
 

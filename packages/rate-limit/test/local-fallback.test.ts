@@ -68,7 +68,7 @@ t.test('a budget nobody knows of is given out in even parts, never in less than 
 })
 
 t.test('a burst counts in an outage as it does without, and its units are told once', async t => {
-  const burst = { rule: 'r.burst', log: 'r', limit: 4, capacity: 20, windowMs: 30_000 }
+  const burst = { rule: 'r.burst', windowOf: 'r', limit: 4, capacity: 20, windowMs: 30_000 }
   const take = async (store: LimitStore, times: number): Promise<number> => {
     let admitted = 0
     for (let i = 0; i < times; i++) if ((await store.take([charge({ limit: 20, capacity: 20 }), charge(burst)])).allowed) admitted++
@@ -145,7 +145,7 @@ t.test('for any blips of the network: one process never admits more than the lim
   t.pass('held')
 })
 
-t.test('what is known of a log is bounded: beyond a hundred thousand it begins anew', async t => {
+t.test('what is known of a window is bounded: beyond a hundred thousand it begins anew', async t => {
   const callBuffer = async (command: string, args: Array<string | number | Buffer>): Promise<Buffer> => Buffer.alloc(7 + Number(args[1]) * 16)
   const store = createRedisStore({ redis: { callBuffer, evalsha: async () => null, eval: async () => null } })
   const known = (subject: string): boolean => store.lastKnown!(charge({ subject })) !== null

@@ -6,12 +6,12 @@ import { PROCESSES, type Adversaries, type Attack, type Report } from './adversa
 import { worstOfRules, type Decision, type Worst } from './window-checker.js'
 
 /** How long each proof goes on looking, in seconds; by default a few. */
-export const SECONDS: number = Number(process.env['MARTY_LIMITER_PROOF_SECONDS'] ?? 0)
+export const SECONDS: number = Number(process.env['MARTY_LIMIT_INVARIANTS_SECONDS'] ?? 0)
 
 /** Rounds of a long run take turns: windows shorter than any outage here, and windows that hold a whole outage. */
 const WINDOWS_MS: readonly number[] = SECONDS === 0 ? [400] : [400, 4_000]
 
-/** What comes at a limiter whose Redis fails. Rules of another window have other names: a log that changes its window is another question. */
+/** What comes at a limiter whose Redis fails. Rules of another length have other names: a rule whose length changes is another question. */
 function attacksOn (windowMs: number): Attack[] {
   const rule = (name: string, limit: number, share = 1): Attack['rules'][number] => ({ rule: `${name}-${windowMs * share}`, limit, windowMs: windowMs * share })
   return [

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { openRedis, type RedisClient } from '@marty/redis'
 import { freePort, type RedisServer, startRedis } from '@marty/testing'
 import { startAdversaries, type Attack } from './adversaries.js'
-import { attackUntilTried, judge, namesOf, proveAll, scriptsRun, SECONDS, usedAgain, worstOf, type Fault } from './proof.js'
+import { attackUntilTried, judge, namesOf, proveAll, scriptsRun, SECONDS, usedAgain, worstOf, type Fault } from './limit-invariants.js'
 
 t.setTimeout(400_000 + SECONDS * 4_000)
 
@@ -21,8 +21,8 @@ const HEALTHY: readonly Attack[] = [
     burst: 4,
     clients: 2
   },
-  { rules: [{ rule: 'calls', limit: 30, windowMs: 300 }, { rule: 'calls.burst', log: 'calls', limit: 5, windowMs: 40 }], subjects: 2, costs: [1, 2], burst: 6, clients: 2 },
-  { rules: [{ rule: 'long', limit: 200, windowMs: 900 }, { rule: 'long.burst', log: 'long', limit: 20, windowMs: 60 }], subjects: 1, costs: [1, 3], burst: 8, clients: 2 },
+  { rules: [{ rule: 'calls', limit: 30, windowMs: 300 }, { rule: 'calls.burst', windowOf: 'calls', limit: 5, windowMs: 40 }], subjects: 2, costs: [1, 2], burst: 6, clients: 2 },
+  { rules: [{ rule: 'long', limit: 200, windowMs: 900 }, { rule: 'long.burst', windowOf: 'long', limit: 20, windowMs: 60 }], subjects: 1, costs: [1, 3], burst: 8, clients: 2 },
   { rules: [{ rule: 'leased', limit: 400, windowMs: 300, lease: { share: 0.5 } }], subjects: 1, costs: [1, 3], burst: 12, clients: 2 },
   { rules: [{ rule: 'cold', limit: 5, windowMs: 150 }, { rule: 'everybody', limit: 30, windowMs: 150, shared: true }], subjects: 300, costs: [1, 3], burst: 8, clients: 2 }
 ]
@@ -130,7 +130,7 @@ function observeRedis (): { stop (): Promise<ReadonlyArray<readonly [fromUs: num
 
 const LONGEST_LEASE_US = 100_000
 
-t.test('logs that Redis evicts begin anew, so limits are lost; without eviction all is exact once leases are over', async t => {
+t.test('windows that Redis evicts begin anew, so limits are lost; without eviction all is exact once leases are over', async t => {
   const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
   adversaries.attack(HEALTHY, 'closed')
   await adversaries.healthyFor(500)
@@ -146,7 +146,7 @@ t.test('logs that Redis evicts begin anew, so limits are lost; without eviction 
   const { decisions } = await adversaries.stop()
   t.ok(Number(/evicted_keys:(\d+)/.exec(await client.info('stats'))![1]) > 0)
   t.comment(`evicting: worst ${worstOf(decisions).ratio.toFixed(3)}`)
-  // Units that were leased before may be spent although their log is gone: until the lease ends.
+  // Units that were leased before may be spent although their window is gone: until the lease ends.
   const worst = worstOf(decisions.filter(({ before }) => before > endedAt + LONGEST_LEASE_US))
   t.ok(worst.ratio <= 1, JSON.stringify(worst))
 })

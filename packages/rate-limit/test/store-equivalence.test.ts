@@ -8,7 +8,7 @@ const client = await redis.connect()
 
 /** The limiter as its definition says it: the units of the last window, counted one by one. */
 function createModel (): { take (charges: readonly Charge[], nowUs: number): StoreAnswer } {
-  const logs = new Map<string, number[]>()
+  const windows = new Map<string, number[]>()
   const stateOf = (stamps: readonly number[], { limit, windowMs, cost }: Charge, nowUs: number): ChargeState => {
     const over = stamps.length + cost - limit
     const left = (stamp: number | undefined): number => stamp === undefined ? 0 : stamp + windowMs * 1000 - nowUs
@@ -16,12 +16,12 @@ function createModel (): { take (charges: readonly Charge[], nowUs: number): Sto
   }
   return {
     take (charges, nowUs) {
-      const live = ({ rule, log = rule, subject, windowMs }: Charge): number[] => (logs.get(`${log} ${subject}`) ?? []).filter(stamp => stamp > nowUs - windowMs * 1000)
+      const live = ({ rule, windowOf = rule, subject, windowMs }: Charge): number[] => (windows.get(`${windowOf} ${subject}`) ?? []).filter(stamp => stamp > nowUs - windowMs * 1000)
       const allowed = charges.every(charge => live(charge).length + charge.cost <= charge.limit)
       if (allowed) {
-        for (const { rule, log = rule, subject, cost } of charges) {
+        for (const { rule, windowOf = rule, subject, cost } of charges) {
           // A burst counts what its rule does.
-          if (log === rule) logs.set(`${rule} ${subject}`, [...logs.get(`${rule} ${subject}`) ?? [], ...Array<number>(cost).fill(nowUs)])
+          if (windowOf === rule) windows.set(`${rule} ${subject}`, [...windows.get(`${rule} ${subject}`) ?? [], ...Array<number>(cost).fill(nowUs)])
         }
       }
       return { allowed, degraded: false, states: charges.map(charge => stateOf(live(charge), charge, nowUs)) }
@@ -37,7 +37,7 @@ const call = fc.record({
     rules: fc.subarray([0, 1, 2], { minLength: 1 }),
     subject: fc.integer({ min: 0, max: 1 }),
     cost: fc.integer({ min: 1, max: 4 }),
-    /** Callers of other roles have other limits on the same log. */
+    /** Callers of other roles have other limits on the same window. */
     role: fc.integer({ min: 0, max: 2 }),
     isTold: fc.boolean()
   }), { minLength: 1, maxLength: 4 })
@@ -54,7 +54,7 @@ function chargesOf ({ rules }: History, { rules: named, subject, cost, role, isT
     const charge: Charge = { rule: `rule${i}`, subject: `${run}-${subject}`, limit: limit + role, windowMs, cost, capacity }
     // What is told after an outage has no burst, and counts in it all the same.
     if (burst === null || (isTold && !isLocal)) return [charge]
-    return [charge, { ...charge, rule: `rule${i}.burst`, log: charge.rule, limit: Math.min(limit, burst.limit) + role, windowMs: Math.min(windowMs, burst.windowMs) }]
+    return [charge, { ...charge, rule: `rule${i}.burst`, windowOf: charge.rule, limit: Math.min(limit, burst.limit) + role, windowMs: Math.min(windowMs, burst.windowMs) }]
   })
 }
 
@@ -81,7 +81,7 @@ t.test('memory does what the model does, whatever is asked', async t => {
   t.pass('in 500 histories')
 })
 
-t.test('Redis does what the model does at the times it says, small logs and large', async t => {
+t.test('Redis does what the model does at the times it says, small windows and large', async t => {
   let atUs = 0
   let run = 0
   const store = createRedisStore({

@@ -2,7 +2,7 @@ import t from 'tap'
 import { type RedisServer, startRedis, until } from '@marty/testing'
 import { ask, startCluster } from '@marty/testing/redis-topology'
 import { startAdversaries, type Attack } from './adversaries.js'
-import { attackUntilTried, judge, namesOf, proveAll, scriptsRun, SECONDS, type Fault } from './proof.js'
+import { attackUntilTried, judge, namesOf, proveAll, scriptsRun, SECONDS, type Fault } from './limit-invariants.js'
 
 t.setTimeout(400_000 + SECONDS * 4_000)
 
@@ -11,7 +11,7 @@ const HEALTHY: readonly Attack[] = [
   { rules: [{ rule: 'list', limit: 129, windowMs: 300 }], subjects: 1, costs: [1, 5], burst: 12, clients: 2 },
   { rules: [{ rule: 'own', limit: 20, windowMs: 250 }, { rule: 'everybody', limit: 60, windowMs: 400, shared: true }], subjects: 12, costs: [1, 2], burst: 6, clients: 3 },
   { rules: [{ rule: 'leased', limit: 400, windowMs: 300, lease: { share: 0.5 } }, { rule: 'leased-by-all', limit: 2_000, windowMs: 400, shared: true, lease: {} }], subjects: 4, costs: [1], burst: 12, clients: 2 },
-  { rules: [{ rule: 'calls', limit: 30, windowMs: 300 }, { rule: 'calls.burst', log: 'calls', limit: 6, windowMs: 40 }, { rule: 'large', limit: 300, windowMs: 1_000, shared: true }], subjects: 50, costs: [1, 2], burst: 4, clients: 2 }
+  { rules: [{ rule: 'calls', limit: 30, windowMs: 300 }, { rule: 'calls.burst', windowOf: 'calls', limit: 6, windowMs: 40 }, { rule: 'large', limit: 300, windowMs: 1_000, shared: true }], subjects: 50, costs: [1, 2], burst: 4, clients: 2 }
 ]
 
 const cluster = await startCluster(t)
