@@ -18,32 +18,19 @@ import { createAccess, type RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 import { createDecider } from './engine/shadow.js'
 
-export type { Attributes } from './conditions/evaluate.js'
+export * from './policy.js'
 export type { LoadedResource } from './access-check.js'
 export type { AccessHook } from './access-hooks.js'
 export {
-  AccessDenied, AttributesFailed, ExplainRequestInvalid, PermissionUnknown, PolicyInvalid, PolicyStoreUnavailable,
-  RbacOptionInvalid
+  AccessDenied, AttributesFailed, ExplainRequestInvalid, PolicyStoreUnavailable, RbacOptionInvalid
 } from './errors.js'
 export { explainMethod, type ExplainAnswer, type ExplainMethod, type ExplainParams } from './explain-endpoints.js'
-export type { ExplainedCondition, ExplainedRule, Explanation } from './engine/explain.js'
 export type { Filter, FilterComparator, FilterExpression, FilterOperand } from './analysis/filter.js'
 export type { RbacOptions, ReloadOptions } from './options.js'
-export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './engine/policy.js'
 export { publishPolicy, type PolicyRedis, type PublishedPolicy, type PublishPolicyOptions } from './reload/redis.js'
 export type { PolicyStatus } from './reload/source.js'
-export { policyJsonSchema } from './parse/schema.js'
-export { testPolicy, type PolicyTestReport } from './analysis/policy-tests.js'
-export { policyTypes } from './analysis/types.js'
-export { diffPolicies, type IncompleteComparison, type PolicyChange, type PolicyDiff } from './analysis/diff.js'
-export { lintPolicy, type PolicyFinding, type PolicyLintRule } from './analysis/lint.js'
-export {
-  policyMatrix, type MatrixCell, type MatrixEnvironment, type MatrixRow, type PolicyMatrix
-} from './analysis/matrix.js'
-export type { DecisionState } from './engine/evaluator.js'
 export type { Rbac, RoleHolder } from './rbac.js'
 export type { Shadow } from './engine/shadow.js'
-export type { RoleSet } from './engine/role-sets.js'
 export type { Permission, PermissionRegister, Resource, Role } from './register.js'
 
 /**

@@ -5,11 +5,6 @@ import { applies, type Condition, type Question } from '../conditions/evaluate.j
 import { ANYONE, serviceSubject, subjectName, type PolicyDefinition } from '../model/definition.js'
 import { parsePermission, scopeMatches, type Effect } from '../model/permission.js'
 
-// Use Casbin's CommonJS build: it decides twice as fast as the ESM build, which is compiled for older engines.
-const { Enforcer, FunctionMap, newModelFromString } = createRequire(import.meta.url)(
-  'casbin'
-) as typeof import('casbin')
-
 /**
  * The Casbin model. It is code and never read from a file, because text in a matcher is executed. Cheap
  * terms come first. Casbin's `==` is JavaScript's loose equality, so both sides of every comparison must
@@ -82,6 +77,8 @@ interface ConditionInput {
  * self-check would find that no role inherits.
  */
 export function createCasbinEngine (definition: PolicyDefinition): CasbinEngine {
+  casbin ??= loadCasbin()
+  const { OwnFunctionsEnforcer, newModelFromString } = casbin
   // Pass rows as arrays: no line of text is parsed, so a name cannot inject a second row.
   const model = newModelFromString(MODEL)
   model.model.get('p')!.get('p')!.policy = definition.rules.map(
@@ -154,13 +151,24 @@ function subjectsOf (
     : held
 }
 
-/**
- * An enforcer without Casbin's own pattern functions: their wildcards match more than one segment, and
- * each function slows down every decision.
- */
-class OwnFunctionsEnforcer extends Enforcer {
-  protected override fm = new FunctionMap()
+const require = createRequire(import.meta.url)
+
+/** Loads Casbin together with the first policy: reading a policy, such as to report its mistakes, needs none. */
+function loadCasbin () {
+  // Use Casbin's CommonJS build: it decides twice as fast as the ESM build, which is compiled for older engines.
+  const { Enforcer, FunctionMap, newModelFromString } = require('casbin') as typeof import('casbin')
+
+  /**
+   * An enforcer without Casbin's own pattern functions: their wildcards match more than one segment, and
+   * each function slows down every decision.
+   */
+  class OwnFunctionsEnforcer extends Enforcer {
+    protected override fm = new FunctionMap()
+  }
+  return { OwnFunctionsEnforcer, newModelFromString }
 }
+
+let casbin: ReturnType<typeof loadCasbin> | null = null
 
 /** Adds the functions of the model. All must be synchronous: Casbin treats a promise as an allow. */
 function addFunctions (enforcer: CasbinEnforcer, { separations, requirements }: PolicyDefinition): void {
