@@ -128,7 +128,7 @@ function overview (commands = COMMANDS): string {
   return (
     'marty COMMAND\n\n' +
     commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`).join('') +
-    '\nmarty COMMAND --help tells more of one.\n' +
+    '\nRun marty COMMAND --help for the options of a command.\n' +
     'Exit codes: 0 as it should be, 2 wrong command line or unreadable file, 3 not valid, 4 a test failed, a ' +
     'generated file drifted or a policy opens more than it may, 5 not there, 6 not reachable, 1 anything else.\n'
   )

@@ -7,12 +7,12 @@ import { day, flag, json, oneOf, seconds, secretFile, table, text, texts } from 
 
 const STORE = {
   file: { type: 'string', help: 'The key file' },
-  redis: { type: 'string', help: 'Or the Redis that holds the keys (default: the variable MARTY_REDIS_URL)' },
-  'redis-prefix': { type: 'string', help: 'What their names in Redis begin with (default: marty:keys)' }
+  redis: { type: 'string', help: 'The Redis that holds the keys, instead of a file (default: the variable MARTY_REDIS_URL)' },
+  'redis-prefix': { type: 'string', help: 'Prefix of their names in Redis (default: marty:keys)' }
 } as const
 const FORMAT = {
   'pepper-file': { type: 'string', help: 'File with the pepper, at least 32 bytes', required: true },
-  prefix: { type: 'string', help: 'What every key of the service begins with', required: true },
+  prefix: { type: 'string', help: 'The prefix of every key of the service', required: true },
   environment: { type: 'string', help: 'The environment the keys are for', required: true }
 } as const
 const JSON_OPTION = { json: { type: 'boolean', help: 'Write the result as JSON' } } as const
@@ -61,14 +61,14 @@ export const keysCreate: Command = {
   name: 'keys create',
   usage:
     '(--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E --name NAME [--role R]... --expires TIME',
-  summary: 'Makes an API key and prints it, this once',
+  summary: 'Creates an API key and prints it; it cannot be shown again',
   options: {
     ...STORE,
     ...FORMAT,
     name: { type: 'string', help: 'What the key is for', required: true },
-    role: { type: 'string', multiple: true, help: 'A role; may be given several times' },
-    scope: { type: 'string', multiple: true, help: 'A scope; may be given several times' },
-    cidr: { type: 'string', multiple: true, help: 'A network the key may be used from; may be given several times' },
+    role: { type: 'string', multiple: true, help: 'A role; can be repeated' },
+    scope: { type: 'string', multiple: true, help: 'A scope; can be repeated' },
+    cidr: { type: 'string', multiple: true, help: 'A network the key may be used from; can be repeated' },
     expires: { type: 'string', help: 'How long it is valid: 12h, 90d; at most 365d', required: true },
     ...JSON_OPTION
   },
@@ -105,11 +105,11 @@ export const keysList: Command = {
 export const keysRotate: Command = {
   name: 'keys rotate',
   usage: 'KEYID (--file FILE | --redis URL) --pepper-file FILE --prefix P --environment E [--overlap TIME]',
-  summary: 'Gives a key a new secret and prints it, this once; the old one goes on for the overlap',
+  summary: 'Gives a key a new secret and prints it; the old one stays valid for the overlap',
   options: {
     ...STORE,
     ...FORMAT,
-    overlap: { type: 'string', help: 'How long the old secret still works: 0, 1h, at most 7d (default: 24h)' },
+    overlap: { type: 'string', help: 'How long the old secret stays valid: 0, 1h, at most 7d (default: 24h)' },
     ...JSON_OPTION
   },
   positionals: ['KEYID'],
@@ -126,7 +126,7 @@ export const keysRotate: Command = {
 export const keysRevoke: Command = {
   name: 'keys revoke',
   usage: 'KEYID (--file FILE | --redis URL) [--json]',
-  summary: 'Refuses a key from now on',
+  summary: 'Revokes a key',
   options: { ...STORE, ...JSON_OPTION },
   positionals: ['KEYID'],
   async run ([keyId = ''], values, output) {
@@ -160,14 +160,14 @@ export const keysRotateSigning: Command = {
   name: 'keys rotate-signing',
   usage: 'FILE --algorithm ALG [--activate-in TIME] [--overlap TIME] [--json]',
   summary:
-    'Adds a signing key to a key file, making the file when there is none; older keys go on verifying for the overlap',
+    'Adds a signing key to a key file, or creates the file; older keys stay valid for the overlap',
   options: {
     algorithm: { type: 'string', help: 'HS256, ES256, EdDSA, RS256 or PS256', required: true },
     'activate-in': {
       type: 'string',
-      help: 'When it begins to sign, so that everybody knows it by then (default: 60s; the first key at once)'
+      help: 'Delay before it signs, so that every verifier knows it by then (default: 60s; 0 for the first key)'
     },
-    overlap: { type: 'string', help: 'How long older keys still verify after that (default: 24h)' },
+    overlap: { type: 'string', help: 'How long older keys verify after that (default: 24h)' },
     ...JSON_OPTION
   },
   positionals: ['FILE'],

@@ -5,14 +5,14 @@ import { withRedis } from './with-redis.js'
 
 const STORE = {
   redis: { type: 'string', help: 'The Redis that holds the limits (default: the variable MARTY_REDIS_URL)' },
-  'redis-prefix': { type: 'string', help: 'What their names in Redis begin with (default: marty:limit)' },
+  'redis-prefix': { type: 'string', help: 'Prefix of their keys in Redis (default: marty:limit)' },
   json: { type: 'boolean', help: 'Write the result as JSON' }
 } as const
 const WHO = {
   address: { type: 'string', help: 'The address, for rules that count by it; IPv6 means its /64' },
   principal: { type: 'string', help: 'The principal, such as user:alice' },
   tenant: { type: 'string', help: 'The tenant' },
-  account: { type: 'string', help: 'The account somebody claims to be, as the service spells it' },
+  account: { type: 'string', help: 'The account that the caller claims to own, as the service spells it' },
   operation: { type: 'string', help: 'The operation, such as "GET /cameras/:id" or take_snapshot' }
 } as const
 
@@ -48,14 +48,14 @@ export const limitsShow: Command = {
   usage:
     'KEY | RULE [--address A] [--principal KIND:ID [--role R]...] [--tenant T] [--account NAME] [--operation O] ' +
       '[--redis URL] [--json]',
-  summary: 'Shows how much of a limit somebody has used; charges nothing',
+  summary: 'Shows how much of a limit a caller has used; charges nothing',
   options: {
     ...STORE,
     ...WHO,
     role: {
       type: 'string',
       multiple: true,
-      help: 'A role of the principal, when the limit depends on it; may be given several times'
+      help: 'A role of the principal, when the limit depends on it; can be repeated'
     }
   },
   positionals: ['RULE'],
@@ -88,14 +88,14 @@ export const limitsReset: Command = {
   name: 'limits reset',
   usage:
     'KEY | RULE [--address A] [--principal KIND:ID] [--tenant T] [--account NAME] [--operation O] [--redis URL] [--json]',
-  summary: 'Forgets what somebody has used of a limit; every process does so within about a second',
+  summary: 'Empties a budget, in every process within about a second',
   options: { ...STORE, ...WHO },
   positionals: ['RULE'],
   async run ([given = ''], values, output) {
     const budget = budgetOf(given, values)
     const done = await withLimits(values, async limits => await limits.reset(budget))
     // If nothing was used, the goal of the reset is already reached: this is a success.
-    output.out(flag(values, 'json') ? json(done) : `${done.key} ${done.wasUsed ? 'begins anew' : 'was not used'}\n`)
+    output.out(flag(values, 'json') ? json(done) : `${done.key} ${done.wasUsed ? 'is empty again' : 'was not used'}\n`)
     return EXIT.ok
   }
 }
@@ -103,7 +103,7 @@ export const limitsReset: Command = {
 export const limitsTop: Command = {
   name: 'limits top',
   usage: '[--count N] [--redis URL] [--json]',
-  summary: 'Lists who is refused by a limit now, or was within the last minute',
+  summary: 'Lists the budgets that refuse requests now, or did within the last minute',
   options: { ...STORE, count: { type: 'string', help: 'How many at most (default: 20)' } },
   positionals: [],
   async run (_, values, output) {

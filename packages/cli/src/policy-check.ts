@@ -8,7 +8,7 @@ export const policyCheck: Command = {
   summary:
     'Tells every mistake of a policy file, what is probably not meant, and whether Casbin and the compiled index agree on it',
   options: {
-    strict: { type: 'boolean', help: 'End with 3 also when something is only probably not meant' },
+    strict: { type: 'boolean', help: 'Exit with 3 for warnings too' },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
   positionals: ['FILE'],

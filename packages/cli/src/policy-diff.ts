@@ -8,12 +8,12 @@ const SIGNS: Readonly<Record<PolicyChange['kind'], string>> = { gain: '+', loss:
 export const policyDiff: Command = {
   name: 'policy diff',
   usage: 'OLD NEW [--fail-on-gain ENVIRONMENT] [--json]',
-  summary: 'Tells who gains (+), who loses (-) and who may gain or lose (~) what from one policy file to another',
+  summary: 'Shows which callers gain (+), lose (-), or may gain or lose (~) permissions between two policy files',
   options: {
     'fail-on-gain': {
       type: 'string',
       multiple: true,
-      help: 'End with 4 when anybody gains, or may gain, in this environment, by name or alias; may be given again'
+      help: 'Exit with 4 when a caller gains, or may gain, in this environment (name or alias); can be repeated'
     },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
@@ -96,5 +96,5 @@ function notTold (incomplete: readonly IncompleteComparison[]): string {
     ({ permission, environments, upTo }) =>
       `  ? ${permission} (${environments.join(', ')}): complete for callers with up to ${count(upTo, 'role')}\n`
   )
-  return `\ntoo many roles together to compare or to tell them all\n${lines.join('')}`
+  return `\ntoo many combinations of roles to compare or to list all of them\n${lines.join('')}`
 }

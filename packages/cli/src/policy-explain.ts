@@ -6,15 +6,15 @@ import { readPolicyFile, refuse } from './policy-file.js'
 export const policyExplain: Command = {
   name: 'policy explain',
   usage: '--file FILE [--role ROLE ...] --permission PERMISSION --environment ENVIRONMENT [--attributes JSON] [--json]',
-  summary: 'Tells whether a caller with these roles is allowed something, and which rule decides it',
+  summary: 'Explains whether a caller with these roles is allowed a permission, and which rule decides',
   options: {
     file: { type: 'string', required: true, help: 'The policy file' },
-    role: { type: 'string', multiple: true, help: 'A role of the caller; give it again for another' },
-    permission: { type: 'string', required: true, help: 'What the caller wants, such as camera:view' },
-    environment: { type: 'string', required: true, help: 'Where, by name or alias' },
+    role: { type: 'string', multiple: true, help: 'A role of the caller; can be repeated' },
+    permission: { type: 'string', required: true, help: 'The requested permission, such as camera:view' },
+    environment: { type: 'string', required: true, help: 'The environment, by name or alias' },
     attributes: {
       type: 'string',
-      help: 'What conditions ask about: ' +
+      help: 'The attributes that conditions read: ' +
         '{"principal":{"id":"ada"},"resource":{"owner":"ada"},"service":"storage","time":"2025-01-31T08:00Z"}'
     },
     json: { type: 'boolean', help: 'Write the result as JSON' }

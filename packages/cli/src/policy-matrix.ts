@@ -6,11 +6,11 @@ import { readPolicyFile, refuse, writeNamedFile } from './policy-file.js'
 export const policyMatrixCommand: Command = {
   name: 'policy matrix',
   usage: 'FILE [--environment ENVIRONMENT] [--format text|markdown|html] [--out FILE] [--json]',
-  summary: 'Writes a table of what every role may',
+  summary: 'Writes a table of the permissions of every role',
   options: {
-    environment: { type: 'string', help: 'Name or alias of the only environment to tell of; without it every one' },
-    format: { type: 'string', help: 'text, markdown or html; text if not given' },
-    out: { type: 'string', help: 'The file to write; without it the table goes to standard output' },
+    environment: { type: 'string', help: 'Name or alias of the only environment to include (default: every one)' },
+    format: { type: 'string', help: 'text, markdown or html (default: text)' },
+    out: { type: 'string', help: 'The file to write (default: standard output)' },
     json: { type: 'boolean', help: 'Write the table as JSON' }
   },
   positionals: ['FILE'],

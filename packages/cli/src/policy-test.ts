@@ -5,9 +5,9 @@ import { count, readNamedFile, readPolicyFile, refuse } from './policy-file.js'
 export const policyTest: Command = {
   name: 'policy test',
   usage: 'FILE TESTS [--coverage] [--json]',
-  summary: 'Asks a policy file every question of a test file',
+  summary: 'Runs the tests of a policy file',
   options: {
-    coverage: { type: 'boolean', help: 'Fail when a rule of the policy applies to none of the questions' },
+    coverage: { type: 'boolean', help: 'Fail when no test covers a rule of the policy' },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },
   positionals: ['FILE', 'TESTS'],

@@ -6,10 +6,10 @@ export const policyTypesCommand: Command = {
   usage: 'FILE [--out FILE [--check]] [--json]',
   summary: 'Writes the names of a policy file as TypeScript types, so that a misspelt permission does not compile',
   options: {
-    out: { type: 'string', help: 'The declaration file; without it the types go to standard output' },
+    out: { type: 'string', help: 'The declaration file (default: standard output)' },
     check: {
       type: 'boolean',
-      help: 'Write nothing; end with 4 when the declaration file is not what the policy asks for'
+      help: 'Write nothing; exit with 4 when the declaration file does not match the policy'
     },
     json: { type: 'boolean', help: 'Write the result as JSON' }
   },

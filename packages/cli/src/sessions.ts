@@ -5,7 +5,7 @@ import { withRedis } from './with-redis.js'
 
 const STORE = {
   redis: { type: 'string', help: 'The Redis that holds the sessions (default: the variable MARTY_REDIS_URL)' },
-  'redis-prefix': { type: 'string', help: 'What their names in Redis begin with (default: marty:auth)' },
+  'redis-prefix': { type: 'string', help: 'Prefix of their keys in Redis (default: marty:auth)' },
   json: { type: 'boolean', help: 'Write the result as JSON' }
 } as const
 
@@ -24,7 +24,7 @@ async function withSessions<Result> (
 export const sessionsList: Command = {
   name: 'sessions list',
   usage: '[--redis URL] [--principal KIND:ID] [--json]',
-  summary: 'Lists the sessions that are open',
+  summary: 'Lists the open sessions',
   options: { ...STORE, principal: { type: 'string', help: 'Only those of one principal, such as user:alice' } },
   positionals: [],
   async run (_, values, output) {

@@ -4,11 +4,11 @@ import { EXIT, UsageError, type Command, type Values } from './command.js'
 import { flag, json, secretFile, seconds, text, texts } from './values.js'
 
 const KEYS = {
-  issuer: { type: 'string', help: 'The issuer, as the service knows it' },
-  audience: { type: 'string', help: 'The audience, as the service knows it' },
+  issuer: { type: 'string', help: 'The issuer, as in the options of the service' },
+  audience: { type: 'string', help: 'The audience, as in the options of the service' },
   'signing-keys': { type: 'string', help: 'Key file made by "marty keys rotate-signing"' },
-  'secret-file': { type: 'string', help: 'File with the HS256 secret, when there is no key file' },
-  kid: { type: 'string', help: 'Name of that secret in tokens' }
+  'secret-file': { type: 'string', help: 'File with the HS256 secret, instead of a key file' },
+  kid: { type: 'string', help: 'Key id (kid) of that secret' }
 } as const
 
 async function tokenOptions (values: Values): Promise<TokenOptions> {
@@ -39,9 +39,9 @@ export const tokenIssue: Command = {
   summary: 'Prints a signed access token, and nothing else',
   options: {
     ...KEYS,
-    subject: { type: 'string', help: 'Whom the token is for', required: true },
-    role: { type: 'string', multiple: true, help: 'A role; may be given several times' },
-    scope: { type: 'string', multiple: true, help: 'A scope; may be given several times' },
+    subject: { type: 'string', help: 'The caller that the token identifies', required: true },
+    role: { type: 'string', multiple: true, help: 'A role; can be repeated' },
+    scope: { type: 'string', multiple: true, help: 'A scope; can be repeated' },
     ttl: { type: 'string', help: 'How long it is valid: 90s, 15m, 8h, 1d (default: 15m)' },
     service: { type: 'boolean', help: 'The subject is a service, not a person' },
     json: { type: 'boolean', help: 'Write token, jti and expires_at as JSON' }
@@ -69,7 +69,7 @@ export const tokenIssue: Command = {
 export const tokenInspect: Command = {
   name: 'token inspect',
   usage: 'TOKEN|- [--issuer I --audience A (--signing-keys FILE | --secret-file FILE --kid NAME)] [--json]',
-  summary: 'Shows what a token says, and with its key whether it is good; "-" reads it from standard input',
+  summary: 'Shows the content of a token and, given its key, whether it is valid; "-" reads standard input',
   options: { ...KEYS, json: { type: 'boolean', help: 'Write the result as JSON' } },
   positionals: ['TOKEN'],
   async run ([given = ''], values, output) {

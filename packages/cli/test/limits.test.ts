@@ -75,7 +75,7 @@ t.test('who is refused is found, looked at and let go', async t => {
   t.match(await run('limits', 'show', 'guess', '--account', 'ada', '--address', '192.0.2.1', ...here), { out: /\nguess:account:3:ada 192\.0\.2\.1 +0 +5 / })
   t.match(await run('limits', 'show', 'tenant', '--tenant', 'acme', ...here), { out: /\ntenant:tenant:4:acme +0 +5 / })
 
-  t.match(await run('limits', 'reset', 'login', '--address', '192.0.2.1', ...here), { code: 0, err: '', out: 'login:address:192.0.2.1 begins anew\n' })
+  t.match(await run('limits', 'reset', 'login', '--address', '192.0.2.1', ...here), { code: 0, err: '', out: 'login:address:192.0.2.1 is empty again\n' })
   t.match(await run('limits', 'reset', 'login:address:192.0.2.1', ...here), { code: 0, out: 'login:address:192.0.2.1 was not used\n' })
   t.match(JSON.parse((await run('limits', 'reset', 'calls', '--principal', 'user:ada', '--json', ...here)).out), { key: 'calls:user:3:ada', wasUsed: true })
   t.match(await run('limits', 'top', ...here), { out: 'Nobody is refused.\n' })
@@ -110,5 +110,5 @@ t.test('one node of a cluster is enough to find the others', async t => {
   const limiter = await service(t, redis.client)
   await limiter.check({ address: '192.0.2.1' }, ['login'])
   t.match(JSON.parse((await run('limits', 'show', 'login', '--address', '192.0.2.1', '--redis', url, '--json')).out), { used: 1, remaining: 1 })
-  t.match(await run('limits', 'reset', 'login', '--address', '192.0.2.1', '--redis', url), { code: 0, out: /begins anew/ })
+  t.match(await run('limits', 'reset', 'login', '--address', '192.0.2.1', '--redis', url), { code: 0, out: /is empty again/ })
 })

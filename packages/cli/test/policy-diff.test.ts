@@ -75,7 +75,7 @@ t.test('what only may be a gain counts as one', async t => {
   t.match(await diff('old.yaml', 'turned.yaml', '--fail-on-gain', 'prod'), { code: 0, out: 'Nobody gains or loses anything.\n', err: '' }, 'the same in other words')
   const many = await diff('banned.yaml', 'freed.yaml', '--fail-on-gain', 'prod')
   t.match(many, { code: 4, err: '100 gains and 1 possible gain in prod\n' })
-  t.ok(many.out.endsWith('\nbanned + role99\n  + doc:read (development, production)\n\ntoo many roles together to compare or to tell them all\n  ? doc:read (development, production): complete for callers with up to 1 role\n'))
+  t.ok(many.out.endsWith('\nbanned + role99\n  + doc:read (development, production)\n\ntoo many combinations of roles to compare or to list all of them\n  ? doc:read (development, production): complete for callers with up to 1 role\n'))
 })
 
 t.test('who gains and loses what is told by role', async t => {
