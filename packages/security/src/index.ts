@@ -1,6 +1,6 @@
 import { audit } from '@marty/audit'
 import { auth } from '@marty/auth'
-import { setProblemHandlers, useGuard } from '@marty/core'
+import { optionsInvalid, setProblemHandlers, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
@@ -8,8 +8,8 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import './augment.js'
 import { createSecurity, logBootAudit } from './boot-audit.js'
-import { GuardNotStrict, SecurityOptionInvalid } from './errors.js'
-import { PARTS, verifyOptions, type SecurityOptions } from './options.js'
+import { GuardNotStrict } from './errors.js'
+import { PARTS, resolveOptions, SCOPE, type SecurityOptions } from './options.js'
 
 const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => {
   try {
@@ -22,18 +22,15 @@ const plugin: FastifyPluginAsync<SecurityOptions> = async (fastify, options) => 
   }
 }
 
-async function secure (fastify: FastifyInstance, options: SecurityOptions): Promise<void> {
-  const { refusals = 'fast' } = options
+async function secure (fastify: FastifyInstance, given: SecurityOptions): Promise<void> {
   // Create the guard before any part can fail.
-  const guard = useGuard(fastify, { strict: true, refusals })
-  verifyOptions(options)
-  const { environment } = options
+  const guard = useGuard(fastify, { strict: true, refusals: given.refusals ?? 'fast' })
+  const options = resolveOptions(given)
+  const { environment, refusals } = options
   if (!guard.strict) throw new GuardNotStrict()
   if (guard.refusals !== refusals) {
-    throw new SecurityOptionInvalid(
-      `security option "refusals" is "${refusals}", but the guard was made before with "${guard.refusals}": say the ` +
-        'same to both'
-    )
+    const problem = `is "${refusals}", but the guard was created before with "${guard.refusals}": use the same for both`
+    throw optionsInvalid(SCOPE, [{ field: 'refusals', problem }])
   }
   setProblemHandlers(fastify)
 

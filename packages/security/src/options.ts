@@ -1,6 +1,6 @@
 import type { AuditOptions } from '@marty/audit'
 import type { AuthOptions } from '@marty/auth'
-import { closest, type Refusals } from '@marty/core'
+import { checkOptions, type OptionScope, type OptionTable, type Refusals } from '@marty/core'
 import type { Environment, HeadersOptions } from '@marty/headers'
 import type { RateLimitOptions } from '@marty/rate-limit'
 import type { RbacOptions } from '@marty/rbac'
@@ -37,34 +37,46 @@ export interface SecurityOptions {
 export type Part = Exclude<keyof SecurityOptions, 'environment' | 'refusals'>
 
 export const PARTS: readonly Part[] = ['headers', 'limits', 'auth', 'rbac', 'audit']
-const FIELDS: readonly string[] = ['environment', 'refusals', ...PARTS]
-const REFUSALS: readonly unknown[] = [undefined, 'fast', 'fastify']
 
-/** Refuses unknown options and missing parts. The plugin of each part checks the options inside it. */
-export function verifyOptions (options: SecurityOptions): void {
-  for (const field of Object.keys(options)) {
-    // Fastify passes its own register options to plugins.
-    if (FIELDS.includes(field) || ['prefix', 'logLevel', 'logSerializers'].includes(field)) continue
-    const near = closest(field, FIELDS)
-    throw new SecurityOptionInvalid(
-      `security has no option "${field}"; ${near === null ? `it has ${FIELDS.join(', ')}` : `did you mean "${near}"?`}`
-    )
+type ResolvedOptions = Readonly<Required<SecurityOptions>>
+
+// The plugin of each part checks the options inside it.
+const PART = {
+  kind: 'custom',
+  or: [false],
+  expected: 'an object with the options of this part',
+  accepts: (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+} as const
+
+export const OPTIONS: OptionTable<SecurityOptions, ResolvedOptions> = {
+  // Required, because a wrong guess could widen access.
+  environment: {
+    kind: 'string',
+    expected: 'the name of the environment, such as "production"',
+    about: 'Where the service runs: `development`, `testing`, `staging` or `production`. For headers and rbac.'
+  },
+  auth: { ...PART, about: 'Authentication: who is calling? Options of `@marty/auth`.' },
+  rbac: {
+    ...PART,
+    about: 'Authorization: may this caller do this? Options of `@marty/rbac`. Set its `environment` if the policy uses ' +
+      'another name for it.'
+  },
+  limits: { ...PART, about: 'Rate limits: how often? Options of `@marty/rate-limit`.' },
+  headers: { ...PART, about: 'Security headers; `{}` for the strict defaults. Options of `@marty/headers`.' },
+  audit: { ...PART, about: 'Audit log: what happened? Options of `@marty/audit`.' },
+  refusals: {
+    kind: 'choice',
+    choices: ['fast', 'fastify'],
+    default: 'fast',
+    about: 'Whether `onError` hooks see refusals; see [below](#errors-and-what-is-not-found).'
   }
-  if (typeof options.environment !== 'string') {
-    throw new SecurityOptionInvalid(
-      'security option "environment" is required, such as "production": a guess could widen access'
-    )
-  }
-  if (!REFUSALS.includes(options.refusals)) {
-    throw new SecurityOptionInvalid(
-      `security option "refusals" must be "fast" or "fastify", not ${JSON.stringify(options.refusals)}`
-    )
-  }
-  for (const part of PARTS) {
-    const value: unknown = options[part]
-    if (value === false || (typeof value === 'object' && value !== null)) continue
-    throw new SecurityOptionInvalid(
-      `security option "${part}" is required: give its options, or false to go without it`
-    )
-  }
+}
+
+export const SCOPE: OptionScope = {
+  subject: 'security', refuse: message => new SecurityOptionInvalid(message), isPlugin: true
+}
+
+/** Throws `MARTY_SECURITY_OPT_INVALID` for unknown, missing and invalid options. */
+export function resolveOptions (given: SecurityOptions): ResolvedOptions {
+  return checkOptions(OPTIONS, given, SCOPE)
 }

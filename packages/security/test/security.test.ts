@@ -17,18 +17,37 @@ t.test('parts that nobody decided about, and options nobody knows, stop the star
   }
   const all = { ...optionsFor('/nowhere'), audit: false }
   for (const part of ['auth', 'rbac', 'limits', 'headers', 'audit']) {
-    await t.rejects(start({ ...all, [part]: undefined }), { code: 'MARTY_SECURITY_OPT_INVALID', message: `"${part}" is required: give its options, or false` }, part)
+    await t.rejects(
+      start({ ...all, [part]: undefined }),
+      { code: 'MARTY_SECURITY_OPT_INVALID', message: `"${part}" is required; it must be false or an object` },
+      part
+    )
     await t.rejects(start({ ...all, [part]: true }), { code: 'MARTY_SECURITY_OPT_INVALID' }, `${part}: true`)
   }
-  await t.rejects(start({ ...all, environment: undefined }), { code: 'MARTY_SECURITY_OPT_INVALID', message: /"environment" is required/ })
-  await t.rejects(start({ ...all, limit: {} }), { code: 'MARTY_SECURITY_OPT_INVALID', message: /did you mean "limits"\?/ })
-  await t.rejects(start({ ...all, headers: { corse: {} } }), { code: 'MARTY_HEADERS_OPT_INVALID' }, 'each part judges its own')
+  await t.rejects(start({ ...all, environment: undefined }), {
+    code: 'MARTY_SECURITY_OPT_INVALID',
+    message: /"environment" is required/
+  })
+  await t.rejects(start({ ...all, limit: {} }), {
+    code: 'MARTY_SECURITY_OPT_INVALID',
+    message: /did you mean "limits"\?/
+  })
+  await t.rejects(
+    start({ ...all, headers: { corse: {} } }),
+    { code: 'MARTY_HEADERS_OPT_INVALID' },
+    'each part judges its own'
+  )
 })
 
 t.test('a guard that is not strict is not taken over', async t => {
   const app = Fastify()
   useGuard(app)
-  await t.rejects(async () => { await app.register(security, { ...optionsFor('/nowhere'), audit: false }) }, { code: 'MARTY_SECURITY_GUARD_NOT_STRICT' })
+  await t.rejects(
+    async () => {
+      await app.register(security, { ...optionsFor('/nowhere'), audit: false })
+    },
+    { code: 'MARTY_SECURITY_GUARD_NOT_STRICT' }
+  )
   await app.close().catch(() => {})
 })
 
@@ -41,7 +60,11 @@ t.test('a route that does not say who may call it stops the start', async t => {
 t.test('one rule: 401, 403, 429, 200, the same for a route as for everybody', async t => {
   const { app, bearer, auditFile } = await createService(t)
   app.get('/status', { config: { security: { public: true } } }, async () => 'up')
-  app.get('/reports', { config: { security: { permission: 'report:read', limits: ['few'], audit: 'all' } } }, async request => request.principal.id)
+  app.get(
+    '/reports',
+    { config: { security: { permission: 'report:read', limits: ['few'], audit: 'all' } } },
+    async request => request.principal.id
+  )
   app.post('/reports', { config: { security: { permission: 'report:write' } } }, async () => 'written')
 
   const none = await app.inject('/reports')
@@ -58,17 +81,33 @@ t.test('one rule: 401, 403, 429, 200, the same for a route as for everybody', as
   t.equal(limited.statusCode, 429)
   t.match(limited.headers['retry-after'], /^\d+$/)
   t.match(limited.json(), { code: 'MARTY_RATE_LIMIT_EXCEEDED' })
-  t.equal((await app.inject({ url: '/reports', headers: bearer('carol', 'reader') })).statusCode, 200, 'others have their own budget')
+  t.equal(
+    (await app.inject({ url: '/reports', headers: bearer('carol', 'reader') })).statusCode,
+    200,
+    'others have their own budget'
+  )
 
   const unknown = await app.inject('/nothing')
   t.equal(unknown.statusCode, 404)
   for (const answer of [none, denied, limited, unknown, await app.inject('/status')]) {
-    t.match(answer.headers, { 'content-security-policy': /default-src 'none'/, 'x-content-type-options': 'nosniff' }, `headers on ${answer.statusCode}`)
+    t.match(
+      answer.headers,
+      { 'content-security-policy': /default-src 'none'/, 'x-content-type-options': 'nosniff' },
+      `headers on ${answer.statusCode}`
+    )
     if (answer.statusCode !== 200) t.match(answer.headers['content-type'], /application\/problem\+json/)
   }
   await app.close()
   const written = readFileSync(auditFile, 'utf8')
-  for (const trace of ['MARTY_CORE_UNAUTHENTICATED', 'MARTY_CORE_CREDENTIAL_INVALID', 'MARTY_RBAC_DENIED', 'MARTY_RATE_LIMIT_EXCEEDED', 'bob']) t.match(written, trace)
+  for (const trace of [
+    'MARTY_CORE_UNAUTHENTICATED',
+    'MARTY_CORE_CREDENTIAL_INVALID',
+    'MARTY_RBAC_DENIED',
+    'MARTY_RATE_LIMIT_EXCEEDED',
+    'bob'
+  ]) {
+    t.match(written, trace)
+  }
   t.notMatch(written, headers.authorization.slice(7))
 })
 
@@ -76,14 +115,22 @@ t.test('the environment reaches the policy', async t => {
   for (const [environment, status] of [['development', 200], ['production', 403]] as const) {
     const { app, bearer } = await createService(t, options => ({ ...options, environment }))
     app.post('/reports', { config: { security: { permission: 'report:write' } } }, async () => 'written')
-    t.equal((await app.inject({ method: 'POST', url: '/reports', headers: bearer('alice', 'writer') })).statusCode, status, environment)
+    t.equal(
+      (await app.inject({ method: 'POST', url: '/reports', headers: bearer('alice', 'writer') })).statusCode,
+      status,
+      environment
+    )
     t.equal(app.security.environment, environment)
   }
 })
 
 t.test('an attempt is written down only after it was allowed', async t => {
   const { app, bearer, auditFile } = await createService(t)
-  app.post('/reports', { config: { security: { permission: 'report:write', audit: 'required' } } }, async () => 'written')
+  app.post(
+    '/reports',
+    { config: { security: { permission: 'report:write', audit: 'required' } } },
+    async () => 'written'
+  )
   t.equal((await app.inject({ method: 'POST', url: '/reports', headers: bearer('mallory', 'reader') })).statusCode, 403)
   t.equal((await app.inject({ method: 'POST', url: '/reports', headers: bearer('alice', 'writer') })).statusCode, 200)
   await app.close()
@@ -95,17 +142,30 @@ t.test('an attempt is written down only after it was allowed', async t => {
 t.test('guessing through JSON-RPC uses up the same budget, and a right token is let in all the same', async t => {
   const { app, bearer } = await createService(t)
   await app.register(jsonRpc, { httpPath: '/rpc' })
-  app.rpc.method({ name: 'view', security: { permission: 'report:read' }, handler: (_params, { principal }) => principal.id })
+  app.rpc.method({
+    name: 'view',
+    security: { permission: 'report:read' },
+    handler: (_params, { principal }) => principal.id
+  })
   const right = bearer('alice', 'reader').authorization.slice(7)
   const call = async (method: string, params?: object, headers: Record<string, string> = {}): Promise<object> => {
-    const answer = await app.inject({ method: 'POST', url: '/rpc', headers, payload: { jsonrpc: '2.0', id: 1, method, params } })
+    const answer = await app.inject({
+      method: 'POST',
+      url: '/rpc',
+      headers,
+      payload: { jsonrpc: '2.0', id: 1, method, params }
+    })
     return answer.json()
   }
 
   t.match(await call('authenticate', { auth_token: right }), { result: { authenticated: true, role: 'reader' } })
   t.match(await call('view', undefined, bearer('alice', 'reader')), { result: 'alice' })
-  for (let guess = 0; guess < 3; guess++) t.match(await call('authenticate', { auth_token: `guess${guess}` }), { error: { code: -32001 } })
-  t.match(await call('authenticate', { auth_token: 'guess3' }), { error: { code: -32040, data: { code: 'MARTY_RATE_LIMIT_EXCEEDED', retry_after_ms: Number } } })
+  for (let guess = 0; guess < 3; guess++) {
+    t.match(await call('authenticate', { auth_token: `guess${guess}` }), { error: { code: -32001 } })
+  }
+  t.match(await call('authenticate', { auth_token: 'guess3' }), {
+    error: { code: -32040, data: { code: 'MARTY_RATE_LIMIT_EXCEEDED', retry_after_ms: Number } }
+  })
   t.match(await call('authenticate', { auth_token: right }), { result: { authenticated: true } })
   t.match(await call('authenticate', { auth_token: 'guess4' }), { error: { code: -32040 } }, 'a wrong one is not')
 })
@@ -115,8 +175,15 @@ t.test('the start tells in one line what anybody may call', async t => {
   app.get('/status', { config: { security: { public: true } } }, async () => 'up')
   app.get('/me', { config: { security: { authenticate: true } } }, async () => 'me')
   await app.ready()
-  const line = logs.map(text => JSON.parse(text) as Record<string, unknown>).find(({ operations }) => operations !== undefined)
-  t.match(line, { level: 40, public: ['404', 'GET /status'], without: ['audit'], msg: '3 operations, 2 public: 404, GET /status; WITHOUT audit' })
+  const line = logs
+    .map(text => JSON.parse(text) as Record<string, unknown>)
+    .find(({ operations }) => operations !== undefined)
+  t.match(line, {
+    level: 40,
+    public: ['404', 'GET /status'],
+    without: ['audit'],
+    msg: '3 operations, 2 public: 404, GET /status; WITHOUT audit'
+  })
   t.match(app.security.routes(), [
     { name: '404', rule: { public: true } },
     { name: 'GET /status', transport: 'http', rule: { public: true } },
@@ -127,5 +194,8 @@ t.test('the start tells in one line what anybody may call', async t => {
 t.test('nothing is warned of when nothing is left out', async t => {
   const { app, logs } = await createService(t)
   await app.ready()
-  t.match(logs.map(text => JSON.parse(text) as Record<string, unknown>).find(({ operations }) => operations !== undefined), { level: 30 })
+  t.match(
+    logs.map(text => JSON.parse(text) as Record<string, unknown>).find(({ operations }) => operations !== undefined),
+    { level: 30 }
+  )
 })
