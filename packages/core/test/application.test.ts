@@ -15,7 +15,11 @@ const never: Authenticator = {
   authenticate: () => ANONYMOUS
 }
 
-interface Outcome { readonly code: string | null, readonly message: string, readonly status: (url: string) => Promise<number | null> }
+interface Outcome {
+  readonly code: string | null
+  readonly message: string
+  readonly status: (url: string) => Promise<number | null>
+}
 
 async function start (t: Test, build: (app: FastifyInstance) => unknown): Promise<Outcome> {
   const app = Fastify()
@@ -27,7 +31,11 @@ async function start (t: Test, build: (app: FastifyInstance) => unknown): Promis
   } catch (cause) {
     error = cause as MartyError
   }
-  const status = async (url: string): Promise<number | null> => await app.inject(url).then(({ statusCode }) => statusCode, () => null)
+  const status = async (url: string): Promise<number | null> =>
+    await app.inject(url).then(
+      ({ statusCode }) => statusCode,
+      () => null
+    )
   return { code: error?.code ?? null, message: error?.message ?? '', status }
 }
 
@@ -37,11 +45,21 @@ function guard (app: FastifyInstance, strict: boolean): void {
 
 t.test('an onRoute hook that changes the config after the guard has read it stops the start', async t => {
   const changes: Record<string, (route: RouteOptions) => void> = {
-    'another config': route => { route.config = { security: { public: true } } },
-    'no config': route => { delete route.config },
-    'a rule replaced in place': route => { route.config!.security = { public: true } },
-    'a rule removed in place': route => { delete route.config!.security },
-    'a clone without symbols': route => { route.config = JSON.parse(JSON.stringify(route.config)) as RouteOptions['config'] & {} }
+    'another config': route => {
+      route.config = { security: { public: true } }
+    },
+    'no config': route => {
+      delete route.config
+    },
+    'a rule replaced in place': route => {
+      route.config!.security = { public: true }
+    },
+    'a rule removed in place': route => {
+      delete route.config!.security
+    },
+    'a clone without symbols': route => {
+      route.config = JSON.parse(JSON.stringify(route.config)) as RouteOptions['config'] & {}
+    }
   }
   for (const [name, change] of Object.entries(changes)) {
     for (const strict of [true, false]) {
@@ -52,7 +70,11 @@ t.test('an onRoute hook that changes the config after the guard has read it stop
           scope.get('/x', GUARDED, handler)
         })
       })
-      t.match(outcome, { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /onRoute hook[^]*GET \/x \(.*application\.test/ }, name)
+      t.match(
+        outcome,
+        { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /onRoute hook[^]*GET \/x \(.*application\.test/ },
+        name
+      )
       t.not(await outcome.status('/x'), 200, name)
     }
   }
@@ -63,7 +85,9 @@ t.test('an onRoute hook that keeps what is there harms nothing, and one before t
     app.addHook('onRoute', route => { if (route.url === '/default') route.config = { ...GUARDED.config } })
     guard(app, true)
     await app.register(async scope => {
-      scope.addHook('onRoute', route => { route.config = Object.freeze({ ...route.config, more: 1 } as RouteOptions['config'] & {}) })
+      scope.addHook('onRoute', route => {
+        route.config = Object.freeze({ ...route.config, more: 1 } as RouteOptions['config'] & {})
+      })
       scope.get('/x', GUARDED, handler)
       scope.get('/default', handler)
     })
@@ -89,13 +113,30 @@ t.test('a rule that an onRoute hook adds after the guard has looked stops the st
 
 t.test('a config of any kind is enforced as it was read once, or refused', async t => {
   let reads = 0
-  const configs: Record<string, { readonly config: object, readonly isEnforced: boolean }> = {
+  const configs: Record<string, { readonly config: object; readonly isEnforced: boolean }> = {
     frozen: { config: Object.freeze({ security: Object.freeze({ ...RULE }) }), isEnforced: true },
     'without a prototype': { config: Object.assign(Object.create(null) as object, GUARDED.config), isEnforced: true },
-    'a getter that changes its mind': { config: { get security () { return reads++ === 1 ? RULE : { public: true } } }, isEnforced: true },
-    'a getter with a new object each time': { config: { get security () { return { ...RULE } } }, isEnforced: true },
+    'a getter that changes its mind': {
+      config: {
+        get security () {
+          return reads++ === 1 ? RULE : { public: true }
+        }
+      },
+      isEnforced: true
+    },
+    'a getter with a new object each time': {
+      config: {
+        get security () {
+          return { ...RULE }
+        }
+      },
+      isEnforced: true
+    },
     'a proxy': { config: new Proxy({ ...GUARDED.config }, {}), isEnforced: true },
-    'a proxy that hides the rule': { config: new Proxy({ ...GUARDED.config }, { ownKeys: () => [], getOwnPropertyDescriptor: () => undefined }), isEnforced: false },
+    'a proxy that hides the rule': {
+      config: new Proxy({ ...GUARDED.config }, { ownKeys: () => [], getOwnPropertyDescriptor: () => undefined }),
+      isEnforced: false
+    },
     'an inherited rule': { config: Object.create(GUARDED.config) as object, isEnforced: false },
     'a rule with inherited members': { config: { security: Object.create(RULE) as object }, isEnforced: false },
     'a rule that is a string': { config: { security: 'authenticate' }, isEnforced: false },
@@ -210,12 +251,19 @@ t.test('a place that cannot be read is left out, and nothing else changes', asyn
     guard(app, true)
     Error.prepareStackTrace = (_error, frames) => frames
     app.get('/frames', handler)
-    Error.prepareStackTrace = () => 'Error\n    at eval (eval at run (/x.js:1:1), <anonymous>:1:1)\n    at node:internal/x:1:1\n    nonsense'
+    Error.prepareStackTrace = () =>
+      'Error\n    at eval (eval at run (/x.js:1:1), <anonymous>:1:1)\n    at node:internal/x:1:1\n    nonsense'
     app.get('/nonsense', handler)
     Error.prepareStackTrace = prepareStackTrace as typeof Error.prepareStackTrace & {}
     Error.stackTraceLimit = 0
     app.get('/shallow', handler)
     t.equal(Error.stackTraceLimit, 0, 'the depth of the process is put back')
   })
-  for (const line of [/route GET \/frames$/m, /route GET \/nonsense$/m, /route GET \/shallow \(.*application\.test\.[jt]s:\d+:\d+\)$/m]) t.match(outcome.message, line)
+  for (const line of [
+    /route GET \/frames$/m,
+    /route GET \/nonsense$/m,
+    /route GET \/shallow \(.*application\.test\.[jt]s:\d+:\d+\)$/m
+  ]) {
+    t.match(outcome.message, line)
+  }
 })

@@ -5,15 +5,23 @@ import t from 'tap'
 import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import {
-  ANONYMOUS, setProblemHandlers, createCall, createGuard, CredentialInvalid, declareRule, defineError, problemErrorHandler,
-  useGuard, type Authenticator, type Call, type Check, type CheckRun, type GuardedOperation, type MartyError, type Principal, type SecurityEvent, type SecurityRule
+  ANONYMOUS, setProblemHandlers, createCall, createGuard, CredentialInvalid, declareRule, defineError,
+  problemErrorHandler, useGuard, type Authenticator, type Call, type Check, type CheckRun, type GuardedOperation,
+  type MartyError, type Principal, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 
 declare module '@marty/core' {
   interface SecurityRule { readonly testRole?: string }
 }
 
-const alice: Principal = { ...ANONYMOUS, id: 'alice', kind: 'user', roles: ['reader'], authenticatedBy: 'jwt', expiresAt: Date.now() + 60_000 }
+const alice: Principal = {
+  ...ANONYMOUS,
+  id: 'alice',
+  kind: 'user',
+  roles: ['reader'],
+  authenticatedBy: 'jwt',
+  expiresAt: Date.now() + 60_000
+}
 
 const bearer: Authenticator = {
   method: 'jwt',
@@ -64,7 +72,10 @@ t.test('a route registered before the guard stops the start, and is denied if th
   t.teardown(() => app.close())
   app.get('/early', async () => 'secret')
   useGuard(app, { strict: true })
-  await t.rejects(async () => await app.ready(), { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /before the guard[^]* GET \/early \(.*guard\.test/ })
+  await t.rejects(async () => await app.ready(), {
+    code: 'MARTY_CORE_ROUTE_UNGUARDED',
+    message: /before the guard[^]* GET \/early \(.*guard\.test/
+  })
   const answer = await app.inject('/early')
   t.equal(answer.statusCode, 403)
   t.notMatch(answer.body, 'secret')
@@ -115,7 +126,7 @@ t.test('401 without a credential, 401 with a wrong one, 403 without the role, 20
   t.same((await app.inject('/public')).json(), { id: 'anonymous' })
 })
 
-t.test('HEAD inherits the rule of GET; an unknown URL is a 404; query strings and encodings bypass nothing', async t => {
+t.test('HEAD inherits the rule of GET, an unknown URL is a 404, and encodings bypass nothing', async t => {
   const app = build()
   route(app, '/reader', { testRole: 'reader' })
   t.equal((await app.inject({ method: 'HEAD', url: '/reader' })).statusCode, 401)
@@ -171,19 +182,36 @@ t.test('a failed authentication runs the failure checks in place of the throttle
 t.test('why a credential was refused is told to the sinks and the log, and not to the caller', async t => {
   const lines: string[] = []
   for (const answer of ['ours', 'theirs'] as const) {
-    const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { lines.push(line) } } } }) as unknown as FastifyInstance
+    const app = Fastify({
+      logger: {
+        level: 'info',
+        stream: {
+          write: (line: string) => {
+            lines.push(line)
+          }
+        }
+      }
+    }) as unknown as FastifyInstance
     t.teardown(() => app.close())
     const events: SecurityEvent[] = []
     useGuard(app, { strict: true }).addSink(event => { events.push(event) })
     if (answer === 'ours') app.setErrorHandler(problemErrorHandler)
     else setProblemHandlers(app)
-    app.guard.addAuthenticator({ ...bearer, authenticate: () => { throw new CredentialInvalid({ reason: 'out of date' }) } })
+    app.guard.addAuthenticator({
+      ...bearer,
+      authenticate: () => {
+        throw new CredentialInvalid({ reason: 'out of date' })
+      }
+    })
     app.get('/', { config: { security: { authenticate: true } } }, async () => 'ok')
     const { statusCode, body } = await app.inject({ url: '/', headers: { authorization: 'Bearer x' } })
     t.equal(statusCode, 401)
     t.notMatch(body, 'out of date')
     t.match(events, [{ reason: 'MARTY_CORE_CREDENTIAL_INVALID', details: { reason: 'out of date' } }])
-    t.match(JSON.parse(lines.find(line => line.includes('request refused'))!), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'out of date' })
+    t.match(JSON.parse(lines.find(line => line.includes('request refused'))!), {
+      code: 'MARTY_CORE_CREDENTIAL_INVALID',
+      reason: 'out of date'
+    })
     lines.length = 0
   }
 })
@@ -215,30 +243,61 @@ t.test('a credential without headers is judged, limited and told like any other'
   t.equal(await authenticate.decide(right), undefined)
   t.equal(right.principal, alice)
   t.match(events, [
-    { type: 'authentication', action: 'authenticate', outcome: 'failure', reason: 'MARTY_CORE_CREDENTIAL_INVALID', address: '192.0.2.1' },
+    {
+      type: 'authentication',
+      action: 'authenticate',
+      outcome: 'failure',
+      reason: 'MARTY_CORE_CREDENTIAL_INVALID',
+      address: '192.0.2.1'
+    },
     { type: 'limit', action: 'authenticate', outcome: 'denied', reason: 'TEST_LIMITED' }
   ])
-  await t.rejects(guard.authenticate('alice.token', { address: null, requestId: '2' }, ['apiKey']), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'only the methods asked for')
+  await t.rejects(
+    guard.authenticate('alice.token', { address: null, requestId: '2' }, ['apiKey']),
+    { code: 'MARTY_CORE_CREDENTIAL_INVALID' },
+    'only the methods asked for'
+  )
   t.equal(guard.hasCredential({ headers: { authorization: 'Bearer forged' } } as IncomingMessage), true)
   t.equal(guard.hasCredential({ headers: { authorization: 'Basic forged' } } as IncomingMessage), false)
 })
 
 t.test('a credential for one purpose counts only where a rule names it', async t => {
   const app = build()
-  app.guard.addAuthenticator({ ...bearer, method: 'refresh', optIn: true, find: ({ headers }) => headers.authorization ?? null, accepts: token => token === 'once', authenticate: () => ({ ...alice, authenticatedBy: 'refresh' }) })
+  app.guard.addAuthenticator({
+    ...bearer,
+    method: 'refresh',
+    optIn: true,
+    find: ({ headers }) => headers.authorization ?? null,
+    accepts: token => token === 'once',
+    authenticate: () => ({ ...alice, authenticatedBy: 'refresh' })
+  })
   route(app, '/any', { authenticate: true })
   route(app, '/once', { authenticate: ['refresh'] })
   await app.ready()
   const request = (url: string) => app.inject({ url, headers: { authorization: 'once' } })
   t.equal((await request('/any')).statusCode, 401)
   t.equal((await request('/once')).statusCode, 200)
-  await t.rejects(app.guard.authenticate('once', { address: null, requestId: '1' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
-  t.match(await app.guard.authenticate('once', { address: null, requestId: '1' }, ['refresh']), { authenticatedBy: 'refresh' })
+  await t.rejects(app.guard.authenticate('once', { address: null, requestId: '1' }), {
+    code: 'MARTY_CORE_CREDENTIAL_INVALID'
+  })
+  t.match(await app.guard.authenticate('once', { address: null, requestId: '1' }, ['refresh']), {
+    authenticatedBy: 'refresh'
+  })
 })
 
 t.test('a check that breaks answers 500 and says nothing of why', async t => {
   const app = build()
-  app.guard.addCheck({ name: 'broken', stage: 'admit', keys: [], compile: op => op.name === 'GET /x' ? () => { throw new Error('password=hunter2') } : null })
+  app.guard.addCheck({
+    name: 'broken',
+    stage: 'admit',
+    keys: [],
+    compile: op =>
+      op.name === 'GET /x'
+        ? () => {
+            throw new Error('password=hunter2')
+          }
+        : null
+  })
   route(app, '/x', { public: true })
   const answer = await app.inject('/x')
   t.equal(answer.statusCode, 500)
@@ -254,7 +313,13 @@ t.test('a check may return its refusal: over HTTP, in order, and to those who wo
         ran.push(name)
         return asynchronous ? Promise.resolve(answer()) : answer()
       }
-      app.guard.addCheck({ name, stage, keys: [], compile: () => run as CheckRun, compileOnAuthFailure: () => run as CheckRun })
+      app.guard.addCheck({
+        name,
+        stage,
+        keys: [],
+        compile: () => run as CheckRun,
+        compileOnAuthFailure: () => run as CheckRun
+      })
     }
     let verdict: unknown
     check('first', 'admit', () => undefined)
@@ -263,26 +328,37 @@ t.test('a check may return its refusal: over HTTP, in order, and to those who wo
     route(app, '/reader', { testRole: 'reader' })
     const events: SecurityEvent[] = []
     app.guard.addSink(event => { events.push(event) })
-    const request = async (credential = 'Bearer alice.token') => await app.inject({ url: '/reader', headers: { authorization: credential } })
+    const request = async (credential = 'Bearer alice.token') =>
+      await app.inject({ url: '/reader', headers: { authorization: credential } })
     t.equal((await request()).statusCode, 200)
     t.same(ran.splice(0), ['first', 'second', 'third'])
 
     verdict = new Limited({ headers: { 'retry-after': '7' } })
     for (const credential of ['Bearer alice.token', 'Bearer forged']) {
       const answer = await request(credential)
-      t.match({ status: answer.statusCode, headers: answer.headers, body: answer.json() }, { status: 429, headers: { 'retry-after': '7' }, body: { code: 'TEST_LIMITED' } })
+      t.match(
+        { status: answer.statusCode, headers: answer.headers, body: answer.json() },
+        { status: 429, headers: { 'retry-after': '7' }, body: { code: 'TEST_LIMITED' } }
+      )
       t.notOk(ran.splice(0).slice(2).includes('third'), 'nothing runs after a refusal')
     }
     t.match(events, [{ type: 'limit', reason: 'TEST_LIMITED' }, { type: 'limit', reason: 'TEST_LIMITED' }])
 
-    const operation = app.guard.operation({ name: 'view', transport: 'rpc', rule: { testRole: 'reader' }, where: 'method view' })!
+    const operation = app.guard.operation({
+      name: 'view',
+      transport: 'rpc',
+      rule: { testRole: 'reader' },
+      where: 'method view'
+    })!
     const call = (): Call => createCall(operation, '1', null, null, alice)
     t.equal(await operation.decide(call()), verdict)
 
     // A check written without types could answer with anything; only nothing lets a call pass.
     for (verdict of [null, false, 0, '', 'fine', { allowed: true }]) {
       t.equal((await request()).statusCode, 500, JSON.stringify(verdict))
-      t.match(await operation.decide(call()), { message: 'a check of view returned a value that is not an error: a check returns nothing or an error' })
+      t.match(await operation.decide(call()), {
+        message: 'a check of view returned a value that is not an error: a check returns nothing or an error'
+      })
     }
     await app.close()
   }
@@ -291,7 +367,14 @@ t.test('a check may return its refusal: over HTTP, in order, and to those who wo
 t.test('what is refused once the input is known is refused as well when it is returned', async t => {
   const guard = createGuard({ strict: true })
   const verdicts: Array<Error | undefined> = []
-  guard.addCheck({ name: 'later', stage: 'throttle', keys: [], compile: () => call => { call.pending = () => verdicts.shift() } })
+  guard.addCheck({
+    name: 'later',
+    stage: 'throttle',
+    keys: [],
+    compile: () => call => {
+      call.pending = () => verdicts.shift()
+    }
+  })
   guard.addCheck({ name: 'afterwards', stage: 'authorize', keys: [], compile: () => () => verdicts.shift() })
   const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { public: true }, where: 'method view' })!
   guard.compile()
@@ -363,15 +446,23 @@ t.test('refusals are told to the sinks; a failing sink harms nobody', async t =>
   await app.inject({ url: '/writer', headers: { authorization: 'Bearer alice.token' } })
   await app.inject('/writer')
   t.match(events, [
-    { type: 'authorization', action: 'GET /writer', outcome: 'denied', reason: 'TEST_FORBIDDEN', principal: { id: 'alice' } },
+    {
+      type: 'authorization',
+      action: 'GET /writer',
+      outcome: 'denied',
+      reason: 'TEST_FORBIDDEN',
+      principal: { id: 'alice' }
+    },
     { type: 'authentication', outcome: 'failure', reason: 'MARTY_CORE_UNAUTHENTICATED' }
   ])
 })
 
-t.test('requests of one turn are decided in a row: in their order, each in its own context, and none waits for another', async t => {
+t.test('requests of one turn are decided in order, each in its own context, and none waits for another', async t => {
   const app = Fastify()
   const contexts = new AsyncLocalStorage<string>()
-  app.addHook('onRequest', (request, _reply, done) => { contexts.run((request.query as { n: string }).n, done) })
+  app.addHook('onRequest', (request, _reply, done) => {
+    contexts.run((request.query as { n: string }).n, done)
+  })
   const decided: Array<string | undefined> = []
   const never = new Promise<void>(() => {})
   const guard = useGuard(app, { strict: true })
@@ -395,13 +486,23 @@ t.test('requests of one turn are decided in a row: in their order, each in its o
   await app.ready()
   const answers: string[] = []
   const ask = (n: number): void => {
-    void app.inject({ url: `${n % 2 === 0 ? '/who' : '/'}?n=${n}`, headers: { authorization: 'Bearer alice.token' } }).then(({ statusCode, body }) => { answers[n] = statusCode === 200 ? body : String(statusCode) })
+    void app
+      .inject({ url: `${n % 2 === 0 ? '/who' : '/'}?n=${n}`, headers: { authorization: 'Bearer alice.token' } })
+      .then(({ statusCode, body }) => {
+        answers[n] = statusCode === 200 ? body : String(statusCode)
+      })
   }
   // More than are decided at once.
   for (let n = 0; n < 40; n++) ask(n)
-  while (answers.filter(answer => answer !== undefined).length < 39) await new Promise(resolve => setImmediate(resolve))
+  while (answers.filter(answer => answer !== undefined).length < 39) {
+    await new Promise(resolve => setImmediate(resolve))
+  }
   const all = Array.from({ length: 40 }, (_, n) => String(n))
-  t.same([...answers], all.map(n => n === '3' ? '403' : n === '5' ? undefined : n === '7' ? '429' : n))
+  const expected: Array<string | undefined> = [...all]
+  expected[3] = '403'
+  expected[5] = undefined
+  expected[7] = '429'
+  t.same([...answers], expected)
   t.same(decided, all)
 })
 
@@ -409,17 +510,30 @@ t.test('a live connection whose principal has expired is refused and becomes ano
   const guard = createGuard({ strict: true })
   guard.addAuthenticator(bearer)
   guard.addCheck(roleCheck)
-  const operation = guard.operation({ name: 'view', transport: 'rpc', rule: { testRole: 'reader' }, where: 'method view' })
+  const operation = guard.operation({
+    name: 'view',
+    transport: 'rpc',
+    rule: { testRole: 'reader' },
+    where: 'method view'
+  })
   if (operation === null) throw new Error('the operation has a rule')
-  t.match(operation.decide(createCall(operation, '0', null, null, alice)), { code: 'MARTY_CORE_RULE_INVALID' }, 'not before it is ready')
+  t.match(
+    operation.decide(createCall(operation, '0', null, null, alice)),
+    { code: 'MARTY_CORE_RULE_INVALID' },
+    'not before it is ready'
+  )
   guard.compile()
   t.equal(operation.decide(createCall(operation, '1', null, null, alice)), undefined, 'decides without a promise')
   const call = createCall(operation, '2', null, null, { ...alice, expiresAt: Date.now() - 1 })
   t.match(operation.decide(call), { code: 'MARTY_CORE_CREDENTIAL_INVALID', rpcCode: -32001 })
   t.equal(call.principal, ANONYMOUS)
   t.match(operation.decide(createCall(operation, '3', null, null, ANONYMOUS)), { code: 'MARTY_CORE_UNAUTHENTICATED' })
-  await t.rejects(guard.authenticate('nonsense', { address: null, requestId: '4' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
-  t.throws(() => guard.operation({ name: 'late', transport: 'rpc', rule: undefined, where: 'method late' }), { code: 'MARTY_CORE_RULE_MISSING' })
+  await t.rejects(guard.authenticate('nonsense', { address: null, requestId: '4' }), {
+    code: 'MARTY_CORE_CREDENTIAL_INVALID'
+  })
+  t.throws(() => guard.operation({ name: 'late', transport: 'rpc', rule: undefined, where: 'method late' }), {
+    code: 'MARTY_CORE_RULE_MISSING'
+  })
 })
 
 t.test('a public operation without limits compiles to nothing', async t => {
@@ -436,8 +550,15 @@ t.test('a fault tells where it was made, a refusal does not, and nobody else\'s 
   t.match(new Fault().stack, /guard\.test/)
   t.match(new Error('plain').stack, /guard\.test/)
   // Node can make this unchangeable; then everything has a stack.
-  const code = 'Object.freeze(Error); const { defineError } = await import(process.argv[1]); process.stdout.write(new (defineError({ name: "A", code: "A", statusCode: 403, message: "no" }))().stack)'
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code, import.meta.resolve('@marty/core')])
+  const code =
+    'Object.freeze(Error); const { defineError } = await import(process.argv[1]); process.stdout.write(new ' +
+      '(defineError({ name: "A", code: "A", statusCode: 403, message: "no" }))().stack)'
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--input-type=module',
+    '-e',
+    code,
+    import.meta.resolve('@marty/core')
+  ])
   t.match(stdout, /^\w+: no\n +at /)
 })
 
@@ -447,31 +568,71 @@ t.test('a refusal is the same problem document by every way, unless the applicat
     name: 'test-picky',
     stage: 'authorize',
     keys: ['testRole'],
-    compile: () => () => { throw new Picky({ headers: { 'retry-after': '7', 'set-cookie': 'gone=; Max-Age=0' }, data: { why: ['é', undefined], absent: undefined, status: 1, code: 'forged' } }) }
+    compile: () => () => {
+      throw new Picky({
+        headers: { 'retry-after': '7', 'set-cookie': 'gone=; Max-Age=0' },
+        data: { why: ['é', undefined], absent: undefined, status: 1, code: 'forged' }
+      })
+    }
   }
-  const ask = async (configure: (app: FastifyInstance) => void): Promise<{ status: number, headers: Record<string, unknown>, body: string, sent: number, errors: number }> => {
+  const ask = async (
+    configure: (app: FastifyInstance) => void
+  ): Promise<{ status: number; headers: Record<string, unknown>; body: string; sent: number; errors: number }> => {
     const app = Fastify({ genReqId: () => 'same' })
     t.teardown(() => app.close())
     let [sent, errors] = [0, 0]
     configure(app)
     useGuard(app).addAuthenticator(bearer)
     app.guard.addCheck(refuse)
-    app.addHook('onSend', async () => { sent++ })
-    app.addHook('onError', async () => { errors++ })
+    app.addHook('onSend', async () => {
+      sent++
+    })
+    app.addHook('onError', async () => {
+      errors++
+    })
     app.get('/picky', { config: { security: { testRole: 'reader' } } }, async () => 'never')
-    const { statusCode: status, headers, body } = await app.inject({ url: '/picky?token=secret', headers: { authorization: 'Bearer alice.token' } })
+    const {
+      statusCode: status,
+      headers,
+      body
+    } = await app.inject({ url: '/picky?token=secret', headers: { authorization: 'Bearer alice.token' } })
     return { status, headers, body, sent, errors }
   }
   const plain = await ask(() => {})
   const ours = await ask(setProblemHandlers)
-  const wrapped = await ask(app => { app.setErrorHandler((error, request, reply) => problemErrorHandler(error, request, reply)) })
+  const wrapped = await ask(app => {
+    app.setErrorHandler((error, request, reply) => problemErrorHandler(error, request, reply))
+  })
   for (const answer of [plain, ours, wrapped]) {
-    t.match(answer, { status: 409, sent: 1, headers: { 'retry-after': '7', 'set-cookie': 'gone=; Max-Age=0', 'content-type': 'application/problem+json; charset=utf-8' } })
+    t.match(answer, {
+      status: 409,
+      sent: 1,
+      headers: {
+        'retry-after': '7',
+        'set-cookie': 'gone=; Max-Age=0',
+        'content-type': 'application/problem+json; charset=utf-8'
+      }
+    })
     t.strictSame(JSON.parse(answer.body), {
-      why: ['é', null], type: 'urn:marty:error:MARTY_TEST_PICKY', title: 'Conflict', status: 409, detail: 'not "you"', instance: '/picky', code: 'MARTY_TEST_PICKY', request_id: 'same'
+      why: ['é', null],
+      type: 'urn:marty:error:MARTY_TEST_PICKY',
+      title: 'Conflict',
+      status: 409,
+      detail: 'not "you"',
+      instance: '/picky',
+      code: 'MARTY_TEST_PICKY',
+      request_id: 'same'
     })
   }
-  t.same([plain, ours, wrapped].map(({ errors }) => errors), [0, 0, 1], 'a refusal is an answer: hooks for errors hear of it only where errors are answered')
-  const own = await ask(app => { app.setErrorHandler(async (error: MartyError, _, reply) => await reply.code(error.statusCode).send({ own: error.message })) })
+  t.same(
+    [plain, ours, wrapped].map(({ errors }) => errors),
+    [0, 0, 1],
+    'a refusal is an answer: hooks for errors hear of it only where errors are answered'
+  )
+  const own = await ask(app => {
+    app.setErrorHandler(
+      async (error: MartyError, _, reply) => await reply.code(error.statusCode).send({ own: error.message })
+    )
+  })
   t.match(own, { status: 409, body: '{"own":"not \\"you\\""}' })
 })

@@ -16,7 +16,10 @@ t.test('upgrades that the router refuses leave no socket behind', async t => {
   await listen()
   for (const [path, status] of ROUTER_REFUSES) {
     const clients = await Promise.all(Array.from({ length: 100 }, async () => await askForUpgrade(url(), path)))
-    t.ok(clients.every(({ answer }) => answer.startsWith(`HTTP/1.1 ${status} `)), `${path.slice(0, 10)} ${clients[0]?.answer.slice(0, 20)}`)
+    t.ok(
+      clients.every(({ answer }) => answer.startsWith(`HTTP/1.1 ${status} `)),
+      `${path.slice(0, 10)} ${clients[0]?.answer.slice(0, 20)}`
+    )
     for (const { socket } of clients) socket.end()
     await until(async () => await openSockets(app) === 0)
   }
@@ -62,7 +65,20 @@ t.test('clients that leave while their upgrade is being decided leave nothing be
   let decide = (): void => {}
   const decided = new Promise<void>(resolve => { decide = resolve })
   let waiting = 0
-  app.get('/slow', { websocket: true, config: { security: { public: true } }, preValidation: async () => { waiting++; await decided } }, socket => { socket.send('"hello"') })
+  app.get(
+    '/slow',
+    {
+      websocket: true,
+      config: { security: { public: true } },
+      preValidation: async () => {
+        waiting++
+        await decided
+      }
+    },
+    socket => {
+      socket.send('"hello"')
+    }
+  )
   await listen()
   const leaving = net.connect(Number(new URL(url()).port), '127.0.0.1')
   leaving.write(upgradeOf('/slow'))
@@ -78,18 +94,31 @@ t.test('clients that leave while their upgrade is being decided leave nothing be
 })
 
 async function openSockets (app: FastifyInstance): Promise<number> {
-  return await new Promise((resolve, reject) => { app.server.getConnections((error, count) => { if (error === null) resolve(count); else reject(error) }) })
+  return await new Promise((resolve, reject) => {
+    app.server.getConnections((error, count) => {
+      if (error === null) resolve(count)
+      else reject(error)
+    })
+  })
 }
 
 function upgradeOf (path: string): string {
-  return `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`
+  return `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: ` +
+    '13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n'
 }
 
 /** Keeps its side open after the answer. */
-async function askForUpgrade (url: string, path: string): Promise<{ readonly socket: net.Socket, readonly answer: string }> {
+async function askForUpgrade (
+  url: string,
+  path: string
+): Promise<{ readonly socket: net.Socket; readonly answer: string }> {
   const socket = net.connect(Number(new URL(url).port), '127.0.0.1')
   socket.on('error', () => {})
   socket.write(upgradeOf(path))
-  const answer = await new Promise<string>(resolve => { socket.once('data', data => { resolve(String(data)) }) })
+  const answer = await new Promise<string>(resolve => {
+    socket.once('data', data => {
+      resolve(String(data))
+    })
+  })
   return { socket, answer }
 }

@@ -13,15 +13,34 @@ t.test('without a credential, with a wrong one, with too little, with the right 
     t.notMatch(JSON.stringify(error), token)
   }
   t.match(await client.call('authenticate', { auth_token: 5 }), { error: { code: -32602 } })
-  t.match(await client.call('authenticate', { auth_token: 'broken:viewer' }), { error: { code: -32603 } }, 'a broken store is no wrong credential')
+  t.match(
+    await client.call('authenticate', { auth_token: 'broken:viewer' }),
+    { error: { code: -32603 } },
+    'a broken store is no wrong credential'
+  )
   t.match(await client.call('view'), { error: { code: -32001 } })
-  t.match((await client.call('authenticate', { auth_token: 'alice:viewer' })).result, { authenticated: true, role: 'viewer', roles: ['viewer'], expires_at: /^\d{4}-/ })
+  t.match((await client.call('authenticate', { auth_token: 'alice:viewer' })).result, {
+    authenticated: true,
+    role: 'viewer',
+    roles: ['viewer'],
+    expires_at: /^\d{4}-/
+  })
   t.equal((await client.call('view')).result, 'alice')
   t.match(await client.call('operate'), { error: { code: -32002 } })
   t.match(await client.call('authenticate', { auth_token: 'forged:root' }), { error: { code: -32001 } })
   t.equal((await client.call('view')).result, 'alice', 'a failed second try changes nothing')
-  t.match(events.filter(({ type, action }) => type === 'authentication' && action === 'authenticate').map(({ outcome, principal }) => [outcome, principal.id]),
-    [['failure', 'anonymous'], ['failure', 'anonymous'], ['failure', 'anonymous'], ['success', 'alice'], ['failure', 'anonymous']])
+  t.match(
+    events
+      .filter(({ type, action }) => type === 'authentication' && action === 'authenticate')
+      .map(({ outcome, principal }) => [outcome, principal.id]),
+    [
+      ['failure', 'anonymous'],
+      ['failure', 'anonymous'],
+      ['failure', 'anonymous'],
+      ['success', 'alice'],
+      ['failure', 'anonymous']
+    ]
+  )
   t.notMatch(logs.join(''), /alice:viewer|forged:root/, 'tokens are not logged')
 })
 
@@ -29,28 +48,50 @@ t.test('guessing is limited', async t => {
   const { listen, url } = await createService(t, { maxFailures: 2 })
   await listen()
   const client = await Client.connect(t, url())
-  for (let attempt = 0; attempt < 2; attempt++) t.match(await client.call('authenticate', { auth_token: 'a:b' }), { error: { code: -32001 } })
-  t.match(await client.call('authenticate', { auth_token: 'a:b' }), { error: { code: -32040, data: { code: 'TEST_LIMITED', retry_after_ms: 7000 } } })
-  t.match(await refusal(t, url(), { headers: { authorization: 'Bearer a:b' } }), { status: 429, headers: { 'retry-after': '7' } })
+  for (let attempt = 0; attempt < 2; attempt++) {
+    t.match(await client.call('authenticate', { auth_token: 'a:b' }), { error: { code: -32001 } })
+  }
+  t.match(await client.call('authenticate', { auth_token: 'a:b' }), {
+    error: { code: -32040, data: { code: 'TEST_LIMITED', retry_after_ms: 7000 } }
+  })
+  t.match(await refusal(t, url(), { headers: { authorization: 'Bearer a:b' } }), {
+    status: 429,
+    headers: { 'retry-after': '7' }
+  })
 })
 
 t.test('calls sent right behind authenticate are made with it', async t => {
   const { listen, url } = await createService(t)
   await listen()
   const client = await Client.connect(t, url())
-  const answers = await Promise.all([client.call('view'), client.call('authenticate', { auth_token: 'alice:viewer' }), client.call('view'), client.call('view')])
+  const answers = await Promise.all([
+    client.call('view'),
+    client.call('authenticate', { auth_token: 'alice:viewer' }),
+    client.call('view'),
+    client.call('view')
+  ])
   t.match(answers[0], { error: { code: -32001 } })
   t.match(answers.slice(2), [{ result: 'alice' }, { result: 'alice' }])
 })
 
-t.test('a credential of the upgrade request authenticates from the start, a wrong one is refused before it', async t => {
+t.test('a credential of the upgrade request authenticates, and an invalid one is refused before the upgrade', async t => {
   const { listen, url, events } = await createService(t)
   await listen()
   const wrong = await refusal(t, url(), { headers: { authorization: 'Bearer nobody:root' } })
-  t.match(wrong, { status: 401, headers: { 'content-type': /application\/problem\+json/ }, body: { code: 'MARTY_CORE_CREDENTIAL_INVALID' } })
+  t.match(wrong, {
+    status: 401,
+    headers: { 'content-type': /application\/problem\+json/ },
+    body: { code: 'MARTY_CORE_CREDENTIAL_INVALID' }
+  })
   const client = await Client.connect(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })
   t.equal((await client.call('view')).result, 'alice')
-  t.match(events.filter(({ action }) => action === 'connect').map(({ outcome, principal }) => [outcome, principal.id]), [['failure', 'anonymous'], ['success', 'alice']])
+  t.match(
+    events.filter(({ action }) => action === 'connect').map(({ outcome, principal }) => [outcome, principal.id]),
+    [
+      ['failure', 'anonymous'],
+      ['success', 'alice']
+    ]
+  )
 })
 
 t.test('a credential that expires makes the open connection anonymous', async t => {
@@ -88,7 +129,10 @@ t.test('connections that must authenticate and do not are closed', async t => {
 })
 
 t.test('what authenticate is called and answers is the service\'s choice', async t => {
-  const { listen, url } = await createService(t, { authenticateMethod: 'login', describePrincipal: async ({ id }) => ({ welcome: id }) })
+  const { listen, url } = await createService(t, {
+    authenticateMethod: 'login',
+    describePrincipal: async ({ id }) => ({ welcome: id })
+  })
   await listen()
   const client = await Client.connect(t, url())
   t.match(await client.call('authenticate', { auth_token: 'alice:viewer' }), { error: { code: -32601 } })

@@ -4,7 +4,8 @@ import { until } from '@marty/testing'
 import { Client, createService, type Answer, type Service } from './service.js'
 
 const request = (method: string, id: unknown): object => ({ jsonrpc: '2.0', id, method })
-const outcomes = (answers: unknown): unknown[] => (answers as Answer[]).map(({ id, result, error }) => [id, error?.code ?? result])
+const outcomes = (answers: unknown): unknown[] =>
+  (answers as Answer[]).map(({ id, result, error }) => [id, error?.code ?? result])
 
 /** A limit whose store takes its time: answers are given when the test says so. */
 function slowLimit ({ app }: Service): { waiting: Array<() => void>, most: number } {
@@ -79,15 +80,38 @@ t.test('a credential that expires during a batch is good for none of the calls a
   })
   await service.listen()
   const client = await Client.connect(t, service.url(), { headers: { authorization: 'Bearer alice:viewer' } })
-  t.strictSame(outcomes(await client.ask(['ping', 'dawdle', 'view', 'who'].map(request))), [[0, 'pong'], [1, null], [2, -32001], [3, 'anonymous']])
+  t.strictSame(outcomes(await client.ask(['ping', 'dawdle', 'view', 'who'].map(request))), [
+    [0, 'pong'],
+    [1, null],
+    [2, -32001],
+    [3, 'anonymous']
+  ])
 })
 
 t.test('a POST finds its credential for each call, wherever the first that needs it stands', async t => {
   const { app } = await createService(t, { httpPath: '/rpc' })
-  const post = async (authorization: string, methods: string[]): Promise<unknown> => (await app.inject({
-    method: 'POST', url: '/rpc', headers: { authorization, 'content-type': 'application/json' }, payload: JSON.stringify(methods.map(request))
-  })).json()
+  const post = async (authorization: string, methods: string[]): Promise<unknown> =>
+    (
+      await app.inject({
+        method: 'POST',
+        url: '/rpc',
+        headers: { authorization, 'content-type': 'application/json' },
+        payload: JSON.stringify(methods.map(request))
+      })
+    ).json()
   const methods = ['ping', 'view', 'ping', 'view', 'operate', 'who']
-  t.strictSame(outcomes(await post('Bearer alice:viewer', methods)).slice(0, 5), [[0, 'pong'], [1, 'alice'], [2, 'pong'], [3, 'alice'], [4, -32002]])
-  t.strictSame(outcomes(await post('Bearer alice:nobody', methods)).slice(0, 5), [[0, 'pong'], [1, -32001], [2, 'pong'], [3, -32001], [4, -32001]])
+  t.strictSame(outcomes(await post('Bearer alice:viewer', methods)).slice(0, 5), [
+    [0, 'pong'],
+    [1, 'alice'],
+    [2, 'pong'],
+    [3, 'alice'],
+    [4, -32002]
+  ])
+  t.strictSame(outcomes(await post('Bearer alice:nobody', methods)).slice(0, 5), [
+    [0, 'pong'],
+    [1, -32001],
+    [2, 'pong'],
+    [3, -32001],
+    [4, -32001]
+  ])
 })

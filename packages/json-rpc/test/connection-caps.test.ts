@@ -5,7 +5,9 @@ import { useGuard } from '@marty/core'
 import { until } from '@marty/testing'
 import { Client, createService, refusal } from './service.js'
 
-const from = (address: string): { headers: { 'x-forwarded-for': string } } => ({ headers: { 'x-forwarded-for': address } })
+const from = (address: string): { headers: { 'x-forwarded-for': string } } => ({
+  headers: { 'x-forwarded-for': address }
+})
 const trustProxy = { fastify: { trustProxy: '127.0.0.1' } }
 
 t.test('by default ten from one address and a hundred in all, counted exactly when all come at once', async t => {
@@ -20,9 +22,19 @@ t.test('by default ten from one address and a hundred in all, counted exactly wh
       body: { status: 429, code: 'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED' }
     })
   }
-  const others = await Promise.all(Array.from({ length: 95 }, async (_, i) => await refusal(t, url(), from(`192.0.2.${1 + i % 19}`))))
+  const others = await Promise.all(
+    Array.from({ length: 95 }, async (_, i) => await refusal(t, url(), from(`192.0.2.${1 + (i % 19)}`)))
+  )
   t.equal(others.filter(answer => answer === null).length, 90)
-  t.ok(others.every(answer => answer === null || (answer.status === 503 && answer.headers['retry-after'] === '5' && answer.body['code'] === 'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED')))
+  t.ok(
+    others.every(
+      answer =>
+        answer === null ||
+        (answer.status === 503 &&
+          answer.headers['retry-after'] === '5' &&
+          answer.body['code'] === 'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED')
+    )
+  )
   t.equal(app.rpc.connections().length, 100)
   app.rpc.connections()[0]!.close(1000, 'enough')
   await until(() => app.rpc.connections().length === 99)
@@ -47,9 +59,16 @@ t.test('what is no upgrade yet takes no place; what is one takes it until it is 
     await new Promise<void>(resolve => { socket.write(text, () => { resolve() }) })
     return socket
   }
-  const upgrade = 'GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer alice:viewer\r\n'
+  const upgrade =
+    'GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: ' +
+      '13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer alice:viewer\r\n'
   for (let i = 0; i < 5; i++) await open(upgrade)
-  t.equal((await Promise.all([refusal(t, url()), refusal(t, url()), refusal(t, url())])).filter(answer => answer === null).length, 2, 'headers that do not end')
+  t.equal(
+    (await Promise.all([refusal(t, url()), refusal(t, url()), refusal(t, url())])).filter(answer => answer === null)
+      .length,
+    2,
+    'headers that do not end'
+  )
   for (const connection of app.rpc.connections()) connection.close(1000, 'enough')
   await until(() => app.rpc.connections().length === 0)
 
@@ -64,7 +83,9 @@ t.test('a client that is gone without a word gives its place back', async t => {
   const { app, listen, url } = await createService(t, { maxConnectionsPerAddress: 1, pingIntervalMs: 50 })
   await listen()
   const program = `new (await import('ws')).WebSocket(${JSON.stringify(url())}).on('open', () => console.log('open'))`
-  const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
   t.teardown(() => { child.kill('SIGKILL') })
   await new Promise(resolve => { child.stdout.once('data', resolve) })
   t.match(await refusal(t, url()), { status: 429 })

@@ -8,9 +8,22 @@ t.test('pages of foreign origins are refused before the upgrade', async t => {
   const { listen, url } = await createService(t, { allowedOrigins: ['https://console.example'] })
   await listen()
   const own = url().replace('ws://', 'http://').replace('/ws', '')
-  for (const origin of ['https://evil.example', 'null', 'https://console.example.evil.example', 'http://console.example', `${own}0`, `${own}/`, 'file://', 'https://Console.example']) {
+  for (const origin of [
+    'https://evil.example',
+    'null',
+    'https://console.example.evil.example',
+    'http://console.example',
+    `${own}0`,
+    `${own}/`,
+    'file://',
+    'https://Console.example'
+  ]) {
     const answer = await refusal(t, url(), { headers: { origin } })
-    t.match(answer, { status: 403, headers: { 'content-type': /problem\+json/ }, body: { code: 'MARTY_JSON_RPC_ORIGIN_REFUSED' } }, origin)
+    t.match(
+      answer,
+      { status: 403, headers: { 'content-type': /problem\+json/ }, body: { code: 'MARTY_JSON_RPC_ORIGIN_REFUSED' } },
+      origin
+    )
   }
   t.equal(await refusal(t, url(), { headers: { origin: 'https://console.example' } }), null)
   t.equal(await refusal(t, url(), { headers: { origin: own } }), null, 'its own pages')
@@ -20,7 +33,9 @@ t.test('pages of foreign origins are refused before the upgrade', async t => {
 t.test('its own pages too when sameOrigin is off', async t => {
   const { listen, url } = await createService(t, { sameOrigin: false })
   await listen()
-  t.match(await refusal(t, url(), { headers: { origin: url().replace('ws://', 'http://').replace('/ws', '') } }), { status: 403 })
+  t.match(await refusal(t, url(), { headers: { origin: url().replace('ws://', 'http://').replace('/ws', '') } }), {
+    status: 403
+  })
 })
 
 t.test('one connection too many is refused in HTTP, and its place is free again afterwards', async t => {
@@ -28,7 +43,11 @@ t.test('one connection too many is refused in HTTP, and its place is free again 
   await listen()
   const first = await Client.connect(t, url())
   await Client.connect(t, url())
-  t.match(await refusal(t, url()), { status: 503, headers: { 'retry-after': '5', 'content-type': /problem\+json/ }, body: { code: 'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED' } })
+  t.match(await refusal(t, url()), {
+    status: 503,
+    headers: { 'retry-after': '5', 'content-type': /problem\+json/ },
+    body: { code: 'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED' }
+  })
   t.equal(app.rpc.connections().length, 2)
   first.socket.close()
   await until(async () => await refusal(t, url()) === null)
@@ -37,9 +56,15 @@ t.test('one connection too many is refused in HTTP, and its place is free again 
 t.test('one address gets only its share', async t => {
   const { listen, url } = await createService(t, { maxConnectionsPerAddress: 1, fastify: { trustProxy: true } })
   await listen()
-  const from = (address: string): { headers: { 'x-forwarded-for': string } } => ({ headers: { 'x-forwarded-for': address } })
+  const from = (address: string): { headers: { 'x-forwarded-for': string } } => ({
+    headers: { 'x-forwarded-for': address }
+  })
   await Client.connect(t, url(), from('192.0.2.1'))
-  t.match(await refusal(t, url(), from('192.0.2.1')), { status: 429, headers: { 'retry-after': '5' }, body: { code: 'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED' } })
+  t.match(await refusal(t, url(), from('192.0.2.1')), {
+    status: 429,
+    headers: { 'retry-after': '5' },
+    body: { code: 'MARTY_JSON_RPC_ADDRESS_CONNECTIONS_EXHAUSTED' }
+  })
   t.match(await refusal(t, url(), from('::ffff:192.0.2.1')), { status: 429 }, 'the same address, written otherwise')
   t.equal(await refusal(t, url(), from('192.0.2.2')), null)
   t.equal(await refusal(t, url(), from('2001:db8::1')), null)
@@ -50,7 +75,12 @@ t.test('one address gets only its share', async t => {
 t.test('upgrades at the same moment, refused ones and broken ones leave the count true', async t => {
   const { app, listen, url } = await createService(t, { maxConnections: 3 })
   await listen()
-  const attempts = await Promise.all(Array.from({ length: 12 }, async () => await refusal(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })))
+  const attempts = await Promise.all(
+    Array.from(
+      { length: 12 },
+      async () => await refusal(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })
+    )
+  )
   t.equal(attempts.filter(answer => answer === null).length, 3)
   t.ok(attempts.every(answer => answer === null || answer.status === 503))
   for (const connection of app.rpc.connections()) connection.close(1000, 'enough')
@@ -74,10 +104,17 @@ t.test('other URLs are not upgraded, and this one is nothing else', async t => {
   app.get('/plain', { config: { security: { public: true } } }, async () => 'plain')
   app.get('/closed', { config: { security: { testRole: 'viewer' } } }, async () => 'closed')
   await listen()
-  t.match(await refusal(t, url().replace('/ws', '/plain')), { status: 400, body: { code: 'MARTY_JSON_RPC_UPGRADE_UNEXPECTED' } })
+  t.match(await refusal(t, url().replace('/ws', '/plain')), {
+    status: 400,
+    body: { code: 'MARTY_JSON_RPC_UPGRADE_UNEXPECTED' }
+  })
   t.match(await refusal(t, url().replace('/ws', '/closed')), { status: 401 })
   t.match(await refusal(t, url().replace('/ws', '/nowhere')), { status: 404 })
-  t.match(await rawUpgrade(url().replace('/ws', '/closed'), 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='), /^HTTP\/1\.1 401 /, 'and hung up on')
+  t.match(
+    await rawUpgrade(url().replace('/ws', '/closed'), 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='),
+    /^HTTP\/1\.1 401 /,
+    'and hung up on'
+  )
   const answer = await app.inject('/ws')
   t.equal(answer.statusCode, 426)
   t.equal(answer.headers.upgrade, 'websocket')
@@ -88,11 +125,41 @@ t.test('frames that break the rules close the connection with the right code', a
   const { listen, url } = await createService(t, { maxPayloadBytes: 8192 })
   await listen()
   const cases: ReadonlyArray<readonly [string, number, (socket: WebSocket) => void]> = [
-    ['binary', 1003, socket => { socket.send(Buffer.from('{}')) }],
-    ['not UTF-8', 1007, socket => { socket.send(Buffer.from([0xff, 0xfe]), { binary: false }) }],
-    ['4 KiB and more before authentication', 1009, socket => { socket.send('x'.repeat(4097)) }],
-    ['more than ever allowed', 1009, socket => { socket.send('x'.repeat(8193)) }],
-    ['in a thousand pieces', 1008, socket => { for (let part = 0; part < 1000; part++) socket.send('x', { fin: false }) }]
+    [
+      'binary',
+      1003,
+      socket => {
+        socket.send(Buffer.from('{}'))
+      }
+    ],
+    [
+      'not UTF-8',
+      1007,
+      socket => {
+        socket.send(Buffer.from([0xff, 0xfe]), { binary: false })
+      }
+    ],
+    [
+      '4 KiB and more before authentication',
+      1009,
+      socket => {
+        socket.send('x'.repeat(4097))
+      }
+    ],
+    [
+      'more than ever allowed',
+      1009,
+      socket => {
+        socket.send('x'.repeat(8193))
+      }
+    ],
+    [
+      'in a thousand pieces',
+      1008,
+      socket => {
+        for (let part = 0; part < 1000; part++) socket.send('x', { fin: false })
+      }
+    ]
   ]
   for (const [what, code, act] of cases) {
     const client = await Client.connect(t, url())
@@ -101,7 +168,11 @@ t.test('frames that break the rules close the connection with the right code', a
     t.equal(client.closed?.code, code, what)
   }
   const known = await Client.connect(t, url(), { headers: { authorization: 'Bearer alice:viewer' } })
-  t.equal((await known.call('snapshot', { device: 'x'.repeat(5000) })).error, undefined, 'authenticated, the larger size counts')
+  t.equal(
+    (await known.call('snapshot', { device: 'x'.repeat(5000) })).error,
+    undefined,
+    'authenticated, the larger size counts'
+  )
   known.socket.send('x'.repeat(8193))
   await until(() => known.closed !== null)
   t.equal(known.closed?.code, 1009)
@@ -115,7 +186,10 @@ t.test('a client that does not read is closed with 1013, others are not held up'
   slow.socket.pause()
   const text = 'x'.repeat(64 * 1024)
   const isSlow = app.rpc.connections()[0]
-  await until(() => { app.rpc.notify('news', { text }, { to: connection => connection === isSlow }); return isSlow?.notify('more') === false })
+  await until(() => {
+    app.rpc.notify('news', { text }, { to: connection => connection === isSlow })
+    return isSlow?.notify('more') === false
+  })
   t.equal((await quick.call('ping')).result, 'pong')
   slow.socket.resume()
   await until(() => slow.closed !== null)
@@ -125,7 +199,15 @@ t.test('a client that does not read is closed with 1013, others are not held up'
 t.test('a dead client is noticed by its missing pongs, a busy one is not', async t => {
   const { app, listen, url } = await createService(t, { pingIntervalMs: 20, maxConcurrent: 1 })
   let finish = (): void => {}
-  app.rpc.method({ name: 'slow', security: { public: true }, handler: async () => { await new Promise<void>(resolve => { finish = resolve }) } })
+  app.rpc.method({
+    name: 'slow',
+    security: { public: true },
+    handler: async () => {
+      await new Promise<void>(resolve => {
+        finish = resolve
+      })
+    }
+  })
   await listen()
   const dead = await Client.connect(t, url(), { autoPong: false })
   const busy = await Client.connect(t, url())
@@ -204,7 +286,8 @@ t.test('handlers see who calls, from where, and when nobody listens any more', a
 t.test('closing the application lets running calls finish, then says goodbye', async t => {
   const { app, listen, url } = await createService(t)
   let finish = (): void => {}
-  app.rpc.method({ name: 'slow', security: { public: true }, handler: async () => { await new Promise<void>(resolve => { finish = resolve }) } })
+  const handler = async (): Promise<void> => await new Promise<void>(resolve => { finish = resolve })
+  app.rpc.method({ name: 'slow', security: { public: true }, handler })
   await listen()
   const busy = await Client.connect(t, url())
   const idle = await Client.connect(t, url())
@@ -237,7 +320,11 @@ t.test('sockets without an address work', async t => {
   await app.ready()
   for (let round = 0; round < 2; round++) {
     const socket = await app.injectWS('/ws')
-    const answer = new Promise<string>(resolve => { socket.once('message', data => { resolve((data as Buffer).toString()) }) })
+    const answer = new Promise<string>(resolve => {
+      socket.once('message', data => {
+        resolve((data as Buffer).toString())
+      })
+    })
     socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }))
     t.match(JSON.parse(await answer), { result: 'pong' })
     socket.terminate()
@@ -248,7 +335,10 @@ function portOf (url: string): number { return Number(new URL(url).port) }
 
 async function rawUpgrade (url: string, header: string): Promise<string> {
   const socket = net.connect(portOf(url), '127.0.0.1')
-  socket.write(`GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n${header}\r\n\r\n`)
+  socket.write(
+    `GET ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: ` +
+      `websocket\r\nSec-WebSocket-Version: 13\r\n${header}\r\n\r\n`
+  )
   let text = ''
   for await (const chunk of socket) text += String(chunk)
   return text
@@ -257,6 +347,9 @@ async function rawUpgrade (url: string, header: string): Promise<string> {
 async function hangUpDuringUpgrade (url: string): Promise<void> {
   const socket = net.connect(portOf(url), '127.0.0.1')
   await new Promise<void>(resolve => { socket.once('connect', () => { resolve() }) })
-  socket.write('GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer alice:viewer\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
+  socket.write(
+    'GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: ' +
+      '13\r\nAuthorization: Bearer alice:viewer\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n'
+  )
   socket.resetAndDestroy()
 }

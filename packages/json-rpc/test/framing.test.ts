@@ -12,8 +12,18 @@ t.test('what is no JSON-RPC gets the right error and keeps the connection', asyn
     ['garbage', '{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]', -32700, null],
     ['nothing', '', -32700, null],
     ['half a batch', '[{"jsonrpc":"2.0","method":"ping","id":1},{"jsonrpc":"2.0"', -32700, null],
-    ['a prototype', '{"jsonrpc":"2.0","id":1,"method":"snapshot","params":{"device":"a","__proto__":{"x":1}}}', -32700, null],
-    ['an escaped prototype', '{"jsonrpc":"2.0","id":1,"method":"snapshot","params":{"device":"a","\\u005f_proto__":{"x":1}}}', -32700, null],
+    [
+      'a prototype',
+      '{"jsonrpc":"2.0","id":1,"method":"snapshot","params":{"device":"a","__proto__":{"x":1}}}',
+      -32700,
+      null
+    ],
+    [
+      'an escaped prototype',
+      '{"jsonrpc":"2.0","id":1,"method":"snapshot","params":{"device":"a","\\u005f_proto__":{"x":1}}}',
+      -32700,
+      null
+    ],
     ['a constructor', '{"jsonrpc":"2.0","id":1,"method":"ping","constructor":{"prototype":{"x":1}}}', -32700, null],
     ['a number', '1', -32600, null],
     ['a string', '"ping"', -32600, null],
@@ -38,7 +48,9 @@ t.test('what is no JSON-RPC gets the right error and keeps the connection', asyn
     t.equal(answer.id, id, `${what}: id`)
     t.type(answer.error?.data.request_id, 'string', `${what}: request_id`)
   }
-  t.match(await client.ask(request('pong')), { error: { message: /did you mean "ping"/, data: { code: 'MARTY_JSON_RPC_METHOD_UNKNOWN' } } })
+  t.match(await client.ask(request('pong')), {
+    error: { message: /did you mean "ping"/, data: { code: 'MARTY_JSON_RPC_METHOD_UNKNOWN' } }
+  })
   t.equal((await client.call('ping')).result, 'pong', 'the connection lives on')
 })
 
@@ -46,10 +58,15 @@ t.test('nesting is bounded', async t => {
   const { listen, url } = await createService(t, { maxAnonymousPayloadBytes: 65536 })
   await listen()
   const client = await Client.connect(t, url())
-  const nested = (levels: number): string => `{"jsonrpc":"2.0","id":7,"method":"ping","params":${'['.repeat(levels)}${']'.repeat(levels)}}`
+  const nested = (levels: number): string =>
+    `{"jsonrpc":"2.0","id":7,"method":"ping","params":${'['.repeat(levels)}${']'.repeat(levels)}}`
   t.match(await client.ask(nested(16)), { id: null, error: { code: -32600, message: /16 levels/ } })
   t.match(await client.ask(nested(15)), { id: 7, error: { code: -32602 } }, 'deep enough to be read')
-  t.match(await client.ask('['.repeat(30_000) + ']'.repeat(30_000)), { error: { code: -32600 } }, 'as deep as a message can be')
+  t.match(
+    await client.ask('['.repeat(30_000) + ']'.repeat(30_000)),
+    { error: { code: -32600 } },
+    'as deep as a message can be'
+  )
 })
 
 t.test('ids are echoed as they came; an undefined result is null', async t => {
@@ -60,7 +77,11 @@ t.test('ids are echoed as they came; an undefined result is null', async t => {
     t.strictSame(await client.ask(request('ping', { id })), { jsonrpc: '2.0', result: 'pong', id })
   }
   t.strictSame(await client.ask(request('nothing')), { jsonrpc: '2.0', result: null, id: 1 })
-  t.strictSame(await client.ask(request('ping', { params: [] })), { jsonrpc: '2.0', result: 'pong', id: 1 }, 'no params by position')
+  t.strictSame(
+    await client.ask(request('ping', { params: [] })),
+    { jsonrpc: '2.0', result: 'pong', id: 1 },
+    'no params by position'
+  )
 })
 
 t.test('notifications get no answer, whatever becomes of them', async t => {
@@ -72,7 +93,11 @@ t.test('notifications get no answer, whatever becomes of them', async t => {
   client.send([{ jsonrpc: '2.0', method: 'ping' }, { jsonrpc: '2.0', method: 'explode' }])
   t.equal((await client.call('ping')).result, 'pong')
   t.equal(client.heard.length, 1)
-  t.same(throttled.filter(name => name === 'unknown method'), ['unknown method'], 'unknown methods cost, answered or not')
+  t.same(
+    throttled.filter(name => name === 'unknown method'),
+    ['unknown method'],
+    'unknown methods cost, answered or not'
+  )
 })
 
 t.test('each call of a batch is answered for itself, notifications are not', async t => {
@@ -89,17 +114,43 @@ t.test('each call of a batch is answered for itself, notifications are not', asy
     { jsonrpc: '2.0', method: 'view', id: '4' },
     { jsonrpc: '2.0', method: 'unheard_of', id: '5' }
   ]) as Answer[]
-  t.same(answers.map(({ id, result, error }) => [id, error?.code ?? result]), [
-    ['1', 'pong'], [null, -32600], [null, -32600], ['2', -32001],
-    ['3', { authenticated: true, role: 'viewer', roles: ['viewer'], expires_at: (answers[4]?.result as { expires_at: string }).expires_at }],
-    ['4', 'alice'], ['5', -32601]
-  ])
-  t.same(throttled, ['ping', 'ping', 'invalid request', 'invalid request', 'authenticate', 'view', 'unknown method'], 'each one is charged')
-  t.match(await client.ask(Array.from({ length: 21 }, () => request('ping'))), { id: null, error: { code: -32600, message: /more than 20/ } })
+  t.same(
+    answers.map(({ id, result, error }) => [id, error?.code ?? result]),
+    [
+      ['1', 'pong'],
+      [null, -32600],
+      [null, -32600],
+      ['2', -32001],
+      [
+        '3',
+        {
+          authenticated: true,
+          role: 'viewer',
+          roles: ['viewer'],
+          expires_at: (answers[4]?.result as { expires_at: string }).expires_at
+        }
+      ],
+      ['4', 'alice'],
+      ['5', -32601]
+    ]
+  )
+  t.same(
+    throttled,
+    ['ping', 'ping', 'invalid request', 'invalid request', 'authenticate', 'view', 'unknown method'],
+    'each one is charged'
+  )
+  t.match(await client.ask(Array.from({ length: 21 }, () => request('ping'))), {
+    id: null,
+    error: { code: -32600, message: /more than 20/ }
+  })
 })
 
 t.test('any text gets no answer or a valid one, and the connection lives on', async t => {
-  const { listen, url } = await createService(t, { maxAnonymousPayloadBytes: 65536, maxBufferedBytes: 2 ** 30, fastify: { logger: false } })
+  const { listen, url } = await createService(t, {
+    maxAnonymousPayloadBytes: 65536,
+    maxBufferedBytes: 2 ** 30,
+    fastify: { logger: false }
+  })
   await listen()
   const client = await Client.connect(t, url())
   const isAnswer = (message: unknown): boolean => {

@@ -32,14 +32,28 @@ async function serve (t: Parameters<typeof createService>[0]): Promise<Service &
       }
     }
   })
-  guard.addCheck({ name: 'test-written', stage: 'authorize', keys: [], compile: ({ name }) => name === 'edit' ? () => { seen.push('written') } : null })
+  guard.addCheck({
+    name: 'test-written',
+    stage: 'authorize',
+    keys: [],
+    compile: ({ name }) =>
+      name === 'edit'
+        ? () => {
+            seen.push('written')
+          }
+        : null
+  })
   rpc.method({
     name: 'edit',
     security: { testOwner: ({ owner }, { principal }) => owner === 'me' ? principal.id : owner, audit: 'all' },
     params: Type.Object({ owner: Type.String() }),
     handler: ({ owner }) => { seen.push('handler'); return owner }
   })
-  rpc.method({ name: 'may', security: { public: true }, handler: (_params, { can }) => can('anything', { owner: 'me' }) })
+  rpc.method({
+    name: 'may',
+    security: { public: true },
+    handler: (_params, { can }) => can('anything', { owner: 'me' })
+  })
   await service.listen()
   return { ...service, seen }
 }
@@ -49,7 +63,11 @@ const bearer = (who: string) => ({ headers: { authorization: `Bearer ${who}` } }
 t.test('what hangs on the params is decided when they are read, before anything is done', async t => {
   const { url, seen, events } = await serve(t)
   const viewer = await Client.connect(t, url(), bearer('eve:viewer'))
-  t.match(await viewer.call('edit', { owner: 5 }), { error: { code: -32002, data: { code: 'TEST_NOT_OWNER' } } }, 'refused before the params are looked at')
+  t.match(
+    await viewer.call('edit', { owner: 5 }),
+    { error: { code: -32002, data: { code: 'TEST_NOT_OWNER' } } },
+    'refused before the params are looked at'
+  )
   t.same(seen, [])
 
   const ada = await Client.connect(t, url(), bearer('ada:operator'))
@@ -68,8 +86,17 @@ t.test('what hangs on the params is decided when they are read, before anything 
 t.test('in a batch each call is decided by itself, and notifications too', async t => {
   const { url, seen } = await serve(t)
   const ada = await Client.connect(t, url(), bearer('ada:operator'))
-  const call = (owner: string, id?: number): object => ({ jsonrpc: '2.0', method: 'edit', params: { owner }, ...(id === undefined ? {} : { id }) })
-  t.match(await ada.ask([call('bob', 1), call('ada', 2), call('bob'), call('eve', 3)]), [{ id: 1, error: { code: -32002 } }, { id: 2, result: 'ada' }, { id: 3, error: { code: -32002 } }])
+  const call = (owner: string, id?: number): object => ({
+    jsonrpc: '2.0',
+    method: 'edit',
+    params: { owner },
+    ...(id === undefined ? {} : { id })
+  })
+  t.match(await ada.ask([call('bob', 1), call('ada', 2), call('bob'), call('eve', 3)]), [
+    { id: 1, error: { code: -32002 } },
+    { id: 2, result: 'ada' },
+    { id: 3, error: { code: -32002 } }
+  ])
   t.equal(seen.filter(step => step === 'handler').length, 1)
 })
 
@@ -79,7 +106,9 @@ t.test('handlers ask whoever decides about permissions; without such a plugin th
   t.match(await ada.call('may'), { error: { code: -32603 } })
   t.ok(logs.some(line => line.includes('no registered plugin decides about permissions')))
   const asked: unknown[] = []
-  app.guard.setAuthorizer((principal: Principal, permission, resource) => asked.push(principal.id, permission, resource) > 0)
+  app.guard.setAuthorizer(
+    (principal: Principal, permission, resource) => asked.push(principal.id, permission, resource) > 0
+  )
   t.match(await ada.call('may'), { result: true })
   t.same(asked, ['ada', 'anything', { owner: 'me' }])
 })

@@ -18,7 +18,12 @@ declare module '@marty/core' {
   }
 }
 
-const Forbidden = defineError({ name: 'Forbidden', code: 'TEST_FORBIDDEN', statusCode: 403, message: 'The role is missing' })
+const Forbidden = defineError({
+  name: 'Forbidden',
+  code: 'TEST_FORBIDDEN',
+  statusCode: 403,
+  message: 'The role is missing'
+})
 const Limited = defineError({ name: 'Limited', code: 'TEST_LIMITED', statusCode: 429, message: 'Too many' })
 export const Busy = defineError({ name: 'Busy', code: 'TEST_BUSY', statusCode: 409, message: 'The camera is busy' })
 
@@ -43,10 +48,25 @@ export interface ServiceOptions extends JsonRpcOptions {
   readonly fastify?: FastifyServerOptions
 }
 
-export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures = Infinity, limited = [], fastify, ...options }: ServiceOptions = {}): Promise<Service> {
+export async function createService (
+  t: Test,
+  { lifetimeMs = 60_000, maxFailures = Infinity, limited = [], fastify, ...options }: ServiceOptions = {}
+): Promise<Service> {
   const logs: string[] = []
-  const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { logs.push(line) } } }, ...fastify }) as FastifyInstance
-  t.teardown(async () => { await app.close() })
+  const app = Fastify({
+    logger: {
+      level: 'info',
+      stream: {
+        write: (line: string) => {
+          logs.push(line)
+        }
+      }
+    },
+    ...fastify
+  }) as FastifyInstance
+  t.teardown(async () => {
+    await app.close()
+  })
   const guard = useGuard(app, { strict: true })
   app.setErrorHandler(problemErrorHandler)
   app.setNotFoundHandler(problemNotFoundHandler)
@@ -54,16 +74,26 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
   const throttled: string[] = []
   const revoked = new Set<string>()
   let failures = 0
-  guard.addSink(event => { events.push(event) })
+  guard.addSink(event => {
+    events.push(event)
+  })
   guard.addAuthenticator({
     method: 'jwt',
-    find: ({ headers }) => headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
+    find: ({ headers }) =>
+      headers.authorization?.startsWith('Bearer ') === true ? headers.authorization.slice(7) : null,
     accepts: token => token.includes(':'),
     authenticate: async token => {
       const [name = '', role = ''] = token.split(':')
       if (name === 'broken') throw new Error('the key store is at hunter2')
       if (name === '' || !['viewer', 'operator'].includes(role)) throw new CredentialInvalid()
-      return { ...ANONYMOUS, id: name, kind: 'user', roles: [role], authenticatedBy: 'jwt', expiresAt: Date.now() + lifetimeMs } satisfies Principal
+      return {
+        ...ANONYMOUS,
+        id: name,
+        kind: 'user',
+        roles: [role],
+        authenticatedBy: 'jwt',
+        expiresAt: Date.now() + lifetimeMs
+      } satisfies Principal
     },
     isAlive: principal => !revoked.has(principal.id)
   })
@@ -71,27 +101,40 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
     name: 'test-role',
     stage: 'authorize',
     keys: ['testRole'],
-    compile: ({ rule: { testRole } }) => testRole === undefined ? null : call => { if (!call.principal.roles.includes(testRole)) throw new Forbidden() }
+    compile: ({ rule: { testRole } }) =>
+      testRole === undefined
+        ? null
+        : call => {
+          if (!call.principal.roles.includes(testRole)) throw new Forbidden()
+        }
   })
   guard.addCheck({
     name: 'test-limit',
     stage: 'throttle',
     keys: [],
-    compile: ({ name, transport }) => transport === 'http'
-      ? null
-      : () => {
-          throttled.push(name)
-          if (limited.includes(name)) throw new Limited()
-        },
+    compile: ({ name, transport }) =>
+      transport === 'http'
+        ? null
+        : () => {
+            throttled.push(name)
+            if (limited.includes(name)) throw new Limited()
+          },
     compileOnAuthFailure: () => () => {
-      if (++failures > maxFailures) throw new Limited({ headers: { 'retry-after': '7' }, data: { retry_after_ms: 7000 } })
+      if (++failures > maxFailures) {
+        throw new Limited({ headers: { 'retry-after': '7' }, data: { retry_after_ms: 7000 } })
+      }
     }
   })
   guard.addCheck({
     name: 'test-transport-limit',
     stage: 'throttle',
     keys: ['testLimit'],
-    compile: ({ transport, rule: { testLimit } }) => transport === 'http' && limited.includes('transport') && testLimit !== false ? () => { throw new Limited() } : null
+    compile: ({ transport, rule: { testLimit } }) =>
+      transport === 'http' && limited.includes('transport') && testLimit !== false
+        ? () => {
+            throw new Limited()
+          }
+        : null
   })
   guard.addCheck({ name: 'test-audit', stage: 'admit', keys: ['audit'], compile: () => null })
   await app.register(jsonRpc, options)
@@ -99,9 +142,21 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
   app.rpc.method({ name: 'ping', security: { public: true }, handler: () => 'pong' })
   app.rpc.method({ name: 'who', security: { public: true }, handler: (_params, { principal }) => principal.id })
   app.rpc.method({ name: 'nothing', security: { public: true }, handler: () => undefined })
-  app.rpc.method({ name: 'explode', security: { public: true }, handler: () => { throw new Error('password=hunter2') } })
+  app.rpc.method({
+    name: 'explode',
+    security: { public: true },
+    handler: () => {
+      throw new Error('password=hunter2')
+    }
+  })
   app.rpc.method({ name: 'unwritable', security: { public: true }, handler: () => 1n })
-  app.rpc.method({ name: 'busy', security: { public: true }, handler: () => { throw new Busy({ data: { state: 'recording' } }) } })
+  app.rpc.method({
+    name: 'busy',
+    security: { public: true },
+    handler: () => {
+      throw new Busy({ data: { state: 'recording' } })
+    }
+  })
   app.rpc.method({ name: 'view', security: { testRole: 'viewer' }, handler: (_params, { principal }) => principal.id })
   app.rpc.method({ name: 'operate', security: { testRole: 'operator' }, handler: () => 'done' })
   app.rpc.method({
@@ -128,7 +183,9 @@ export async function createService (t: Test, { lifetimeMs = 60_000, maxFailures
       if (typeof address !== 'object' || address === null) throw new Error('the service does not listen')
       return `ws://127.0.0.1:${address.port}/ws`
     },
-    listen: async () => { await app.listen({ host: '127.0.0.1', port: 0 }) }
+    listen: async () => {
+      await app.listen({ host: '127.0.0.1', port: 0 })
+    }
   }
 }
 
@@ -202,7 +259,13 @@ export async function refusal (t: Test, url: string, options: ClientOptions = {}
     socket.once('unexpected-response', (_request, response) => {
       let text = ''
       response.on('data', chunk => { text += chunk })
-      response.on('end', () => { resolve({ status: response.statusCode ?? 0, headers: response.headers, body: JSON.parse(text) as Record<string, unknown> }) })
+      response.on('end', () => {
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: JSON.parse(text) as Record<string, unknown>
+        })
+      })
     })
   })
 }

@@ -10,13 +10,18 @@ import { freePort, startRedis } from '@marty/testing'
 
 const run = promisify(execFile)
 const read = (file: string): string => readFileSync(new URL(`../../../${file}`, import.meta.url), 'utf8')
-const blocks = (text: string, language: string): string[] => [...text.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(block => block[1]!)
+const blocks = (text: string, language: string): string[] =>
+  [...text.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(block => block[1]!)
 const guide = read('docs/guides/authorization.md')
 const [first = '', ...parts] = blocks(guide, 'yaml')
 const tests = parts.pop() ?? ''
 
 /** The first policy, with the sections that the guide adds or replaces later on. */
-const policy = [...new Map([first, ...parts].flatMap(text => text.split(/^(?=\w+:)/m)).map(section => [section.split(':')[0], section])).values()].join('')
+const policy = [
+  ...new Map(
+    [first, ...parts].flatMap(text => text.split(/^(?=\w+:)/m)).map(section => [section.split(':')[0], section])
+  ).values()
+].join('')
 
 function folderOf (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'authorization-guide-'))
@@ -44,9 +49,17 @@ t.test('what the guide shows runs, and prints what it says', async t => {
   t.teardown(() => { rmSync(file, { force: true }) })
   const [toSql = ''] = /^function toSql[\s\S]*?^}\n/m.exec(read('packages/rbac/README.md')) ?? []
   // Routes are added before the first question; in the guide each stands beside what is asked of it.
-  writeFileSync(file, `${[...blocks(guide, 'js'), ...blocks(guide, 'javascript')].join('\n')}\nawait app.close()\n${toSql}`)
-  const { stdout } = await run(process.execPath, [file], { cwd: folderOf(t), env: { ...process.env, REDIS_URL: `redis://127.0.0.1:${server.port}` } })
-  const said = [...guide.matchAll(/^prints (`[^`]+`(?:, then `[^`]+`)*)/gm)].flatMap(([, texts]) => texts!.slice(1, -1).split('`, then `'))
+  writeFileSync(
+    file,
+    `${[...blocks(guide, 'js'), ...blocks(guide, 'javascript')].join('\n')}\nawait app.close()\n${toSql}`
+  )
+  const { stdout } = await run(process.execPath, [file], {
+    cwd: folderOf(t),
+    env: { ...process.env, REDIS_URL: `redis://127.0.0.1:${server.port}` }
+  })
+  const said = [...guide.matchAll(/^prints (`[^`]+`(?:, then `[^`]+`)*)/gm)].flatMap(([, texts]) =>
+    texts!.slice(1, -1).split('`, then `')
+  )
   t.strictSame(stdout.trim().split('\n'), said)
 })
 
@@ -55,7 +68,14 @@ t.test('the commands do what the guide says', async t => {
   const marty = fileURLToPath(new URL('../../cli/dist/marty.js', import.meta.url))
   const outputs: string[] = []
   for (const line of blocks(guide, 'sh').join('').trim().split('\n')) {
-    outputs.push((await run('sh', ['-c', line.replace('npx @marty/cli', '"$NODE" "$MARTY"')], { cwd, env: { ...process.env, NODE: process.execPath, MARTY: marty } })).stdout)
+    outputs.push(
+      (
+        await run('sh', ['-c', line.replace('npx @marty/cli', '"$NODE" "$MARTY"')], {
+          cwd,
+          env: { ...process.env, NODE: process.execPath, MARTY: marty }
+        })
+      ).stdout
+    )
   }
   const [checked, tested, explained, typed] = outputs
   t.match(checked, /is valid/)

@@ -8,10 +8,19 @@ import { until } from '@marty/testing'
 import { exchange, handshake, openRaw, statusOf } from './raw-socket.js'
 import { optionsFor } from './service.js'
 
-const Unavailable = defineError({ name: 'Unavailable', code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'not now' })
+const Unavailable = defineError({
+  name: 'Unavailable',
+  code: 'MARTY_TEST_UNAVAILABLE',
+  statusCode: 503,
+  message: 'not now'
+})
 const FIELDS: readonly RegExp[] = [
-  /\r\ncontent-security-policy: default-src 'none';/i, /\r\nx-content-type-options: nosniff\r\n/i, /\r\nx-frame-options: DENY\r\n/i,
-  /\r\nreferrer-policy: no-referrer\r\n/i, /\r\npermissions-policy: /i, /\r\ncross-origin-resource-policy: same-origin\r\n/i
+  /\r\ncontent-security-policy: default-src 'none';/i,
+  /\r\nx-content-type-options: nosniff\r\n/i,
+  /\r\nx-frame-options: DENY\r\n/i,
+  /\r\nreferrer-policy: no-referrer\r\n/i,
+  /\r\npermissions-policy: /i,
+  /\r\ncross-origin-resource-policy: same-origin\r\n/i
 ]
 
 interface Listening { readonly app: FastifyInstance, readonly logs: string[], readonly authorization: string }
@@ -42,10 +51,15 @@ async function listening (t: Test): Promise<Listening> {
   app.get('/items/:id', { config: { security: { public: true } } }, async () => ({}))
   app.post('/echo', { config: { security: { public: true } } }, async request => request.body)
   await app.listen({ port: 0, host: '127.0.0.1' })
-  return { app, logs, authorization: `Authorization: Bearer ${app.auth.tokens.issue({ subject: 'alice', role: 'reader' }).token}` }
+  return {
+    app,
+    logs,
+    authorization: `Authorization: Bearer ${app.auth.tokens.issue({ subject: 'alice', role: 'reader' }).token}`
+  }
 }
 
-const request = (line: string, ...fields: readonly string[]): string => `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${fields.map(field => `${field}\r\n`).join('')}\r\n`
+const request = (line: string, ...fields: readonly string[]): string =>
+  `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${fields.map(field => `${field}\r\n`).join('')}\r\n`
 const json = 'Content-Type: application/json'
 
 t.test('every answer has the security headers, and every one that is no success is a problem document', async t => {
@@ -70,19 +84,31 @@ t.test('every answer has the security headers, and every one that is no success 
     ['a parameter that is too long', 414, request(`GET /items/${'x'.repeat(300)}?token=secret`)],
     ['no HTTP', 400, 'garbage\r\n\r\n'],
     ['no HTTP behind a request', 400, 'GET /open HTTP/1.1\r\nHost: x\r\n\r\n\x00\x01\r\n\r\n'],
-    ['two lengths', 400, 'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
+    [
+      'two lengths',
+      400,
+      'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'
+    ],
     ['headers that do not end', 408, 'GET /open HTTP/1.1\r\nHost: x\r\n'],
     ['a body that does not end', 408, `POST /echo HTTP/1.1\r\nHost: x\r\n${json}\r\nContent-Length: 9\r\n\r\n{`],
     ['headers that are too large', 431, request('GET /open', `X-Large: ${'x'.repeat(20_000)}`)],
     ['a URL that is too large', 431, request(`GET /${'x'.repeat(20_000)}`)],
-    ['chunk extensions that are too large', 413, `POST /echo HTTP/1.1\r\nHost: x\r\n${json}\r\nTransfer-Encoding: chunked\r\n\r\n1;${'x'.repeat(17_000)}\r\n`],
+    [
+      'chunk extensions that are too large',
+      413,
+      `POST /echo HTTP/1.1\r\nHost: x\r\n${json}\r\nTransfer-Encoding: chunked\r\n\r\n1;${'x'.repeat(17_000)}\r\n`
+    ],
     ['an upgrade without a free place', 503, handshake('/rpc')],
     ['an upgrade from another origin', 403, handshake('/rpc', { Origin: 'https://evil.test' })],
     ['an upgrade with a wrong credential', 401, handshake('/mine', { Authorization: 'Bearer a.b.c' })],
     ['an upgrade of an unknown URL', 404, handshake('/nothing')],
     ['an upgrade of a malformed URL', 400, handshake('/%zz')],
     ['no upgrade where one is needed', 426, request('GET /rpc')],
-    ['an upgrade of an unknown version', 426, handshake('/rpc', { Connection: 'Upgrade, close', 'Sec-WebSocket-Version': '99' })]
+    [
+      'an upgrade of an unknown version',
+      426,
+      handshake('/rpc', { Connection: 'Upgrade, close', 'Sec-WebSocket-Version': '99' })
+    ]
   ]
   for (const [what, status, text] of cases) {
     const answer = await exchange(app, text)

@@ -17,11 +17,20 @@ environments: { development: {} }
 `
 
 t.test('conditions and explanations hold over HTTP and JSON-RPC alike', async t => {
-  const { app, bearer, auditFile } = await createService(t, options => ({ ...options, rbac: { policy: POLICY, explainUrl: '/policy/explain' } }))
+  const { app, bearer, auditFile } = await createService(t, options => ({
+    ...options,
+    rbac: { policy: POLICY, explainUrl: '/policy/explain' }
+  }))
   await app.register(jsonRpc, { httpPath: '/rpc' })
-  app.get('/reports/:owner', {
-    config: { security: { permission: 'report:read', audit: 'required', when: request => request.params as { owner: string } } }
-  }, async request => request.can('report:read'))
+  app.get(
+    '/reports/:owner',
+    {
+      config: {
+        security: { permission: 'report:read', audit: 'required', when: request => request.params as { owner: string } }
+      }
+    },
+    async request => request.can('report:read')
+  )
   app.rpc.method({
     name: 'read_report',
     security: { permission: 'report:read', when: async ({ owner }) => ({ owner }) },
@@ -36,15 +45,37 @@ t.test('conditions and explanations hold over HTTP and JSON-RPC alike', async t 
   t.equal((await get('/reports/ada')).body, 'false')
   t.match(readFileSync(auditFile, 'utf8'), /attempt/)
   const call = async (role: string, method: string, params: object) =>
-    (await app.inject({ method: 'POST', url: '/rpc', headers: bearer('ada', role), payload: { jsonrpc: '2.0', id: 1, method, params } })).json()
-  t.match(await call('reader', 'read_report', { owner: 'bob' }), { error: { code: -32002, data: { code: 'MARTY_RBAC_DENIED' } } })
+    (
+      await app.inject({
+        method: 'POST',
+        url: '/rpc',
+        headers: bearer('ada', role),
+        payload: { jsonrpc: '2.0', id: 1, method, params }
+      })
+    ).json()
+  t.match(await call('reader', 'read_report', { owner: 'bob' }), {
+    error: { code: -32002, data: { code: 'MARTY_RBAC_DENIED' } }
+  })
   t.match(await call('reader', 'read_report', { owner: 'ada' }), { result: true })
 
-  const question = { principal: { roles: ['reader'], id: 'ada' }, permission: 'report:read', resource: { owner: 'bob' } }
+  const question = {
+    principal: { roles: ['reader'], id: 'ada' },
+    permission: 'report:read',
+    resource: { owner: 'bob' }
+  }
   t.match(await call('reader', 'policy.explain', question), { error: { code: -32002 } })
-  t.match(await call('writer', 'policy.explain', { ...question, permission: 'report:raed' }), { error: { code: -32602, message: /did you mean "report:read"/ } })
+  t.match(await call('writer', 'policy.explain', { ...question, permission: 'report:raed' }), {
+    error: { code: -32602, message: /did you mean "report:read"/ }
+  })
   t.match(await call('writer', 'policy.explain', { ...question, extra: 1 }), { error: { code: -32602 } })
-  t.match(await call('writer', 'policy.explain', question), { result: { allowed: false, generation: 1, sha256: app.rbac.policy.sha256 } })
-  const answer = await app.inject({ method: 'POST', url: '/policy/explain', headers: bearer('ada', 'writer'), payload: question })
+  t.match(await call('writer', 'policy.explain', question), {
+    result: { allowed: false, generation: 1, sha256: app.rbac.policy.sha256 }
+  })
+  const answer = await app.inject({
+    method: 'POST',
+    url: '/policy/explain',
+    headers: bearer('ada', 'writer'),
+    payload: question
+  })
   t.match(answer.json(), { allowed: false, others: [{ condition: { values: { 'resource.owner': 'bob' } } }] })
 })

@@ -30,7 +30,8 @@ t.test('the first program of the repository\'s README answers what the README pr
   const statuses: number[] = []
   for (const text of printed) {
     const [command = '', expected] = text.trimEnd().split('\n')
-    const [, method = 'GET', authorization, path] = /^curl(?: -X (\w+))?(?: -H "Authorization: (.+)")? localhost:3000(\S+)$/.exec(command) ?? []
+    const [, method = 'GET', authorization, path] =
+      /^curl(?: -X (\w+))?(?: -H "Authorization: (.+)")? localhost:3000(\S+)$/.exec(command) ?? []
     const headers = authorization === undefined ? {} : { authorization: authorization.replace('$TOKEN', token) }
     const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, headers })
     statuses.push(response.status)

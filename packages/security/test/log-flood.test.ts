@@ -7,9 +7,20 @@ import { until } from '@marty/testing'
 import { exchange, handshake, openRaw, statusOf } from './raw-socket.js'
 import { optionsFor } from './service.js'
 
-const Unavailable = defineError({ name: 'Unavailable', code: 'MARTY_TEST_UNAVAILABLE', statusCode: 503, message: 'the store of limits does not answer' })
+const Unavailable = defineError({
+  name: 'Unavailable',
+  code: 'MARTY_TEST_UNAVAILABLE',
+  statusCode: 503,
+  message: 'the store of limits does not answer'
+})
 
-interface Line { readonly level: number, readonly code?: string, readonly count?: number, readonly err?: unknown, readonly msg: string }
+interface Line {
+  readonly level: number
+  readonly code?: string
+  readonly count?: number
+  readonly err?: unknown
+  readonly msg: string
+}
 
 async function listening (t: Test): Promise<{ app: FastifyInstance, lines: () => readonly Line[] }> {
   const written: string[] = []
@@ -23,7 +34,9 @@ async function listening (t: Test): Promise<{ app: FastifyInstance, lines: () =>
   await app.register(jsonRpc, { path: '/rpc', maxConnections: 1, maxConnectionsPerAddress: 1 })
   app.get('/socket', { websocket: true, config: { security: { authenticate: true } } }, () => {})
   app.get('/mine', { config: { security: { authenticate: true } } }, async () => 'mine')
-  app.get('/unavailable', { config: { security: { public: true } } }, async () => { throw new Unavailable({ cause: new Error('redis') }) })
+  app.get('/unavailable', { config: { security: { public: true } } }, async () => {
+    throw new Unavailable({ cause: new Error('redis') })
+  })
   app.post('/echo', { config: { security: { public: true } } }, async request => request.body)
   await app.listen({ port: 0, host: '127.0.0.1' })
   return { app, lines: () => written.map(line => JSON.parse(line) as Line) }
@@ -37,11 +50,15 @@ const FLOODS: ReadonlyArray<readonly [string, string, number]> = [
   ['GET /unavailable HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', 'MARTY_TEST_UNAVAILABLE', 503],
   ['GET /%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', 'FST_ERR_BAD_URL', 400],
   ['garbage\r\n\r\n', 'MARTY_CORE_REQUEST_MALFORMED', 400],
-  ['POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{', 'FST_ERR_CTP_INVALID_JSON_BODY', 400]
+  [
+    'POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{',
+    'FST_ERR_CTP_INVALID_JSON_BODY',
+    400
+  ]
 ]
 const EACH = 150
 
-t.test('however much strangers send that is refused, the log grows by a few lines for each reason, and counts the rest', async t => {
+t.test('refused requests, however many, add a few lines per reason to the log, and the rest are counted', async t => {
   const { app, lines } = await listening(t)
   const first = await openRaw(app, handshake('/rpc'))
   await until(() => statusOf(first.heard()) === 101, 'the only connection')
@@ -49,14 +66,25 @@ t.test('however much strangers send that is refused, the log grows by a few line
   for (const [text, code, status] of FLOODS) {
     for (let round = 0; round < EACH / 50; round++) {
       const answers = await Promise.all(Array.from({ length: 50 }, async () => await exchange(app, text)))
-      t.ok(answers.every(answer => statusOf(answer) === status), `${code}: ${answers[0]?.slice(0, 40)}`)
+      t.ok(
+        answers.every(answer => statusOf(answer) === status),
+        `${code}: ${answers[0]?.slice(0, 40)}`
+      )
     }
   }
   first.socket.destroy()
   await app.close()
   const flood = lines().slice(before)
-  t.strictSame(flood.filter(({ level }) => level >= 50), [], 'nothing is an error')
-  t.strictSame(flood.filter(({ err }) => err !== undefined), [], 'nothing has a stack')
+  t.strictSame(
+    flood.filter(({ level }) => level >= 50),
+    [],
+    'nothing is an error'
+  )
+  t.strictSame(
+    flood.filter(({ err }) => err !== undefined),
+    [],
+    'nothing has a stack'
+  )
   for (const [, code] of FLOODS) {
     const ofCode = flood.filter(line => line.code === code)
     // A busy machine may spread one flood over several windows of ten seconds, each with its own lines.
@@ -70,7 +98,10 @@ t.test('however much strangers send that is refused, the log grows by a few line
 t.test('uploads that are broken off are refusals too', async t => {
   const { app, lines } = await listening(t)
   for (let round = 0; round < 40; round++) {
-    const client = await openRaw(app, 'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{')
+    const client = await openRaw(
+      app,
+      'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{'
+    )
     client.socket.resetAndDestroy()
   }
   await exchange(app, 'GET /mine HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')

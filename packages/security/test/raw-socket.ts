@@ -30,12 +30,22 @@ export async function openRaw (app: FastifyInstance, text: string): Promise<RawS
 /** Sends bytes, and returns all that came until the server has closed the connection. */
 export async function exchange (app: FastifyInstance, text: string): Promise<string> {
   const raw = await openRaw(app, text)
-  await until(() => raw.isClosed(), `the server to close after ${JSON.stringify(text.slice(0, 60))}; it said ${JSON.stringify(raw.heard())}`)
+  await until(
+    () => raw.isClosed(),
+    `the server to close after ${JSON.stringify(text.slice(0, 60))}; it said ${JSON.stringify(raw.heard())}`
+  )
   return raw.heard()
 }
 
 export function handshake (path: string, fields: Readonly<Record<string, string>> = {}): string {
-  const all = { Host: 'x', Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==', ...fields }
+  const all = {
+    Host: 'x',
+    Connection: 'Upgrade',
+    Upgrade: 'websocket',
+    'Sec-WebSocket-Version': '13',
+    'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+    ...fields
+  }
   return `GET ${path} HTTP/1.1\r\n${Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
 }
 

@@ -12,8 +12,19 @@ t.test('why a credential was refused stands in the log and in the audit log, and
   const { statusCode, body } = await app.inject({ url: '/reports', headers: wrong })
   t.equal(statusCode, 401)
   t.notMatch(body, 'signature')
-  const recordOf = () => readFileSync(auditFile, 'utf8').split('\n').find(line => line.includes('MARTY_CORE_CREDENTIAL_INVALID'))
+  const recordOf = () =>
+    readFileSync(auditFile, 'utf8')
+      .split('\n')
+      .find(line => line.includes('MARTY_CORE_CREDENTIAL_INVALID'))
   await until(() => recordOf() !== undefined, 'the record')
-  t.match(JSON.parse(recordOf()!), { class_name: 'Authentication', status: 'failure', status_code: 'MARTY_CORE_CREDENTIAL_INVALID', unmapped: { reason: 'signature' } })
-  t.match(JSON.parse(logs.find(line => line.includes('request refused'))!), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'signature' })
+  t.match(JSON.parse(recordOf()!), {
+    class_name: 'Authentication',
+    status: 'failure',
+    status_code: 'MARTY_CORE_CREDENTIAL_INVALID',
+    unmapped: { reason: 'signature' }
+  })
+  t.match(JSON.parse(logs.find(line => line.includes('request refused'))!), {
+    code: 'MARTY_CORE_CREDENTIAL_INVALID',
+    reason: 'signature'
+  })
 })

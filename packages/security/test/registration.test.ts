@@ -7,12 +7,20 @@ import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import Fastify, { type FastifyInstance, type FastifyServerOptions, type HTTPMethods, type InjectOptions, type RouteShorthandOptions } from 'fastify'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyServerOptions,
+  type HTTPMethods,
+  type InjectOptions,
+  type RouteShorthandOptions
+} from 'fastify'
 import { auth } from '@marty/auth'
 import type { MartyError } from '@marty/core'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
-import { declareRule, security, type AuthOptions, type RateLimitOptions, type SecurityOptions, type SecurityRule } from '@marty/security'
+import {
+  declareRule, security, type AuthOptions, type RateLimitOptions, type SecurityOptions, type SecurityRule
+} from '@marty/security'
 import { optionsFor, POLICY } from './service.js'
 
 // Every way of registering that Fastify documents: a caller without a credential gets 401, or the start names the route. Never 200.
@@ -26,9 +34,15 @@ const options = (): SecurityOptions => ({ ...optionsFor('/nowhere'), audit: fals
 interface Outcome { readonly app: FastifyInstance, readonly error: MartyError | null }
 
 /** Builds and starts an application: what refused the start, or null. */
-async function start (t: Test, build: (app: FastifyInstance) => unknown, server: FastifyServerOptions = {}): Promise<Outcome> {
+async function start (
+  t: Test,
+  build: (app: FastifyInstance) => unknown,
+  server: FastifyServerOptions = {}
+): Promise<Outcome> {
   const app = Fastify(server) as unknown as FastifyInstance
-  t.teardown(async () => { await app.close().catch(() => {}) })
+  t.teardown(async () => {
+    await app.close().catch(() => {})
+  })
   try {
     await build(app)
     await app.ready()
@@ -61,7 +75,11 @@ const byDevice = {
 }
 
 const RIGHT: readonly Way[] = [
-  { name: 'a shorthand method', build: app => app.get('/x', GUARDED, handler), requests: ['/x', { method: 'HEAD', url: '/x' }] },
+  {
+    name: 'a shorthand method',
+    build: app => app.get('/x', GUARDED, handler),
+    requests: ['/x', { method: 'HEAD', url: '/x' }]
+  },
   { name: 'app.route', build: app => app.route({ method: 'GET', url: '/x', ...GUARDED, handler }), requests: ['/x'] },
   {
     name: 'app.route with several methods',
@@ -71,7 +89,10 @@ const RIGHT: readonly Way[] = [
   {
     name: 'app.all',
     build: app => app.all('/x', GUARDED, handler),
-    requests: (['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'] as const).map(method => ({ method, url: '/x' }))
+    requests: (['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'] as const).map(method => ({
+      method,
+      url: '/x'
+    }))
   },
   {
     name: 'a method of its own',
@@ -81,8 +102,16 @@ const RIGHT: readonly Way[] = [
     },
     requests: [{ method: 'MKCOL' as 'GET', url: '/x' }]
   },
-  { name: 'wildcards', build: app => app.get('/files/*', GUARDED, handler), requests: ['/files/a', '/files/', '/files/a/b?c=d', '/files/%2e'] },
-  { name: 'a wildcard for everything', build: app => app.get('*', GUARDED, handler), requests: ['/', '/anything', '/a/b'] },
+  {
+    name: 'wildcards',
+    build: app => app.get('/files/*', GUARDED, handler),
+    requests: ['/files/a', '/files/', '/files/a/b?c=d', '/files/%2e']
+  },
+  {
+    name: 'a wildcard for everything',
+    build: app => app.get('*', GUARDED, handler),
+    requests: ['/', '/anything', '/a/b']
+  },
   {
     name: 'parameters',
     build: app => {
@@ -92,8 +121,20 @@ const RIGHT: readonly Way[] = [
     },
     requests: ['/one/1', '/one/%31', '/number/7', '/maybe', '/maybe/', '/maybe/3']
   },
-  { name: 'a HEAD route of its own', build: app => { app.head('/x', GUARDED, handler); app.get('/x', GUARDED, handler) }, requests: ['/x', { method: 'HEAD', url: '/x' }] },
-  { name: 'HEAD where none is exposed', server: { exposeHeadRoutes: false }, build: app => app.head('/x', GUARDED, handler), requests: [{ method: 'HEAD', url: '/x' }] },
+  {
+    name: 'a HEAD route of its own',
+    build: app => {
+      app.head('/x', GUARDED, handler)
+      app.get('/x', GUARDED, handler)
+    },
+    requests: ['/x', { method: 'HEAD', url: '/x' }]
+  },
+  {
+    name: 'HEAD where none is exposed',
+    server: { exposeHeadRoutes: false },
+    build: app => app.head('/x', GUARDED, handler),
+    requests: [{ method: 'HEAD', url: '/x' }]
+  },
   { name: 'OPTIONS', build: app => app.options('/x', GUARDED, handler), requests: [{ method: 'OPTIONS', url: '/x' }] },
   {
     name: 'constraints by host and version',
@@ -102,11 +143,12 @@ const RIGHT: readonly Way[] = [
       app.get('/x', { ...GUARDED, constraints: { host: /^b\./ } }, handler)
       app.get('/x', { ...GUARDED, constraints: { version: '1.2.0' } }, handler)
     },
-    requests: [{ host: 'a.example' }, { host: 'b.example' }, { 'accept-version': '1.x' }]
-      .flatMap(headers => (['GET', 'HEAD'] as const).map(method => ({ method, url: '/x', headers })))
+    requests: [{ host: 'a.example' }, { host: 'b.example' }, { 'accept-version': '1.x' }].flatMap(headers =>
+      (['GET', 'HEAD'] as const).map(method => ({ method, url: '/x', headers }))
+    )
   },
   {
-    name: 'a constraint of the application\'s own',
+    name: "a constraint of the application's own",
     server: { routerOptions: { constraints: { device: byDevice } } } as unknown as FastifyServerOptions,
     build: app => app.get('/x', { ...GUARDED, constraints: { device: 'tv' } }, handler),
     requests: [{ url: '/x', headers: { 'x-device': 'tv' } }]
@@ -115,51 +157,98 @@ const RIGHT: readonly Way[] = [
     name: 'a prefix, with every kind of trailing slash',
     build: async app => {
       for (const prefixTrailingSlash of ['both', 'slash', 'no-slash'] as const) {
-        await app.register(async child => { child.get('/', { ...GUARDED, prefixTrailingSlash }, handler) }, { prefix: `/${prefixTrailingSlash}` })
+        await app.register(
+          async child => {
+            child.get('/', { ...GUARDED, prefixTrailingSlash }, handler)
+          },
+          { prefix: `/${prefixTrailingSlash}` }
+        )
       }
     },
-    requests: ['/both', '/both/', '/slash/', '/no-slash', { method: 'HEAD', url: '/both/' }, { method: 'HEAD', url: '/both' }]
+    requests: [
+      '/both',
+      '/both/',
+      '/slash/',
+      '/no-slash',
+      { method: 'HEAD', url: '/both/' },
+      { method: 'HEAD', url: '/both' }
+    ]
   },
   {
     name: 'slashes and cases that are ignored',
     server: { routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false } },
-    build: app => app.register(async child => { child.get('/', GUARDED, handler) }, { prefix: '/p' }),
+    build: app =>
+      app.register(
+        async child => {
+          child.get('/', GUARDED, handler)
+        },
+        { prefix: '/p' }
+      ),
     requests: ['/p', '/p/', '//p', '/P']
   },
   {
     name: 'nested plugins, with options',
-    build: app => app.register(async outer => {
-      await outer.register(async (inner, { url }: { url: string }) => { inner.get(url, GUARDED, handler) }, { prefix: '/inner', logLevel: 'silent', url: '/x' })
-    }, { prefix: '/outer' }),
+    build: app =>
+      app.register(
+        async outer => {
+          await outer.register(
+            async (inner, { url }: { url: string }) => {
+              inner.get(url, GUARDED, handler)
+            },
+            { prefix: '/inner', logLevel: 'silent', url: '/x' }
+          )
+        },
+        { prefix: '/outer' }
+      ),
     requests: ['/outer/inner/x']
   },
   {
     name: 'a scope with decorators and its own 404',
-    build: app => app.register(async child => {
-      child.decorateRequest('tenant', '')
-      child.setNotFoundHandler(async (_request, reply) => await reply.code(404).send('nothing here'))
-      child.get('/x', GUARDED, handler)
-    }, { prefix: '/child' }),
+    build: app =>
+      app.register(
+        async child => {
+          child.decorateRequest('tenant', '')
+          child.setNotFoundHandler(async (_request, reply) => await reply.code(404).send('nothing here'))
+          child.get('/x', GUARDED, handler)
+        },
+        { prefix: '/child' }
+      ),
     requests: ['/child/x']
   },
-  { name: 'routes inside after()', build: app => { app.register(async () => {}).after(() => { app.get('/x', GUARDED, handler) }) }, requests: ['/x'] },
+  {
+    name: 'routes inside after()',
+    build: app => {
+      app
+        .register(async () => {})
+        .after(() => {
+          app.get('/x', GUARDED, handler)
+        })
+    },
+    requests: ['/x']
+  },
   {
     name: 'the plugin without await, routes in a plugin after it',
     withoutPlugin: true,
     build: app => {
       void app.register(security, options())
-      void app.register(async child => { child.get('/x', GUARDED, handler) })
+      void app.register(async child => {
+        child.get('/x', GUARDED, handler)
+      })
     },
     requests: ['/x']
   },
   {
     name: 'the plugin without await, routes in its after()',
     withoutPlugin: true,
-    build: app => { app.register(security, options()).after(() => { app.get('/x', GUARDED, handler) }) },
+    build: app => {
+      app.register(security, options()).after(() => {
+        app.get('/x', GUARDED, handler)
+      })
+    },
     requests: ['/x']
   },
   {
-    name: 'autoload, the plugin\'s file wrapped in fastify-plugin',
+    name: "autoload, the plugin's file wrapped in fastify-plugin",
     withoutPlugin: true,
     build: app => {
       void app.register(autoload, { dir: join(FOLDER, 'shared') })
@@ -173,7 +262,12 @@ const RIGHT: readonly Way[] = [
       for (const method of ['GET', 'HEAD', 'HEAD,GET', 'GET,HEAD']) {
         for (const url of ['/files/*', '/files', '/files/', '/files/security.js']) declareRule(app, method, url, RULE)
       }
-      return app.register(serveStatic, { root: join(FOLDER, 'shared'), prefix: '/files/', wildcard, globIgnore: ['**/*.{ts,map}'] })
+      return app.register(serveStatic, {
+        root: join(FOLDER, 'shared'),
+        prefix: '/files/',
+        wildcard,
+        globIgnore: ['**/*.{ts,map}']
+      })
     },
     requests: ['/files/security.js', { method: 'HEAD', url: '/files/security.js' }]
   })),
@@ -218,13 +312,23 @@ t.test('a WebSocket route refuses the upgrade, wherever @fastify/websocket is re
     app.server.on('connection', socket => { sockets.add(socket) })
     await app.listen({ port: 0, host: '127.0.0.1' })
     const { port } = app.server.address() as AddressInfo
-    const headers = { connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' }
+    const headers = {
+      connection: 'upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ=='
+    }
     const status = await new Promise<number | undefined>((resolve, reject) => {
       const request = get({ host: '127.0.0.1', port, path: '/ws', headers, agent: false }, response => {
         resolve(response.statusCode)
         request.destroy()
       })
-      request.on('upgrade', (response, socket) => { socket.destroy(); resolve(response.statusCode) }).on('error', reject)
+      request
+        .on('upgrade', (response, socket) => {
+          socket.destroy()
+          resolve(response.statusCode)
+        })
+        .on('error', reject)
     })
     t.equal(status, 401, `@fastify/websocket ${order}`)
     for (const socket of sockets) socket.destroy()
@@ -244,24 +348,35 @@ const WRONG: readonly WrongWay[] = [
   {
     name: 'the plugin in a scope of its own',
     build: async app => {
-      await app.register(async function reportsApi (child) { await child.register(security, options()) }, { prefix: '/api' })
+      await app.register(
+        async function reportsApi (child) {
+          await child.register(security, options())
+        },
+        { prefix: '/api' }
+      )
       app.get('/outside', GUARDED, handler)
       app.get('/open', { config: { security: { public: true } } }, handler)
     },
     code: 'MARTY_CORE_GUARD_SCOPE',
-    message: ['reportsApi -> @marty/security (prefix /api)', 'fastify-plugin', new RegExp(`GET /outside ${HERE}`), new RegExp(`GET /open ${HERE}`)]
+    message: [
+      'reportsApi -> @marty/security (prefix /api)',
+      'fastify-plugin',
+      new RegExp(`GET /outside ${HERE}`),
+      new RegExp(`GET /open ${HERE}`)
+    ]
   },
   {
     name: 'the plugin in a scope of its own, and no route outside',
-    build: app => app.register(async child => {
-      await child.register(security, options())
-      child.get('/inside', GUARDED, handler)
-    }),
+    build: app =>
+      app.register(async child => {
+        await child.register(security, options())
+        child.get('/inside', GUARDED, handler)
+      }),
     code: 'MARTY_CORE_GUARD_SCOPE',
     message: ['await child.register(security, options())']
   },
   {
-    name: 'autoload, the plugin\'s file not wrapped in fastify-plugin',
+    name: "autoload, the plugin's file not wrapped in fastify-plugin",
     build: app => {
       void app.register(autoload, { dir: join(FOLDER, 'encapsulated') })
       void app.register(autoload, { dir: join(FOLDER, 'routes') })
@@ -283,11 +398,19 @@ const WRONG: readonly WrongWay[] = [
     build: async app => {
       app.get('/early', GUARDED, handler)
       app.route({ method: ['PUT', 'POST'], url: '/early', handler })
-      await app.register(async child => { child.get('/x', GUARDED, handler) }, { prefix: '/prefix' })
+      await app.register(
+        async child => {
+          child.get('/x', GUARDED, handler)
+        },
+        { prefix: '/prefix' }
+      )
       await app.register(security, options())
     },
     code: 'MARTY_CORE_ROUTE_UNGUARDED',
-    message: ['before the guard', ...['GET /early', 'PUT,POST /early', 'GET /prefix/x'].map(name => new RegExp(`${name} ${HERE}`))]
+    message: [
+      'before the guard',
+      ...['GET /early', 'PUT,POST /early', 'GET /prefix/x'].map(name => new RegExp(`${name} ${HERE}`))
+    ]
   },
   {
     name: 'the plugin without await, then routes',
@@ -323,12 +446,23 @@ const WRONG: readonly WrongWay[] = [
       await app.register(security, options())
       app.get('/forgotten', handler)
       app.get('/misspelt', { config: { security: { permision: 'report:read' } as SecurityRule } }, handler)
-      await app.register(async child => { child.get('/unknown', { config: { security: { permission: 'report:raed' } as unknown as SecurityRule } }, handler) }, { prefix: '/child' })
+      await app.register(
+        async child => {
+          child.get(
+            '/unknown',
+            { config: { security: { permission: 'report:raed' } as unknown as SecurityRule } },
+            handler
+          )
+        },
+        { prefix: '/child' }
+      )
     },
     code: 'MARTY_CORE_ROUTE_UNGUARDED',
     message: [
-      new RegExp(`GET /early ${HERE}`), new RegExp(`GET /forgotten ${HERE}`),
-      new RegExp(`GET /misspelt: .*did you mean "permission".* ${HERE}`), new RegExp(`GET /child/unknown: .*report:raed.* ${HERE}`)
+      new RegExp(`GET /early ${HERE}`),
+      new RegExp(`GET /forgotten ${HERE}`),
+      new RegExp(`GET /misspelt: .*did you mean "permission".* ${HERE}`),
+      new RegExp(`GET /child/unknown: .*report:raed.* ${HERE}`)
     ]
   },
   {
@@ -343,18 +477,38 @@ const WRONG: readonly WrongWay[] = [
       app.get('/outside', handler)
     },
     code: 'MARTY_CORE_GUARD_SCOPE',
-    message: [/outside the scope[^]*GET \/outside/, /before the guard[^]*GET \/early/, 'GET /forgotten', 'GET /misspelt']
+    message: [
+      /outside the scope[^]*GET \/outside/,
+      /before the guard[^]*GET \/early/,
+      'GET /forgotten',
+      'GET /misspelt'
+    ]
   }
 ]
 
-t.test('the start is refused and names every route; a request that is let in all the same finds no open route', async t => {
+t.test('the refusal of the start names every route, and requests sent anyway find no open route', async t => {
   for (const way of WRONG) {
     await t.test(way.name, async t => {
       const { app, error } = await start(t, way.build)
       t.equal(error?.code, way.code)
       for (const part of way.message) t.match(error?.message, part)
-      for (const url of ['/outside', '/open', '/reports', '/early', '/prefix/x', '/inside', '/api/x', '/forgotten', '/misspelt', '/child/unknown', '/files/shared/security.js']) {
-        const answer = await app.inject(url).then(({ statusCode }) => statusCode, () => 'refused')
+      for (const url of [
+        '/outside',
+        '/open',
+        '/reports',
+        '/early',
+        '/prefix/x',
+        '/inside',
+        '/api/x',
+        '/forgotten',
+        '/misspelt',
+        '/child/unknown',
+        '/files/shared/security.js'
+      ]) {
+        const answer = await app.inject(url).then(
+          ({ statusCode }) => statusCode,
+          () => 'refused'
+        )
         t.not(answer, 200, url)
       }
     })
@@ -399,7 +553,10 @@ t.test('a route that an onReady hook registers stops the start', async t => {
     await app.register(security, options())
     app.addHook('onReady', async () => { app.get('/late', GUARDED, handler) })
   })
-  t.match(error, { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: new RegExp(`GET /late ${HERE} was registered when the application was ready`) })
+  t.match(error, {
+    code: 'MARTY_CORE_ROUTE_UNGUARDED',
+    message: new RegExp(`GET /late ${HERE} was registered when the application was ready`)
+  })
 })
 
 t.test('each application of a process is judged by itself', async t => {
@@ -415,7 +572,10 @@ t.test('each application of a process is judged by itself', async t => {
   t.equal(plain.error, null)
   t.equal((await plain.app.inject('/x')).statusCode, 200)
   const forgotten = await start(t, app => app.get('/x', GUARDED, handler))
-  t.match(forgotten.error, { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /without a guard[^]*GET \/x \(.*registration\.test/ })
+  t.match(forgotten.error, {
+    code: 'MARTY_CORE_ROUTE_UNGUARDED',
+    message: /without a guard[^]*GET \/x \(.*registration\.test/
+  })
   t.not((await forgotten.app.inject('/x')).statusCode, 200)
 })
 
@@ -426,7 +586,11 @@ t.test('a part alone in a scope: plain routes outside stay open, a rule outside 
     rbac: (child: FastifyInstance) => child.register(rbac, { policy: POLICY, environment: 'development' }),
     limits: (child: FastifyInstance) => child.register(rateLimit, limits)
   }
-  const rules: Record<string, SecurityRule> = { auth: { authenticate: true }, rbac: RULE, limits: { public: true, limits: ['few'] } }
+  const rules: Record<string, SecurityRule> = {
+    auth: { authenticate: true },
+    rbac: RULE,
+    limits: { public: true, limits: ['few'] }
+  }
   for (const [name, part] of Object.entries(parts)) {
     const config = { security: rules[name]! }
     const scoped = async (child: FastifyInstance): Promise<void> => {
@@ -447,7 +611,11 @@ t.test('a part alone in a scope: plain routes outside stay open, a rule outside 
       await app.register(scoped)
       await app.register(async child => { child.get('/beside', { config }, handler) })
     })
-    t.match(open.error, { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /outside the scope[^]*GET \/before \(.*[^]*GET \/beside \(/ }, name)
+    t.match(
+      open.error,
+      { code: 'MARTY_CORE_ROUTE_UNGUARDED', message: /outside the scope[^]*GET \/before \(.*[^]*GET \/beside \(/ },
+      name
+    )
     for (const url of ['/before', '/beside']) t.equal((await open.app.inject(url)).statusCode, 403)
 
     const early = await start(t, async app => {
@@ -472,7 +640,15 @@ t.test('a plugin that failed, and whose error was swallowed, leaves nothing open
     })
   })
   t.match(error, { code: /^MARTY_/ })
-  for (const url of ['/x', '/plain']) t.not(await app.inject(url).then(({ statusCode }) => statusCode, () => 'refused'), 200)
+  for (const url of ['/x', '/plain']) {
+    t.not(
+      await app.inject(url).then(
+        ({ statusCode }) => statusCode,
+        () => 'refused'
+      ),
+      200
+    )
+  }
 
   const onlyPublic = await start(t, app => {
     app.register(security, wrong).after(_error => {})
@@ -521,12 +697,19 @@ t.test('a module that is loaded after the application was made still refuses wha
     }
     process.stdout.write(JSON.stringify(results))
   `
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], { cwd: join(import.meta.dirname, '..') })
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+    cwd: join(import.meta.dirname, '..')
+  })
   const { right, early, scope, part } = JSON.parse(stdout) as Record<string, { message: string }>
   t.match(right, { code: null, statuses: { '/inside': 401 } })
 
   t.match(early, { code: 'MARTY_CORE_ROUTE_UNGUARDED', statuses: { '/early': 403 } })
-  const names = ['GET,HEAD /early', 'POST /early/:id', 'GET,HEAD /host {"host":"a.example"}', 'GET,HEAD /host {"host":"b.example"}']
+  const names = [
+    'GET,HEAD /early',
+    'POST /early/:id',
+    'GET,HEAD /host {"host":"a.example"}',
+    'GET,HEAD /host {"host":"b.example"}'
+  ]
   for (const name of names) t.ok(early?.message.includes(`  ${name}\n`), name)
 
   t.match(scope, { code: 'MARTY_CORE_GUARD_SCOPE', statuses: { '/early': 403, '/outside': 403, '/inside': 401 } })
@@ -536,8 +719,10 @@ t.test('a module that is loaded after the application was made still refuses wha
   t.match(part, { code: null, statuses: { '/early': 403, '/plain': 200 } })
 })
 
-t.test('a place is the line as the process shows it: of TypeScript with source maps, of JavaScript without', async t => {
-  const program = `
+t.test(
+  'a place is the line as the process shows it: of TypeScript with source maps, of JavaScript without',
+  async t => {
+    const program = `
     import autoload from '@fastify/autoload'
     import Fastify from 'fastify'
     import { useGuard } from '@marty/core'
@@ -546,8 +731,16 @@ t.test('a place is the line as the process shows it: of TypeScript with source m
     app.register(autoload, { dir: ${JSON.stringify(join(FOLDER, 'forgotten'))} })
     process.stdout.write(await app.ready().then(() => 'started', error => error.message))
   `
-  for (const [hasMaps, extension] of [[true, 'ts'], [false, 'js']] as const) {
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', `process.setSourceMapsEnabled(${hasMaps})\n${program}`], { cwd: join(import.meta.dirname, '..') })
-    t.match(stdout, new RegExp(`GET /reports \\(.*forgotten.reports.index\\.${extension}:\\d+:\\d+\\)`))
+    for (const [hasMaps, extension] of [
+      [true, 'ts'],
+      [false, 'js']
+    ] as const) {
+      const { stdout } = await promisify(execFile)(
+        process.execPath,
+        ['--input-type=module', '-e', `process.setSourceMapsEnabled(${hasMaps})\n${program}`],
+        { cwd: join(import.meta.dirname, '..') }
+      )
+      t.match(stdout, new RegExp(`GET /reports \\(.*forgotten.reports.index\\.${extension}:\\d+:\\d+\\)`))
+    }
   }
-})
+)

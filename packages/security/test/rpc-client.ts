@@ -4,7 +4,11 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 
-interface RpcAnswer { readonly id?: number, readonly result?: unknown, readonly error?: { readonly code: number, readonly data: Record<string, unknown> } }
+interface RpcAnswer {
+  readonly id?: number
+  readonly result?: unknown
+  readonly error?: { readonly code: number; readonly data: Record<string, unknown> }
+}
 
 /** A JSON-RPC client on a WebSocket of its own. */
 export interface RpcClient {
@@ -12,9 +16,15 @@ export interface RpcClient {
   call (method: string, params?: object): Promise<unknown>
 }
 
-export async function connectRpc (t: Test, app: FastifyInstance, headers: Record<string, string> = {}): Promise<RpcClient> {
+export async function connectRpc (
+  t: Test,
+  app: FastifyInstance,
+  headers: Record<string, string> = {}
+): Promise<RpcClient> {
   const socket = new WebSocket(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/ws`, { headers })
-  t.teardown(() => { socket.terminate() })
+  t.teardown(() => {
+    socket.terminate()
+  })
   const waiting = new Map<number, (answer: RpcAnswer) => void>()
   socket.on('message', data => {
     const answer = JSON.parse((data as Buffer).toString()) as RpcAnswer
@@ -25,7 +35,9 @@ export async function connectRpc (t: Test, app: FastifyInstance, headers: Record
   return {
     async call (method, params) {
       const id = ++calls
-      const answered = new Promise<RpcAnswer>(resolve => { waiting.set(id, resolve) })
+      const answered = new Promise<RpcAnswer>(resolve => {
+        waiting.set(id, resolve)
+      })
       socket.send(JSON.stringify({ jsonrpc: '2.0', id, method, params }))
       const { result, error } = await answered
       return error === undefined ? result : error.code

@@ -5,7 +5,11 @@ import { rateLimit } from '@marty/rate-limit'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until } from '@marty/testing'
 
-interface Answer { readonly id: number, readonly result?: unknown, readonly error?: { readonly code: number, readonly data: Record<string, unknown> } }
+interface Answer {
+  readonly id: number
+  readonly result?: unknown
+  readonly error?: { readonly code: number; readonly data: Record<string, unknown> }
+}
 
 const server = await startRedis(await freePort())
 t.teardown(() => server.stop())
@@ -71,5 +75,8 @@ t.test('a batch beyond a limit is admitted up to it, in its order', async t => {
   const before = await scriptCalls()
   socket.send(JSON.stringify(Array.from({ length: 50 }, (_, i) => request('free', i))))
   await until(() => heard.length === 1, 'the answer')
-  t.ok(await scriptCalls() - before <= 1, 'nothing is asked where nothing is limited; a report of the refusals may be under way')
+  t.ok(
+    (await scriptCalls()) - before <= 1,
+    'nothing is asked where nothing is limited; a report of the refusals may be under way'
+  )
 })

@@ -30,7 +30,11 @@ export interface Service {
 export function optionsFor (auditFile: string): SecurityOptions {
   return {
     environment: 'development',
-    auth: { issuer: 'test', audience: 'test', keys: { signing: { kid: 'k', algorithm: 'HS256', secret: randomBytes(32) } } },
+    auth: {
+      issuer: 'test',
+      audience: 'test',
+      keys: { signing: { kid: 'k', algorithm: 'HS256', secret: randomBytes(32) } }
+    },
     rbac: { policy: POLICY },
     limits: {
       rules: {
@@ -45,15 +49,32 @@ export function optionsFor (auditFile: string): SecurityOptions {
 }
 
 /** A service with every part real; `change` alters the options. */
-export async function createService (t: Test, change: (options: SecurityOptions) => object = options => options): Promise<Service> {
+export async function createService (
+  t: Test,
+  change: (options: SecurityOptions) => object = options => options
+): Promise<Service> {
   const folder = mkdtempSync(join(tmpdir(), 'security-test-'))
   const auditFile = join(folder, 'audit.log')
   const logs: string[] = []
-  const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { logs.push(line) } } } }) as unknown as FastifyInstance
+  const app = Fastify({
+    logger: {
+      level: 'info',
+      stream: {
+        write: (line: string) => {
+          logs.push(line)
+        }
+      }
+    }
+  }) as unknown as FastifyInstance
   t.teardown(async () => {
     await app.close()
     rmSync(folder, { recursive: true })
   })
   await app.register(security, change(optionsFor(auditFile)) as SecurityOptions)
-  return { app, logs, auditFile, bearer: (subject, role) => ({ authorization: `Bearer ${app.auth.tokens.issue({ subject, role }).token}` }) }
+  return {
+    app,
+    logs,
+    auditFile,
+    bearer: (subject, role) => ({ authorization: `Bearer ${app.auth.tokens.issue({ subject, role }).token}` })
+  }
 }

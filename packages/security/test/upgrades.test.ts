@@ -30,12 +30,30 @@ async function listening (t: Test, register: (app: FastifyInstance) => Promise<v
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(async () => { await app.close() })
   await register(app)
-  app.get('/socket', { websocket: true, config: { security: { authenticate: true } } }, socket => { socket.send('hello') })
+  app.get('/socket', { websocket: true, config: { security: { authenticate: true } } }, socket => {
+    socket.send('hello')
+  })
   app.get('/open', { websocket: true, config: { security: { public: true } } }, socket => { socket.send('hello') })
   app.get('/plain', { config: { security: { authenticate: true } } }, async () => 'plain')
   app.get('/items/:id', { config: { security: { public: true } } }, async () => 'item')
-  app.get('/answers', { websocket: true, config: { security: { public: true } }, preHandler: async (_request, reply) => await reply.send('an answer') }, () => {})
-  app.get('/redirects', { websocket: true, config: { security: { public: true } }, preHandler: async (_request, reply) => await reply.redirect('/open') }, () => {})
+  app.get(
+    '/answers',
+    {
+      websocket: true,
+      config: { security: { public: true } },
+      preHandler: async (_request, reply) => await reply.send('an answer')
+    },
+    () => {}
+  )
+  app.get(
+    '/redirects',
+    {
+      websocket: true,
+      config: { security: { public: true } },
+      preHandler: async (_request, reply) => await reply.redirect('/open')
+    },
+    () => {}
+  )
   app.get('/hijacked', {
     websocket: true,
     config: { security: { public: true } },
@@ -62,9 +80,17 @@ for (const [order, register] of Object.entries(ORDERS)) {
   t.test(`whatever HTTP answers to an upgrade, the socket is closed after it: ${order}`, async t => {
     const app = await listening(t, register)
     const cases: ReadonlyArray<readonly [string, number]> = [
-      ['/plain', 401], ['/nowhere', 404], ['/%zz', 400], [`/items/${'x'.repeat(300)}`, 414], ['/answers', 200], ['/redirects', 302], ['/hijacked', 200]
+      ['/plain', 401],
+      ['/nowhere', 404],
+      ['/%zz', 400],
+      [`/items/${'x'.repeat(300)}`, 414],
+      ['/answers', 200],
+      ['/redirects', 302],
+      ['/hijacked', 200]
     ]
-    for (const [path, status] of cases) t.equal(statusOf(await exchange(app, handshake(path))), status, path.slice(0, 20))
+    for (const [path, status] of cases) {
+      t.equal(statusOf(await exchange(app, handshake(path))), status, path.slice(0, 20))
+    }
     const client = await openRaw(app, handshake('/open'))
     await until(() => client.heard().includes('hello'), 'the accepted one to be served')
     t.equal(await openSockets(app), 1)
@@ -74,9 +100,21 @@ for (const [order, register] of Object.entries(ORDERS)) {
   t.test(`closing does not wait for refused upgrades, nor for those nobody has decided about: ${order}`, async t => {
     const app = await listening(t, async app => {
       await register(app)
-      app.get('/undecided', { websocket: true, config: { security: { public: true } }, preHandler: async () => { await new Promise(() => {}) } }, () => {})
+      app.get(
+        '/undecided',
+        {
+          websocket: true,
+          config: { security: { public: true } },
+          preHandler: async () => {
+            await new Promise(() => {})
+          }
+        },
+        () => {}
+      )
     })
-    const clients = await Promise.all(Array.from({ length: 100 }, async (_, i) => await openRaw(app, handshake(i % 2 === 0 ? '/socket' : '/undecided'))))
+    const clients = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => await openRaw(app, handshake(i % 2 === 0 ? '/socket' : '/undecided')))
+    )
     await until(() => clients.every((client, i) => i % 2 === 1 || client.heard() !== ''), 'the refusals')
     await app.close()
     await until(() => clients.every(client => client.isClosed()), 'all sockets to be closed')
@@ -100,25 +138,51 @@ for (const [order, register] of Object.entries(ORDERS)) {
     }
   })
 
-  t.test(`an upgrade to h2c may have a body, many a connection, and what is pipelined is answered in order: ${order}`, async t => {
-    const warnings: string[] = []
-    const onWarning = ({ name }: Error): void => { warnings.push(name) }
-    process.on('warning', onWarning)
-    t.teardown(() => { process.off('warning', onWarning) })
-    const app = await listening(t, register)
-    const post = (n: number): string => `POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\nContent-Length: ${String(n).length + 6}\r\n\r\n{"n":${n}}`
-    const client = await openRaw(app, '')
-    for (let n = 0; n < 40; n++) {
-      client.socket.write(post(n))
-      await until(() => client.heard().includes(`{"n":${n}}`), `answer ${n}`)
+  t.test(
+    `an upgrade to h2c may have a body, many a connection, and what is pipelined is answered in order: ${order}`,
+    async t => {
+      const warnings: string[] = []
+      const onWarning = ({ name }: Error): void => {
+        warnings.push(name)
+      }
+      process.on('warning', onWarning)
+      t.teardown(() => {
+        process.off('warning', onWarning)
+      })
+      const app = await listening(t, register)
+      const post = (n: number): string =>
+        'POST /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: ' +
+          'AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\nContent-Length: ' +
+          `${String(n).length + 6}\r\n\r\n{"n":${n}}`
+      const client = await openRaw(app, '')
+      for (let n = 0; n < 40; n++) {
+        client.socket.write(post(n))
+        await until(() => client.heard().includes(`{"n":${n}}`), `answer ${n}`)
+      }
+      const together = await openRaw(
+        app,
+        `GET /items/1 HTTP/1.1\r\nHost: x\r\n\r\n${post(1)}${post(2)}GET /items/2 HTTP/1.1\r\nHost: ` +
+          'x\r\nConnection: close\r\n\r\n'
+      )
+      await until(() => together.isClosed(), 'the last answer')
+      t.match(together.heard(), /item[^]*\{"n":1\}[^]*\{"n":2\}[^]*item$/)
+      t.strictSame(warnings, [])
+      t.equal(
+        statusOf(
+          await exchange(app, 'GET /items/1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n')
+        ),
+        200,
+        'close is heard'
+      )
+      t.equal(
+        statusOf(
+          await exchange(app, 'GET /items/1 HTTP/1.0\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+        ),
+        200,
+        'and so is HTTP/1.0'
+      )
     }
-    const together = await openRaw(app, `GET /items/1 HTTP/1.1\r\nHost: x\r\n\r\n${post(1)}${post(2)}GET /items/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
-    await until(() => together.isClosed(), 'the last answer')
-    t.match(together.heard(), /item[^]*\{"n":1\}[^]*\{"n":2\}[^]*item$/)
-    t.strictSame(warnings, [])
-    t.equal(statusOf(await exchange(app, 'GET /items/1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n')), 200, 'close is heard')
-    t.equal(statusOf(await exchange(app, 'GET /items/1 HTTP/1.0\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')), 200, 'and so is HTTP/1.0')
-  })
+  )
 
   t.test(`curl --http2 is answered: ${order}`, async t => {
     const app = await listening(t, register)
