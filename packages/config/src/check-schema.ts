@@ -1,4 +1,4 @@
-import { closest } from '@marty/core'
+import { closest, didYouMean, didYouMeanOrKnown } from '@marty/core'
 import type { TSchema } from 'typebox'
 import type { TLocalizedValidationError } from 'typebox/error'
 import { Value } from 'typebox/value'
@@ -54,7 +54,7 @@ function checkMapping (
     checking.report(
       path,
       'value',
-      `${nameOf(path)} must hold at least ${minProperties === 1 ? 'one entry' : `${minProperties} entries`}`
+      `${nameOf(path)} must have at least ${minProperties === 1 ? 'one entry' : `${minProperties} entries`}`
     )
   }
   const unknown = Object.keys(value).filter(key => memberSchema(schema, key) === undefined)
@@ -95,13 +95,12 @@ function checkLeaf (value: unknown, schema: TSchema, path: Path, checking: Check
   const choices = choicesOf(schema)
   if (choices !== null) {
     if (choices.includes(value)) return
-    const near =
-      typeof value === 'string' && !isConcealed(schema, path, checking) ? closest(value, choices.map(String)) : null
+    const isShown = typeof value === 'string' && !isConcealed(schema, path, checking)
     checking.report(
       path,
       'value',
       `${nameOf(path)} must be ${expectation(schema)}; found ${found(value, schema, path, checking)}` +
-        (near === null ? '' : `; did you mean "${near}"?`)
+        (isShown ? didYouMean(value, choices.map(String)) : '')
     )
     return
   }
@@ -141,9 +140,9 @@ function explain (
     case 'maxItems':
       return `${name} must have at most ${error.params.limit} items`
     case 'uniqueItems':
-      return `${name} repeats an item`
+      return `${name} must not contain an item twice`
     case 'pattern':
-      return `${name} must be ${shapeOf(schema).expected ?? `a text that matches ${String(error.params.pattern)}`}; ` +
+      return `${name} must be ${shapeOf(schema).expected ?? `a string that matches ${error.params.pattern}`}; ` +
         `found ${found(value, schema, path, checking)}${strangeHint(value, schema, path, checking)}`
     default:
       return `${name} ${error.message}`
@@ -153,17 +152,17 @@ function explain (
 /** The dotted name of a path: `server.port`. List indexes are in brackets. */
 export function nameOf (path: Path): string {
   if (path.length === 0) return 'the file'
-  return path.map((step, index) => typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`).join('')
+  const steps = path.map(step => typeof step === 'number' ? `[${step}]` : `.${step}`).join('')
+  return typeof path[0] === 'number' ? steps : steps.slice(1)
 }
 
 function unknownKey (path: Path, key: string, known: readonly string[]): string {
-  const near = closest(key, known)
-  const hint = near !== null ? `did you mean "${near}"?` : `known here: ${known.join(', ')}`
-  return `unknown key "${key}"${path.length === 0 ? '' : ` in ${nameOf(path)}`}${strangeCharacterHint(key)}; ${hint}`
+  const place = path.length === 0 ? '' : ` in ${nameOf(path)}`
+  return `unknown key "${key}"${place}${strangeCharacterHint(key)}${didYouMeanOrKnown(key, known)}`
 }
 
 function badName (path: Path, key: string, patterns: readonly string[]): string {
-  return `"${key}" is not a name that ${nameOf(path)} may hold; names match ` +
+  return `"${key}" is not a valid name in ${nameOf(path)}; names must match ` +
     `${patterns.join(' or ')}${strangeCharacterHint(key)}`
 }
 
@@ -178,7 +177,7 @@ function expectation (schema: TSchema): string {
 const NOUNS = {
   object: 'a mapping',
   array: 'a list',
-  string: 'a text',
+  string: 'a string',
   number: 'a number',
   integer: 'a whole number',
   boolean: 'true or false',
@@ -190,9 +189,9 @@ function found (value: unknown, schema: TSchema, path: Path, checking: Checking)
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a mapping'
   if (isConcealed(schema, path, checking)) {
-    return typeof value === 'string' ? 'a text (not shown)' : `a ${typeof value} (not shown)`
+    return typeof value === 'string' ? 'a string (not shown)' : `a ${typeof value} (not shown)`
   }
-  if (typeof value === 'string') return `the text ${show(value)}`
+  if (typeof value === 'string') return `the string ${show(value)}`
   return typeof value === 'number' ? `the number ${value}` : String(value)
 }
 

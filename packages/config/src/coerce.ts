@@ -3,6 +3,7 @@ import { Value } from 'typebox/value'
 import { choicesOf, isNullable, shapeOf } from './schema-shape.js'
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([['true', true], ['false', false]])
 
 /**
  * Converts a string to the type that the schema expects: a number, `true` or `false`, a member of an enumeration, a
@@ -23,9 +24,10 @@ export function coerce (text: string, schema: TSchema): unknown {
     case 'number':
       return NUMBER.test(trimmed) ? Number(trimmed) : text
     case 'boolean':
-      return trimmed === 'true' ? true : trimmed === 'false' ? false : text
+      return BOOLEANS.get(trimmed) ?? text
     case 'array':
-      return items === undefined ? text : trimmed === '' ? [] : text.split(',').map(item => coerce(item.trim(), items))
+      if (items === undefined) return text
+      return trimmed === '' ? [] : text.split(',').map(item => coerce(item.trim(), items))
     default:
       return text
   }

@@ -9,7 +9,8 @@ export function withDefaults (value: unknown, schema: TSchema): unknown {
   const { type, properties, default: standing } = shapeOf(schema)
   if (value === undefined || (value === null && type === 'object')) {
     if (standing !== undefined) return withDefaults(structuredClone(standing), schema)
-    return type === 'object' && properties !== undefined ? withDefaults({}, schema) : value === null ? {} : undefined
+    if (type === 'object' && properties !== undefined) return withDefaults({}, schema)
+    return value === null ? {} : undefined
   }
   if (Array.isArray(value)) {
     const items = memberSchema(schema, 0)

@@ -20,7 +20,6 @@ interface Parsed {
 const MAX_CHARACTERS = 500_000
 
 /** Characters that YAML 1.2 forbids (section 5.1), except for a byte order mark at the beginning. */
-
 const FORBIDDEN = /[^\t\n\r\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u
 
 /**
@@ -57,7 +56,7 @@ export function explainYaml (text: string, error: unknown, parse: () => Parsed):
 const WORDS: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: 'this key is written twice in the same mapping',
   TAB_AS_INDENT: 'a tab is used for indentation; use spaces',
-  MULTIPLE_DOCS: 'a second document begins here; a file holds one',
+  MULTIPLE_DOCS: 'a second document begins here; a file must contain only one',
   TAG_RESOLVE_FAILED: 'this tag is not supported'
 }
 const INDEPENDENT: ReadonlySet<string> = new Set(['DUPLICATE_KEY', 'TAG_RESOLVE_FAILED'])
@@ -106,23 +105,22 @@ function causeOf (
     if (!isCollection(root)) {
       return {
         offset: start,
-        message: 'this is no key with a colon behind it, and belongs to nothing; a comment begins with #'
+        message: 'this is not a key followed by a colon; a comment begins with #'
       }
     }
     if (isSeq(root)) {
-      return { offset: start, message: `a list begins here, and goes on as something else in line ${line(offset)}` }
+      return { offset: start, message: `a list begins here, but line ${line(offset)} is not an item of it` }
     }
     if (place(lines, start).column > 1) {
       return {
         offset: start,
-        message: 'the file begins here with spaces before its first key, and goes on without them in line ' +
-          `${line(offset)}`
+        message: `the first key is indented by spaces, but line ${line(offset)} is not: remove the spaces`
       }
     }
   }
   const quoted = openQuoteBefore(document, offset, error.code === 'MISSING_CHAR' ? null : line(offset), line)
   if (quoted !== null) {
-    return { offset: quoted, message: `the quote that opens here is closed in another line, if at all: ${message}` }
+    return { offset: quoted, message: `the quote that opens here is not closed in the same line: ${message}` }
   }
   if (error.code === 'BAD_INDENT' && /^Flow /.test(error.message)) {
     const open = lastOpenCollection(document, offset)

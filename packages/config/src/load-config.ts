@@ -85,14 +85,18 @@ export function loadConfig<Schema extends TSchema> (options: LoadConfigOptions<S
   })
 }
 
+const READ_FAILURES: ReadonlyMap<string | undefined, string> = new Map([
+  ['ENOENT', 'there is no such file'],
+  ['EISDIR', 'it is a folder']
+])
+
 function readSource (file: string, problems: SourceProblem[]): YamlSource {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    const reason =
-      code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : (code ?? 'unknown reason')
+    const reason = READ_FAILURES.get(code) ?? code ?? 'unknown reason'
     throw new ConfigError([{ source: file, line: 0, column: 0, message: `cannot be read: ${reason}` }, ...problems])
   }
   const parsed = parseYaml(text, file)

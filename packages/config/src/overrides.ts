@@ -1,4 +1,4 @@
-import { closest } from '@marty/core'
+import { didYouMean } from '@marty/core'
 import type { TSchema } from 'typebox'
 import { coerce } from './coerce.js'
 import type { SourceProblem } from './problem.js'
@@ -33,13 +33,8 @@ export function readOverrides (
       overrides.push({ name, path: setting.path, value: coerce(text, setting.schema) })
       continue
     }
-    const near = closest(name, settings.keys())
-    problems.push({
-      source: `environment ${name}`,
-      line: 0,
-      column: 0,
-      message: 'names no setting' + (near === null ? '' : `; did you mean ${near}?`)
-    })
+    const message = `is not the name of a setting${didYouMean(name, settings.keys())}`
+    problems.push({ source: `environment ${name}`, line: 0, column: 0, message })
   }
   return { overrides, problems }
 }

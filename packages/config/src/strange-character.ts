@@ -8,18 +8,18 @@ export function nameCharacter (character: string): string {
   return point + (kind === undefined ? '' : `, ${kind}`) + (twin === undefined ? '' : `, which looks like "${twin}"`)
 }
 
-/** A hint such as `; it holds U+200B, a character that cannot be seen`, for characters that are unusual in a name. */
+/** A hint such as `; it contains U+200B, an invisible character`, for characters that are unusual in a name. */
 export function strangeCharacterHint (text: string): string {
   const found = /[^\x20-\x7E]/u.exec(text)
   return found === null
     ? ''
-    : `; it holds ${nameCharacter(found[0])}, as character ${[...text.slice(0, found.index)].length + 1}`
+    : `; it contains ${nameCharacter(found[0])}, as character ${[...text.slice(0, found.index)].length + 1}`
 }
 
 const KINDS: ReadonlyArray<readonly [RegExp, string]> = [
   [/\p{Cc}/u, 'a control character'],
-  [/[\p{Cf}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0\p{Mn}]/u, 'a character that cannot be seen'],
-  [/\p{Zs}/u, 'another space than that of the space bar'],
+  [/[\p{Cf}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0\p{Mn}]/u, 'an invisible character'],
+  [/\p{Zs}/u, 'a space that is not U+0020'],
   [/[\uFF01-\uFF5E]/u, 'a full-width character'],
   [/\p{Script=Cyrillic}/u, 'a letter of the Cyrillic script'],
   [/\p{Script=Greek}/u, 'a letter of the Greek script'],

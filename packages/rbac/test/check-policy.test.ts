@@ -26,16 +26,16 @@ conditions: []
 `), [
     '1:10 version must be 1; found the number 2',
     '2:1 unknown key "resource"; did you mean "resources"?',
-    '4:3 "Viewer" is not a name that roles may hold; names match ^(?!constructor$|prototype$|null$|true$|false$)[a-z][a-z0-9_-]*$',
+    '4:3 "Viewer" is not a valid name in roles; names must match ^(?!constructor$|prototype$|null$|true$|false$)[a-z][a-z0-9_-]*$',
     '5:15 unknown key "alow" in roles.operator; did you mean "allow"?',
-    '5:46 roles.operator.inherits must be a list; found the text "viewer"',
-    '6:19 roles.admin.allow repeats an item',
-    '6:20 roles.admin.allow[0] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the text "camera"',
-    '6:30 roles.admin.allow[1] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the text "camera:v*"',
-    '6:43 roles.admin.allow[2] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the text "a:b:c:d"',
-    '6:54 roles.admin.allow[3] must be a text or a mapping; found the number 5',
-    '7:15 environments must hold at least one entry',
-    '8:1 unknown key "conditions"; known here: version, resources, roles, environments, services, separation'
+    '5:46 roles.operator.inherits must be a list; found the string "viewer"',
+    '6:19 roles.admin.allow must not contain an item twice',
+    '6:20 roles.admin.allow[0] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the string "camera"',
+    '6:30 roles.admin.allow[1] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the string "camera:v*"',
+    '6:43 roles.admin.allow[2] must be "resource:action" or "resource:scope:action", where * stands for a whole segment; found the string "a:b:c:d"',
+    '6:54 roles.admin.allow[3] must be a string or a mapping; found the number 5',
+    '7:15 environments must have at least one entry',
+    '8:1 unknown key "conditions"; known are version, resources, roles, environments, services, separation'
   ])
 })
 
@@ -113,7 +113,7 @@ t.test('names that reach into prototypes are refused', async t => {
 
 t.test('YAML that is no single plain document is refused with its position', async t => {
   t.same(problemsOf(''), ['1:1 the file must be a mapping; found nothing'])
-  t.same(problemsOf(`${POLICY}---\nversion: 1\n`), [`${POLICY.split('\n').length}:1 a second document begins here; a file holds one`])
+  t.same(problemsOf(`${POLICY}---\nversion: 1\n`), [`${POLICY.split('\n').length}:1 a second document begins here; a file must contain only one`])
   t.same(problemsOf('version: 1\nroles:\n\tviewer: {}\n'), ['3:1 a tab is used for indentation; use spaces'])
   t.match(problemsOf(`${POLICY}roles: {}\n`), [/this key is written twice/])
   t.match(afterReplacing('inherits: [operator]', 'inherits: &a [operator]\n    deny: *a'), [/alias \*a is not supported/])

@@ -156,7 +156,7 @@ t.test('mistakes of the newer sections are told', async t => {
   t.match(mistakes('principal.kind == "user"', 'principal.kind == "usr"'), ['26:62 principal.kind is never "usr"; did you mean "user"?'])
   t.match(mistakes('owner: text', 'owner: txt'), [/attributes\.owner must be text, number, boolean, list/])
   t.match(mistakes('owner: text', 'constructor: text'), [/is not allowed/])
-  t.match(mistakes('when: resource.owner == principal.id', 'when: true'), [/allow\[1\]\.when must be a text; found true/])
+  t.match(mistakes('when: resource.owner == principal.id', 'when: true'), [/allow\[1\]\.when must be a string; found true/])
   t.match(mistakes('when: resource.owner == principal.id', 'wen: x'), [/unknown key "wen" in roles\.writer\.allow\[1\]; did you mean "when"/])
   t.match(mistakes("permission: 'doc:own:drop'", "permission: 'doc:onw:drop'"), [/does not have the scope "onw"/])
   t.match(mistakes('services:\n', 'servces:\n'), [/unknown key "servces"; did you mean "services"/])
