@@ -170,12 +170,7 @@ export { createMemoryStore, type MemoryStoreOptions } from './store/memory.js'
 export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
 export { ClientBanned } from './errors.js'
 export type { FastifyRateLimitRefusal, FastifyRateLimitSettings } from './fastify-rate-limit/settings.js'
-export type { SlidingWindowStoreConstructor, SlidingWindowStoreInstance } from './fastify-rate-limit/store.js'
-export {
-  SlidingWindowStore,
-  slidingWindowStore,
-  type SlidingWindowStoreOptions
-} from './fastify-rate-limit/sliding-window-store.js'
+export * from './fastify-rate-limit/index.js'
 export { createRedisStore, type RedisStoreOptions } from './redis/store.js'
 export type { BatchStore, Charge, ChargeState, LastKnown, LimitStore, StoreAnswer } from './store/store.js'
 export type { LimitBy, LimitSubject } from './subject.js'

@@ -126,6 +126,8 @@ const BY: readonly LimitBy[] = [
   'account', 'account+address'
 ]
 const HEADER_STYLES: readonly HeaderStyle[] = ['draft', 'legacy', 'both', 'none']
+/** Fastify passes the options of `register` to the plugin, together with the plugin's own. */
+const REGISTER_OPTIONS: readonly string[] = ['prefix', 'logLevel', 'logSerializers']
 const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
 /**
@@ -135,7 +137,7 @@ const FAILURE_MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 export function resolveOptions (options: RateLimitOptions): ResolvedOptions {
   knownKeys('options', options, [
     'rules', 'apply', 'onAuthenticationFailure', 'store', 'maxKeys', 'now', 'tenantClaim', 'headers',
-    'fastifyRateLimit'
+    'fastifyRateLimit', ...REGISTER_OPTIONS
   ])
   const {
     apply = {},

@@ -66,6 +66,8 @@ t.test('options that could not be enforced as written are refused by name', asyn
     t.match(error.message, message)
   }
   t.same(await refusal({ rules: { r: rule }, store: { redis } }), {})
+  const ofRegister = { prefix: '/v1', logLevel: 'warn', logSerializers: {} }
+  t.same(await refusal({ rules: { r: rule }, ...ofRegister }), {}, "the options of Fastify's register are accepted")
 })
 
 t.test('a route that names an unknown limit stops the start', async t => {

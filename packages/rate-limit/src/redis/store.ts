@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { CircuitBreaker } from '@marty/core'
-import { redisScript, withinDeadline, type ScriptClient } from '@marty/redis'
+import { withinDeadline } from '@marty/redis/deadline'
+import { redisScript, type ScriptClient } from '@marty/redis/script'
 import { BREAKER } from '../store/breaker-options.js'
 import { DEFAULT_PREFIX, GROUPS, windowName } from './key.js'
 import { packRequests, readAnswers, type Entry, type Reply, type StoredWindow } from './codec.js'

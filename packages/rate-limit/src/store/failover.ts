@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { CircuitBreaker } from '@marty/core'
-import { withinDeadline } from '@marty/redis'
+import { withinDeadline } from '@marty/redis/deadline'
 import { StoreUnavailable } from '../errors.js'
 import { createBatcher } from './batcher.js'
 import { BREAKER, RESET_MS } from './breaker-options.js'

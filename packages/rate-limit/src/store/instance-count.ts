@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { redisScript, type ScriptClient } from '@marty/redis'
+import { redisScript, type ScriptClient } from '@marty/redis/script'
 import { DEFAULT_PREFIX } from '../redis/key.js'
 
 export interface InstanceCountOptions {
