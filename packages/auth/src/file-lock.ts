@@ -10,7 +10,7 @@ const RETRY_MS = 20
 const DEADLINE_MS = 15_000
 
 /**
- * Runs `work` while this process holds the lock file. A lock whose holder has died is broken: at once
+ * Runs `work` while this process holds the lock file. A lock whose holder has died is broken: immediately
  * if the holder ran on this machine, after ten seconds otherwise. `work` must call `assertHeld` before
  * any step that cannot be undone. It throws (`ESTALE`) when this process was suspended for so long that
  * another process took over the lock.

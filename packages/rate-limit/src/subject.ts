@@ -45,8 +45,8 @@ export function subjectOf (by: LimitBy, subject: LimitSubject, tenantClaim: stri
 }
 
 /**
- * Caches the subject of each principal. A newly built string must be hashed again at every map lookup, and a frequent
- * caller is the same object each time.
+ * Caches the subject of each principal: a frequent caller is the same object each time. V8 would have to hash a newly
+ * built string again for every map lookup.
  */
 const subjects = new WeakMap<Principal, string>()
 

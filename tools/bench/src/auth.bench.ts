@@ -44,7 +44,7 @@ export async function authBench (plan: Plan, progress: (done: number, of: number
       http('unique', ours, client, unique, busy),
       http('fastify_jwt', theirs, client, unique, busy)
     ]
-    // Warm up first. Otherwise the size of a slice would be fitted to cold code and closed connections.
+    // Warm up first: the number of iterations would otherwise be chosen for cold code and closed connections.
     for (const one of [...cases, ...cases]) await one.run(WARM_UP_REQUESTS)
     for (const values of Object.values(busy)) values.length = 0
     const samples = await measure(cases, plan, progress)

@@ -44,7 +44,7 @@ export async function rbacBench (plan: Plan, progress: (done: number, of: number
   const [few, some, many] = [await load(10), await load(1_000), await load(10_000)]
   const app = await application(many)
   const routes = [http('authenticated', app, '/authenticated'), http('permitted', app, '/permitted')]
-  // Warm up first. Otherwise the route that is measured first would get a slice fitted to cold code.
+  // Warm up first: the number of iterations would otherwise be chosen while the first route's code is still slow.
   for (const route of [...routes, ...routes]) await route.run(WARM_UP_REQUESTS)
   const samples = await measure([
     loop(many),

@@ -60,7 +60,7 @@ const OPTIONS: OptionTable<SigningKeyRotation> = {
 /**
  * Adds a key to a file for `openSigningKeys`, or creates the file (mode 0600). Older keys expire
  * `overlapSeconds` after the new one activates; expired keys are removed. When no key is active, the
- * new one activates at once. The file is replaced atomically and is on disk when the promise settles.
+ * new one activates immediately. The file is replaced atomically and is on disk when the promise settles.
  * Concurrent rotations by several processes run one after another.
  *
  * @throws `MARTY_AUTH_SIGNING_KEYS_INVALID` for a file that is damaged, of the other kind (symmetric or

@@ -39,7 +39,7 @@ export interface RevocationsHealth {
 
 /**
  * Credentials that are refused before they expire. Every replica holds all revocations in memory, so a
- * check needs no I/O. A revocation takes effect in this process at once, even when its promise rejects
+ * check needs no I/O. A revocation takes effect in this process immediately, even when its promise rejects
  * with `MARTY_AUTH_STORE_UNAVAILABLE`. When the promise resolves, all replicas know of it within a
  * second, and it survives a loss of the store's data as long as one replica runs.
  * When memory is full, rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` instead of dropping another

@@ -14,7 +14,7 @@ export interface Tokens {
    */
   verify (token: string): TokenClaims
   /**
-   * Revokes a token, also on its live connections. It is refused at once in this process, and within a
+   * Revokes a token, also on its live connections. It is refused immediately in this process, and within a
    * second of when the promise settles on every replica that shares the store. `expiresAt` is when it
    * would expire anyway, in milliseconds since the epoch, as `issue` returned it.
    * Rejects with `MARTY_AUTH_CAPACITY_EXCEEDED` when no more revocations can be stored, because dropping
