@@ -1,3 +1,5 @@
+// Declares `helmet` of routes, `reply.helmet` and `reply.cspNonce`.
+import '@fastify/helmet'
 import type { HeaderOverrides } from './options.js'
 
 declare module 'fastify' {

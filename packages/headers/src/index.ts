@@ -4,18 +4,21 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest 
 import fp from 'fastify-plugin'
 import { registerCors } from './cors.js'
 import { createHeaderSet, type HeaderSet } from './header-set.js'
+import { createHelmetHeaders } from './helmet.js'
+import { serveHelmetRoutes } from './helmet-routes.js'
 import { resolveOptions, resolveOverrides, type HeaderOverrides, type HeadersOptions } from './options.js'
 
 async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promise<void> {
   const resolved = resolveOptions(options)
-  const standard = createHeaderSet(resolved)
+  const headersOf = await createHelmetHeaders(fastify)
+  const standard = createHeaderSet(headersOf, resolved)
   const special = new WeakMap<HeaderOverrides, HeaderSet>()
 
   const setFor = (overrides: HeaderOverrides | undefined, url: string): HeaderSet => {
     if (overrides === undefined) return standard
     let set = special.get(overrides)
     if (set === undefined) {
-      set = createHeaderSet(resolved, { url, ...resolveOverrides(url, overrides) })
+      set = createHeaderSet(headersOf, resolved, { url, ...resolveOverrides(url, overrides) })
       special.set(overrides, set)
     }
     return set
@@ -36,11 +39,12 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
   // For requests that never reach a hook: malformed URLs, and bytes that are not HTTP.
   setStandardHeaders(fastify, isSecure => isSecure ? standard.secure : standard.plain)
   setClientErrorHandler(fastify)
+  const hasOwnHelmet = await serveHelmetRoutes(fastify, resolved, standard, headersOf)
   const completeCors = resolved.cors === undefined ? null : await registerCors(fastify, resolved.cors)
 
   // This hook also runs for requests that an earlier hook refused, for errors and for unknown URLs.
   fastify.addHook('onSend', (request, reply, payload, done) => {
-    if (!reply.raw.hasHeader('content-security-policy')) write(request, reply)
+    if (!reply.raw.hasHeader('content-security-policy') && !hasOwnHelmet(reply)) write(request, reply)
     completeCors?.(request, reply)
     if (isPersonal(request) && !reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
     done(null, payload)

@@ -176,6 +176,58 @@ t.test("api: false starts from a policy for pages, and the plugin's own directiv
   t.notOk('x-frame-options' in answer, 'X-Frame-Options cannot express this policy')
 })
 
+t.test('the `helmet` option of a route replaces our options one by one; its refusals have all headers', async t => {
+  const app = await build(t)
+  const config = { security: { public: true } } as const
+  const policy = { useDefaults: false, directives: { 'default-src': ["'self'"] } }
+  const xFrameOptions = { action: 'sameorigin' } as const
+  app.get('/page', { config, helmet: { contentSecurityPolicy: policy, xFrameOptions } }, async () => 'page')
+  app.get('/open', { config, helmet: { contentSecurityPolicy: false } }, async () => 'open')
+  app.get('/none', { config, helmet: false }, async () => 'none')
+  app.get('/fails', { config, helmet: { xFrameOptions } }, async () => { throw new Error('bug') })
+  app.get('/refused', { config: { security: { authenticate: true } }, helmet: false }, async () => 'secret')
+  app.get('/after', { config }, async () => 'after')
+
+  for (const method of ['GET', 'HEAD'] as const) {
+    const page = (await app.inject({ method, url: '/page' })).headers
+    t.match(page, { ...EXPECTED, 'content-security-policy': "default-src 'self'", 'x-frame-options': 'SAMEORIGIN' })
+  }
+  const { 'content-security-policy': csp, ...others } = EXPECTED
+  const open = (await app.inject('/open')).headers
+  t.match(open, others)
+  t.notOk('content-security-policy' in open)
+  const none = (await app.inject('/none')).headers
+  t.match(none, { 'permissions-policy': EXPECTED['permissions-policy'] })
+  for (const name of Object.keys(others)) t.equal(name in none, name === 'permissions-policy', name)
+  t.match((await app.inject('/fails')).headers, { ...EXPECTED, 'x-frame-options': 'SAMEORIGIN' })
+  const refused = await app.inject('/refused')
+  t.equal(refused.statusCode, 401)
+  t.match(refused.headers, EXPECTED)
+  t.match((await app.inject('/after')).headers, EXPECTED)
+})
+
+t.test('the `helmet` option of a route keeps the headers for https, and can add nonces', async t => {
+  const app = await build(t)
+  const helmet = { enableCSPNonces: true }
+  app.get('/page', { config: { security: { public: true } }, helmet }, async (request, reply) => reply.cspNonce)
+
+  const headers = { 'x-forwarded-proto': 'https' }
+  const [first, second] = [await app.inject({ url: '/page', headers }), await app.inject({ url: '/page', headers })]
+  const { script, style } = first.json()
+  t.equal(first.headers['content-security-policy'], [
+    'upgrade-insecure-requests', EXPECTED['content-security-policy'],
+    `script-src 'nonce-${script}'`, `style-src 'nonce-${style}'`
+  ].join(';'))
+  t.equal(first.headers['strict-transport-security'], 'max-age=63072000; includeSubDomains')
+  t.not(second.json().script, script)
+})
+
+t.test('other routes do not run the hooks of @fastify/helmet', async t => {
+  const app = await build(t)
+  app.get('/decorated', { config: { security: { public: true } } }, async (request, reply) => ({ helmet: reply.helmet }))
+  t.same((await app.inject('/decorated')).json(), { helmet: null })
+})
+
 t.test('a header that a handler sets replaces ours', async t => {
   const app = await build(t)
   app.get('/own', { config: { security: { public: true } } }, async (request, reply) => {

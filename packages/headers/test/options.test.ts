@@ -71,3 +71,21 @@ t.test("a route's own policy is checked when the route is registered", async t =
   t.throws(() => { route({ cps: {} }) }, { message: `${at} "cps" is not known; did you mean "csp"?` })
   t.throws(() => { route({ environment: 'staging' }) }, { message: `${at} "environment" is not known` })
 })
+
+t.test('the `helmet` option of a route is checked when the route is registered', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(headers, { environment: 'production' })
+  const route = (options: object): void => { app.get('/page', options, async () => 'x') }
+  const at = 'route /page: headers option "helmet"'
+  const directives = { 'script-src': ['unsafe-inline'] }
+
+  t.throws(() => { route({ helmet: { contentSecurityPolicy: { directives } } }) }, {
+    code: 'MARTY_HEADERS_OPT_INVALID',
+    message: `${at} is refused: Content-Security-Policy`
+  })
+  t.throws(() => { route({ helmet: { hsts: false } }) }, { message: `${at} is refused: ` })
+  t.throws(() => { route({ helmet: {}, config: { headers: {} } }) }, {
+    message: `${at} cannot be combined with "config.headers": use one of them`
+  })
+})

@@ -36,16 +36,20 @@ t.test('the options have types, and so have those of register', async t => {
   t.equal([missing, environment, directive, sources, feature, origins, hsts].length, 7)
 })
 
-t.test('a route overrides the policy and the permissions, nothing else', async t => {
+t.test('a route overrides the policy and the permissions, or has the options of helmet', async t => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(headers, { environment: 'testing' })
   app.get('/page', { config: { headers: { csp: { 'default-src': ["'self'"] } } } }, async () => 'page')
 
+  app.get('/helmet', { helmet: { xFrameOptions: false } }, async (request, reply) => reply.cspNonce)
+
   // @ts-expect-error a route cannot be without headers
   const none: FastifyContextConfig = { headers: false }
   // @ts-expect-error a route cannot change the environment
   const environment: FastifyContextConfig = { headers: { environment: 'staging' } }
+  // @ts-expect-error `true` would have no meaning
+  t.throws(() => app.get('/true', { helmet: true }, async () => 'other'))
   for (const config of [none, environment]) {
     t.throws(() => app.get('/other', { config }, async () => 'other'), HeadersOptionInvalid)
   }
