@@ -12,7 +12,12 @@ const FLAGS = [
 /** The browser of people who watch, with a profile of its own. */
 export async function launchChromium (): Promise<BrowserContext> {
   const profile = await mkdtemp(join(tmpdir(), 'chromium-'))
-  return await chromium.launchPersistentContext(profile, { executablePath: await chromiumPath(), args: FLAGS, headless: true, viewport: { width: 1280, height: 800 } })
+  return await chromium.launchPersistentContext(profile, {
+    executablePath: await chromiumPath(),
+    args: FLAGS,
+    headless: true,
+    viewport: { width: 1280, height: 800 }
+  })
 }
 
 /** The names under which setup looks for Chromium, too. */

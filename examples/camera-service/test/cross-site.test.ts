@@ -17,7 +17,11 @@ t.teardown(() => service.stop())
 const own = `http://127.0.0.1:${service.ports.SERVER_PORT}`
 
 /** Another site: another host, as browsers see it, on this machine. */
-const site = createServer((_request, response) => { response.setHeader('content-type', 'text/html').end('<!doctype html><title>other site</title><iframe name="out"></iframe>') })
+const site = createServer((_request, response) => {
+  response
+    .setHeader('content-type', 'text/html')
+    .end('<!doctype html><title>other site</title><iframe name="out"></iframe>')
+})
 site.listen(0, 'localhost')
 await once(site, 'listening')
 t.teardown(() => { site.close() })
@@ -27,21 +31,45 @@ const browser = await launchChromium()
 t.teardown(() => browser.close())
 
 /** What a page can do without asking anybody: send a form. */
-async function post (from: string, path: string, type: string, fields: Record<string, string>): Promise<{ status: number, sent: Record<string, string>, text: string }> {
+async function post (
+  from: string,
+  path: string,
+  type: string,
+  fields: Record<string, string>
+): Promise<{ status: number, sent: Record<string, string>, text: string }> {
   const page = await browser.newPage()
   await page.goto(from)
   const navigated = page.waitForResponse(response => response.url() === `${own}${path}`)
-  await page.evaluate(({ url, type, fields }) => {
-    interface Node { method: string, action: string, enctype: string, name: string, value: string, append (child: Node): void, submit (): void }
-    const { document } = globalThis as unknown as { document: { createElement (name: string): Node, body: { append (child: Node): void } } }
-    const form = document.createElement('form')
-    Object.assign(form, { method: 'post', action: url, enctype: type })
-    for (const [name, value] of Object.entries(fields)) form.append(Object.assign(document.createElement('input'), { name, value }))
-    document.body.append(form)
-    form.submit()
-  }, { url: `${own}${path}`, type, fields })
+  await page.evaluate(
+    ({ url, type, fields }) => {
+      interface Node {
+        method: string
+        action: string
+        enctype: string
+        name: string
+        value: string
+        append(child: Node): void
+        submit(): void
+      }
+      const { document } = globalThis as unknown as {
+        document: { createElement(name: string): Node, body: { append(child: Node): void } }
+      }
+      const form = document.createElement('form')
+      Object.assign(form, { method: 'post', action: url, enctype: type })
+      for (const [name, value] of Object.entries(fields)) {
+        form.append(Object.assign(document.createElement('input'), { name, value }))
+      }
+      document.body.append(form)
+      form.submit()
+    },
+    { url: `${own}${path}`, type, fields }
+  )
   const response = await navigated
-  const answer = { status: response.status(), sent: await response.request().allHeaders(), text: await response.text().catch(() => '') }
+  const answer = {
+    status: response.status(),
+    sent: await response.request().allHeaders(),
+    text: await response.text().catch(() => '')
+  }
   await page.close()
   return answer
 }

@@ -36,7 +36,11 @@ t.test('ports listen on 127.0.0.1 unless server.host opens them, with a warning;
   await closed.stop()
 
   const open = await startService({ env: { CAMERA_SERVICE_SERVER_HOST: '0.0.0.0', CAMERA_SERVICE_SERVER_PUBLIC_HOST: 'cameras.example' } })
-  for (const name of publicPorts) await eventually(async () => { if (!await opens(open.ports[name], '127.0.0.2')) throw new Error(`${name} is not open`) })
+  for (const name of publicPorts) {
+    await eventually(async () => {
+      if (!(await opens(open.ports[name], '127.0.0.2'))) throw new Error(`${name} is not open`)
+    })
+  }
   for (const name of ownPorts) t.equal(await opens(open.ports[name], '127.0.0.2'), false, name)
   t.match(open.output(), /Warning: server\.host 0\.0\.0\.0 opens every port to the network without TLS/)
   const client = await open.connect('viewer')
@@ -49,13 +53,23 @@ t.test('ports listen on 127.0.0.1 unless server.host opens them, with a warning;
 t.test('with a certificate: https and wss in TLS 1.3 only', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const { certFile, keyFile, cert: ca } = selfSigned(folder, 'localhost')
-  const service = await startService({ env: { CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true', CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: certFile, CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: keyFile } })
+  const service = await startService({
+    env: {
+      CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true',
+      CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: certFile,
+      CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: keyFile
+    }
+  })
   const port = service.ports.SERVER_PORT
   t.match(service.output(), `https://127.0.0.1:${port}/`)
   const client = await RpcClient.connect(`wss://127.0.0.1:${port}/ws`, { ca })
   await client.call('authenticate', { auth_token: await service.token('viewer') })
   t.equal((await client.call('get_camera_list')).total, 1)
-  await eventually(async () => { if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready') }, 60_000)
+  await eventually(async () => {
+    if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') {
+      throw new Error('not ready')
+    }
+  }, 60_000)
   const { streams } = await client.call('get_stream_url', { device: 'camera0' })
   const status = (method: string, url: string): Promise<number | undefined> => new Promise((resolve, reject) => {
     request(url, { ca, method, headers: { 'content-type': 'application/sdp' } }, response => {
@@ -74,7 +88,14 @@ t.test('with a certificate: https and wss in TLS 1.3 only', async t => {
 })
 
 t.test('a missing certificate: the error names the file and the setting, exit 1', async t => {
-  const service = await startService({ env: { CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true', CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: '/nowhere/cert.pem', CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: '/nowhere/key.pem' }, dontWait: true })
+  const service = await startService({
+    env: {
+      CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true',
+      CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: '/nowhere/cert.pem',
+      CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: '/nowhere/key.pem'
+    },
+    dontWait: true
+  })
   t.match(await service.exited, { code: 1 })
   t.match(service.output(), /security\.ssl\.cert_file.*\/nowhere\/cert\.pem/)
 })
@@ -109,7 +130,9 @@ t.test('two instances on one Redis share one exact limit, and keep working witho
   const another = await second.connect('viewer')
   t.equal((await another.call('get_camera_list')).total, 0, 'limits are local now')
   await eventually(async () => {
-    const system = await (await fetch(`http://127.0.0.1:${second.ports.HEALTH_PORT}/health/system`)).json() as { components: { redis: { status: string } } }
+    const system = (await (await fetch(`http://127.0.0.1:${second.ports.HEALTH_PORT}/health/system`)).json()) as {
+      components: { redis: { status: string } }
+    }
     if (system.components.redis.status !== 'degraded') throw new Error(JSON.stringify(system.components.redis))
   })
   for (const client of [...clients, another]) client.close()

@@ -45,6 +45,7 @@ function documents (folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap(entry => {
     if (['node_modules', 'dist', 'dist-test', '.git', '.cache', 'data'].includes(entry.name)) return []
     const path = join(folder, entry.name)
-    return entry.isDirectory() ? documents(path) : entry.name.endsWith('.md') ? [path] : []
+    if (entry.isDirectory()) return documents(path)
+    return entry.name.endsWith('.md') ? [path] : []
   })
 }

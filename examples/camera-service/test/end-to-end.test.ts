@@ -21,7 +21,13 @@ const service = await startService({
 t.teardown(() => service.stop())
 
 const http = `http://127.0.0.1:${service.ports.SERVER_PORT}`
-const refused = async (call: Promise<unknown>): Promise<RpcFailure> => await call.then(() => { throw new Error('was not refused') }, error => error)
+const refused = async (call: Promise<unknown>): Promise<RpcFailure> =>
+  await call.then(
+    () => {
+      throw new Error('was not refused')
+    },
+    error => error
+  )
 const ready = async (client: RpcClient, device: string): Promise<void> => {
   await eventually(async () => {
     const { stream_status: status } = await client.call('get_camera_status', { device })
@@ -32,7 +38,9 @@ const ready = async (client: RpcClient, device: string): Promise<void> => {
 t.test('without a sign-in, only ping is allowed', async t => {
   const client = await service.connect()
   t.equal(await client.call('ping'), 'pong')
-  for (const method of ['get_camera_list', 'list_recordings', 'list_snapshots']) t.equal((await refused(client.call(method))).code, -32001, method)
+  for (const method of ['get_camera_list', 'list_recordings', 'list_snapshots']) {
+    t.equal((await refused(client.call(method))).code, -32001, method)
+  }
   for (const method of ['get_camera_status', 'get_stream_url', 'take_snapshot', 'start_recording', 'stop_recording']) {
     t.equal((await refused(client.call(method, { device: 'camera0' }))).code, -32001, method)
   }
@@ -93,7 +101,11 @@ t.test('a viewer may watch but not control', async t => {
   t.equal(total, 1)
   t.equal(connected, 1)
   t.match(cameras[0], { device: 'camera0', status: 'CONNECTED', name: 'Test pattern', resolution: '640x360', fps: 15 })
-  for (const [method, params] of [['take_snapshot', { device: 'camera0' }], ['start_recording', { device: 'camera0', duration: 2 }], ['stop_recording', { device: 'camera0' }]] as const) {
+  for (const [method, params] of [
+    ['take_snapshot', { device: 'camera0' }],
+    ['start_recording', { device: 'camera0', duration: 2 }],
+    ['stop_recording', { device: 'camera0' }]
+  ] as const) {
     const failure = await refused(client.call(method, params))
     t.equal(failure.code, -32002, method)
   }
@@ -116,7 +128,8 @@ t.test('video over RTSP, HLS and WebRTC needs a token', async t => {
   t.match(hls.streams, [{ codec_name: 'h264' }])
   t.equal((await fetch(streams.hls.split('?')[0]!)).status, 401)
 
-  const whep = (target: string): Promise<Response> => fetch(target, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'v=0' })
+  const whep = (target: string): Promise<Response> =>
+    fetch(target, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'v=0' })
   t.equal((await whep(streams.webrtc.split('?')[0]!)).status, 401)
   t.not((await whep(streams.webrtc)).status, 401, 'let in; what it says of a bad offer is its own affair')
 
@@ -129,11 +142,23 @@ t.test('publishing and controlling MediaMTX need its secret', async t => {
   const client = await service.connect('viewer')
   const { streams } = await client.call('get_stream_url', { device: 'camera0' })
   const token = new URL(streams.hls).searchParams.get('token')
-  for (const [port, path] of [[service.ports.MEDIAMTX_API_PORT, '/v3/paths/list'], [service.ports.MEDIAMTX_METRICS_PORT, '/metrics'], [service.ports.MEDIAMTX_PLAYBACK_PORT, '/list?path=cs/camera0']] as const) {
+  for (const [port, path] of [
+    [service.ports.MEDIAMTX_API_PORT, '/v3/paths/list'],
+    [service.ports.MEDIAMTX_METRICS_PORT, '/metrics'],
+    [service.ports.MEDIAMTX_PLAYBACK_PORT, '/list?path=cs/camera0']
+  ] as const) {
     t.equal((await fetch(`http://127.0.0.1:${port}${path}`)).status, 401, path)
-    t.equal((await fetch(`http://127.0.0.1:${port}${path}`, { headers: { authorization: `Bearer ${token}` } })).status, 401, `${path} with a viewer's token`)
+    t.equal(
+      (await fetch(`http://127.0.0.1:${port}${path}`, { headers: { authorization: `Bearer ${token}` } })).status,
+      401,
+      `${path} with a viewer's token`
+    )
   }
-  t.equal((await fetch(`http://127.0.0.1:${service.ports.MEDIAMTX_AUTH_PORT}/`, { method: 'POST' })).status, 404, 'the auth listener has no door at /')
+  t.equal(
+    (await fetch(`http://127.0.0.1:${service.ports.MEDIAMTX_AUTH_PORT}/`, { method: 'POST' })).status,
+    404,
+    'the auth listener has no door at /'
+  )
   client.close()
 })
 
@@ -171,7 +196,17 @@ t.test('a snapshot is a real JPEG of the stream, listed, and downloaded with ran
 
 t.test('file names cannot escape their folder', async t => {
   const headers = { authorization: `Bearer ${await service.token('admin')}` }
-  for (const name of ['..%2f..%2fsecrets%2fjwt.key', '%2e%2e%2flibrary.sqlite', '..', '.', 'x%00', 'jwt.key', '%2Fetc%2Fpasswd', '..\\secrets', 'a'.repeat(300)]) {
+  for (const name of [
+    '..%2f..%2fsecrets%2fjwt.key',
+    '%2e%2e%2flibrary.sqlite',
+    '..',
+    '.',
+    'x%00',
+    'jwt.key',
+    '%2Fetc%2Fpasswd',
+    '..\\secrets',
+    'a'.repeat(300)
+  ]) {
     for (const kind of ['recordings', 'snapshots']) {
       const answer = await fetch(`${http}/files/${kind}/${name}`, { headers })
       t.ok([400, 404, 414].includes(answer.status), `${answer.status} for ${kind}/${name.slice(0, 30)}`)
@@ -190,7 +225,9 @@ t.test('a recording stops at its duration, is playable, and notifies the clients
   t.equal((await onlooker.call('get_camera_status', { device: 'camera0' })).recording, true)
 
   const event = await eventually(() => {
-    const found = onlooker.notifications.find(({ method, params }) => method === 'recording_status_update' && params['status'] === 'STOPPED')
+    const found = onlooker.notifications.find(
+      ({ method, params }) => method === 'recording_status_update' && params['status'] === 'STOPPED'
+    )
     if (found === undefined) throw new Error('not stopped yet')
     return found
   })
@@ -213,16 +250,27 @@ t.test('a recording stops at its duration, is playable, and notifies the clients
   t.match(stopped, { filename: untimed.filename, status: 'STOPPED', format: 'fmp4' })
   t.ok(stopped.file_size > 0 && stopped.duration > 0)
   t.equal((await refused(client.call('stop_recording', { device: 'camera0' }))).code, -32020)
-  for (const duration of [0, -1, 86401, '5', null]) t.equal((await refused(client.call('start_recording', { device: 'camera0', duration }))).code, -32602, String(duration))
+  for (const duration of [0, -1, 86401, '5', null]) {
+    t.equal(
+      (await refused(client.call('start_recording', { device: 'camera0', duration }))).code,
+      -32602,
+      String(duration)
+    )
+  }
   t.equal((await refused(client.call('list_recordings', { limit: 1001 }))).code, -32602)
   client.close()
   onlooker.close()
 })
 
 t.test('health reports the components', async t => {
-  const get = async (path: string): Promise<{ status: number, body: { status: string, timestamp: string, components: Record<string, { status: string, details: string }> } }> => {
+  const get = async (
+    path: string
+  ): Promise<{
+    status: number
+    body: { status: string, timestamp: string, components: Record<string, { status: string, details: string }> }
+  }> => {
     const answer = await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/${path}`)
-    return { status: answer.status, body: await answer.json() as never }
+    return { status: answer.status, body: (await answer.json()) as never }
   }
   for (const path of ['live', 'ready', 'system', 'cameras', 'mediamtx']) {
     const { status, body } = await get(path)
@@ -255,7 +303,12 @@ t.test('an API key created while the service runs works for WebSocket and HTTP u
 
 t.test('a client signs in again with its session id; secrets are stored in private files', async t => {
   const client = await service.connect()
-  const { session_id: session, role, permissions, expires_at: expires } = await client.call('authenticate', { auth_token: await service.token('operator') })
+  const {
+    session_id: session,
+    role,
+    permissions,
+    expires_at: expires
+  } = await client.call('authenticate', { auth_token: await service.token('operator') })
   t.equal(role, 'operator')
   t.ok(permissions.includes('recording:control'))
   t.ok(Date.parse(expires) > Date.now())
@@ -286,7 +339,14 @@ t.test('the log and the audit trail contain no credentials', async t => {
     if (!text.includes('take_snapshot')) throw new Error('the audit trail does not tell of the snapshot yet')
     return text
   })
-  const secrets = [token, token.split('.')[2]!, key.split('_')[3]!, session, new URL(streams.hls).searchParams.get('token')!, (await readFile(join(service.dataDir, 'secrets/jwt.key'), 'utf8')).trim()]
+  const secrets = [
+    token,
+    token.split('.')[2]!,
+    key.split('_')[3]!,
+    session,
+    new URL(streams.hls).searchParams.get('token')!,
+    (await readFile(join(service.dataDir, 'secrets/jwt.key'), 'utf8')).trim()
+  ]
   for (const secret of secrets) {
     t.notOk(service.output().includes(secret), 'not in the log')
     t.notOk(audit.includes(secret), 'not in the audit trail')

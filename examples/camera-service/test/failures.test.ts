@@ -43,7 +43,9 @@ t.test('a killed MediaMTX is restarted with the same cameras, and an active reco
   const stopped = await client.call('stop_recording', { device: 'camera0' })
   t.equal(stopped.filename, recording.filename)
   t.ok(stopped.files.length >= 1, 'what was recorded before the kill is kept')
-  for (const { filename } of stopped.files) t.match(await ffprobe(join(service.dataDir, 'recordings', filename)), { streams: [{ codec_name: 'h264' }] })
+  for (const { filename } of stopped.files) {
+    t.match(await ffprobe(join(service.dataDir, 'recordings', filename)), { streams: [{ codec_name: 'h264' }] })
+  }
   client.close()
   await service.stop()
 })
@@ -89,7 +91,8 @@ t.test('after a kill -9 of the service the next start cleans up and finishes the
   const { files } = await viewer.call('list_recordings', {})
   t.equal(files.length, 1)
   t.ok(files[0].duration > 0)
-  t.match(await viewer.call('get_camera_list'), { cameras: [{ device: 'camera0' }], total: 1 }, 'the same camera under the same id')
+  t.match(await viewer.call('get_camera_list'), { cameras: [{ device: 'camera0' }], total: 1 }, 'the same camera ' +
+    'under the same id')
   viewer.close()
   await again.stop()
 })
@@ -131,7 +134,9 @@ t.test('without ffmpeg and MediaMTX the service starts; its output and health sa
   const broken = join(folder, 'mediamtx')
   await writeFile(broken, '#!/bin/sh\nexit 3\n')
   await chmod(broken, 0o755)
-  const service = await startService({ env: { CAMERA_SERVICE_FFMPEG_FFMPEG: join(folder, 'ffmpeg'), CAMERA_SERVICE_MEDIAMTX_BINARY: broken } })
+  const service = await startService({
+    env: { CAMERA_SERVICE_FFMPEG_FFMPEG: join(folder, 'ffmpeg'), CAMERA_SERVICE_MEDIAMTX_BINARY: broken }
+  })
   t.match(service.output(), /MediaMTX was not found.*npm run setup/)
   t.match(service.output(), /apt-get install ffmpeg/)
   t.equal((await health(service, 'live')).status, 200)
@@ -198,13 +203,18 @@ t.test('a frozen MediaMTX is replaced; until then calls fail with -32050 and hea
 })
 
 t.test('environment variables do not override the MediaMTX configuration, and child processes do not receive secrets', async t => {
-  const service = await startService({ env: { MTX_AUTHMETHOD: 'internal', MTX_API: 'no', CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64') } })
+  const service = await startService({
+    env: { MTX_AUTHMETHOD: 'internal', MTX_API: 'no', CAMERA_SERVICE_JWT_SECRET: randomBytes(32).toString('base64') }
+  })
   const client = await service.connect('viewer')
   await eventually(async () => {
     if ((await client.call('get_camera_status', { device: 'camera0' })).stream_status !== 'READY') throw new Error('not ready')
   }, 60_000)
   await t.rejects(ffprobe(`rtsp://127.0.0.1:${service.ports.MEDIAMTX_RTSP_PORT}/cs/camera0`, '-rtsp_transport', 'tcp'), /401/)
-  for (const pid of [...await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`), Number(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'))]) {
+  for (const pid of [
+    ...(await processesMentioning(`:${service.ports.MEDIAMTX_RTSP_PORT}/cs/`)),
+    Number(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'))
+  ]) {
     t.notMatch(await readFile(`/proc/${pid}/environ`, 'utf8'), /SECRET|MTX_/)
   }
   client.close()

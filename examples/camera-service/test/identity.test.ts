@@ -9,8 +9,17 @@ import { startService, type RunningService } from './running-service.js'
 
 t.setTimeout(300_000)
 
-const post = async (service: RunningService, path: string, body: object, headers: Record<string, string> = {}): Promise<Response> =>
-  await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
+const post = async (
+  service: RunningService,
+  path: string,
+  body: object,
+  headers: Record<string, string> = {}
+): Promise<Response> =>
+  await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body)
+  })
 const bearer = (token: string): { authorization: string } => ({ authorization: `Bearer ${token}` })
 
 t.test('an API key is exchanged for tokens; signing out ends them on the open connection and at the stream', async t => {
@@ -19,10 +28,17 @@ t.test('an API key is exchanged for tokens; signing out ends them on the open co
   t.equal((await post(service, '/auth/token', {})).status, 401)
   const answer = await post(service, '/auth/token', {}, { 'x-api-key': key })
   t.equal(answer.headers.get('cache-control'), 'no-store')
-  const { access_token: access, refresh_token: refresh, expires_in: seconds } = await answer.json() as { access_token: string, refresh_token: string, expires_in: number }
+  const {
+    access_token: access,
+    refresh_token: refresh,
+    expires_in: seconds
+  } = (await answer.json()) as { access_token: string, refresh_token: string, expires_in: number }
   t.equal(seconds, 900)
 
-  const renewed = await (await post(service, '/auth/refresh', { refresh_token: refresh })).json() as { access_token: string, refresh_token: string }
+  const renewed = (await (await post(service, '/auth/refresh', { refresh_token: refresh })).json()) as {
+    access_token: string
+    refresh_token: string
+  }
   const client = await service.connect()
   t.match(await client.call('authenticate', { auth_token: renewed.access_token }), { authenticated: true, role: 'operator' })
   await eventually(async () => {
@@ -76,7 +92,10 @@ t.test('signing key rotation: old tokens stay valid, new ones use the new key, a
   const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
   const file = join(dataDir, 'signing-keys.json')
   await rotateSigningKeys(file, { algorithm: 'ES256' })
-  const service = await startService({ dataDir, env: { CAMERA_SERVICE_SECURITY_JWT_SIGNING_KEYS_FILE: file, CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' } })
+  const service = await startService({
+    dataDir,
+    env: { CAMERA_SERVICE_SECURITY_JWT_SIGNING_KEYS_FILE: file, CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' }
+  })
   const before = await service.token('viewer')
   const { kid } = await rotateSigningKeys(file, { algorithm: 'ES256', activatesInSeconds: 0 })
   const after = await service.token('viewer')
@@ -87,7 +106,9 @@ t.test('signing key rotation: old tokens stay valid, new ones use the new key, a
       if (status !== 200) throw new Error(String(status))
     })
   }
-  const { keys } = await (await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/.well-known/jwks.json`)).json() as { keys: Array<{ kid: string, d?: string }> }
+  const { keys } = (await (
+    await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/.well-known/jwks.json`)
+  ).json()) as { keys: Array<{ kid: string, d?: string }> }
   t.equal(keys.length, 2)
   t.ok(keys.some(key => key.kid === kid) && keys.every(key => key.d === undefined))
   await service.stop()

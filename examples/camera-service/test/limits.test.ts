@@ -41,10 +41,13 @@ t.test('a viewer has 60 calls a minute and an operator the configured number, ov
     first.close()
 
     const second = await service.connect()
-    await t.rejects(second.call('authenticate', { auth_token: token }), { code: -32040 }, 'a new connection brings no new budget')
+    await t.rejects(second.call('authenticate', { auth_token: token }), { code: -32040 }, 'a new connection brings ' +
+      'no new budget')
     second.close()
 
-    const answer = await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/files/snapshots/x`, { headers: { authorization: `Bearer ${token}` } })
+    const answer = await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/files/snapshots/x`, {
+      headers: { authorization: `Bearer ${token}` }
+    })
     t.equal(answer.status, 429, 'nor does HTTP')
     t.ok(Number(answer.headers.get('retry-after')) > 0)
   }
@@ -52,8 +55,13 @@ t.test('a viewer has 60 calls a minute and an operator the configured number, ov
 
 t.test('too many clients in total or of one address are refused before the upgrade, until one disconnects', async t => {
   const url = `ws://127.0.0.1:${service.ports.SERVER_PORT}/ws`
-  const refused = async (options: WebSocket.ClientOptions = {}): Promise<{ statusCode: number, headers: Record<string, string> }> => {
-    const [, response] = await once(new WebSocket(url, options), 'unexpected-response') as [unknown, { statusCode: number, headers: Record<string, string> }]
+  const refused = async (
+    options: WebSocket.ClientOptions = {}
+  ): Promise<{ statusCode: number, headers: Record<string, string> }> => {
+    const [, response] = (await once(new WebSocket(url, options), 'unexpected-response')) as [
+      unknown,
+      { statusCode: number, headers: Record<string, string> }
+    ]
     t.ok(Number(response.headers['retry-after']) > 0)
     return response
   }
@@ -65,7 +73,11 @@ t.test('too many clients in total or of one address are refused before the upgra
   t.equal((await refused({ ...forwarded, localAddress: '127.0.0.2' })).statusCode, 503)
   for (const client of [clients[0]!, others[0]!]) t.equal(await client.call('ping'), 'pong', 'those who are in stay in')
   for (const client of [...clients, ...others]) client.close()
-  await Promise.all([...clients, ...others].map(client => client.socket.readyState === WebSocket.CLOSED ? undefined : once(client.socket, 'close')))
+  await Promise.all(
+    [...clients, ...others].map(client =>
+      client.socket.readyState === WebSocket.CLOSED ? undefined : once(client.socket, 'close')
+    )
+  )
   const next = await service.connect()
   t.equal(await next.call('ping'), 'pong')
   next.close()
@@ -89,7 +101,14 @@ t.test('failed sign-ins are limited by address; a call without a token is not a 
   const client = await service.connect()
   for (let i = 0; i < 10; i++) await t.rejects(client.call('get_camera_list'), { code: -32001 })
   const codes: number[] = []
-  for (let i = 0; i < 8; i++) codes.push(await client.call('authenticate', { auth_token: `a.b.${i}` }).then(() => 0, (error: RpcFailure) => error.code))
+  for (let i = 0; i < 8; i++) {
+    codes.push(
+      await client.call('authenticate', { auth_token: `a.b.${i}` }).then(
+        () => 0,
+        (error: RpcFailure) => error.code
+      )
+    )
+  }
   t.same(codes.slice(0, 5), Array(5).fill(-32001))
   t.same(codes.slice(5), Array(3).fill(-32040))
   client.close()

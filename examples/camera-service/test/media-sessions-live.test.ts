@@ -88,7 +88,8 @@ async function readWebRtc ({ webrtc }: Streams): Promise<Reader> {
     video.requestVideoFrameCallback(onFrame)
     await video.play()
   })()`)
-  const frames = async (): Promise<number> => await page.evaluate("document.querySelector('#watched').getVideoPlaybackQuality().totalVideoFrames")
+  const frames = async (): Promise<number> =>
+    await page.evaluate("document.querySelector('#watched').getVideoPlaybackQuality().totalVideoFrames")
   await eventually(async () => { if (await frames() < 5) throw new Error('no frames over WebRTC') }, DEADLINE_MS)
   return {
     name: 'WebRTC',
@@ -119,7 +120,11 @@ const logout = async (credential: string): Promise<void> => {
 }
 const watchAll = async (credential: string): Promise<Reader[]> => {
   const client = await signIn(credential)
-  const readers = [await readRtsp(await streamsOf(client)), await readHls(await streamsOf(client)), await readWebRtc(await streamsOf(client))]
+  const readers = [
+    await readRtsp(await streamsOf(client)),
+    await readHls(await streamsOf(client)),
+    await readWebRtc(await streamsOf(client))
+  ]
   client.close()
   return readers
 }
@@ -139,7 +144,9 @@ const readers = async (): Promise<number> => (await watcher.call('get_camera_sta
 const bystander = await readRtsp(await streamsOf(await signIn(await service.token('operator', '--user', 'bystander', '--ttl', '1h'))))
 const goesOn = async (): Promise<void> => {
   const before = bystander.frames()
-  await eventually(() => { if (bystander.frames() <= before + 10) throw new Error('the picture of somebody else has stopped') }, DEADLINE_MS)
+  await eventually(() => {
+    if (bystander.frames() <= before + 10) throw new Error('the picture of somebody else has stopped')
+  }, DEADLINE_MS)
 }
 
 t.test('signing out ends RTSP, HLS and WebRTC streams', async t => {
@@ -168,7 +175,9 @@ t.test('a revoked API key ends the streams that were started with it', async t =
 
 t.test('an ended browser session ends the streams of its owner', async t => {
   const client = await service.connect()
-  const { session_id: session } = await client.call('authenticate', { auth_token: await service.token('viewer', '--user', 'dora', '--ttl', '1h') })
+  const { session_id: session } = await client.call('authenticate', {
+    auth_token: await service.token('viewer', '--user', 'dora', '--ttl', '1h')
+  })
   const reader = await readRtsp(await streamsOf(client))
   const { status } = await fetch(`${http}/auth/logout`, { method: 'POST', headers: { authorization: `Bearer ${session}` } })
   t.equal(status, 204)
@@ -249,7 +258,8 @@ async function playRtsp (url: URL): Promise<Socket> {
   socket.on('data', chunk => { if (!playing) received += chunk.toString('latin1') })
   const ask = async (method: string, where: string, headers = ''): Promise<string> => {
     received = ''
-    socket.write(`${method} ${where} RTSP/1.0\r\nCSeq: ${++sequence}\r\nAuthorization: ${authorization}\r\n${headers}\r\n`)
+    socket.write(`${method} ${where} RTSP/1.0\r\nCSeq: ${++sequence}\r\nAuthorization: ` +
+      `${authorization}\r\n${headers}\r\n`)
     const answer = await eventually(() => {
       if (!/^RTSP\/1\.0 \d{3}[^]*\r\n\r\n/.test(received) && !socket.closed) throw new Error(`${method} is not answered`)
       return received

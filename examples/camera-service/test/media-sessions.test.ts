@@ -27,7 +27,15 @@ interface Stage {
 }
 
 function stage (holders: Principal[] = []): Stage {
-  const made = { there: new Set<string>(), kicks: [] as string[], over: new Set<Principal>(), ended: [] as Principal[], away: false, unsure: false, now: 0 }
+  const made = {
+    there: new Set<string>(),
+    kicks: [] as string[],
+    over: new Set<Principal>(),
+    ended: [] as Principal[],
+    away: false,
+    unsure: false,
+    now: 0
+  }
   const sessions = new MediaSessions({
     client: {
       async kick (kind, id) {
@@ -51,7 +59,14 @@ function stage (holders: Principal[] = []): Stage {
 t.test('sessions end with their credential, each in the list of its protocol; other sessions stay', async t => {
   const now = stage()
   const [alice, bob] = [person('alice'), person('bob')]
-  const kinds = { rtsp: ['rtspsessions', 'rtspssessions'], hls: ['hlssessions'], webrtc: ['webrtcsessions'], rtmp: ['rtmpconns', 'rtmpsconns'], srt: ['srtconns'], moq: ['moqsessions'] }
+  const kinds = {
+    rtsp: ['rtspsessions', 'rtspssessions'],
+    hls: ['hlssessions'],
+    webrtc: ['webrtcsessions'],
+    rtmp: ['rtmpconns', 'rtmpsconns'],
+    srt: ['srtconns'],
+    moq: ['moqsessions']
+  }
   for (const protocol of Object.keys(kinds)) {
     now.there.add(protocol)
     t.equal(now.sessions.add(asked(protocol, protocol), alice), true)

@@ -25,7 +25,9 @@ const signIn = async (page: Page, token: string): Promise<void> => {
   await page.getByTestId('sign-in').click()
 }
 const frames = (page: Page): Promise<number> => page.evaluate(() => {
-  const scope = globalThis as unknown as { document: { querySelector (selector: string): { getVideoPlaybackQuality (): { totalVideoFrames: number } } | null } }
+  const scope = globalThis as unknown as {
+    document: { querySelector(selector: string): { getVideoPlaybackQuality(): { totalVideoFrames: number } } | null }
+  }
   return scope.document.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames ?? 0
 })
 
@@ -48,7 +50,11 @@ t.test('an operator signs in, sees moving video, takes a snapshot and records', 
     return count
   }, 60_000)
   await eventually(async () => { if (await frames(page) <= first + 10) throw new Error('the picture stands still') })
-  await eventually(async () => { if (!/live/i.test(await page.getByTestId('camera-state').textContent() ?? '')) throw new Error('not said to be live') })
+  await eventually(async () => {
+    if (!/live/i.test((await page.getByTestId('camera-state').textContent()) ?? '')) {
+      throw new Error('not said to be live')
+    }
+  })
 
   await page.getByTestId('snapshot-button').click()
   await page.getByTestId('snapshot-thumb').first().waitFor()
@@ -101,7 +107,9 @@ t.test('a viewer sees video and no controls that would be refused', async t => {
   await page.getByTestId('token-input').waitFor()
   t.equal(await page.getByTestId('camera-card').count(), 0)
   await eventually(async () => {
-    const { status } = await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/auth/me`, { headers: { authorization: `Bearer ${token}` } })
+    const { status } = await fetch(`http://127.0.0.1:${service.ports.SERVER_PORT}/auth/me`, {
+      headers: { authorization: `Bearer ${token}` }
+    })
     if (status !== 401) throw new Error('the token still works after signing out')
   })
   await page.close()
@@ -117,7 +125,9 @@ t.test('only the page itself may use full screen, picture-in-picture and the wak
   const allowed = await page.evaluate(`['fullscreen', 'picture-in-picture', 'screen-wake-lock', 'camera', 'microphone', 'geolocation']
     .filter(feature => document.featurePolicy.allowsFeature(feature))`)
   t.same(allowed, ['fullscreen', 'picture-in-picture', 'screen-wake-lock'])
-  t.same(await page.evaluate("document.featurePolicy.getAllowlistForFeature('fullscreen')"), [`http://127.0.0.1:${service.ports.SERVER_PORT}`])
+  t.same(await page.evaluate("document.featurePolicy.getAllowlistForFeature('fullscreen')"), [
+    `http://127.0.0.1:${service.ports.SERVER_PORT}`
+  ])
   await page.close()
 })
 

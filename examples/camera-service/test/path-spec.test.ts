@@ -5,7 +5,13 @@ const spec: PathSpec = { name: 'cs/camera0', source: null, record: { folder: '/d
 
 t.test('the configuration as MediaMTX returns it is no change', async t => {
   t.equal(compare(spec, { ...confOf(spec), recordSegmentDuration: '1d', recordDeleteAfter: '', maxReaders: 0 }), 'none')
-  t.equal(compare({ ...spec, record: null }, { ...confOf({ ...spec, record: null }), recordPath: './elsewhere', recordDeleteAfter: '1d' }), 'none')
+  t.equal(
+    compare(
+      { ...spec, record: null },
+      { ...confOf({ ...spec, record: null }), recordPath: './elsewhere', recordDeleteAfter: '1d' }
+    ),
+    'none'
+  )
 })
 
 t.test('a change of the recording patches the path; any other change replaces it', async t => {
@@ -18,6 +24,16 @@ t.test('a change of the recording patches the path; any other change replaces it
 })
 
 t.test('durations are parsed in the format of MediaMTX', async t => {
-  for (const [text, seconds] of [['24h', 86400], ['1d', 86400], ['1h0m0s', 3600], ['1m30s', 90], ['', 0], ['0s', 0], ['500ms', 0.5]] as const) t.equal(durationSeconds(text), seconds, text)
+  for (const [text, seconds] of [
+    ['24h', 86400],
+    ['1d', 86400],
+    ['1h0m0s', 3600],
+    ['1m30s', 90],
+    ['', 0],
+    ['0s', 0],
+    ['500ms', 0.5]
+  ] as const) {
+    t.equal(durationSeconds(text), seconds, text)
+  }
   for (const text of ['soon', '10', '1 h', '-1s']) t.equal(durationSeconds(text), null, text)
 })

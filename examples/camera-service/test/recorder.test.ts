@@ -35,7 +35,20 @@ async function stage (): Promise<Stage> {
   const footage = join(await mkdtemp(join(tmpdir(), 'footage-')), 'footage.mp4')
   const child = await startChild({
     command: 'ffmpeg',
-    args: ['-loglevel', 'error', '-y', '-f', 'lavfi', '-i', 'color=size=64x64:rate=5:duration=1', '-c:v', 'libx264', '-movflags', 'frag_keyframe+empty_moov', footage]
+    args: [
+      '-loglevel',
+      'error',
+      '-y',
+      '-f',
+      'lavfi',
+      '-i',
+      'color=size=64x64:rate=5:duration=1',
+      '-c:v',
+      'libx264',
+      '-movflags',
+      'frag_keyframe+empty_moov',
+      footage
+    ]
   })
   await child.ended
   const library = openLibrary(':memory:')

@@ -13,18 +13,27 @@ t.setTimeout(900_000)
 const PASSWORD = 'watch-me'
 const DEADLINE_MS = 120_000
 
-interface Scene { readonly camera: RtspCamera, readonly service: RunningService, readonly client: RpcClient, readonly config: string }
+interface Scene {
+  readonly camera: RtspCamera
+  readonly service: RunningService
+  readonly client: RpcClient
+  readonly config: string
+}
 
 const folder = await mkdtemp(join(tmpdir(), 'recording-outage-'))
 
 async function scene (env: Record<string, string> = {}, dataDir?: string): Promise<Scene> {
   const port = await freePort()
   const config = join(folder, `camera-${port}.yaml`)
-  await writeFile(config, `cameras:\n  network:\n    - { name: Yard, url: 'rtsp://viewer:${PASSWORD}@127.0.0.1:${port}/stream' }\n`)
+  await writeFile(config, 'cameras:\n  network:\n    - { name: Yard, url: ' +
+    `'rtsp://viewer:${PASSWORD}@127.0.0.1:${port}/stream' }\n`)
   const camera = await startRtspCamera(folder, port, PASSWORD)
   t.teardown(() => camera.stop())
   const plenty = { CAMERA_SERVICE_SECURITY_RATE_LIMITING_REQUESTS_PER_MINUTE_OPERATOR: '100000' }
-  const service = await startService({ env: { CAMERA_SERVICE_CONFIG: config, ...plenty, ...env }, ...(dataDir === undefined ? {} : { dataDir }) })
+  const service = await startService({
+    env: { CAMERA_SERVICE_CONFIG: config, ...plenty, ...env },
+    ...(dataDir === undefined ? {} : { dataDir })
+  })
   t.teardown(() => { service.process.kill('SIGKILL') })
   const client = await service.connect('operator')
   const made = { camera, service, client, config }
@@ -127,7 +136,11 @@ t.test('a recording of a network camera survives every interruption and reports 
     await eventually(() => { if (told(now, 'STOPPED') !== 1) throw new Error('not stopped') }, DEADLINE_MS)
     const { files } = await client.call('list_recordings', {})
     t.equal(files[0].filename, timed.filename)
-    t.match(await client.call('get_camera_status', { device: 'camera0' }), { recording: false, recording_status: 'OFF', status: 'DISCONNECTED' })
+    t.match(await client.call('get_camera_status', { device: 'camera0' }), {
+      recording: false,
+      recording_status: 'OFF',
+      status: 'DISCONNECTED'
+    })
     // The camera is back, the recording is not.
     await camera.restoreStream()
     await until(now, { stream_status: 'READY', recording: false })

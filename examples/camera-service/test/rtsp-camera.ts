@@ -58,8 +58,31 @@ async function startLens (port: number): Promise<Child> {
   return await eventually(async () => {
     const child = await startChild({
       command: 'ffmpeg',
-      args: ['-loglevel', 'error', '-nostdin', '-re', '-f', 'lavfi', '-i', 'testsrc2=size=320x240:rate=10', '-c:v', 'libx264', '-preset', 'ultrafast',
-        '-tune', 'zerolatency', '-g', '10', '-pix_fmt', 'yuv420p', '-f', 'rtsp', '-rtsp_transport', 'tcp', `rtsp://127.0.0.1:${port}/stream`]
+      args: [
+        '-loglevel',
+        'error',
+        '-nostdin',
+        '-re',
+        '-f',
+        'lavfi',
+        '-i',
+        'testsrc2=size=320x240:rate=10',
+        '-c:v',
+        'libx264',
+        '-preset',
+        'ultrafast',
+        '-tune',
+        'zerolatency',
+        '-g',
+        '10',
+        '-pix_fmt',
+        'yuv420p',
+        '-f',
+        'rtsp',
+        '-rtsp_transport',
+        'tcp',
+        `rtsp://127.0.0.1:${port}/stream`
+      ]
     })
     const early = await Promise.race([child.ended, new Promise<null>(resolve => setTimeout(resolve, 1000, null))])
     if (early !== null) throw new Error('the camera could not publish yet')

@@ -129,7 +129,14 @@ export async function processesMentioning (text: string): Promise<number[]> {
 }
 
 /** ffprobe's view of a file or URL; throws when it cannot be played. */
-export async function ffprobe (target: string, ...options: string[]): Promise<{ format: { duration?: string }, streams: Array<{ codec_name: string, width: number, height: number }> }> {
-  const { stdout } = await run('ffprobe', ['-v', 'error', ...options, '-print_format', 'json', '-show_format', '-show_streams', target], { timeout: 60_000 })
+export async function ffprobe (
+  target: string,
+  ...options: string[]
+): Promise<{ format: { duration?: string }, streams: Array<{ codec_name: string, width: number, height: number }> }> {
+  const { stdout } = await run(
+    'ffprobe',
+    ['-v', 'error', ...options, '-print_format', 'json', '-show_format', '-show_streams', target],
+    { timeout: 60_000 }
+  )
   return JSON.parse(stdout)
 }

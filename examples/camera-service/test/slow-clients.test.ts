@@ -47,7 +47,17 @@ async function withBigRecording (): Promise<{ service: RunningService, path: str
   const file = await open(path, 'w')
   await file.truncate(BIG_BYTES)
   await file.close()
-  await addToLibrary(join(dataDir, 'library.sqlite'), { name: NAME, kind: 'recording', camera: 'camera0', path, sizeBytes: BIG_BYTES, createdAt: 0, durationSeconds: 1, width: 1, height: 1 })
+  await addToLibrary(join(dataDir, 'library.sqlite'), {
+    name: NAME,
+    kind: 'recording',
+    camera: 'camera0',
+    path,
+    sizeBytes: BIG_BYTES,
+    createdAt: 0,
+    durationSeconds: 1,
+    width: 1,
+    height: 1
+  })
   const service = await startService({
     dataDir,
     env: {
@@ -63,7 +73,8 @@ async function withBigRecording (): Promise<{ service: RunningService, path: str
 /** In a process of its own: the library's lock ends with its holder. */
 async function addToLibrary (database: string, record: FileRecord): Promise<void> {
   const library = import.meta.resolve('@marty/camera-service/library/library.js')
-  const program = `import { openLibrary } from ${JSON.stringify(library)}; openLibrary(${JSON.stringify(database)}).addFile(${JSON.stringify(record)})`
+  const program = `import { openLibrary } from ${JSON.stringify(library)}; ` +
+    `openLibrary(${JSON.stringify(database)}).addFile(${JSON.stringify(record)})`
   await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program])
 }
 
@@ -98,7 +109,9 @@ t.test('900 stalled clients are disconnected while other clients are served', as
     }
   }
   for (const other of [healthPort, authPort]) {
-    for (const text of [slow.silent, slow.headers]) for (let i = 0; i < 25; i++) sockets.push((await dial(other, text)).resume())
+    for (const text of [slow.silent, slow.headers]) {
+      for (let i = 0; i < 25; i++) sockets.push((await dial(other, text)).resume())
+    }
   }
   const began = performance.now()
   t.equal(sockets.length, 900)
@@ -121,7 +134,10 @@ t.test('900 stalled clients are disconnected while other clients are served', as
 t.test('a slow download that makes progress is not interrupted, even when its token expires', async t => {
   const { service, path } = await withBigRecording()
   const token = await service.token('viewer', '--ttl', '20s')
-  const socket = await dial(service.ports.SERVER_PORT, `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer ${token}\r\n\r\n`)
+  const socket = await dial(
+    service.ports.SERVER_PORT,
+    `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer ${token}\r\n\r\n`
+  )
   t.teardown(() => { socket.destroy() })
   let received = 0
   const began = performance.now()
@@ -143,7 +159,10 @@ t.test('a long call gets its response; a client that does not read is disconnect
   const { cert, key } = selfSigned(folder, 'localhost')
   const slow = slowClientOptions(300)
   for (const tls of [null, { key, cert }]) {
-    const app = Fastify({ ...slow.fastify, ...(tls === null ? { http: slow.server } : { https: { ...tls, ...slow.server } }) }) as unknown as FastifyInstance
+    const app = Fastify({
+      ...slow.fastify,
+      ...(tls === null ? { http: slow.server } : { https: { ...tls, ...slow.server } })
+    }) as unknown as FastifyInstance
     cutStalledReaders(app, 300)
     app.get('/long', async () => await new Promise(resolve => setTimeout(resolve, 2000, 'done')))
     app.get('/big', async (_request, reply) => await reply.send(Readable.from(endless())))

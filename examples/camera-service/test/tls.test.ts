@@ -24,16 +24,17 @@ const folder = await mkdtemp(join(tmpdir(), 'camera-service-tls-'))
 const good = selfSigned(folder, 'good')
 const DAY_MS = 86_400_000
 
-const start = (files: CertificateFiles, env: Record<string, string> = {}, dontWait = false): Promise<RunningService> => startService({
-  env: {
-    CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never',
-    CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true',
-    CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: files.certFile,
-    CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: files.keyFile,
-    ...env
-  },
-  dontWait
-})
+const start = (files: CertificateFiles, env: Record<string, string> = {}, dontWait = false): Promise<RunningService> =>
+  startService({
+    env: {
+      CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never',
+      CAMERA_SERVICE_SECURITY_SSL_ENABLED: 'true',
+      CAMERA_SERVICE_SECURITY_SSL_CERT_FILE: files.certFile,
+      CAMERA_SERVICE_SECURITY_SSL_KEY_FILE: files.keyFile,
+      ...env
+    },
+    dontWait
+  })
 
 const tlsHealth = async (service: RunningService): Promise<{ status: string, details: string }> => {
   const response = await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/system`)
@@ -61,7 +62,10 @@ t.test('unusable TLS files stop the start: the error names the setting, the file
 
   const service = await start({ ...good, keyFile: rsa.keyFile }, {}, true)
   t.match(await service.exited, { code: 1 })
-  t.match(service.output(), /security\.ssl\.key_file: .*rsa\.key is not the key of the first certificate in .*good\.pem/)
+  t.match(
+    service.output(),
+    /security\.ssl\.key_file: .*rsa\.key is not the key of the first certificate in .*good\.pem/
+  )
 })
 
 t.test('a certificate that clients would refuse is a warning at the start', async t => {
@@ -73,12 +77,37 @@ t.test('a certificate that clients would refuse is a warning at the start', asyn
     ['by its address', good, '127.0.0.1', null],
     ['expired', selfSigned(folder, 'expired', { from: -3, to: -1 }), 'localhost', /expired on \d{4}-/],
     ['not yet valid', selfSigned(folder, 'early', { from: 1, to: 3 }), 'localhost', /is not valid before/],
-    ['another name', good, 'cameras.example', /is for DNS:localhost, IP Address:127\.0\.0\.1, but clients connect to cameras\.example/],
+    [
+      'another name',
+      good,
+      'cameras.example',
+      /is for DNS:localhost, IP Address:127\.0\.0\.1, but clients connect to cameras\.example/
+    ],
     ['another address', good, '192.0.2.1', /clients connect to 192\.0\.2\.1/],
-    ['short RSA', selfSigned(folder, 'short', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'] }), 'localhost', /weak \(RSA of 1024 bits\)/],
-    ['a curve that no browser knows', selfSigned(folder, 'curve', { key: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'] }), 'localhost', /weak \(ECDSA on secp256k1\)/],
-    ['for clients only', selfSigned(folder, 'client', { extensions: ['extendedKeyUsage=clientAuth'] }), 'localhost', /not for servers/],
-    ['for servers and clients', selfSigned(folder, 'both', { extensions: ['extendedKeyUsage=clientAuth,serverAuth'] }), 'localhost', null],
+    [
+      'short RSA',
+      selfSigned(folder, 'short', { key: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'] }),
+      'localhost',
+      /weak \(RSA of 1024 bits\)/
+    ],
+    [
+      'a curve that no browser knows',
+      selfSigned(folder, 'curve', { key: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'] }),
+      'localhost',
+      /weak \(ECDSA on secp256k1\)/
+    ],
+    [
+      'for clients only',
+      selfSigned(folder, 'client', { extensions: ['extendedKeyUsage=clientAuth'] }),
+      'localhost',
+      /not for servers/
+    ],
+    [
+      'for servers and clients',
+      selfSigned(folder, 'both', { extensions: ['extendedKeyUsage=clientAuth,serverAuth'] }),
+      'localhost',
+      null
+    ],
     ['a key that any user can read', readable, 'localhost', /mode 0644.*chmod 600/]
   ]
   for (const [name, files, host, warning] of cases) {
@@ -95,7 +124,10 @@ t.test('a certificate that clients would refuse is a warning at the start', asyn
 })
 
 t.test('relative paths start at the project; health reports the days left; only the configured groups are accepted', async t => {
-  const service = await start({ certFile: relative(projectRoot, good.certFile), keyFile: relative(projectRoot, good.keyFile) })
+  const service = await start({
+    certFile: relative(projectRoot, good.certFile),
+    keyFile: relative(projectRoot, good.keyFile)
+  })
   t.notMatch(service.output(), 'Warning')
   t.match(await tlsHealth(service), { status: 'degraded', details: /^the certificate is valid for 1 more day; / }, 'two days are not many')
   const handshake = async (groups: string): Promise<boolean> => {
@@ -153,7 +185,12 @@ t.test('SIGHUP reloads the certificate for new connections; open ones stay, and 
 })
 
 t.test('handshakes are limited by address and time; other addresses are served', async t => {
-  const server = createServer({ cert: await readFile(good.certFile), key: await readFile(good.keyFile), handshakeTimeout: 5000 }, (_request, response) => { response.end('served') })
+  const server = createServer(
+    { cert: await readFile(good.certFile), key: await readFile(good.keyFile), handshakeTimeout: 5000 },
+    (_request, response) => {
+      response.end('served')
+    }
+  )
   let reported = 0
   const counts = limitHandshakes(server, { perMinute: 600, pending: 8 }, () => { reported++ })
   server.listen(0, '0.0.0.0')
@@ -168,7 +205,9 @@ t.test('handshakes are limited by address and time; other addresses are served',
     return chunks.join('').endsWith('served')
   }
 
-  const silent: Socket[] = Array.from({ length: 40 }, () => tcp({ port, host: '127.0.0.1', localAddress: '127.0.0.2' }).on('error', () => {}))
+  const silent: Socket[] = Array.from({ length: 40 }, () =>
+    tcp({ port, host: '127.0.0.1', localAddress: '127.0.0.2' }).on('error', () => {})
+  )
   await eventually(() => { if (counts.refused !== 32) throw new Error(`${counts.refused} refused`) })
   t.equal(reported, 32)
   t.equal(await isServed('127.0.0.2'), false, 'all of its share is pending')
@@ -189,7 +228,10 @@ t.test('HSTS can be switched off', async t => {
   const ca = await readFile(lasting.certFile)
   for (const hsts of ['true', 'false']) {
     const service = await start(lasting, { CAMERA_SERVICE_ENVIRONMENT: 'production', CAMERA_SERVICE_SECURITY_SSL_HSTS: hsts })
-    const [response] = await once(request({ port: service.ports.SERVER_PORT, host: '127.0.0.1', ca }).end(), 'response') as [{ headers: Record<string, string>, resume: () => void }]
+    const [response] = (await once(
+      request({ port: service.ports.SERVER_PORT, host: '127.0.0.1', ca }).end(),
+      'response'
+    )) as [{ headers: Record<string, string>, resume: () => void }]
     response.resume()
     t.equal(response.headers['strict-transport-security'] !== undefined, hsts === 'true', hsts)
     await service.stop()
@@ -200,7 +242,11 @@ t.test('closing the terminal shuts down the service and its child processes', as
   const { ports, env, dataDir, stop } = await startService({ env: { CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'always' } })
   await stop()
   // script gives the program a terminal of its own; killed, the kernel hangs that terminal up.
-  const terminal = spawn('script', ['-qfc', `${process.execPath} ${join(projectRoot, 'examples/camera-service/dist/server.js')}`, '/dev/null'], { env: { ...env, CAMERA_SERVICE_DATA_DIR: dataDir }, stdio: ['pipe', 'pipe', 'inherit'] })
+  const terminal = spawn(
+    'script',
+    ['-qfc', `${process.execPath} ${join(projectRoot, 'examples/camera-service/dist/server.js')}`, '/dev/null'],
+    { env: { ...env, CAMERA_SERVICE_DATA_DIR: dataDir }, stdio: ['pipe', 'pipe', 'inherit'] }
+  )
   t.teardown(() => { terminal.kill('SIGKILL') })
   let text = ''
   terminal.stdout.setEncoding('utf8').on('data', chunk => { text += chunk })

@@ -6,14 +6,23 @@ import { promisify } from 'node:util'
 import t from 'tap'
 
 const dataDir = await mkdtemp(join(tmpdir(), 'camera-service-'))
-const program = (name: string) => (...args: string[]): Promise<{ stdout: string, stderr: string }> =>
-  promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist', name), ...args], { env: { ...process.env, CAMERA_SERVICE_DATA_DIR: dataDir } })
+const program =
+  (name: string) =>
+    (...args: string[]): Promise<{ stdout: string, stderr: string }> =>
+      promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist', name), ...args], {
+        env: { ...process.env, CAMERA_SERVICE_DATA_DIR: dataDir }
+      })
 const run = program('commands/token.js')
 const apiKey = program('commands/api-key.js')
 const claimsOf = (token: string): Record<string, unknown> => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
 
 t.test('wrong arguments: the message names the mistake and the right use, exit 2, no token', async t => {
-  for (const [args, words] of [[[], /--role is missing/], [['--role', 'operatr'], /did you mean operator\?/], [['--role', 'admin', '--ttl', '15'], /--ttl 15/], [['--roll', 'x'], /--roll/]] as const) {
+  for (const [args, words] of [
+    [[], /--role is missing/],
+    [['--role', 'operatr'], /did you mean operator\?/],
+    [['--role', 'admin', '--ttl', '15'], /--ttl 15/],
+    [['--roll', 'x'], /--roll/]
+  ] as const) {
     await t.rejects(run(...args), { code: 2, stderr: words, stdout: '' })
   }
 })
@@ -30,9 +39,16 @@ t.test('prints one token and no other output', async t => {
 
 t.test('API keys: wrong arguments are refused with help and exit 2', async t => {
   for (const [args, words] of [
-    [[], /a command is missing/], [['creat'], /did you mean create\?/], [['create', '--role', 'viewer'], /--name is missing/], [['create', '--name', 'x'], /--role is missing/],
-    [['revoke'], /needs the id/], [['list', 'x'], /takes no id/], [['create', '--name', 'x', '--role', 'viewer', '--ttl', '1y'], /--ttl 1y/]
-  ] as const) await t.rejects(apiKey(...args), { code: 2, stderr: words, stdout: '' })
+    [[], /a command is missing/],
+    [['creat'], /did you mean create\?/],
+    [['create', '--role', 'viewer'], /--name is missing/],
+    [['create', '--name', 'x'], /--role is missing/],
+    [['revoke'], /needs the id/],
+    [['list', 'x'], /takes no id/],
+    [['create', '--name', 'x', '--role', 'viewer', '--ttl', '1y'], /--ttl 1y/]
+  ] as const) {
+    await t.rejects(apiKey(...args), { code: 2, stderr: words, stdout: '' })
+  }
   await t.rejects(apiKey('create', '--name', 'x', '--role', 'viewer', '--ttl', '366d'), { code: 1 })
   await t.rejects(apiKey('revoke', 'aaaaaaaaaaaa'), { code: 1 })
 })

@@ -19,7 +19,9 @@ const usbNode = (port: string, bus = 'usb-vhci_hcd.0-1') => ({
 })
 
 t.test('an invalid timeout is refused, and the error names the option', async t => {
-  for (const timeoutMs of [0, -1, 1.5, NaN]) await t.rejects(discoverV4l2({ timeoutMs }), /timeoutMs must be a positive integer/)
+  for (const timeoutMs of [0, -1, 1.5, NaN]) {
+    await t.rejects(discoverV4l2({ timeoutMs }), /timeoutMs must be a positive integer/)
+  }
 })
 
 t.test('a machine without Video4Linux has no cameras', async t => {
@@ -40,10 +42,18 @@ t.test('a node without a device file, a hanging one and a flooding one are probl
   await machine.addNode('video1', { device: 'platform/b', name: 'b', script: 'exec sleep 600' })
   await machine.addNode('video2', { device: 'platform/c', name: 'c', script: 'exec yes' })
   await machine.addNode('video3', { device: 'platform/d', name: 'd', script: 'echo "Cannot open device, exiting." >&2; exit 1' })
-  await machine.addNode('video10', { device: 'platform/vivid.0', name: 'vivid-000-vid-cap', info: 'vivid-capture', formats: 'vivid-capture' })
+  await machine.addNode('video10', {
+    device: 'platform/vivid.0',
+    name: 'vivid-000-vid-cap',
+    info: 'vivid-capture',
+    formats: 'vivid-capture'
+  })
   const { cameras, problems } = await discoverV4l2({ ...machine.options, timeoutMs: 4000 })
   t.same(cameras.map(({ node }) => node), [join(machine.root, 'dev/video10')])
-  t.match(problems.map(({ reason }) => reason), [/device file is missing/, /longer than 4000 ms/, /printed more than/, /v4l2-ctl does not recognise it/])
+  t.match(
+    problems.map(({ reason }) => reason),
+    [/device file is missing/, /longer than 4000 ms/, /printed more than/, /v4l2-ctl does not recognise it/]
+  )
 })
 
 t.test('a node that disappears during its query is neither a camera nor a problem', async t => {
@@ -55,10 +65,19 @@ t.test('a node that disappears during its query is neither a camera nor a proble
 
 t.test('a camera that disappears or loses its node right after its query gets no wrong key', async t => {
   const machine = await makeMachine(t)
-  const answered = `case "$1" in --info) cat '${recorded}/vivid-capture.info.txt' ;; *) cat '${recorded}/vivid-capture.formats.txt'; GONE ;; esac`
+  const answered = `case "$1" in --info) cat '${recorded}/vivid-capture.info.txt' ;; *) cat ` +
+    `'${recorded}/vivid-capture.formats.txt'; GONE ;; esac`
   const device = (name: string): string => join(machine.root, 'sys/devices/platform', name, 'video4linux')
   await machine.addNode('video0', { device: 'platform/a', name: 'a', script: answered.replace('GONE', `rm -r '${device('a')}'`) })
-  await machine.addNode('video1', { device: 'platform/b', name: 'b', script: answered.replace('GONE', `cp -r '${device('b')}/video1' '${device('b')}/next'; rm -r '${device('b')}/video1'; mv '${device('b')}/next' '${device('b')}/video1'`) })
+  await machine.addNode('video1', {
+    device: 'platform/b',
+    name: 'b',
+    script: answered.replace(
+      'GONE',
+      `cp -r '${device('b')}/video1' '${device('b')}/next'; rm -r '${device('b')}/video1'; mv '${device('b')}/next' ` +
+        `'${device('b')}/video1'`
+    )
+  })
   await machine.addNode('video2', { device: 'platform/c', name: 'c', script: answered.replace('GONE', `rm '${device('c')}/video2/name'`) })
   t.same(await discoverV4l2(machine.options), { cameras: [], problems: [], sharedSerials: [] })
 })
@@ -66,7 +85,12 @@ t.test('a camera that disappears or loses its node right after its query gets no
 t.test('a camera without formats, or without any that ffmpeg reads, is a problem', async t => {
   const machine = await makeMachine(t)
   await machine.addNode('video0', { device: 'platform/a', name: 'a', info: 'vivid-capture' })
-  await machine.addNode('video1', { device: 'platform/b', name: 'b', info: 'vivid-capture-2', formatText: "\t[0]: 'Y16 -BE' (16-bit Greyscale BE)\n\t[1]: 'Y10 ' (10-bit)\n" })
+  await machine.addNode('video1', {
+    device: 'platform/b',
+    name: 'b',
+    info: 'vivid-capture-2',
+    formatText: "\t[0]: 'Y16 -BE' (16-bit Greyscale BE)\n\t[1]: 'Y10 ' (10-bit)\n"
+  })
   const { cameras, problems } = await discoverV4l2(machine.options)
   t.same(cameras, [])
   t.match(problems.map(({ reason }) => reason), [/lists no video formats/, /cannot read: Y16-BE, Y10$/])
@@ -84,8 +108,20 @@ t.test('output, metadata and touch nodes are not cameras, though their device ca
   const { cameras, problems } = await discoverV4l2(machine.options)
   t.same(problems, [])
   t.match(cameras, [
-    { node: join(machine.root, 'dev/video0'), name: 'vivid', driver: 'vivid', bus: 'platform:vivid-000', stableKey: 'bus/platform:vivid-000/-/vivid-000-vid-cap/0' },
-    { node: join(machine.root, 'dev/video4'), name: 'vivid', driver: 'vivid', bus: 'platform:vivid-001', stableKey: 'bus/platform:vivid-001/-/vivid-001-vid-cap/0' }
+    {
+      node: join(machine.root, 'dev/video0'),
+      name: 'vivid',
+      driver: 'vivid',
+      bus: 'platform:vivid-000',
+      stableKey: 'bus/platform:vivid-000/-/vivid-000-vid-cap/0'
+    },
+    {
+      node: join(machine.root, 'dev/video4'),
+      name: 'vivid',
+      driver: 'vivid',
+      bus: 'platform:vivid-001',
+      stableKey: 'bus/platform:vivid-001/-/vivid-001-vid-cap/0'
+    }
   ])
   t.equal(cameras.length, 2)
   t.match(cameras[0]?.formats, [{ pixelFormat: 'YUYV' }])
@@ -141,23 +177,58 @@ t.test('the range of a scaler becomes common sizes', async t => {
   const machine = await makeMachine(t)
   await machine.addNode('video0', { device: 'platform/vivid.0', name: 'vivid-000-vid-cap', info: 'vivid-capture', formats: 'vivid-hdmi' })
   const [camera] = (await discoverV4l2(machine.options)).cameras
-  t.match(camera?.formats[0]?.sizes.map(({ width, height }) => `${width}x${height}`), ['16x16', '320x240', '640x360', '640x480', '800x600', '1280x720', '1920x1080', '3840x2160', '16384x8640'])
+  t.match(
+    camera?.formats[0]?.sizes.map(({ width, height }) => `${width}x${height}`),
+    ['16x16', '320x240', '640x360', '640x480', '800x600', '1280x720', '1920x1080', '3840x2160', '16384x8640']
+  )
 })
 
 t.test('the choice of a mode', async t => {
-  const choose = (formats: readonly V4l2Format[], wish?: Parameters<typeof chooseMode>[1]) => chooseMode({ node: '/dev/video0', formats }, wish)
-  const yuyv = { pixelFormat: 'YUYV', sizes: [{ width: 640, height: 480, fps: [30, 15, 5] }, { width: 1280, height: 720, fps: [10, 5] }, { width: 1920, height: 1080, fps: [5] }] }
-  const mjpg = { pixelFormat: 'MJPG', sizes: [{ width: 640, height: 480, fps: [60, 30] }, { width: 1280, height: 720, fps: [60, 30, 15] }, { width: 1920, height: 1080, fps: [30] }] }
+  const choose = (formats: readonly V4l2Format[], wish?: Parameters<typeof chooseMode>[1]) =>
+    chooseMode({ node: '/dev/video0', formats }, wish)
+  const yuyv = {
+    pixelFormat: 'YUYV',
+    sizes: [
+      { width: 640, height: 480, fps: [30, 15, 5] },
+      { width: 1280, height: 720, fps: [10, 5] },
+      { width: 1920, height: 1080, fps: [5] }
+    ]
+  }
+  const mjpg = {
+    pixelFormat: 'MJPG',
+    sizes: [
+      { width: 640, height: 480, fps: [60, 30] },
+      { width: 1280, height: 720, fps: [60, 30, 15] },
+      { width: 1920, height: 1080, fps: [30] }
+    ]
+  }
 
   t.throws(() => choose([{ pixelFormat: 'HSV3', sizes: [] }]), RangeError)
   t.throws(() => ffmpegInputArgs({ node: '/dev/video0' }, { pixelFormat: 'HSV3', width: 1, height: 1, fps: 1 }), /HSV3/)
-  t.same(choose([yuyv]), { pixelFormat: 'YUYV', width: 640, height: 480, fps: 30 }, 'smooth and smaller rather than jerky and larger')
+  t.same(choose([yuyv]), { pixelFormat: 'YUYV', width: 640, height: 480, fps: 30 }, 'smooth and smaller rather than ' +
+    'jerky and larger')
   t.same(choose([yuyv, mjpg]), { pixelFormat: 'MJPG', width: 1280, height: 720, fps: 30 }, 'compressed where raw is too slow')
   t.same(choose([mjpg, yuyv], { width: 640, height: 480 }), { pixelFormat: 'YUYV', width: 640, height: 480, fps: 30 }, 'raw where both can')
   t.same(choose([yuyv, mjpg], { width: 1920, height: 1080 }), { pixelFormat: 'MJPG', width: 1920, height: 1080, fps: 30 })
   t.same(choose([yuyv], { fps: 5 }), { pixelFormat: 'YUYV', width: 1280, height: 720, fps: 5 }, 'a slow wish counts as smooth')
-  t.same(choose([{ pixelFormat: 'MJPG', sizes: [{ width: 3840, height: 2160, fps: [30] }, { width: 1920, height: 1080, fps: [30] }] }]), { pixelFormat: 'MJPG', width: 1920, height: 1080, fps: 30 }, 'nothing fits')
-  t.same(choose([{ pixelFormat: 'GREY', sizes: [{ width: 320, height: 240, fps: [2] }] }]), { pixelFormat: 'GREY', width: 320, height: 240, fps: 2 }, 'nothing is smooth')
+  t.same(
+    choose([
+      {
+        pixelFormat: 'MJPG',
+        sizes: [
+          { width: 3840, height: 2160, fps: [30] },
+          { width: 1920, height: 1080, fps: [30] }
+        ]
+      }
+    ]),
+    { pixelFormat: 'MJPG', width: 1920, height: 1080, fps: 30 },
+    'nothing fits'
+  )
+  t.same(
+    choose([{ pixelFormat: 'GREY', sizes: [{ width: 320, height: 240, fps: [2] }] }]),
+    { pixelFormat: 'GREY', width: 320, height: 240, fps: 2 },
+    'nothing is smooth'
+  )
   t.same(choose([{ pixelFormat: 'YUYV', sizes: [] }]), { pixelFormat: 'YUYV', width: 640, height: 480, fps: 30 }, 'the driver does not say')
   t.same(ffmpegInputArgs({ node: '/dev/video0' }, choose([yuyv])),
     ['-f', 'v4l2', '-input_format', 'yuyv422', '-framerate', '30', '-video_size', '640x480', '-i', '/dev/video0'])
@@ -233,7 +304,12 @@ async function makeMachine (t: Test) {
 
     async addUsb (port: string, { serial }: { readonly serial?: string }) {
       const device = join(devices, 'platform/vhci_hcd.0/usb1', port)
-      const attributes = { idVendor: '1d6b', idProduct: '0102', [`${port}:1.0/bInterfaceNumber`]: '00', ...(serial === undefined ? {} : { serial }) }
+      const attributes = {
+        idVendor: '1d6b',
+        idProduct: '0102',
+        [`${port}:1.0/bInterfaceNumber`]: '00',
+        ...(serial === undefined ? {} : { serial })
+      }
       for (const [name, value] of Object.entries(attributes)) await writeAttribute(join(device, name), value)
     },
 

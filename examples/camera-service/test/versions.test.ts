@@ -16,7 +16,9 @@ t.test('health contains no versions; signed-in callers with the permission recei
   for (const path of ['live', 'ready', 'system', 'cameras', 'mediamtx', 'nothing']) {
     const answer = await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/${path}`)
     const seen = JSON.stringify([...answer.headers]) + await answer.text()
-    for (const [what, version] of Object.entries(told as Record<string, string>)) t.notOk(seen.includes(version), `${path} does not tell the version of ${what}`)
+    for (const [what, version] of Object.entries(told as Record<string, string>)) {
+      t.notOk(seen.includes(version), `${path} does not tell the version of ${what}`)
+    }
     t.notMatch(seen, /\bv?\d+\.\d+\.\d+(?!\d*Z)/, path)
   }
   const stranger = await service.connect()
@@ -27,7 +29,9 @@ t.test('health contains no versions; signed-in callers with the permission recei
 })
 
 t.test('health hides version and path of a MediaMTX that is too old', async t => {
-  const service = await startService({ env: { CAMERA_SERVICE_MEDIAMTX_BINARY: '/usr/bin/true', CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' } })
+  const service = await startService({
+    env: { CAMERA_SERVICE_MEDIAMTX_BINARY: '/usr/bin/true', CAMERA_SERVICE_CAMERAS_TEST_PATTERN: 'never' }
+  })
   t.match(service.output(), '/usr/bin/true is of an unknown version')
   const text = await (await fetch(`http://127.0.0.1:${service.ports.HEALTH_PORT}/health/system`)).text()
   t.match(text, 'npm run setup')

@@ -194,7 +194,10 @@ export const configSchema = Type.Object(
         ssl: Type.Object(
           {
             enabled: Type.Boolean({ default: false, description: 'Whether the service uses https and wss (TLS 1.3).' }),
-            cert_file: Type.String({ default: '', description: 'File with the certificate chain, in PEM. The certificate of the service comes first.' }),
+            cert_file: Type.String({
+              default: '',
+              description: 'File with the certificate chain, in PEM. The certificate of the service comes first.'
+            }),
             key_file: Type.String({ default: '', description: 'File with the private key, in PEM.' }),
             hsts: Type.Boolean({
               default: true,

@@ -58,7 +58,10 @@ async function secret (file: string): Promise<Buffer> {
     'base64url'
   )
   if (bytes.length < 32) {
-    throw new Error(`${file} is damaged: delete it, and the next start creates a new secret. What was signed with the old one is no longer valid.`)
+    throw new Error(
+      `${file} is damaged: delete it, and the next start creates a new secret. What was signed with the old one is ` +
+        'no longer valid.'
+    )
   }
   return bytes
 }

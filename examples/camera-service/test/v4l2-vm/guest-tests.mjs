@@ -40,14 +40,15 @@ export function tapDocument (files, print) {
     const { file, started, counts } = current
     const passed = problem === undefined && counts !== undefined && !counts.fail && counts.total > 0
     for (const [key, value] of Object.entries(counts ?? {})) tally[key] += value
-    const why = problem ?? (counts === undefined ? 'it ended without a tally' : counts.total === 0 ? 'it has no assertion' : undefined)
+    const why = problem ?? whyUncounted(counts)
     if (why !== undefined && !counts?.fail) {
       tally.total += 1
       tally.fail += 1
     }
     count += 1
     if (why !== undefined) print(`# ${basename(file)}: ${why}`)
-    print(`${passed ? 'ok' : 'not ok'} ${count} - ${basename(file)} # time=${(performance.now() - started).toFixed(0)}ms`)
+    print(`${passed ? 'ok' : 'not ok'} ${count} - ${basename(file)} # ` +
+      `time=${(performance.now() - started).toFixed(0)}ms`)
     print('')
     current = undefined
   }
@@ -56,11 +57,14 @@ export function tapDocument (files, print) {
     if (current === undefined) return text === '' ? undefined : print(`# ${text}`)
     if (text.startsWith(endMark)) {
       const status = text.slice(endMark.length)
-      return finish(status === '0' ? undefined : status === '137' ? 'killed: it took too long' : `exit status ${status}`)
+      return finish(status === '0' ? undefined : whyFailed(status))
     }
     const counts = /^# \{ (total: \d+.*) \}$/.exec(text)
-    if (counts !== null) current.counts = Object.fromEntries([...counts[1].matchAll(/(\w+): (\d+)/g)].map(([, key, value]) => [key, Number(value)]))
-    else if (text !== 'TAP version 14') print(text === '' ? '' : `    ${text}`)
+    if (counts !== null) {
+      current.counts = Object.fromEntries(
+        [...counts[1].matchAll(/(\w+): (\d+)/g)].map(([, key, value]) => [key, Number(value)])
+      )
+    } else if (text !== 'TAP version 14') print(text === '' ? '' : `    ${text}`)
   }
 
   print('TAP version 14')
@@ -85,8 +89,23 @@ export function tapDocument (files, print) {
       }
       if (problem !== undefined) print(`# ${problem}`)
       print(`1..${count}`)
-      print(`# { ${Object.entries(tally).filter(([key, value]) => key === 'total' || key === 'pass' || value > 0).map(([key, value]) => `${key}: ${value}`).join(', ')} }`)
+      print(
+        `# { ${Object.entries(tally)
+          .filter(([key, value]) => key === 'total' || key === 'pass' || value > 0)
+          .map(([key, value]) => `${key}: ${value}`)
+          .join(', ')} }`
+      )
       return problem === undefined && tally.fail === 0 && tally.total > 0
     }
   }
+}
+
+/** Why the counts of a file do not prove anything; undefined when they do. */
+function whyUncounted (counts) {
+  if (counts === undefined) return 'it ended without a tally'
+  return counts.total === 0 ? 'it has no assertion' : undefined
+}
+
+function whyFailed (status) {
+  return status === '137' ? 'killed: it took too long' : `exit status ${status}`
 }

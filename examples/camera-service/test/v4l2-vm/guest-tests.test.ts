@@ -15,7 +15,8 @@ const { tapDocument, testScript } = await import(harness) as {
 const a = '/tests/a.test.js'
 const b = '/tests/b.test.js'
 const passing = 'TAP version 14\nok 1 - fine\n1..1\n# { total: 3, pass: 3 }\n# time=1ms\n'
-const run = (file: string, output: string, status: number | string = 0) => `#@v4l2-vm start ${file}\n${output}\n#@v4l2-vm end ${status}\n`
+const run = (file: string, output: string, status: number | string = 0) => '#@v4l2-vm start ' +
+  `${file}\n${output}\n#@v4l2-vm end ${status}\n`
 
 function judge (output: string, problem?: string): { passed: boolean, lines: string[], tally: string | undefined } {
   const lines: string[] = []
@@ -50,11 +51,18 @@ t.test('a file that passes its assertions but ends badly fails', async t => {
 
 t.test('a file without a tally, or without an assertion, fails', async t => {
   t.match(judge(run(a, 'hello') + run(b, passing)), { passed: false, tally: '# { total: 4, pass: 3, fail: 1 }' })
-  t.match(judge(run(a, '# { total: 0, pass: 0 }') + run(b, passing)), { passed: false, tally: '# { total: 4, pass: 3, fail: 1 }' })
+  t.match(judge(run(a, '# { total: 0, pass: 0 }') + run(b, passing)), {
+    passed: false,
+    tally: '# { total: 4, pass: ' +
+    '3, fail: 1 }'
+  })
 })
 
 t.test('a guest that dies in the middle of a file fails that file and all after it', async t => {
-  const { passed, tally } = judge(`#@v4l2-vm start ${a}\nok 1 - fine\n    # { total: 9, pass: 9 }\n`, 'the virtual machine was stopped after 5 s')
+  const { passed, tally } = judge(
+    `#@v4l2-vm start ${a}\nok 1 - fine\n    # { total: 9, pass: 9 }\n`,
+    'the virtual machine was stopped after 5 s'
+  )
   t.notOk(passed)
   t.equal(tally, '# { total: 2, pass: 0, fail: 2 }')
 })

@@ -60,7 +60,9 @@ async function fetchKernel (scratch, programs, say) {
 /** The name of the current kernel package behind Debian's meta package. */
 async function kernelPackage (programs, say) {
   const look = async () => {
-    const { stdout } = await run('apt-cache', ['depends', 'linux-image-amd64'], { env: { ...process.env, LC_ALL: 'C' } }).catch(() => ({ stdout: '' }))
+    const { stdout } = await run('apt-cache', ['depends', 'linux-image-amd64'], {
+      env: { ...process.env, LC_ALL: 'C' }
+    }).catch(() => ({ stdout: '' }))
     return /Depends: (linux-image-\S+)/.exec(stdout)?.[1]
   }
   const known = await look()
@@ -71,7 +73,10 @@ async function kernelPackage (programs, say) {
     const updated = await look()
     if (updated !== undefined) return updated
   }
-  throw new Error('apt does not know the package linux-image-amd64; run "apt-get update" as root (the V4L2 tests boot Debian\'s kernel and need a Debian package source)')
+  throw new Error(
+    'apt does not know the package linux-image-amd64; run "apt-get update" as root (the V4L2 tests boot Debian\'s ' +
+      'kernel and need a Debian package source)'
+  )
 }
 
 async function makeInitramfs (cache, folder, release, programs) {
@@ -81,7 +86,9 @@ async function makeInitramfs (cache, folder, release, programs) {
   if (existsSync(path)) return path
   await inScratch(cache, async scratch => {
     const root = join(scratch, 'root')
-    for (const mountPoint of ['bin', 'dev', 'lower', 'modules', 'proc', 'root', 'sys', 'upper']) await mkdir(join(root, mountPoint), { recursive: true })
+    for (const mountPoint of ['bin', 'dev', 'lower', 'modules', 'proc', 'root', 'sys', 'upper']) {
+      await mkdir(join(root, mountPoint), { recursive: true })
+    }
     await copyFile(programs.busybox, join(root, 'bin/busybox'))
     await copyFile(guestInit, join(root, 'init'))
     await chmod(join(root, 'init'), 0o755)

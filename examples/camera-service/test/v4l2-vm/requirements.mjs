@@ -20,7 +20,10 @@ const programs = {
  */
 export function findPrograms () {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new Error(`the V4L2 tests boot an amd64 Linux kernel over this machine's own programs: they need Linux on x64, this is ${process.platform} on ${process.arch}`)
+    throw new Error(
+      'the V4L2 tests boot an amd64 Linux kernel over this machine\'s own programs: they need Linux on x64, this is ' +
+        `${process.platform} on ${process.arch}`
+    )
   }
   const found = {}
   const missing = new Set()
@@ -32,7 +35,10 @@ export function findPrograms () {
   if (found.busybox !== undefined && !isStatic(found.busybox)) missing.add('busybox-static')
   if (missing.size > 0) {
     const asRoot = process.getuid() === 0 ? '' : 'sudo '
-    throw new Error(`missing on this machine; install with:\n  ${asRoot}apt-get install -y --no-install-recommends ${[...missing].join(' ')}`)
+    throw new Error(
+      `missing on this machine; install with:\n  ${asRoot}apt-get install -y --no-install-recommends ` +
+        `${[...missing].join(' ')}`
+    )
   }
   return found
 }

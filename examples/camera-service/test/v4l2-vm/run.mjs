@@ -45,19 +45,22 @@ async function main () {
     throw error
   })
 
-  const problem = ended === 'deadline'
-    ? `the virtual machine was stopped after ${deadlineSeconds} s`
-    : ended === 'aborted' ? 'interrupted' : exitStatus === undefined ? 'the virtual machine left no result' : undefined
+  const problem = problemOf(ended, exitStatus, deadlineSeconds)
   const passed = document.end(problem)
   console.log(`# time=${durationMs.toFixed(0)}ms`)
-  if (problem !== undefined) console.error(`v4l2-vm: ${problem}; its console said:\n${readFileSync(consoleLog, 'utf8').slice(-8000)}`)
+  if (problem !== undefined) {
+    const output = readFileSync(consoleLog, 'utf8').slice(-8000)
+    console.error(`v4l2-vm: ${problem}; the output of its console:\n${output}`)
+  }
   return passed
 }
 
 function readArguments () {
   const { values, positionals } = parseArgs({ options: { deadline: { type: 'string', default: '600' } }, allowPositionals: true })
   const deadlineSeconds = Number(values.deadline)
-  if (!Number.isSafeInteger(deadlineSeconds) || deadlineSeconds < 1) throw new Error(`--deadline must be a whole number of seconds, not "${values.deadline}"`)
+  if (!Number.isSafeInteger(deadlineSeconds) || deadlineSeconds < 1) {
+    throw new Error(`--deadline must be a whole number of seconds, not "${values.deadline}"`)
+  }
   return { deadlineSeconds, wanted: positionals }
 }
 
@@ -70,7 +73,16 @@ function listTests (wanted) {
 }
 
 function guestEnvironment (deadlineSeconds) {
-  const environment = { PATH: [dirname(process.execPath), searchPath].join(delimiter), TAP_TIMEOUT: String(deadlineSeconds) }
+  const environment = {
+    PATH: [dirname(process.execPath), searchPath].join(delimiter),
+    TAP_TIMEOUT: String(deadlineSeconds)
+  }
   for (const name of passedOn) if (process.env[name]) environment[name] = process.env[name]
   return environment
+}
+
+function problemOf (ended, exitStatus, deadlineSeconds) {
+  if (ended === 'deadline') return `the virtual machine was stopped after ${deadlineSeconds} s`
+  if (ended === 'aborted') return 'interrupted'
+  return exitStatus === undefined ? 'the virtual machine left no result' : undefined
 }

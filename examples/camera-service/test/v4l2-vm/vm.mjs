@@ -69,7 +69,12 @@ async function fillShare (share, vm, { script, environment = {}, keep = [] }) {
   await copyFile(fileURLToPath(new URL('guest.sh', import.meta.url)), join(share, 'guest.sh'))
   await writeFile(join(share, 'task.sh'), script)
   const variables = { HOME: '/root', LANG: 'C.UTF-8', ...environment, V4L2_VM: '1', V4L2_VM_MODULES: vm.modules }
-  await writeFile(join(share, 'environment.sh'), Object.entries(variables).map(([name, value]) => `export ${name}=${shellQuote(value)}\n`).join(''))
+  await writeFile(
+    join(share, 'environment.sh'),
+    Object.entries(variables)
+      .map(([name, value]) => `export ${name}=${shellQuote(value)}\n`)
+      .join('')
+  )
   const paths = new Set()
   for (const path of [checkout, ...keep]) {
     if (!existsSync(path)) throw new Error(`cannot keep ${path} visible in the guest: it does not exist`)
@@ -79,7 +84,10 @@ async function fillShare (share, vm, { script, environment = {}, keep = [] }) {
 }
 
 function boot (vm, share, consoleLog, { deadlineMs, onOutput = () => {}, memoryMiB = 1536, signal }) {
-  const nineP = (path, tag, more) => ['-virtfs', `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,multidevs=remap${more}`]
+  const nineP = (path, tag, more) => [
+    '-virtfs',
+    `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,multidevs=remap${more}`
+  ]
   const qemu = spawn(vm.programs['qemu-system-x86_64'], [
     // Software emulation on purpose: the same everywhere, and hosted CI machines offer nothing else.
     '-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', String(memoryMiB),

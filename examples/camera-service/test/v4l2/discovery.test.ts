@@ -26,7 +26,8 @@ t.test('only two of all the nodes of two devices are cameras', async t => {
   await loadVivid({ n_devs: 2 })
   const nodes = await readdir('/sys/class/video4linux')
   t.equal(nodes.filter(name => name.startsWith('video')).length, 8, 'the driver made output and metadata nodes too')
-  t.ok(['radio0', 'swradio0', 'vbi0', 'v4l-touch0'].every(name => nodes.includes(name)), 'and nodes that are no video at all')
+  t.ok(['radio0', 'swradio0', 'vbi0', 'v4l-touch0'].every(name => nodes.includes(name)), 'and nodes that are no ' +
+    'video at all')
 
   const { cameras, problems } = await discoverV4l2()
   t.same(problems, [])
@@ -152,5 +153,7 @@ function ffmpegName (camera: V4l2Camera, pixelFormat: string): string | undefine
 }
 
 function sizeOf (camera: V4l2Camera | undefined, pixelFormat: string, width: number, height: number) {
-  return camera?.formats.find(format => format.pixelFormat === pixelFormat)?.sizes.find(size => size.width === width && size.height === height)
+  return camera?.formats
+    .find(format => format.pixelFormat === pixelFormat)
+    ?.sizes.find(size => size.width === width && size.height === height)
 }

@@ -12,7 +12,10 @@ const PATIENCE_MS = 240_000
 
 t.test('two local cameras: stream, snapshot, recording; after replugging they keep their ids', async t => {
   await loadVivid({ n_devs: 2, node_types: '0x1,0x1', num_inputs: '1,1', input_types: '0,0' })
-  const service = await startService({ env: { CAMERA_SERVICE_CAMERAS_V4L2: 'true', CAMERA_SERVICE_SECURITY_JWT_EXPIRY_SECONDS: '3600' }, startDeadlineMs: PATIENCE_MS })
+  const service = await startService({
+    env: { CAMERA_SERVICE_CAMERAS_V4L2: 'true', CAMERA_SERVICE_SECURITY_JWT_EXPIRY_SECONDS: '3600' },
+    startDeadlineMs: PATIENCE_MS
+  })
   const client = await service.connect('admin')
   const list = async (): Promise<Array<{ device: string, name: string, status: string }>> => (await client.call('get_camera_list')).cameras
 
@@ -53,7 +56,14 @@ t.test('two local cameras: stream, snapshot, recording; after replugging they ke
   await unbindVivid()
   await eventually(() => {
     for (const device of ['camera0', 'camera1']) {
-      if (!client.notifications.some(({ method, params }) => method === 'camera_status_update' && params['device'] === device && params['status'] === 'DISCONNECTED')) throw new Error(`${device} is not said to be gone`)
+      if (
+        !client.notifications.some(
+          ({ method, params }) =>
+            method === 'camera_status_update' && params['device'] === device && params['status'] === 'DISCONNECTED'
+        )
+      ) {
+        throw new Error(`${device} is not said to be gone`)
+      }
     }
   }, PATIENCE_MS)
   t.comment(`both cameras were said to be gone after ${Math.round(performance.now() - unplugged)} ms`)
@@ -65,7 +75,10 @@ t.test('two local cameras: stream, snapshot, recording; after replugging they ke
   await untilStatus('camera0', { recording_status: 'RECORDING' })
   await client.call('stop_recording', { device: 'camera0' })
   t.ok((await client.call('list_recordings', {})).total >= 2, 'what was recorded before the gap is listed')
-  t.strictSame((await list()).map(({ device, name }) => ({ device, name })), found.map(({ device, name }) => ({ device, name })))
+  t.strictSame(
+    (await list()).map(({ device, name }) => ({ device, name })),
+    found.map(({ device, name }) => ({ device, name }))
+  )
   client.close()
   await service.stop()
 })
