@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import Fastify, { type FastifyContextConfig } from 'fastify'
 import {
-  AccountLocked, auth, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeys, type Auth, type AuthOptions, type JwtKeyOptions,
-  type SessionOptions, type TokenClaims
+  AccountLocked, auth, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeys, type Auth, type AuthOptions,
+  type JwtKeyOptions, type SessionOptions, type TokenClaims
 } from '@marty/auth'
 
 // The compiler checks this file; running it shows only that the right uses work.

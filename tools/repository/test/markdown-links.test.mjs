@@ -4,7 +4,8 @@ import { dirname, join, posix } from 'node:path'
 import t from 'tap'
 import { read, root } from './files.mjs'
 
-const documents = execFileSync('git', ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', '*.md'], { cwd: root, encoding: 'utf8' })
+const LIST = ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', '*.md']
+const documents = execFileSync('git', LIST, { cwd: root, encoding: 'utf8' })
   .split('\0').filter(file => file !== '' && existsSync(join(root, file)))
 
 t.test('every relative link in a Markdown file leads to a file, and its anchor to a heading', async t => {
@@ -22,7 +23,8 @@ t.test('every relative link in a Markdown file leads to a file, and its anchor t
 
 t.test('every guide, reference page and decision is on the map', async t => {
   const map = links(read('docs/README.md')).map(link => posix.join('docs', link))
-  for (const document of documents.filter(file => /^docs\/(guides|reference|architecture)\//.test(file))) t.ok(map.includes(document), document)
+  const pages = documents.filter(file => /^docs\/(guides|reference|architecture)\//.test(file))
+  for (const page of pages) t.ok(map.includes(page), page)
 })
 
 t.test('docs holds guides, reference and architecture', async t => {
