@@ -1,6 +1,14 @@
 import t from 'tap'
 import type { LightMyRequestResponse } from 'fastify'
-import { createApiKeys, createLockout, createMemoryApiKeyStore, type ApiKeyHooks, type ApiKeyRecord, type ApiKeyRequest, type ApiKeyStore } from '@marty/auth'
+import {
+  createApiKeys,
+  createLockout,
+  createMemoryApiKeyStore,
+  type ApiKeyHooks,
+  type ApiKeyRecord,
+  type ApiKeyRequest,
+  type ApiKeyStore
+} from '@marty/auth'
 import type { Principal, SecurityEvent } from '@marty/core'
 import { until } from '@marty/testing'
 import { codeOf, keyOptions, REFUSED, request, timeMachine, wrongKeys } from './api-key-service.js'
@@ -21,11 +29,31 @@ function countingLockout (): { hooks: ApiKeyHooks, failures: () => number } {
 t.test('a network that is none is refused by name, and a stored list that cannot be read lets nobody in', async t => {
   const store = createMemoryApiKeyStore()
   const keys = createApiKeys(keyOptions({ store, hash: 'hmac-sha256' }))
-  for (const cidr of ['192.0.2.0', '192.0.2.0/', '192.0.2.0/33', '192.0.2.0/-1', '192.0.2.0/1.5', '192.0.2.0/24/8', '192.0.2/24', '2001:db8::/129', 'fe80::1%eth0/64', 'example.org/8', '', 7, null]) {
-    await t.rejects(keys.create({ ...request, cidrs: ['10.0.0.0/8', cidr] } as ApiKeyRequest), { code: 'MARTY_AUTH_REQUEST_INVALID', message: new RegExp(`"cidrs" contains "${cidr}"`) })
+  for (const cidr of [
+    '192.0.2.0',
+    '192.0.2.0/',
+    '192.0.2.0/33',
+    '192.0.2.0/-1',
+    '192.0.2.0/1.5',
+    '192.0.2.0/24/8',
+    '192.0.2/24',
+    '2001:db8::/129',
+    'fe80::1%eth0/64',
+    'example.org/8',
+    '',
+    7,
+    null
+  ]) {
+    await t.rejects(keys.create({ ...request, cidrs: ['10.0.0.0/8', cidr] } as ApiKeyRequest), {
+      code: 'MARTY_AUTH_REQUEST_INVALID',
+      message: new RegExp(`"cidrs" contains "${cidr}"`)
+    })
   }
   for (const cidrs of ['10.0.0.0/8', Array(65).fill('10.0.0.0/8')]) {
-    await t.rejects(keys.create({ ...request, cidrs } as ApiKeyRequest), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /at most 64 networks/ })
+    await t.rejects(keys.create({ ...request, cidrs } as ApiKeyRequest), {
+      code: 'MARTY_AUTH_REQUEST_INVALID',
+      message: /at most 64 networks/
+    })
   }
   const { key, keyId } = await keys.create(request)
   await store.put({ ...await store.get(keyId) as ApiKeyRecord, version: 2, cidrs: ['0.0.0.0/0', 'damaged'] }, 1)
@@ -38,9 +66,13 @@ t.test('a key is good from its networks alone, also once it is known', async t =
   const { key, cidrs: told } = await keys.create({ ...request, cidrs })
   t.strictSame(told, cidrs)
   for (let i = 0; i < 2; i++) {
-    for (const address of [null, '', '192.0.3.1', '::ffff:192.0.3.1', '2001:db9::1', '192.0.2.1 ', 'unknown']) t.equal(await codeOf(() => keys.verify(key, { address })), REFUSED, `${address}`)
+    for (const address of [null, '', '192.0.3.1', '::ffff:192.0.3.1', '2001:db9::1', '192.0.2.1 ', 'unknown']) {
+      t.equal(await codeOf(() => keys.verify(key, { address })), REFUSED, `${address}`)
+    }
     t.equal(await codeOf(() => keys.verify(key)), REFUSED, 'from nowhere')
-    for (const address of ['192.0.2.255', '::ffff:192.0.2.1', '::FFFF:192.0.2.1', '2001:db8:ffff::1']) t.equal(await codeOf(() => keys.verify(key, { address })), 'none', address)
+    for (const address of ['192.0.2.255', '::ffff:192.0.2.1', '::FFFF:192.0.2.1', '2001:db8:ffff::1']) {
+      t.equal(await codeOf(() => keys.verify(key, { address })), 'none', address)
+    }
   }
   const { key: anywhere } = await keys.create(request)
   t.equal(await codeOf(() => keys.verify(anywhere)), 'none')
@@ -52,7 +84,8 @@ t.test('over HTTP: wrong secrets lock their address out of the key; others, and 
   const store = createMemoryApiKeyStore()
   const app = await build(t, { lockout: { maxFailures: 2 }, apiKeys: keyOptions({ store }) }, events)
   const { key, keyId } = await app.auth.apiKeys!.create(request)
-  const ask = async (apiKey: string, remoteAddress: string): Promise<LightMyRequestResponse> => await app.inject({ url: '/who', remoteAddress, headers: { 'x-api-key': apiKey } })
+  const ask = async (apiKey: string, remoteAddress: string): Promise<LightMyRequestResponse> =>
+    await app.inject({ url: '/who', remoteAddress, headers: { 'x-api-key': apiKey } })
   const wrong = await wrongKeys(store, keyId, 4)
   for (const one of wrong.slice(0, 2)) t.match((await ask(one, '192.0.2.1')).json(), { status: 401, code: REFUSED })
   for (const one of [wrong[2]!, key]) {
@@ -61,14 +94,26 @@ t.test('over HTTP: wrong secrets lock their address out of the key; others, and 
     const retryAfter = Number(locked.headers['retry-after'])
     t.ok(retryAfter > 800 && retryAfter <= 900, `${retryAfter}`)
   }
-  t.strictSame(events.filter(event => event.action === 'account.lock').map(event => event.object), [keyId])
+  t.strictSame(
+    events.filter(event => event.action === 'account.lock').map(event => event.object),
+    [keyId]
+  )
   t.equal((await ask(wrong[3]!, '192.0.2.2')).statusCode, 401, 'another address is heard')
   t.equal((await ask(key, '192.0.2.2')).statusCode, 200)
   t.equal((await ask(key, '192.0.2.1')).statusCode, 200, 'known: no lock')
   advance(61_000)
   t.equal((await ask(key, '192.0.2.1')).statusCode, 200, 'known, and hashed again: no lock')
   t.equal((await ask(wrong[2]!, '192.0.2.1')).statusCode, 429)
-  t.strictSame(events.filter(event => event.action === 'authenticate.apiKey' && event.outcome === 'success').map(event => [event.principal.id, event.address]), [[keyId, '192.0.2.2'], [keyId, '192.0.2.1']], 'told of each hash, not of each request')
+  t.strictSame(
+    events
+      .filter(event => event.action === 'authenticate.apiKey' && event.outcome === 'success')
+      .map(event => [event.principal.id, event.address]),
+    [
+      [keyId, '192.0.2.2'],
+      [keyId, '192.0.2.1']
+    ],
+    'told of each hash, not of each request'
+  )
 })
 
 for (const hash of ['bcrypt', 'hmac-sha256'] as const) {
@@ -86,7 +131,9 @@ for (const hash of ['bcrypt', 'hmac-sha256'] as const) {
       t.equal(codes.filter(code => code === 'MARTY_AUTH_BUSY').length, 991)
     }
     const before = failures()
-    for (const one of wrong) if (await codeOf(() => keys.verify(one, HOME)) !== 'MARTY_AUTH_LOCKED') t.fail('was not refused by the lock')
+    for (const one of wrong) {
+      if ((await codeOf(() => keys.verify(one, HOME))) !== 'MARTY_AUTH_LOCKED') t.fail('was not refused by the lock')
+    }
     t.equal(failures(), before, 'and once it is locked, none')
     t.equal(await codeOf(() => keys.verify(key, { address: '192.0.2.2' })), 'none')
   })
@@ -96,11 +143,14 @@ t.test('over HTTP: a flood from many addresses gets 503 with Retry-After, while 
   const store = createMemoryApiKeyStore()
   const app = await build(t, { apiKeys: keyOptions({ store }) })
   const { key, keyId } = await app.auth.apiKeys!.create(request)
-  const ask = async (apiKey: string, remoteAddress: string): Promise<LightMyRequestResponse> => await app.inject({ url: '/who', remoteAddress, headers: { 'x-api-key': apiKey } })
+  const ask = async (apiKey: string, remoteAddress: string): Promise<LightMyRequestResponse> =>
+    await app.inject({ url: '/who', remoteAddress, headers: { 'x-api-key': apiKey } })
   t.equal((await ask(key, '192.0.2.1')).statusCode, 200)
   const wrong = await wrongKeys(store, keyId, 60)
   const flood = wrong.map(async (one, index) => await ask(one, `198.51.100.${index}`))
-  for (const answer of await Promise.all(Array.from({ length: 20 }, async () => await ask(key, '192.0.2.1')))) t.equal(answer.statusCode, 200)
+  for (const answer of await Promise.all(Array.from({ length: 20 }, async () => await ask(key, '192.0.2.1')))) {
+    t.equal(answer.statusCode, 200)
+  }
   const answers = await Promise.all(flood)
   const busy = answers.filter(({ statusCode }) => statusCode === 503)
   t.equal(answers.filter(({ statusCode }) => statusCode === 401).length, 9, 'one ran, eight waited')
@@ -121,7 +171,11 @@ t.test('known keys that must be hashed again go before all strangers, in the ord
     const code = await codeOf(() => keys.verify(key, { address }))
     order.push(code === 'none' || code === REFUSED ? name : code)
   }
-  const strangers = [...await wrongKeys(store, victim.keyId, 4), ...await wrongKeys(store, second.keyId, 4)].map(async (key, index) => { await note('stranger', key, `198.51.100.${index}`) })
+  const strangers = [...(await wrongKeys(store, victim.keyId, 4)), ...(await wrongKeys(store, second.keyId, 4))].map(
+    async (key, index) => {
+      await note('stranger', key, `198.51.100.${index}`)
+    }
+  )
   await new Promise(resolve => setImmediate(resolve))
   const owners = [
     note('victim', victim.key, HOME.address),
@@ -130,7 +184,11 @@ t.test('known keys that must be hashed again go before all strangers, in the ord
     note('victim elsewhere', victim.key, '192.0.2.2')
   ]
   await Promise.all([...strangers, ...owners])
-  t.strictSame(order, ['MARTY_AUTH_BUSY', 'stranger', 'victim', 'victim elsewhere', 'second', 'third', ...Array(6).fill('stranger')], 'after the one that ran already')
+  t.strictSame(
+    order,
+    ['MARTY_AUTH_BUSY', 'stranger', 'victim', 'victim elsewhere', 'second', 'third', ...Array(6).fill('stranger')],
+    'after the one that ran already'
+  )
 })
 
 t.test('a key in use is hashed again before anybody has to wait for it', async t => {
@@ -143,7 +201,9 @@ t.test('a key in use is hashed again before anybody has to wait for it', async t
   t.notOk(keys.verify(key, HOME) instanceof Promise)
   for (let minute = 2; minute < 5; minute++) {
     advance(minute === 2 ? 2_000 : 46_000)
-    for (let i = 0; i < 50; i++) if (keys.verify(key, { address: `192.0.2.${i}` }) instanceof Promise) t.fail('a request waited')
+    for (let i = 0; i < 50; i++) {
+      if (keys.verify(key, { address: `192.0.2.${i}` }) instanceof Promise) t.fail('a request waited')
+    }
     await until(() => verified === minute, 'the hash in the background')
   }
   t.equal(verified, 4, 'once for all addresses')

@@ -25,7 +25,20 @@ function found (text: string): string[] {
 function reader (prefix: string, environment: string): { keys: ApiKeys, isWellFormed: (token: string) => boolean } {
   const store = createMemoryApiKeyStore()
   let asked = 0
-  const keys = createApiKeys(keyOptions({ prefix, environment, hash: 'hmac-sha256', store: { ...store, get (keyId) { asked++; return store.get(keyId) } } }))
+  const keys = createApiKeys(
+    keyOptions({
+      prefix,
+      environment,
+      hash: 'hmac-sha256',
+      store: {
+        ...store,
+        get (keyId) {
+          asked++
+          return store.get(keyId)
+        }
+      }
+    })
+  )
   return {
     keys,
     isWellFormed (token) {
@@ -49,7 +62,9 @@ t.test('every edit of one character is refused, at every place', async t => {
       for (const one of edited) if (one !== key && isWellFormed(one)) t.fail(`taken for a key: ${JSON.stringify(one)}`)
       edits += 2
     }
-    if (at < key.length && isWellFormed(key.slice(0, at) + key.slice(at + 1))) t.fail(`taken for a key without its character ${at}`)
+    if (at < key.length && isWellFormed(key.slice(0, at) + key.slice(at + 1))) {
+      t.fail(`taken for a key without its character ${at}`)
+    }
     const swapped = key.slice(0, at) + (key[at + 1] ?? '') + (key[at] ?? '') + key.slice(at + 2)
     if (swapped !== key && isWellFormed(swapped)) t.fail(`taken for a key with the characters from ${at} swapped`)
   }
@@ -57,7 +72,8 @@ t.test('every edit of one character is refused, at every place', async t => {
 })
 
 t.test('every key is well formed, of its own service and environment alone, and is found in any text', async t => {
-  const name = (max: number): fc.Arbitrary<string> => fc.stringMatching(new RegExp(`^[a-z][a-z0-9]{1,${max - 1}}$`)).filter(one => one !== 'ses')
+  const name = (max: number): fc.Arbitrary<string> =>
+    fc.stringMatching(new RegExp(`^[a-z][a-z0-9]{1,${max - 1}}$`)).filter(one => one !== 'ses')
   await fc.assert(fc.asyncProperty(name(16), name(16), fc.string(), async (prefix, environment, around) => {
     const made = reader(prefix, environment)
     const { key, keyId } = await made.keys.create(request)

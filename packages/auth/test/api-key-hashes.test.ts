@@ -10,14 +10,21 @@ import { build } from './service.js'
 
 const NEW_PEPPER = secretFor('another pepper')
 const secretOf = async (store: ApiKeyStore, keyId: string) => (await store.get(keyId) as ApiKeyRecord).secrets[0]!
-const versionOf = async (store: ApiKeyStore, keyId: string): Promise<number> => (await store.get(keyId) as ApiKeyRecord).version
+const versionOf = async (store: ApiKeyStore, keyId: string): Promise<number> =>
+  ((await store.get(keyId)) as ApiKeyRecord).version
 
 t.test('bad options are refused by field', async t => {
   for (const [field, changes] of [
-    ['hash', { hash: 'sha256' }], ['hash', { hash: null }],
-    ['previousPeppers', { previousPeppers: PEPPER }], ['previousPeppers\\[1\\]', { previousPeppers: [PEPPER, 'short'] }], ['previousPeppers\\[0\\]', { previousPeppers: [1] }]
+    ['hash', { hash: 'sha256' }],
+    ['hash', { hash: null }],
+    ['previousPeppers', { previousPeppers: PEPPER }],
+    ['previousPeppers\\[1\\]', { previousPeppers: [PEPPER, 'short'] }],
+    ['previousPeppers\\[0\\]', { previousPeppers: [1] }]
   ] as const) {
-    t.throws(() => createApiKeys(keyOptions(changes as never)), { code: 'MARTY_AUTH_OPT_INVALID', message: new RegExp(`apiKeys\\.${field}`) })
+    t.throws(() => createApiKeys(keyOptions(changes as never)), {
+      code: 'MARTY_AUTH_OPT_INVALID',
+      message: new RegExp(`apiKeys\\.${field}`)
+    })
   }
 })
 
@@ -31,7 +38,12 @@ t.test('hmac-sha256: wrong, cut and bcrypt hashes are no match', async t => {
   const record = await store.get(keyId) as ApiKeyRecord
   const { hash, ...secret } = record.secrets[0]!
   t.equal(secret.algorithm, 'hmac-sha256')
-  const changes = [{ hash: hash.slice(0, -1) }, { hash: '' }, { hash, algorithm: 'bcrypt' as const }, { hash, pepperId: 'unknown' }]
+  const changes = [
+    { hash: hash.slice(0, -1) },
+    { hash: '' },
+    { hash, algorithm: 'bcrypt' as const },
+    { hash, pepperId: 'unknown' }
+  ]
   for (const [index, change] of changes.entries()) {
     await store.put({ ...record, version: index + 2, secrets: [{ ...secret, ...change }] }, index + 1)
     t.equal(await codeOf(() => keys.verify(key)), REFUSED, JSON.stringify(change))
@@ -72,7 +84,11 @@ t.test('a new hash that cannot be kept is told of, and the key is good', async t
   const problems: unknown[] = []
   const away = new Error('the store is away')
   const store: ApiKeyStore = { ...kept, put: async () => { throw away } }
-  const keys = createApiKeys(keyOptions({ store, hash: 'hmac-sha256' }), { onProblem: error => { problems.push(error) } })
+  const keys = createApiKeys(keyOptions({ store, hash: 'hmac-sha256' }), {
+    onProblem: error => {
+      problems.push(error)
+    }
+  })
   t.match(await keys.verify(key), { id: keyId })
   await until(() => problems.length > 0, 'the problem')
   t.strictSame(problems, [away])
@@ -89,7 +105,17 @@ t.test('a wrong pepper refuses every key, and the start says so; a previous one 
 
   const start = async (apiKeys: ReturnType<typeof keyOptions>) => {
     const lines: string[] = []
-    const app = Fastify({ logger: { level: 'warn', stream: new Writable({ write (line, _, done) { lines.push(String(line)); done() } }) } })
+    const app = Fastify({
+      logger: {
+        level: 'warn',
+        stream: new Writable({
+          write (line, _, done) {
+            lines.push(String(line))
+            done()
+          }
+        })
+      }
+    })
     t.teardown(() => app.close())
     await app.register(auth, { ...TOKENS, apiKeys })
     await app.ready()
@@ -98,8 +124,10 @@ t.test('a wrong pepper refuses every key, and the start says so; a previous one 
   const wrong = await start(keyOptions({ store, pepper: NEW_PEPPER }))
   t.equal(await codeOf(() => wrong.keys.verify(key)), REFUSED)
   t.equal(await wrong.keys.countWithUnknownPepper(), 1, 'a revoked key does not matter')
-  const said = wrong.lines.map(line => JSON.parse(line) as { level: number, keys: number, msg: string })
-  t.match(said, [{ level: 50, keys: 1, msg: /pepper that is not configured here, and are refused.*"previousPeppers"/ }])
+  const said = wrong.lines.map(line => JSON.parse(line) as { level: number; keys: number; msg: string })
+  t.match(said, [
+    { level: 50, keys: 1, msg: /pepper that is not configured here, and are refused.*"previousPeppers"/ }
+  ])
   for (const secret of [PEPPER, NEW_PEPPER, keyId]) t.notMatch(wrong.lines.join(''), secret)
 
   const right = await start(keyOptions({ store, pepper: NEW_PEPPER, previousPeppers: [Buffer.from(PEPPER)] }))
@@ -110,8 +138,20 @@ t.test('a wrong pepper refuses every key, and the start says so; a previous one 
   t.equal(await codeOf(() => before.verify(key)), REFUSED, 'the old pepper is needed no more')
   t.equal(await codeOf(() => createApiKeys(keyOptions({ store, pepper: NEW_PEPPER })).verify(key)), 'none')
 
-  const broken = await start(keyOptions({ store: { ...store, list: async () => { throw new Error('the store is away') } } }))
-  t.match(broken.lines.map(line => JSON.parse(line)), [{ level: 40, msg: 'the store of API keys cannot be read' }])
+  const broken = await start(
+    keyOptions({
+      store: {
+        ...store,
+        list: async () => {
+          throw new Error('the store is away')
+        }
+      }
+    })
+  )
+  t.match(
+    broken.lines.map(line => JSON.parse(line)),
+    [{ level: 40, msg: 'the store of API keys cannot be read' }]
+  )
 })
 
 t.test('use of a secret that was replaced is told of once a minute at most', async t => {
@@ -120,7 +160,8 @@ t.test('use of a secret that was replaced is told of once a minute at most', asy
   const app = await build(t, { apiKeys: keyOptions() }, events)
   const old = await app.auth.apiKeys!.create(request)
   const { key } = await app.auth.apiKeys!.rotate(old.keyId)
-  const use = async (key: string): Promise<number> => (await app.inject({ url: '/who', headers: bearer(key) })).statusCode
+  const use = async (key: string): Promise<number> =>
+    (await app.inject({ url: '/who', headers: bearer(key) })).statusCode
   const told = (): SecurityEvent[] => events.filter(event => event.action === 'api_key.old_secret')
   t.equal(await use(key), 200)
   t.strictSame(told(), [], 'not of the new one')

@@ -2,7 +2,13 @@ import t, { type Test } from 'tap'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createApiKeys, createMemoryApiKeyStore, createRedisApiKeyStore, openFileApiKeyStore, type ApiKeyStore } from '@marty/auth'
+import {
+  createApiKeys,
+  createMemoryApiKeyStore,
+  createRedisApiKeyStore,
+  openFileApiKeyStore,
+  type ApiKeyStore
+} from '@marty/auth'
 import type { SecurityEvent } from '@marty/core'
 import { openRedis } from '@marty/redis'
 import { freePort, startRedis, until } from '@marty/testing'
@@ -32,7 +38,15 @@ t.test('a store that cannot keep when a key was used keeps nobody waiting, and i
   let fail = (): void => {}
   const keys = createApiKeys(keyOptions({
     hash: 'hmac-sha256',
-    store: { ...store, touch: async () => await new Promise((resolve, reject) => { fail = () => { reject(new Error('the disk is full')) } }) }
+    store: {
+      ...store,
+      touch: async () =>
+        await new Promise((resolve, reject) => {
+          fail = () => {
+            reject(new Error('the disk is full'))
+          }
+        })
+    }
   }), { onProblem: error => { problems.push(error) } })
   const { key, keyId } = await keys.create(request)
   t.match(await keys.verify(key), { id: keyId })
@@ -49,7 +63,17 @@ t.test('closing waits for what is being written already', async t => {
   let finish = (): void => {}
   const keys = createApiKeys(keyOptions({
     hash: 'hmac-sha256',
-    store: { ...store, touch: async () => await new Promise(resolve => { steps.push('begun'); finish = () => { steps.push('written'); resolve() } }) }
+    store: {
+      ...store,
+      touch: async () =>
+        await new Promise(resolve => {
+          steps.push('begun')
+          finish = () => {
+            steps.push('written')
+            resolve()
+          }
+        })
+    }
   }))
   const { key } = await keys.create(request)
   await keys.verify(key)
@@ -63,7 +87,10 @@ t.test('closing waits for what is being written already', async t => {
 
 for (const [name, open] of stores) {
   t.test(`${name}: a key is revoked whoever changes it at the same time`, async t => {
-    const [here, there] = [createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() })), createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() }))]
+    const [here, there] = [
+      createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() })),
+      createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() }))
+    ]
     const { key, keyId } = await here.create(request)
     t.equal(await codeOf(() => here.verify(key)), 'none', 'its record is known here')
     await until(async () => await there.isUsable(keyId), 'the other process to see the key')
@@ -73,7 +100,13 @@ for (const [name, open] of stores) {
 
     const second = await here.create(request)
     await until(async () => await there.isUsable(second.keyId), 'the other process to see the second key')
-    const changes = await Promise.allSettled([here.rotate(second.keyId), there.rotate(second.keyId), here.revoke(second.keyId), there.revoke(second.keyId), here.revoke(second.keyId)])
+    const changes = await Promise.allSettled([
+      here.rotate(second.keyId),
+      there.rotate(second.keyId),
+      here.revoke(second.keyId),
+      there.revoke(second.keyId),
+      here.revoke(second.keyId)
+    ])
     t.strictSame(changes.slice(2).map(({ status }) => status), ['fulfilled', 'fulfilled', 'fulfilled'])
     t.equal(await here.isUsable(second.keyId), false)
     t.equal(await codeOf(() => here.verify(second.key)), REFUSED)
@@ -86,10 +119,17 @@ for (const [name, open] of stores) {
     const advance = timeMachine(t)
     const touched: string[][] = []
     const store = open()
-    const counting: ApiKeyStore = { ...store, async touch (used) { await store.touch(used); touched.push([...used.keys()]) } }
+    const counting: ApiKeyStore = {
+      ...store,
+      async touch (used) {
+        await store.touch(used)
+        touched.push([...used.keys()])
+      }
+    }
     const keys = createApiKeys(keyOptions({ hash: 'hmac-sha256', store: counting }))
     const [one, two] = [await keys.create(request), await keys.create(request)]
-    const usedAt = async (from = keys): Promise<Array<number | null>> => (await from.list()).map(({ lastUsedAt }) => lastUsedAt)
+    const usedAt = async (from = keys): Promise<Array<number | null>> =>
+      (await from.list()).map(({ lastUsedAt }) => lastUsedAt)
     t.strictSame(await usedAt(), [null, null])
 
     const from = Date.now()
@@ -120,12 +160,24 @@ for (const [name, open] of stores) {
   t.test(`${name}: prune removes what has ended long enough ago, and nothing else`, async t => {
     const advance = timeMachine(t)
     const keys = createApiKeys(keyOptions({ hash: 'hmac-sha256', store: open() }))
-    for (const olderThanSeconds of [-1, 1.5, NaN, '1' as never]) await t.rejects(keys.prune({ olderThanSeconds }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /olderThanSeconds/ })
+    for (const olderThanSeconds of [-1, 1.5, NaN, '1' as never]) {
+      await t.rejects(keys.prune({ olderThanSeconds }), {
+        code: 'MARTY_AUTH_REQUEST_INVALID',
+        message: /olderThanSeconds/
+      })
+    }
     const before = (await keys.list()).map(({ keyId }) => keyId)
-    const [short, revoked, alive] = [await keys.create({ ...request, expiresInSeconds: 60 }), await keys.create(request), await keys.create(request)]
+    const [short, revoked, alive] = [
+      await keys.create({ ...request, expiresInSeconds: 60 }),
+      await keys.create(request),
+      await keys.create(request)
+    ]
     const principal = await keys.verify(revoked.key)
     await keys.revoke(revoked.keyId)
-    t.strictSame([await keys.isUsable(alive.keyId), await keys.isUsable(revoked.keyId), await keys.isUsable('unknown00000')], [true, false, false])
+    t.strictSame(
+      [await keys.isUsable(alive.keyId), await keys.isUsable(revoked.keyId), await keys.isUsable('unknown00000')],
+      [true, false, false]
+    )
     t.strictSame(await keys.prune({ olderThanSeconds: 100 }), [])
     advance(101_000)
     t.strictSame((await keys.prune({ olderThanSeconds: 100 })).map(({ keyId }) => keyId), [revoked.keyId])
@@ -142,8 +194,33 @@ for (const [name, open] of stores) {
 }
 
 t.test('a store that refuses every change of a key is told of', async t => {
-  const keys = createApiKeys(keyOptions({ store: { ...createMemoryApiKeyStore(), put: async (_, expectedVersion) => expectedVersion === null, get: keyId => ({ keyId, name: 'a key', roles: [], scopes: [], createdAt: 1, expiresAt: Infinity, revokedAt: null, version: 1, secrets: [] }) } }))
-  for (const change of [keys.revoke, keys.rotate]) await t.rejects(async () => { await change('aaaaaaaaaaaa') }, { code: 'MARTY_AUTH_KEY_CONFLICT', statusCode: 409 })
+  const keys = createApiKeys(
+    keyOptions({
+      store: {
+        ...createMemoryApiKeyStore(),
+        put: async (_, expectedVersion) => expectedVersion === null,
+        get: keyId => ({
+          keyId,
+          name: 'a key',
+          roles: [],
+          scopes: [],
+          createdAt: 1,
+          expiresAt: Infinity,
+          revokedAt: null,
+          version: 1,
+          secrets: []
+        })
+      }
+    })
+  )
+  for (const change of [keys.revoke, keys.rotate]) {
+    await t.rejects(
+      async () => {
+        await change('aaaaaaaaaaaa')
+      },
+      { code: 'MARTY_AUTH_KEY_CONFLICT', statusCode: 409 }
+    )
+  }
 })
 
 async function tokenOf (app: Awaited<ReturnType<typeof build>>, key: string): Promise<string> {
@@ -151,16 +228,23 @@ async function tokenOf (app: Awaited<ReturnType<typeof build>>, key: string): Pr
   return answer.json<{ access_token: string }>().access_token
 }
 
-for (const [name, open] of [['memory', createMemoryApiKeyStore], ['redis', () => createRedisApiKeyStore({ redis: redis.client, prefix: 'tokens' })]] as Array<[string, () => ApiKeyStore]>) {
+for (const [name, open] of [
+  ['memory', createMemoryApiKeyStore],
+  ['redis', () => createRedisApiKeyStore({ redis: redis.client, prefix: 'tokens' })]
+] as Array<[string, () => ApiKeyStore]>) {
   t.test(`${name}: a token that a key was exchanged for dies with the key, and is told of once`, async (t: Test) => {
     const events: SecurityEvent[] = []
     const app = await build(t, { routes: true, apiKeys: keyOptions({ store: open(), hash: 'hmac-sha256' }) }, events)
     const [mine, other] = [await app.auth.apiKeys!.create(request), await app.auth.apiKeys!.create(request)]
     const [token, otherToken] = [await tokenOf(app, mine.key), await tokenOf(app, other.key)]
-    const ask = async (token: string): Promise<number> => (await app.inject({ url: '/who', headers: bearer(token) })).statusCode
+    const ask = async (token: string): Promise<number> =>
+      (await app.inject({ url: '/who', headers: bearer(token) })).statusCode
     events.length = 0
     for (let i = 0; i < 3; i++) t.equal(await ask(token), 200)
-    t.match(events.filter(event => event.outcome === 'success' && event.action.startsWith('authenticate.')), [{ action: 'authenticate.jwt', principal: { id: mine.keyId }, address: '127.0.0.1', requestId: String }])
+    t.match(
+      events.filter(event => event.outcome === 'success' && event.action.startsWith('authenticate.')),
+      [{ action: 'authenticate.jwt', principal: { id: mine.keyId }, address: '127.0.0.1', requestId: String }]
+    )
     const principal = await app.guard.authenticate(token, { address: null, requestId: '1' })
     await app.auth.apiKeys!.rotate(mine.keyId, { overlapSeconds: 0 })
     t.equal(await ask(token), 200, 'a rotation keeps it')
@@ -168,7 +252,11 @@ for (const [name, open] of [['memory', createMemoryApiKeyStore], ['redis', () =>
     t.equal(await ask(token), 401)
     t.equal(await app.guard.isAlive(principal), false)
     t.equal(await ask(otherToken), 200)
-    t.equal(await ask(app.auth.tokens.issue({ subject: 'alice' }).token), 200, 'a token without a key is no matter of keys')
+    t.equal(
+      await ask(app.auth.tokens.issue({ subject: 'alice' }).token),
+      200,
+      'a token without a key is no matter of keys'
+    )
   })
 }
 

@@ -1,12 +1,31 @@
 import type { Test } from 'tap'
-import { createApiKeys, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeyRecord, type ApiKeyRequest, type ApiKeyStore } from '@marty/auth'
+import {
+  createApiKeys,
+  createMemoryApiKeyStore,
+  type ApiKeyOptions,
+  type ApiKeyRecord,
+  type ApiKeyRequest,
+  type ApiKeyStore
+} from '@marty/auth'
 import type { MartyError, Principal } from '@marty/core'
 import { PEPPER } from '@marty/testing/tokens'
 
 export const REFUSED = 'MARTY_CORE_CREDENTIAL_INVALID'
-export const request: ApiKeyRequest = { name: 'recorder', roles: ['operator'], scopes: ['media'], expiresInSeconds: 3_600 }
+export const request: ApiKeyRequest = {
+  name: 'recorder',
+  roles: ['operator'],
+  scopes: ['media'],
+  expiresInSeconds: 3_600
+}
 
-export const keyOptions = (changes: Partial<ApiKeyOptions> = {}): ApiKeyOptions => ({ store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8, ...changes })
+export const keyOptions = (changes: Partial<ApiKeyOptions> = {}): ApiKeyOptions => ({
+  store: createMemoryApiKeyStore(),
+  prefix: 'cam',
+  environment: 'test',
+  pepper: PEPPER,
+  bcryptCost: 8,
+  ...changes
+})
 
 export async function codeOf (work: () => Principal | Promise<Principal>): Promise<string> {
   try {

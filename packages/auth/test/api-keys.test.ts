@@ -1,12 +1,27 @@
 import t from 'tap'
 import fc from 'fast-check'
 import { createHash } from 'node:crypto'
-import { createApiKeys, createMemoryApiKeyStore, type ApiKeyOptions, type ApiKeyRecord, type ApiKeyRequest, type ApiKeys, type ApiKeyStore } from '@marty/auth'
+import {
+  createApiKeys,
+  createMemoryApiKeyStore,
+  type ApiKeyOptions,
+  type ApiKeyRecord,
+  type ApiKeyRequest,
+  type ApiKeys,
+  type ApiKeyStore
+} from '@marty/auth'
 import type { MartyError, SecurityEvent } from '@marty/core'
 import { bearer, PEPPER, secretFor } from '@marty/testing/tokens'
 import { build } from './service.js'
 
-const options = (changes: Partial<ApiKeyOptions> = {}): ApiKeyOptions => ({ store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8, ...changes })
+const options = (changes: Partial<ApiKeyOptions> = {}): ApiKeyOptions => ({
+  store: createMemoryApiKeyStore(),
+  prefix: 'cam',
+  environment: 'test',
+  pepper: PEPPER,
+  bcryptCost: 8,
+  ...changes
+})
 const request: ApiKeyRequest = { name: 'recorder', roles: ['operator'], scopes: ['media'], expiresInSeconds: 3_600 }
 const FORM = /^cam_test_[0-9A-Za-z]{12}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}$/
 
@@ -26,19 +41,42 @@ function counted (): ApiKeyStore & { asked: number } {
 }
 
 t.test('bad options and requests are refused by field', async t => {
-  for (const [field, changes] of [['store', { store: {} }], ['prefix', { prefix: 'C' }], ['prefix', { prefix: 'ses' }], ['environment', { environment: 'a_b' }], ['pepper', { pepper: 'short pepper' }],
-    ['pepper', { pepper: 1 }], ['bcryptCost', { bcryptCost: 4 }], ['hashing.concurrency', { hashing: { concurrency: 0 } }]] as const) {
-    t.throws(() => createApiKeys(options(changes as Partial<ApiKeyOptions>)), { code: 'MARTY_AUTH_OPT_INVALID', message: new RegExp(`apiKeys\\.${field}`) })
+  for (const [field, changes] of [
+    ['store', { store: {} }],
+    ['prefix', { prefix: 'C' }],
+    ['prefix', { prefix: 'ses' }],
+    ['environment', { environment: 'a_b' }],
+    ['pepper', { pepper: 'short pepper' }],
+    ['pepper', { pepper: 1 }],
+    ['bcryptCost', { bcryptCost: 4 }],
+    ['hashing.concurrency', { hashing: { concurrency: 0 } }]
+  ] as const) {
+    t.throws(() => createApiKeys(options(changes as Partial<ApiKeyOptions>)), {
+      code: 'MARTY_AUTH_OPT_INVALID',
+      message: new RegExp(`apiKeys\\.${field}`)
+    })
   }
   const keys = createApiKeys(options())
-  for (const [field, changes] of [['name', { name: '' }], ['roles', { roles: 'admin' }], ['scopes', { scopes: [1] }], ['expiresInSeconds', { expiresInSeconds: undefined }],
-    ['expiresInSeconds', { expiresInSeconds: 365 * 86_400 + 1 }], ['expiresInSeconds', { expiresInSeconds: Infinity }]] as const) {
-    await t.rejects(keys.create({ ...request, ...changes } as ApiKeyRequest), { code: 'MARTY_AUTH_REQUEST_INVALID', message: new RegExp(field) })
+  for (const [field, changes] of [
+    ['name', { name: '' }],
+    ['roles', { roles: 'admin' }],
+    ['scopes', { scopes: [1] }],
+    ['expiresInSeconds', { expiresInSeconds: undefined }],
+    ['expiresInSeconds', { expiresInSeconds: 365 * 86_400 + 1 }],
+    ['expiresInSeconds', { expiresInSeconds: Infinity }]
+  ] as const) {
+    await t.rejects(keys.create({ ...request, ...changes } as ApiKeyRequest), {
+      code: 'MARTY_AUTH_REQUEST_INVALID',
+      message: new RegExp(field)
+    })
   }
   await t.rejects(keys.rotate('000000000000'), { code: 'MARTY_AUTH_KEY_NOT_FOUND', statusCode: 404 })
   await t.rejects(keys.revoke('000000000000'), { code: 'MARTY_AUTH_KEY_NOT_FOUND' })
   const { keyId } = await keys.create(request)
-  await t.rejects(keys.rotate(keyId, { overlapSeconds: 8 * 86_400 }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /overlapSeconds/ })
+  await t.rejects(keys.rotate(keyId, { overlapSeconds: 8 * 86_400 }), {
+    code: 'MARTY_AUTH_REQUEST_INVALID',
+    message: /overlapSeconds/
+  })
 })
 
 t.test('a mistyped key is refused without asking the store', async t => {
@@ -78,7 +116,11 @@ t.test('unknown, foreign, expired and revoked keys are refused with the same err
 
   const stored = await store.get(keyId) as ApiKeyRecord
   await store.put({ ...stored, version: 2, expiresAt: Date.now() - 1 }, 1)
-  t.equal(await codeOf(() => keys.verify(key)), 'MARTY_CORE_CREDENTIAL_INVALID', 'expired, although verified a moment ago')
+  t.equal(
+    await codeOf(() => keys.verify(key)),
+    'MARTY_CORE_CREDENTIAL_INVALID',
+    'expired, although verified a moment ago'
+  )
   await store.put({ ...stored, version: 3 }, 2)
   const principal = await keys.verify(key)
   t.equal(await keys.isAlive(principal), true)
@@ -99,8 +141,19 @@ t.test('a key has the promised form, is kept only as a hash, and stands for its 
   t.notMatch(atRest, secret)
   t.notMatch(atRest, createHash('sha256').update(secret).digest('hex'))
   t.match((await store.get(issued.keyId))?.secrets[0]?.hash, /^\$2b\$08\$/)
-  t.match(await keys.verify(issued.key), { id: issued.keyId, kind: 'key', roles: ['operator'], scopes: ['media'], authenticatedBy: 'apiKey', expiresAt: issued.expiresAt })
-  t.strictSame(Object.keys((await keys.list())[0]!).sort(), ['activeSecrets', 'cidrs', 'createdAt', 'expiresAt', 'keyId', 'lastUsedAt', 'name', 'revokedAt', 'roles', 'scopes'], 'a list shows no hash')
+  t.match(await keys.verify(issued.key), {
+    id: issued.keyId,
+    kind: 'key',
+    roles: ['operator'],
+    scopes: ['media'],
+    authenticatedBy: 'apiKey',
+    expiresAt: issued.expiresAt
+  })
+  t.strictSame(
+    Object.keys((await keys.list())[0]!).sort(),
+    ['activeSecrets', 'cidrs', 'createdAt', 'expiresAt', 'keyId', 'lastUsedAt', 'name', 'revokedAt', 'roles', 'scopes'],
+    'a list shows no hash'
+  )
 })
 
 t.test('two secrets of one key that agree in 72 bytes are told apart', async t => {
@@ -160,7 +213,10 @@ t.test('a flood of wrong secrets is turned away with 503 and Retry-After, while 
   const other = await maker.create(request)
   const wrong: string[] = []
   for (let i = 0; i < 12; i++) wrong.push(await wrongKey(victim.keyId))
-  const app = await build(t, { lockout: false, apiKeys: options({ store, hashing: { concurrency: 2, maxWaitingPerKey: 3, maxWaiting: 10 } }) })
+  const app = await build(t, {
+    lockout: false,
+    apiKeys: options({ store, hashing: { concurrency: 2, maxWaitingPerKey: 3, maxWaiting: 10 } })
+  })
   const flood = wrong.map(async key => await app.inject({ url: '/who', headers: { 'x-api-key': key } }))
   const served = await app.inject({ url: '/who', headers: { 'x-api-key': other.key } })
   t.equal(served.statusCode, 200)
@@ -186,10 +242,22 @@ t.test('over HTTP: X-API-Key and Bearer, refusals like those of tokens, events w
   const keys = app.auth.apiKeys as ApiKeys
   const { key, keyId } = await keys.create(request)
   for (const headers of [{ 'x-api-key': key }, bearer(key)]) {
-    t.match((await app.inject({ url: '/who', headers })).json(), { id: keyId, kind: 'key', roles: ['operator'], authenticatedBy: 'apiKey' })
+    t.match((await app.inject({ url: '/who', headers })).json(), {
+      id: keyId,
+      kind: 'key',
+      roles: ['operator'],
+      authenticatedBy: 'apiKey'
+    })
   }
   const token = app.auth.tokens.issue({ subject: 'alice' }).token
-  for (const headers of [{ 'x-api-key': `${key}x` }, { 'x-api-key': '' }, { 'x-api-key': token }, bearer(`${key}x`), bearer('cam_test_'), { ...bearer(key), 'x-api-key': key }]) {
+  for (const headers of [
+    { 'x-api-key': `${key}x` },
+    { 'x-api-key': '' },
+    { 'x-api-key': token },
+    bearer(`${key}x`),
+    bearer('cam_test_'),
+    { ...bearer(key), 'x-api-key': key }
+  ]) {
     const answer = await app.inject({ url: '/who', headers })
     t.equal(answer.statusCode, 401)
     t.equal(answer.headers['www-authenticate'], 'Bearer error="invalid_token"')
@@ -203,6 +271,9 @@ t.test('over HTTP: X-API-Key and Bearer, refusals like those of tokens, events w
   await keys.revoke(keyId)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 401, 'its session ends with it')
   t.equal(await app.guard.isAlive(principal), false)
-  t.strictSame(events.map(event => event.action).filter(action => action.startsWith('api_key')), ['api_key.create', 'api_key.rotate', 'api_key.revoke'])
+  t.strictSame(
+    events.map(event => event.action).filter(action => action.startsWith('api_key')),
+    ['api_key.create', 'api_key.rotate', 'api_key.revoke']
+  )
   for (const secret of [key.split('_')[3]!, rotated.key.split('_')[3]!]) t.notMatch(JSON.stringify(events), secret)
 })

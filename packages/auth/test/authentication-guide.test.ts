@@ -12,7 +12,9 @@ t.test('what the guide to authentication shows runs, and prints what it says', a
   t.teardown(() => { rmSync(file, { force: true }) })
   writeFileSync(file, `${code}\nawait app.close()\n`)
   const secret = randomBytes(48).toString('base64')
-  const { stdout } = await promisify(execFile)(process.execPath, [file], { env: { ...process.env, JWT_SECRET: secret, API_KEY_PEPPER: secret, REFRESH_SECRET: secret } })
+  const { stdout } = await promisify(execFile)(process.execPath, [file], {
+    env: { ...process.env, JWT_SECRET: secret, API_KEY_PEPPER: secret, REFRESH_SECRET: secret }
+  })
   t.strictSame(stdout.trim().split('\n'), ['200 900 200', 'true', 'true 401'])
   for (const line of stdout.trim().split('\n')) t.ok(guide.includes(`\`${line}\``), `the guide says so: ${line}`)
 })

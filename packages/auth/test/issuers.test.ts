@@ -4,11 +4,24 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { auth, createTokenIssuer, type AuthOptions } from '@marty/auth'
 import { until } from '@marty/testing'
 import { ASYMMETRIC, forgeWith, type Pair, pairFor, PAIRS } from '@marty/testing/key-pairs'
-import { allKeys, CA, claims, FOREIGN, foreign, keySet, provide, type Provider, publicJwk } from '@marty/testing/provider'
+import {
+  allKeys,
+  CA,
+  claims,
+  FOREIGN,
+  foreign,
+  keySet,
+  provide,
+  type Provider,
+  publicJwk
+} from '@marty/testing/provider'
 import { AUDIENCE, bearer, encode, now, TOKENS } from '@marty/testing/tokens'
 import { build, validClaims } from './service.js'
 
-const ask = async (app: FastifyInstance, token: string): Promise<{ status: number, body: Record<string, unknown>, headers: Record<string, unknown> }> => {
+const ask = async (
+  app: FastifyInstance,
+  token: string
+): Promise<{ status: number; body: Record<string, unknown>; headers: Record<string, unknown> }> => {
   const answer = await app.inject({ url: '/who', headers: bearer(token) })
   return { status: answer.statusCode, body: answer.json(), headers: answer.headers }
 }
@@ -62,7 +75,10 @@ t.test('bad issuers stop the start and name the field', async t => {
   for (const [field, trustedIssuers] of bad) {
     const app = Fastify()
     t.teardown(() => app.close())
-    const error = await Promise.resolve(app.register(auth, { ...TOKENS, trustedIssuers } as AuthOptions)).then(() => null, (error: unknown) => error as Error & { code: string })
+    const error = await Promise.resolve(app.register(auth, { ...TOKENS, trustedIssuers } as AuthOptions)).then(
+      () => null,
+      (error: unknown) => error as Error & { code: string }
+    )
     t.equal(error?.code, 'MARTY_AUTH_OPT_INVALID', field)
     t.ok(error?.message.includes(field), `${field}: ${error?.message}`)
   }
@@ -71,10 +87,24 @@ t.test('bad issuers stop the start and name the field', async t => {
 t.test('a token of another issuer is a user of that issuer, with the roles it is mapped to and no others', async t => {
   const provider = await provide(t)
   const app = await build(t, { trustedIssuers: [provider.options] })
-  const token = foreign('ES256', { role: 'admin', roles: ['admin'], scope: 'everything', kind: 'service', user_id: 'root', sid: 5, jti: 'j1' })
+  const token = foreign('ES256', {
+    role: 'admin',
+    roles: ['admin'],
+    scope: 'everything',
+    kind: 'service',
+    user_id: 'root',
+    sid: 5,
+    jti: 'j1'
+  })
   const { status, body } = await ask(app, token)
   t.equal(status, 200)
-  t.match(body, { id: `${FOREIGN}|alice`, kind: 'user', authenticatedBy: 'jwt', session: `${FOREIGN}|j1`, claims: { iss: FOREIGN, sub: 'alice' } })
+  t.match(body, {
+    id: `${FOREIGN}|alice`,
+    kind: 'user',
+    authenticatedBy: 'jwt',
+    session: `${FOREIGN}|j1`,
+    claims: { iss: FOREIGN, sub: 'alice' }
+  })
   t.strictSame([body['roles'], body['scopes']], [[], []])
   for (const alg of ASYMMETRIC) t.equal(await statusOf(app, foreign(alg)), 200, alg)
   t.equal(provider.asked, 1, 'for all of them')
@@ -89,11 +119,27 @@ t.test('a token of another issuer is a user of that issuer, with the roles it is
   t.equal(await statusOf(app, token), 401, 'and one of the session ends the foreign one')
   t.equal(await app.guard.isAlive(principal), false)
 
-  const mapped = await provide(t, { audience: 'another', typ: 'JWT', ca: CA.toString(), rolesOf: ({ groups }) => (groups as string[]).map(group => group.toLowerCase()) })
-  const second = await build(t, { trustedIssuers: [{ ...provider.options, issuer: 'https://unused.example' }, mapped.options] })
-  const theirs = (changes: object, header: object = {}): string => foreign('EdDSA', { aud: ['x', 'another'], groups: ['Viewer'], ...changes }, { typ: 'JWT', ...header })
+  const mapped = await provide(t, {
+    audience: 'another',
+    typ: 'JWT',
+    ca: CA.toString(),
+    rolesOf: ({ groups }) => (groups as string[]).map(group => group.toLowerCase())
+  })
+  const second = await build(t, {
+    trustedIssuers: [{ ...provider.options, issuer: 'https://unused.example' }, mapped.options]
+  })
+  const theirs = (changes: object, header: object = {}): string =>
+    foreign('EdDSA', { aud: ['x', 'another'], groups: ['Viewer'], ...changes }, { typ: 'JWT', ...header })
   t.match((await ask(second, theirs({}))).body, { id: `${FOREIGN}|alice`, roles: ['viewer'] })
-  for (const changes of [{ groups: undefined }, { groups: [5] }, { groups: [''] }, { groups: Array.from({ length: 33 }, () => 'a') }, { aud: AUDIENCE }]) t.equal(await statusOf(second, theirs(changes)), 401, JSON.stringify(changes).slice(0, 40))
+  for (const changes of [
+    { groups: undefined },
+    { groups: [5] },
+    { groups: [''] },
+    { groups: Array.from({ length: 33 }, () => 'a') },
+    { aud: AUDIENCE }
+  ]) {
+    t.equal(await statusOf(second, theirs(changes)), 401, JSON.stringify(changes).slice(0, 40))
+  }
   t.equal(await statusOf(second, theirs({}, { typ: 'at+jwt' })), 401)
 })
 
@@ -101,11 +147,15 @@ t.test('whatever is wrong with a foreign token, it gets the one 401', async t =>
   const provider = await provide(t, { algorithms: ['ES256', 'EdDSA', 'RS256'] })
   const app = await build(t, { trustedIssuers: [provider.options] })
   const other = await provide(t)
-  const twoIssuers = await build(t, { trustedIssuers: [provider.options, { ...other.options, issuer: 'https://other.example' }] })
+  const twoIssuers = await build(t, {
+    trustedIssuers: [provider.options, { ...other.options, issuer: 'https://other.example' }]
+  })
   other.answer = keySet(publicJwk(pairFor('ES256').publicKey, { kid: 'ES256', alg: 'ES256' }))
   const good = foreign('ES256')
   t.equal(await statusOf(app, good), 200)
-  const hmac = (key: string | Buffer): string => forgeWith('HS256', { alg: 'HS256', typ: 'at+jwt', kid: 'ES256' }, claims(), key as string)
+  const hmac = (key: string | Buffer): string =>
+    forgeWith('HS256', { alg: 'HS256', typ: 'at+jwt', kid: 'ES256' }, claims(), key as string)
+  const issuerTwice = `${JSON.stringify(claims()).slice(0, -1)},"iss":"${FOREIGN}"}`
   const bad: Record<string, string> = {
     'another key': foreign('ES256', {}, {}, pairFor('ES256').privateKey),
     'an algorithm the issuer may not use': foreign('PS256'),
@@ -115,7 +165,11 @@ t.test('whatever is wrong with a foreign token, it gets the one 401', async t =>
     'HMAC with the public PEM': hmac(PAIRS.ES256.publicKey.export({ type: 'spki', format: 'pem' }) as string),
     'HMAC with the public JWK': hmac(JSON.stringify(allKeys[0])),
     'HMAC with the local secret': forgeWith('HS256', { alg: 'HS256', typ: 'at+jwt', kid: 'k1' }, claims()),
-    'a foreign key for a local token': forgeWith('ES256', { alg: 'ES256', typ: 'at+jwt', kid: 'ES256' }, { ...validClaims() }),
+    'a foreign key for a local token': forgeWith(
+      'ES256',
+      { alg: 'ES256', typ: 'at+jwt', kid: 'ES256' },
+      { ...validClaims() }
+    ),
     'a key of its own along': foreign('ES256', {}, { jwk: allKeys[0] }),
     jku: foreign('ES256', {}, { jku: other.url }),
     crit: foreign('ES256', {}, { crit: ['exp'] }),
@@ -135,7 +189,7 @@ t.test('whatever is wrong with a foreign token, it gets the one 401', async t =>
     'for others': foreign('ES256', { aud: 'others' }),
     'no subject': foreign('ES256', { sub: undefined }),
     'no jti': foreign('ES256', { jti: undefined }),
-    'issuer twice': forgeWith('ES256', { alg: 'ES256', typ: 'at+jwt', kid: 'ES256' }, `${JSON.stringify(claims()).slice(0, -1)},"iss":"${FOREIGN}"}`),
+    'issuer twice': forgeWith('ES256', { alg: 'ES256', typ: 'at+jwt', kid: 'ES256' }, issuerTwice),
     cut: good.slice(0, -4),
     'four segments': `${good}.AAAA`,
     padding: `${good}=`
@@ -143,31 +197,70 @@ t.test('whatever is wrong with a foreign token, it gets the one 401', async t =>
   for (const [what, token] of Object.entries(bad)) {
     const { status, body: { request_id: _, ...body }, headers } = await ask(app, token)
     t.equal(status, 401, what)
-    t.strictSame(body, { type: 'urn:marty:error:MARTY_CORE_CREDENTIAL_INVALID', title: 'Unauthorized', status: 401, detail: 'The credential is not valid', instance: '/who', code: 'MARTY_CORE_CREDENTIAL_INVALID' }, what)
+    t.strictSame(
+      body,
+      {
+        type: 'urn:marty:error:MARTY_CORE_CREDENTIAL_INVALID',
+        title: 'Unauthorized',
+        status: 401,
+        detail: 'The credential is not valid',
+        instance: '/who',
+        code: 'MARTY_CORE_CREDENTIAL_INVALID'
+      },
+      what
+    )
     t.equal(headers['www-authenticate'], 'Bearer error="invalid_token"', what)
   }
   t.equal(await statusOf(twoIssuers, good), 200)
-  t.equal(await statusOf(twoIssuers, foreign('ES256', { iss: 'https://other.example' })), 401, 'the key of one issuer signs nothing of another')
+  t.equal(
+    await statusOf(twoIssuers, foreign('ES256', { iss: 'https://other.example' })),
+    401,
+    'the key of one issuer signs nothing of another'
+  )
   t.throws(() => app.auth.tokens.verify(good), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'no token of this service')
 })
 
 t.test('single bad keys of a set are skipped, symmetric and private ones always', async t => {
   const provider = await provide(t)
   const app = await build(t, { trustedIssuers: [provider.options] })
-  const named = (kid: string, pair: Pair = PAIRS.ES256, more: object = {}): object => publicJwk(pair.publicKey, { kid, alg: 'ES256', ...more })
+  const named = (kid: string, pair: Pair = PAIRS.ES256, more: object = {}): object =>
+    publicJwk(pair.publicKey, { kid, alg: 'ES256', ...more })
   const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' })
   const secret = Buffer.alloc(32, 1)
+  const weak = generateKeyPairSync('rsa', { modulusLength: 1024 })
   const unnamed = publicJwk(PAIRS.RS256.publicKey, { kid: 'no-alg' })
   provider.answer = keySet(
-    null, 5, [], {}, 'x', named('good'), named('good', pairFor('ES256')), named('enc', PAIRS.ES256, { use: 'enc' }), named('ops', PAIRS.ES256, { key_ops: ['sign'] }), named('../x'), { ...named('x'), kid: 5 }, named('p384', p384),
-    { kty: 'oct', kid: 'oct', k: secret.toString('base64url'), alg: 'HS256' }, { kty: 'oct', kid: 'oct2', k: secret.toString('base64url'), alg: 'ES256' },
-    { ...PAIRS.ES256.privateKey.export({ format: 'jwk' }), kid: 'private', alg: 'ES256' }, { ...named('off'), y: pairFor('ES256').publicKey.export({ format: 'jwk' }).y },
-    publicJwk(PAIRS.RS256.publicKey, { kid: 'e1', alg: 'RS256', e: 'AQ' }), publicJwk(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey, { kid: 'weak', alg: 'RS256' }), unnamed, publicJwk(PAIRS.EdDSA.publicKey, { kid: 'ed' })
+    null,
+    5,
+    [],
+    {},
+    'x',
+    named('good'),
+    named('good', pairFor('ES256')),
+    named('enc', PAIRS.ES256, { use: 'enc' }),
+    named('ops', PAIRS.ES256, { key_ops: ['sign'] }),
+    named('../x'),
+    { ...named('x'), kid: 5 },
+    named('p384', p384),
+    { kty: 'oct', kid: 'oct', k: secret.toString('base64url'), alg: 'HS256' },
+    { kty: 'oct', kid: 'oct2', k: secret.toString('base64url'), alg: 'ES256' },
+    { ...PAIRS.ES256.privateKey.export({ format: 'jwk' }), kid: 'private', alg: 'ES256' },
+    { ...named('off'), y: pairFor('ES256').publicKey.export({ format: 'jwk' }).y },
+    publicJwk(PAIRS.RS256.publicKey, { kid: 'e1', alg: 'RS256', e: 'AQ' }),
+    publicJwk(weak.publicKey, { kid: 'weak', alg: 'RS256' }),
+    unnamed,
+    publicJwk(PAIRS.EdDSA.publicKey, { kid: 'ed' })
   )
   const with_ = (kid: string): string => foreign('ES256', {}, { kid })
   t.equal(await statusOf(app, with_('good')), 200)
   for (const kid of ['enc', 'ops', '../x', 'private', 'off', 'p384']) t.equal(await statusOf(app, with_(kid)), 401, kid)
-  for (const kid of ['oct', 'oct2']) t.equal(await statusOf(app, forgeWith('HS256', { alg: 'HS256', typ: 'at+jwt', kid }, claims(), secret as never)), 401, kid)
+  for (const kid of ['oct', 'oct2']) {
+    t.equal(
+      await statusOf(app, forgeWith('HS256', { alg: 'HS256', typ: 'at+jwt', kid }, claims(), secret as never)),
+      401,
+      kid
+    )
+  }
   t.equal(await statusOf(app, foreign('RS256', {}, { kid: 'e1' })), 401)
   t.equal(await statusOf(app, foreign('RS256', {}, { kid: 'weak' })), 401)
   t.equal(await statusOf(app, foreign('EdDSA', {}, { kid: 'ed' })), 200, 'a key without "alg" has the one it fits')
@@ -188,7 +281,12 @@ t.test('keys roll without a 401; a flood of unknown names asks once', async t =>
   // Published, and used at once, before we have asked again on our own.
   advance(30_000)
   provider.answer = keySet(...allKeys, publicJwk(next.publicKey, { kid: 'next', alg: 'ES256' }))
-  t.strictSame(await Promise.all([tokenOfNext(), foreign('ES256'), tokenOfNext(), tokenOfNext()].map(async token => await statusOf(app, token))), [200, 200, 200, 200])
+  t.strictSame(
+    await Promise.all(
+      [tokenOfNext(), foreign('ES256'), tokenOfNext(), tokenOfNext()].map(async token => await statusOf(app, token))
+    ),
+    [200, 200, 200, 200]
+  )
   t.equal(provider.asked, 2, 'one request for all who wait')
 
   // Withdrawn: refused once we have asked again, which known keys do in the background.
@@ -202,7 +300,9 @@ t.test('keys roll without a 401; a flood of unknown names asks once', async t =>
   advance(30_000)
   const started = provider.asked
   for (let i = 0; i < 100; i++) {
-    const statuses = await Promise.all(Array.from({ length: 100 }, async (_, j) => await statusOf(app, foreign('EdDSA', {}, { kid: `flood-${i}-${j}` }))))
+    const statuses = await Promise.all(
+      Array.from({ length: 100 }, async (_, j) => await statusOf(app, foreign('EdDSA', {}, { kid: `flood-${i}-${j}` })))
+    )
     if (statuses.some(status => status !== 401)) t.fail(`flood answered ${statuses.join()}`)
     advance(100)
   }
@@ -238,7 +338,11 @@ t.test('an answer that is not a key set is no answer', async t => {
   const provider = await provide(t)
   const elsewhere = await provide(t)
   const app = await build(t, { trustedIssuers: [provider.options] })
-  const text = (body: string | Buffer, status = 200): Provider['answer'] => response => { response.writeHead(status).end(body) }
+  const text =
+    (body: string | Buffer, status = 200): Provider['answer'] =>
+      response => {
+        response.writeHead(status).end(body)
+      }
   const good = JSON.stringify({ keys: allKeys })
   const answers: ReadonlyArray<readonly [string, Provider['answer']]> = [
     ['redirect', response => { response.writeHead(302, { location: elsewhere.url }).end() }],
@@ -254,14 +358,20 @@ t.test('an answer that is not a key set is no answer', async t => {
     ['keys twice', text(`{"keys":[],"keys":${JSON.stringify(allKeys)}}`)],
     ['empty', text('{"keys":[]}')],
     ['only bad keys', text('{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}')],
-    ['65 keys', text(JSON.stringify({ keys: Array.from({ length: 65 }, (_, index) => ({ ...allKeys[0], kid: `k${index}` })) }))],
+    [
+      '65 keys',
+      text(JSON.stringify({ keys: Array.from({ length: 65 }, (_, index) => ({ ...allKeys[0], kid: `k${index}` })) }))
+    ],
     ['more than 64 KiB', text(`${good}${' '.repeat(65_536)}`)],
     ['endless', response => {
       const more = (): void => { while (!response.destroyed && response.write(Buffer.alloc(16_384, ' '))); }
       response.on('drain', more)
       more()
     }],
-    ['cut off', response => { response.writeHead(200, { 'content-length': '5000' }).write('{'); setImmediate(() => { response.destroy() }) }]
+    ['cut off', response => {
+      response.writeHead(200, { 'content-length': '5000' }).write('{')
+      setImmediate(() => { response.destroy() })
+    }]
   ]
   for (const [what, answer] of answers) {
     provider.answer = answer
@@ -286,12 +396,20 @@ t.test('a provider that is slow, silent or not itself is not waited for', async 
   const untrusted = await provide(t)
   const closed = await provide(t, { jwksUrl: 'https://127.0.0.1:1/jwks' })
   const plain = await provide(t)
-  const cases = { slow: slow.options, silent: silent.options, untrusted: { ...untrusted.options }, wrongName: { ...plain.options, jwksUrl: plain.url.replace('127.0.0.1', 'localhost') }, closed: closed.options }
+  const cases = {
+    slow: slow.options,
+    silent: silent.options,
+    untrusted: { ...untrusted.options },
+    wrongName: { ...plain.options, jwksUrl: plain.url.replace('127.0.0.1', 'localhost') },
+    closed: closed.options
+  }
   delete (cases.untrusted as { ca?: unknown }).ca
   await Promise.all(Object.entries(cases).map(async ([what, issuer]) => {
     const app = await build(t, { trustedIssuers: [issuer] })
     const answers = await Promise.all([foreign('ES256'), foreign('EdDSA')].map(async token => await ask(app, token)))
-    for (const { status, body } of answers) t.match([status, body['code']], [503, 'MARTY_AUTH_ISSUER_UNAVAILABLE'], what)
+    for (const { status, body } of answers) {
+      t.match([status, body['code']], [503, 'MARTY_AUTH_ISSUER_UNAVAILABLE'], what)
+    }
   }))
   t.equal(untrusted.asked + plain.asked, 0, 'nothing is asked of a server that cannot prove its name')
   t.equal(slow.asked, 1)
@@ -313,7 +431,7 @@ t.test('closing ends a request that is under way', async t => {
   await idle.close()
 })
 
-t.test('foreign tokens without other issuers are strangers; what an issuer of the same name signs with its own secret too', async t => {
+t.test('without trusted issuers, tokens of others are refused, also those that claim our issuer name', async t => {
   const app = await build(t)
   t.equal(await statusOf(app, foreign('ES256')), 401)
   const provider = await provide(t)
@@ -325,12 +443,20 @@ t.test('foreign tokens without other issuers are strangers; what an issuer of th
 t.test('a foreign token is exchanged for one of ours, while it is good', async t => {
   const provider = await provide(t, { rolesOf: () => ['viewer'] })
   const app = await build(t, { routes: true, trustedIssuers: [provider.options] })
-  const exchange = async (assertion: string) => await app.inject({ method: 'POST', url: '/auth/token', payload: { assertion } })
-  for (const wrong of ['x', foreign('ES256', { exp: now() - 600 }), app.auth.tokens.issue({ subject: 'alice' }).token]) t.equal((await exchange(wrong)).statusCode, 401)
+  const exchange = async (assertion: string) =>
+    await app.inject({ method: 'POST', url: '/auth/token', payload: { assertion } })
+  for (const wrong of ['x', foreign('ES256', { exp: now() - 600 }), app.auth.tokens.issue({ subject: 'alice' }).token]) {
+    t.equal((await exchange(wrong)).statusCode, 401)
+  }
   const theirs = foreign('ES256', { jti: 'exchanged' })
   const answer = await exchange(theirs)
   t.equal(answer.statusCode, 200)
-  t.match((await ask(app, answer.json<{ access_token: string }>().access_token)).body, { id: `${FOREIGN}|alice`, kind: 'user', roles: ['viewer'], authenticatedBy: 'jwt' })
+  t.match((await ask(app, answer.json<{ access_token: string }>().access_token)).body, {
+    id: `${FOREIGN}|alice`,
+    kind: 'user',
+    roles: ['viewer'],
+    authenticatedBy: 'jwt'
+  })
   t.ok(answer.json<{ expires_in: number }>().expires_in <= 300, 'and ends with it')
   const principal = await app.guard.authenticate(theirs, { address: null, requestId: '1' })
   const exchanged = { ...principal, authenticatedBy: 'assertion' as const }

@@ -38,17 +38,22 @@ t.test('on unless it is switched off', async t => {
 t.test('a login guarded by it answers 429 over HTTP, and tells the sinks once', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, { lockout: { maxFailures: 2 } }, events)
-  app.post<{ Body: { name: string, password: string } }>('/login', { config: { security: { public: true } } }, async request => {
-    const { name, password } = request.body
-    await app.auth.lockout!.check(name, request.ip)
-    if (password !== 'right') {
-      await app.auth.lockout!.fail(name, request.ip)
-      return 'wrong'
+  app.post<{ Body: { name: string; password: string } }>(
+    '/login',
+    { config: { security: { public: true } } },
+    async request => {
+      const { name, password } = request.body
+      await app.auth.lockout!.check(name, request.ip)
+      if (password !== 'right') {
+        await app.auth.lockout!.fail(name, request.ip)
+        return 'wrong'
+      }
+      await app.auth.lockout!.succeed(name, request.ip)
+      return 'welcome'
     }
-    await app.auth.lockout!.succeed(name, request.ip)
-    return 'welcome'
-  })
-  const login = async (password: string, name = 'alice'): Promise<LightMyRequestResponse> => await app.inject({ method: 'POST', url: '/login', payload: { name, password } })
+  )
+  const login = async (password: string, name = 'alice'): Promise<LightMyRequestResponse> =>
+    await app.inject({ method: 'POST', url: '/login', payload: { name, password } })
   t.equal((await login('wrong')).body, 'wrong')
   t.equal((await login('right')).body, 'welcome')
   await login('wrong')
@@ -57,14 +62,29 @@ t.test('a login guarded by it answers 429 over HTTP, and tells the sinks once', 
   t.equal(early.statusCode, 429)
   const retryAfter = Number(early.headers['retry-after'])
   t.ok(retryAfter > 800 && retryAfter <= 900)
-  t.match(early.json(), { type: 'urn:marty:error:MARTY_AUTH_LOCKED', status: 429, code: 'MARTY_AUTH_LOCKED', retry_after_ms: Number })
+  t.match(early.json(), {
+    type: 'urn:marty:error:MARTY_AUTH_LOCKED',
+    status: 429,
+    code: 'MARTY_AUTH_LOCKED',
+    retry_after_ms: Number
+  })
   t.equal((await login('right', 'bob')).body, 'welcome')
 
   const name = 'x'.repeat(1_000)
   for (let i = 0; i < 7; i++) await app.auth.lockout!.fail(name, '192.0.2.9')
   const locks = events.filter(event => event.action === 'account.lock' && event.object !== 'alice')
   t.equal(locks.length, 1)
-  t.match(locks, [{ type: 'authentication', outcome: 'denied', reason: 'MARTY_AUTH_LOCKED', principal: { kind: 'anonymous' }, address: '192.0.2.9', object: 'x'.repeat(256), details: { locked_until: Number } }])
+  t.match(locks, [
+    {
+      type: 'authentication',
+      outcome: 'denied',
+      reason: 'MARTY_AUTH_LOCKED',
+      principal: { kind: 'anonymous' },
+      address: '192.0.2.9',
+      object: 'x'.repeat(256),
+      details: { locked_until: Number }
+    }
+  ])
 })
 
 t.test('an outage is logged', async t => {

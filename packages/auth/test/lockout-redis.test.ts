@@ -64,7 +64,9 @@ t.test('replicas count together', async t => {
   await t.test('keys say nothing of the account, are short, and end by themselves', async t => {
     await client.flushall()
     await replicas[0]!.fail(`secret name ${'x'.repeat(100_000)}`, HOME)
-    for (let i = 0; i < 5; i++) await createLockout({ redis: client, prefix: 'other' }, { windowSeconds: 10, lockSeconds: 60 }).fail('a', HOME)
+    for (let i = 0; i < 5; i++) {
+      await createLockout({ redis: client, prefix: 'other' }, { windowSeconds: 10, lockSeconds: 60 }).fail('a', HOME)
+    }
     const keys = (await client.keys('*')).sort()
     t.match(keys[0], /^marty:auth:lockout:[\w-]{43}$/)
     t.match(keys[1], /^other:lockout:[\w-]{43}$/)

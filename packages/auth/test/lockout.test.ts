@@ -26,7 +26,12 @@ async function waitOf (lockout: Lockout, account: string, address: string | null
   }
 }
 
-async function failTimes (lockout: Lockout, times: number, account: string, address: string | null = HOME): Promise<void> {
+async function failTimes (
+  lockout: Lockout,
+  times: number,
+  account: string,
+  address: string | null = HOME
+): Promise<void> {
   for (let i = 0; i < times; i++) await lockout.fail(account, address)
 }
 
@@ -76,8 +81,17 @@ for (const [kind, start] of Object.entries(benches)) {
     await t.test('the refusal is a 429 with Retry-After that says nothing of the account', async t => {
       const lockout = make()
       await failTimes(lockout, 5, 'told')
-      const error = await Promise.resolve().then(async () => { await lockout.check('told', HOME) }).catch((error: unknown) => error) as InstanceType<typeof AccountLocked>
-      t.match(error, { code: 'MARTY_AUTH_LOCKED', statusCode: 429, rpcCode: -32040, message: 'Too many failed attempts; wait before the next one' })
+      const error = (await Promise.resolve()
+        .then(async () => {
+          await lockout.check('told', HOME)
+        })
+        .catch((error: unknown) => error)) as InstanceType<typeof AccountLocked>
+      t.match(error, {
+        code: 'MARTY_AUTH_LOCKED',
+        statusCode: 429,
+        rpcCode: -32040,
+        message: 'Too many failed attempts; wait before the next one'
+      })
       const wait = error.data['retry_after_ms'] as number
       t.ok(Number.isInteger(wait) && wait > 0 && wait <= 900_000)
       t.equal(error.headers['retry-after'], String(Math.ceil(wait / 1000)))
@@ -144,13 +158,19 @@ for (const [kind, start] of Object.entries(benches)) {
       await Promise.all(Array.from({ length: 100 }, async () => { await lockout.fail('many', HOME) }))
       t.equal(told.length, 1)
       t.strictSame(told[0]!.slice(0, 2), ['many', HOME])
-      t.ok((told[0]![2] as number) >= before + 900_000 && (told[0]![2] as number) <= Date.now() + 900_000, 'until is a time of day')
+      t.ok(
+        (told[0]![2] as number) >= before + 900_000 && (told[0]![2] as number) <= Date.now() + 900_000,
+        'until is a time of day'
+      )
       t.not(await waitOf(lockout, 'many'), 0)
     })
 
     await t.test('tries that were under way when it locked do not prolong the lock', async t => {
       const lockout = make()
-      t.strictSame(await Promise.all(Array.from({ length: 50 }, async () => await waitOf(lockout, 'race'))), new Array(50).fill(0))
+      t.strictSame(
+        await Promise.all(Array.from({ length: 50 }, async () => await waitOf(lockout, 'race'))),
+        new Array(50).fill(0)
+      )
       await failTimes(lockout, 5, 'race')
       await advance(600_000)
       await Promise.all(Array.from({ length: 45 }, async () => { await lockout.fail('race', HOME) }))
@@ -175,7 +195,19 @@ for (const [kind, start] of Object.entries(benches)) {
 
     await t.test('any text is an account, each its own', async t => {
       const lockout = make({ maxFailures: 1 })
-      const accounts = ['', ' ', '__proto__', 'constructor', 'a\0b', 'a\r\nb', '{a}', '\u202E', '\uD800', 'x'.repeat(1_000_000), `${'x'.repeat(1_000_000)}y`]
+      const accounts = [
+        '',
+        ' ',
+        '__proto__',
+        'constructor',
+        'a\0b',
+        'a\r\nb',
+        '{a}',
+        '\u202E',
+        '\uD800',
+        'x'.repeat(1_000_000),
+        `${'x'.repeat(1_000_000)}y`
+      ]
       for (const account of accounts) {
         t.equal(await waitOf(lockout, account), 0)
         await lockout.fail(account, HOME)
@@ -206,41 +238,59 @@ t.test('as the model says, whatever happens (property)', t => {
     account: fc.constantFrom('a', 'b'),
     pass: fc.oneof(fc.integer({ min: 0, max: 3_000 }), fc.integer({ min: -10_000, max: 1_000_000 }))
   })
-  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 7 }), fc.integer({ min: 1, max: 1_200 }), fc.oneof(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 1_200 })), (steps, maxFailures, windowSeconds, lockSeconds) => {
-    let clock = 0
-    let time = 0
-    let locks = 0
-    let expectedLocks = 0
-    const failures: Record<string, number[]> = { a: [], b: [] }
-    const openAt: Record<string, number> = { a: 0, b: 0 }
-    const lockedUntil: Record<string, number> = { a: 0, b: 0 }
-    const lockout = createLockout('memory', { maxFailures, windowSeconds, lockSeconds, clock: () => clock, onLocked: () => { locks++ } })
-    for (const { act, account, pass } of steps) {
-      clock += pass
-      time += Math.max(0, pass)
-      let allowed = true
-      try { void lockout.check(account, null) } catch { allowed = false }
-      if (allowed !== (time >= openAt[account]!)) return false
-      if (act === 'succeed') {
-        void lockout.succeed(account, null)
-        failures[account] = []
-        openAt[account] = lockedUntil[account] = 0
+  fc.assert(
+    fc.property(
+      fc.array(step, { maxLength: 60 }),
+      fc.integer({ min: 1, max: 7 }),
+      fc.integer({ min: 1, max: 1_200 }),
+      fc.oneof(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 1_200 })),
+      (steps, maxFailures, windowSeconds, lockSeconds) => {
+        let clock = 0
+        let time = 0
+        let locks = 0
+        let expectedLocks = 0
+        const failures: Record<string, number[]> = { a: [], b: [] }
+        const openAt: Record<string, number> = { a: 0, b: 0 }
+        const lockedUntil: Record<string, number> = { a: 0, b: 0 }
+        const lockout = createLockout('memory', {
+          maxFailures,
+          windowSeconds,
+          lockSeconds,
+          clock: () => clock,
+          onLocked: () => {
+            locks++
+          }
+        })
+        for (const { act, account, pass } of steps) {
+          clock += pass
+          time += Math.max(0, pass)
+          let allowed = true
+          try { void lockout.check(account, null) } catch { allowed = false }
+          if (allowed !== (time >= openAt[account]!)) return false
+          if (act === 'succeed') {
+            void lockout.succeed(account, null)
+            failures[account] = []
+            openAt[account] = lockedUntil[account] = 0
+          }
+          if (act !== 'fail') continue
+          void lockout.fail(account, null)
+          if (time < lockedUntil[account]!) continue
+          const recent = [...failures[account]!.filter(at => time - at < windowSeconds * 1000), time]
+          failures[account] = recent
+          if (recent.length >= maxFailures) {
+            expectedLocks++
+            failures[account] = []
+            openAt[account] = lockedUntil[account] = time + lockSeconds * 1000
+          } else {
+            openAt[account] =
+              recent.length < 2 ? 0 : time + Math.min(lockSeconds * 1000, 1000 * 2 ** (recent.length - 2))
+          }
+        }
+        return locks === expectedLocks
       }
-      if (act !== 'fail') continue
-      void lockout.fail(account, null)
-      if (time < lockedUntil[account]!) continue
-      const recent = [...failures[account]!.filter(at => time - at < windowSeconds * 1000), time]
-      failures[account] = recent
-      if (recent.length >= maxFailures) {
-        expectedLocks++
-        failures[account] = []
-        openAt[account] = lockedUntil[account] = time + lockSeconds * 1000
-      } else {
-        openAt[account] = recent.length < 2 ? 0 : time + Math.min(lockSeconds * 1000, 1000 * 2 ** (recent.length - 2))
-      }
-    }
-    return locks === expectedLocks
-  }), { numRuns: 2_000 })
+    ),
+    { numRuns: 2_000 }
+  )
   t.end()
 })
 

@@ -14,7 +14,9 @@ import { build, REFUSAL } from './service.js'
 
 const RECORDER = 'spiffe://prod/ns/cams/sa/recorder'
 const CLIENT = 'extendedKeyUsage = clientAuth'
-const MTLS = { allow: { [RECORDER]: { roles: ['recorder'], scopes: ['write'] }, 'spiffe://prod/ns/cams/sa/viewer': { roles: [] } } }
+const MTLS = {
+  allow: { [RECORDER]: { roles: ['recorder'], scopes: ['write'] }, 'spiffe://prod/ns/cams/sa/viewer': { roles: [] } }
+}
 
 const authority = createAuthority('Test CA')
 const stranger = createAuthority('Test CA')
@@ -24,11 +26,18 @@ const good = authority.issue([`subjectAltName = URI:${RECORDER}`, CLIENT])
 
 async function serve (t: Test, options: Partial<AuthOptions> = {}): Promise<FastifyInstance> {
   // marty-security-audit-ignore tls-unverified -- a server: who has no good certificate is let in as nobody, which is what is tested
-  const app = Fastify({ https: { ...serverCertificate, ca: authority.cert, requestCert: true, rejectUnauthorized: false } }) as unknown as FastifyInstance
+  const app = Fastify({
+    https: { ...serverCertificate, ca: authority.cert, requestCert: true, rejectUnauthorized: false }
+  }) as unknown as FastifyInstance
   t.teardown(() => app.close())
   useGuard(app, { strict: true })
   app.setErrorHandler(problemErrorHandler)
-  await app.register(auth, { ...TOKENS, mtls: MTLS, apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 }, ...options })
+  await app.register(auth, {
+    ...TOKENS,
+    mtls: MTLS,
+    apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 },
+    ...options
+  })
   app.get('/who', { config: { security: { authenticate: true } } }, async request => request.principal)
   app.get('/services', { config: { security: { authenticate: ['mtls'] } } }, async request => request.principal.id)
   app.get('/people', { config: { security: { authenticate: ['jwt'] } } }, async request => request.principal.id)
@@ -44,10 +53,15 @@ interface Answer {
   readonly resumed: boolean
 }
 
-async function ask (app: FastifyInstance, agent: Agent, path = '/who', headers: Record<string, string> = {}): Promise<Answer> {
+async function ask (
+  app: FastifyInstance,
+  agent: Agent,
+  path = '/who',
+  headers: Record<string, string> = {}
+): Promise<Answer> {
   const { port } = app.server.address() as AddressInfo
   const outgoing = httpsRequest({ host: '127.0.0.1', servername: 'localhost', port, path, agent, headers }).end()
-  const [response] = await once(outgoing, 'response') as [IncomingMessage]
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
   const socket = response.socket as TLSSocket
   const resumed = socket.isSessionReused()
   let body = ''
@@ -55,7 +69,11 @@ async function ask (app: FastifyInstance, agent: Agent, path = '/who', headers: 
   return { status: response.statusCode!, challenge: response.headers['www-authenticate'], body, socket, resumed }
 }
 
-function agentOf (t: Test, certificate: Partial<Certificate>, options: { keepAlive?: boolean, maxVersion?: 'TLSv1.2' } = {}): Agent {
+function agentOf (
+  t: Test,
+  certificate: Partial<Certificate>,
+  options: { keepAlive?: boolean; maxVersion?: 'TLSv1.2' } = {}
+): Agent {
   const agent = new Agent({ ...certificate, ca: authority.cert, ...options })
   t.teardown(() => { agent.destroy() })
   return agent
@@ -78,14 +96,23 @@ t.test('a known service is who its certificate says', async t => {
     })
     t.ok(principal.expiresAt > Date.now() && principal.expiresAt <= Date.now() + 3_600_000)
   }
-  const viewer = authority.issue(['subjectAltName = DNS:viewer,URI:spiffe://prod/ns/cams/sa/viewer,email:a@b.test', 'extendedKeyUsage = serverAuth, clientAuth'])
-  t.match(JSON.parse((await ask(app, agentOf(t, viewer))).body), { id: 'spiffe://prod/ns/cams/sa/viewer', roles: [], scopes: [] })
+  const viewer = authority.issue([
+    'subjectAltName = DNS:viewer,URI:spiffe://prod/ns/cams/sa/viewer,email:a@b.test',
+    'extendedKeyUsage = serverAuth, clientAuth'
+  ])
+  t.match(JSON.parse((await ask(app, agentOf(t, viewer))).body), {
+    id: 'spiffe://prod/ns/cams/sa/viewer',
+    roles: [],
+    scopes: []
+  })
 })
 
 t.test('every other certificate gets the one 401', async t => {
   const app = await serve(t)
   const uri = `subjectAltName = URI:${RECORDER}`
   const san = (names: string): string[] => [`subjectAltName = ${names}`, CLIENT]
+  const issueNames = (name: string, san = '@names'): Certificate =>
+    authority.issue([`subjectAltName = ${san}`, CLIENT, '[names]', name])
   const hour = 3_600_000
   const refused: Record<string, Certificate> = {
     expired: authority.issue([uri, CLIENT], { from: Date.now() - 2 * hour, to: Date.now() - 1000 }),
@@ -102,11 +129,11 @@ t.test('every other certificate gets the one 401', async t => {
     'the URI with a slash more': authority.issue(san(`URI:${RECORDER}/`)),
     'a word of the language': authority.issue(san('URI:__proto__')),
     'the URI as a DNS name': authority.issue(san(`DNS:${RECORDER}`)),
-    'the URI within a DNS name': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `DNS.1 = x\\, URI:${RECORDER}\\, y`]),
-    'the URI within a mail address': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `email.1 = a@b\\, URI:${RECORDER}\\, y`]),
-    'the URI within a directory name': authority.issue(['subjectAltName = dirName:names', CLIENT, '[names]', `CN = a\\, URI:${RECORDER}\\, y`]),
-    'the URI within a URI': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `URI.1 = x:y\\, URI:${RECORDER}\\, y`]),
-    'the URI in quotes': authority.issue(['subjectAltName = @names', CLIENT, '[names]', `URI.1 = \\"${RECORDER}\\"`]),
+    'the URI within a DNS name': issueNames(`DNS.1 = x\\, URI:${RECORDER}\\, y`),
+    'the URI within a mail address': issueNames(`email.1 = a@b\\, URI:${RECORDER}\\, y`),
+    'the URI within a directory name': issueNames(`CN = a\\, URI:${RECORDER}\\, y`, 'dirName:names'),
+    'the URI within a URI': issueNames(`URI.1 = x:y\\, URI:${RECORDER}\\, y`),
+    'the URI in quotes': issueNames(`URI.1 = \\"${RECORDER}\\"`),
     'no alternative name': authority.issue([CLIENT])
   }
   for (const [what, certificate] of Object.entries(refused)) {
@@ -133,25 +160,49 @@ t.test('a credential in the headers is judged alone, right or wrong, wherever a 
   const app = await serve(t)
   const agent = agentOf(t, good, { keepAlive: true })
   const { token } = app.auth.tokens.issue({ subject: 'alice', role: 'viewer' })
-  const { id: session } = await app.auth.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
+  const { id: session } = await app.auth.sessions!.create(
+    await app.guard.authenticate(token, { address: null, requestId: '1' })
+  )
   const { key, keyId } = await app.auth.apiKeys!.create({ name: 'key', roles: [], expiresInSeconds: 60 })
   t.match(JSON.parse((await ask(app, agent, '/who', bearer(token))).body), { id: 'alice', authenticatedBy: 'jwt' })
-  t.match(JSON.parse((await ask(app, agent, '/who', bearer(session))).body), { id: 'alice', authenticatedBy: 'session' })
-  t.match(JSON.parse((await ask(app, agent, '/who', { 'x-api-key': key })).body), { id: keyId, authenticatedBy: 'apiKey' })
-  for (const headers of [bearer('wrong'), bearer(''), bearer(`${token}x`), { 'x-api-key': '' }, { ...bearer(token), 'x-api-key': key }]) {
+  t.match(JSON.parse((await ask(app, agent, '/who', bearer(session))).body), {
+    id: 'alice',
+    authenticatedBy: 'session'
+  })
+  t.match(JSON.parse((await ask(app, agent, '/who', { 'x-api-key': key })).body), {
+    id: keyId,
+    authenticatedBy: 'apiKey'
+  })
+  for (const headers of [
+    bearer('wrong'),
+    bearer(''),
+    bearer(`${token}x`),
+    { 'x-api-key': '' },
+    { ...bearer(token), 'x-api-key': key }
+  ]) {
     const { status, challenge } = await ask(app, agent, '/who', headers)
     t.strictSame([status, challenge], [401, 'Bearer error="invalid_token"'], JSON.stringify(Object.keys(headers)))
   }
-  t.equal((await ask(app, agent, '/services', bearer(token))).status, 401, 'where only certificates count, a token does not, and does not go unheard')
+  t.equal(
+    (await ask(app, agent, '/services', bearer(token))).status,
+    401,
+    'where only certificates count, a token does not, and does not go unheard'
+  )
   t.equal((await ask(app, agent, '/services', { 'x-api-key': key })).status, 401)
   t.equal((await ask(app, agent, '/services')).body, RECORDER)
   t.equal((await ask(app, agent, '/people')).status, 401)
-  t.match(JSON.parse((await ask(app, agent, '/who', { authorization: 'Basic YTpi' })).body), { id: RECORDER }, 'another scheme is no credential of ours')
+  t.match(
+    JSON.parse((await ask(app, agent, '/who', { authorization: 'Basic YTpi' })).body),
+    { id: RECORDER },
+    'another scheme is no credential of ours'
+  )
 })
 
 t.test('one connection: read once, judged each time', async t => {
   const app = await serve(t)
-  const agent = agentOf(t, authority.issue([`subjectAltName = URI:${RECORDER}`, CLIENT], { to: Date.now() + 6_000 }), { keepAlive: true })
+  const agent = agentOf(t, authority.issue([`subjectAltName = URI:${RECORDER}`, CLIENT], { to: Date.now() + 6_000 }), {
+    keepAlive: true
+  })
   const first = await ask(app, agent)
   const second = await ask(app, agent)
   t.strictSame([first.status, second.status, second.body], [200, 200, first.body])
@@ -183,14 +234,30 @@ t.test('a resumed session is judged by the certificate it began with', async t =
 t.test('sockets of any kind: nothing is thrown but the 401', async t => {
   const authenticator = createMtlsAuthenticator(MTLS)
   const requestWith = (socket: unknown): IncomingMessage => ({ headers: {}, socket } as unknown as IncomingMessage)
-  for (const socket of [undefined, null, {}, { authorized: true }, { authorized: true, getPeerX509Certificate: 1 }, { authorized: true, getPeerX509Certificate: () => undefined }]) {
+  for (const socket of [
+    undefined,
+    null,
+    {},
+    { authorized: true },
+    { authorized: true, getPeerX509Certificate: 1 },
+    { authorized: true, getPeerX509Certificate: () => undefined }
+  ]) {
     t.equal(authenticator.find(requestWith(socket)), null)
-    t.throws(() => authenticator.authenticate('certificate', { address: null, requestId: '1', request: requestWith(socket) }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
+    t.throws(
+      () => authenticator.authenticate('certificate', { address: null, requestId: '1', request: requestWith(socket) }),
+      { code: 'MARTY_CORE_CREDENTIAL_INVALID' }
+    )
   }
   const broken = requestWith({ authorized: true, getPeerX509Certificate () { throw new Error('unparsable') } })
   t.equal(authenticator.find(broken), 'certificate')
-  t.throws(() => authenticator.authenticate('certificate', { address: null, requestId: '1', request: broken }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' })
-  t.throws(() => authenticator.authenticate('certificate', { address: null, requestId: '1' }), { code: 'MARTY_CORE_CREDENTIAL_INVALID' }, 'a bare token is no connection')
+  t.throws(() => authenticator.authenticate('certificate', { address: null, requestId: '1', request: broken }), {
+    code: 'MARTY_CORE_CREDENTIAL_INVALID'
+  })
+  t.throws(
+    () => authenticator.authenticate('certificate', { address: null, requestId: '1' }),
+    { code: 'MARTY_CORE_CREDENTIAL_INVALID' },
+    'a bare token is no connection'
+  )
   t.equal(authenticator.accepts('certificate'), false)
 })
 
@@ -210,5 +277,7 @@ t.test('bad options stop the start and name the field', async t => {
     [{ allow: { [RECORDER]: { roles: [], scopes: [''] } } }, /recorder\.scopes\[0\]" must be a non-empty string/]
   ]
   t.throws(() => createMtlsAuthenticator(null as never), { code: 'MARTY_AUTH_OPT_INVALID' })
-  for (const [mtls, message] of bad) await t.rejects(build(t, { mtls } as Partial<AuthOptions>), { code: 'MARTY_AUTH_OPT_INVALID', message })
+  for (const [mtls, message] of bad) {
+    await t.rejects(build(t, { mtls } as Partial<AuthOptions>), { code: 'MARTY_AUTH_OPT_INVALID', message })
+  }
 })

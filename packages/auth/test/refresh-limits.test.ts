@@ -1,6 +1,15 @@
 import t, { type Test } from 'tap'
 import { createHash, randomBytes } from 'node:crypto'
-import { createMemoryApiKeyStore, createRefreshTokens, createRevocations, type AuthOptions, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type ResolvedAuthStore } from '@marty/auth'
+import {
+  createMemoryApiKeyStore,
+  createRefreshTokens,
+  createRevocations,
+  type AuthOptions,
+  type RefreshGrant,
+  type RefreshTokens,
+  type RefreshTokensOptions,
+  type ResolvedAuthStore
+} from '@marty/auth'
 import { ANONYMOUS, type SecurityEvent } from '@marty/core'
 import { openRedis, type RedisClient } from '@marty/redis'
 import { startCluster } from '@marty/testing/redis-topology'
@@ -12,7 +21,13 @@ t.setTimeout(300_000)
 
 const REFUSED = { code: 'MARTY_CORE_CREDENTIAL_INVALID', statusCode: 401 }
 const secret = Buffer.from(secretFor('refresh tokens'))
-const grantOf = (subject: string, kind: 'user' | 'service' = 'user'): RefreshGrant => ({ subject, kind, roles: ['viewer'], scopes: [], source: ANONYMOUS })
+const grantOf = (subject: string, kind: 'user' | 'service' = 'user'): RefreshGrant => ({
+  subject,
+  kind,
+  roles: ['viewer'],
+  scopes: [],
+  source: ANONYMOUS
+})
 
 const redis = await testRedis(t)
 const connection = await redis.connect({ commandTimeoutMs: 20_000 })
@@ -28,7 +43,16 @@ async function bench (t: Test, store: ResolvedAuthStore, options: Partial<Refres
   await revocations.start()
   const displaced: string[] = []
   const refresh = createRefreshTokens(store, {
-    secret, revocations, idleSeconds: 600, absoluteSeconds: 3_600, graceSeconds: 10, onReuse: () => {}, onDisplaced: sid => { displaced.push(sid) }, ...options
+    secret,
+    revocations,
+    idleSeconds: 600,
+    absoluteSeconds: 3_600,
+    graceSeconds: 10,
+    onReuse: () => {},
+    onDisplaced: sid => {
+      displaced.push(sid)
+    },
+    ...options
   })
   return { refresh, displaced }
 }
@@ -49,7 +73,11 @@ everywhere('beyond the limit of a subject the family used longest ago gives way,
   const { refresh, displaced } = await bench(t, store(), { maxPerSubject: 3 })
   const bob = await refresh.issue(grantOf('bob'))
   const service = await refresh.issue(grantOf('alice', 'service'))
-  const [first, second, third] = [await refresh.issue(grantOf('alice')), await refresh.issue(grantOf('alice')), await refresh.issue(grantOf('alice'))]
+  const [first, second, third] = [
+    await refresh.issue(grantOf('alice')),
+    await refresh.issue(grantOf('alice')),
+    await refresh.issue(grantOf('alice'))
+  ]
   const used = await refresh.rotate(first.token)
 
   const fourth = await refresh.issue(grantOf('alice'))
@@ -96,12 +124,32 @@ everywhere('a limit that was lowered is kept from the next sign-in on', async (t
   const last = await after.refresh.issue(grantOf('alice'))
 
   t.equal(after.displaced.length, 199)
-  for (const token of tokens.slice(0, 199)) if (await after.refresh.inspect(token) !== null) t.fail('a family beyond the limit')
+  for (const token of tokens.slice(0, 199)) {
+    if ((await after.refresh.inspect(token)) !== null) t.fail('a family beyond the limit')
+  }
   for (const token of [tokens[199]!, last.token]) t.ok(await after.refresh.rotate(token))
 })
 
 everywhere('subjects of any form are told apart, and none takes the place of another', async (t, store) => {
-  const subjects = ['a', 'a\0', 'a:of:b', '{a}', '}{', 'a}:refresh:of:{b', '*', '', ' ', '\n', 'é', 'e\u0301', '__proto__', 'constructor', 'x'.repeat(10_000), 'x'.repeat(10_001), '\u{1F3A5}']
+  const subjects = [
+    'a',
+    'a\0',
+    'a:of:b',
+    '{a}',
+    '}{',
+    'a}:refresh:of:{b',
+    '*',
+    '',
+    ' ',
+    '\n',
+    'é',
+    'e\u0301',
+    '__proto__',
+    'constructor',
+    'x'.repeat(10_000),
+    'x'.repeat(10_001),
+    '\u{1F3A5}'
+  ]
   const { refresh, displaced } = await bench(t, store(), { maxPerSubject: 1 })
   const tokens = []
   for (const subject of subjects) tokens.push((await refresh.issue(grantOf(subject))).token)
@@ -110,7 +158,7 @@ everywhere('subjects of any form are told apart, and none takes the place of ano
   for (const [i, token] of tokens.entries()) t.equal((await refresh.rotate(token)).grant.subject, subjects[i])
 })
 
-t.test('memory: one subject fills nobody else\'s place; when every place is taken, its own family gives way', async t => {
+t.test('memory: a subject cannot use up the places of others; when all are taken, its own family is displaced', async t => {
   const { refresh, displaced } = await bench(t, 'memory', { maxFamilies: 10, maxPerSubject: 4 })
   const bob = await refresh.issue(grantOf('bob'))
   for (let i = 0; i < 1_000; i++) await refresh.issue(grantOf('mallory'))
@@ -172,12 +220,20 @@ t.test('redis: every key ends by itself, and what ended by itself leaves room', 
 })
 
 /** A family as versions before kept it: under a key without hash tag, and in no index. */
-async function oldFamily (client: RedisClient, prefix: string, subject: string): Promise<{ readonly token: string, readonly sid: string }> {
+async function oldFamily (
+  client: RedisClient,
+  prefix: string,
+  subject: string
+): Promise<{ readonly token: string; readonly sid: string }> {
   const digest = (text: string): string => createHash('sha256').update(text).digest('base64url')
   const [family, ours] = [randomBytes(16).toString('base64url'), randomBytes(32).toString('base64url')]
   const sid = digest(family).slice(0, 22)
   const key = `${prefix}:refresh:${sid}`
-  await client.hset(key, { current: digest(ours), data: JSON.stringify({ signedInAt: Math.floor(Date.now() / 1000), grant: grantOf(subject) }), ends: Date.now() + 600_000 })
+  await client.hset(key, {
+    current: digest(ours),
+    data: JSON.stringify({ signedInAt: Math.floor(Date.now() / 1000), grant: grantOf(subject) }),
+    ends: Date.now() + 600_000
+  })
   await client.pexpire(key, 300_000)
   return { token: `ref_${family}${ours}`, sid }
 }
@@ -216,7 +272,9 @@ for (const kind of ['memory', 'redis'] as const) {
     const exchange = async () => await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })
     for (let i = 0; i < 20; i++) {
       const answers = await Promise.all(Array.from({ length: 50 }, exchange))
-      for (const answer of answers) if (answer.statusCode !== 200 || 'refresh_token' in answer.json()) t.fail(answer.body)
+      for (const answer of answers) {
+        if (answer.statusCode !== 200 || 'refresh_token' in answer.json()) t.fail(answer.body)
+      }
     }
     const { access_token: token } = (await exchange()).json()
     t.equal(app.auth.tokens.verify(token)['sid'], undefined)
@@ -226,10 +284,16 @@ for (const kind of ['memory', 'redis'] as const) {
 
   t.test(`${kind}: where clients get refresh tokens, a flood by the least of them reaches nobody else`, async t => {
     const events: SecurityEvent[] = []
-    const app = await build(t, { ...OPTIONS, ...store(), refresh: { secret, clientCredentials: true, maxPerSubject: 5 } }, events)
+    const app = await build(
+      t,
+      { ...OPTIONS, ...store(), refresh: { secret, clientCredentials: true, maxPerSubject: 5 } },
+      events
+    )
     await app.ready()
-    const keyOf = async (name: string) => (await app.auth.apiKeys!.create({ name, roles: ['viewer'], expiresInSeconds: 3_600 })).key
-    const post = async (url: string, headers: object, payload: object = {}) => await app.inject({ method: 'POST', url, headers: { ...headers }, payload })
+    const keyOf = async (name: string) =>
+      (await app.auth.apiKeys!.create({ name, roles: ['viewer'], expiresInSeconds: 3_600 })).key
+    const post = async (url: string, headers: object, payload: object = {}) =>
+      await app.inject({ method: 'POST', url, headers: { ...headers }, payload })
     const exchange = async (key: string) => await post('/auth/token', { 'x-api-key': key })
     const honest = await Promise.all(Array.from({ length: 150 }, async (_, i) => await keyOf(`program ${i}`)))
     // One after the other: each key is hashed once, and only so many may wait for that.
@@ -239,28 +303,45 @@ for (const kind of ['memory', 'redis'] as const) {
     const flood = await keyOf('least')
     for (let i = 0; i < 40; i++) await Promise.all(Array.from({ length: 50 }, async () => await exchange(flood)))
 
-    for (const { refresh_token: token } of before) if ((await post('/auth/refresh', {}, { refresh_token: token })).statusCode !== 200) t.fail('an honest family is gone')
+    for (const { refresh_token: token } of before) {
+      if ((await post('/auth/refresh', {}, { refresh_token: token })).statusCode !== 200) {
+        t.fail('an honest family is gone')
+      }
+    }
     for (let round = 0; round < 8; round++) {
       const answers = await Promise.all(honest.map(exchange))
       const failed = answers.find(answer => answer.statusCode !== 200 || !('refresh_token' in answer.json()))
       t.equal(failed?.body, undefined, `round ${round}: all are served`)
     }
     const displaced = events.filter(({ action }) => action === 'refresh_token.displace')
-    t.match(displaced[0], { type: 'credential', outcome: 'success', principal: { kind: 'service', roles: ['viewer'] }, object: /^[\w-]{22}$/ })
+    t.match(displaced[0], {
+      type: 'credential',
+      outcome: 'success',
+      principal: { kind: 'service', roles: ['viewer'] },
+      object: /^[\w-]{22}$/
+    })
     t.equal(displaced.length, 1_995 + 150 * 4)
     t.equal(new Set(displaced.map(({ object }) => object)).size, displaced.length, 'each is told once')
   })
 }
 
-t.test('an access token of a family that gave way lives out its minutes, and can still be ended by its family', async t => {
+t.test('an access token of a displaced family stays valid until it expires, and can be revoked with its family', async t => {
   const app = await build(t, { ...OPTIONS, refresh: { secret, clientCredentials: true, maxPerSubject: 1 } })
   const { key } = await app.auth.apiKeys!.create({ name: 'one', roles: ['viewer'], expiresInSeconds: 3_600 })
-  const exchange = async () => (await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })).json()
+  const exchange = async () =>
+    (await app.inject({ method: 'POST', url: '/auth/token', headers: { 'x-api-key': key } })).json()
   const first = await exchange()
   await exchange()
-  const refreshed = await app.inject({ method: 'POST', url: '/auth/refresh', payload: { refresh_token: first.refresh_token } })
+  const refreshed = await app.inject({
+    method: 'POST',
+    url: '/auth/refresh',
+    payload: { refresh_token: first.refresh_token }
+  })
   t.equal(refreshed.statusCode, 401)
   t.equal((await app.inject({ url: '/who', headers: bearer(first.access_token) })).statusCode, 200)
-  t.equal((await app.inject({ method: 'POST', url: '/auth/logout', headers: bearer(first.access_token) })).statusCode, 204)
+  t.equal(
+    (await app.inject({ method: 'POST', url: '/auth/logout', headers: bearer(first.access_token) })).statusCode,
+    204
+  )
   t.equal((await app.inject({ url: '/who', headers: bearer(first.access_token) })).statusCode, 401)
 })

@@ -1,7 +1,17 @@
 import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import fc from 'fast-check'
-import { auth, createRefreshTokens, createRevocations, type RefreshGrant, type RefreshTokens, type RefreshTokensOptions, type RedisAuthStore, type ResolvedAuthStore, type Revocations } from '@marty/auth'
+import {
+  auth,
+  createRefreshTokens,
+  createRevocations,
+  type RefreshGrant,
+  type RefreshTokens,
+  type RefreshTokensOptions,
+  type RedisAuthStore,
+  type ResolvedAuthStore,
+  type Revocations
+} from '@marty/auth'
 import { ANONYMOUS, useGuard, type SecurityEvent } from '@marty/core'
 import { until } from '@marty/testing'
 import { secretFor, TOKENS } from '@marty/testing/tokens'
@@ -31,7 +41,12 @@ interface Bench {
   pass (seconds: number): Promise<void>
 }
 
-async function bench (t: Test, kind: 'memory' | 'redis', options: Partial<RefreshTokensOptions> = {}, client = connection): Promise<Bench> {
+async function bench (
+  t: Test,
+  kind: 'memory' | 'redis',
+  options: Partial<RefreshTokensOptions> = {},
+  client = connection
+): Promise<Bench> {
   let offset = 0
   const store: ResolvedAuthStore = kind === 'memory' ? kind : storeOf(client)
   const revocations = createRevocations(store, { maxLifetimeSeconds: 3_600 })
@@ -71,27 +86,36 @@ async function age (prefix: string, ms: number): Promise<void> {
   await connection.client.eval(script, 0, prefix, ms)
 }
 
+const A64 = 'A'.repeat(64)
 const malformed = [
-  '', 'ref_', `ref_${'A'.repeat(64)}`, `ref_${'A'.repeat(66)}`, `REF_${'A'.repeat(65)}`, `ref_${'A'.repeat(64)}=`, `ref_${'A'.repeat(64)}\n`, ` ref_${'A'.repeat(65)}`,
-  `ref_${'A'.repeat(64)}é`, `ref_${'A'.repeat(64)}\0`, `ref_${'A'.repeat(65)}\n`, `ses_${'A'.repeat(65)}`, 'A'.repeat(1_000_000), `ref_${'*'.repeat(65)}`, `ref_${'A'.repeat(65)}`,
-  undefined, null, 5, {}, [`ref_${'A'.repeat(65)}`]
+  '', 'ref_', `ref_${A64}`, `ref_${A64}AA`, `REF_${A64}A`, `ref_${A64}=`, `ref_${A64}\n`, ` ref_${A64}A`,
+  `ref_${A64}é`, `ref_${A64}\0`, `ref_${A64}A\n`, `ses_${A64}A`, 'A'.repeat(1_000_000), `ref_${'*'.repeat(65)}`,
+  `ref_${A64}A`, undefined, null, 5, {}, [`ref_${A64}A`]
 ] as string[]
 
 for (const kind of ['memory', 'redis'] as const) {
   t.test(`${kind}: any other text is refused, and ends nothing`, async t => {
     const { refresh, reuses } = await bench(t, kind)
     const { token, sid } = await refresh.issue(grantOf('alice'))
-    for (const text of [...malformed, sid, `ref_${sid}${token.slice(26)}`, `ref_${sid}${'A'.repeat(43)}`, token.slice(0, -1), `${token}A`]) {
+    for (const text of [
+      ...malformed,
+      sid,
+      `ref_${sid}${token.slice(26)}`,
+      `ref_${sid}${'A'.repeat(43)}`,
+      token.slice(0, -1),
+      `${token}A`
+    ]) {
       await t.rejects(refresh.rotate(text), REFUSED)
       t.equal(await refresh.inspect(text), null)
       t.equal(await refresh.revoke(text), null)
     }
     for (const text of [...malformed, token, token.slice(4, 26)]) t.equal(await refresh.revokeFamily(text), false)
-    await fc.assert(fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^ref_[\w-]{65}$/)), async text => {
-      await refresh.rotate(text).then(() => { throw new Error('accepted') }, (error: { code: string }) => {
-        if (error.code !== REFUSED.code && error.code !== 'MARTY_AUTH_STORE_UNAVAILABLE') throw error
-      })
-    }), { numRuns: 50 })
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^ref_[\w-]{65}$/)), async text => {
+        await refresh.rotate(text).then(() => { throw new Error('accepted') }, (error: { code: string }) => {
+          if (error.code !== REFUSED.code && error.code !== 'MARTY_AUTH_STORE_UNAVAILABLE') throw error
+        })
+      }), { numRuns: 50 })
     t.ok(await refresh.inspect(token))
     t.strictSame(reuses, [])
   })
@@ -122,7 +146,10 @@ for (const kind of ['memory', 'redis'] as const) {
     const again = await refresh.rotate(first.token)
     t.equal(again.token, second.token)
     t.equal(again.replayed, true)
-    t.ok(Math.abs(again.expiresAt + (kind === 'memory' ? 0 : 8_000) - second.expiresAt) < 5_000, 'a replay prolongs nothing')
+    t.ok(
+      Math.abs(again.expiresAt + (kind === 'memory' ? 0 : 8_000) - second.expiresAt) < 5_000,
+      'a replay prolongs nothing'
+    )
     const third = await refresh.rotate(second.token)
     await t.rejects(refresh.rotate(first.token), REFUSED, 'the successor was used: this is somebody else')
     t.strictSame(reuses, [first.sid])
@@ -221,10 +248,21 @@ for (const kind of ['memory', 'redis'] as const) {
         }
       }
       const reuses: string[] = []
-      const refresh = createRefreshTokens(store, { secret, revocations, idleSeconds: 100, absoluteSeconds: 100, graceSeconds: 0, onReuse: sid => { reuses.push(sid) } })
+      const refresh = createRefreshTokens(store, {
+        secret,
+        revocations,
+        idleSeconds: 100,
+        absoluteSeconds: 100,
+        graceSeconds: 0,
+        onReuse: sid => {
+          reuses.push(sid)
+        }
+      })
       const first = await refresh.issue(grantOf('alice'))
       const second = await refresh.rotate(first.token)
-      await t.rejects((way === 'reuse' ? refresh.rotate(first.token) : refresh.revoke(first.token)), { message: 'cut short' })
+      await t.rejects(way === 'reuse' ? refresh.rotate(first.token) : refresh.revoke(first.token), {
+        message: 'cut short'
+      })
       t.equal(await refresh.inspect(second.token), null, 'none of its tokens is good')
       await t.rejects(refresh.rotate(second.token), { message: 'cut short' })
       fails = false
@@ -250,7 +288,13 @@ for (const kind of ['memory', 'redis'] as const) {
     const event = fc.oneof(
       { weight: 5, arbitrary: fc.record({ do: fc.constant('rotate' as const), back: fc.nat(3) }) },
       { weight: 2, arbitrary: fc.record({ do: fc.constant('pass' as const), seconds: fc.constantFrom(4, 8, 40, 60) }) },
-      { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('revoke' as const, 'forge' as const, 'inspect' as const), back: fc.nat(3) }) }
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          do: fc.constantFrom('revoke' as const, 'forge' as const, 'inspect' as const),
+          back: fc.nat(3)
+        })
+      }
     )
     await fc.assert(fc.asyncProperty(fc.array(event, { maxLength: 14 }), async events => {
       const family = await refresh.issue(grantOf('alice'))
@@ -275,7 +319,8 @@ for (const kind of ['memory', 'redis'] as const) {
         } else if (event.do === 'inspect') {
           equal((await refresh.inspect(token)) !== null, !model.isOver && index === last, 'inspect')
         } else {
-          const presented = event.do === 'forge' ? token.slice(0, 26) + token.slice(26).split('').reverse().join('') : token
+          const presented =
+            event.do === 'forge' ? token.slice(0, 26) + token.slice(26).split('').reverse().join('') : token
           const isReplay = event.do === 'rotate' && index === last - 1 && model.sinceRotation < 10
           const answer = await refresh.rotate(presented).catch((error: { code: string }) => error.code)
           if (model.isOver || event.do === 'forge' || (index !== last && !isReplay)) {
@@ -294,7 +339,9 @@ for (const kind of ['memory', 'redis'] as const) {
         }
         equal(reuses.length - before, expectedReuses, 'reuses')
       }
-      if (expectedReuses === 1) equal(revocations.isRevoked({ sub: 'x', iat: 0, sid: family.sid }), true, 'access tokens')
+      if (expectedReuses === 1) {
+        equal(revocations.isRevoked({ sub: 'x', iat: 0, sid: family.sid }), true, 'access tokens')
+      }
     }), { numRuns: kind === 'memory' ? 300 : 60 })
   })
 }
@@ -304,7 +351,11 @@ t.test('memory: bounded; families that are over make room, others are not forgot
   const first = await refresh.issue(grantOf('a'))
   await pass(60)
   const second = await refresh.issue(grantOf('b'))
-  await t.rejects(refresh.issue(grantOf('c')), { code: 'MARTY_AUTH_CAPACITY_EXCEEDED', statusCode: 503, headers: { 'retry-after': '60' } })
+  await t.rejects(refresh.issue(grantOf('c')), {
+    code: 'MARTY_AUTH_CAPACITY_EXCEEDED',
+    statusCode: 503,
+    headers: { 'retry-after': '60' }
+  })
   t.ok(await refresh.inspect(first.token))
   await pass(44)
   await refresh.issue(grantOf('c'))
@@ -319,7 +370,11 @@ t.test('the plugin ends a family with its refresh tokens, and warns when the sto
   const events: SecurityEvent[] = []
   useGuard(app).addSink(event => { events.push(event) })
   await app.register(auth, { ...TOKENS, store: store as RedisAuthStore, refresh: { secret } })
-  t.throws(() => app.auth.tokens.verify(app.auth.tokens.issue({ subject: 'alice' }).token), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' }, 'nobody is let in before revocations are known')
+  t.throws(
+    () => app.auth.tokens.verify(app.auth.tokens.issue({ subject: 'alice' }).token),
+    { code: 'MARTY_AUTH_STORE_UNAVAILABLE' },
+    'nobody is let in before revocations are known'
+  )
   await app.ready()
   const { sid, token } = await refresh.issue(grantOf('alice'))
   const access = app.jwt.sign({ sub: 'alice', sid })
@@ -328,7 +383,10 @@ t.test('the plugin ends a family with its refresh tokens, and warns when the sto
   t.throws(() => app.auth.tokens.verify(access), REFUSED)
   await t.rejects(refresh.rotate(token), REFUSED)
   await app.auth.tokens.revokeSubject('bob')
-  t.match(events.map(({ action, object }) => [action, object]).slice(1), [['token.revoke_family', sid], ['token.revoke_subject', 'bob']])
+  t.match(events.map(({ action, object }) => [action, object]).slice(1), [
+    ['token.revoke_family', sid],
+    ['token.revoke_subject', 'bob']
+  ])
   t.notMatch(JSON.stringify(events), token.slice(4, 26))
   redis.server.child.kill('SIGSTOP')
   await until(() => lines.some(line => line.includes('revocations of other replicas')), 'a warning', 20_000)
@@ -340,7 +398,14 @@ t.test('redis: who derives other successors gives none for a token that has one'
   const { refresh, revocations, store } = await bench(t, 'redis')
   const first = await refresh.issue(grantOf('alice'))
   const second = await refresh.rotate(first.token)
-  const changed = createRefreshTokens(store, { secret: Buffer.alloc(32), revocations, idleSeconds: 60, absoluteSeconds: 60, graceSeconds: 10, onReuse: () => {} })
+  const changed = createRefreshTokens(store, {
+    secret: Buffer.alloc(32),
+    revocations,
+    idleSeconds: 60,
+    absoluteSeconds: 60,
+    graceSeconds: 10,
+    onReuse: () => {}
+  })
   await t.rejects(changed.rotate(first.token), REFUSED)
   await t.rejects(refresh.rotate(second.token), REFUSED, 'never a second lineage')
 })
@@ -373,13 +438,24 @@ t.test('redis: a store that does not answer is 503; what was sent before may yet
   }
   const second = await insist(async () => await refresh.rotate(first.token))
   t.ok(await insist(async () => await refresh.rotate(second.token)), 'the only lineage')
-  await t.rejects(insist(async () => await refresh.rotate(other.token)), REFUSED, 'the end got through')
+  await t.rejects(
+    insist(async () => await refresh.rotate(other.token)),
+    REFUSED,
+    'the end got through'
+  )
 })
 
 t.test('redis: a token is not used up for nothing while revocations are not known', async t => {
   const { refresh, store } = await bench(t, 'redis')
   const first = await refresh.issue(grantOf('alice'))
-  const blind = createRefreshTokens(store, { secret, revocations: createRevocations(store, { maxLifetimeSeconds: 60 }), idleSeconds: 60, absoluteSeconds: 60, graceSeconds: 10, onReuse: () => {} })
+  const blind = createRefreshTokens(store, {
+    secret,
+    revocations: createRevocations(store, { maxLifetimeSeconds: 60 }),
+    idleSeconds: 60,
+    absoluteSeconds: 60,
+    graceSeconds: 10,
+    onReuse: () => {}
+  })
   await t.rejects(blind.rotate(first.token), { code: 'MARTY_AUTH_STORE_UNAVAILABLE' })
   t.equal((await refresh.rotate(first.token)).replayed, false)
 })

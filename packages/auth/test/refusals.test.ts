@@ -5,11 +5,16 @@ import { build, forge, REFUSAL, validClaims, validHeader } from './service.js'
 
 const header = (changes: Record<string, unknown>): Record<string, unknown> => ({ ...validHeader(), ...changes })
 const claims = (changes: Record<string, unknown>): Record<string, unknown> => ({ ...validClaims(), ...changes })
-const without = (name: string): Record<string, unknown> => { const rest = validClaims(); delete rest[name]; return rest }
+const without = (name: string): Record<string, unknown> => {
+  const rest = validClaims()
+  delete rest[name]
+  return rest
+}
 const withHeader = (changes: Record<string, unknown>): string => forge(header(changes), validClaims())
 const withClaims = (changes: Record<string, unknown>): string => forge(validHeader(), claims(changes))
 const good = (): string => forge(validHeader(), validClaims())
-const text = (object: Record<string, unknown>, extra: string): string => JSON.stringify(object).slice(0, -1) + extra + '}'
+const text = (object: Record<string, unknown>, extra: string): string =>
+  JSON.stringify(object).slice(0, -1) + extra + '}'
 
 function rs256 (head: Record<string, unknown>): string {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -106,13 +111,18 @@ const refused: Record<string, string> = {
   'audience among non-strings': withClaims({ aud: [AUDIENCE, 1] }),
   'audience list without us': withClaims({ aud: ['a', 'b'] }),
   'audience an empty list': withClaims({ aud: [] }),
-  ...Object.fromEntries(['iss', 'aud', 'sub', 'exp', 'iat', 'jti'].map(name => [`${name} missing`, forge(validHeader(), without(name))])),
+  ...Object.fromEntries(
+    ['iss', 'aud', 'sub', 'exp', 'iat', 'jti'].map(name => [`${name} missing`, forge(validHeader(), without(name))])
+  ),
   'signed with another secret': forge(validHeader(), validClaims(), secretFor('another secret')),
   'signature altered': good().slice(0, -3) + (good().at(-3) === 'A' ? 'B' : 'A') + good().slice(-2),
   'signature spelt otherwise': respell(good()),
   'signature empty': good().replace(/[^.]*$/, ''),
   'signature cut': good().slice(0, -4),
-  'payload altered': good().split('.').map((part, index) => index === 1 ? encode(claims({ role: 'admin' })) : part).join('.'),
+  'payload altered': good()
+    .split('.')
+    .map((part, index) => (index === 1 ? encode(claims({ role: 'admin' })) : part))
+    .join('.'),
   'trailing =': `${good()}=`,
   'trailing dot': `${good()}.`,
   'four segments': `${good()}.AAAA`,
@@ -134,7 +144,11 @@ const refused: Record<string, string> = {
 
 t.test('every bad token gets one and the same 401', async t => {
   const app = await build(t)
-  t.equal((await app.inject({ url: '/who', headers: bearer(good()) })).statusCode, 200, 'the token they are made from is good')
+  t.equal(
+    (await app.inject({ url: '/who', headers: bearer(good()) })).statusCode,
+    200,
+    'the token they are made from is good'
+  )
   for (const [what, token] of Object.entries(refused)) {
     const answer = await app.inject({ url: '/who', headers: bearer(token) })
     t.equal(answer.statusCode, 401, what)
@@ -179,5 +193,9 @@ t.test('two credentials at once are refused; another scheme is no credential', a
   const basic = await app.inject({ url: '/who', headers: { authorization: 'Basic YTpi' } })
   t.equal(basic.statusCode, 401)
   t.equal(basic.headers['www-authenticate'], 'Bearer')
-  t.equal((await app.inject({ url: '/who', headers: { authorization: `bearer ${good()}` } })).statusCode, 200, 'the scheme in any case (RFC 9110 section 11.1)')
+  t.equal(
+    (await app.inject({ url: '/who', headers: { authorization: `bearer ${good()}` } })).statusCode,
+    200,
+    'the scheme in any case (RFC 9110 section 11.1)'
+  )
 })

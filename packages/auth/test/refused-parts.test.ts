@@ -11,20 +11,35 @@ import { build } from './service.js'
 const start = async (options: object): Promise<{ code: string, message: string } | null> => {
   const app = Fastify()
   t.teardown(() => app.close())
-  return await Promise.resolve(app.register(auth, { ...TOKENS, ...options } as AuthOptions)).then(() => null, error => error)
+  return await Promise.resolve(app.register(auth, { ...TOKENS, ...options } as AuthOptions)).then(
+    () => null,
+    error => error
+  )
 }
 
 t.test('a store that is none, or whose keys could not be named, stops the start', async t => {
   const redis = { evalsha: async () => null, eval: async () => null, callBuffer: async () => null }
-  t.match(await start({ store: { redis: {} } }), { code: 'MARTY_AUTH_OPT_INVALID', message: /"store\.redis" must be a Redis client/ })
+  t.match(await start({ store: { redis: {} } }), {
+    code: 'MARTY_AUTH_OPT_INVALID',
+    message: /"store\.redis" must be a Redis client/
+  })
   for (const prefix of ['', 'with space', 'x'.repeat(65), 5]) {
-    t.match(await start({ store: { redis, prefix } }), { code: 'MARTY_AUTH_OPT_INVALID', message: /"store\.prefix"/ }, String(prefix))
+    t.match(
+      await start({ store: { redis, prefix } }),
+      { code: 'MARTY_AUTH_OPT_INVALID', message: /"store\.prefix"/ },
+      String(prefix)
+    )
   }
 })
 
 t.test('a key whose public half belongs to another key stops the start', async t => {
-  for (const [algorithm, type, options] of [['ES256', 'ec', { namedCurve: 'P-256' }], ['RS256', 'rsa', { modulusLength: 2048 }]] as const) {
-    const [one, other] = [1, 2].map(() => generateKeyPairSync(type as 'rsa', options as { modulusLength: number }).privateKey.export({ format: 'jwk' }))
+  for (const [algorithm, type, options] of [
+    ['ES256', 'ec', { namedCurve: 'P-256' }],
+    ['RS256', 'rsa', { modulusLength: 2048 }]
+  ] as const) {
+    const [one, other] = [1, 2].map(() =>
+      generateKeyPairSync(type as 'rsa', options as { modulusLength: number }).privateKey.export({ format: 'jwk' })
+    )
     const mixed = type === 'ec' ? { ...one, x: other!.x, y: other!.y } : { ...one, n: other!.n }
     const error = await start({ keys: { signing: { kid: 'k1', algorithm, privateKey: mixed } } })
     t.match(error, { code: 'MARTY_AUTH_OPT_INVALID', message: /keys\.signing\.privateKey/ }, algorithm)
@@ -32,13 +47,19 @@ t.test('a key whose public half belongs to another key stops the start', async t
 })
 
 t.test('a token is issued with options, or not at all', async t => {
-  t.throws(() => issueToken(undefined as never, { subject: 'alice', role: 'viewer' }), { code: 'MARTY_AUTH_OPT_INVALID', message: /option "issuer" is required/ })
+  t.throws(() => issueToken(undefined as never, { subject: 'alice', role: 'viewer' }), {
+    code: 'MARTY_AUTH_OPT_INVALID',
+    message: /option "issuer" is required/
+  })
 })
 
 t.test('sameOrigin is true or absent', async t => {
   const app = await build(t)
   app.get('/own', { config: { security: { public: true, sameOrigin: false as never } } }, async () => 'ok')
-  await t.rejects(async () => await app.ready(), { code: /^MARTY_CORE_(RULE_INVALID|ROUTE_UNGUARDED)$/, message: /sameOrigin can only be true/ })
+  await t.rejects(async () => await app.ready(), {
+    code: /^MARTY_CORE_(RULE_INVALID|ROUTE_UNGUARDED)$/,
+    message: /sameOrigin can only be true/
+  })
 })
 
 t.test('a key file that others may read is not used', async t => {
@@ -62,7 +83,14 @@ t.test('signing out ends the refresh token that comes along, when it is one of t
   const [here, there, again] = [await signIn(own), await signIn(own), await signIn(own)]
   const theirs = await signIn(await keyOf('theirs'))
   const signOut = async (access: string, refresh: string): Promise<number> =>
-    (await app.inject({ method: 'POST', url: '/auth/logout', headers: bearer(access), payload: { refresh_token: refresh } })).statusCode
+    (
+      await app.inject({
+        method: 'POST',
+        url: '/auth/logout',
+        headers: bearer(access),
+        payload: { refresh_token: refresh }
+      })
+    ).statusCode
   const renew = async (refresh: string): Promise<number> =>
     (await app.inject({ method: 'POST', url: '/auth/refresh', payload: { refresh_token: refresh } })).statusCode
   t.equal(await signOut(here.access_token, there.refresh_token), 204)

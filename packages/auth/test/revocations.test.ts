@@ -11,7 +11,11 @@ const of = (jti: string): { jti: string, sub: string, iat: number } => ({ jti, s
 const redis = await testRedis(t)
 const connection = await redis.connect()
 
-async function follow (t: Test, store: ResolvedAuthStore, options: Partial<RevocationsOptions> = {}): Promise<Revocations> {
+async function follow (
+  t: Test,
+  store: ResolvedAuthStore,
+  options: Partial<RevocationsOptions> = {}
+): Promise<Revocations> {
   const revocations = createRevocations(store, { maxLifetimeSeconds: 3_600, ...options })
   t.teardown(() => { revocations.close() })
   await revocations.start()
@@ -50,8 +54,16 @@ for (const [kind, storeFor] of [['memory', () => 'memory' as const], ['redis', (
     t.equal(revocations.isRevoked({ ...claims, sub: 'alice' }), true)
     t.equal(revocations.isRevoked({ ...claims, sub: 'alice', iat: next - 1 }), true)
     t.equal(revocations.isRevoked({ ...claims, sub: 'alice', iat: next }), false, 'who signs in again is let in')
-    t.equal(revocations.isRevoked({ ...claims, jti: 'family', sid: 'token', sub: 'token' }), false, 'kinds are told apart')
-    t.equal(revocations.isRevoked({ sub: 'bob', iat: before, sid: 5 as unknown as string }), false, 'a claim of a wrong type is nobody\'s name')
+    t.equal(
+      revocations.isRevoked({ ...claims, jti: 'family', sid: 'token', sub: 'token' }),
+      false,
+      'kinds are told apart'
+    )
+    t.equal(
+      revocations.isRevoked({ sub: 'bob', iat: before, sid: 5 as unknown as string }),
+      false,
+      "a claim of a wrong type is nobody's name"
+    )
     t.equal(revocations.earliestIssue('bob'), 0)
     t.match(revocations.health(), { status: 'healthy', details: { entries: 3, ageSeconds: 0 } })
   })
@@ -87,8 +99,16 @@ for (const [kind, storeFor] of [['memory', () => 'memory' as const], ['redis', (
 
   t.test(`${kind}: nothing is remembered longer than what it refuses can live`, async t => {
     let now = Date.now()
-    const revocations = await follow(t, storeFor(), { maxLifetimeSeconds: 100, subjectLifetimeSeconds: 1_000, clock: () => now })
-    const add = async (): Promise<void> => { await insist(async () => { await revocations.revokeToken(String(now), now + 1_000 * HOUR) }) }
+    const revocations = await follow(t, storeFor(), {
+      maxLifetimeSeconds: 100,
+      subjectLifetimeSeconds: 1_000,
+      clock: () => now
+    })
+    const add = async (): Promise<void> => {
+      await insist(async () => {
+        await revocations.revokeToken(String(now), now + 1_000 * HOUR)
+      })
+    }
     await add()
     await insist(async () => { await revocations.revokeFamily('family') })
     await insist(async () => { await revocations.revokeSubject('alice') })
@@ -111,7 +131,9 @@ t.test('a replica that was never in touch with the store knows nothing, and lets
 
 t.test('what one replica revokes the others refuse, also those that start later', async t => {
   const prefix = storeOf(connection).prefix
-  const [one, two] = await Promise.all([connection, await redis.connect()].map(async each => await follow(t, storeOf(each, prefix))))
+  const [one, two] = await Promise.all(
+    [connection, await redis.connect()].map(async each => await follow(t, storeOf(each, prefix)))
+  )
   const now = Date.now()
   await insist(async () => { await one!.revokeToken('token', now + HOUR) })
   await insist(async () => { await two!.revokeFamily('family', now + HOUR) })
@@ -143,7 +165,12 @@ t.test('an entry of which each replica knows a later part is known whole to all'
   t.teardown(() => { short.close() })
   await insist(async () => { await short.revokeSubject('alice') })
   await short.start()
-  await until(() => long.earliestIssue('alice') === short.earliestIssue('alice') && short.earliestIssue('alice') === Math.floor(now / 1000) + 1, 'the later epoch')
+  await until(
+    () =>
+      long.earliestIssue('alice') === short.earliestIssue('alice') &&
+      short.earliestIssue('alice') === Math.floor(now / 1000) + 1,
+    'the later epoch'
+  )
   now += 60_000
   const late = await follow(t, storeOf(connection, prefix), { clock: () => now })
   t.ok(late.earliestIssue('alice') > 0, 'and the later end')
@@ -157,13 +184,31 @@ t.test('more than a page, by many at once, and expired entries leave the store',
   const two = await follow(t, storeOf(await redis.connect(), prefix))
   const head = `{${prefix}}:revoked`
   const soon = Date.now() + 1_500
-  await Promise.all(Array.from({ length: 120 }, async (_, i) => { await one.revokeToken(`soon ${i}`, soon).catch(() => {}) }))
+  await Promise.all(
+    Array.from({ length: 120 }, async (_, i) => {
+      await one.revokeToken(`soon ${i}`, soon).catch(() => {})
+    })
+  )
   for (let group = 0; group < 13; group++) {
-    await Promise.all(Array.from({ length: 100 }, async (_, i) => { await (i % 2 === 0 ? one : two).revokeToken(`${group}:${i}`, Date.now() + HOUR).catch(() => {}) }))
+    await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => {
+        await (i % 2 === 0 ? one : two).revokeToken(`${group}:${i}`, Date.now() + HOUR).catch(() => {})
+      })
+    )
   }
-  await until(() => [one, two].every(each => each.isRevoked(of('0:1')) && each.isRevoked(of('12:98')) && each.isRevoked(of('12:99'))), 'all of them')
+  await until(
+    () =>
+      [one, two].every(each => each.isRevoked(of('0:1')) && each.isRevoked(of('12:98')) && each.isRevoked(of('12:99'))),
+    'all of them'
+  )
   const late = await follow(t, storeOf(connection, prefix))
-  await until(() => Array.from({ length: 1_300 }, (_, i) => `${Math.floor(i / 100)}:${i % 100}`).every(jti => late.isRevoked(of(jti))), 'every page')
+  await until(
+    () =>
+      Array.from({ length: 1_300 }, (_, i) => `${Math.floor(i / 100)}:${i % 100}`).every(jti =>
+        late.isRevoked(of(jti))
+      ),
+    'every page'
+  )
   await until(() => Date.now() > soon + 1_000, 'expiry')
   for (const jti of ['p', 'q', 'r']) await insist(async () => { await one.revokeToken(jti, Date.now() + HOUR) })
   t.equal(await connection.client.zcount(`${head}:expiry`, '-inf', soon + 1), 0)
@@ -174,7 +219,10 @@ const losses: Array<[string, (prefix: string) => Promise<unknown>]> = [
   ['FLUSHALL', async () => await connection.client.flushall()],
   ['kill -9 and an empty restart', async () => { await redis.restart() }],
   ['the head alone', async prefix => await connection.client.del(`{${prefix}}:revoked:head`)],
-  ['the log and its head', async prefix => await connection.client.del(`{${prefix}}:revoked:head`, `{${prefix}}:revoked:log`)]
+  [
+    'the log and its head',
+    async prefix => await connection.client.del(`{${prefix}}:revoked:head`, `{${prefix}}:revoked:log`)
+  ]
 ]
 for (const [name, lose] of losses) {
   t.test(`${name}: the store gets back what it lost from a replica that lives`, async t => {
@@ -182,10 +230,15 @@ for (const [name, lose] of losses) {
     const one = await follow(t, storeOf(connection, prefix))
     const names = Array.from({ length: 1_200 }, (_, i) => `token ${i}`)
     for (let i = 0; i < names.length; i += 100) {
-      await Promise.all(names.slice(i, i + 100).map(async jti => { await one.revokeToken(jti, Date.now() + HOUR).catch(() => {}) }))
+      await Promise.all(
+        names.slice(i, i + 100).map(async jti => {
+          await one.revokeToken(jti, Date.now() + HOUR).catch(() => {})
+        })
+      )
     }
     await insist(async () => { await one.revokeSubject('alice') })
-    const size = async (key: string): Promise<number> => await connection.client.zcard(`{${prefix}}:revoked:${key}`).catch(() => 0)
+    const size = async (key: string): Promise<number> =>
+      await connection.client.zcard(`{${prefix}}:revoked:${key}`).catch(() => 0)
     await until(async () => await size('log') === 1_201, 'the log to be whole')
     await insist(async () => { await one.revokeToken('last', Date.now() + HOUR) })
 
@@ -220,18 +273,26 @@ t.test('a failover that lost the last writes, and got as many new ones before an
   await redis.restart(['--dir', await snapshot(t, elsewhere)])
 
   await until(() => one.isRevoked(of('newer 19')), 'what is new')
-  await until(async () => await connection.client.zcard(`{${prefix}}:revoked:log`).catch(() => 0) === 80, 'what was lost')
+  await until(
+    async () => (await connection.client.zcard(`{${prefix}}:revoked:log`).catch(() => 0)) === 80,
+    'what was lost'
+  )
   t.ok(one.isRevoked(of('lost 0')))
 })
 
 t.test('many replicas give back what was lost, each entry once', async t => {
   const prefix = storeOf(connection).prefix
-  const replicas = await Promise.all(Array.from({ length: 4 }, async () => await follow(t, storeOf(await redis.connect(), prefix))))
+  const replicas = await Promise.all(
+    Array.from({ length: 4 }, async () => await follow(t, storeOf(await redis.connect(), prefix)))
+  )
   const end = Date.now() + HOUR
   for (let i = 0; i < 40; i++) await insist(async () => { await replicas[i % 4]!.revokeToken(`token ${i}`, end) })
   await until(() => replicas.every(each => each.health().details.entries === 40), 'all to know all')
   await insist(async () => await connection.client.flushall())
-  await until(async () => await connection.client.zcard(`{${prefix}}:revoked:log`).catch(() => 0) === 40, 'the log to be whole again')
+  await until(
+    async () => (await connection.client.zcard(`{${prefix}}:revoked:log`).catch(() => 0)) === 40,
+    'the log to be whole again'
+  )
   t.equal(await connection.client.hget(`{${prefix}}:revoked:head`, 'seq'), '40')
 })
 
@@ -239,7 +300,12 @@ t.test('frozen: within its deadline a revocation is refused and still in force; 
   const prefix = storeOf(connection).prefix
   let now = Date.now()
   const problems: unknown[] = []
-  const one = await follow(t, storeOf(connection, prefix), { clock: () => now, onProblem: error => { problems.push(error) } })
+  const one = await follow(t, storeOf(connection, prefix), {
+    clock: () => now,
+    onProblem: error => {
+      problems.push(error)
+    }
+  })
   const two = await follow(t, storeOf(await redis.connect(), prefix))
   problems.length = 0
   redis.server.child.kill('SIGSTOP')
@@ -268,7 +334,7 @@ t.test('frozen: within its deadline a revocation is refused and still in force; 
   await until(() => two.earliestIssue('alice') > 0, 'the subject')
 })
 
-t.test('Redis has no memory left: it is still followed, and what it did not take it gets when there is room', async t => {
+t.test('Redis out of memory: its revocations are still read, and pending ones are written when there is room', async t => {
   const { prefix } = storeOf(connection)
   const problems: unknown[] = []
   const one = await follow(t, storeOf(connection, prefix), { onProblem: error => { problems.push(error) } })
@@ -288,10 +354,18 @@ t.test('Redis is away at the start: start settles, and everything is known once 
   const away = await redis.connect()
   await redis.server.stop()
   const problems: unknown[] = []
-  const revocations = createRevocations(storeOf(away), { maxLifetimeSeconds: 60, onProblem: error => { problems.push(error) } })
+  const revocations = createRevocations(storeOf(away), {
+    maxLifetimeSeconds: 60,
+    onProblem: error => {
+      problems.push(error)
+    }
+  })
   await revocations.start()
   t.throws(() => revocations.isRevoked(of('a')), UNAVAILABLE)
-  await t.rejects(revocations.revokeToken('a', Date.now() + 30_000), { ...UNAVAILABLE, headers: { 'retry-after': '1' } })
+  await t.rejects(revocations.revokeToken('a', Date.now() + 30_000), {
+    ...UNAVAILABLE,
+    headers: { 'retry-after': '1' }
+  })
   t.equal(problems.length, 1)
   const closed = createRevocations(storeOf(away), { maxLifetimeSeconds: 60 })
   const starting = closed.start()
@@ -306,12 +380,17 @@ t.test('Redis is away at the start: start settles, and everything is known once 
 })
 
 t.test('a user who may not ask for the run id is served by the generation alone', async t => {
-  await insist(async () => await connection.client.call('ACL', 'SETUSER', 'plain', 'on', '>secret', '~*', '+@all', '-info'))
+  await insist(
+    async () => await connection.client.call('ACL', 'SETUSER', 'plain', 'on', '>secret', '~*', '+@all', '-info')
+  )
   const store = storeOf(await redis.connect({ username: 'plain', password: 'secret' }))
   const one = await follow(t, store)
   const two = await follow(t, store)
   await insist(async () => { await one.revokeToken('a', Date.now() + HOUR) })
   await seen(two, 'a')
   await insist(async () => await connection.client.flushall())
-  await until(async () => await connection.client.zcard(`{${store.prefix}}:revoked:log`).catch(() => 0) === 1, 'the log to be whole again')
+  await until(
+    async () => (await connection.client.zcard(`{${store.prefix}}:revoked:log`).catch(() => 0)) === 1,
+    'the log to be whole again'
+  )
 })

@@ -6,7 +6,11 @@ import { ANONYMOUS, problemErrorHandler, useGuard, type Principal, type Security
 import { AUDIENCE, encode, ISSUER, now, SECRET, TOKENS } from '@marty/testing/tokens'
 
 /** A tiny service whose `GET /who` asks who is calling. */
-export async function build (t: Test, options: Partial<AuthOptions> = {}, events: SecurityEvent[] = []): Promise<FastifyInstance> {
+export async function build (
+  t: Test,
+  options: Partial<AuthOptions> = {},
+  events: SecurityEvent[] = []
+): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
   useGuard(app, { strict: true }).addSink(event => { events.push(event) })
@@ -18,7 +22,14 @@ export async function build (t: Test, options: Partial<AuthOptions> = {}, events
 
 /** Somebody who signed in with a token that lives for an hour. */
 export const principal = (id: string, changes: Partial<Principal> = {}): Principal => ({
-  ...ANONYMOUS, id, kind: 'user', roles: ['viewer'], session: `jti of ${id}`, authenticatedBy: 'jwt', expiresAt: Date.now() + 3_600_000, ...changes
+  ...ANONYMOUS,
+  id,
+  kind: 'user',
+  roles: ['viewer'],
+  session: `jti of ${id}`,
+  authenticatedBy: 'jwt',
+  expiresAt: Date.now() + 3_600_000,
+  ...changes
 })
 
 export const validHeader = (): Record<string, unknown> => ({ alg: 'HS256', typ: 'at+jwt', kid: 'k1' })

@@ -25,7 +25,9 @@ let remembered: Principal
 async function answer (question: Question): Promise<unknown> {
   switch (question.ask) {
     case 'create': {
-      const made = await Promise.allSettled(Array.from({ length: question.count }, async () => (await sessions.create(principal(question.who))).id))
+      const made = await Promise.allSettled(
+        Array.from({ length: question.count }, async () => (await sessions.create(principal(question.who))).id)
+      )
       return made.map(one => one.status === 'fulfilled' ? one.value : null)
     }
     case 'get': return (await sessions.get(question.id))?.id ?? null

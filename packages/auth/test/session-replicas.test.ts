@@ -16,7 +16,9 @@ async function startReplica (t: Test, port: number): Promise<Ask> {
   t.teardown(() => { child.kill('SIGKILL') })
   await once(child, 'message')
   const waiting = new Map<number, (value: unknown) => void>()
-  child.on('message', ({ number, value, code }: { number: number, value?: unknown, code?: string }) => { waiting.get(number)!(code ?? value) })
+  child.on('message', ({ number, value, code }: { number: number; value?: unknown; code?: string }) => {
+    waiting.get(number)!(code ?? value)
+  })
   let count = 0
   return async question => await new Promise(resolve => {
     waiting.set(++count, resolve)
@@ -36,9 +38,16 @@ const UNAVAILABLE = 'MARTY_AUTH_STORE_UNAVAILABLE'
 t.test('of a hundred sessions made at once by two processes sixteen remain', async t => {
   const { port } = await redisFor(t)
   const [one, two] = await Promise.all([startReplica(t, port), startReplica(t, port)])
-  const made = (await Promise.all([one({ ask: 'create', who: 'alice', count: 50 }), two({ ask: 'create', who: 'alice', count: 50 })])).flat() as Array<string | null>
+  const made = (
+    await Promise.all([
+      one({ ask: 'create', who: 'alice', count: 50 }),
+      two({ ask: 'create', who: 'alice', count: 50 })
+    ])
+  ).flat() as Array<string | null>
   t.ok(made.filter(id => id !== null).length > 16)
-  const alive = await Promise.all(made.filter(id => id !== null).map(async (id, i) => await (i % 2 === 0 ? one : two)({ ask: 'get', id })))
+  const alive = await Promise.all(
+    made.filter(id => id !== null).map(async (id, i) => await (i % 2 === 0 ? one : two)({ ask: 'get', id }))
+  )
   t.ok(alive.filter(id => id === 'alice').length <= 16)
   const redis = openRedis({ url: `redis://127.0.0.1:${port}`, commandTimeoutMs: 2_000 })
   t.teardown(async () => { await redis.close() })
@@ -74,7 +83,10 @@ t.test('while Redis is frozen or gone nobody is let in on a guess, and nothing h
   t.equal(await one({ ask: 'remember', id: id! }), 'alice')
 
   const isDown = async (): Promise<void> => {
-    await until(async () => await one({ ask: 'get', id: id! }) === UNAVAILABLE, 'what was read a moment ago to be too old')
+    await until(
+      async () => (await one({ ask: 'get', id: id! })) === UNAVAILABLE,
+      'what was read a moment ago to be too old'
+    )
     t.equal(await one({ ask: 'isAlive' }), UNAVAILABLE)
     t.equal(await one({ ask: 'peek' }), UNAVAILABLE)
     t.strictSame(await one({ ask: 'create', who: 'bob', count: 2 }), [null, null])
@@ -84,7 +96,10 @@ t.test('while Redis is frozen or gone nobody is let in on a guess, and nothing h
   await isDown()
   t.equal(await one({ ask: 'revoke', id: other! }), UNAVAILABLE, 'it is not claimed to be over')
   server.child.kill('SIGCONT')
-  await until(async () => await one({ ask: 'create', who: 'carol', count: 1 }).then(made => (made as unknown[])[0] !== null), 'Redis to answer again')
+  await until(
+    async () => await one({ ask: 'create', who: 'carol', count: 1 }).then(made => (made as unknown[])[0] !== null),
+    'Redis to answer again'
+  )
 
   await server.stop('SIGKILL')
   await isDown()
@@ -115,7 +130,11 @@ t.test('over HTTP an outage is a 503 and keeps the cookie; a server that lost it
   t.match(answer.json(), { status: 503, code: UNAVAILABLE })
   t.equal(answer.headers['set-cookie'], undefined)
   t.equal(answer.headers['retry-after'], '1')
-  const signIn = await app.inject({ method: 'POST', url: '/auth/session', headers: { authorization: `Bearer ${app.auth.tokens.issue({ subject: 'alice' }).token}` } })
+  const signIn = await app.inject({
+    method: 'POST',
+    url: '/auth/session',
+    headers: { authorization: `Bearer ${app.auth.tokens.issue({ subject: 'alice' }).token}` }
+  })
   t.match(signIn.json(), { status: 503, code: UNAVAILABLE })
   t.equal(signIn.headers['set-cookie'], undefined)
 })

@@ -19,7 +19,11 @@ t.test('a bad option is refused by name', async t => {
     ['did you mean "idleSeconds"', { idleSecond: 1 }],
     ['known are idleSeconds', { x: 1 }]
   ] as Array<[string, unknown]>) {
-    t.throws(() => createSessionStore('memory', options as SessionOptions), { code: 'MARTY_AUTH_OPT_INVALID', message: new RegExp(field.replaceAll('.', '\\.')) }, field)
+    t.throws(
+      () => createSessionStore('memory', options as SessionOptions),
+      { code: 'MARTY_AUTH_OPT_INVALID', message: new RegExp(field.replaceAll('.', '\\.')) },
+      field
+    )
   }
 })
 
@@ -31,24 +35,43 @@ t.test('a session brings its principal back over HTTP, and ends with the token i
   const session = await app.auth.sessions!.create(source)
   t.match(session.id, /^ses_[A-Za-z0-9_-]{43}$/)
   t.equal(session.expiresAt, token.expiresAt, 'never outlives the token')
-  t.match((await app.inject({ url: '/who', headers: bearer(session.id) })).json(), { id: 'alice', roles: ['operator'], authenticatedBy: 'session', expiresAt: token.expiresAt })
-  t.notMatch(JSON.stringify([await app.auth.sessions!.get(session.id), await app.auth.sessions!.list(), events]), session.id, 'the id is kept and told nowhere')
+  t.match((await app.inject({ url: '/who', headers: bearer(session.id) })).json(), {
+    id: 'alice',
+    roles: ['operator'],
+    authenticatedBy: 'session',
+    expiresAt: token.expiresAt
+  })
+  t.notMatch(
+    JSON.stringify([await app.auth.sessions!.get(session.id), await app.auth.sessions!.list(), events]),
+    session.id,
+    'the id is kept and told nowhere'
+  )
   const back = await app.guard.authenticate(session.id, { address: null, requestId: '2' })
   t.equal(await app.guard.isAlive(back), true)
 
   await app.auth.tokens.revoke(token.jti, token.expiresAt)
   t.equal(await app.guard.isAlive(back), false)
   t.equal((await app.inject({ url: '/who', headers: bearer(session.id) })).statusCode, 401)
-  t.match(events.map(event => event.action), ['token.issue', 'authenticate.jwt', 'session.create', 'token.revoke', 'GET /who'])
+  t.match(
+    events.map(event => event.action),
+    ['token.issue', 'authenticate.jwt', 'session.create', 'token.revoke', 'GET /who']
+  )
 })
 
 t.test('every end of a session is told, and the principal that used it is no longer alive', async t => {
   const events: SecurityEvent[] = []
   const app = await build(t, {}, events)
   const sessions = app.auth.sessions!
-  const source = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
-  const ids = await Promise.all([1, 2, 3, 4].map(async () => (await sessions.create(source, { address: '192.0.2.1' })).id))
-  const [first, second, third] = await Promise.all(ids.map(async id => await app.guard.authenticate(id, { address: null, requestId: '2' })))
+  const source = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, {
+    address: null,
+    requestId: '1'
+  })
+  const ids = await Promise.all(
+    [1, 2, 3, 4].map(async () => (await sessions.create(source, { address: '192.0.2.1' })).id)
+  )
+  const [first, second, third] = await Promise.all(
+    ids.map(async id => await app.guard.authenticate(id, { address: null, requestId: '2' }))
+  )
   events.length = 0
 
   t.equal(await sessions.revoke(ids[0]!), true)
@@ -78,7 +101,10 @@ t.test('a new id is told, and a peek of a live connection keeps no session alive
   const renewed = await app.auth.sessions!.renew(id, { ...back, roles: ['admin'] })
   t.match(events.at(-1), { action: 'session.renew', principal: { id: 'alice', roles: ['admin'] } })
   t.equal(await app.guard.isAlive(back), false)
-  t.match((await app.inject({ url: '/who', headers: bearer(renewed.id) })).json(), { roles: ['admin'], authenticatedBy: 'session' })
+  t.match((await app.inject({ url: '/who', headers: bearer(renewed.id) })).json(), {
+    roles: ['admin'],
+    authenticatedBy: 'session'
+  })
 })
 
 t.test('a rule that asks for a session takes no token, and the other way round', async t => {
@@ -87,7 +113,8 @@ t.test('a rule that asks for a session takes no token, and the other way round',
   app.get('/jwt', { config: { security: { authenticate: ['jwt'] } } }, async () => 'ok')
   const { token } = app.auth.tokens.issue({ subject: 'alice' })
   const { id } = await app.auth.sessions!.create(await app.guard.authenticate(token, { address: null, requestId: '1' }))
-  const status = async (url: string, credential: string): Promise<number> => (await app.inject({ url, headers: bearer(credential) })).statusCode
+  const status = async (url: string, credential: string): Promise<number> =>
+    (await app.inject({ url, headers: bearer(credential) })).statusCode
   t.equal(await status('/session', id), 200)
   t.equal(await status('/session', token), 401)
   t.equal(await status('/jwt', token), 200)
@@ -142,6 +169,9 @@ t.test('with sessions off there are none', async t => {
   t.equal(app.auth.sessions, null)
   t.equal(app.auth.sessionCookie, null)
   t.equal((await app.inject({ url: '/who', headers: bearer(id) })).statusCode, 401)
-  t.equal((await app.inject({ url: '/who', headers: { cookie: `__Host-session=${id}` } })).headers['set-cookie'], undefined)
+  t.equal(
+    (await app.inject({ url: '/who', headers: { cookie: `__Host-session=${id}` } })).headers['set-cookie'],
+    undefined
+  )
   t.equal((await app.inject({ method: 'POST', url: '/auth/session' })).statusCode, 404)
 })

@@ -1,13 +1,31 @@
 import t, { type Test } from 'tap'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync
+} from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { createTokenIssuer, createTokenVerifier, jwksOf, openSigningKeys, rotateSigningKeys, type SigningKeyRecord } from '@marty/auth'
+import {
+  createTokenIssuer,
+  createTokenVerifier,
+  jwksOf,
+  openSigningKeys,
+  rotateSigningKeys,
+  type SigningKeyRecord
+} from '@marty/auth'
 import { until } from '@marty/testing'
 import { ALGORITHMS, PAIRS } from '@marty/testing/key-pairs'
 import { AUDIENCE, bearer, ISSUER, secretFor, TOKENS } from '@marty/testing/tokens'
@@ -15,9 +33,21 @@ import { build } from './service.js'
 
 const CHILD = fileURLToPath(new URL('signing-keys-child.js', import.meta.url))
 const options = { issuer: ISSUER, audience: AUDIENCE }
-const records = (file: string): SigningKeyRecord[] => (JSON.parse(readFileSync(file, 'utf8')) as { keys: SigningKeyRecord[] }).keys
+const records = (file: string): SigningKeyRecord[] =>
+  (JSON.parse(readFileSync(file, 'utf8')) as { keys: SigningKeyRecord[] }).keys
 const SECRET_TEXT = Buffer.from(secretFor('signing keys'), 'base64').toString('base64url')
-const record = (changes: object = {}): object => ({ kid: 'k1', algorithm: 'HS256', secret: SECRET_TEXT, createdAt: 1, activatesAt: 1, expiresAt: null, ...changes })
+const record = (changes: object = {}): object => ({
+  kid: 'k1',
+  algorithm: 'HS256',
+  secret: SECRET_TEXT,
+  createdAt: 1,
+  activatesAt: 1,
+  expiresAt: null,
+  ...changes
+})
+const ED_JWK = PAIRS.EdDSA.privateKey.export({ format: 'jwk' })
+/** An Ed25519 key that is recorded with an algorithm. */
+const edDsaRecord = (algorithm: string): object => record({ algorithm, secret: undefined, privateKey: ED_JWK })
 
 function write (file: string, keys: unknown, mode = 0o600): void {
   writeFileSync(`${file}.new`, typeof keys === 'string' ? keys : JSON.stringify({ version: 1, keys }))
@@ -63,7 +93,7 @@ t.test('a file that cannot be used stops the start and says what is wrong where,
     [/keys\[0\]\.secret must be/, [record({ secret: 5 })]],
     [/keys\[0\]\.secret cannot be used with/, [record({ algorithm: 'ES256', privateKey })]],
     [/keys\[0\]\.privateKey/, [record({ algorithm: 'ES256', secret: undefined, privateKey: 'x' })]],
-    [/keys\[0\]\.privateKey must be an EC key/, [record({ algorithm: 'ES256', secret: undefined, privateKey: PAIRS.EdDSA.privateKey.export({ format: 'jwk' }) })]],
+    [/keys\[0\]\.privateKey must be an EC key/, [edDsaRecord('ES256')]],
     [/keys\[0\]\.createdAt/, [record({ createdAt: '2026' })]],
     [/keys\[0\]\.activatesAt/, [record({ activatesAt: -1 })]],
     [/keys\[0\]\.expiresAt/, [record({ expiresAt: undefined })]],
@@ -75,7 +105,12 @@ t.test('a file that cannot be used stops the start and says what is wrong where,
   ]
   for (const [message, keys, mode] of bad) {
     write(file, keys, mode)
-    const error = await Promise.resolve().then(() => openSigningKeys(file)).then(() => null, (error: unknown) => error as Error & { code: string })
+    const error = await Promise.resolve()
+      .then(() => openSigningKeys(file))
+      .then(
+        () => null,
+        (error: unknown) => error as Error & { code: string }
+      )
     t.match(error, { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', statusCode: 500, message }, String(message))
     t.ok(error?.message.includes(file))
     t.notOk(error?.message.includes(secret.slice(0, 20)) === true || error?.message.includes(privateKey.d!) === true)
@@ -87,20 +122,41 @@ t.test('a file that cannot be used stops the start and says what is wrong where,
 
 t.test('what cannot be rotated is refused and changes nothing', async t => {
   const file = join(t.testdir(), 'keys.json')
-  for (const [field, rotation] of [['algorithm', {}], ['algorithm', { algorithm: 'none' }], ['algorithm', { algorithm: ['HS256'] }], ['activatesInSeconds', { algorithm: 'HS256', activatesInSeconds: -1 }], ['overlapSeconds', { algorithm: 'HS256', overlapSeconds: 1.5 }]] as const) {
-    await t.rejects(rotateSigningKeys(file, rotation as never), { code: 'MARTY_AUTH_OPT_INVALID', message: new RegExp(field) })
+  for (const [field, rotation] of [
+    ['algorithm', {}],
+    ['algorithm', { algorithm: 'none' }],
+    ['algorithm', { algorithm: ['HS256'] }],
+    ['activatesInSeconds', { algorithm: 'HS256', activatesInSeconds: -1 }],
+    ['overlapSeconds', { algorithm: 'HS256', overlapSeconds: 1.5 }]
+  ] as const) {
+    await t.rejects(rotateSigningKeys(file, rotation as never), {
+      code: 'MARTY_AUTH_OPT_INVALID',
+      message: new RegExp(field)
+    })
   }
   t.notOk(existsSync(file))
   await rotateSigningKeys(file, { algorithm: 'HS256' })
   const before = readFileSync(file, 'utf8')
-  await t.rejects(rotateSigningKeys(file, { algorithm: 'EdDSA' }), { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', message: /do not mix/ })
+  await t.rejects(rotateSigningKeys(file, { algorithm: 'EdDSA' }), {
+    code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+    message: /do not mix/
+  })
   t.equal(readFileSync(file, 'utf8'), before)
   write(file, Array.from({ length: 64 }, (_, index) => record({ kid: `k${index}` })))
-  await t.rejects(rotateSigningKeys(file, { algorithm: 'HS256' }), { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', message: /64 keys that have not expired/ })
+  await t.rejects(rotateSigningKeys(file, { algorithm: 'HS256' }), {
+    code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+    message: /64 keys that have not expired/
+  })
   write(file, 'damaged')
-  await t.rejects(rotateSigningKeys(file, { algorithm: 'HS256' }), { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', message: /not JSON/ })
+  await t.rejects(rotateSigningKeys(file, { algorithm: 'HS256' }), {
+    code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+    message: /not JSON/
+  })
   t.equal(readFileSync(file, 'utf8'), 'damaged')
-  await t.rejects(rotateSigningKeys(join(file, 'below', 'keys.json'), { algorithm: 'HS256' }), { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', message: /cannot be written \(ENOTDIR\)/ })
+  await t.rejects(rotateSigningKeys(join(file, 'below', 'keys.json'), { algorithm: 'HS256' }), {
+    code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+    message: /cannot be written \(ENOTDIR\)/
+  })
   t.strictSame(readdirSync(t.testdirName), ['keys.json'], 'no lock, no temporary file')
 })
 
@@ -114,7 +170,8 @@ t.test('rotation: published before it signs, accepted until the overlap ends, th
     const keys = openSigningKeys(file)
     const { issue } = createTokenIssuer({ ...options, keys })
     const verify = createTokenVerifier({ ...options, keys })
-    const kidOf = (token: string): string => (JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()) as { kid: string }).kid
+    const kidOf = (token: string): string =>
+      (JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()) as { kid: string }).kid
     const old = issue({ subject: 'alice', ttlSeconds: 3_000 }).token
     t.equal(kidOf(old), first.kid)
 
@@ -124,7 +181,13 @@ t.test('rotation: published before it signs, accepted until the overlap ends, th
     advance(501)
     t.equal(kidOf(issue({ subject: 'alice' }).token), first.kid, 'not yet active')
     t.strictSame(keys.all().map(({ kid }) => kid), [first.kid, second.kid], 'but known')
-    if (algorithm !== 'HS256') t.strictSame(jwksOf(keys).keys.map(({ kid }) => kid), [first.kid, second.kid], 'and published')
+    if (algorithm !== 'HS256') {
+      t.strictSame(
+        jwksOf(keys).keys.map(({ kid }) => kid),
+        [first.kid, second.kid],
+        'and published'
+      )
+    }
     advance(60_000)
     const next = issue({ subject: 'alice', ttlSeconds: 3_000 }).token
     t.equal(kidOf(next), second.kid)
@@ -140,7 +203,11 @@ t.test('rotation: published before it signs, accepted until the overlap ends, th
     advance(501)
     t.equal(kidOf(issue({ subject: 'alice' }).token), fourth.kid)
     advance(3_600_000)
-    t.equal(kidOf(issue({ subject: 'alice' }).token), fourth.kid, 'the newest one signs, not the one that was to be active later')
+    t.equal(
+      kidOf(issue({ subject: 'alice' }).token),
+      fourth.kid,
+      'the newest one signs, not the one that was to be active later'
+    )
     t.strictSame(records(file).map(({ kid }) => kid), [second.kid, third.kid, fourth.kid])
 
     const emergency = await rotateSigningKeys(file, { algorithm, activatesInSeconds: 0, overlapSeconds: 0 })
@@ -160,7 +227,7 @@ t.test('a damaged, opened or missing file leaves the last good keys in force, an
     [/not JSON/, () => { write(file, good.slice(0, 50)) }],
     [/chmod/, () => { write(file, good, 0o644) }],
     [/ENOENT/, () => { rmSync(file) }],
-    [/restart the service/, () => { write(file, [record({ algorithm: 'EdDSA', secret: undefined, privateKey: PAIRS.EdDSA.privateKey.export({ format: 'jwk' }) })]) }]
+    [/restart the service/, () => { write(file, [edDsaRecord('EdDSA')]) }]
   ]
   for (const [message, harm] of problems) {
     harm()
@@ -203,14 +270,29 @@ t.test('fastify.jwt and remembered tokens follow a rotation', async t => {
   const file = join(t.testdir(), 'keys.json')
   await rotateSigningKeys(file, { algorithm: 'EdDSA' })
   const app = await build(t, { ...TOKENS, keys: openSigningKeys(file) })
-  app.get('/plain', { config: { security: { public: true } } }, async request => await request.jwtVerify({ allowedSub: 'alice' }))
-  app.get('/sign', { config: { security: { public: true } } }, async (_, reply) => await reply.jwtSign({ sub: 'alice' }))
+  app.get(
+    '/plain',
+    { config: { security: { public: true } } },
+    async request => await request.jwtVerify({ allowedSub: 'alice' })
+  )
+  app.get(
+    '/sign',
+    { config: { security: { public: true } } },
+    async (_, reply) => await reply.jwtSign({ sub: 'alice' })
+  )
   const old = app.jwt.sign({ sub: 'alice' })
-  const good = async (token: string): Promise<number[]> => [(await app.inject({ url: '/who', headers: bearer(token) })).statusCode, (await app.inject({ url: '/plain', headers: bearer(token) })).statusCode]
+  const good = async (token: string): Promise<number[]> => [
+    (await app.inject({ url: '/who', headers: bearer(token) })).statusCode,
+    (await app.inject({ url: '/plain', headers: bearer(token) })).statusCode
+  ]
   t.strictSame(await good(old), [200, 200])
   const { kid } = await rotateSigningKeys(file, { algorithm: 'ES256', activatesInSeconds: 0, overlapSeconds: 60 })
   advance(501)
-  for (const token of [app.jwt.sign({ sub: 'alice' }), (await app.inject('/sign')).body, app.auth.tokens.issue({ subject: 'alice' }).token]) {
+  for (const token of [
+    app.jwt.sign({ sub: 'alice' }),
+    (await app.inject('/sign')).body,
+    app.auth.tokens.issue({ subject: 'alice' }).token
+  ]) {
     t.match(app.jwt.decode(token, { complete: true }), { header: { alg: 'ES256', kid } })
     t.strictSame(await good(token), [200, 200])
   }
@@ -260,7 +342,10 @@ t.test('a lock that is never given back is an error', async t => {
   const { advance } = clock(t)
   const file = join(t.testdir(), 'keys.json')
   writeFileSync(`${file}.lock`, `${hostname()} ${process.pid} x`)
-  const waiting = t.rejects(rotateSigningKeys(file, { algorithm: 'HS256' }), { code: 'MARTY_AUTH_SIGNING_KEYS_INVALID', message: /EEXIST/ })
+  const waiting = t.rejects(rotateSigningKeys(file, { algorithm: 'HS256' }), {
+    code: 'MARTY_AUTH_SIGNING_KEYS_INVALID',
+    message: /EEXIST/
+  })
   await new Promise(resolve => setTimeout(resolve, 60))
   // The lock stays young while the clock goes on.
   advance(16_000)
@@ -322,7 +407,9 @@ t.test('two services share a file through rotations: no token is refused in betw
     const { kid } = await rotateSigningKeys(file, { algorithm, activatesInSeconds: 1 })
     await until(async () => { await exchange(); return kids.has(kid) }, 'the new key to sign')
     for (let i = 0; i < 20; i++) await exchange()
-    const published = await (await fetch(`${urls[0]!}/.well-known/jwks.json`)).json() as { keys: Array<{ kid: string }> }
+    const published = (await (await fetch(`${urls[0]!}/.well-known/jwks.json`)).json()) as {
+      keys: Array<{ kid: string }>
+    }
     t.ok(published.keys.some(key => key.kid === kid))
   }
   t.equal(kids.size, 3)

@@ -34,7 +34,11 @@ t.test('a busy event loop is not taken for a dead store: renewals, sessions, rev
   const sessions = createSessionStore(store)
   const lockout = createLockout(store)
   const issue = async (): Promise<string> => (await refresh.issue({
-    subject: 'alice', kind: 'user', roles: [], scopes: [], source: { ...ANONYMOUS, id: 'alice', kind: 'user', authenticatedBy: 'jwt' }
+    subject: 'alice',
+    kind: 'user',
+    roles: [],
+    scopes: [],
+    source: { ...ANONYMOUS, id: 'alice', kind: 'user', authenticatedBy: 'jwt' }
   })).token
 
   const calls: Record<string, (i: number) => Promise<unknown>> = {
@@ -45,16 +49,45 @@ t.test('a busy event loop is not taken for a dead store: renewals, sessions, rev
     lockout: async i => { await lockout.check(`account-${i}`, '192.0.2.1') }
   }
   const tokens: string[] = []
-  for (let i = 0; i < COUNT + 5; i++) await until(() => issue().then(token => tokens.push(token) > 0, () => false), 'a token')
+  for (let i = 0; i < COUNT + 5; i++) {
+    await until(
+      () =>
+        issue().then(
+          token => tokens.push(token) > 0,
+          () => false
+        ),
+      'a token'
+    )
+  }
   // The scripts are known to the server from now on.
-  for (const name of ['session', 'revoke', 'lockout']) await until(() => calls[name]!(COUNT).then(() => true, () => false), name)
-  await until(() => refresh.rotate(tokens.pop()!).then(() => true, () => false), 'rotate')
+  for (const name of ['session', 'revoke', 'lockout']) {
+    await until(
+      () =>
+        calls[name]!(COUNT).then(
+          () => true,
+          () => false
+        ),
+      name
+    )
+  }
+  await until(
+    () =>
+      refresh.rotate(tokens.pop()!).then(
+        () => true,
+        () => false
+      ),
+    'rotate'
+  )
   for (const [name, call] of Object.entries(calls)) {
     const before = scriptsRun(port)
     const answers = Promise.allSettled(Array.from({ length: COUNT }, (_, i) => call(i)))
     await new Promise(setImmediate)
     blockLoopUntil(() => scriptsRun(port) >= before + COUNT)
     blockLoopFor(80)
-    t.same((await answers).filter(answer => answer.status === 'rejected').map(({ reason }) => String(reason)), [], name)
+    t.same(
+      (await answers).filter(answer => answer.status === 'rejected').map(({ reason }) => String(reason)),
+      [],
+      name
+    )
   }
 })

@@ -10,9 +10,13 @@ export interface TestRedis {
   readonly port: number
   server: RedisServer
   /** Another connection, as another replica would have it. */
-  connect (options?: { readonly username?: string, readonly password?: string, readonly commandTimeoutMs?: number }): Promise<RedisConnection>
+  connect(options?: {
+    readonly username?: string
+    readonly password?: string
+    readonly commandTimeoutMs?: number
+  }): Promise<RedisConnection>
   /** Kills the server and starts another in its place, empty unless the arguments say otherwise. */
-  restart (args?: readonly string[]): Promise<void>
+  restart(args?: readonly string[]): Promise<void>
 }
 
 /** A real Redis for one test file. */
@@ -47,7 +51,15 @@ export async function snapshot (t: Test, { client }: RedisConnection): Promise<s
   const before = await client.lastsave()
   // On a slow disk it takes longer than the client waits.
   await client.save().catch(() => {})
-  await until(async () => await client.lastsave().catch(() => before) > before || await client.save().then(() => true, () => false), 'the snapshot')
+  await until(
+    async () =>
+      (await client.lastsave().catch(() => before)) > before ||
+      (await client.save().then(
+        () => true,
+        () => false
+      )),
+    'the snapshot'
+  )
   const [, from] = await client.config('GET', 'dir') as [string, string]
   copyFileSync(join(from, 'dump.rdb'), join(folder, 'dump.rdb'))
   return folder
@@ -56,7 +68,10 @@ export async function snapshot (t: Test, { client }: RedisConnection): Promise<s
 let prefixes = 0
 
 /** Somewhere to keep state that no other test uses. */
-export function storeOf ({ client }: RedisConnection, prefix = `test:${++prefixes}`): Exclude<ResolvedAuthStore, 'memory'> {
+export function storeOf (
+  { client }: RedisConnection,
+  prefix = `test:${++prefixes}`
+): Exclude<ResolvedAuthStore, 'memory'> {
   return { redis: client, prefix }
 }
 

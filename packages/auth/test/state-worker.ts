@@ -14,7 +14,16 @@ await app.ready()
 const revocations = createRevocations(store, { maxLifetimeSeconds: 3_600 })
 await revocations.start()
 const reuses: string[] = []
-const refresh = createRefreshTokens(store, { secret: Buffer.from(SECRET), revocations, idleSeconds: 600, absoluteSeconds: 600, graceSeconds: 10, onReuse: sid => { reuses.push(sid) } })
+const refresh = createRefreshTokens(store, {
+  secret: Buffer.from(SECRET),
+  revocations,
+  idleSeconds: 600,
+  absoluteSeconds: 600,
+  graceSeconds: 10,
+  onReuse: sid => {
+    reuses.push(sid)
+  }
+})
 let live: Principal = ANONYMOUS
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? String(error)
@@ -27,11 +36,24 @@ const actions = {
   revoke: async (jti: string, expiresAt: number) => { await app.auth.tokens.revoke(jti, expiresAt) },
   revokeSubject: async (subject: string) => { await app.auth.tokens.revokeSubject(subject) },
   revokeFamily: async (sid: string) => { await app.auth.tokens.revokeFamily(sid) },
-  issue: async (subject: string) => await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }),
-  issueMany: async (subject: string, times: number) => await Promise.all(Array.from({ length: times }, async () => await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }).then(({ token }) => token, codeOf))),
-  inspect: async (token: string) => await refresh.inspect(token) !== null,
+  issue: async (subject: string) =>
+    await refresh.issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS }),
+  issueMany: async (subject: string, times: number) =>
+    await Promise.all(
+      Array.from(
+        { length: times },
+        async () =>
+          await refresh
+            .issue({ subject, kind: 'user', roles: [], scopes: [], source: ANONYMOUS })
+            .then(({ token }) => token, codeOf)
+      )
+    ),
+  inspect: async (token: string) => (await refresh.inspect(token)) !== null,
   rotate: async (token: string) => await refresh.rotate(token),
-  rotateMany: async (token: string, times: number) => await Promise.all(Array.from({ length: times }, async () => await refresh.rotate(token).then(answer => answer.token, codeOf))),
+  rotateMany: async (token: string, times: number) =>
+    await Promise.all(
+      Array.from({ length: times }, async () => await refresh.rotate(token).then(answer => answer.token, codeOf))
+    ),
   reuses: async () => reuses,
   close: async () => {
     revocations.close()
@@ -46,6 +68,13 @@ export type Actions = typeof actions
 
 process.on('message', ({ id, action, args }: { id: number, action: keyof Actions, args: never[] }) => {
   const run = actions[action] as (...args: unknown[]) => Promise<unknown>
-  run(...args).then(value => { process.send?.({ id, value }) }, error => { process.send?.({ id, code: codeOf(error) }) })
+  run(...args).then(
+    value => {
+      process.send?.({ id, value })
+    },
+    error => {
+      process.send?.({ id, code: codeOf(error) })
+    }
+  )
 })
 process.send?.({ id: 0 })

@@ -15,7 +15,11 @@ const OPTIONS: Partial<AuthOptions> = {
   apiKeys: { store: createMemoryApiKeyStore(), prefix: 'cam', environment: 'test', pepper: PEPPER, bcryptCost: 8 }
 }
 
-async function service (t: Test, options: Partial<AuthOptions> = {}, events: SecurityEvent[] = []): Promise<FastifyInstance> {
+async function service (
+  t: Test,
+  options: Partial<AuthOptions> = {},
+  events: SecurityEvent[] = []
+): Promise<FastifyInstance> {
   const app = await build(t, { ...OPTIONS, ...options }, events)
   await app.ready()
   return app
@@ -25,7 +29,13 @@ const post = async (app: FastifyInstance, url: string, body?: object | string, h
   await app.inject({ method: 'POST', url, headers, ...(body === undefined ? {} : { payload: body }) } as InjectOptions)
 
 const keyOf = async (app: FastifyInstance, request: object = {}) =>
-  await app.auth.apiKeys!.create({ name: 'recorder', roles: ['operator'], scopes: ['camera:view', 'camera:record'], expiresInSeconds: 3600, ...request })
+  await app.auth.apiKeys!.create({
+    name: 'recorder',
+    roles: ['operator'],
+    scopes: ['camera:view', 'camera:record'],
+    expiresInSeconds: 3600,
+    ...request
+  })
 
 const who = async (app: FastifyInstance, token: string) => await app.inject({ url: '/who', headers: bearer(token) })
 
@@ -57,31 +67,70 @@ t.test('a token is not given for a missing, wrong or unsuitable credential', asy
     t.match(answer.json(), { status: 400, code }, JSON.stringify(body))
   }
   const form = { 'content-type': 'application/x-www-form-urlencoded' }
-  t.match((await post(app, '/auth/token', 'scope=a&scope=b', { ...form, 'x-api-key': key })).json(), { code: 'MARTY_AUTH_BODY_INVALID', detail: '"scope" is given twice' })
-  t.equal((await post(app, '/auth/token', `scope=${'a'.repeat(20_000)}`, { ...form, 'x-api-key': key })).statusCode, 413)
+  t.match((await post(app, '/auth/token', 'scope=a&scope=b', { ...form, 'x-api-key': key })).json(), {
+    code: 'MARTY_AUTH_BODY_INVALID',
+    detail: '"scope" is given twice'
+  })
+  t.equal(
+    (await post(app, '/auth/token', `scope=${'a'.repeat(20_000)}`, { ...form, 'x-api-key': key })).statusCode,
+    413
+  )
 })
 
 t.test('an API key is exchanged for tokens, by JSON or form', async t => {
   const events: SecurityEvent[] = []
   const app = await service(t, {}, events)
   const { key, keyId } = await keyOf(app)
-  const answer = await post(app, '/auth/token', 'grant_type=client_credentials&scope=camera:view', { 'x-api-key': key, 'content-type': 'application/x-www-form-urlencoded' })
+  const answer = await post(app, '/auth/token', 'grant_type=client_credentials&scope=camera:view', {
+    'x-api-key': key,
+    'content-type': 'application/x-www-form-urlencoded'
+  })
   t.equal(answer.statusCode, 200)
   t.equal(answer.headers['cache-control'], 'no-store')
-  t.match(answer.json(), { access_token: String, token_type: 'Bearer', expires_in: 900, scope: 'camera:view', refresh_token: /^ref_/, refresh_expires_in: Number })
+  t.match(answer.json(), {
+    access_token: String,
+    token_type: 'Bearer',
+    expires_in: 900,
+    scope: 'camera:view',
+    refresh_token: /^ref_/,
+    refresh_expires_in: Number
+  })
   const { access_token: token, refresh_token: refreshToken } = answer.json()
   const claims = app.auth.tokens.verify(token)
-  t.match(claims, { iss: ISSUER, sub: keyId, user_id: keyId, role: 'operator', roles: ['operator'], scope: 'camera:view', kind: 'service', client_id: keyId, sid: String })
-  t.match((await who(app, token)).json(), { id: keyId, kind: 'service', roles: ['operator'], scopes: ['camera:view'], authenticatedBy: 'jwt' })
+  t.match(claims, {
+    iss: ISSUER,
+    sub: keyId,
+    user_id: keyId,
+    role: 'operator',
+    roles: ['operator'],
+    scope: 'camera:view',
+    kind: 'service',
+    client_id: keyId,
+    sid: String
+  })
+  t.match((await who(app, token)).json(), {
+    id: keyId,
+    kind: 'service',
+    roles: ['operator'],
+    scopes: ['camera:view'],
+    authenticatedBy: 'jwt'
+  })
   t.equal((await who(app, refreshToken)).statusCode, 401, 'a refresh token is no access token')
-  t.match(events.filter(({ action }) => action === 'token.issue'), [{ type: 'credential', outcome: 'success', object: claims.jti, principal: { id: keyId } }])
+  t.match(
+    events.filter(({ action }) => action === 'token.issue'),
+    [{ type: 'credential', outcome: 'success', object: claims.jti, principal: { id: keyId } }]
+  )
   t.equal((await post(app, '/auth/token', {}, bearer(key))).statusCode, 200, 'as Authorization: Bearer')
 })
 
 t.test('tokens do not outlive what they came from', async t => {
   const app = await service(t)
   const { key, keyId } = await keyOf(app, { expiresInSeconds: 30 })
-  const { access_token: token, refresh_token: refreshToken, expires_in: seconds } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
+  const {
+    access_token: token,
+    refresh_token: refreshToken,
+    expires_in: seconds
+  } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
   t.ok(seconds <= 30, `${seconds} s`)
   await app.auth.apiKeys!.revoke(keyId)
   t.equal((await who(app, token)).statusCode, 401, 'the key is revoked')
@@ -97,13 +146,20 @@ t.test('a refresh token is used once; using an old one ends the family', async t
   t.equal(second.statusCode, 200)
   t.not(second.json().refresh_token, first.refresh_token)
   t.equal(app.auth.tokens.verify(second.json().access_token)['sid'], app.auth.tokens.verify(first.access_token)['sid'])
-  const third = await post(app, '/auth/token', { grant_type: 'refresh_token', refresh_token: second.json().refresh_token })
+  const third = await post(app, '/auth/token', {
+    grant_type: 'refresh_token',
+    refresh_token: second.json().refresh_token
+  })
   t.equal(third.statusCode, 200, 'the OAuth way')
   t.equal(events.filter(({ action }) => action === 'token.refresh').length, 2)
 
   const stolen = await post(app, '/auth/refresh', { refresh_token: first.refresh_token })
   t.equal(stolen.statusCode, 401)
-  t.equal((await post(app, '/auth/refresh', { refresh_token: third.json().refresh_token })).statusCode, 401, 'the thief and the owner are out')
+  t.equal(
+    (await post(app, '/auth/refresh', { refresh_token: third.json().refresh_token })).statusCode,
+    401,
+    'the thief and the owner are out'
+  )
   t.equal((await who(app, third.json().access_token)).statusCode, 401, 'and so are the access tokens')
   t.match(events.filter(({ action }) => action === 'refresh_token.reuse'), [{ type: 'credential', outcome: 'denied' }])
 })
@@ -111,7 +167,14 @@ t.test('a refresh token is used once; using an old one ends the family', async t
 t.test('a wrong refresh token is a wrong credential like any other', async t => {
   const app = await service(t)
   const bodies: string[] = []
-  for (const token of ['x', 'ref_', `ref_${'a'.repeat(65)}`, `ref_${'a'.repeat(100_000)}`.slice(0, 15_000), 'ref_\u0000', app.auth.tokens.issue({ subject: 'alice' }).token]) {
+  for (const token of [
+    'x',
+    'ref_',
+    `ref_${'a'.repeat(65)}`,
+    `ref_${'a'.repeat(100_000)}`.slice(0, 15_000),
+    'ref_\u0000',
+    app.auth.tokens.issue({ subject: 'alice' }).token
+  ]) {
     const answer = await post(app, '/auth/refresh', { refresh_token: token })
     t.equal(answer.statusCode, 401)
     t.equal(answer.headers['www-authenticate'], 'Bearer error="invalid_token"')
@@ -147,7 +210,9 @@ t.test('whoever holds a token can end it, and learns nothing of other texts', as
   const events: SecurityEvent[] = []
   const app = await service(t, {}, events)
   const { key } = await keyOf(app)
-  const { access_token: token, refresh_token: refreshToken } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
+  const { access_token: token, refresh_token: refreshToken } = (
+    await post(app, '/auth/token', {}, { 'x-api-key': key })
+  ).json()
   for (const text of ['nonsense', `ref_${'b'.repeat(65)}`, `ses_${'c'.repeat(43)}`]) {
     const answer = await post(app, '/auth/revoke', { token: text })
     t.equal(answer.statusCode, 200)
@@ -155,11 +220,22 @@ t.test('whoever holds a token can end it, and learns nothing of other texts', as
   }
   t.equal((await post(app, '/auth/revoke', {})).statusCode, 400)
   t.match((await post(app, '/auth/revoke', { token: key })).json(), { status: 400, code: 'MARTY_AUTH_BODY_INVALID' })
-  t.equal((await post(app, '/auth/revoke', `token=${token}`, { 'content-type': 'application/x-www-form-urlencoded' })).statusCode, 200)
+  t.equal(
+    (await post(app, '/auth/revoke', `token=${token}`, { 'content-type': 'application/x-www-form-urlencoded' }))
+      .statusCode,
+    200
+  )
   t.equal((await who(app, token)).statusCode, 401)
-  t.equal((await post(app, '/auth/revoke', { token: refreshToken, token_type_hint: 'access_token' })).statusCode, 200, 'a hint is only a hint')
+  t.equal(
+    (await post(app, '/auth/revoke', { token: refreshToken, token_type_hint: 'access_token' })).statusCode,
+    200,
+    'a hint is only a hint'
+  )
   t.equal((await post(app, '/auth/refresh', { refresh_token: refreshToken })).statusCode, 401)
-  const principal = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice', role: 'viewer' }).token, { address: null, requestId: '1' })
+  const principal = await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice', role: 'viewer' }).token, {
+    address: null,
+    requestId: '1'
+  })
   const { id } = await app.auth.sessions!.create(principal)
   t.equal((await post(app, '/auth/revoke', { token: id })).statusCode, 200)
   t.equal((await who(app, id)).statusCode, 401)
@@ -170,10 +246,19 @@ t.test('introspection tells services what a token is worth now', async t => {
   const app = await service(t)
   const { key, keyId } = await keyOf(app)
   const { access_token: token, refresh_token: refreshToken } = (await post(app, '/auth/token', {}, { 'x-api-key': key })).json()
-  const ask = async (text: string) => (await post(app, '/auth/introspect', { token: text }, { 'x-api-key': key })).json()
+  const ask = async (text: string) =>
+    (await post(app, '/auth/introspect', { token: text }, { 'x-api-key': key })).json()
   t.equal((await post(app, '/auth/introspect', { token })).statusCode, 401)
   t.equal((await post(app, '/auth/introspect', { token }, bearer(token))).statusCode, 401, 'not by the token itself')
-  t.match(await ask(token), { active: true, token_type: 'access_token', sub: keyId, client_id: keyId, exp: Number, iat: Number, jti: String })
+  t.match(await ask(token), {
+    active: true,
+    token_type: 'access_token',
+    sub: keyId,
+    client_id: keyId,
+    exp: Number,
+    iat: Number,
+    jti: String
+  })
   t.match(await ask(refreshToken), { active: true, token_type: 'refresh_token', sub: keyId })
   t.strictSame(await ask('nonsense'), { active: false })
   t.strictSame(await ask(`ref_${'d'.repeat(65)}`), { active: false })
@@ -188,9 +273,16 @@ t.test('without routes there is none, and without clients no client grant', asyn
   const app = await build(t, noKeys)
   t.match((await post(app, '/auth/token', {})).json(), { code: 'MARTY_AUTH_GRANT_UNSUPPORTED' })
   t.equal((await post(app, '/auth/introspect', { token: 'x' })).statusCode, 404, 'and nobody who might introspect')
-  await t.rejects(build(t, { ...OPTIONS, routes: { introspection: 'yes' } as never }), { code: 'MARTY_AUTH_OPT_INVALID' })
+  await t.rejects(build(t, { ...OPTIONS, routes: { introspection: 'yes' } as never }), {
+    code: 'MARTY_AUTH_OPT_INVALID'
+  })
   const open = await service(t, { routes: { introspection: { authenticate: ['jwt'] } } })
-  t.strictSame((await post(open, '/auth/introspect', { token: 'x' }, bearer(open.auth.tokens.issue({ subject: 'alice' }).token))).json(), { active: false })
+  t.strictSame(
+    (
+      await post(open, '/auth/introspect', { token: 'x' }, bearer(open.auth.tokens.issue({ subject: 'alice' }).token))
+    ).json(),
+    { active: false }
+  )
 })
 
 t.test('asymmetric tokens work the same way', async t => {
@@ -204,7 +296,9 @@ t.test('asymmetric tokens work the same way', async t => {
 
 t.test('a session signs itself out', async t => {
   const app = await service(t)
-  const { id } = await app.auth.sessions!.create(await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' }))
+  const { id } = await app.auth.sessions!.create(
+    await app.guard.authenticate(app.auth.tokens.issue({ subject: 'alice' }).token, { address: null, requestId: '1' })
+  )
   t.equal((await who(app, id)).statusCode, 200)
   t.equal((await post(app, '/auth/logout', undefined, bearer(id))).statusCode, 204)
   t.equal((await who(app, id)).statusCode, 401)

@@ -20,8 +20,17 @@ const RECORDER = 'spiffe://prod/ns/cams/sa/recorder'
 const redis = await testRedis(t)
 const connection = await redis.connect({ commandTimeoutMs: 5_000 })
 
-interface Answer { readonly access_token: string, readonly expires_in: number, readonly refresh_token: string, readonly refresh_expires_in: number }
-type Post = (url: string, body: object, headers?: Record<string, string>) => Promise<{ status: number, body: Answer & { code?: string } }>
+interface Answer {
+  readonly access_token: string
+  readonly expires_in: number
+  readonly refresh_token: string
+  readonly refresh_expires_in: number
+}
+type Post = (
+  url: string,
+  body: object,
+  headers?: Record<string, string>
+) => Promise<{ status: number; body: Answer & { code?: string } }>
 
 const postTo = (app: FastifyInstance): Post => async (url, payload, headers = {}) => {
   const answer = await app.inject({ method: 'POST', url, payload, headers })
@@ -29,7 +38,13 @@ const postTo = (app: FastifyInstance): Post => async (url, payload, headers = {}
 }
 
 /** No token outlives the end, in seconds since the epoch, and what is said of its life is true. */
-function endsBy (t: Test, app: FastifyInstance, { access_token: token, expires_in: seconds, refresh_expires_in: refreshSeconds }: Answer, end: number, what: string): void {
+function endsBy (
+  t: Test,
+  app: FastifyInstance,
+  { access_token: token, expires_in: seconds, refresh_expires_in: refreshSeconds }: Answer,
+  end: number,
+  what: string
+): void {
   const { iat, exp } = app.auth.tokens.verify(token)
   t.ok(exp <= end, `${what}: ${exp - end} s beyond its source`)
   t.equal(seconds, exp - iat, `${what}: expires_in`)
@@ -61,7 +76,12 @@ for (const place of ['memory', 'Redis'] as const) {
   t.test(`${place}: close to the end, and after it`, async t => {
     const provider = await provide(t)
     const store = newStore()
-    const app = await build(t, { routes: true, refresh: REFRESH, trustedIssuers: [provider.options], ...storeHere(store) })
+    const app = await build(t, {
+      routes: true,
+      refresh: REFRESH,
+      trustedIssuers: [provider.options],
+      ...storeHere(store)
+    })
     const post = postTo(app)
     const end = now() + 4
     const assertion = foreign('ES256', { exp: end, iat: end - 60 })
@@ -73,7 +93,9 @@ for (const place of ['memory', 'Redis'] as const) {
         break
       }
       const { exp, iat } = app.auth.tokens.verify(body.access_token)
-      if (exp > end || body.expires_in !== exp - iat) t.fail(`renewed to ${exp - end} s beyond the end, said ${body.expires_in}`)
+      if (exp > end || body.expires_in !== exp - iat) {
+        t.fail(`renewed to ${exp - end} s beyond the end, said ${body.expires_in}`)
+      }
       last = body
       await new Promise(resolve => setTimeout(resolve, 20))
     }
@@ -81,8 +103,13 @@ for (const place of ['memory', 'Redis'] as const) {
     await untilSecond(end)
     t.equal((await post('/auth/refresh', { refresh_token: last.refresh_token })).status, 401)
     t.equal((await post('/auth/token', { assertion })).status, 401)
-    t.equal((await app.inject({ url: '/who', headers: { authorization: `Bearer ${last.access_token}` } })).statusCode, 401)
-    if (store !== undefined) t.strictSame(await connection.client.keys(`${store.prefix}:refresh:*`), [], 'nothing is kept of the family')
+    t.equal(
+      (await app.inject({ url: '/who', headers: { authorization: `Bearer ${last.access_token}` } })).statusCode,
+      401
+    )
+    if (store !== undefined) {
+      t.strictSame(await connection.client.keys(`${store.prefix}:refresh:*`), [], 'nothing is kept of the family')
+    }
   })
 
   t.test(`${place}: by an API key, and by a secret of it that a rotation ends`, async t => {
@@ -105,7 +132,10 @@ for (const place of ['memory', 'Redis'] as const) {
     await app.auth.apiKeys!.rotate(long.keyId, { overlapSeconds: 60 })
     const rotatedEnd = now() + 60
     const after = await post('/auth/refresh', { refresh_token: before.body.refresh_token })
-    t.ok(app.auth.tokens.verify(after.body.access_token).exp <= rotatedEnd, 'the old secret ends sooner than it said when it signed in')
+    t.ok(
+      app.auth.tokens.verify(after.body.access_token).exp <= rotatedEnd,
+      'the old secret ends sooner than it said when it signed in'
+    )
     t.ok(after.body.expires_in <= 60)
     t.ok(after.body.refresh_expires_in <= 60)
   })
@@ -115,16 +145,35 @@ for (const place of ['memory', 'Redis'] as const) {
     t.teardown(() => { authority.remove() })
     const serverCertificate = authority.issue(['subjectAltName = DNS:localhost', 'extendedKeyUsage = serverAuth'])
     const end = now() + 60
-    const client = authority.issue([`subjectAltName = URI:${RECORDER}`, 'extendedKeyUsage = clientAuth'], { to: end * 1000 })
+    const client = authority.issue([`subjectAltName = URI:${RECORDER}`, 'extendedKeyUsage = clientAuth'], {
+      to: end * 1000
+    })
     // marty-security-audit-ignore tls-unverified -- a server: who has no good certificate is let in as nobody, which is what is tested
-    const app = Fastify({ https: { ...serverCertificate, ca: authority.cert, requestCert: true, rejectUnauthorized: false } }) as unknown as FastifyInstance
+    const app = Fastify({
+      https: { ...serverCertificate, ca: authority.cert, requestCert: true, rejectUnauthorized: false }
+    }) as unknown as FastifyInstance
     t.teardown(() => app.close())
     useGuard(app, { strict: true })
     app.setErrorHandler(problemErrorHandler)
-    await app.register(auth, { ...TOKENS, routes: true, refresh: REFRESH, mtls: { allow: { [RECORDER]: { roles: [] } } }, ...storeHere() })
+    await app.register(auth, {
+      ...TOKENS,
+      routes: true,
+      refresh: REFRESH,
+      mtls: { allow: { [RECORDER]: { roles: [] } } },
+      ...storeHere()
+    })
     await app.listen({ host: '127.0.0.1', port: 0 })
     const { port } = app.server.address() as AddressInfo
-    const outgoing = httpsRequest({ host: '127.0.0.1', servername: 'localhost', port, path: '/auth/token', method: 'POST', agent: false, ca: authority.cert, ...client })
+    const outgoing = httpsRequest({
+      host: '127.0.0.1',
+      servername: 'localhost',
+      port,
+      path: '/auth/token',
+      method: 'POST',
+      agent: false,
+      ca: authority.cert,
+      ...client
+    })
     const [response] = await once(outgoing.end(), 'response') as [IncomingMessage]
     let text = ''
     for await (const chunk of response) text += String(chunk)
@@ -143,9 +192,24 @@ t.test('a token is issued for no longer than it is asked to be', async t => {
   t.equal(issued.expiresAt, end * 1000)
   t.ok(issued.ttlSeconds <= 30 && issued.ttlSeconds >= 29)
   t.equal(app.auth.tokens.issue({ subject: 'alice', ttlSeconds: 5, notAfter: Date.now() + 3_600_000 }).ttlSeconds, 5)
-  for (const over of [Date.now() - 5_000, Date.now()]) t.throws(() => app.auth.tokens.issue({ subject: 'alice', notAfter: over }), { code: 'MARTY_CORE_CREDENTIAL_INVALID', reason: 'source has ended' })
-  for (const bad of [NaN, end, '2030', null]) t.throws(() => app.auth.tokens.issue({ subject: 'alice', notAfter: bad as number }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"notAfter" must be a time in milliseconds/ })
-  for (const bad of [5, 'x'.repeat(1025), null]) t.throws(() => app.auth.tokens.issue({ subject: 'alice', sourceJti: bad as string }), { code: 'MARTY_AUTH_REQUEST_INVALID', message: /"sourceJti"/ })
+  for (const over of [Date.now() - 5_000, Date.now()]) {
+    t.throws(() => app.auth.tokens.issue({ subject: 'alice', notAfter: over }), {
+      code: 'MARTY_CORE_CREDENTIAL_INVALID',
+      reason: 'source has ended'
+    })
+  }
+  for (const bad of [NaN, end, '2030', null]) {
+    t.throws(() => app.auth.tokens.issue({ subject: 'alice', notAfter: bad as number }), {
+      code: 'MARTY_AUTH_REQUEST_INVALID',
+      message: /"notAfter" must be a time in milliseconds/
+    })
+  }
+  for (const bad of [5, 'x'.repeat(1025), null]) {
+    t.throws(() => app.auth.tokens.issue({ subject: 'alice', sourceJti: bad as string }), {
+      code: 'MARTY_AUTH_REQUEST_INVALID',
+      message: /"sourceJti"/
+    })
+  }
 })
 
 t.test('with what cannot be asked any longer, nothing is renewed', async t => {
