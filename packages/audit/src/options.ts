@@ -1,7 +1,7 @@
-import { closest } from '@marty/core'
+import { checkOptions, optionsInvalid, type OptionScope, type OptionTable } from '@marty/core'
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { AuditOptionInvalid } from './errors.js'
-import type { AuditRotation, FileSinkOptions, FileSinkSettings } from './sinks/file-sink.js'
+import type { AuditRetention, AuditRotation, FileSinkOptions, FileSinkSettings } from './sinks/file-sink.js'
 import type { AuditCheckpoints, CheckpointLogSettings } from './checkpoints/checkpoint-log.js'
 import { checkpointsFileOf } from './checkpoints/checkpoint.js'
 import type { AuditProduct } from './record.js'
@@ -44,149 +44,223 @@ export interface ResolvedAuditOptions {
   readonly product: AuditProduct
 }
 
-const MODES = ['sync', 'async']
-const YEAR_SECONDS = 365 * 86_400
+type CheckedSink =
+  | 'none' | 'stdout' | AuditSink | Required<RedisSinkOptions>
+  | (Omit<FileSinkSettings, 'onRotated' | 'onRotateError'> & { readonly retention: Required<AuditRetention> | undefined })
+type CheckedCheckpoints = Pick<AuditCheckpoints, 'key' | 'file' | 'onCheckpoint'> &
+  Required<Pick<AuditCheckpoints, 'everySeconds' | 'everyEvents'>>
 
-/** Validates the options and fills in the defaults. Throws `MARTY_AUDIT_OPT_INVALID` naming the field. */
+interface CheckedOptions extends Required<Pick<AuditOptions, 'redact' | 'product'>> {
+  readonly sink: CheckedSink
+  readonly checkpoints: CheckedCheckpoints | undefined
+}
+
+const YEAR_SECONDS = 365 * 86_400
+const SCOPE: OptionScope = { subject: 'audit', refuse: message => new AuditOptionInvalid(message), isPlugin: true }
+
+const ROTATION: OptionTable<AuditRotation> = {
+  maxBytes: {
+    kind: 'number',
+    above: 0,
+    default: 100 * 1024 * 1024,
+    defaultText: '100 MiB',
+    about: 'Starts a new file before the current one would exceed this size.'
+  },
+  maxAgeSeconds: {
+    kind: 'number',
+    above: 0,
+    default: 86_400,
+    about: 'Starts a new file when the first record of the current one is this old.'
+  }
+}
+
+const RETENTION: OptionTable<AuditRetention> = {
+  maxAgeSeconds: {
+    kind: 'number',
+    above: 0,
+    default: YEAR_SECONDS,
+    about: 'Deletes files whose last record is older than this.'
+  }
+}
+
+const FILE: OptionTable<FileSinkOptions, Extract<CheckedSink, { readonly file: string }>> = {
+  file: { kind: 'string', expected: 'the path of a file', about: 'The path of the log.' },
+  mode: {
+    kind: 'choice',
+    choices: ['sync', 'async'],
+    about: 'When an event is acknowledged: once it is on disk, or immediately.'
+  },
+  rotate: {
+    kind: 'object',
+    or: [false],
+    options: ROTATION,
+    default: {},
+    defaultText: '100 MiB or one day',
+    about: 'When a new file is started; `false` disables rotation.'
+  },
+  retention: {
+    kind: 'object',
+    options: RETENTION,
+    optional: true,
+    defaultText: 'nothing is deleted',
+    about: 'Deletes whole rotated files, and records this in the log.'
+  }
+}
+
+const REDIS: OptionTable<RedisSinkOptions> = {
+  redis: {
+    kind: 'custom',
+    expected: 'a Redis client with evalsha() and eval(), such as ioredis',
+    accepts: isScriptClient,
+    about: 'A connected client with a command timeout. The sink never closes it.'
+  },
+  stream: {
+    kind: 'string',
+    expected: 'the key of a stream',
+    about: 'Key of the stream. A chain has one writer: give each replica a stream of its own.'
+  },
+  mode: {
+    kind: 'choice',
+    choices: ['sync', 'async'],
+    default: 'sync',
+    about: 'When an event is acknowledged: once it is in Redis, or immediately.'
+  },
+  maxRecords: {
+    kind: 'number',
+    above: 0,
+    default: 100_000,
+    about: 'About how many records the stream keeps; older ones are dropped.'
+  },
+  ttlSeconds: {
+    kind: 'number',
+    above: 0,
+    default: YEAR_SECONDS,
+    about: 'The stream expires when nothing has been written to it for this long.'
+  }
+}
+
+const CHECKPOINTS: OptionTable<AuditCheckpoints, CheckedCheckpoints> = {
+  key: {
+    kind: 'custom',
+    expected: 'an Ed25519 private key, as a KeyObject or PEM',
+    accepts: value => privateKeyOf(value) !== null,
+    secret: true,
+    about: 'Signs the checkpoints.'
+  },
+  file: {
+    kind: 'string',
+    expected: 'the path of a file',
+    optional: true,
+    defaultText: '`<log>.heads` beside a log file; none for other sinks',
+    about: 'The file to which checkpoints are appended, one JSON line each.'
+  },
+  everySeconds: {
+    kind: 'number',
+    above: 0,
+    default: 60,
+    about: 'Signs a checkpoint when the last one is this old and there were events since.'
+  },
+  everyEvents: { kind: 'number', above: 0, default: 1000, about: 'Signs a checkpoint after this many events.' },
+  onCheckpoint: {
+    kind: 'function',
+    optional: true,
+    about: 'Receives every checkpoint, to store it where no one who can write the log can write.'
+  }
+}
+
+const PRODUCT: OptionTable<AuditProduct> = {
+  name: { kind: 'string', about: 'The name of the service.' },
+  version: { kind: 'string', about: 'The version of the service.' }
+}
+
+export const OPTIONS: OptionTable<AuditOptions, CheckedOptions> = {
+  sink: {
+    kind: 'oneOf',
+    or: ['none', 'stdout'],
+    forms: {
+      write: {
+        kind: 'custom',
+        expected: 'a sink of your own with write()',
+        accepts: value => typeof value === 'object' && value !== null
+      },
+      redis: { kind: 'object', options: REDIS },
+      file: { kind: 'object', options: FILE }
+    },
+    about: 'Where events are written: see [Sinks](#sinks).'
+  },
+  product: { kind: 'object', options: PRODUCT, about: 'The service, written in every record.' },
+  checkpoints: {
+    kind: 'object',
+    options: CHECKPOINTS,
+    optional: true,
+    about: 'Signs the end of the chain regularly: see [Sign the log](#sign-the-log).'
+  },
+  redact: {
+    kind: 'list',
+    items: { kind: 'string', expected: 'the name of a detail' },
+    default: [],
+    about: 'Additional names of details whose values are never written.'
+  }
+}
+
+/** Checks the options and fills in the defaults. Throws `MARTY_AUDIT_OPT_INVALID` naming the field. */
 export function resolveOptions (options: AuditOptions): ResolvedAuditOptions {
-  // Fastify passes its own register options along.
-  knownFields('', options ?? {}, ['sink', 'checkpoints', 'redact', 'product'], ['prefix', 'logLevel', 'logSerializers'])
-  const { redact = [], product } = options ?? {}
-  if (!Array.isArray(redact) || !redact.every(name => typeof name === 'string' && name !== '')) {
-    throw invalid('redact', 'must be a list of names')
-  }
-  for (const field of ['name', 'version'] as const) {
-    if (typeof product?.[field] !== 'string' || product[field] === '') {
-      throw invalid(`product.${field}`, 'must be a non-empty string')
-    }
-  }
-  const sink = resolveSink(options.sink)
-  const mode = 'settings' in sink ? sink.settings.mode : 'sync'
+  const checked = checkOptions(OPTIONS, options, SCOPE)
+  const sink = resolveSink(checked.sink)
   return Object.freeze({
     sink,
-    mode,
-    checkpoints: resolveCheckpoints(options.checkpoints, sink),
-    secretNames: new Set(redact.map(name => name.toLowerCase())),
-    product
+    mode: 'settings' in sink ? sink.settings.mode : 'sync',
+    checkpoints: resolveCheckpoints(checked.checkpoints, sink),
+    secretNames: new Set(checked.redact.map(name => name.toLowerCase())),
+    product: checked.product
   })
 }
 
-function resolveSink (sink: AuditOptions['sink']): ResolvedSink {
-  if (sink === 'none' || sink === 'stdout') return { name: sink }
-  if (typeof sink !== 'object' || sink === null) {
-    throw invalid('sink', 'must be "none", "stdout", { file, mode }, { redis, stream } or an object with write()')
-  }
+function resolveSink (sink: CheckedSink): ResolvedSink {
+  if (typeof sink === 'string') return { name: sink }
   if ('write' in sink) {
     if (typeof sink.write !== 'function') throw invalid('sink.write', 'must be a function')
     return { name: 'custom', sink }
   }
-  if ('redis' in sink) return resolveRedis(sink)
-  knownFields('sink.', sink, ['file', 'mode', 'rotate', 'retention'])
-  if (typeof sink.file !== 'string' || sink.file === '') throw invalid('sink.file', 'must be the path of a file')
-  if (!MODES.includes(sink.mode)) throw invalid('sink.mode', 'must be "sync" or "async"')
-  return {
-    name: 'file',
-    settings: { file: sink.file, mode: sink.mode, rotate: resolveRotation(sink.rotate) },
-    retentionSeconds:
-      sink.retention === undefined
-        ? null
-        : positive('sink.retention.maxAgeSeconds', sink.retention?.maxAgeSeconds, YEAR_SECONDS)
-  }
+  if ('redis' in sink) return { name: 'redis', settings: { ...sink, maxRecords: Math.ceil(sink.maxRecords) } }
+  const { retention, ...settings } = sink
+  return { name: 'file', settings, retentionSeconds: retention?.maxAgeSeconds ?? null }
 }
 
-function resolveRotation (rotate: FileSinkOptions['rotate'] = {}): Required<AuditRotation> | false {
-  if (rotate === false) return false
-  if (typeof rotate !== 'object' || rotate === null) {
-    throw invalid('sink.rotate', 'must be { maxBytes, maxAgeSeconds } or false')
-  }
-  knownFields('sink.rotate.', rotate, ['maxBytes', 'maxAgeSeconds'])
-  return {
-    maxBytes: positive('sink.rotate.maxBytes', rotate.maxBytes, 100 * 1024 * 1024),
-    maxAgeSeconds: positive('sink.rotate.maxAgeSeconds', rotate.maxAgeSeconds, 86_400)
-  }
-}
-
-function resolveRedis (sink: RedisSinkOptions): ResolvedSink {
-  knownFields('sink.', sink, ['redis', 'stream', 'mode', 'maxRecords', 'ttlSeconds'])
-  const { redis, stream, mode = 'sync' } = sink
-  if (typeof redis?.evalsha !== 'function' || typeof redis.eval !== 'function') {
-    throw invalid('sink.redis', 'must be a Redis client with evalsha() and eval(), such as ioredis')
-  }
-  if (typeof stream !== 'string' || stream === '') throw invalid('sink.stream', 'must be the key of a stream')
-  if (!MODES.includes(mode)) throw invalid('sink.mode', 'must be "sync" or "async"')
-  return {
-    name: 'redis',
-    settings: {
-      redis,
-      stream,
-      mode,
-      maxRecords: Math.ceil(positive('sink.maxRecords', sink.maxRecords, 100_000)),
-      ttlSeconds: positive('sink.ttlSeconds', sink.ttlSeconds, YEAR_SECONDS)
-    }
-  }
-}
-
-function resolveCheckpoints (checkpoints: AuditCheckpoints | undefined, sink: ResolvedSink): ResolvedAuditOptions['checkpoints'] {
+function resolveCheckpoints (
+  checkpoints: CheckedCheckpoints | undefined,
+  sink: ResolvedSink
+): ResolvedAuditOptions['checkpoints'] {
   if (checkpoints === undefined) return null
-  if (typeof checkpoints !== 'object' || checkpoints === null) throw invalid('checkpoints', 'must be { key }')
-  knownFields('checkpoints.', checkpoints, ['key', 'file', 'everySeconds', 'everyEvents', 'onCheckpoint'])
-  const { file, onCheckpoint = null } = checkpoints
-  if (onCheckpoint !== null && typeof onCheckpoint !== 'function') throw invalid('checkpoints.onCheckpoint', 'must be a function')
-  if (file !== undefined && (typeof file !== 'string' || file === '')) {
-    throw invalid('checkpoints.file', 'must be the path of a file')
-  }
+  const { key, file, onCheckpoint = null, everySeconds, everyEvents } = checkpoints
   const resumes =
     sink.name === 'file' || sink.name === 'redis' || (sink.name === 'custom' && sink.sink.resume !== undefined)
   if (file !== undefined && !resumes) {
-    throw invalid('checkpoints.file', 'needs a sink whose chain continues after a restart; use checkpoints.onCheckpoint instead')
+    const problem = 'needs a sink whose chain continues after a restart; use checkpoints.onCheckpoint instead'
+    throw invalid('checkpoints.file', problem)
   }
   const path = file ?? (sink.name === 'file' ? checkpointsFileOf(sink.settings.file) : null)
-  if (path === null && onCheckpoint === null) throw invalid('checkpoints', 'must say where checkpoints are stored: checkpoints.file or checkpoints.onCheckpoint')
-  return {
-    key: privateKey(checkpoints.key),
-    file: path,
-    onCheckpoint,
-    everySeconds: positive('checkpoints.everySeconds', checkpoints.everySeconds, 60),
-    everyEvents: positive('checkpoints.everyEvents', checkpoints.everyEvents, 1000)
+  if (path === null && onCheckpoint === null) {
+    throw invalid('checkpoints', 'must say where checkpoints are stored: checkpoints.file or checkpoints.onCheckpoint')
   }
+  return { key: privateKeyOf(key)!, file: path, onCheckpoint, everySeconds, everyEvents }
 }
 
-function privateKey (key: KeyObject | string): KeyObject {
-  let object: KeyObject | null = null
+/** Null for anything but an Ed25519 private key. Does not say why a key cannot be read: the reason may quote the key. */
+function privateKeyOf (key: unknown): KeyObject | null {
   try {
-    object = typeof key === 'string' ? createPrivateKey(key) : key
-  } catch {}
-  // Do not report why a key could not be read: the reason may quote the key.
-  if (object?.type !== 'private' || object.asymmetricKeyType !== 'ed25519') {
-    throw invalid('checkpoints.key', 'must be an Ed25519 private key, as a KeyObject or PEM')
+    const object = typeof key === 'string' ? createPrivateKey(key) : key as KeyObject | null
+    return object?.type === 'private' && object.asymmetricKeyType === 'ed25519' ? object : null
+  } catch {
+    return null
   }
-  return object
 }
 
-function positive (field: string, value: number | undefined, fallback: number): number {
-  const number = value ?? fallback
-  if (typeof number !== 'number' || !(number > 0) || number === Infinity) {
-    throw invalid(field, 'must be a number above 0')
-  }
-  return number
-}
-
-function knownFields (
-  parent: string,
-  options: object,
-  fields: readonly string[],
-  passed: readonly string[] = []
-): void {
-  for (const field of Object.keys(options)) {
-    if (fields.includes(field) || passed.includes(field)) continue
-    const near = closest(field, fields)
-    throw invalid(
-      `${parent}${field}`,
-      `is not known; ${near === null ? `known are ${fields.join(', ')}` : `did you mean "${near}"?`}`
-    )
-  }
+function isScriptClient (value: unknown): boolean {
+  const client = value as Partial<RedisSinkOptions['redis']> | null
+  return typeof client?.evalsha === 'function' && typeof client.eval === 'function'
 }
 
 function invalid (field: string, problem: string): Error {
-  return new AuditOptionInvalid(`audit option "${field}" ${problem}`)
+  return optionsInvalid(SCOPE, [{ field, problem }])
 }

@@ -11,42 +11,74 @@ const KEY = generateKeyPairSync('ed25519').privateKey
 const REDIS = { evalsha () {}, eval () {} }
 
 t.test('bad options stop the start and name the field', async t => {
-  const sink = 'none'
+  const product = PRODUCT
+  const file = { file: '/tmp/x', mode: 'sync' }
+  const x25519 = generateKeyPairSync('x25519').privateKey
   const bad: Array<[string, unknown]> = [
-    ['sink', { product: PRODUCT }],
-    ['sink', { sink: 'file', product: PRODUCT }],
-    ['sink.file', { sink: { file: '', mode: 'sync' }, product: PRODUCT }],
-    ['sink.mode', { sink: { file: '/tmp/x' }, product: PRODUCT }],
-    ['did you mean "rotate"', { sink: { file: '/tmp/x', mode: 'sync', rotat: {} }, product: PRODUCT }],
-    ['sink.rotate', { sink: { file: '/tmp/x', mode: 'sync', rotate: true }, product: PRODUCT }],
-    ['sink.rotate.maxBytes', { sink: { file: '/tmp/x', mode: 'sync', rotate: { maxBytes: 0 } }, product: PRODUCT }],
-    ['sink.rotate.maxAgeSeconds', { sink: { file: '/tmp/x', mode: 'sync', rotate: { maxAgeSeconds: '1' } }, product: PRODUCT }],
-    ['sink.retention.maxAgeSeconds', { sink: { file: '/tmp/x', mode: 'sync', retention: { maxAgeSeconds: -1 } }, product: PRODUCT }],
-    ['sink.redis', { sink: { redis: {}, stream: 's' }, product: PRODUCT }],
-    ['sink.stream', { sink: { redis: REDIS, stream: '' }, product: PRODUCT }],
-    ['sink.mode', { sink: { redis: REDIS, stream: 's', mode: 'slow' }, product: PRODUCT }],
-    ['sink.maxRecords', { sink: { redis: REDIS, stream: 's', maxRecords: Infinity }, product: PRODUCT }],
-    ['checkpoints', { sink: { file: '/tmp/x', mode: 'sync' }, checkpoints: 'x', product: PRODUCT }],
-    ['checkpoints.key', { sink: { file: '/tmp/x', mode: 'sync' }, checkpoints: { key: 'no key' }, product: PRODUCT }],
-    ['checkpoints.key', { sink: { file: '/tmp/x', mode: 'sync' }, checkpoints: { key: generateKeyPairSync('x25519').privateKey }, product: PRODUCT }],
-    ['checkpoints.file', { sink: { file: '/tmp/x', mode: 'sync' }, checkpoints: { key: KEY, file: '' }, product: PRODUCT }],
-    ['checkpoints.file', { sink: 'stdout', checkpoints: { key: KEY, file: '/tmp/x' }, product: PRODUCT }],
-    ['checkpoints.onCheckpoint', { sink: 'stdout', checkpoints: { key: KEY, onCheckpoint: 1 }, product: PRODUCT }],
-    ['checkpoints.onCheckpoint', { sink: 'stdout', checkpoints: { key: KEY }, product: PRODUCT }],
-    ['checkpoints.everyEvents', { sink: { file: '/tmp/x', mode: 'sync' }, checkpoints: { key: KEY, everyEvents: 0 }, product: PRODUCT }],
-    ['sink.write', { sink: { write: 1 }, product: PRODUCT }],
-    ['redact', { sink, redact: 'x', product: PRODUCT }],
-    ['product.name', { sink }],
-    ['product.version', { sink, product: { name: 'a' } }],
-    ['did you mean "redact"', { sink, redcat: [], product: PRODUCT }]
+    ['"sink" is required', { product }],
+    ['sink', { sink: 'file', product }],
+    ['sink', { sink: null, product }],
+    ['sink', { sink: [], product }],
+    ['did you mean "stdout"', { sink: 'stdou', product }],
+    ['sink.file', { sink: { file: '', mode: 'sync' }, product }],
+    ['sink.mode', { sink: { file: '/tmp/x' }, product }],
+    ['did you mean "rotate"', { sink: { ...file, rotat: {} }, product }],
+    ['sink.rotate', { sink: { ...file, rotate: true }, product }],
+    ['sink.rotate.maxBytes', { sink: { ...file, rotate: { maxBytes: 0 } }, product }],
+    ['sink.rotate.maxAgeSeconds', { sink: { ...file, rotate: { maxAgeSeconds: '1' } }, product }],
+    ['did you mean "maxBytes"', { sink: { ...file, rotate: { maxByte: 1 } }, product }],
+    ['sink.retention.maxAgeSeconds', { sink: { ...file, retention: { maxAgeSeconds: -1 } }, product }],
+    ['sink.retention.maxAge" is not known', { sink: { ...file, retention: { maxAge: 60 } }, product }],
+    ['sink.retention', { sink: { ...file, retention: 60 }, product }],
+    ['sink.redis', { sink: { redis: {}, stream: 's' }, product }],
+    ['sink.stream', { sink: { redis: REDIS, stream: '' }, product }],
+    ['sink.mode', { sink: { redis: REDIS, stream: 's', mode: 'slow' }, product }],
+    ['sink.maxRecords', { sink: { redis: REDIS, stream: 's', maxRecords: Infinity }, product }],
+    ['sink.retention" is not known', { sink: { redis: REDIS, stream: 's', retention: {} }, product }],
+    ['checkpoints', { sink: file, checkpoints: 'x', product }],
+    ['checkpoints.key', { sink: file, checkpoints: { key: 'no key' }, product }],
+    ['checkpoints.key', { sink: file, checkpoints: { key: x25519 }, product }],
+    ['checkpoints.every" is not known', { sink: file, checkpoints: { key: KEY, every: 60 }, product }],
+    ['checkpoints.file', { sink: file, checkpoints: { key: KEY, file: '' }, product }],
+    ['checkpoints.file', { sink: 'stdout', checkpoints: { key: KEY, file: '/tmp/x' }, product }],
+    ['checkpoints.onCheckpoint', { sink: 'stdout', checkpoints: { key: KEY, onCheckpoint: 1 }, product }],
+    ['checkpoints.onCheckpoint', { sink: 'stdout', checkpoints: { key: KEY }, product }],
+    ['checkpoints.everyEvents', { sink: file, checkpoints: { key: KEY, everyEvents: 0 }, product }],
+    ['sink.write', { sink: { write: 1 }, product }],
+    ['redact', { sink: 'none', redact: 'x', product }],
+    ['redact[1]', { sink: 'none', redact: ['pin', ''], product }],
+    ['product', { sink: 'none' }],
+    ['product.name', { sink: 'none', product: { version: '1' } }],
+    ['product.version', { sink: 'none', product: { name: 'a' } }],
+    ['product.vendor" is not known', { sink: 'none', product: { ...product, vendor: 'x' } }],
+    ['did you mean "redact"', { sink: 'none', redcat: [], product }]
   ]
   for (const [field, options] of bad) {
     const app = Fastify()
     t.teardown(() => app.close())
-    const error = await Promise.resolve(app.register(audit, options as AuditOptions)).then(() => null, (error: unknown) => error as { code: string, message: string })
+    const registered = Promise.resolve(app.register(audit, options as AuditOptions))
+    const error = await registered.then(() => null, (error: unknown) => error as { code: string, message: string })
     t.equal(error?.code, 'MARTY_AUDIT_OPT_INVALID', field)
     t.ok(error?.message.includes(field), `${field}: ${error?.message}`)
   }
+})
+
+t.test('a message about a bad key does not show the key', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const key = '-----BEGIN PRIVATE KEY-----\nhunter2'
+  const options: AuditOptions = { sink: { file: '/tmp/x', mode: 'sync' }, checkpoints: { key }, product: PRODUCT }
+  const error = await Promise.resolve(app.register(audit, options)).then(() => null, (error: Error) => error)
+  t.match(error?.message, /checkpoints\.key/)
+  t.notMatch(`${error?.message} ${String(error?.cause)}`, /hunter2/)
+})
+
+t.test('the options of register are accepted', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const register = { prefix: '/v1', logLevel: 'silent', logSerializers: {} } as const
+  await app.register(audit, { sink: 'none', product: PRODUCT, ...register })
+  t.equal(app.audit.health().status, 'healthy')
 })
 
 t.test('a rule with an unknown value, or required without a sink that can be waited for, stops the start', async t => {

@@ -1,12 +1,11 @@
-import { createPublicKey, type KeyObject } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { checkpointsFileOf, keyIdOf } from '../checkpoints/checkpoint.js'
-import { checkpointsIn, checkpointsOf, type PublicKeys } from '../checkpoints/checkpoint-verifier.js'
-import { AuditOptionInvalid } from '../errors.js'
+import { checkpointsFileOf } from '../checkpoints/checkpoint.js'
+import { checkpointsIn, checkpointsOf } from '../checkpoints/checkpoint-verifier.js'
 import { logFiles } from '../sinks/log-files.js'
 import { LogVerifier } from './log-verifier.js'
 import type { AuditVerification, VerifyOptions } from './verification.js'
+import { resolveVerifyOptions, type ResolvedVerifyOptions } from './verify-options.js'
 
 /** The log may be written, rotated and pruned while it is read, so a fault is confirmed by reading again. */
 const MAX_ATTEMPTS = 5
@@ -18,12 +17,13 @@ const SIGNING_MS = 250
  * returns the first bad record. Signed checkpoints detect what the chain alone cannot: a log
  * that an attacker without the key has truncated, rolled back or rewritten.
  *
- * @throws the error of the file system; `ENOENT` when there is no log
+ * @throws `MARTY_AUDIT_OPT_INVALID`; the error of the file system, such as `ENOENT` when there is no log
  * @example
  * const result = await verifyAuditLog('data/audit.log', { publicKey: readFileSync('audit-signing.pem', 'utf8') })
  * if (!result.ok) console.error(`${result.file}:${result.line}: ${result.kind}: ${result.message}`)
  */
-export async function verifyAuditLog (file: string, options: VerifyOptions = {}): Promise<AuditVerification> {
+export async function verifyAuditLog (file: string, given: VerifyOptions = {}): Promise<AuditVerification> {
+  const options = resolveVerifyOptions(given)
   const checkpointsFile = options.checkpointsFile ?? checkpointsFileOf(file)
   for (let attempt = 1; ; attempt++) {
     const before = await snapshotOf(file, checkpointsFile)
@@ -56,21 +56,9 @@ async function verifyOnce (
   file: string,
   files: readonly string[],
   checkpointsFile: string,
-  { publicKey, checkpoints = [], acceptUnproven = [] }: VerifyOptions
+  { keys, checkpoints, acceptUnproven }: ResolvedVerifyOptions
 ): Promise<AuditVerification> {
   if (files.length === 0) throw Object.assign(new Error(`There is no audit log "${file}"`), { code: 'ENOENT' })
   const sources = [() => checkpointsIn(checkpointsFile), () => checkpointsOf(checkpoints)]
-  const keys = publicKeysOf(publicKey)
   return await new LogVerifier({ file, files, checkpointsFile, sources, keys, acceptUnproven }).verify()
-}
-
-function publicKeysOf (publicKey: VerifyOptions['publicKey'] = []): PublicKeys {
-  const keys = [publicKey].flat() as ReadonlyArray<KeyObject | string>
-  return new Map(keys.map(key => {
-    const object = typeof key === 'string' || key.type === 'private' ? createPublicKey(key as KeyObject) : key
-    if (object.asymmetricKeyType !== 'ed25519') {
-      throw new AuditOptionInvalid('audit option "publicKey" must be an Ed25519 public key')
-    }
-    return [keyIdOf(object), object]
-  }))
 }
