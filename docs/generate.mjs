@@ -1,5 +1,5 @@
-// Writes what the documents take from the code: `node docs/generate.mjs`; with --check it only reports what is out of date, with --list
-// it names the files.
+// Writes what the documents take from the code: `node docs/generate.mjs`; with --check it only reports what is out of
+// date, with --list it names the files.
 import { readdirSync, readFileSync, writeFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -24,10 +24,12 @@ const documents = {
   'docs/reference/performance.md': performanceReport(),
   'docs/reference/json-rpc.md': await rpcReference(),
   'examples/quickstart/README.md': withQuickstart(read('examples/quickstart/README.md')),
-  ...await packageReadmes()
+  ...(await packageReadmes())
 }
 
-const drifted = Object.entries(documents).filter(([file, text]) => !existsSync(join(root, file)) || read(file) !== text).map(([file]) => file)
+const drifted = Object.entries(documents)
+  .filter(([file, text]) => !existsSync(join(root, file)) || read(file) !== text)
+  .map(([file]) => file)
 if (process.argv.includes('--list')) {
   process.stdout.write(Object.keys(documents).join('\n') + '\n')
 } else if (process.argv.includes('--check')) {
@@ -64,8 +66,14 @@ ${rows.map(({ code, statusCode, rpcCode, message }) => `| \`${code}\` | ${status
 
 /** From the runs that were kept with `npm run bench -- NAME --record`. */
 function performanceReport () {
-  const runs = readdirSync(join(root, 'tools/bench/results')).filter(file => file.endsWith('.json')).sort().map(file => JSON.parse(read(`tools/bench/results/${file}`)))
-  const figure = value => value !== 0 && (Math.abs(value) >= 100_000 || Math.abs(value) < 0.001) ? value.toExponential(2) : String(Number(value.toPrecision(3)))
+  const runs = readdirSync(join(root, 'tools/bench/results'))
+    .filter(file => file.endsWith('.json'))
+    .sort()
+    .map(file => JSON.parse(read(`tools/bench/results/${file}`)))
+  const figure = value =>
+    value !== 0 && (Math.abs(value) >= 100_000 || Math.abs(value) < 0.001)
+      ? value.toExponential(2)
+      : String(Number(value.toPrecision(3)))
   return `${generated}
 
 # Performance
@@ -73,20 +81,32 @@ function performanceReport () {
 What the packages cost, beside doing without them and beside their peers. Everything that is compared runs side by side in one process tree, in short slices of shuffled order; figures are medians. Ratios hold on other machines, absolute figures only on one like that named. A goal that was not reached stays in the table.
 
 To measure yourself: \`npm run bench -- NAME\`, with \`--quick\` in under a minute, with \`--record\` to renew this page (then \`npm run generate\`).
-${runs.map(({ name, about, machine, versions, metrics, goals, notes }) => `
+${runs
+  .map(
+    ({ name, about, machine, versions, metrics, goals, notes }) => `
 ## ${name}: ${about}
 
-On ${machine.cpu.trim()}, ${machine.cores} cores; ${Object.entries(versions).map(([what, version]) => `${what} ${version}`).join(', ')}.
+On ${machine.cpu.trim()}, ${machine.cores} cores; ${Object.entries(versions)
+      .map(([what, version]) => `${what} ${version}`)
+      .join(', ')}.
 
 | Metric | Measured | Goal |
 |---|---|---|
-${Object.entries(metrics).map(([key, value]) => `| \`${key}\` | ${figure(value)} | ${(goals[key] ?? '').replace('>=', '≥').replace('<=', '≤')} |`).join('\n')}
-${notes.length === 0 ? '' : `\n${notes.map(note => `- ${cell(note)}`).join('\n')}\n`}`).join('')}`
+${Object.entries(metrics)
+  .map(
+    ([key, value]) => `| \`${key}\` | ${figure(value)} | ${(goals[key] ?? '').replace('>=', '≥').replace('<=', '≤')} |`
+  )
+  .join('\n')}
+${notes.length === 0 ? '' : `\n${notes.map(note => `- ${cell(note)}`).join('\n')}\n`}`
+  )
+  .join('')}`
 }
 
 function errorFiles () {
   const packages = readdirSync(join(root, 'packages')).map(name => `packages/${name}/dist/errors.js`)
-  const modules = ['cameras', 'library', 'media', 'mediamtx', 'settings'].map(name => `examples/camera-service/dist/${name}/errors.js`)
+  const modules = ['cameras', 'library', 'media', 'mediamtx', 'settings'].map(
+    name => `examples/camera-service/dist/${name}/errors.js`
+  )
   return [...packages, ...modules].filter(file => existsSync(join(root, file)))
 }
 
@@ -96,11 +116,35 @@ function settingsReference () {
     for (const [key, member] of Object.entries(schema.properties)) {
       const name = [...path, key]
       if (member.properties !== undefined) {
-        lines.push('', `## ${name.join('.')}`, '', member.description, '', '| Setting | Default | Meaning |', '|---|---|---|')
-        walk({ properties: Object.fromEntries(Object.entries(member.properties).filter(([, inner]) => inner.properties === undefined)) }, name)
-        walk({ properties: Object.fromEntries(Object.entries(member.properties).filter(([, inner]) => inner.properties !== undefined)) }, name)
+        lines.push(
+          '',
+          `## ${name.join('.')}`,
+          '',
+          member.description,
+          '',
+          '| Setting | Default | Meaning |',
+          '|---|---|---|'
+        )
+        walk(
+          {
+            properties: Object.fromEntries(
+              Object.entries(member.properties).filter(([, inner]) => inner.properties === undefined)
+            )
+          },
+          name
+        )
+        walk(
+          {
+            properties: Object.fromEntries(
+              Object.entries(member.properties).filter(([, inner]) => inner.properties !== undefined)
+            )
+          },
+          name
+        )
       } else {
-        lines.push(`| \`${name.join('.')}\` | \`${cell(JSON.stringify(member.default))}\` | ${cell(member.description)}${member.anyOf === undefined ? '' : ` One of ${member.anyOf.map(choice => choice.const).join(', ')}.`} |`)
+        lines.push(
+          `| \`${name.join('.')}\` | \`${cell(JSON.stringify(member.default))}\` | ${cell(member.description)}${member.anyOf === undefined ? '' : ` One of ${member.anyOf.map(choice => choice.const).join(', ')}.`} |`
+        )
       }
     }
   }
@@ -159,9 +203,14 @@ ${methods.map(method).join('\n')}
 }
 
 function method ({ name, summary, security, params }) {
-  const rows = Object.entries(params.properties ?? {}).map(([key, member]) =>
-    `| \`${key}\`${params.required?.includes(key) === true ? ', required' : ''} | ${typeOf(member)} | ${member.default === undefined ? '' : `\`${JSON.stringify(member.default)}\``} | ${cell(member.description ?? '')} |`)
-  const who = security.public === true ? 'Anybody.' : security.permission === undefined ? 'A credential is its parameter.' : `Needs \`${security.permission}\`.`
+  const rows = Object.entries(params.properties ?? {}).map(([key, member]) => {
+    const name = `\`${key}\`${params.required?.includes(key) === true ? ', required' : ''}`
+    const byDefault = member.default === undefined ? '' : `\`${JSON.stringify(member.default)}\``
+    return `| ${name} | ${typeOf(member)} | ${byDefault} | ${cell(member.description ?? '')} |`
+  })
+  const needed =
+    security.permission === undefined ? 'A credential is its parameter.' : `Needs \`${security.permission}\`.`
+  const who = security.public === true ? 'Anybody.' : needed
   return `## ${name}
 
 ${(summary ?? '').replace(/[^.]$/, '$&.')} ${who}
@@ -171,18 +220,26 @@ ${rows.length === 0 ? '' : `\n| Param | Type | Default | Meaning |\n|---|---|---
 function typeOf (member) {
   if (member.anyOf !== undefined) return member.anyOf.map(choice => `\`${JSON.stringify(choice.const)}\``).join(', ')
   if (member.const !== undefined) return `\`${JSON.stringify(member.const)}\``
-  const bounds = [member.minimum, member.maximum]
-  return member.type + (bounds[1] === undefined ? bounds[0] === undefined ? '' : `, at least ${bounds[0]}` : `, ${bounds[0]} to ${bounds[1]}`)
+  const { type, minimum, maximum } = member
+  if (maximum !== undefined) return `${type}, ${minimum} to ${maximum}`
+  return minimum === undefined ? type : `${type}, at least ${minimum}`
 }
 
 async function packageReadmes () {
-  const folders = readdirSync(join(root, 'packages')).map(name => `packages/${name}`).filter(folder => existsSync(join(root, folder, 'README.md')))
-  return Object.fromEntries(await Promise.all(folders.map(async folder => [`${folder}/README.md`, await withOptionTables(join(root, folder))])))
+  const folders = readdirSync(join(root, 'packages'))
+    .map(name => `packages/${name}`)
+    .filter(folder => existsSync(join(root, folder, 'README.md')))
+  return Object.fromEntries(
+    await Promise.all(folders.map(async folder => [`${folder}/README.md`, await withOptionTables(join(root, folder))]))
+  )
 }
 
 function withQuickstart (readme) {
   const source = read('examples/quickstart/src/server.ts').trimEnd()
-  return readme.replace(/(<!-- generated: quickstart -->\n)[\s\S]*?(<!-- \/generated -->)/, (_, open, close) => `${open}\`\`\`ts\n${source}\n\`\`\`\n${close}`)
+  return readme.replace(
+    /(<!-- generated: quickstart -->\n)[\s\S]*?(<!-- \/generated -->)/,
+    (_, open, close) => `${open}\`\`\`ts\n${source}\n\`\`\`\n${close}`
+  )
 }
 
 function read (file) {

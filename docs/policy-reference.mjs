@@ -14,9 +14,13 @@ An unknown key is a mistake and never ignored. All mistakes are reported togethe
 
 | Section | Type | Meaning |
 |---|---|---|
-${Object.entries(properties).map(([name, schema]) => row(name, schema, required)).join('\n')}
+${Object.entries(properties)
+  .map(([name, schema]) => row(name, schema, required))
+  .join('\n')}
 
-${Object.entries(properties).flatMap(([name, schema]) => tables(name, schema)).join('\n\n')}
+${Object.entries(properties)
+  .flatMap(([name, schema]) => tables(name, schema))
+  .join('\n\n')}
 
 Names consist of lower-case letters, digits, \`_\` and \`-\`, and begin with a letter; \`constructor\`, \`prototype\`, \`null\`, \`true\` and \`false\` are not allowed. Names of attributes may contain capital letters. Lists and maps must not be empty: leave out what you do not need. A list of names or patterns must not contain duplicates.
 
@@ -175,11 +179,16 @@ function tables (name, schema) {
   if (item.properties === undefined) return []
   const path = schema.items === undefined ? `${name}.NAME` : `${name}[]`
   const nested = Object.entries(item.properties).flatMap(([key, member]) => tables(`${path}.${key}`, member))
-  return [`### ${path}
+  return [
+    `### ${path}
 
 | Key | Type | Meaning |
 |---|---|---|
-${Object.entries(item.properties).map(([key, member]) => row(key, member, item.required, path)).join('\n')}`, ...nested]
+${Object.entries(item.properties)
+  .map(([key, member]) => row(key, member, item.required, path))
+  .join('\n')}`,
+    ...nested
+  ]
 }
 
 /** Where the schema says nothing. */
@@ -199,17 +208,33 @@ function itemOf ({ items, patternProperties, ...schema }) {
   return inside.anyOf?.find(({ properties }) => properties !== undefined) ?? inside
 }
 
-function typeOf ({ const: only, type, items, minItems = 1, patternProperties, anyOf, pattern = '', maxLength, properties }) {
+function typeOf ({
+  const: only,
+  type,
+  items,
+  minItems = 1,
+  patternProperties,
+  anyOf,
+  pattern = '',
+  maxLength,
+  properties
+}) {
   if (only !== undefined) return `\`${JSON.stringify(only)}\``
   if (anyOf !== undefined) return anyOf.map(typeOf).join(', or ')
-  if (items !== undefined) return `list of ${minItems > 1 ? `at least ${minItems} ` : ''}${typeOf(items).replace(/^(name|pattern|text)\b/, '$1s')}`
+  if (items !== undefined) { return `list of ${minItems > 1 ? `at least ${minItems} ` : ''}${typeOf(items).replace(/^(name|pattern|text)\b/, '$1s')}` }
   if (patternProperties !== undefined) return `map by name: ${typeOf(Object.values(patternProperties)[0])}`
   if (properties !== undefined) return 'keys as below'
   if (pattern.includes(':')) return 'pattern'
   if (pattern.startsWith('^(?!')) return 'name'
   const choices = /^\^\((.*)\)\$$/.exec(pattern)
-  if (choices !== null) return choices[1].split('|').map(choice => `\`${choice}\``).join(', ')
-  return type === 'string' ? maxLength === undefined ? 'text' : 'condition' : type
+  if (choices !== null) {
+    return choices[1]
+      .split('|')
+      .map(choice => `\`${choice}\``)
+      .join(', ')
+  }
+  if (type !== 'string') return type
+  return maxLength === undefined ? 'text' : 'condition'
 }
 
 function conditionSchema () {

@@ -13,7 +13,8 @@ import { eventually } from '@marty/testing'
 import Fastify from 'fastify'
 import t from 'tap'
 
-// Only for a machine that hangs: no test depends on speed. The media server is played here: it writes what a test wants.
+// Only for a machine that hangs: no test depends on speed. The media server is played here: it writes what a test
+// wants.
 t.setTimeout(300_000)
 
 const log = Fastify({ logger: false }).log

@@ -52,13 +52,18 @@ const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(r
 const mediaMtxPid = async ({ service }: Scene): Promise<number> => Number(await readFile(join(service.dataDir, 'mediamtx.pid'), 'utf8'))
 const told = ({ client }: Scene, status: string): number =>
   client.notifications.filter(({ method, params }) => method === 'recording_status_update' && params['status'] === status).length
-/** Whether footage has been written after the last interruption: long enough for the media server to have begun a file. */
+/**
+ * Whether footage has been written after the last interruption: long enough for the media server to have begun a file.
+ */
 const recordsAgain = async (now: Scene): Promise<void> => {
   await until(now, { recording: true, recording_status: 'RECORDING' })
   await pause(3000)
 }
 
-/** Stops the recording; every file plays, is listed, and there are at least as many as the camera's times of being there. */
+/**
+ * Stops the recording; every file plays, is listed, and there are at least as many as the camera's times of being
+ * there.
+ */
 async function stopped (t: Test, now: Scene, atLeast: number): Promise<void> {
   const answer = await now.client.call('stop_recording', { device: 'camera0' })
   t.equal(answer.status, 'STOPPED')

@@ -2,7 +2,8 @@
  * Makes an element. Text is always set as text, so nothing a camera or the service says can become markup.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Record<string, string | boolean | null | undefined>} [attributes] `true` sets an empty attribute; `false`, `null` and `undefined` leave it out
+ * @param {Record<string, string | boolean | null | undefined>} [attributes] `true` sets an empty attribute; `false`,
+ * `null` and `undefined` leave it out
  * @param {...(Node | string | null)} children
  * @returns {HTMLElementTagNameMap[K]}
  */

@@ -82,7 +82,9 @@ export class Session {
     this.#setSessionId(null)
   }
 
-  /** @param {{ role?: string, permissions?: string[], expires_at?: string | null, session_id?: string | null }} answer */
+  /**
+   * @param {{ role?: string, permissions?: string[], expires_at?: string | null, session_id?: string | null }} answer
+   */
   #accept (answer) {
     const expiresAt = Date.parse(answer.expires_at ?? '')
     this.account = {

@@ -73,7 +73,10 @@ function lifecycle (action: string): SecurityEvent {
  *
  * @throws `MARTY_AUDIT_OPT_INVALID`, `MARTY_AUDIT_FILE_INVALID`, `MARTY_AUDIT_STREAM_TAKEN`
  * @example
- * await app.register(audit, { sink: { file: 'data/audit.log', mode: 'sync' }, product: { name: 'camera-service', version: '1.0.0' } })
+ * await app.register(audit, {
+ *   sink: { file: 'data/audit.log', mode: 'sync' },
+ *   product: { name: 'camera-service', version: '1.0.0' }
+ * })
  * app.delete('/cameras/:id', { config: { security: { authenticate: true, audit: 'required' } } }, handler)
  */
 export const audit: FastifyPluginAsync<AuditOptions> = fp(plugin, { name: '@marty/audit', fastify: '5.x' })

@@ -246,7 +246,9 @@ function resolveCheckpoints (
   return { key: privateKeyOf(key)!, file: path, onCheckpoint, everySeconds, everyEvents }
 }
 
-/** Null for anything but an Ed25519 private key. Does not say why a key cannot be read: the reason may quote the key. */
+/**
+ * Null for anything but an Ed25519 private key. Does not say why a key cannot be read: the reason may quote the key.
+ */
 function privateKeyOf (key: unknown): KeyObject | null {
   try {
     const object = typeof key === 'string' ? createPrivateKey(key) : key as KeyObject | null

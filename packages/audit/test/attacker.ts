@@ -18,7 +18,9 @@ export class Files {
   }
 
   names (): string[] {
-    const names = readdirSync(this.folder).filter(name => name.endsWith('.log')).sort()
+    const names = readdirSync(this.folder)
+      .filter(name => name.endsWith('.log'))
+      .sort()
     return [...names.filter(name => name !== 'audit.log'), ...names.filter(name => name === 'audit.log')]
   }
 
@@ -57,10 +59,22 @@ export class Files {
 
 export const CHECKPOINTS = 'audit.log.heads'
 
-/** The service; its checkpoints come only at its start, at the end of each file and when it stops, unless it is told otherwise. */
-export async function open (file: string, key: KeyObject, checkpoints: Partial<AuditCheckpoints> = {}, sink: Partial<FileSinkOptions> = {}): Promise<FastifyInstance> {
+/**
+ * The service; its checkpoints come only at its start, at the end of each file and when it stops, unless it is told
+ * otherwise.
+ */
+export async function open (
+  file: string,
+  key: KeyObject,
+  checkpoints: Partial<AuditCheckpoints> = {},
+  sink: Partial<FileSinkOptions> = {}
+): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(audit, { sink: { file, mode: 'sync', rotate: false, ...sink }, product: PRODUCT, checkpoints: { key, everySeconds: 3600, everyEvents: 1000, ...checkpoints } })
+  await app.register(audit, {
+    sink: { file, mode: 'sync', rotate: false, ...sink },
+    product: PRODUCT,
+    checkpoints: { key, everySeconds: 3600, everyEvents: 1000, ...checkpoints }
+  })
   await app.ready()
   return app
 }

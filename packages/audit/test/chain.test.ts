@@ -28,7 +28,10 @@ t.test('the chain goes on after a restart', async t => {
   t.equal(statSync(file).mode & 0o777, 0o600)
   t.strictSame(second.slice(0, first.length), first)
   t.match(await verifyAuditLog(file), { ok: true, records: second.length, gaps: [] })
-  t.strictSame(linesOf(file).map(line => line.seq), linesOf(file).map((_, index) => index + 1))
+  t.strictSame(
+    linesOf(file).map(line => line.seq),
+    linesOf(file).map((_, index) => index + 1)
+  )
 })
 
 t.test('a torn last line is marked by the next start, wherever it was torn', async t => {
@@ -40,7 +43,15 @@ t.test('a torn last line is marked by the next start, wherever it was torn', asy
     const file = logFile(t)
     await written(t, file, 0)
     writeFileSync(file, whole.subarray(0, whole.length - cut))
-    t.match(await verifyAuditLog(file), { ok: true, records: cut === 1 ? lines.length : lines.length - 1, warnings: cut === 1 ? [] : [{ kind: 'torn', line: lines.length }] }, `cut ${cut}`)
+    t.match(
+      await verifyAuditLog(file),
+      {
+        ok: true,
+        records: cut === 1 ? lines.length : lines.length - 1,
+        warnings: cut === 1 ? [] : [{ kind: 'torn', line: lines.length }]
+      },
+      `cut ${cut}`
+    )
     await written(t, file, 1)
     const verified = await verifyAuditLog(file)
     const torn = last - cut
@@ -51,7 +62,10 @@ t.test('a torn last line is marked by the next start, wherever it was torn', asy
       t.ok(readFileSync(file, 'utf8').includes(`"torn_bytes":${torn + 1},`))
     }
     const text = readFileSync(file, 'utf8')
-    writeFileSync(file, text.replace(lines.at(-1)!.slice(0, Math.min(20, torn)), character => 'x'.repeat(character.length)))
+    writeFileSync(
+      file,
+      text.replace(lines.at(-1)!.slice(0, Math.min(20, torn)), character => 'x'.repeat(character.length))
+    )
     t.match(await verifyAuditLog(file), { ok: false }, 'the torn bytes themselves are covered')
   }
 })
@@ -93,7 +107,9 @@ t.test('a file that is no audit log is refused and left alone', async t => {
   writeFileSync(file, 'dear diary\nline two\n')
   const app = Fastify()
   t.teardown(() => app.close())
-  await t.rejects(async () => await app.register(audit, { sink: { file, mode: 'sync' }, product: PRODUCT }), { code: 'MARTY_AUDIT_FILE_INVALID' })
+  await t.rejects(async () => await app.register(audit, { sink: { file, mode: 'sync' }, product: PRODUCT }), {
+    code: 'MARTY_AUDIT_FILE_INVALID'
+  })
   t.equal(readFileSync(file, 'utf8'), 'dear diary\nline two\n')
 })
 
@@ -103,13 +119,23 @@ t.test('sync: order is kept under concurrency, and what settled is in the file',
   await app.ready()
   let settled = 0
   const order: number[] = []
-  await Promise.all(Array.from({ length: 2_500 }, async (_, index) => {
-    await app.audit.record(event({ action: `act.${index}` }))
-    order.push(index)
-    if (++settled === 1) t.ok(readFileSync(file, 'utf8').includes('"act.0"'), 'in the file when it settles')
-  }))
-  t.strictSame(order, Array.from({ length: 2_500 }, (_, index) => index))
-  t.strictSame(linesOf(file).filter(line => line.activity_name.startsWith('act.')).map(line => line.activity_name), order.map(index => `act.${index}`))
+  await Promise.all(
+    Array.from({ length: 2_500 }, async (_, index) => {
+      await app.audit.record(event({ action: `act.${index}` }))
+      order.push(index)
+      if (++settled === 1) t.ok(readFileSync(file, 'utf8').includes('"act.0"'), 'in the file when it settles')
+    })
+  )
+  t.strictSame(
+    order,
+    Array.from({ length: 2_500 }, (_, index) => index)
+  )
+  t.strictSame(
+    linesOf(file)
+      .filter(line => line.activity_name.startsWith('act.'))
+      .map(line => line.activity_name),
+    order.map(index => `act.${index}`)
+  )
   t.match(await verifyAuditLog(file), { ok: true, gaps: [] })
   await app.close()
   await t.rejects(app.audit.record(event()), { code: 'MARTY_AUDIT_UNAVAILABLE', message: /closed/ })
@@ -120,7 +146,11 @@ t.test('async: events are written in batches, and all of them when closed', asyn
   const app = await open(t, file, 'async')
   await app.audit.record(event({ action: 'act.first' }))
   await until(() => readFileSync(file, 'utf8').includes('act.first'), 'the batch to be written by itself')
-  await Promise.all(Array.from({ length: 3_000 }, async (_, index) => { await app.audit.record(event({ action: `act.${index}` })) }))
+  await Promise.all(
+    Array.from({ length: 3_000 }, async (_, index) => {
+      await app.audit.record(event({ action: `act.${index}` }))
+    })
+  )
   await app.close()
   t.equal(linesOf(file).filter(line => line.activity_name.startsWith('act.')).length, 3_001)
   t.match(await verifyAuditLog(file), { ok: true, gaps: [] })

@@ -14,10 +14,18 @@ async function open (t: Test, file: string, maxBytes = 2_400): Promise<FastifyIn
 }
 
 /** Collects what is yielded until it is stopped. */
-function follow (t: Test, file: string, options: Omit<TailOptions, 'signal' | 'follow'> = {}): { seen: AuditLine[], stop: () => Promise<void> } {
+function follow (
+  t: Test,
+  file: string,
+  options: Omit<TailOptions, 'signal' | 'follow'> = {}
+): { seen: AuditLine[]; stop: () => Promise<void> } {
   const controller = new AbortController()
   const seen: AuditLine[] = []
-  const running = (async () => { for await (const line of tailAuditLog(file, { ...options, follow: true, signal: controller.signal })) seen.push(line) })()
+  const running = (async () => {
+    for await (const line of tailAuditLog(file, { ...options, follow: true, signal: controller.signal })) {
+      seen.push(line)
+    }
+  })()
   const stop = async (): Promise<void> => {
     controller.abort()
     await running
@@ -32,7 +40,8 @@ async function all (file: string, options?: TailOptions): Promise<number[]> {
   return seqs
 }
 
-const numbers = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, index) => from + index)
+const numbers = (from: number, to: number): number[] =>
+  Array.from({ length: to - from + 1 }, (_, index) => from + index)
 
 t.test('what is there is told once, in order, through all files', async t => {
   const file = logFile(t)
@@ -60,8 +69,14 @@ t.test('what comes is told, through rotations', async t => {
   }
   await until(() => late.seen.length === 57, 'the other reader')
   await Promise.all([early.stop(), late.stop()])
-  t.strictSame(early.seen.map(({ seq }) => seq), numbers(1, 61))
-  t.strictSame(late.seen.map(({ seq }) => seq), numbers(5, 61))
+  t.strictSame(
+    early.seen.map(({ seq }) => seq),
+    numbers(1, 61)
+  )
+  t.strictSame(
+    late.seen.map(({ seq }) => seq),
+    numbers(5, 61)
+  )
 })
 
 t.test('from the end, only what comes from now on is told', async t => {
@@ -102,7 +117,10 @@ t.test('a line is told when it is whole, and an enormous one is passed over', as
   await until(() => seen.length === 4, 'the file that took its place')
   rmSync(file)
   await stop()
-  t.strictSame(seen.map(({ seq }) => seq), [1, 2, 2, 1])
+  t.strictSame(
+    seen.map(({ seq }) => seq),
+    [1, 2, 2, 1]
+  )
 })
 
 t.test('what cannot be read is an error, not an empty log', async t => {

@@ -4,7 +4,12 @@ import { createHash, generateKeyPairSync } from 'node:crypto'
 import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import {
-  audit, verifyAuditLog, verifyCheckpoint, type AuditCheckpoints, type SignedCheckpoint, type VerifyOptions
+  audit,
+  verifyAuditLog,
+  verifyCheckpoint,
+  type AuditCheckpoints,
+  type SignedCheckpoint,
+  type VerifyOptions
 } from '@marty/audit'
 import Fastify from 'fastify'
 import type { Test } from 'tap'
@@ -15,7 +20,12 @@ const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const other = generateKeyPairSync('ed25519')
 
 /** A log of so many events, closed, in files of about four records when `rotated`. */
-async function written (t: Test, file: string, events: number, { rotated = false, checkpoints }: { rotated?: boolean, checkpoints?: Partial<AuditCheckpoints> } = {}): Promise<string[]> {
+async function written (
+  t: Test,
+  file: string,
+  events: number,
+  { rotated = false, checkpoints }: { rotated?: boolean; checkpoints?: Partial<AuditCheckpoints> } = {}
+): Promise<string[]> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(audit, {
@@ -45,13 +55,20 @@ async function refusesOptions (t: Test, file: string, checkpoints: readonly Sign
     ['must be an object', null]
   ]
   for (const [message, options] of bad) {
-    const error = await verifyAuditLog(file, options as VerifyOptions).then(() => null, (error: unknown) => error)
+    const error = await verifyAuditLog(file, options as VerifyOptions).then(
+      () => null,
+      (error: unknown) => error
+    )
     t.match(error, { code: 'MARTY_AUDIT_OPT_INVALID' }, message)
     t.ok((error as Error | null)?.message.includes(message), `${message}: ${String(error)}`)
   }
 }
 
-const checkpointsOf = (file: string): SignedCheckpoint[] => readFileSync(`${file}.heads`, 'utf8').split('\n').slice(0, -1).map(line => JSON.parse(line) as SignedCheckpoint)
+const checkpointsOf = (file: string): SignedCheckpoint[] =>
+  readFileSync(`${file}.heads`, 'utf8')
+    .split('\n')
+    .slice(0, -1)
+    .map(line => JSON.parse(line) as SignedCheckpoint)
 
 /** A line with another content and a hash that is right for it, as somebody without a key can make it. */
 function resealed (line: string, change: (body: string) => string): string {
@@ -101,11 +118,23 @@ t.test('what was done to a log is told, and where', async t => {
     t.match(await verifyAuditLog(file), { ok: false, file, message: /Keep the log/, ...expected }, what)
   }
   writeFileSync(file, lines.slice(0, -3).join('\n') + '\n')
-  t.match(await verifyAuditLog(file), { ok: true, records: 6 }, 'a log cut off at the end is a shorter valid chain; only checkpoints tell')
+  t.match(
+    await verifyAuditLog(file),
+    { ok: true, records: 6 },
+    'a log cut off at the end is a shorter valid chain; only checkpoints tell'
+  )
   writeFileSync(file, lines.join('\n'))
-  t.match(await verifyAuditLog(file), { ok: true, records: 9, warnings: [] }, 'a record whose newline was lost is whole')
+  t.match(
+    await verifyAuditLog(file),
+    { ok: true, records: 9, warnings: [] },
+    'a record whose newline was lost is whole'
+  )
   writeFileSync(file, `${lines.join('\n')}x`)
-  t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 9 }, 'a whole line with something behind it is no half-written one')
+  t.match(
+    await verifyAuditLog(file),
+    { ok: false, kind: 'edited', line: 9 },
+    'a whole line with something behind it is no half-written one'
+  )
   writeFileSync(file, `${lines.join('\n')}\ndear diary`)
   t.match(await verifyAuditLog(file), { ok: false, kind: 'edited', line: 10 }, 'nor is something else')
   await t.rejects(verifyAuditLog(join(dirname(file), 'missing.log')), { code: 'ENOENT' })
@@ -115,14 +144,17 @@ t.test('any change of any byte is found', async t => {
   const file = logFile(t)
   await written(t, file, 4)
   const bytes = readFileSync(file)
-  await fc.assert(fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
-    const changed = Buffer.from(bytes)
-    changed[at] = changed[at]! ^ change
-    writeFileSync(file, changed)
-    const line = bytes.subarray(0, at).filter(byte => byte === 0x0a).length + 1
-    const result = await verifyAuditLog(file)
-    return !result.ok && result.line === line && result.kind === 'edited'
-  }), { numRuns: 400 })
+  await fc.assert(
+    fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+      const changed = Buffer.from(bytes)
+      changed[at] = changed[at]! ^ change
+      writeFileSync(file, changed)
+      const line = bytes.subarray(0, at).filter(byte => byte === 0x0a).length + 1
+      const result = await verifyAuditLog(file)
+      return !result.ok && result.line === line && result.kind === 'edited'
+    }),
+    { numRuns: 400 }
+  )
 })
 
 type Change = 'edit' | 'delete' | 'insert' | 'swap' | 'duplicate' | 'truncate'
@@ -132,27 +164,63 @@ t.test('any single change of a log of several files is found, and the first bad 
   await written(t, file, 20, { rotated: true, checkpoints: {} })
   const foreign = await written(t, logFile(t), 20)
   const folder = dirname(file)
-  const names = readdirSync(folder).filter(name => name.endsWith('.log')).sort((a, b) => a.length === b.length ? a.localeCompare(b) : b.length - a.length)
+  const names = readdirSync(folder)
+    .filter(name => name.endsWith('.log'))
+    .sort((a, b) => (a.length === b.length ? a.localeCompare(b) : b.length - a.length))
   t.ok(names.length >= 4, names.join())
   const whole = new Map(names.map(name => [name, readFileSync(join(folder, name), 'utf8')]))
-  const places = names.flatMap(name => whole.get(name)!.split('\n').slice(0, -1).map((text, index) => ({ name, line: index + 1, text })))
-  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, records: places.length, signedSeq: places.length, gaps: [] })
+  const places = names.flatMap(name =>
+    whole
+      .get(name)!
+      .split('\n')
+      .slice(0, -1)
+      .map((text, index) => ({ name, line: index + 1, text }))
+  )
+  t.match(await verifyAuditLog(file, { publicKey }), {
+    ok: true,
+    records: places.length,
+    signedSeq: places.length,
+    gaps: []
+  })
 
-  const kinds: Record<Change, string> = { edit: 'edited', delete: 'deleted', insert: 'inserted', swap: 'reordered', duplicate: 'duplicated', truncate: 'truncated' }
+  const kinds: Record<Change, string> = {
+    edit: 'edited',
+    delete: 'deleted',
+    insert: 'inserted',
+    swap: 'reordered',
+    duplicate: 'duplicated',
+    truncate: 'truncated'
+  }
   const run = async (change: Change, one: number, two: number): Promise<string | null> => {
     const texts = places.map(({ text }) => text)
     const [low, high] = one < two ? [one, two] : [two, one]
     let bad = low
     switch (change) {
-      case 'edit': texts[low] = texts[low]!.replace(/.(.{2})$/, 'z$1'); break
-      case 'delete': texts.splice(low, 1, ''); break
-      case 'insert': texts[low] = `${foreign[high]!}\n${texts[low]!}`; break
-      case 'swap': if (low === high) return null; [texts[low], texts[high]] = [texts[high]!, texts[low]!]; break
-      case 'duplicate': texts[high] = `${texts[high]!}\n${texts[low]!}`; bad = high; break
-      case 'truncate': texts.splice(low, texts.length, ...texts.slice(low).map(() => '')); break
+      case 'edit':
+        texts[low] = texts[low]!.replace(/.(.{2})$/, 'z$1')
+        break
+      case 'delete':
+        texts.splice(low, 1, '')
+        break
+      case 'insert':
+        texts[low] = `${foreign[high]!}\n${texts[low]!}`
+        break
+      case 'swap':
+        if (low === high) return null
+        ;[texts[low], texts[high]] = [texts[high]!, texts[low]!]
+        break
+      case 'duplicate':
+        texts[high] = `${texts[high]!}\n${texts[low]!}`
+        bad = high
+        break
+      case 'truncate':
+        texts.splice(low, texts.length, ...texts.slice(low).map(() => ''))
+        break
     }
     for (const name of names) {
-      const text = places.flatMap((place, index) => place.name === name && texts[index] !== '' ? [`${texts[index]!}\n`] : []).join('')
+      const text = places
+        .flatMap((place, index) => (place.name === name && texts[index] !== '' ? [`${texts[index]!}\n`] : []))
+        .join('')
       if (text === '') rmSync(join(folder, name), { force: true })
       else writeFileSync(join(folder, name), text)
     }
@@ -160,19 +228,28 @@ t.test('any single change of a log of several files is found, and the first bad 
     const result = await verifyAuditLog(file, { publicKey })
     if (result.ok) return `${change} ${low} ${high} was not found`
     // A record that is gone shows in the one after it, on its line.
-    const after = change === 'delete' && (low === places.length - 1 || places[low + 1]!.name !== places[low]!.name) ? places[low + 1] : places[bad]
+    const after =
+      change === 'delete' && (low === places.length - 1 || places[low + 1]!.name !== places[low]!.name)
+        ? places[low + 1]
+        : places[bad]
     const line = change === 'duplicate' ? after!.line + 1 : after?.line
     const kind = change === 'delete' && low === places.length - 1 ? 'truncated' : kinds[change]
-    const place = change === 'truncate' || kind === 'truncated' ? result.seq === low + 1 : result.file === join(folder, after!.name) && result.line === line
+    const place =
+      change === 'truncate' || kind === 'truncated'
+        ? result.seq === low + 1
+        : result.file === join(folder, after!.name) && result.line === line
     // A record put before the first one, which is signed, contradicts the checkpoint before it breaks the chain.
     const named = result.kind === kind || (change === 'insert' && low === 0 && result.kind === 'checkpoint-mismatch')
     return named && place ? null : `${change} ${low} ${high}: ${JSON.stringify(result)}`
   }
   const change = fc.constantFrom<Change>('edit', 'delete', 'insert', 'swap', 'duplicate', 'truncate')
-  await fc.assert(fc.asyncProperty(change, fc.nat(places.length - 1), fc.nat(places.length - 1), async (what, one, two) => {
-    const problem = await run(what, one, two)
-    if (problem !== null) throw new Error(problem)
-  }), { numRuns: 300 })
+  await fc.assert(
+    fc.asyncProperty(change, fc.nat(places.length - 1), fc.nat(places.length - 1), async (what, one, two) => {
+      const problem = await run(what, one, two)
+      if (problem !== null) throw new Error(problem)
+    }),
+    { numRuns: 300 }
+  )
   for (const [name, text] of whole) writeFileSync(join(folder, name), text)
   for (const name of names.slice(0, -1)) {
     rmSync(join(folder, name))
@@ -184,22 +261,52 @@ t.test('any single change of a log of several files is found, and the first bad 
 t.test('a log cut off, set back or written anew contradicts its checkpoints', async t => {
   const kept: SignedCheckpoint[] = []
   const file = logFile(t)
-  const lines = await written(t, file, 10, { checkpoints: { onCheckpoint (checkpoint) { kept.push(checkpoint) } } })
+  const lines = await written(t, file, 10, {
+    checkpoints: {
+      onCheckpoint (checkpoint) {
+        kept.push(checkpoint)
+      }
+    }
+  })
   const checkpoints = checkpointsOf(file)
   t.strictSame(kept, checkpoints, 'what is handed on is what is in the file')
-  t.strictSame(checkpoints.map(({ seq }) => seq), [1, 4, 7, 10, 11], 'the first record at once, then every third, and the last')
+  t.strictSame(
+    checkpoints.map(({ seq }) => seq),
+    [1, 4, 7, 10, 11],
+    'the first record at once, then every third, and the last'
+  )
   t.ok(checkpoints.every(checkpoint => verifyCheckpoint(checkpoint, publicKey)))
   t.notOk(checkpoints.some(checkpoint => verifyCheckpoint(checkpoint, other.publicKey)))
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 })
-  t.match(await verifyAuditLog(file, { publicKey: [other.publicKey, publicKey.export({ type: 'spki', format: 'pem' }) as string], checkpoints: kept }), { ok: true, signedSeq: 11 })
+  t.match(
+    await verifyAuditLog(file, {
+      publicKey: [other.publicKey, publicKey.export({ type: 'spki', format: 'pem' }) as string],
+      checkpoints: kept
+    }),
+    { ok: true, signedSeq: 11 }
+  )
   t.match(await verifyAuditLog(file, { publicKey: privateKey }), { ok: true, signedSeq: 11 })
   t.match(await verifyAuditLog(file), { ok: true, signedSeq: null }, 'without a key, nothing is proven')
   await refusesOptions(t, file, kept)
 
-  const cut = async (records: number): Promise<void> => { writeFileSync(file, lines.slice(0, records).map(line => `${line}\n`).join('')) }
+  const cut = async (records: number): Promise<void> => {
+    writeFileSync(
+      file,
+      lines
+        .slice(0, records)
+        .map(line => `${line}\n`)
+        .join('')
+    )
+  }
   for (const records of [1, 5, 10]) {
     await cut(records)
-    t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'truncated', line: records + 1, seq: records + 1, records })
+    t.match(await verifyAuditLog(file, { publicKey }), {
+      ok: false,
+      kind: 'truncated',
+      line: records + 1,
+      seq: records + 1,
+      records
+    })
     t.match(await verifyAuditLog(file), { ok: false, kind: 'truncated' }, 'checkpoints count without a key too')
   }
   truncateSync(file, 100)
@@ -207,14 +314,33 @@ t.test('a log cut off, set back or written anew contradicts its checkpoints', as
   await cut(11)
   rmSync(`${file}.heads`)
   t.match(await verifyAuditLog(file, { publicKey }), { ok: false, kind: 'checkpoint-missing', file: `${file}.heads` })
-  t.match(await verifyAuditLog(file, { publicKey, checkpoints: kept }), { ok: true, signedSeq: 11 }, 'checkpoints that were kept elsewhere will do')
+  t.match(
+    await verifyAuditLog(file, { publicKey, checkpoints: kept }),
+    { ok: true, signedSeq: 11 },
+    'checkpoints that were kept elsewhere will do'
+  )
   await cut(6)
-  t.match(await verifyAuditLog(file, { publicKey, checkpoints: kept.toReversed() }), { ok: false, kind: 'truncated', seq: 7 })
+  t.match(await verifyAuditLog(file, { publicKey, checkpoints: kept.toReversed() }), {
+    ok: false,
+    kind: 'truncated',
+    seq: 7
+  })
 
   const anew = logFile(t)
   await written(t, anew, 10)
-  t.match(await verifyAuditLog(anew, { publicKey, checkpointsFile: join(dirname(file), 'none'), checkpoints: kept }), { ok: false, kind: 'checkpoint-mismatch', line: 1, seq: 1 })
-  t.match(await verifyAuditLog(anew, { publicKey, checkpoints: kept.slice(2, 3) }), { ok: false, kind: 'checkpoint-mismatch', line: 7, seq: 7, message: /after record 0/ })
+  t.match(await verifyAuditLog(anew, { publicKey, checkpointsFile: join(dirname(file), 'none'), checkpoints: kept }), {
+    ok: false,
+    kind: 'checkpoint-mismatch',
+    line: 1,
+    seq: 1
+  })
+  t.match(await verifyAuditLog(anew, { publicKey, checkpoints: kept.slice(2, 3) }), {
+    ok: false,
+    kind: 'checkpoint-mismatch',
+    line: 7,
+    seq: 7,
+    message: /after record 0/
+  })
 })
 
 t.test('checkpoints that the key did not sign are told', async t => {
@@ -222,7 +348,9 @@ t.test('checkpoints that the key did not sign are told', async t => {
   await written(t, file, 10, { checkpoints: {} })
   const text = readFileSync(`${file}.heads`, 'utf8')
   const checkpoints = checkpointsOf(file)
-  const of = (changed: Array<SignedCheckpoint | string>): string => changed.map(checkpoint => typeof checkpoint === 'string' ? checkpoint : JSON.stringify(checkpoint)).join('\n') + '\n'
+  const of = (changed: Array<SignedCheckpoint | string>): string =>
+    changed.map(checkpoint => (typeof checkpoint === 'string' ? checkpoint : JSON.stringify(checkpoint))).join('\n') +
+    '\n'
   const [first, second, third] = checkpoints as [SignedCheckpoint, SignedCheckpoint, SignedCheckpoint]
   const cases: Array<[string, string, object]> = [
     ['another record', of([first, { ...second, seq: 5 }]), { kind: 'checkpoint-forged', line: 2, seq: 5 }],
@@ -239,7 +367,11 @@ t.test('checkpoints that the key did not sign are told', async t => {
     t.match(await verifyAuditLog(file, { publicKey }), { ok: false, file: `${file}.heads`, ...expected }, what)
   }
   writeFileSync(`${file}.heads`, `${text}{"seq":12,"ha`)
-  t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 11 }, 'a checkpoint that was being written is no checkpoint yet')
+  t.match(
+    await verifyAuditLog(file, { publicKey }),
+    { ok: true, signedSeq: 11 },
+    'a checkpoint that was being written is no checkpoint yet'
+  )
   writeFileSync(`${file}.heads`, text)
   t.match(await verifyAuditLog(file, { publicKey: other.publicKey }), { ok: false, kind: 'checkpoint-forged', line: 1 })
   rmSync(`${file}.heads`)
@@ -254,7 +386,11 @@ t.test('a log is verified while it is written, rotated and pruned', async t => {
   const file = logFile(t)
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(audit, { sink: { file, mode: 'async', rotate: { maxBytes: 30_000 } }, product: PRODUCT, checkpoints: { key: privateKey, everyEvents: 10 } })
+  await app.register(audit, {
+    sink: { file, mode: 'async', rotate: { maxBytes: 30_000 } },
+    product: PRODUCT,
+    checkpoints: { key: privateKey, everyEvents: 10 }
+  })
   const controller = new AbortController()
   const writing = (async () => {
     while (!controller.signal.aborted) {
@@ -268,7 +404,10 @@ t.test('a log is verified while it is written, rotated and pruned', async t => {
   controller.abort()
   await writing
   await app.close()
-  t.strictSame(results.filter(result => !result.ok), [])
+  t.strictSame(
+    results.filter(result => !result.ok),
+    []
+  )
   t.match(await verifyAuditLog(file, { publicKey }), { ok: true })
 })
 
@@ -286,7 +425,13 @@ t.test('a line without an end does not fill the memory, and is named', async t =
 t.test('a log that never rests is judged all the same', async t => {
   const file = logFile(t)
   const lines = await written(t, file, 5)
-  writeFileSync(file, lines.with(2, lines[2]!.replace('alice', 'mallo')).map(line => `${line}\n`).join(''))
+  writeFileSync(
+    file,
+    lines
+      .with(2, lines[2]!.replace('alice', 'mallo'))
+      .map(line => `${line}\n`)
+      .join('')
+  )
   let grows = true
   const grow = (): void => {
     if (!grows) return

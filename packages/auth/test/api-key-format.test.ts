@@ -6,7 +6,10 @@ import { createApiKeys, createMemoryApiKeyStore, type ApiKeys } from '@marty/aut
 import { keyOptions, request } from './api-key-service.js'
 
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-/** As a scanner of repositories would look for keys: it knows the form that the README promises, and nothing of this code. */
+/**
+ * As a scanner of repositories would look for keys: it knows the form that the README promises, and nothing of this
+ * code.
+ */
 const FORM = /[a-z][a-z0-9]{1,15}_[a-z][a-z0-9]{0,15}_[0-9A-Za-z]{12}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}/g
 
 function found (text: string): string[] {

@@ -291,7 +291,9 @@ function listen (writer: ChildProcess, acknowledged: Acknowledged): void {
   writer.on('message', message => { acknowledged.set(...message as [string, number]) })
 }
 
-/** The keys of which the file does not hold what was acknowledged, whole; a change in flight may have been kept, too. */
+/**
+ * The keys of which the file does not hold what was acknowledged, whole; a change in flight may have been kept, too.
+ */
 async function lost (file: string, acknowledged: Acknowledged): Promise<string[]> {
   const kept = new Map((await openFileApiKeyStore(file).list()).map(record => [record.keyId, record]))
   return [...acknowledged].filter(([keyId, version]) => {

@@ -25,8 +25,8 @@ const serverCertificate = authority.issue(['subjectAltName = DNS:localhost', 'ex
 const good = authority.issue([`subjectAltName = URI:${RECORDER}`, CLIENT])
 
 async function serve (t: Test, options: Partial<AuthOptions> = {}): Promise<FastifyInstance> {
-  // marty-security-audit-ignore tls-unverified -- a server: who has no good certificate is let in as nobody, which is what is tested
   const app = Fastify({
+    // marty-security-audit-ignore tls-unverified -- a server: who has no good certificate is let in as nobody
     https: { ...serverCertificate, ca: authority.cert, requestCert: true, rejectUnauthorized: false }
   }) as unknown as FastifyInstance
   t.teardown(() => app.close())

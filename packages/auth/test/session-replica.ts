@@ -5,7 +5,9 @@ import { openRedis } from '@marty/redis'
 import { TOKENS } from '@marty/testing/tokens'
 import { principal } from './service.js'
 
-/** What the replica is asked over its channel: a function of its sessions, or whether a principal it remembers is alive. */
+/**
+ * What the replica is asked over its channel: a function of its sessions, or whether a principal it remembers is alive.
+ */
 export type Question =
   | { readonly ask: 'create', readonly who: string, readonly count: number }
   | { readonly ask: 'get' | 'revoke', readonly id: string }

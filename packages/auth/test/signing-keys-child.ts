@@ -3,7 +3,8 @@ import { problemErrorHandler, useGuard } from '@marty/core'
 import Fastify from 'fastify'
 import { AUDIENCE, ISSUER } from '@marty/testing/tokens'
 
-// A process of its own for signing-keys.test: `serve FILE` answers on a free port, `rotate FILE ALGORITHM` rotates for ever.
+// A process of its own for signing-keys.test: `serve FILE` answers on a free port, `rotate FILE ALGORITHM` rotates for
+// ever.
 const [, , task, file = '', algorithm] = process.argv
 if (task === 'serve') {
   const app = Fastify()

@@ -148,8 +148,8 @@ for (const place of ['memory', 'Redis'] as const) {
     const client = authority.issue([`subjectAltName = URI:${RECORDER}`, 'extendedKeyUsage = clientAuth'], {
       to: end * 1000
     })
-    // marty-security-audit-ignore tls-unverified -- a server: who has no good certificate is let in as nobody, which is what is tested
     const app = Fastify({
+      // marty-security-audit-ignore tls-unverified -- a server: who has no good certificate is let in as nobody
       https: { ...serverCertificate, ca: authority.cert, requestCert: true, rejectUnauthorized: false }
     }) as unknown as FastifyInstance
     t.teardown(() => app.close())

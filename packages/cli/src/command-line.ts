@@ -80,9 +80,8 @@ function findCommand (args: readonly string[]): { command: Command, rest: readon
   const given = args.slice(0, 2).filter(word => !word.startsWith('-')).join(' ')
   const near = closest(given, names)
   const inGroup = names.filter(name => name.startsWith(`${args[0] ?? ''} `))
-  throw new UsageError(`there is no command "${given}"; ` + (near !== null
-    ? `did you mean "marty ${near}"?`
-    : inGroup.length > 0 ? `there are ${inGroup.join(', ')}` : 'see marty --help'))
+  const known = inGroup.length > 0 ? `there are ${inGroup.join(', ')}` : 'see marty --help'
+  throw new UsageError(`there is no command "${given}"; ${near === null ? known : `did you mean "marty ${near}"?`}`)
 }
 
 function parse (command: Command, args: readonly string[]): { positionals: readonly string[], values: Values } {

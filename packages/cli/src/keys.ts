@@ -196,7 +196,8 @@ function tellOnce (issued: IssuedApiKey, values: Values, output: Output): ExitCo
 }
 
 function tellAll (keys: readonly ApiKeyInfo[], none: string, values: Values, output: Output): ExitCode {
-  output.out(flag(values, 'json') ? json(keys) : keys.length === 0 ? `${none}\n` : listing(keys))
+  const forPeople = keys.length === 0 ? `${none}\n` : listing(keys)
+  output.out(flag(values, 'json') ? json(keys) : forPeople)
   return EXIT.ok
 }
 
@@ -208,11 +209,7 @@ function listing (keys: readonly ApiKeyInfo[]): string {
       keyId,
       name,
       roles.join(',') || '-',
-      revokedAt !== null
-        ? `revoked ${day(revokedAt)}`
-        : expiresAt <= now
-          ? `expired ${day(expiresAt)}`
-          : `until ${day(expiresAt)}`,
+      revokedAt === null ? `${expiresAt <= now ? 'expired' : 'until'} ${day(expiresAt)}` : `revoked ${day(revokedAt)}`,
       lastUsedAt === null ? 'never' : day(lastUsedAt)
     ])
   )

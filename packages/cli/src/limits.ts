@@ -110,16 +110,9 @@ export const limitsTop: Command = {
     const count = text(values, 'count') ?? '20'
     if (!/^[1-9]\d{0,3}$/.test(count)) throw new UsageError(`--count "${count}" is not a number from 1 to 9999`)
     const list = await withLimits(values, async limits => await limits.top(Number(count)))
-    output.out(
-      flag(values, 'json')
-        ? json(list)
-        : list.length === 0
-          ? 'Nobody is refused.\n'
-          : table(
-            ['KEY', 'REFUSALS', 'NEXT FITS'],
-            list.map(({ key, refusals, retryAfterMs }) => [key, String(refusals), wait(retryAfterMs)])
-          )
-    )
+    const rows = list.map(({ key, refusals, retryAfterMs }) => [key, String(refusals), wait(retryAfterMs)])
+    const forPeople = rows.length === 0 ? 'Nobody is refused.\n' : table(['KEY', 'REFUSALS', 'NEXT FITS'], rows)
+    output.out(flag(values, 'json') ? json(list) : forPeople)
     return EXIT.ok
   }
 }

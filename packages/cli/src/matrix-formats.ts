@@ -106,8 +106,10 @@ th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: start
 .yes { color: var(--yes) } .no { color: var(--no) }`
 
 function html (tables: readonly Table[], roles: readonly string[], notes: readonly string[], title: string): string {
-  const cell = (word: string): string =>
-    `<td${word === 'no' ? ' class="no"' : word.includes('yes') ? ' class="yes"' : ''}>${escape(word)}</td>`
+  const cell = (word: string): string => {
+    const shade = word === 'no' ? ' class="no"' : ''
+    return `<td${word.includes('yes') ? ' class="yes"' : shade}>${escape(word)}</td>`
+  }
   const parts = tables.map(
     ({ environment, resource, rows }) => `<section><table>
 <caption>${escape(resource)} in ${escape(environment)}</caption>

@@ -19,8 +19,9 @@ export const policyCheck: Command = {
     const { lintPolicy } = await import('@marty/rbac')
     const findings = lintPolicy(policy)
     if (json === true) {
+      const names = { roles: roles.map(({ name }) => name), permissions, environments }
       output.out(
-        `${JSON.stringify({ file, valid: true, problems: [], findings, sha256, roles: roles.map(({ name }) => name), permissions, environments, rules }, null, 2)}\n`
+        `${JSON.stringify({ file, valid: true, problems: [], findings, sha256, ...names, rules }, null, 2)}\n`
       )
     } else {
       for (const { rule, message, ...where } of findings) {

@@ -24,10 +24,7 @@ export async function readNamedFile (file: string, advice = 'save it in that enc
 export function cannotBeRead (file: string, error: unknown): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (code !== 'ENOENT' && syscall === undefined) return error
-  return new UsageError(
-    `${file} cannot be read: ` +
-      `${code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code}`
-  )
+  return new UsageError(`${file} cannot be read: ${reasonOf(code, 'there is no such file')}`)
 }
 
 /** Returns the policy, or its problems. */
@@ -66,9 +63,11 @@ export async function writeNamedFile (file: string, text: string): Promise<void>
     await writeFile(file, text)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new UsageError(
-      `${file} cannot be written: ` +
-        `${code === 'ENOENT' ? 'there is no such folder' : code === 'EISDIR' ? 'it is a folder' : code}`
-    )
+    throw new UsageError(`${file} cannot be written: ${reasonOf(code, 'there is no such folder')}`)
   }
+}
+
+function reasonOf (code: string | undefined, missing: string): string | undefined {
+  if (code === 'ENOENT') return missing
+  return code === 'EISDIR' ? 'it is a folder' : code
 }

@@ -31,23 +31,17 @@ export const sessionsList: Command = {
     const principal = text(values, 'principal')
     const owner = principal === undefined ? undefined : principalOf('--principal ', principal)
     const list = await withSessions(values, async sessions => await sessions.list(owner))
-    output.out(
-      flag(values, 'json')
-        ? json(list)
-        : list.length === 0
-          ? 'There are no sessions.\n'
-          : table(
-            ['SESSION', 'PRINCIPAL', 'ROLES', 'LAST USED', 'ENDS', 'ADDRESS'],
-            list.map(one => [
-              one.key,
-                `${one.kind}:${one.id}`,
-                one.roles.join(',') || '-',
-                new Date(one.usedAt).toISOString(),
-                new Date(one.expiresAt).toISOString(),
-                one.address ?? '-'
-            ])
-          )
-    )
+    const rows = list.map(one => [
+      one.key,
+      `${one.kind}:${one.id}`,
+      one.roles.join(',') || '-',
+      new Date(one.usedAt).toISOString(),
+      new Date(one.expiresAt).toISOString(),
+      one.address ?? '-'
+    ])
+    const headings = ['SESSION', 'PRINCIPAL', 'ROLES', 'LAST USED', 'ENDS', 'ADDRESS']
+    const forPeople = rows.length === 0 ? 'There are no sessions.\n' : table(headings, rows)
+    output.out(flag(values, 'json') ? json(list) : forPeople)
     return EXIT.ok
   }
 }

@@ -78,11 +78,8 @@ export const tokenInspect: Command = {
     const checks = ['issuer', 'audience', 'signing-keys', 'secret-file'].some(name => values[name] !== undefined)
     const problem = checks ? await whatIsWrong(token, await tokenOptions(values)) : null
     const decodable = header !== null && header !== undefined && claims !== null && claims !== undefined
-    const verdict = !decodable
-      ? 'not a token'
-      : !checks
-          ? 'not checked: give the key to know whether it is good'
-          : (problem ?? 'good')
+    const checked = checks ? (problem ?? 'good') : 'not checked: give the key to know whether it is good'
+    const verdict = decodable ? checked : 'not a token'
     if (flag(values, 'json')) {
       output.out(
         json({

@@ -12,7 +12,8 @@ import { marty, run, runAsChild } from './run.js'
 const folder = t.testdir({})
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const { publicKey: otherKey } = generateKeyPairSync('ed25519')
-const pem = (name: string, key: typeof publicKey): string => made(name, key.export({ type: 'spki', format: 'pem' }) as string)
+const pem = (name: string, key: typeof publicKey): string =>
+  made(name, key.export({ type: 'spki', format: 'pem' }) as string)
 const good = pem('good.pem', publicKey)
 const other = pem('other.pem', otherKey)
 
@@ -22,16 +23,28 @@ function made (name: string, content: string): string {
   return path
 }
 
-async function open (file: string, signed = true, rotate: { readonly maxBytes: number } | false = false): Promise<FastifyInstance> {
+async function open (
+  file: string,
+  signed = true,
+  rotate: { readonly maxBytes: number } | false = false
+): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(audit, { sink: { file, mode: 'sync', rotate }, product: { name: 'test', version: '1.0.0' }, ...(signed ? { checkpoints: { key: privateKey } } : {}) })
+  await app.register(audit, {
+    sink: { file, mode: 'sync', rotate },
+    product: { name: 'test', version: '1.0.0' },
+    ...(signed ? { checkpoints: { key: privateKey } } : {})
+  })
   app.get('/hello/:name', { config: { security: { public: true, audit: 'all' } } }, async () => 'Hello')
   await app.ready()
   return app
 }
 
 /** A real log: a start, three calls, a stop. */
-async function log (name: string, signed = true, rotate: { readonly maxBytes: number } | false = false): Promise<string> {
+async function log (
+  name: string,
+  signed = true,
+  rotate: { readonly maxBytes: number } | false = false
+): Promise<string> {
   mkdirSync(join(folder, name))
   const file = join(folder, name, 'audit.log')
   const app = await open(file, signed, rotate)
@@ -55,12 +68,33 @@ t.test('a wrong command line or file', async t => {
     [/it is a folder/, ['audit', 'verify', folder]],
     [/none\.pem cannot be read/, ['audit', 'verify', file, '--public-key', join(folder, 'none.pem')]],
     [/does not contain a public key in PEM format/, ['audit', 'verify', file, '--public-key', file]],
-    [/must be an Ed25519 public key/, ['audit', 'verify', file, '--public-key', pem('p256.pem', generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey)]],
+    [
+      /must be an Ed25519 public key/,
+      [
+        'audit',
+        'verify',
+        file,
+        '--public-key',
+        pem('p256.pem', generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey)
+      ]
+    ],
     [/none\.heads cannot be read/, ['audit', 'verify', file, '--checkpoints', join(folder, 'none.heads')]],
-    [/bad\.heads:2 is not a signed checkpoint/, ['audit', 'verify', file, '--checkpoints', made('bad.heads', '\n{"seq":')]],
-    [/short\.heads:1 is not a signed checkpoint/, ['audit', 'verify', file, '--checkpoints', made('short.heads', '{"seq":1,"hash":"x"}\n')]],
-    [/null\.heads:1 is not a signed checkpoint/, ['audit', 'verify', file, '--checkpoints', made('null.heads', 'null\n')]],
-    [/"last" is not the hash of a record\. Give the 64 hexadecimal digits/, ['audit', 'verify', file, '--accept-unproven', 'last']],
+    [
+      /bad\.heads:2 is not a signed checkpoint/,
+      ['audit', 'verify', file, '--checkpoints', made('bad.heads', '\n{"seq":')]
+    ],
+    [
+      /short\.heads:1 is not a signed checkpoint/,
+      ['audit', 'verify', file, '--checkpoints', made('short.heads', '{"seq":1,"hash":"x"}\n')]
+    ],
+    [
+      /null\.heads:1 is not a signed checkpoint/,
+      ['audit', 'verify', file, '--checkpoints', made('null.heads', 'null\n')]
+    ],
+    [
+      /"last" is not the hash of a record\. Give the 64 hexadecimal digits/,
+      ['audit', 'verify', file, '--accept-unproven', 'last']
+    ],
     [/audit tail needs FILE/, ['audit', 'tail']],
     [/none\.log cannot be read: there is no such file/, ['audit', 'tail', join(folder, 'none.log')]],
     [/it is a folder/, ['audit', 'tail', folder]],
@@ -79,8 +113,19 @@ t.test('a wrong command line or file', async t => {
 t.test('verify names the first bad record and ends with 3', async t => {
   const edited = await log('edited')
   change(edited, lines => lines.map(line => line.replace('"127.0.0.1"', '"192.0.2.1"')))
-  t.match(await runAsChild(['audit', 'verify', edited]), { code: 3, out: '', err: /audit\.log:2: edited at record 2: .{20}/ })
-  t.match(JSON.parse((await run('audit', 'verify', edited, '--json')).out), { ok: false, kind: 'edited', line: 2, seq: 2, file: edited, records: 1 })
+  t.match(await runAsChild(['audit', 'verify', edited]), {
+    code: 3,
+    out: '',
+    err: /audit\.log:2: edited at record 2: .{20}/
+  })
+  t.match(JSON.parse((await run('audit', 'verify', edited, '--json')).out), {
+    ok: false,
+    kind: 'edited',
+    line: 2,
+    seq: 2,
+    file: edited,
+    records: 1
+  })
 
   const deleted = await log('deleted')
   change(deleted, lines => lines.toSpliced(2, 1))
@@ -92,22 +137,50 @@ t.test('verify names the first bad record and ends with 3', async t => {
   t.match(await run('audit', 'verify', cut), { code: 3, err: /audit\.log:4: truncated at record 4: / })
   change(`${cut}.heads`, lines => lines.slice(0, 1))
   t.match(await run('audit', 'verify', cut), { code: 0 }, 'whoever can cut off both is not found out')
-  t.match(await run('audit', 'verify', cut, '--public-key', good, '--checkpoints', kept), { code: 3, err: /truncated at record 4/ }, 'but by checkpoints that were stored elsewhere')
+  t.match(
+    await run('audit', 'verify', cut, '--public-key', good, '--checkpoints', kept),
+    { code: 3, err: /truncated at record 4/ },
+    'but by checkpoints that were stored elsewhere'
+  )
 
   const unsigned = await log('unsigned', false)
-  t.match(await run('audit', 'verify', unsigned, '--public-key', good), { code: 3, err: /heads:0: checkpoint-missing: / })
+  t.match(await run('audit', 'verify', unsigned, '--public-key', good), {
+    code: 3,
+    err: /heads:0: checkpoint-missing: /
+  })
   t.match(await run('audit', 'verify', unsigned), { code: 0, out: /signatures not verified \(no --public-key\)\n$/ })
 
   const forged = await log('forged')
-  t.match(await run('audit', 'verify', forged, '--public-key', other), { code: 3, err: /audit\.log\.heads:1: checkpoint-forged at record \d+: / })
-  const forgery = made('forgery.heads', readFileSync(`${forged}.heads`, 'utf8').split('\n')[0]!.replace(/"signature":"[^"]{4}/, '"signature":"AAAA'))
-  t.match(await run('audit', 'verify', forged, '--public-key', good, '--checkpoints', forgery), { code: 3, err: /forgery\.heads:1: checkpoint-forged/ }, 'the file that was given is named')
+  t.match(await run('audit', 'verify', forged, '--public-key', other), {
+    code: 3,
+    err: /audit\.log\.heads:1: checkpoint-forged at record \d+: /
+  })
+  const forgery = made(
+    'forgery.heads',
+    readFileSync(`${forged}.heads`, 'utf8')
+      .split('\n')[0]!
+      .replace(/"signature":"[^"]{4}/, '"signature":"AAAA')
+  )
+  t.match(
+    await run('audit', 'verify', forged, '--public-key', good, '--checkpoints', forgery),
+    { code: 3, err: /forgery\.heads:1: checkpoint-forged/ },
+    'the file that was given is named'
+  )
 })
 
 t.test('verify of a log that is intact', async t => {
   const file = await log('intact')
-  t.match(await runAsChild(['audit', 'verify', file, '--public-key', good, '--checkpoints', `${file}.heads`]), { code: 0, err: '', out: `${file} is intact: 5 records in 1 file, signed to the end\n` })
-  t.match(JSON.parse((await run('audit', 'verify', file, '--public-key', good, '--json')).out), { ok: true, records: 5, signedSeq: 5, warnings: [] })
+  t.match(await runAsChild(['audit', 'verify', file, '--public-key', good, '--checkpoints', `${file}.heads`]), {
+    code: 0,
+    err: '',
+    out: `${file} is intact: 5 records in 1 file, signed to the end\n`
+  })
+  t.match(JSON.parse((await run('audit', 'verify', file, '--public-key', good, '--json')).out), {
+    ok: true,
+    records: 5,
+    signedSeq: 5,
+    warnings: []
+  })
 
   // Something happened after the last checkpoint, and then the machine lost power.
   const app = await open(file)
@@ -119,28 +192,56 @@ t.test('verify of a log that is intact', async t => {
   change(`${file}.heads`, lines => lines.filter(line => (JSON.parse(line) as { seq: number }).seq <= 6))
   appendFileSync(file, '{"seq":8,"ti')
   const torn = await run('audit', 'verify', file, '--public-key', good)
-  t.match(torn, { code: 0, err: /audit\.log:8: warning: torn: .*Nothing has to be done/, out: /intact: 7 records in 1 file, signed up to record 6 of 7\n$/ })
+  t.match(torn, {
+    code: 0,
+    err: /audit\.log:8: warning: torn: .*Nothing has to be done/,
+    out: /intact: 7 records in 1 file, signed up to record 6 of 7\n$/
+  })
 
   await (await open(file)).close()
   const unproven = await run('audit', 'verify', file, '--public-key', good)
-  t.match(unproven, { code: 7, out: '', err: /audit\.log:7: unproven at record 7: Record 7 is not proven/ }, 'the next start marks it, and names what is not signed')
+  t.match(
+    unproven,
+    { code: 7, out: '', err: /audit\.log:7: unproven at record 7: Record 7 is not proven/ },
+    'the next start marks it, and names what is not signed'
+  )
   const [hash = ''] = /[0-9a-f]{64}/.exec(unproven.err) ?? []
   const accepted = await run('audit', 'verify', file, '--public-key', good, '--accept-unproven', hash)
-  t.match(accepted, { code: 0, out: /is intact: .*signed to the end/, err: /audit\.log:\d+: warning: gap at record 8: [^\n]*\n.*:7: warning: unproven: records 7 to 7, accepted by --accept-unproven/ })
+  t.match(accepted, {
+    code: 0,
+    out: /is intact: .*signed to the end/,
+    err: /audit\.log:\d+: warning: gap at record 8: [^\n]*\n.*:7: warning: unproven: records 7 to 7, accepted by --accept-unproven/
+  })
 })
 
 t.test('verify names records behind a signed orderly end, and ends with 7 for good', async t => {
   const file = await log('behind')
-  const forge = (): void => { change(file, lines => [...lines, ...chainOf(lines.at(-1)!, forgedEvent, forgedStop)]) }
+  const forge = (): void => {
+    change(file, lines => [...lines, ...chainOf(lines.at(-1)!, forgedEvent, forgedStop)])
+  }
   forge()
-  const first = /audit\.log:6: unproven at record 6: .*after a signed orderly end.*\n.*:6: unproven: records 6 to 7 \(hash [0-9a-f]{64}\)\nNothing else is wrong with/
+  const first =
+    /audit\.log:6: unproven at record 6: .*after a signed orderly end.*\n.*:6: unproven: records 6 to 7 \(hash [0-9a-f]{64}\)\nNothing else is wrong with/
   t.match(await run('audit', 'verify', file, '--public-key', good), { code: 7, out: '', err: first })
   await (await open(file)).close()
   t.match(await runAsChild(['audit', 'verify', file, '--public-key', good]), { code: 7, out: '', err: first })
   forge()
   const both = JSON.parse((await run('audit', 'verify', file, '--public-key', good, '--json')).out) as object
-  t.match(both, { ok: false, kind: 'unproven', seq: 6, line: 6, unproven: [{ firstSeq: 6, lastSeq: 7, afterStop: true, namedBy: { seq: 8 } }, { firstSeq: 11, lastSeq: 12, namedBy: null }] })
-  t.match(await run('audit', 'verify', file), { code: 7, err: /Nothing else is wrong with the log: 12 records\n/ }, 'without a key too')
+  t.match(both, {
+    ok: false,
+    kind: 'unproven',
+    seq: 6,
+    line: 6,
+    unproven: [
+      { firstSeq: 6, lastSeq: 7, afterStop: true, namedBy: { seq: 8 } },
+      { firstSeq: 11, lastSeq: 12, namedBy: null }
+    ]
+  })
+  t.match(
+    await run('audit', 'verify', file),
+    { code: 7, err: /Nothing else is wrong with the log: 12 records\n/ },
+    'without a key too'
+  )
 
   const cut = await log('cut-while-running', true)
   const app = await open(cut)
@@ -150,23 +251,46 @@ t.test('verify names records behind a signed orderly end, and ends with 7 for go
   change(cut, lines => lines.slice(0, 6))
   await app.inject('/hello/you')
   await app.close()
-  t.match(await run('audit', 'verify', cut, '--public-key', good), { code: 7, err: /unproven: 1 record removed after record 6 / })
+  t.match(await run('audit', 'verify', cut, '--public-key', good), {
+    code: 7,
+    err: /unproven: 1 record removed after record 6 /
+  })
 })
 
 t.test('tail', async t => {
   const file = await log('tail', true, { maxBytes: 1_200 })
   const all = await runAsChild(['audit', 'tail', file])
-  t.match(all, { code: 0, err: '', out: /^1 \d{4}-\S+Z success service\.start service\n2 \S+ success GET \/hello\/:name anonymous 127\.0\.0\.1( .*)?\n/ })
+  t.match(all, {
+    code: 0,
+    err: '',
+    out: /^1 \d{4}-\S+Z success service\.start service\n2 \S+ success GET \/hello\/:name anonymous 127\.0\.0\.1( .*)?\n/
+  })
   t.equal(all.out.trimEnd().split('\n').length, 5, 'through all files')
-  const json = (await run('audit', 'tail', file, '--from', '4', '--json')).out.trimEnd().split('\n').map(line => JSON.parse(line) as { seq: number })
-  t.same(json.map(({ seq }) => seq), [4, 5])
+  const json = (await run('audit', 'tail', file, '--from', '4', '--json')).out
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line) as { seq: number })
+  t.same(
+    json.map(({ seq }) => seq),
+    [4, 5]
+  )
   t.match(await run('audit', 'tail', file, '--from', '99'), { code: 0, out: '' })
   t.match(await run('audit', 'tail', file, '--from', 'end'), { code: 0, out: '' })
 })
 
 t.test('what was smuggled into a log steers no terminal', async t => {
-  const record = { seq: 1, time_dt: 'now', status: 'ok', activity_name: 'x\u001b[2J\u202e', actor: { user: { type: 'user', uid: 'eve\r\u2028' } } }
-  const { out } = await run('audit', 'tail', made('smuggled.log', `${JSON.stringify(record)}\nno record\n${JSON.stringify({ seq: 2 })}\n`))
+  const record = {
+    seq: 1,
+    time_dt: 'now',
+    status: 'ok',
+    activity_name: 'x\u001b[2J\u202e',
+    actor: { user: { type: 'user', uid: 'eve\r\u2028' } }
+  }
+  const { out } = await run(
+    'audit',
+    'tail',
+    made('smuggled.log', `${JSON.stringify(record)}\nno record\n${JSON.stringify({ seq: 2 })}\n`)
+  )
   t.equal(out, '1 now ok x\\u001b[2J\\u202e user:eve\\u000d\\u2028\n2\n')
 })
 
@@ -174,13 +298,19 @@ t.test('tail --follow shows what happens, until it is stopped or nobody looks', 
   const file = await log('follow')
   const child = spawn(process.execPath, [marty, 'audit', 'tail', file, '--follow', '--from', '5'])
   let out = ''
-  child.stdout.on('data', chunk => { out += String(chunk) })
+  child.stdout.on('data', chunk => {
+    out += String(chunk)
+  })
   await until(() => out.includes('service.stop'), 'the last record')
   const app = await open(file)
   await app.inject('/hello/you')
   await until(() => /^7 .*GET/m.test(out), 'what has just happened')
   t.match(out, /^5 .*service\.stop.*\n6 .*service\.start.*\n7 .*GET/)
-  const ended = new Promise(resolve => { child.once('close', (code, signal) => { resolve(signal ?? code) }) })
+  const ended = new Promise(resolve => {
+    child.once('close', (code, signal) => {
+      resolve(signal ?? code)
+    })
+  })
   child.stdout.destroy()
   await app.inject('/hello/again')
   t.equal(await ended, 0, 'the reader went away, as "head" does')

@@ -8,7 +8,12 @@ import { freePort, until } from '@marty/testing'
 import { ownRedis, refuses, run, runAsChild } from './run.js'
 
 const PEPPER = randomBytes(32).toString('base64')
-const folder = t.testdir({ pepper: `${PEPPER}\n`, 'damaged.json': '{', 'open.json': '{"version":1,"keys":[]}', 'empty.json': '{"version":1,"keys":[]}' })
+const folder = t.testdir({
+  pepper: `${PEPPER}\n`,
+  'damaged.json': '{',
+  'open.json': '{"version":1,"keys":[]}',
+  'empty.json': '{"version":1,"keys":[]}'
+})
 const at = (name: string): string => join(folder, name)
 for (const name of ['damaged.json', 'empty.json']) chmodSync(at(name), 0o600)
 chmodSync(at('open.json'), 0o644)
@@ -34,10 +39,41 @@ t.test('keys: a wrong command line, file or id', async t => {
     [2, /keys create needs --pepper-file, --prefix, --environment, --name, --expires/, ['keys', 'create']],
     [2, /say which Redis: --redis redis:\/\/HOST:PORT, or the variable MARTY_REDIS_URL/, create],
     [2, /give either --file or --redis/, [...create, '--file', at('keys.json'), '--redis', 'redis://127.0.0.1:1']],
-    [2, /"cidrs" contains "nowhere".*MARTY_AUTH_REQUEST_INVALID/, [...create, '--file', at('keys.json'), '--cidr', 'nowhere']],
-    [2, /--expires "soon" is not a time/, ['keys', 'create', ...FORMAT, '--name', 'n', '--file', at('keys.json'), '--expires', 'soon']],
-    [2, /expiresInSeconds/, ['keys', 'create', ...FORMAT, '--name', 'n', '--file', at('keys.json'), '--expires', '366d']],
-    [2, /"pepper"|pepper.*MARTY_AUTH_OPT_INVALID/, ['keys', 'create', '--pepper-file', at('damaged.json'), '--prefix', 'mrt', '--environment', 'test', '--name', 'n', '--expires', '1h', '--file', at('keys.json')]],
+    [
+      2,
+      /"cidrs" contains "nowhere".*MARTY_AUTH_REQUEST_INVALID/,
+      [...create, '--file', at('keys.json'), '--cidr', 'nowhere']
+    ],
+    [
+      2,
+      /--expires "soon" is not a time/,
+      ['keys', 'create', ...FORMAT, '--name', 'n', '--file', at('keys.json'), '--expires', 'soon']
+    ],
+    [
+      2,
+      /expiresInSeconds/,
+      ['keys', 'create', ...FORMAT, '--name', 'n', '--file', at('keys.json'), '--expires', '366d']
+    ],
+    [
+      2,
+      /"pepper"|pepper.*MARTY_AUTH_OPT_INVALID/,
+      [
+        'keys',
+        'create',
+        '--pepper-file',
+        at('damaged.json'),
+        '--prefix',
+        'mrt',
+        '--environment',
+        'test',
+        '--name',
+        'n',
+        '--expires',
+        '1h',
+        '--file',
+        at('keys.json')
+      ]
+    ],
     [2, /none\.json cannot be read: there is no such file/, ['keys', 'list', '--file', at('none.json')]],
     [2, /none\.json cannot be read/, ['keys', 'rotate', 'abcdefghijkl', ...FORMAT, '--file', at('none.json')]],
     [3, /not JSON.*MARTY_AUTH_KEY_STORE_INVALID/, ['keys', 'list', '--file', at('damaged.json')]],
@@ -67,38 +103,72 @@ t.test('Redis that is not there, or whose address is wrong, and no password is t
 })
 
 async function lifeOfAKey (t: Test, store: readonly string[], status: (key: string) => Promise<number>): Promise<void> {
-  const created = await runAsChild(['keys', 'create', ...store, ...FORMAT, '--name', 'recorder', '--role', 'viewer', '--scope', 'read', '--cidr', '127.0.0.0/8', '--expires', '90d'])
+  const created = await runAsChild([
+    'keys',
+    'create',
+    ...store,
+    ...FORMAT,
+    '--name',
+    'recorder',
+    '--role',
+    'viewer',
+    '--scope',
+    'read',
+    '--cidr',
+    '127.0.0.0/8',
+    '--expires',
+    '90d'
+  ])
   t.match(created, { code: 0, err: '', out: /^mrt_test_\w{12}_\w{43}_\w{6}\n$/ })
   const key = created.out.trim()
   const [, , keyId, secret] = key.split('_') as [string, string, string, string]
-  await until(async () => await status(key) === 200, 'the service to accept the key')
+  await until(async () => (await status(key)) === 200, 'the service to accept the key')
 
   const listed = await run('keys', 'list', ...store)
-  t.match(listed.out, new RegExp(`^KEY ID +NAME +ROLES +STATE +LAST USED\n${keyId} +recorder +viewer +until \\d{4}-\\d\\d-\\d\\d +`))
+  t.match(
+    listed.out,
+    new RegExp(`^KEY ID +NAME +ROLES +STATE +LAST USED\n${keyId} +recorder +viewer +until \\d{4}-\\d\\d-\\d\\d +`)
+  )
   const json = await run('keys', 'list', ...store, '--json')
-  t.match(JSON.parse(json.out), [{ keyId, name: 'recorder', roles: ['viewer'], scopes: ['read'], cidrs: ['127.0.0.0/8'], activeSecrets: 1 }])
+  t.match(JSON.parse(json.out), [
+    { keyId, name: 'recorder', roles: ['viewer'], scopes: ['read'], cidrs: ['127.0.0.0/8'], activeSecrets: 1 }
+  ])
   t.notOk((listed.out + json.out).includes(secret), 'the secret is not shown again')
 
-  t.match(await run('keys', 'rotate', keyId, ...store, ...FORMAT, '--overlap', '8d'), { code: 2, err: /overlapSeconds/ })
-  const rotated = JSON.parse((await run('keys', 'rotate', keyId, ...store, ...FORMAT, '--overlap', '1h', '--json')).out) as { key: string, keyId: string }
+  t.match(await run('keys', 'rotate', keyId, ...store, ...FORMAT, '--overlap', '8d'), {
+    code: 2,
+    err: /overlapSeconds/
+  })
+  const rotated = JSON.parse(
+    (await run('keys', 'rotate', keyId, ...store, ...FORMAT, '--overlap', '1h', '--json')).out
+  ) as { key: string; keyId: string }
   t.equal(rotated.keyId, keyId)
-  await until(async () => await status(rotated.key) === 200, 'the service to accept the new secret')
+  await until(async () => (await status(rotated.key)) === 200, 'the service to accept the new secret')
   t.equal(await status(key), 200, 'the old one works for the overlap')
   const last = (await run('keys', 'rotate', keyId, ...store, ...FORMAT, '--overlap', '0')).out.trim()
-  await until(async () => await status(key) === 401 && await status(rotated.key) === 401, 'the old secrets to be refused')
-  await until(async () => await status(last) === 200, 'the newest secret to be accepted')
+  await until(
+    async () => (await status(key)) === 401 && (await status(rotated.key)) === 401,
+    'the old secrets to be refused'
+  )
+  await until(async () => (await status(last)) === 200, 'the newest secret to be accepted')
 
   t.match(await run('keys', 'prune', ...store), { code: 0, out: 'There was nothing to remove.\n' })
   t.match(await run('keys', 'revoke', keyId, ...store), { code: 0, out: `${keyId} is revoked\n`, err: '' })
-  t.match(JSON.parse((await run('keys', 'revoke', keyId, ...store, '--json')).out), { keyId, revoked: true }, 'twice is fine')
-  await until(async () => await status(last) === 401, 'the revoked key to be refused')
+  t.match(
+    JSON.parse((await run('keys', 'revoke', keyId, ...store, '--json')).out),
+    { keyId, revoked: true },
+    'twice is fine'
+  )
+  await until(async () => (await status(last)) === 401, 'the revoked key to be refused')
   t.match(await run('keys', 'list', ...store), { out: /revoked \d{4}-/ })
   t.match(await run('keys', 'rotate', keyId, ...store, ...FORMAT), { code: 2, err: /revoked or has expired/ })
   t.match(JSON.parse((await run('keys', 'prune', ...store, '--older-than', '30d', '--json')).out), [])
   t.match(await run('keys', 'prune', ...store), { code: 0, out: new RegExp(`\n${keyId} +recorder`) })
   t.match(await run('keys', 'revoke', keyId, ...store), { code: 5, err: /MARTY_AUTH_KEY_NOT_FOUND/ })
 
-  const brief = JSON.parse((await run('keys', 'create', ...store, ...FORMAT, '--name', 'brief', '--expires', '1s', '--json')).out) as { keyId: string }
+  const brief = JSON.parse(
+    (await run('keys', 'create', ...store, ...FORMAT, '--name', 'brief', '--expires', '1s', '--json')).out
+  ) as { keyId: string }
   await until(async () => (await run('keys', 'list', ...store)).out.includes('expired '), 'the key to expire')
   t.match(await run('keys', 'list', ...store), { out: new RegExp(`${brief.keyId} +brief +- +expired \\S+ +never\n`) })
 }
@@ -112,6 +182,14 @@ t.test('keys in a file', async t => {
 
 t.test('keys in Redis', async t => {
   const { url, client } = await ownRedis(t)
-  await lifeOfAKey(t, ['--redis', url, '--redis-prefix', 'shop:keys'], await service(t, createRedisApiKeyStore({ redis: client, prefix: 'shop:keys' })))
-  t.match(await run('keys', 'list', '--redis', url), { code: 0, out: 'There are no keys.\n' }, 'another prefix is another store')
+  await lifeOfAKey(
+    t,
+    ['--redis', url, '--redis-prefix', 'shop:keys'],
+    await service(t, createRedisApiKeyStore({ redis: client, prefix: 'shop:keys' }))
+  )
+  t.match(
+    await run('keys', 'list', '--redis', url),
+    { code: 0, out: 'There are no keys.\n' },
+    'another prefix is another store'
+  )
 })

@@ -5,24 +5,36 @@ import t from 'tap'
 import { runAsChild, type Answer } from './run.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'marty-matrix-'))
-t.teardown(() => { rmSync(folder, { recursive: true }) })
+t.teardown(() => {
+  rmSync(folder, { recursive: true })
+})
 
-writeFileSync(join(folder, 'a<b>.yaml'), `version: 1
+writeFileSync(
+  join(folder, 'a<b>.yaml'),
+  `version: 1
 resources: { doc: { actions: [read, write], attributes: { owner: text } } }
 roles:
   reader: { allow: ['doc:read', { permission: 'doc:write', when: 'resource.owner == "<script>|"' }] }
   writer: { inherits: [reader], deny: ['doc:read'] }
   other: {}
 environments: { development: {}, production: { aliases: [prod] } }
-`)
-writeFileSync(join(folder, 'wide.yaml'), `version: 1
+`
+)
+writeFileSync(
+  join(folder, 'wide.yaml'),
+  `version: 1
 resources: { doc: { actions: [read] } }
 roles: { ${Array.from({ length: 12 }, (_, index) => `a-role-of-long-name-${index}: { allow: ['doc:read'] }`).join(', ')} }
 environments: { production: {} }
-`)
-writeFileSync(join(folder, 'broken.yaml'), 'version: 1\nresources: { doc: { actions: [read] } }\nroles: { reader: { allow: [doc:raed] } }\nenvironments: { production: {} }\n')
+`
+)
+writeFileSync(
+  join(folder, 'broken.yaml'),
+  'version: 1\nresources: { doc: { actions: [read] } }\nroles: { reader: { allow: [doc:raed] } }\nenvironments: { production: {} }\n'
+)
 
-const matrix = async (...args: string[]): Promise<Answer> => await runAsChild(['policy', 'matrix', ...args], { cwd: folder })
+const matrix = async (...args: string[]): Promise<Answer> =>
+  await runAsChild(['policy', 'matrix', ...args], { cwd: folder })
 
 t.test('a wrong command line or a file that cannot be read or written ends with 2', async t => {
   const cases: ReadonlyArray<readonly [string[], RegExp]> = [
@@ -50,7 +62,9 @@ t.test('an invalid policy ends with 3', async t => {
 t.test('as text, which fits', async t => {
   const { code, out } = await matrix('a<b>.yaml', '--environment', 'prod')
   t.equal(code, 0)
-  t.equal(out, `Who may do what: a<b>.yaml
+  t.equal(
+    out,
+    `Who may do what: a<b>.yaml
 yes: allowed; (...): inherited; if N: on condition N; no: a rule denies it; -: nothing allows it
 
 doc in production
@@ -59,7 +73,8 @@ doc:read   yes     no      -
 doc:write  if 1    (if 1)  -
 
 1: resource.owner == "<script>|"
-`)
+`
+  )
   t.match((await matrix('a<b>.yaml')).out, /doc in development\n[\s\S]*doc in production\n/)
   const wide = (await matrix('wide.yaml')).out
   t.ok(wide.split('\n').every(line => line.length <= 100))
@@ -69,7 +84,11 @@ doc:write  if 1    (if 1)  -
 t.test('as Markdown', async t => {
   const { out } = await matrix('a<b>.yaml', '--environment', 'production', '--format', 'markdown')
   t.match(out, '# Who may do what: a\\<b\\>.yaml\n')
-  t.match(out, '| permission | reader | writer | other |\n| --- | --- | --- | --- |\n| `doc:read` | yes | no | - |\n| `doc:write` | if 1 | (if 1) | - |\n')
+  t.match(
+    out,
+    '| permission | reader | writer | other |\n| --- | --- | --- | --- |\n' +
+      '| `doc:read` | yes | no | - |\n| `doc:write` | if 1 | (if 1) | - |\n'
+  )
   t.match(out, '\n    1: resource.owner == "<script>|"\n')
   t.notMatch((await matrix('wide.yaml', '--format', 'markdown')).out, 'Conditions')
 })
@@ -90,5 +109,24 @@ t.test('as a page of its own, without scripts', async t => {
 
 t.test('as JSON', async t => {
   const { out } = await matrix('a<b>.yaml', '--environment', 'prod', '--json')
-  t.match(JSON.parse(out), { file: 'a<b>.yaml', roles: ['reader', 'writer', 'other'], environments: [{ environment: 'production', resources: [{ resource: 'doc', rows: [{ permission: 'doc:read', cells: [{ state: 'allow', inherited: false }, { state: 'deny' }, { state: 'none' }] }] }] }] })
+  t.match(JSON.parse(out), {
+    file: 'a<b>.yaml',
+    roles: ['reader', 'writer', 'other'],
+    environments: [
+      {
+        environment: 'production',
+        resources: [
+          {
+            resource: 'doc',
+            rows: [
+              {
+                permission: 'doc:read',
+                cells: [{ state: 'allow', inherited: false }, { state: 'deny' }, { state: 'none' }]
+              }
+            ]
+          }
+        ]
+      }
+    ]
+  })
 })

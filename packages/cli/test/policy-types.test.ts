@@ -6,21 +6,30 @@ import t from 'tap'
 import { runAsChild, type Answer } from './run.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'marty-types-'))
-t.teardown(() => { rmSync(folder, { recursive: true }) })
+t.teardown(() => {
+  rmSync(folder, { recursive: true })
+})
 const shipped = fileURLToPath(new URL('../../../policies/', import.meta.url))
 
-writeFileSync(join(folder, 'policy.yaml'), `version: 1
+writeFileSync(
+  join(folder, 'policy.yaml'),
+  `version: 1
 resources: { report: { actions: [read] } }
 roles: { reader: { allow: ['report:read'] } }
 environments: { production: {} }
-`)
-writeFileSync(join(folder, 'broken.yaml'), `version: 1
+`
+)
+writeFileSync(
+  join(folder, 'broken.yaml'),
+  `version: 1
 resources: { report: { actions: [read] } }
 roles: { reader: { allow: ['report:raed'] } }
 environments: { production: {} }
-`)
+`
+)
 
-const types = async (...args: string[]): Promise<Answer> => await runAsChild(['policy', 'types', ...args], { cwd: folder })
+const types = async (...args: string[]): Promise<Answer> =>
+  await runAsChild(['policy', 'types', ...args], { cwd: folder })
 
 t.test('a wrong command line or a file that cannot be read or written ends with 2', async t => {
   const cases: ReadonlyArray<readonly [string[], RegExp]> = [
@@ -54,19 +63,32 @@ t.test('an invalid policy ends with 3 and leaves the declaration file alone', as
 t.test('types are written, checked, and told when they drift', async t => {
   const printed = await types('policy.yaml')
   t.equal(printed.code, 0)
-  t.match(printed.out, /^\/\/ Generated from policy\.yaml\. Change that file, then run: marty policy types policy\.yaml --out FILE\n/)
+  t.match(
+    printed.out,
+    /^\/\/ Generated from policy\.yaml\. Change that file, then run: marty policy types policy\.yaml --out FILE\n/
+  )
   t.match(printed.out, /permission:\n {6}\| 'report:read'/)
   t.match(JSON.parse((await types('policy.yaml', '--json')).out), { out: null, current: true, types: printed.out })
 
-  t.match(await types('policy.yaml', '--out', 'types.d.ts'), { code: 0, out: 'types.d.ts is written from policy.yaml\n' })
+  t.match(await types('policy.yaml', '--out', 'types.d.ts'), {
+    code: 0,
+    out: 'types.d.ts is written from policy.yaml\n'
+  })
   t.equal(readFileSync(join(folder, 'types.d.ts'), 'utf8'), printed.out)
-  t.match(await types('policy.yaml', '--out', 'types.d.ts', '--check'), { code: 0, out: 'types.d.ts agrees with policy.yaml\n' })
+  t.match(await types('policy.yaml', '--out', 'types.d.ts', '--check'), {
+    code: 0,
+    out: 'types.d.ts agrees with policy.yaml\n'
+  })
   writeFileSync(join(folder, 'types.d.ts'), printed.out.replaceAll('\n', '\r\n'))
   t.equal((await types('policy.yaml', '--out', 'types.d.ts', '--check')).code, 0, 'ends of lines do not count')
 
   const drifted = printed.out.replace('report:read', 'report:write')
   writeFileSync(join(folder, 'types.d.ts'), drifted)
-  t.match(await types('policy.yaml', '--out', 'types.d.ts', '--check'), { code: 4, out: '', err: /types\.d\.ts does not agree with policy\.yaml; run: marty policy types policy\.yaml --out types\.d\.ts/ })
+  t.match(await types('policy.yaml', '--out', 'types.d.ts', '--check'), {
+    code: 4,
+    out: '',
+    err: /types\.d\.ts does not agree with policy\.yaml; run: marty policy types policy\.yaml --out types\.d\.ts/
+  })
   const { code, out } = await types('policy.yaml', '--out', 'types.d.ts', '--check', '--json')
   t.equal(code, 4)
   t.same(JSON.parse(out), { file: 'policy.yaml', out: 'types.d.ts', current: false })

@@ -56,7 +56,9 @@ export async function runHelmetHooks (
   }
 }
 
-/** The headers do not depend on the request, so `reply.helmet()` computes them once, on a response that records them. */
+/**
+ * The headers do not depend on the request, so `reply.helmet()` computes them once, on a response that records them.
+ */
 export async function createHelmetHeaders (fastify: FastifyInstance): Promise<HelmetHeaders> {
   let recorded: Array<readonly [string, string]> = []
   const raw = {

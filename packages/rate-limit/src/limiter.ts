@@ -246,7 +246,9 @@ export function createLimiter (
     return true
   }
 
-  /** Caches the rules of each list of names: callers pass the same few lists again and again, and rules never change. */
+  /**
+   * Caches the rules of each list of names: callers pass the same few lists again and again, and rules never change.
+   */
   function appliedOf (where: string, names: readonly string[]): readonly AppliedRule[] {
     if (Array.isArray(names)) {
       for (const list of lists.get(names[0]) ?? NO_LISTS) if (isSameList(list.names, names)) return list.applied

@@ -85,7 +85,9 @@ export interface ResolvedRule extends Required<Pick<LimitRule, 'limit' | 'window
   readonly onFailure: StoreFailureMode | undefined
   readonly lease: LeaseOptions | undefined
   readonly burst: ResolvedRule | null
-  /** The rule whose window it reads: for a burst, the rule it belongs to, unless that rule is leased; otherwise itself. */
+  /**
+   * The rule whose window it reads: for a burst, the rule it belongs to, unless that rule is leased; otherwise itself.
+   */
   readonly windowOf: string
 }
 

@@ -11,12 +11,30 @@ t.test('the ACL user of the README may do all that a limiter does', async t => {
   const rights = /and `(\+eval [^`]*)`/.exec(readme)![1]!.split(/\s+/)
   const { port, stop } = await startRedis(await freePort())
   t.teardown(() => stop())
-  await ask(port, async client => { await client.call('ACL', 'SETUSER', 'limits', 'on', '>secret', '~{marty:limit}:*', '-@all', '+info', '+cluster|slots', ...rights) })
+  await ask(port, async client => {
+    await client.call(
+      'ACL',
+      'SETUSER',
+      'limits',
+      'on',
+      '>secret',
+      '~{marty:limit}:*',
+      '-@all',
+      '+info',
+      '+cluster|slots',
+      ...rights
+    )
+  })
   const redis = openRedis({ port, username: 'limits', password: 'secret', commandTimeoutMs: 5_000 })
   t.teardown(() => redis.close())
   await redis.ready(10_000)
 
-  const count = createInstanceCount({ redis: redis.client, onFailure: error => { t.fail(String(error)) } })
+  const count = createInstanceCount({
+    redis: redis.client,
+    onFailure: error => {
+      t.fail(String(error))
+    }
+  })
   count.start()
   await until(() => count.current() === 1, 'the instance to be counted')
   await count.close()

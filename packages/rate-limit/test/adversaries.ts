@@ -35,10 +35,12 @@ export interface Setup {
   readonly redis: RedisSingleOptions | RedisClusterOptions
   readonly deadlineMs: number
   /** Every process keeps its event loop busy for so long, again and again. */
-  readonly busy?: { readonly forMs: number, readonly everyMs: number }
+  readonly busy?: { readonly forMs: number; readonly everyMs: number }
 }
 
-export type Order = { readonly do: 'attack', readonly attacks: readonly Attack[], readonly onFailure: StoreFailureMode } | { readonly do: 'answer' | 'stop' }
+export type Order =
+  | { readonly do: 'attack'; readonly attacks: readonly Attack[]; readonly onFailure: StoreFailureMode }
+  | { readonly do: 'answer' | 'stop' }
 
 export interface Report {
   /** Those that admitted. */
@@ -54,11 +56,17 @@ export interface Report {
   leased: number
   /** Scripts sent to Redis. */
   sent: number
-  /** When a process decided or refused a request although Redis had decided every call in time, then and a second before. Microseconds. */
+  /**
+   * When a process decided or refused a request although Redis had decided every call in time, then and a second
+   * before. Microseconds.
+   */
   withoutCause: number[]
   /** How many processes there are, as the one knows that knows of the fewest. */
   instances: number
-  /** When the first request was asked that Redis did not decide, and when the last one was answered; null when it decided all. Microseconds. */
+  /**
+   * When the first request was asked that Redis did not decide, and when the last one was answered; null when it
+   * decided all. Microseconds.
+   */
   outage: readonly [from: number, to: number] | null
   /** Since when Redis has decided every request; 0 when it did not decide the last one. Microseconds. */
   healthySince: number
@@ -66,22 +74,24 @@ export interface Report {
 }
 
 export interface Adversaries {
-  attack (attacks: readonly Attack[], onFailure: StoreFailureMode): void
+  attack(attacks: readonly Attack[], onFailure: StoreFailureMode): void
   /** Returns when everything that had been asked was answered; rejects after a minute. */
-  answered (): Promise<Report>
+  answered(): Promise<Report>
   /** Returns when every process has been served by Redis alone for so long. */
-  healthyFor (ms: number): Promise<void>
+  healthyFor(ms: number): Promise<void>
   /** Kills one of the processes. */
-  kill (): Promise<void>
+  kill(): Promise<void>
   /** Stops one of the processes for so long, at whatever it is doing. */
-  freeze (ms: number): Promise<void>
+  freeze(ms: number): Promise<void>
   /** Ends the attack and gathers what was decided. */
-  stop (): Promise<Report>
+  stop(): Promise<Report>
 }
 
 export const PROCESSES = 4
 
-interface Teardown { teardown (handler: () => unknown): void }
+interface Teardown {
+  teardown(handler: () => unknown): void
+}
 
 /** Processes of their own that share one Redis. */
 export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adversaries> {
@@ -94,10 +104,12 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
   await Promise.all(children.map(async child => await answerOf(child)))
 
   const tell = async (order: Order): Promise<Report> => {
-    const reports = await Promise.all(children.map(async child => {
-      child.send(order)
-      return await answerOf(child)
-    })) as Report[]
+    const reports = (await Promise.all(
+      children.map(async child => {
+        child.send(order)
+        return await answerOf(child)
+      })
+    )) as Report[]
     return {
       decisions: reports.flatMap(report => report.decisions),
       asked: sum(reports.map(report => report.asked)),
@@ -108,13 +120,19 @@ export async function startAdversaries (t: Teardown, setup: Setup): Promise<Adve
       unavailable: sum(reports.map(report => report.unavailable)),
       leased: sum(reports.map(report => report.leased)),
       sent: sum(reports.map(report => report.sent)),
-      outage: reports.map(report => report.outage).reduce((a, b) => a === null ? b : b === null ? a : [Math.min(a[0], b[0]), Math.max(a[1], b[1])]),
-      healthySince: reports.some(report => report.healthySince === 0) ? 0 : Math.max(...reports.map(report => report.healthySince)),
+      outage: reports
+        .map(report => report.outage)
+        .reduce((a, b) => (a === null || b === null ? (a ?? b) : [Math.min(a[0], b[0]), Math.max(a[1], b[1])])),
+      healthySince: reports.some(report => report.healthySince === 0)
+        ? 0
+        : Math.max(...reports.map(report => report.healthySince)),
       slowestMs: Math.max(...reports.map(report => report.slowestMs))
     }
   }
   return {
-    attack (attacks, onFailure) { for (const child of children) child.send({ do: 'attack', attacks, onFailure } satisfies Order) },
+    attack (attacks, onFailure) {
+      for (const child of children) child.send({ do: 'attack', attacks, onFailure } satisfies Order)
+    },
     answered: async () => await tell({ do: 'answer' }),
     async healthyFor (ms) {
       await until(async () => {
@@ -142,10 +160,16 @@ async function answerOf (child: ChildProcess): Promise<unknown> {
   try {
     return await Promise.race([
       once(child, 'message', { signal: given.signal }).then(([message]) => message as unknown),
-      once(child, 'exit', { signal: given.signal }).then(([code]) => { throw new Error(`an adversary ended with code ${code}`) }),
+      once(child, 'exit', { signal: given.signal }).then(([code]) => {
+        throw new Error(`an adversary ended with code ${code}`)
+      }),
       new Promise((resolve, reject) => {
-        const timer = setTimeout(() => { reject(new Error('an adversary did not answer within a minute')) }, 60_000)
-        given.signal.addEventListener('abort', () => { clearTimeout(timer) })
+        const timer = setTimeout(() => {
+          reject(new Error('an adversary did not answer within a minute'))
+        }, 60_000)
+        given.signal.addEventListener('abort', () => {
+          clearTimeout(timer)
+        })
       })
     ])
   } finally {

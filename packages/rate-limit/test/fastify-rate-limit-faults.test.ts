@@ -9,7 +9,13 @@ import { newApp, newSpace, startServer, statuses } from './fastify-rate-limit-su
 const LONG = 600_000
 const MODES: readonly StoreFailureMode[] = ['local', 'closed', 'open']
 
-async function limited (t: Test, redis: Awaited<ReturnType<typeof startServer>>['redis'], onFailure: StoreFailureMode, how: 'store' | 'option', extra = {}): Promise<FastifyInstance> {
+async function limited (
+  t: Test,
+  redis: Awaited<ReturnType<typeof startServer>>['redis'],
+  onFailure: StoreFailureMode,
+  how: 'store' | 'option',
+  extra = {}
+): Promise<FastifyInstance> {
   const app = newApp(t)
   const settings = { max: 2, timeWindow: LONG, ...extra }
   // Longer than the default, so that only a fault makes Redis late.
@@ -74,7 +80,9 @@ t.test('a refusal stays one when Redis goes before it has been counted for the b
 
 t.test('looking while Redis is gone takes nothing from the local budget either', async t => {
   const { redis, pid } = await startServer(t)
-  const apps = await Promise.all(MODES.map(async onFailure => await limited(t, redis, onFailure, 'store', { global: false })))
+  const apps = await Promise.all(
+    MODES.map(async onFailure => await limited(t, redis, onFailure, 'store', { global: false }))
+  )
   process.kill(pid, 'SIGKILL')
   await until(() => redis.status !== 'ready', 'the connection to end')
   const remaining: unknown[] = []
@@ -91,7 +99,18 @@ t.test('with several instances each takes its part', async t => {
   const { redis, pid } = await startServer(t)
   const app = newApp(t)
   const degraded: Error[] = []
-  await app.register(fastifyRateLimit, { max: 6, ban: 4, timeWindow: LONG, store: slidingWindowStore({ redis, instances: 2, onDegraded: error => { degraded.push(error) } }) })
+  await app.register(fastifyRateLimit, {
+    max: 6,
+    ban: 4,
+    timeWindow: LONG,
+    store: slidingWindowStore({
+      redis,
+      instances: 2,
+      onDegraded: error => {
+        degraded.push(error)
+      }
+    })
+  })
   app.get('/', async () => 'ok')
   process.kill(pid, 'SIGKILL')
   await until(() => redis.status !== 'ready', 'the connection to end')
@@ -102,7 +121,11 @@ t.test('with several instances each takes its part', async t => {
 t.test('scripts flushed: nothing is lost and nothing counted twice', async t => {
   const { redis } = await startServer(t)
   const app = newApp(t)
-  await app.register(fastifyRateLimit, { max: 5, timeWindow: LONG, store: slidingWindowStore({ redis, deadlineMs: 10_000 }) })
+  await app.register(fastifyRateLimit, {
+    max: 5,
+    timeWindow: LONG,
+    store: slidingWindowStore({ redis, deadlineMs: 10_000 })
+  })
   app.get('/', async () => 'ok')
   const remaining: string[] = []
   for (let i = 0; i < 5; i++) {
@@ -116,7 +139,13 @@ t.test('scripts flushed: nothing is lost and nothing counted twice', async t => 
 t.test('what clients send enters keys hashed and bounded, and every key expires', async t => {
   const { redis } = await startServer(t)
   const app = newApp(t)
-  await app.register(fastifyRateLimit, { max: 1, ban: 3, timeWindow: 5000, keyGenerator: request => (request.query as { key: string }).key.repeat(100_000), store: slidingWindowStore({ redis, deadlineMs: 10_000, prefix: 'shop:limit' }) })
+  await app.register(fastifyRateLimit, {
+    max: 1,
+    ban: 3,
+    timeWindow: 5000,
+    keyGenerator: request => (request.query as { key: string }).key.repeat(100_000),
+    store: slidingWindowStore({ redis, deadlineMs: 10_000, prefix: 'shop:limit' })
+  })
   app.get('/', async () => 'ok')
   app.get('/own', { config: { rateLimit: { max: () => 1 } } }, async () => 'ok')
   for (const key of ['secret', '{x}', 'a:b', '%0A']) {
@@ -125,7 +154,7 @@ t.test('what clients send enters keys hashed and bounded, and every key expires'
     t.equal((await app.inject(`/own?key=${key}`)).statusCode, 200, key)
   }
   const instances = '{shop:limit}:#instances'
-  await until(async () => await redis.pttl(instances) > 0, 'the instance to be counted')
+  await until(async () => (await redis.pttl(instances)) > 0, 'the instance to be counted')
   const keys = (await redis.keys('*')).filter(key => key !== instances)
   t.equal(keys.length, 12)
   for (const key of keys) {
@@ -138,10 +167,16 @@ t.test('what clients send enters keys hashed and bounded, and every key expires'
 t.test('refused clients cost Redis nothing, nor do banned ones', async t => {
   const { redis } = await startServer(t)
   const app = newApp(t)
-  await app.register(fastifyRateLimit, { max: 2, ban: 2, timeWindow: LONG, store: slidingWindowStore({ redis, deadlineMs: 10_000, instances: 1 }) })
+  await app.register(fastifyRateLimit, {
+    max: 2,
+    ban: 2,
+    timeWindow: LONG,
+    store: slidingWindowStore({ redis, deadlineMs: 10_000, instances: 1 })
+  })
   app.get('/', async () => 'ok')
   app.get('/plain', { config: { rateLimit: { ban: -1 } } }, async () => 'ok')
-  const calls = async (): Promise<number> => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0)
+  const calls = async (): Promise<number> =>
+    Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0)
   t.same(await statuses(app, 5, '/'), [200, 200, 429, 429, 403])
   t.same(await statuses(app, 2, '/plain'), [200, 200])
   const before = await calls()

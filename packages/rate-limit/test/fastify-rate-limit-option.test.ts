@@ -2,7 +2,13 @@ import t from 'tap'
 import Fastify from 'fastify'
 import fastifyRateLimit, { type RateLimitPluginOptions } from '@fastify/rate-limit'
 import { ANONYMOUS, CredentialInvalid, problemErrorHandler, useGuard } from '@marty/core'
-import { rateLimit, slidingWindowStore, SlidingWindowStore, type FastifyRateLimitSettings, type SlidingWindowStoreOptions } from '@marty/rate-limit'
+import {
+  rateLimit,
+  slidingWindowStore,
+  SlidingWindowStore,
+  type FastifyRateLimitSettings,
+  type SlidingWindowStoreOptions
+} from '@marty/rate-limit'
 import { from, newApp, startServer, statuses } from './fastify-rate-limit-subjects.js'
 
 const { redis } = await startServer(t)
@@ -19,22 +25,37 @@ t.test('settings that could not be kept stop the start by name', async t => {
     [{ exponentialBackoff: true }, /exponentialBackoff cannot be kept/],
     [{ timewindow: 5 }, /unknown member "timewindow"; did you mean "timeWindow"/],
     [{ max: '100' }, /fastifyRateLimit\.max must be an integer from 1 to 1000000, not "100"/],
-    [{ max: -1 }, /max/], [{ max: 1.5 }, /max/], [{ max: Infinity }, /max/], [{ max: 1_000_001 }, /max/],
+    [{ max: -1 }, /max/],
+    [{ max: 1.5 }, /max/],
+    [{ max: Infinity }, /max/],
+    [{ max: 1_000_001 }, /max/],
     [{ timeWindow: true }, /timeWindow must be milliseconds/],
-    [{ timeWindow: 0 }, /timeWindow/], [{ timeWindow: -1 }, /timeWindow/], [{ timeWindow: 'a while' }, /timeWindow/], [{ timeWindow: '2 years' }, /timeWindow/],
-    [{ ban: '2' }, /ban/], [{ ban: -2 }, /ban/],
-    [{ hook: 'onrequest' }, /hook is "onrequest".*did you mean "onRequest"/], [{ hook: 'onSend' }, /hook/],
+    [{ timeWindow: 0 }, /timeWindow/],
+    [{ timeWindow: -1 }, /timeWindow/],
+    [{ timeWindow: 'a while' }, /timeWindow/],
+    [{ timeWindow: '2 years' }, /timeWindow/],
+    [{ ban: '2' }, /ban/],
+    [{ ban: -2 }, /ban/],
+    [{ hook: 'onrequest' }, /hook is "onrequest".*did you mean "onRequest"/],
+    [{ hook: 'onSend' }, /hook/],
     [{ allowList: '127.0.0.1' }, /allowList must be a list/],
-    [{ ipv6Subnet: 129 }, /ipv6Subnet/], [{ ipv6Subnet: '64' }, /ipv6Subnet/],
+    [{ ipv6Subnet: 129 }, /ipv6Subnet/],
+    [{ ipv6Subnet: '64' }, /ipv6Subnet/],
     [{ keyGenerator: 'ip' }, /keyGenerator must be a function/],
     [{ onExceeded: true }, /onExceeded must be a function/],
     [{ global: 'no' }, /global must be true or false/],
     [{ skipOnError: 1 }, /skipOnError must be true or false/],
-    ['yes', /fastifyRateLimit must be an object/], [null, /fastifyRateLimit must be an object/], [5, /fastifyRateLimit must be an object/]
+    ['yes', /fastifyRateLimit must be an object/],
+    [null, /fastifyRateLimit must be an object/],
+    [5, /fastifyRateLimit must be an object/]
   ]
   for (const [settings, message] of cases) {
     const app = Fastify()
-    await t.rejects(async () => await app.register(rateLimit, { rules: {}, fastifyRateLimit: settings as FastifyRateLimitSettings }), { ...invalid, message }, JSON.stringify(settings)?.slice(0, 40))
+    await t.rejects(
+      async () => await app.register(rateLimit, { rules: {}, fastifyRateLimit: settings as FastifyRateLimitSettings }),
+      { ...invalid, message },
+      JSON.stringify(settings)?.slice(0, 40)
+    )
     await app.close()
   }
 })
@@ -53,8 +74,17 @@ t.test('settings of a route, too, where the plugin would take its default', asyn
     [{ global: true }, /global/],
     [{ ban: 2_000_000 }, /ban/],
     [{ groupId: 5 }, /groupId/]
-  ] as const) t.throws(() => app.get('/x', { config: { rateLimit: settings as never } }, async () => 'ok'), message instanceof RegExp ? { message } : message)
-  app.get('/undefined', { config: { rateLimit: { max: undefined, keyGenerator: undefined } as never } }, async () => 'ok')
+  ] as const) {
+    t.throws(
+      () => app.get('/x', { config: { rateLimit: settings as never } }, async () => 'ok'),
+      message instanceof RegExp ? { message } : message
+    )
+  }
+  app.get(
+    '/undefined',
+    { config: { rateLimit: { max: undefined, keyGenerator: undefined } as never } },
+    async () => 'ok'
+  )
 })
 
 t.test('options of the store that could not be kept are refused', async t => {
@@ -70,15 +100,23 @@ t.test('options of the store that could not be kept are refused', async t => {
     [{ now: 5 }, /now/],
     [{ redis, onDegraded: 'log' }, /onDegraded/]
   ]
-  for (const [options, message] of cases) t.throws(() => slidingWindowStore(options as SlidingWindowStoreOptions), { ...invalid, message }, message.source)
+  for (const [options, message] of cases) {
+    t.throws(() => slidingWindowStore(options as SlidingWindowStoreOptions), { ...invalid, message }, message.source)
+  }
   t.throws(() => new SlidingWindowStore({ max: 1_000_001, timeWindow: 5 }), { ...invalid, message: /max must be/ })
-  t.throws(() => new SlidingWindowStore({ max: 1, timeWindow: undefined }), { ...invalid, message: /timeWindow must be/ })
+  t.throws(() => new SlidingWindowStore({ max: 1, timeWindow: undefined }), {
+    ...invalid,
+    message: /timeWindow must be/
+  })
 })
 
 t.test('registered beside itself it would count twice', async t => {
   const app = newApp(t)
   await app.register(fastifyRateLimit)
-  await t.rejects(async () => await app.register(rateLimit, { rules: {}, fastifyRateLimit: true }), { ...invalid, message: /registered already/ })
+  await t.rejects(async () => await app.register(rateLimit, { rules: {}, fastifyRateLimit: true }), {
+    ...invalid,
+    message: /registered already/
+  })
 })
 
 t.test('without the option nothing of it is there', async t => {
@@ -88,7 +126,7 @@ t.test('without the option nothing of it is there', async t => {
   t.equal(app.hasPlugin('@fastify/rate-limit'), false)
 })
 
-t.test('true is the plugin with its defaults, on the limiter\'s clock', async t => {
+t.test("true is the plugin with its defaults, on the limiter's clock", async t => {
   const app = newApp(t)
   let ms = 1000
   await app.register(rateLimit, { rules: {}, now: () => ms, fastifyRateLimit: true })
@@ -111,37 +149,68 @@ t.test('refusals are problem documents, with the exact wait', async t => {
   await app.inject('/')
   ms += 1800
   const refused = await app.inject('/')
-  t.match(refused.headers, { 'content-type': /^application\/problem\+json/, 'cache-control': 'no-store', 'retry-after': '4', 'x-ratelimit-remaining': '0' })
-  t.match(refused.json(), { type: 'https://iana.org/assignments/http-problem-types#quota-exceeded', status: 429, code: 'MARTY_RATE_LIMIT_EXCEEDED', retry_after_ms: 3200, detail: /3200 ms/ })
+  t.match(refused.headers, {
+    'content-type': /^application\/problem\+json/,
+    'cache-control': 'no-store',
+    'retry-after': '4',
+    'x-ratelimit-remaining': '0'
+  })
+  t.match(refused.json(), {
+    type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+    status: 429,
+    code: 'MARTY_RATE_LIMIT_EXCEEDED',
+    retry_after_ms: 3200,
+    detail: /3200 ms/
+  })
   const banned = await app.inject('/')
   t.match([banned.statusCode, banned.json()], [403, { code: 'MARTY_RATE_LIMIT_BANNED', retry_after_ms: 3200 }])
 })
 
-t.test('an answer of the application\'s own takes its place', async t => {
+t.test("an answer of the application's own takes its place", async t => {
   const app = newApp(t)
-  await app.register(rateLimit, { rules: {}, fastifyRateLimit: { max: 0, timeWindow: LONG, errorResponseBuilder: (request, context) => ({ statusCode: context.statusCode, mine: true }) } })
+  await app.register(rateLimit, {
+    rules: {},
+    fastifyRateLimit: {
+      max: 0,
+      timeWindow: LONG,
+      errorResponseBuilder: (request, context) => ({ statusCode: context.statusCode, mine: true })
+    }
+  })
   app.setErrorHandler((error, request, reply) => reply.code(429).send(error))
   app.get('/', async () => 'ok')
   t.same((await app.inject('/')).json(), { statusCode: 429, mine: true })
 })
 
-t.test('beside the limiter: the same Redis and prefix, budgets apart, and one\'s refusal costs the other\'s nothing', async t => {
-  await redis.flushall()
-  const app = newApp(t)
-  await app.register(rateLimit, {
-    rules: { own: { limit: 3, windowMs: LONG, by: 'address' } },
-    store: { redis, prefix: 'shop', deadlineMs: 10_000 },
-    fastifyRateLimit: { global: false }
-  })
-  app.get('/', { config: { security: { public: true, limits: ['own'] }, rateLimit: { max: 2, timeWindow: LONG } } }, async () => 'ok')
-  const answers = []
-  for (let i = 0; i < 4; i++) answers.push(await app.inject('/'))
-  t.same(answers.map(answer => answer.statusCode), [200, 200, 429, 429])
-  t.match(answers[0]?.headers, { ratelimit: '"own";r=2;t=600', 'x-ratelimit-remaining': '1' }, 'both tell')
-  t.match(answers[2]?.json().detail, /^Too many requests/)
-  t.notOk('x-ratelimit-limit' in answers[3]!.headers, 'the limiter, which comes first, refused it')
-  t.match((await redis.keys('*')).filter(key => !key.includes('#')).sort(), [/^\{shop\}:@fastify\/rate-limit:/, /^\{shop\}:own:/])
-})
+t.test(
+  "beside the limiter: the same Redis and prefix, budgets apart, and one's refusal costs the other's nothing",
+  async t => {
+    await redis.flushall()
+    const app = newApp(t)
+    await app.register(rateLimit, {
+      rules: { own: { limit: 3, windowMs: LONG, by: 'address' } },
+      store: { redis, prefix: 'shop', deadlineMs: 10_000 },
+      fastifyRateLimit: { global: false }
+    })
+    app.get(
+      '/',
+      { config: { security: { public: true, limits: ['own'] }, rateLimit: { max: 2, timeWindow: LONG } } },
+      async () => 'ok'
+    )
+    const answers = []
+    for (let i = 0; i < 4; i++) answers.push(await app.inject('/'))
+    t.same(
+      answers.map(answer => answer.statusCode),
+      [200, 200, 429, 429]
+    )
+    t.match(answers[0]?.headers, { ratelimit: '"own";r=2;t=600', 'x-ratelimit-remaining': '1' }, 'both tell')
+    t.match(answers[2]?.json().detail, /^Too many requests/)
+    t.notOk('x-ratelimit-limit' in answers[3]!.headers, 'the limiter, which comes first, refused it')
+    t.match((await redis.keys('*')).filter(key => !key.includes('#')).sort(), [
+      /^\{shop\}:@fastify\/rate-limit:/,
+      /^\{shop\}:own:/
+    ])
+  }
+)
 
 t.test('it comes after the guard: it knows who is calling, and does not count whom the guard refuses', async t => {
   const app = newApp(t)
@@ -150,7 +219,14 @@ t.test('it comes after the guard: it knows who is calling, and does not count wh
   await app.register(rateLimit, {
     rules: { guesses: { limit: 2, windowMs: LONG, by: 'address' } },
     onAuthenticationFailure: ['guesses'],
-    fastifyRateLimit: { max: 1, timeWindow: LONG, keyGenerator: request => request.principal.id, onExceeding: (_, key) => { keys.push(key) } }
+    fastifyRateLimit: {
+      max: 1,
+      timeWindow: LONG,
+      keyGenerator: request => request.principal.id,
+      onExceeding: (_, key) => {
+        keys.push(key)
+      }
+    }
   })
   app.guard.addAuthenticator({
     method: 'jwt',
@@ -162,7 +238,8 @@ t.test('it comes after the guard: it knows who is calling, and does not count wh
     }
   })
   app.get('/', { config: { security: { authenticate: true }, rateLimit: {} } }, async () => 'ok')
-  const as = async (authorization: string, address = '192.0.2.1'): Promise<number> => (await app.inject(from('/', address, { authorization }))).statusCode
+  const as = async (authorization: string, address = '192.0.2.1'): Promise<number> =>
+    (await app.inject(from('/', address, { authorization }))).statusCode
   t.same([await as('wrong'), await as('alice'), await as('alice'), await as('bob', '192.0.2.2')], [401, 200, 429, 200])
   t.same([await as('wrong'), await as('carol')], [401, 429], 'guessing is limited by onAuthenticationFailure')
   t.same(keys, ['alice', 'bob'])
@@ -181,7 +258,13 @@ t.test('nobody is pushed out of the memory store but the client used least, and 
   const settings: RateLimitPluginOptions = { max: 1, timeWindow: LONG, store: slidingWindowStore({ maxKeys: 2 }) }
   await app.register(fastifyRateLimit, settings)
   app.get('/', async () => 'ok')
-  for (const [address, status] of [['192.0.2.1', 200], ['192.0.2.2', 200], ['192.0.2.2', 429], ['192.0.2.3', 200], ['192.0.2.1', 200]] as const) {
+  for (const [address, status] of [
+    ['192.0.2.1', 200],
+    ['192.0.2.2', 200],
+    ['192.0.2.2', 429],
+    ['192.0.2.3', 200],
+    ['192.0.2.1', 200]
+  ] as const) {
     t.equal((await app.inject(from('/', address))).statusCode, status, address)
   }
 })
@@ -189,9 +272,37 @@ t.test('nobody is pushed out of the memory store but the client used least, and 
 t.test('the store by itself: any key is a key, and one that is none is an error, not a crash', async t => {
   const store = new SlidingWindowStore({ max: 1, timeWindow: LONG })
   for (const key of ['', 'x'.repeat(1_000_000), 7, undefined, null, Symbol('k'), true]) {
-    store.incr(key as string, (error, result) => { t.same([error, result?.current], [null, 1], String(key).slice(0, 20)) }, LONG, 1)
-    store.incr(key as string, (error, result) => { t.same([error, result?.current], [null, 2]) }, LONG, 1)
+    store.incr(
+      key as string,
+      (error, result) => {
+        t.same([error, result?.current], [null, 1], String(key).slice(0, 20))
+      },
+      LONG,
+      1
+    )
+    store.incr(
+      key as string,
+      (error, result) => {
+        t.same([error, result?.current], [null, 2])
+      },
+      LONG,
+      1
+    )
   }
-  store.incr(Object.create(null) as string, error => { t.ok(error instanceof TypeError) }, LONG, 1)
-  store.read(Object.create(null) as string, error => { t.ok(error instanceof TypeError) }, LONG, 1)
+  store.incr(
+    Object.create(null) as string,
+    error => {
+      t.ok(error instanceof TypeError)
+    },
+    LONG,
+    1
+  )
+  store.read(
+    Object.create(null) as string,
+    error => {
+      t.ok(error instanceof TypeError)
+    },
+    LONG,
+    1
+  )
 })

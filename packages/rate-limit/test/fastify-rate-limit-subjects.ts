@@ -11,18 +11,29 @@ export interface Subject {
   readonly isOurs: boolean
   readonly isRedis: boolean
   /** Registers it; what has the same `space` shares budgets, if that can be. */
-  register (app: FastifyInstance, settings?: RateLimitPluginOptions, space?: string): Promise<void>
+  register(app: FastifyInstance, settings?: RateLimitPluginOptions, space?: string): Promise<void>
 }
 
 let spaces = 0
 export const newSpace = (): string => `space${++spaces}`
 
-export interface Server { readonly redis: Redis, readonly pid: number }
+export interface Server {
+  readonly redis: Redis
+  readonly pid: number
+}
 
 export async function startServer (t: Test): Promise<Server> {
   const server = await startRedis(await freePort())
-  const redis = new Redis(server.port, { enableOfflineQueue: false, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0, lazyConnect: true, retryStrategy: () => 50 })
-  redis.on('error', () => { /* outages are part of these tests */ })
+  const redis = new Redis(server.port, {
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    lazyConnect: true,
+    retryStrategy: () => 50
+  })
+  redis.on('error', () => {
+    /* outages are part of these tests */
+  })
   t.teardown(async () => {
     redis.disconnect()
     await server.stop()
@@ -39,37 +50,49 @@ export function subjectsOn (redis: Redis): Subject[] {
       name: 'its own memory',
       isOurs: false,
       isRedis: false,
-      async register (app, settings = {}) { await app.register(fastifyRateLimit, settings) }
+      async register (app, settings = {}) {
+        await app.register(fastifyRateLimit, settings)
+      }
     },
     {
       name: 'its own Redis',
       isOurs: false,
       isRedis: true,
-      async register (app, settings = {}, space = newSpace()) { await app.register(fastifyRateLimit, { ...settings, redis, nameSpace: space }) }
+      async register (app, settings = {}, space = newSpace()) {
+        await app.register(fastifyRateLimit, { ...settings, redis, nameSpace: space })
+      }
     },
     {
       name: 'our store in memory',
       isOurs: true,
       isRedis: false,
-      async register (app, settings = {}) { await app.register(fastifyRateLimit, { ...settings, store: slidingWindowStore() }) }
+      async register (app, settings = {}) {
+        await app.register(fastifyRateLimit, { ...settings, store: slidingWindowStore() })
+      }
     },
     {
       name: 'our store in Redis',
       isOurs: true,
       isRedis: true,
-      async register (app, settings = {}, space = newSpace()) { await app.register(fastifyRateLimit, { ...settings, store: slidingWindowStore({ ...patient, prefix: space }) }) }
+      async register (app, settings = {}, space = newSpace()) {
+        await app.register(fastifyRateLimit, { ...settings, store: slidingWindowStore({ ...patient, prefix: space }) })
+      }
     },
     {
       name: 'our plugin in memory',
       isOurs: true,
       isRedis: false,
-      async register (app, settings = {}) { await app.register(rateLimit, { rules: {}, fastifyRateLimit: settings }) }
+      async register (app, settings = {}) {
+        await app.register(rateLimit, { rules: {}, fastifyRateLimit: settings })
+      }
     },
     {
       name: 'our plugin on Redis',
       isOurs: true,
       isRedis: true,
-      async register (app, settings = {}, space = newSpace()) { await app.register(rateLimit, { rules: {}, fastifyRateLimit: settings, store: { ...patient, prefix: space } }) }
+      async register (app, settings = {}, space = newSpace()) {
+        await app.register(rateLimit, { rules: {}, fastifyRateLimit: settings, store: { ...patient, prefix: space } })
+      }
     }
   ]
 }
@@ -80,11 +103,17 @@ export function newApp (t: Test, options: FastifyServerOptions = {}): FastifyIns
   return app
 }
 
-export const from = (url: string, address = '192.0.2.1', headers: Record<string, string> = {}): InjectOptions =>
-  ({ url, headers: { 'x-forwarded-for': address, ...headers } })
+export const from = (url: string, address = '192.0.2.1', headers: Record<string, string> = {}): InjectOptions => ({
+  url,
+  headers: { 'x-forwarded-for': address, ...headers }
+})
 
 /** The statuses of so many requests, one after the other. */
-export async function statuses (app: FastifyInstance, count: number, request: InjectOptions | string): Promise<number[]> {
+export async function statuses (
+  app: FastifyInstance,
+  count: number,
+  request: InjectOptions | string
+): Promise<number[]> {
   const codes: number[] = []
   for (let i = 0; i < count; i++) codes.push((await app.inject(request)).statusCode)
   return codes

@@ -1,7 +1,13 @@
 import t, { type Test } from 'tap'
 import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { createInstanceCount, rateLimit, slidingWindowStore, type InstanceCount, type RedisStoreSettings } from '@marty/rate-limit'
+import {
+  createInstanceCount,
+  rateLimit,
+  slidingWindowStore,
+  type InstanceCount,
+  type RedisStoreSettings
+} from '@marty/rate-limit'
 import { openRedis, type RedisClient } from '@marty/redis'
 import { freePort, type RedisServer, startRedis, until } from '@marty/testing'
 import { ask } from '@marty/testing/redis-topology'
@@ -15,17 +21,28 @@ async function server (t: Test): Promise<RedisServer> {
   return redis
 }
 
-async function client (t: Test, port: number, login: { username?: string, password?: string } = {}): Promise<RedisClient> {
+async function client (
+  t: Test,
+  port: number,
+  login: { username?: string; password?: string } = {}
+): Promise<RedisClient> {
   const redis = openRedis({ port, commandTimeoutMs: 2_000, ...login })
   t.teardown(() => redis.close())
   await redis.ready(10_000)
   return redis.client
 }
 
-async function limited (t: Test, redis: RedisClient, settings: Partial<RedisStoreSettings> = {}): Promise<FastifyInstance> {
+async function limited (
+  t: Test,
+  redis: RedisClient,
+  settings: Partial<RedisStoreSettings> = {}
+): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
-  const rules = { client: { limit: 60, windowMs: WINDOW_MS, by: 'address' }, small: { limit: 3, windowMs: WINDOW_MS, by: 'address' } } as const
+  const rules = {
+    client: { limit: 60, windowMs: WINDOW_MS, by: 'address' },
+    small: { limit: 3, windowMs: WINDOW_MS, by: 'address' }
+  } as const
   await app.register(rateLimit, { rules, store: { redis, deadlineMs: 2_000, ...settings } })
   await app.ready()
   return app
@@ -33,13 +50,17 @@ async function limited (t: Test, redis: RedisClient, settings: Partial<RedisStor
 
 /** Returns when each instance, by its client, has heard of all the others. */
 async function allKnown (port: number, clients: readonly RedisClient[]): Promise<void> {
-  const beats = async (): Promise<Map<string, number>> => await ask(port, async redis => {
-    const flat = (await redis.call('ZRANGE', KEY, '0', '-1', 'WITHSCORES') as unknown[]).flat() as string[]
-    return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, Number(flat[2 * i + 1])]))
-  })
+  const beats = async (): Promise<Map<string, number>> =>
+    await ask(port, async redis => {
+      const flat = ((await redis.call('ZRANGE', KEY, '0', '-1', 'WITHSCORES')) as unknown[]).flat() as string[]
+      return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, Number(flat[2 * i + 1])]))
+    })
   let first = await beats()
   await until(async () => (first = await beats()).size === clients.length, 'every instance to be counted')
-  await until(async () => [...await beats()].every(([id, at]) => at > first.get(id)!), 'every instance to beat once more')
+  await until(
+    async () => [...(await beats())].every(([id, at]) => at > first.get(id)!),
+    'every instance to beat once more'
+  )
   // Their answers have been read once a later one was.
   await Promise.all(clients.map(client => client.ping()))
 }
@@ -63,7 +84,11 @@ t.test('four instances that were told nothing admit the limit once while Redis i
   await allKnown(redis.port, clients)
   await redis.stop()
   t.same(await Promise.all(apps.map(async app => await admitted(app, 'client', 61))), [15, 15, 15, 15])
-  t.same(await Promise.all(apps.map(async app => await admitted(app, 'small', 4))), [1, 1, 1, 1], 'never less than one request each')
+  t.same(
+    await Promise.all(apps.map(async app => await admitted(app, 'small', 4))),
+    [1, 1, 1, 1],
+    'never less than one request each'
+  )
 })
 
 t.test('an instance that has never reached Redis admits one request in a window', async t => {
@@ -78,14 +103,16 @@ t.test('an instance that has never reached Redis admits one request in a window'
 t.test('instances of @fastify/rate-limit count each other too', async t => {
   const redis = await server(t)
   const clients = await Promise.all([0, 1].map(async () => await client(t, redis.port)))
-  const apps = await Promise.all(clients.map(async redis => {
-    const app = Fastify()
-    t.teardown(() => app.close())
-    await app.register(fastifyRateLimit, { max: 10, timeWindow: WINDOW_MS, store: slidingWindowStore({ redis }) })
-    app.get('/', async () => 'ok')
-    await app.ready()
-    return app
-  }))
+  const apps = await Promise.all(
+    clients.map(async redis => {
+      const app = Fastify()
+      t.teardown(() => app.close())
+      await app.register(fastifyRateLimit, { max: 10, timeWindow: WINDOW_MS, store: slidingWindowStore({ redis }) })
+      app.get('/', async () => 'ok')
+      await app.ready()
+      return app
+    })
+  )
   await allKnown(redis.port, clients)
   await redis.stop()
   for (const app of apps) {
@@ -107,15 +134,23 @@ t.test('who closes is gone at once; who died, or beats in a future that a clock 
   const { port } = await server(t)
   const redis = await client(t, port)
   const [seconds] = await redis.time()
-  await redis.zadd(KEY, (Number(seconds) - 11) * 1000, 'died', (Number(seconds) + 3_600) * 1000, 'from the future', Number(seconds) * 1000, 'silent')
+  await redis.zadd(
+    KEY,
+    (Number(seconds) - 11) * 1000,
+    'died',
+    (Number(seconds) + 3_600) * 1000,
+    'from the future',
+    Number(seconds) * 1000,
+    'silent'
+  )
   const [one, other] = [await counting(t, redis), await counting(t, redis)]
   await until(() => one.current() === 3 && other.current() === 3, 'both and the silent one to be counted')
   t.equal(await redis.zcard(KEY), 3)
   await other.close()
   t.equal(await redis.zcard(KEY), 2)
-  await until(async () => await redis.zcard(KEY) === 1, 'the silent one to be given up')
+  await until(async () => (await redis.zcard(KEY)) === 1, 'the silent one to be given up')
   await until(() => one.current() === 1, 'the smaller number to be believed')
-  t.ok(await redis.pttl(KEY) > 0, 'it leaves nothing behind')
+  t.ok((await redis.pttl(KEY)) > 0, 'it leaves nothing behind')
 })
 
 t.test('a Redis that lost its data does not make an instance believe it is alone', async t => {
@@ -126,17 +161,21 @@ t.test('a Redis that lost its data does not make an instance believe it is alone
   const count = await counting(t, redis)
   await until(() => count.current() === 3, 'all to be counted')
   await redis.flushall()
-  await until(async () => await redis.zcard(KEY) === 1, 'the next heartbeat')
+  await until(async () => (await redis.zcard(KEY)) === 1, 'the next heartbeat')
   await redis.ping()
   t.equal(count.current(), 3)
 })
 
 t.test('a user that may not count is told of once, and limits hold', async t => {
   const { port } = await server(t)
-  await ask(port, async redis => { await redis.call('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~{marty:limit}:*', '+@all', '-zadd') })
+  await ask(port, async redis => {
+    await redis.call('ACL', 'SETUSER', 'narrow', 'on', '>secret', '~{marty:limit}:*', '+@all', '-zadd')
+  })
   const redis = await client(t, port, { username: 'narrow', password: 'secret' })
   const failures: unknown[] = []
-  const count = await counting(t, redis, error => { failures.push(error) })
+  const count = await counting(t, redis, error => {
+    failures.push(error)
+  })
   await until(() => failures.length > 0, 'the failure')
   t.match(failures, [{ message: /NOPERM|can't run this command|no permissions/i }])
   t.equal(count.current(), Infinity)

@@ -1,14 +1,27 @@
 import t from 'tap'
 import fc from 'fast-check'
 import { setImmediate as turn } from 'node:timers/promises'
-import { LeasedStore, StoreUnavailable, type Charge, type Grant, type LeaseStore, type LeaseRequest, type LimitStore, type StoreAnswer } from '@marty/rate-limit'
+import {
+  LeasedStore,
+  StoreUnavailable,
+  type Charge,
+  type Grant,
+  type LeaseStore,
+  type LeaseRequest,
+  type LimitStore,
+  type StoreAnswer
+} from '@marty/rate-limit'
 import { worstWindow, type Admission } from './window-checker.js'
 
 const HOT: Charge = { rule: 'hot', subject: 'all', limit: 1_000, windowMs: 1_000, cost: 1, lease: {} }
 const EXACT: Charge = { rule: 'exact', subject: 'me', limit: 10, windowMs: 1_000, cost: 1 }
 
 /** A window on a clock of its own, decided as Redis decides. Microseconds. */
-function createWindow (now: () => number): { exact (charges: readonly Charge[]): StoreAnswer, lease (charge: Charge, request: LeaseRequest): Grant, stamps: number[] } {
+function createWindow (now: () => number): {
+  exact(charges: readonly Charge[]): StoreAnswer
+  lease(charge: Charge, request: LeaseRequest): Grant
+  stamps: number[]
+} {
   const stamps: number[] = []
   const live = (windowMs: number): number[] => stamps.filter(stamp => stamp + windowMs * 1000 > now())
   const add = (units: number, stamp: number): number => {
@@ -21,7 +34,11 @@ function createWindow (now: () => number): { exact (charges: readonly Charge[]):
     exact ([{ cost, limit, windowMs } = HOT]) {
       const allowed = live(windowMs).length + cost <= limit
       if (allowed) add(cost, now())
-      return { allowed, degraded: false, states: [{ remaining: limit - live(windowMs).length, resetUs: 1, retryUs: allowed ? 0 : 1 }] }
+      return {
+        allowed,
+        degraded: false,
+        states: [{ remaining: limit - live(windowMs).length, resetUs: 1, retryUs: allowed ? 0 : 1 }]
+      }
     },
     lease ({ limit, windowMs }, { leaseMs, units, share, unspent }) {
       for (let left = unspent?.units ?? 0; left > 0; left--) {
@@ -29,7 +46,9 @@ function createWindow (now: () => number): { exact (charges: readonly Charge[]):
         if (at >= 0) stamps.splice(at, 1)
       }
       const granted = Math.floor(Math.min(units, (limit - live(windowMs).length) * share))
-      return granted < 2 ? { units: 0, stamp: '0', resetUs: 0 } : { units: granted, stamp: String(add(granted, now() + leaseMs * 1000)), resetUs: 1 }
+      return granted < 2
+        ? { units: 0, stamp: '0', resetUs: 0 }
+        : { units: granted, stamp: String(add(granted, now() + leaseMs * 1000)), resetUs: 1 }
     }
   }
 }
@@ -38,63 +57,117 @@ const history = fc.record({
   limit: fc.integer({ min: 20, max: 300 }),
   windowMs: fc.integer({ min: 50, max: 500 }),
   share: fc.constantFrom(0.1, 0.3, 0.5),
-  steps: fc.array(fc.oneof(
-    { weight: 4, arbitrary: fc.record({ do: fc.constant('ask' as const), process: fc.nat(2), times: fc.integer({ min: 1, max: 20 }), cost: fc.constantFrom(1, 1, 3) }) },
-    { weight: 6, arbitrary: fc.record({ do: fc.constantFrom('decide' as const, 'answer' as const), which: fc.constantFrom(0, 0, 0, 1, 3), times: fc.integer({ min: 1, max: 60 }) }) },
-    { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), us: fc.oneof(fc.integer({ min: 0, max: 1_000 }), fc.integer({ min: 0, max: 4_000 }), fc.integer({ min: 4_000, max: 50_000 })) }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('lose' as const, 'lose' as const, 'lose' as const, 'forget' as const), which: fc.nat(5) }) }
-  ), { minLength: 100, maxLength: 300 })
+  steps: fc.array(
+    fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({
+          do: fc.constant('ask' as const),
+          process: fc.nat(2),
+          times: fc.integer({ min: 1, max: 20 }),
+          cost: fc.constantFrom(1, 1, 3)
+        })
+      },
+      {
+        weight: 6,
+        arbitrary: fc.record({
+          do: fc.constantFrom('decide' as const, 'answer' as const),
+          which: fc.constantFrom(0, 0, 0, 1, 3),
+          times: fc.integer({ min: 1, max: 60 })
+        })
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          do: fc.constant('wait' as const),
+          us: fc.oneof(
+            fc.integer({ min: 0, max: 1_000 }),
+            fc.integer({ min: 0, max: 4_000 }),
+            fc.integer({ min: 4_000, max: 50_000 })
+          )
+        })
+      },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          do: fc.constantFrom('lose' as const, 'lose' as const, 'lose' as const, 'forget' as const),
+          which: fc.nat(5)
+        })
+      }
+    ),
+    { minLength: 100, maxLength: 300 }
+  )
 })
 
 t.test('whatever is late, lost or stopped, no window holds more than the limit', async t => {
   let leased = 0
-  await fc.assert(fc.asyncProperty(history, async ({ limit, windowMs, share, steps }) => {
-    let us = 1_000_000
-    const window = createWindow(() => us)
-    const admitted: Admission[] = []
-    // What was sent waits to be decided, and what was decided waits to be heard of: each for as long as it pleases.
-    const sent: Array<() => () => void> = []
-    const decided: Array<() => void> = []
-    const send = <T>(decide: () => T): Promise<T> => new Promise(resolve => {
-      sent.push(() => { const answer = decide(); return () => { resolve(answer) } })
-    })
-    const charge: Charge = { rule: 'r', subject: 's', limit, windowMs, capacity: 1_000, cost: 1, lease: { share } }
-    const processes = [0, 777, 123_456].map((begun): LeasedStore => new LeasedStore({
-      now: () => us / 1_000 - begun,
-      store: {
-        take: charges => send(() => {
-          const answer = window.exact(charges)
-          if (answer.allowed) admitted.push({ before: us, after: us, units: charges[0]!.cost })
-          return answer
+  await fc.assert(
+    fc.asyncProperty(history, async ({ limit, windowMs, share, steps }) => {
+      let us = 1_000_000
+      const window = createWindow(() => us)
+      const admitted: Admission[] = []
+      // What was sent waits to be decided, and what was decided waits to be heard of: each for as long as it pleases.
+      const sent: Array<() => () => void> = []
+      const decided: Array<() => void> = []
+      const send = <T>(decide: () => T): Promise<T> =>
+        new Promise(resolve => {
+          sent.push(() => {
+            const answer = decide()
+            return () => {
+              resolve(answer)
+            }
+          })
         })
-      },
-      leases: { take: (charge, request) => send(() => window.lease(charge, request)) }
-    }))
-    for (const step of steps) {
-      if (step.do === 'wait') us += step.us
-      else if (step.do === 'ask') {
-        for (let i = 0; i < step.times; i++) {
-          const answer = processes[step.process]!.take([{ ...charge, cost: step.cost }])
-          if (answer instanceof Promise) continue
-          leased++
-          admitted.push({ before: us, after: us, units: step.cost })
-        }
-      } else if (step.do === 'decide') for (const decide of sent.splice(step.which, step.times)) decided.push(decide())
-      else if (step.do === 'answer') for (const answer of decided.splice(step.which, step.times)) answer()
-      else if (step.do === 'lose') decided.splice(step.which, 1)
-      // Without the window's knowledge, as a process that forgets: it only loses.
-      else processes[step.which % 3]!.forget([charge])
-      await turn()
-      const worst = worstWindow(admitted, windowMs * 1_000)
-      if (worst > limit) throw new Error(`${worst} units in one window, of ${limit}`)
-    }
-  }), { numRuns: 300 })
+      const charge: Charge = { rule: 'r', subject: 's', limit, windowMs, capacity: 1_000, cost: 1, lease: { share } }
+      const processes = [0, 777, 123_456].map(
+        (begun): LeasedStore =>
+          new LeasedStore({
+            now: () => us / 1_000 - begun,
+            store: {
+              take: charges =>
+                send(() => {
+                  const answer = window.exact(charges)
+                  if (answer.allowed) admitted.push({ before: us, after: us, units: charges[0]!.cost })
+                  return answer
+                })
+            },
+            leases: { take: (charge, request) => send(() => window.lease(charge, request)) }
+          })
+      )
+      for (const step of steps) {
+        if (step.do === 'wait') us += step.us
+        else if (step.do === 'ask') {
+          for (let i = 0; i < step.times; i++) {
+            const answer = processes[step.process]!.take([{ ...charge, cost: step.cost }])
+            if (answer instanceof Promise) continue
+            leased++
+            admitted.push({ before: us, after: us, units: step.cost })
+          }
+        } else if (step.do === 'decide') {
+          for (const decide of sent.splice(step.which, step.times)) decided.push(decide())
+        } else if (step.do === 'answer') for (const answer of decided.splice(step.which, step.times)) answer()
+        else if (step.do === 'lose') decided.splice(step.which, 1)
+        // Without the window's knowledge, as a process that forgets: it only loses.
+        else processes[step.which % 3]!.forget([charge])
+        await turn()
+        const worst = worstWindow(admitted, windowMs * 1_000)
+        if (worst > limit) throw new Error(`${worst} units in one window, of ${limit}`)
+      }
+    }),
+    { numRuns: 300 }
+  )
   t.comment(`${leased} were admitted from leases`)
   t.ok(leased > 1_000)
 })
 
 /** A process with all its parts in hand. */
-function setUp (decide: LimitStore['take'] = charges => ({ allowed: true, degraded: false, states: charges.map(({ limit }) => ({ remaining: limit - 1, resetUs: 5, retryUs: 0 })) })) {
+function setUp (
+  decide: LimitStore['take'] = charges => ({
+    allowed: true,
+    degraded: false,
+    states: charges.map(({ limit }) => ({ remaining: limit - 1, resetUs: 5, retryUs: 0 }))
+  })
+) {
   const clock = { ms: 0 }
   const asked: Array<readonly Charge[]> = []
   const requests: LeaseRequest[] = []
@@ -105,7 +178,16 @@ function setUp (decide: LimitStore['take'] = charges => ({ allowed: true, degrad
       return await leases.answer(request)
     }
   }
-  const store = new LeasedStore({ now: () => clock.ms, leases, store: { take (charges) { asked.push(charges); return decide(charges) } } })
+  const store = new LeasedStore({
+    now: () => clock.ms,
+    leases,
+    store: {
+      take (charges) {
+        asked.push(charges)
+        return decide(charges)
+      }
+    }
+  })
   const warmUp = async (times = 8): Promise<void> => {
     for (let i = 0; i < times; i++) await store.take([HOT])
     await turn()
@@ -131,7 +213,11 @@ t.test('a hot budget is spent from memory until its lease ends or is used up', a
   const { store, clock, asked, requests, warmUp } = setUp()
   await warmUp()
   t.match(requests, [{ leaseMs: 100, units: 40, share: 0.1, unspent: null }])
-  t.strictSame(store.take([HOT]), { allowed: true, degraded: false, states: [{ remaining: 39, resetUs: 7, retryUs: 0 }] })
+  t.strictSame(store.take([HOT]), {
+    allowed: true,
+    degraded: false,
+    states: [{ remaining: 39, resetUs: 7, retryUs: 0 }]
+  })
   t.match(store.take([{ ...HOT, cost: 3 }]), { states: [{ remaining: 36 }] })
   t.equal(asked.length, 8)
   await store.take([{ ...HOT, limit: 999 }])
@@ -149,16 +235,38 @@ t.test('a hot budget is spent from memory until its lease ends or is used up', a
 })
 
 t.test('all or nothing: leased units go back when the rest is refused, and when nobody answers', async t => {
-  let outcome: () => StoreAnswer | Promise<StoreAnswer> = () => ({ allowed: true, degraded: false, states: [{ remaining: 1, resetUs: 1, retryUs: 0 }] })
+  let outcome: () => StoreAnswer | Promise<StoreAnswer> = () => ({
+    allowed: true,
+    degraded: false,
+    states: [{ remaining: 1, resetUs: 1, retryUs: 0 }]
+  })
   const { store, asked, warmUp } = setUp(() => outcome())
   await warmUp()
-  t.strictSame(await store.take([HOT, EXACT]), { allowed: true, degraded: false, states: [{ remaining: 39, resetUs: 7, retryUs: 0 }, { remaining: 1, resetUs: 1, retryUs: 0 }] })
+  t.strictSame(await store.take([HOT, EXACT]), {
+    allowed: true,
+    degraded: false,
+    states: [
+      { remaining: 39, resetUs: 7, retryUs: 0 },
+      { remaining: 1, resetUs: 1, retryUs: 0 }
+    ]
+  })
   t.strictSame(asked.at(-1), [EXACT], 'only the rest is asked')
   outcome = async () => ({ allowed: false, degraded: false, states: [{ remaining: 0, resetUs: 1, retryUs: 3 }] })
-  t.strictSame(await store.take([HOT, EXACT]), { allowed: false, degraded: false, states: [{ remaining: 39, resetUs: 7, retryUs: 0 }, { remaining: 0, resetUs: 1, retryUs: 3 }] })
-  outcome = () => { throw new StoreUnavailable() }
+  t.strictSame(await store.take([HOT, EXACT]), {
+    allowed: false,
+    degraded: false,
+    states: [
+      { remaining: 39, resetUs: 7, retryUs: 0 },
+      { remaining: 0, resetUs: 1, retryUs: 3 }
+    ]
+  })
+  outcome = () => {
+    throw new StoreUnavailable()
+  }
   t.throws(() => store.take([HOT, EXACT]), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE' })
-  outcome = async () => { throw new StoreUnavailable() }
+  outcome = async () => {
+    throw new StoreUnavailable()
+  }
   await t.rejects(async () => await store.take([HOT, EXACT]), { code: 'MARTY_RATE_LIMIT_STORE_UNAVAILABLE' })
   outcome = () => ({ allowed: true, degraded: true, states: [] })
   t.strictSame(await store.take([HOT, EXACT]), { allowed: true, degraded: true, states: [] }, 'let through uncounted')
@@ -169,7 +277,12 @@ t.test('no lease is asked for while the store is gone, nor again at once when th
   const gone = setUp(() => ({ allowed: true, degraded: true, states: [] }))
   await gone.warmUp(50)
   t.same(gone.requests, [])
-  for (const answer of [async () => ({ units: 0, stamp: '0', resetUs: 0 }), async () => { throw new Error('refused') }]) {
+  for (const answer of [
+    async () => ({ units: 0, stamp: '0', resetUs: 0 }),
+    async () => {
+      throw new Error('refused')
+    }
+  ]) {
     const { leases, clock, requests, warmUp } = setUp()
     leases.answer = answer
     await warmUp()
@@ -184,7 +297,10 @@ t.test('no lease is asked for while the store is gone, nor again at once when th
 t.test('an answer that comes when the lease is over is worth nothing, and its units go back', async t => {
   const { leases, clock, store, asked, requests, warmUp } = setUp()
   let answer: (grant: Grant) => void = () => {}
-  leases.answer = async () => await new Promise(resolve => { answer = resolve })
+  leases.answer = async () =>
+    await new Promise(resolve => {
+      answer = resolve
+    })
   await warmUp()
   clock.ms = 99
   leases.answer = async () => ({ units: 0, stamp: '0', resetUs: 0 })

@@ -31,7 +31,7 @@ await app.register(rateLimit, {
   store: { redis, deadlineMs: 1_000 }
 })
 await app.ready()
-await until(async () => await redis.exists('{marty:limit}:#rules') === 1, 'the rules to be published')
+await until(async () => (await redis.exists('{marty:limit}:#rules')) === 1, 'the rules to be published')
 const principal = { kind: 'user', id: 'ada' } as const
 const ada = { ...ANONYMOUS, ...principal }
 
@@ -57,24 +57,46 @@ t.test('what names no budget is refused by name', async t => {
     [{ rule: 'upload', address: '192.0.2.1' }, /no address belongs to it/]
   ]
   for (const [budget, message] of cases) {
-    for (const ask of [admin.show, admin.reset]) await t.rejects(async () => await ask(budget), { code: 'MARTY_RATE_LIMIT_BUDGET_INVALID', statusCode: 400, message })
+    for (const ask of [admin.show, admin.reset]) {
+      await t.rejects(async () => await ask(budget), {
+        code: 'MARTY_RATE_LIMIT_BUDGET_INVALID',
+        statusCode: 400,
+        message
+      })
+    }
   }
-  for (const [rule, message] of [['logn', /no service uses a rule "logn" under the prefix marty:limit; did you mean "login"\?/], ['quite another', /known are calls, each, guess, guess\.burst, key, login, mine, tenant, tiered, upload/]] as const) {
+  for (const [rule, message] of [
+    ['logn', /no service uses a rule "logn" under the prefix marty:limit; did you mean "login"\?/],
+    ['quite another', /known are calls, each, guess, guess\.burst, key, login, mine, tenant, tiered, upload/]
+  ] as const) {
     await t.rejects(admin.show({ rule }), { code: 'MARTY_RATE_LIMIT_RULE_UNKNOWN', statusCode: 404, message })
   }
-  await t.rejects(createLimitAdmin({ redis, prefix: 'elsewhere' }).show({ rule: 'login' }), { message: /known are none/ })
+  await t.rejects(createLimitAdmin({ redis, prefix: 'elsewhere' }).show({ rule: 'login' }), {
+    message: /known are none/
+  })
 })
 
 t.test('a budget in words and by its key', async t => {
   const unused = { limit: 2, windowMs: HOUR, used: 0, remaining: 2, resetMs: 0, retryAfterMs: 0 }
-  t.strictSame(await admin.show({ rule: 'login', address: '192.0.2.1' }), { key: 'login:address:192.0.2.1', rule: 'login', ...unused })
+  t.strictSame(await admin.show({ rule: 'login', address: '192.0.2.1' }), {
+    key: 'login:address:192.0.2.1',
+    rule: 'login',
+    ...unused
+  })
   for (let i = 0; i < 3; i++) await app.limiter.check({ address: '::ffff:192.0.2.1' }, ['login'])
   const state = await admin.show({ rule: 'login', address: '192.0.2.1' })
   t.match(state, { used: 2, remaining: 0 })
   t.ok(state.retryAfterMs! > HOUR - 60_000 && state.retryAfterMs! <= HOUR)
   t.equal((await admin.show(state.key)).used, 2)
-  t.match(await admin.show({ rule: 'login', address: '2001:db8::7' }), { key: 'login:address:2001:db8:0:0::/64', used: 0 })
-  t.match(await admin.show({ rule: 'login', address: 'unknown' }), { key: 'login:address:unknown' }, 'where callers without an address count')
+  t.match(await admin.show({ rule: 'login', address: '2001:db8::7' }), {
+    key: 'login:address:2001:db8:0:0::/64',
+    used: 0
+  })
+  t.match(
+    await admin.show({ rule: 'login', address: 'unknown' }),
+    { key: 'login:address:unknown' },
+    'where callers without an address count'
+  )
 
   await app.limiter.check({ address: null, principal: ada, operation: 'GET /cameras/:id' }, ['calls', 'mine', 'each'])
   t.match(await admin.show({ rule: 'calls', principal }), { key: 'calls:user:3:ada', used: 1, remaining: 3 })
@@ -89,19 +111,44 @@ t.test('tenants, keys and accounts', async t => {
   await app.limiter.check({ address: '192.0.2.1', principal: { ...ada, kind: 'key', id: 'k1' } }, ['key', 'tenant'])
   await app.limiter.check({ address: '192.0.2.1', account: 'ada' }, ['guess'])
   t.match(await admin.show({ rule: 'tenant', tenant: 'acme' }), { used: 1, limit: 5 })
-  t.match(await admin.show({ rule: 'tenant', principal: { kind: 'key', id: 'k1' } }), { used: 1 }, 'whoever has no tenant is one alone')
+  t.match(
+    await admin.show({ rule: 'tenant', principal: { kind: 'key', id: 'k1' } }),
+    { used: 1 },
+    'whoever has no tenant is one alone'
+  )
   t.match(await admin.show({ rule: 'key', principal: { kind: 'key', id: 'k1' } }), { used: 1 })
   t.match(await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }), { used: 1, limit: 5 })
-  t.match(await admin.show({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), { used: 1, limit: 2, windowMs: 60_000 })
-  t.same(await admin.reset({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), { key: 'guess.burst:account:3:ada 192.0.2.1', wasUsed: true })
-  t.match(await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }), { used: 0 }, 'the two share one window')
+  t.match(await admin.show({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), {
+    used: 1,
+    limit: 2,
+    windowMs: 60_000
+  })
+  t.same(await admin.reset({ rule: 'guess.burst', account: 'ada', address: '192.0.2.1' }), {
+    key: 'guess.burst:account:3:ada 192.0.2.1',
+    wasUsed: true
+  })
+  t.match(
+    await admin.show({ rule: 'guess', account: 'ada', address: '192.0.2.1' }),
+    { used: 0 },
+    'the two share one window'
+  )
   t.match(await admin.show({ rule: 'guess', account: 'bob', address: '192.0.2.1' }), { used: 0 })
 })
 
 t.test('a limit that depends on roles is known with the roles', async t => {
   await app.limiter.check({ address: null, principal: { ...ada, roles: ['admin'] } }, ['tiered'])
-  t.match(await admin.show({ rule: 'tiered', principal }), { limit: null, remaining: null, retryAfterMs: null, windowMs: HOUR, used: 1 })
-  t.match(await admin.show({ rule: 'tiered', principal: { ...principal, roles: ['viewer', 'admin'] } }), { limit: 500, remaining: 499, used: 1 }, 'kept as a list')
+  t.match(await admin.show({ rule: 'tiered', principal }), {
+    limit: null,
+    remaining: null,
+    retryAfterMs: null,
+    windowMs: HOUR,
+    used: 1
+  })
+  t.match(
+    await admin.show({ rule: 'tiered', principal: { ...principal, roles: ['viewer', 'admin'] } }),
+    { limit: 500, remaining: 499, used: 1 },
+    'kept as a list'
+  )
   t.match(await admin.show({ rule: 'tiered', principal: { ...principal, roles: [] } }), { limit: 5, remaining: 4 })
   t.match(await admin.show('tiered:user:3:ada'), { limit: null, used: 1 })
 })
@@ -119,7 +166,11 @@ t.test('only what is in the window counts', async t => {
   const store = createRedisStore({ redis })
   for (const limit of [3, 300]) {
     const charge = { rule: `brief${limit}`, subject: 'global', limit, windowMs: 20, cost: 1 }
-    await redis.hset('{marty:limit}:#rules', charge.rule, JSON.stringify({ limit, windowMs: 20, by: 'global', cost: 1 }))
+    await redis.hset(
+      '{marty:limit}:#rules',
+      charge.rule,
+      JSON.stringify({ limit, windowMs: 20, by: 'global', cost: 1 })
+    )
     await store.take([charge])
     const [key = ''] = await redis.keys(`*:${charge.rule}:*`)
     // What says so is the window, not the expiry of the key.
@@ -130,8 +181,19 @@ t.test('only what is in the window counts', async t => {
 })
 
 t.test('a rule that nobody has published: its budgets are known by their keys', async t => {
-  await createRedisStore({ redis }).take([{ rule: 'lone', subject: 'address:192.0.2.1', limit: 3, windowMs: HOUR, cost: 2 }])
-  t.strictSame(await admin.show('lone:address:192.0.2.1'), { key: 'lone:address:192.0.2.1', rule: 'lone', limit: null, windowMs: null, used: 2, remaining: null, resetMs: null, retryAfterMs: null })
+  await createRedisStore({ redis }).take([
+    { rule: 'lone', subject: 'address:192.0.2.1', limit: 3, windowMs: HOUR, cost: 2 }
+  ])
+  t.strictSame(await admin.show('lone:address:192.0.2.1'), {
+    key: 'lone:address:192.0.2.1',
+    rule: 'lone',
+    limit: null,
+    windowMs: null,
+    used: 2,
+    remaining: null,
+    resetMs: null,
+    retryAfterMs: null
+  })
   t.strictSame(await admin.reset('lone:address:192.0.2.1'), { key: 'lone:address:192.0.2.1', wasUsed: true })
   t.strictSame(await admin.reset('lone:address:192.0.2.1'), { key: 'lone:address:192.0.2.1', wasUsed: false })
 })
@@ -139,14 +201,17 @@ t.test('a rule that nobody has published: its budgets are known by their keys', 
 t.test('every key expires, and none holds what a client said', async t => {
   const name = 'ada {evil}'.repeat(100)
   for (let i = 0; i < 5; i++) await app.limiter.check({ address: null, principal: { ...ada, id: name } }, ['calls'])
-  await until(async () => (await admin.top()).some(({ key }) => key.startsWith('calls:sha256:')), 'the refusal to be told of')
+  await until(
+    async () => (await admin.top()).some(({ key }) => key.startsWith('calls:sha256:')),
+    'the refusal to be told of'
+  )
   const { key } = (await admin.top()).find(({ key }) => key.startsWith('calls:sha256:'))!
   t.ok(key.length < 80)
   t.match(await admin.show(key), { used: 4 })
   t.match(await admin.show({ rule: 'calls', principal: { kind: 'user', id: name } }), { key, used: 4 })
   await admin.reset(key)
   for (const key of await redis.keys('*')) {
-    t.ok(await redis.pttl(key) > 0, key)
+    t.ok((await redis.pttl(key)) > 0, key)
     t.match(key, /^\{marty:limit\}:/)
     t.notMatch(key, /evil|192\.0\.2/)
   }

@@ -12,10 +12,26 @@ const greedy = { share: 0.5, ttlMs: 500 }
 /** Many processes at few hot keys, with leases that are worth having, ones much too large, and rules that have none. */
 const HOT: readonly Attack[] = [
   { rules: [{ rule: 'hot', limit: 20_000, windowMs: 400, lease }], subjects: 1, costs: [1], burst: 16, clients: 3 },
-  { rules: [{ rule: 'greedy', limit: 400, windowMs: 300, lease: greedy }], subjects: 1, costs: [1, 1, 5], burst: 16, clients: 2 },
-  { rules: [{ rule: 'hundred', limit: 100, windowMs: 200, lease: greedy }], subjects: 1, costs: [1], burst: 12, clients: 2 },
   {
-    rules: [{ rule: 'everybody', limit: 3_000, windowMs: 500, shared: true, lease }, { rule: 'tenant', limit: 1_000, windowMs: 250, lease: greedy }, { rule: 'own', limit: 40, windowMs: 100 }],
+    rules: [{ rule: 'greedy', limit: 400, windowMs: 300, lease: greedy }],
+    subjects: 1,
+    costs: [1, 1, 5],
+    burst: 16,
+    clients: 2
+  },
+  {
+    rules: [{ rule: 'hundred', limit: 100, windowMs: 200, lease: greedy }],
+    subjects: 1,
+    costs: [1],
+    burst: 12,
+    clients: 2
+  },
+  {
+    rules: [
+      { rule: 'everybody', limit: 3_000, windowMs: 500, shared: true, lease },
+      { rule: 'tenant', limit: 1_000, windowMs: 250, lease: greedy },
+      { rule: 'own', limit: 40, windowMs: 100 }
+    ],
     subjects: 3,
     costs: [1, 2],
     burst: 8,
@@ -32,13 +48,20 @@ await admin.ready(10_000)
 
 t.test('leases in four processes, while scripts are flushed: never above a limit', async t => {
   const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
-  const report = await attackUntilTried(adversaries, HOT, 0.8, ['greedy', 'hundred'], async () => {
-    const end = Date.now() + Math.max(4_000, SECONDS * 1_000)
-    while (Date.now() < end) {
-      await admin.client.script('FLUSH')
-      await new Promise(resolve => setTimeout(resolve, Math.random() * 200))
-    }
-  }, 1_001)
+  const report = await attackUntilTried(
+    adversaries,
+    HOT,
+    0.8,
+    ['greedy', 'hundred'],
+    async () => {
+      const end = Date.now() + Math.max(4_000, SECONDS * 1_000)
+      while (Date.now() < end) {
+        await admin.client.script('FLUSH')
+        await new Promise(resolve => setTimeout(resolve, Math.random() * 200))
+      }
+    },
+    1_001
+  )
   judge(t, 'leases, healthy', report, 1)
   t.same(report.outage, null, 'no request was decided without Redis')
   judgeLeases(t, report)
@@ -46,13 +69,20 @@ t.test('leases in four processes, while scripts are flushed: never above a limit
 
 t.test('a process that is stopped in the middle of a lease does not go on with it later', async t => {
   const adversaries = await startAdversaries(t, { redis: { port }, deadlineMs: 5_000 })
-  const report = await attackUntilTried(adversaries, HOT, 0.8, ['greedy', 'hundred'], async () => {
-    const end = Date.now() + Math.max(4_000, SECONDS * 1_000)
-    while (Date.now() < end) {
-      await adversaries.freeze(Math.random() * 700)
-      await new Promise(resolve => setTimeout(resolve, Math.random() * 150))
-    }
-  }, 1_001)
+  const report = await attackUntilTried(
+    adversaries,
+    HOT,
+    0.8,
+    ['greedy', 'hundred'],
+    async () => {
+      const end = Date.now() + Math.max(4_000, SECONDS * 1_000)
+      while (Date.now() < end) {
+        await adversaries.freeze(Math.random() * 700)
+        await new Promise(resolve => setTimeout(resolve, Math.random() * 150))
+      }
+    },
+    1_001
+  )
   judge(t, 'leases, a process stopped again and again', report, 1)
   judgeLeases(t, report)
 })
@@ -68,7 +98,9 @@ t.test('what a killed process held comes back with the window', async t => {
   await adversaries.healthyFor(2_000)
   judge(t, 'leases, two of four processes killed', await adversaries.stop(), 1)
   await until(() => Date.now() * 1000 > killedAt + 800_000, 'a window and a lease to pass')
-  const later = await attackUntilTried(adversaries, HOT, 0.8, ['greedy', 'hundred'], async () => { await adversaries.healthyFor(1_000) })
+  const later = await attackUntilTried(adversaries, HOT, 0.8, ['greedy', 'hundred'], async () => {
+    await adversaries.healthyFor(1_000)
+  })
   judge(t, 'what they held is there again', later, 1)
 })
 

@@ -11,9 +11,16 @@ export const SECONDS: number = Number(process.env['MARTY_LIMIT_INVARIANTS_SECOND
 /** Rounds of a long run take turns: windows shorter than any outage here, and windows that hold a whole outage. */
 const WINDOWS_MS: readonly number[] = SECONDS === 0 ? [400] : [400, 4_000]
 
-/** What comes at a limiter whose Redis fails. Rules of another length have other names: a rule whose length changes is another question. */
+/**
+ * What comes at a limiter whose Redis fails. Rules of another length have other names: a rule whose length changes is
+ * another question.
+ */
 function attacksOn (windowMs: number): Attack[] {
-  const rule = (name: string, limit: number, share = 1): Attack['rules'][number] => ({ rule: `${name}-${windowMs * share}`, limit, windowMs: windowMs * share })
+  const rule = (name: string, limit: number, share = 1): Attack['rules'][number] => ({
+    rule: `${name}-${windowMs * share}`,
+    limit,
+    windowMs: windowMs * share
+  })
   return [
     { rules: [rule('eight', 8)], subjects: 1, costs: [1], burst: 4, clients: 2 },
     { rules: [rule('hundred', 100, 0.5), rule('list', 200)], subjects: 2, costs: [1, 3], burst: 8, clients: 2 },
@@ -33,25 +40,40 @@ export interface Fault {
   readonly loses?: boolean
   /** Left to long runs. */
   readonly isRare?: boolean
-  strike (): Promise<unknown>
-  mend (): Promise<unknown>
+  strike(): Promise<unknown>
+  mend(): Promise<unknown>
 }
 
 /** Goes through the faults, once or for as long as was asked for. */
-export async function proveAll (t: Test, adversaries: Adversaries, faults: readonly Fault[], each: (fault: Fault, work: () => Promise<Report>) => Promise<void>): Promise<void> {
+export async function proveAll (
+  t: Test,
+  adversaries: Adversaries,
+  faults: readonly Fault[],
+  each: (fault: Fault, work: () => Promise<Report>) => Promise<void>
+): Promise<void> {
   const end = Date.now() + SECONDS * 1_000
   for (let round = 0; round === 0 || Date.now() < end; round++) {
     for (const fault of faults) {
-      if (fault.isRare !== true || round > 0) await each(fault, async () => await prove(t, adversaries, fault, WINDOWS_MS[round % WINDOWS_MS.length]!))
+      if (fault.isRare !== true || round > 0) {
+        await each(fault, async () => await prove(t, adversaries, fault, WINDOWS_MS[round % WINDOWS_MS.length]!))
+      }
     }
   }
 }
 
 /** Attacks before, during and after a fault; everybody is answered while it lasts. */
-async function prove (t: Test, adversaries: Adversaries, { name, mode, bound, loses = false, strike, mend }: Fault, windowMs: number): Promise<Report> {
+async function prove (
+  t: Test,
+  adversaries: Adversaries,
+  { name, mode, bound, loses = false, strike, mend }: Fault,
+  windowMs: number
+): Promise<Report> {
   adversaries.attack(attacksOn(windowMs), mode)
   await adversaries.healthyFor(windowMs)
-  await until(async () => (await adversaries.answered()).instances === PROCESSES, 'the processes to have counted each other')
+  await until(
+    async () => (await adversaries.answered()).instances === PROCESSES,
+    'the processes to have counted each other'
+  )
   const from = nowUs()
   await strike()
   const struck = nowUs()
@@ -66,7 +88,9 @@ async function prove (t: Test, adversaries: Adversaries, { name, mode, bound, lo
   const report = await adversaries.stop()
   judge(t, `${name}, ${mode}`, report, bound, loses ? [from, to] : null)
   if (mode === 'local') {
-    const local = report.decisions.filter(({ isLocal, before, after }) => isLocal === true && before > struck + windowMs * 1000 && after < to)
+    const local = report.decisions.filter(
+      ({ isLocal, before, after }) => isLocal === true && before > struck + windowMs * 1000 && after < to
+    )
     t.ok(local.length > 0, 'processes decide in place of Redis')
     const worst = worstOf(local)
     t.comment(`${name}: worst within the outage ${worst.ratio.toFixed(3)}`)
@@ -81,22 +105,33 @@ export async function usedAgain (adversaries: Adversaries): Promise<void> {
   await until(async () => (await adversaries.answered()).admitted > admitted, 'Redis to be used again')
 }
 
-/** Attacks again and again, until each of the rules was tried to more than a part of its limit, and as many units were leased. */
-export async function attackUntilTried (adversaries: Adversaries, attacks: readonly Attack[], share: number, names: readonly string[], attack: () => Promise<void>, leased = 0): Promise<Report> {
+/**
+ * Attacks again and again, until each of the rules was tried to more than a part of its limit, and as many units were
+ * leased.
+ */
+export async function attackUntilTried (
+  adversaries: Adversaries,
+  attacks: readonly Attack[],
+  share: number,
+  names: readonly string[],
+  attack: () => Promise<void>,
+  leased = 0
+): Promise<Report> {
   let whole: Report | null = null
   for (let round = 0; round < 40; round++) {
     adversaries.attack(attacks, 'closed')
     await attack()
     const report = await adversaries.stop()
-    whole = whole === null
-      ? report
-      : {
-          ...report,
-          decisions: [...whole.decisions, ...report.decisions],
-          sent: whole.sent + report.sent,
-          leased: whole.leased + report.leased,
-          outage: whole.outage ?? report.outage
-        }
+    whole =
+      whole === null
+        ? report
+        : {
+            ...report,
+            decisions: [...whole.decisions, ...report.decisions],
+            sent: whole.sent + report.sent,
+            leased: whole.leased + report.leased,
+            outage: whole.outage ?? report.outage
+          }
     const worst = worstOfRules(whole.decisions)
     if (whole.leased >= leased && names.every(name => (worst.get(name)?.ratio ?? 0) > share)) return whole
   }
@@ -104,13 +139,26 @@ export async function attackUntilTried (adversaries: Adversaries, attacks: reado
 }
 
 /** Exact in all that Redis decided, but for what it lost in between, and bounded in everything. */
-export function judge (t: Test, name: string, { decisions, ...report }: Report, bound: number, lost: readonly [from: number, to: number] | null = null): void {
+export function judge (
+  t: Test,
+  name: string,
+  { decisions, ...report }: Report,
+  bound: number,
+  lost: readonly [from: number, to: number] | null = null
+): void {
   const shared = decisions.filter(({ isLocal }) => isLocal !== true)
-  const parts = lost === null ? [shared] : [shared.filter(({ after }) => after < lost[0]), shared.filter(({ before }) => before > lost[1])]
+  const parts =
+    lost === null
+      ? [shared]
+      : [shared.filter(({ after }) => after < lost[0]), shared.filter(({ before }) => before > lost[1])]
   const worst = worstOf(decisions)
   const exact = parts.map(worstOf)
-  t.comment(`${name}: worst ${worst.ratio.toFixed(3)} (${worst.rule}), as Redis decided ${exact.map(({ ratio }) => ratio.toFixed(3)).join(', ')}; ` +
-    `${report.asked} asked, ${report.degraded} decided and ${report.unavailable} refused without Redis, slowest ${Math.round(report.slowestMs)} ms`)
+  t.comment(
+    `${name}: worst ${worst.ratio.toFixed(3)} (${worst.rule}), ` +
+      `as Redis decided ${exact.map(({ ratio }) => ratio.toFixed(3)).join(', ')}; ` +
+      `${report.asked} asked, ${report.degraded} decided and ${report.unavailable} refused without Redis, ` +
+      `slowest ${Math.round(report.slowestMs)} ms`
+  )
   for (const part of exact) t.ok(part.ratio <= 1, `${name}: exact: ${JSON.stringify(part)}`)
   t.ok(worst.ratio <= bound, `${name}: at most ${bound}: ${JSON.stringify(worst)}`)
 }

@@ -7,7 +7,14 @@ import { startRedis } from './redis-server.js'
 const redis = await startRedis(t)
 const client = await redis.connect()
 let serial = 0
-const charge = (over: Partial<Charge> = {}): Charge => ({ rule: 'r', subject: `s${serial}`, limit: 8, windowMs: 60_000, cost: 1, ...over })
+const charge = (over: Partial<Charge> = {}): Charge => ({
+  rule: 'r',
+  subject: `s${serial}`,
+  limit: 8,
+  windowMs: 60_000,
+  cost: 1,
+  ...over
+})
 
 /** A process of the limiter whose Redis can be taken away. */
 function start (instances = 1): LimitStore & { isDown: boolean } {
@@ -28,24 +35,32 @@ async function admitted (store: LimitStore, times: number, over: Partial<Charge>
 
 async function recover (store: ReturnType<typeof start>, windowMs = 60_000): Promise<void> {
   store.isDown = false
-  await until(async () => !(await store.take([charge({ rule: 'other', limit: 1_000, windowMs })])).degraded, 'the store to be asked again')
+  await until(
+    async () => !(await store.take([charge({ rule: 'other', limit: 1_000, windowMs })])).degraded,
+    'the store to be asked again'
+  )
 }
 
-t.beforeEach(() => { serial++ })
-
-t.test('nobody gains from an outage: what was used before counts in it, what was used in it counts afterwards', async t => {
-  for (const limit of [8, 300]) {
-    const store = start()
-    t.equal(await admitted(store, limit - 3, { limit }), limit - 3)
-    store.isDown = true
-    t.equal(await admitted(store, 2, { limit }), 2)
-    await recover(store)
-    t.equal(await admitted(store, 10, { limit }), 1)
-    store.isDown = true
-    t.equal(await admitted(store, 10, { limit }), 0, 'nor in the next')
-    serial++
-  }
+t.beforeEach(() => {
+  serial++
 })
+
+t.test(
+  'nobody gains from an outage: what was used before counts in it, what was used in it counts afterwards',
+  async t => {
+    for (const limit of [8, 300]) {
+      const store = start()
+      t.equal(await admitted(store, limit - 3, { limit }), limit - 3)
+      store.isDown = true
+      t.equal(await admitted(store, 2, { limit }), 2)
+      await recover(store)
+      t.equal(await admitted(store, 10, { limit }), 1)
+      store.isDown = true
+      t.equal(await admitted(store, 10, { limit }), 0, 'nor in the next')
+      serial++
+    }
+  }
+)
 
 t.test('every process gives out its part of what was left, and is heard of when it is asked again', async t => {
   const stores = Array.from({ length: 4 }, () => start(4))
@@ -71,7 +86,9 @@ t.test('a burst counts in an outage as it does without, and its units are told o
   const burst = { rule: 'r.burst', windowOf: 'r', limit: 4, capacity: 20, windowMs: 30_000 }
   const take = async (store: LimitStore, times: number): Promise<number> => {
     let admitted = 0
-    for (let i = 0; i < times; i++) if ((await store.take([charge({ limit: 20, capacity: 20 }), charge(burst)])).allowed) admitted++
+    for (let i = 0; i < times; i++) {
+      if ((await store.take([charge({ limit: 20, capacity: 20 }), charge(burst)])).allowed) admitted++
+    }
     return admitted
   }
   const [store, other] = [start(), start()]
@@ -80,7 +97,10 @@ t.test('a burst counts in an outage as it does without, and its units are told o
   t.equal(await take(store, 5), 3, 'the one before counts')
   await recover(store)
   t.equal(await take(store, 1), 0)
-  t.match(await other.take([charge({ limit: 20, capacity: 20 }), charge({ ...burst, limit: 20 })]), { allowed: true, states: [{ remaining: 15 }, { remaining: 15 }] })
+  t.match(await other.take([charge({ limit: 20, capacity: 20 }), charge({ ...burst, limit: 20 })]), {
+    allowed: true,
+    states: [{ remaining: 15 }, { remaining: 15 }]
+  })
 })
 
 t.test('what Redis could not be told is told later', async t => {
@@ -101,11 +121,12 @@ t.test('however long it lasts and however many ask at once afterwards: each unit
   const store = createGuardedStore({
     store: {
       // As a Cluster says it that lacks one of its masters.
-      takeAll: async requests => requests.map(([{ limit, cost } = charge()]) => {
-        if (isDown) return new Error('gone')
-        if (limit > 8) told.push(cost)
-        return allowed
-      })
+      takeAll: async requests =>
+        requests.map(([{ limit, cost } = charge()]) => {
+          if (isDown) return new Error('gone')
+          if (limit > 8) told.push(cost)
+          return allowed
+        })
     }
   })
   t.equal(await admitted(store, 30), 8)
@@ -121,7 +142,10 @@ t.test('after a window everything is forgotten', async t => {
   store.isDown = true
   t.equal(await admitted(store, 8, { windowMs: 50 }), 8)
   await recover(store, 50)
-  await until(async () => (await store.take([charge({ windowMs: 50, cost: 8 })])).allowed, 'the whole budget to be there')
+  await until(
+    async () => (await store.take([charge({ windowMs: 50, cost: 8 })])).allowed,
+    'the whole budget to be there'
+  )
   const passed = performance.now() + 50
   await until(() => performance.now() > passed, 'the window to pass')
   t.equal(await admitted(store, 9, { rule: 'next', windowMs: 60_000 }), 8)
@@ -129,24 +153,28 @@ t.test('after a window everything is forgotten', async t => {
 
 t.test('for any blips of the network: one process never admits more than the limit', async t => {
   const step = fc.record({ isDown: fc.boolean(), cost: fc.integer({ min: 1, max: 3 }) })
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 40 }), async steps => {
-    const store = start()
-    serial++
-    let units = 0
-    let failures = 0
-    for (const { isDown, cost } of steps) {
-      // A third failure in a row would open the breaker: no blip any more.
-      store.isDown = isDown && failures < 2
-      failures = store.isDown ? failures + 1 : 0
-      units += await admitted(store, 1, { cost })
-    }
-    if (units > 8) throw new Error(`${units} of 8`)
-  }), { numRuns: 100 })
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 40 }), async steps => {
+      const store = start()
+      serial++
+      let units = 0
+      let failures = 0
+      for (const { isDown, cost } of steps) {
+        // A third failure in a row would open the breaker: no blip any more.
+        store.isDown = isDown && failures < 2
+        failures = store.isDown ? failures + 1 : 0
+        units += await admitted(store, 1, { cost })
+      }
+      if (units > 8) throw new Error(`${units} of 8`)
+    }),
+    { numRuns: 100 }
+  )
   t.pass('held')
 })
 
 t.test('what is known of a window is bounded: beyond a hundred thousand it begins anew', async t => {
-  const callBuffer = async (command: string, args: Array<string | number | Buffer>): Promise<Buffer> => Buffer.alloc(7 + Number(args[1]) * 16)
+  const callBuffer = async (command: string, args: Array<string | number | Buffer>): Promise<Buffer> =>
+    Buffer.alloc(7 + Number(args[1]) * 16)
   const store = createRedisStore({ redis: { callBuffer, evalsha: async () => null, eval: async () => null } })
   const known = (subject: string): boolean => store.lastKnown!(charge({ subject })) !== null
   for (let first = 0; first < 101_000; first += 1_000) {

@@ -1,7 +1,14 @@
 import t from 'tap'
 import { createMemoryStore, type Charge } from '@marty/rate-limit'
 
-const charge = (subject: string, over: Partial<Charge> = {}): Charge => ({ rule: 'r', subject, limit: 2, windowMs: 1000, cost: 1, ...over })
+const charge = (subject: string, over: Partial<Charge> = {}): Charge => ({
+  rule: 'r',
+  subject,
+  limit: 2,
+  windowMs: 1000,
+  cost: 1,
+  ...over
+})
 
 t.test('a stamp counts for its window and not a microsecond more', async t => {
   let us = 0
@@ -27,9 +34,15 @@ t.test('a thousand strangers, each refused afterwards, leave nothing but their o
   const store = createMemoryStore({ maxKeys: 1000, now: () => 0 })
   for (let i = 0; i < 1000; i++) store.take([charge(`s${i}`, { limit: 1 })])
   let admitted = 0
-  for (let i = 0; i < 1000; i++) if ((store.take([charge(`s${i}`, { limit: 1 }), charge(`other${i}`)]) as { allowed: boolean }).allowed) admitted++
+  for (let i = 0; i < 1000; i++) {
+    if ((store.take([charge(`s${i}`, { limit: 1 }), charge(`other${i}`)]) as { allowed: boolean }).allowed) admitted++
+  }
   t.equal(admitted, 0)
-  t.match(store.take([charge('s0', { limit: 1 })]), { allowed: false }, 'refused requests made no window that pushed another out')
+  t.match(
+    store.take([charge('s0', { limit: 1 })]),
+    { allowed: false },
+    'refused requests made no window that pushed another out'
+  )
 })
 
 t.test('windows that have run empty make room before any live one is forgotten', async t => {

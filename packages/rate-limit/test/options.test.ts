@@ -6,13 +6,13 @@ import type { SecurityRule } from '@marty/core'
 const rule = { limit: 10, windowMs: 1000, by: 'address' } as const
 const redis = { evalsha: async () => [], eval: async () => [], callBuffer: async () => [] }
 
-async function refusal (options: unknown): Promise<{ code?: string, message?: string }> {
+async function refusal (options: unknown): Promise<{ code?: string; message?: string }> {
   const app = Fastify()
   try {
     await app.register(rateLimit, options as RateLimitOptions)
     return {}
   } catch (error) {
-    return error as { code: string, message: string }
+    return error as { code: string; message: string }
   } finally {
     await app.close()
   }
@@ -38,9 +38,15 @@ t.test('options that could not be enforced as written are refused by name', asyn
     [{ rules: { r: { ...rule, cost: 0 } } }, /rules\.r\.cost .*not 0/],
     [{ rules: { r: { ...rule, lease: 'yes' } } }, /rules\.r\.lease must be an object/],
     [{ rules: { r: { ...rule, lease: { ttl: 5 } } } }, /rules\.r\.lease has an unknown member "ttl"/],
-    [{ rules: { r: { ...rule, lease: { share: 0.6 } } } }, /rules\.r\.lease\.share must be a number above 0 and at most 0\.5, not 0\.6/],
+    [
+      { rules: { r: { ...rule, lease: { share: 0.6 } } } },
+      /rules\.r\.lease\.share must be a number above 0 and at most 0\.5, not 0\.6/
+    ],
     [{ rules: { r: { ...rule, lease: { share: '0.1' } } } }, /rules\.r\.lease\.share .*not 0\.1/],
-    [{ rules: { r: { ...rule, lease: { ttlMs: 501 } } } }, /rules\.r\.lease\.ttlMs must be a number from 5 to 500, not 501/],
+    [
+      { rules: { r: { ...rule, lease: { ttlMs: 501 } } } },
+      /rules\.r\.lease\.ttlMs must be a number from 5 to 500, not 501/
+    ],
     [{ rules: { r: { ...rule, lease: { ttlMs: '50' } } } }, /rules\.r\.lease\.ttlMs .*not 50/],
     [{ rules: { 'a"b': rule } }, /rules\.a"b has an unusable name/],
     [{ rules: { r: null } }, /rules\.r must be an object/],
@@ -49,7 +55,10 @@ t.test('options that could not be enforced as written are refused by name', asyn
     [{ rules: { r: rule }, apply: { http: ['r', 'r'] } }, /apply\.http names "r" twice/],
     [{ rules: { r: rule }, apply: { http: 'r' } }, /apply\.http must be a list/],
     [{ rules: { r: rule }, apply: { ws: [] } }, /apply has an unknown member "ws"/],
-    [{ rules: { r: { ...rule, by: 'principal' } }, onAuthenticationFailure: ['r'] }, /onAuthenticationFailure names "r", which counts by principal/],
+    [
+      { rules: { r: { ...rule, by: 'principal' } }, onAuthenticationFailure: ['r'] },
+      /onAuthenticationFailure names "r", which counts by principal/
+    ],
     [{ rules: { r: rule }, maxKeys: 0 }, /maxKeys .*not 0/],
     [{ rules: { r: rule }, now: 5 }, /now must be a function/],
     [{ rules: { r: rule }, store: 'redis' }, /store must be "memory" or/],

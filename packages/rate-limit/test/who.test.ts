@@ -15,9 +15,15 @@ const rules: RateLimitOptions['rules'] = {
 }
 const server = await startRedis(await freePort())
 t.teardown(() => server.stop())
-const prefixes = (function * () { for (let i = 0; ; i++) yield `who:${i}` })()
+const prefixes = (function * () {
+  for (let i = 0; ; i++) yield `who:${i}`
+})()
 
-async function build (t: Test, kind: 'memory' | 'redis', options: Partial<RateLimitOptions> = {}): Promise<FastifyInstance> {
+async function build (
+  t: Test,
+  kind: 'memory' | 'redis',
+  options: Partial<RateLimitOptions> = {}
+): Promise<FastifyInstance> {
   const app = Fastify()
   let store: RateLimitOptions['store'] = 'memory'
   if (kind === 'redis') {
@@ -48,9 +54,17 @@ t.test('who is meant must be readable, or all such callers would share one budge
     [undefined, ['client'], /needs to know who is meant/]
   ]
   for (const [who, names, message] of wrong) {
-    await t.rejects(limiter.check(who as Who, names), { code: 'MARTY_CORE_RULE_INVALID', message }, JSON.stringify(who) ?? 'nothing')
+    await t.rejects(
+      limiter.check(who as Who, names),
+      { code: 'MARTY_CORE_RULE_INVALID', message },
+      JSON.stringify(who) ?? 'nothing'
+    )
   }
-  t.match(await limiter.check({ address: undefined as unknown as null }, ['client']), { allowed: true }, 'a Unix socket has no address')
+  t.match(
+    await limiter.check({ address: undefined as unknown as null }, ['client']),
+    { allowed: true },
+    'a Unix socket has no address'
+  )
   t.match(await limiter.check({ address: '[2001:db8::1]:443' }, ['client']), { allowed: true })
 })
 
@@ -58,9 +72,20 @@ for (const kind of ['memory', 'redis'] as const) {
   t.test(`${kind}: what costs more than a limit is refused, never fits, and takes nothing`, async t => {
     const { limiter } = await build(t, kind)
     const who = { address: '192.0.2.1', principal: { ...ANONYMOUS, kind: 'user', id: 'ada' } as Principal }
-    t.match(await limiter.check(who, ['client', 'user'], 4), { allowed: false, retryAfterMs: Infinity, violated: ['client', 'client.burst'] })
-    const refusal = await limiter.enforce(who, ['client'], 4).then(() => null, error => error)
-    t.match(refusal, { code: 'MARTY_RATE_LIMIT_EXCEEDED', statusCode: 429, message: /costs more than its limit \(client, client\.burst\): it never fits/ })
+    t.match(await limiter.check(who, ['client', 'user'], 4), {
+      allowed: false,
+      retryAfterMs: Infinity,
+      violated: ['client', 'client.burst']
+    })
+    const refusal = await limiter.enforce(who, ['client'], 4).then(
+      () => null,
+      error => error
+    )
+    t.match(refusal, {
+      code: 'MARTY_RATE_LIMIT_EXCEEDED',
+      statusCode: 429,
+      message: /costs more than its limit \(client, client\.burst\): it never fits/
+    })
     t.notOk('retry-after' in refusal.headers || 'retry_after_ms' in refusal.data)
     t.match(await limiter.peek(who, ['user']), { quotas: [{ remaining: 200 }] })
     t.match(await limiter.check(who, ['client'], 3), { allowed: true })
@@ -69,8 +94,14 @@ for (const kind of ['memory', 'redis'] as const) {
   t.test(`${kind}: enforce throws the whole refusal`, async t => {
     const { limiter } = await build(t, kind)
     for (let i = 0; i < 3; i++) await limiter.enforce({ address: '192.0.2.1' }, ['client'])
-    const refusal = await limiter.enforce({ address: '192.0.2.1' }, ['client']).then(() => null, error => error)
-    t.match(refusal, { code: 'MARTY_RATE_LIMIT_EXCEEDED', headers: { 'retry-after': /^\d+$/, ratelimit: /^"client";r=0;t=\d+$/, 'cache-control': 'no-store' } })
+    const refusal = await limiter.enforce({ address: '192.0.2.1' }, ['client']).then(
+      () => null,
+      error => error
+    )
+    t.match(refusal, {
+      code: 'MARTY_RATE_LIMIT_EXCEEDED',
+      headers: { 'retry-after': /^\d+$/, ratelimit: /^"client";r=0;t=\d+$/, 'cache-control': 'no-store' }
+    })
     t.ok(refusal.data.retry_after_ms > 0 && refusal.data.retry_after_ms <= MINUTE_MS)
   })
 
@@ -90,7 +121,11 @@ for (const kind of ['memory', 'redis'] as const) {
   t.test(`${kind}: nothing is taken back twice, for others, or after the window`, async t => {
     const { limiter } = await build(t, kind)
     const who = { address: '192.0.2.1', account: 'alice' }
-    const [first] = [await limiter.check(who, ['login']), await limiter.check(who, ['login']), await limiter.check(who, ['login'])]
+    const [first] = [
+      await limiter.check(who, ['login']),
+      await limiter.check(who, ['login']),
+      await limiter.check(who, ['login'])
+    ]
     const refused = await limiter.check(who, ['login'])
     t.same([await limiter.refund(refused), await limiter.refund({ ...first! })], [false, false], 'a refusal, a copy')
     t.same(await Promise.all([limiter.refund(first!), limiter.refund(first!)]), [true, false])
@@ -140,9 +175,14 @@ for (const kind of ['memory', 'redis'] as const) {
 
 t.test('a route that is exempt and limited does not start', async t => {
   const app = await build(t, 'memory', { fastifyRateLimit: true })
-  t.throws(() => app.get('/', { config: { rateLimit: { max: 5 }, security: { public: true, limits: false } } }, async () => 'ok'), {
-    code: 'MARTY_RATE_LIMIT_OPT_INVALID', message: /route GET \/: config\.rateLimit limits a route whose config\.security says limits: false/
-  })
+  t.throws(
+    () =>
+      app.get('/', { config: { rateLimit: { max: 5 }, security: { public: true, limits: false } } }, async () => 'ok'),
+    {
+      code: 'MARTY_RATE_LIMIT_OPT_INVALID',
+      message: /route GET \/: config\.rateLimit limits a route whose config\.security says limits: false/
+    }
+  )
 })
 
 t.test('marty limits: a budget of config.rateLimit is shown and reset by its key', async t => {
@@ -153,7 +193,10 @@ t.test('marty limits: a budget of config.rateLimit is shown and reset by its key
   t.teardown(() => connection.close())
   await connection.ready(10_000)
   // The last prefix that was given out is this application's.
-  const admin = createLimitAdmin({ redis: connection.client, prefix: `who:${Number(prefixes.next().value!.slice(4)) - 1}` })
+  const admin = createLimitAdmin({
+    redis: connection.client,
+    prefix: `who:${Number(prefixes.next().value!.slice(4)) - 1}`
+  })
   let [refused] = await admin.top()
   while (refused === undefined) [refused] = await admin.top()
   t.match(await admin.show(refused.key), { rule: '@fastify/rate-limit', used: 2, windowMs: MINUTE_MS, limit: null })
@@ -161,31 +204,52 @@ t.test('marty limits: a budget of config.rateLimit is shown and reset by its key
   t.match(await admin.show(refused.key), { used: 0 })
 })
 
-t.test('refusals are problem documents without help of the application, and its own error handler has the last word', async t => {
-  const refusals = async (app: FastifyInstance): Promise<Array<{ statusCode: number, headers: Record<string, unknown>, json: () => Record<string, unknown> }>> => {
-    app.get('/by-hand', async request => await app.limiter.enforce({ address: request.ip }, ['short']))
-    app.get('/by-config', { config: { rateLimit: { max: 1 } } }, async () => 'ok')
-    app.get('/broken', async () => { throw new Error('secret') })
-    for (const url of ['/by-hand', '/by-config']) await app.inject(url)
-    return await Promise.all(['/by-hand', '/by-config', '/broken'].map(async url => await app.inject(url)))
-  }
-  const rare = { short: { limit: 1, windowMs: MINUTE_MS, by: 'address' } } as const
-  const plain = await build(t, 'memory', { rules: rare, fastifyRateLimit: { global: false } })
-  const [byHand, byConfig, broken] = await refusals(plain)
-  for (const refused of [byHand!, byConfig!]) {
-    t.equal(refused.statusCode, 429)
-    t.match(refused.headers, { 'content-type': /^application\/problem\+json/, 'retry-after': /^\d+$/ })
-    t.match(refused.json(), { code: 'MARTY_RATE_LIMIT_EXCEEDED', status: 429, instance: /^\/by-/, retry_after_ms: Number })
-  }
-  t.match(broken!.json(), { statusCode: 500, error: 'Internal Server Error' }, 'other errors stay Fastify\'s')
+t.test(
+  'refusals are problem documents without help of the application, and its own error handler has the last word',
+  async t => {
+    const refusals = async (
+      app: FastifyInstance
+    ): Promise<
+      Array<{ statusCode: number; headers: Record<string, unknown>; json: () => Record<string, unknown> }>
+    > => {
+      app.get('/by-hand', async request => await app.limiter.enforce({ address: request.ip }, ['short']))
+      app.get('/by-config', { config: { rateLimit: { max: 1 } } }, async () => 'ok')
+      app.get('/broken', async () => {
+        throw new Error('secret')
+      })
+      for (const url of ['/by-hand', '/by-config']) await app.inject(url)
+      return await Promise.all(['/by-hand', '/by-config', '/broken'].map(async url => await app.inject(url)))
+    }
+    const rare = { short: { limit: 1, windowMs: MINUTE_MS, by: 'address' } } as const
+    const plain = await build(t, 'memory', { rules: rare, fastifyRateLimit: { global: false } })
+    const [byHand, byConfig, broken] = await refusals(plain)
+    for (const refused of [byHand!, byConfig!]) {
+      t.equal(refused.statusCode, 429)
+      t.match(refused.headers, { 'content-type': /^application\/problem\+json/, 'retry-after': /^\d+$/ })
+      t.match(refused.json(), {
+        code: 'MARTY_RATE_LIMIT_EXCEEDED',
+        status: 429,
+        instance: /^\/by-/,
+        retry_after_ms: Number
+      })
+    }
+    t.match(broken!.json(), { statusCode: 500, error: 'Internal Server Error' }, "other errors stay Fastify's")
 
-  const own = await build(t, 'memory', { rules: rare, fastifyRateLimit: { global: false } })
-  own.setErrorHandler((error: Error & { code?: string }, _request, reply) => reply.code(418).send({ mine: error.code ?? 'none' }))
-  const answers = await refusals(own)
-  t.same(answers.map(answer => [answer.statusCode, answer.json()]), [
-    [418, { mine: 'MARTY_RATE_LIMIT_EXCEEDED' }], [418, { mine: 'MARTY_RATE_LIMIT_EXCEEDED' }], [418, { mine: 'none' }]
-  ])
-})
+    const own = await build(t, 'memory', { rules: rare, fastifyRateLimit: { global: false } })
+    own.setErrorHandler((error: Error & { code?: string }, _request, reply) =>
+      reply.code(418).send({ mine: error.code ?? 'none' })
+    )
+    const answers = await refusals(own)
+    t.same(
+      answers.map(answer => [answer.statusCode, answer.json()]),
+      [
+        [418, { mine: 'MARTY_RATE_LIMIT_EXCEEDED' }],
+        [418, { mine: 'MARTY_RATE_LIMIT_EXCEEDED' }],
+        [418, { mine: 'none' }]
+      ]
+    )
+  }
+)
 
 t.test('what Redis did not take back is said', async t => {
   const own = await startRedis(await freePort())

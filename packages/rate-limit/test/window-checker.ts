@@ -1,4 +1,7 @@
-/** An admitted request of one window, with the microseconds between which it was decided: equal where the deciding clock is known. */
+/**
+ * An admitted request of one window, with the microseconds between which it was decided: equal where the deciding clock
+ * is known.
+ */
 export interface Admission {
   readonly before: number
   readonly after: number
@@ -42,10 +45,17 @@ export function worstOfRules (history: Iterable<Decision>): Map<string, Worst> {
   const worst = new Map<string, Worst>()
   for (const window of windows.values()) {
     const { rule, subject, windowMs } = window[0]!
-    if (window.some(decision => decision.windowMs !== windowMs)) throw new Error(`the rule ${rule} has windows of several lengths`)
+    if (window.some(decision => decision.windowMs !== windowMs)) {
+      throw new Error(`the rule ${rule} has windows of several lengths`)
+    }
     const limit = window.reduce((largest, decision) => Math.max(largest, decision.limit), 0)
-    const { units, start } = fullestWindow(window.map(({ before, after, cost }) => ({ before, after, units: cost })), windowMs * 1000)
-    if (units / limit > (worst.get(rule)?.ratio ?? 0)) worst.set(rule, { ratio: units / limit, units, limit, subject, start })
+    const { units, start } = fullestWindow(
+      window.map(({ before, after, cost }) => ({ before, after, units: cost })),
+      windowMs * 1000
+    )
+    if (units / limit > (worst.get(rule)?.ratio ?? 0)) {
+      worst.set(rule, { ratio: units / limit, units, limit, subject, start })
+    }
   }
   return worst
 }
@@ -56,11 +66,11 @@ export function worstWindow (history: readonly Admission[], windowUs: number): n
 }
 
 /**
- * A window holds its first microsecond and not its last: [start, start + length). The fullest can always be moved to begin
- * with an admission, so those are the starts that are tried: from the latest on, each adds its units to a Fenwick tree
- * ordered by the ends of the admissions, which then answers what ended in time. O(n log n).
+ * A window holds its first microsecond and not its last: [start, start + length). The fullest can always be moved to
+ * begin with an admission, so those are the starts that are tried: from the latest on, each adds its units to a Fenwick
+ * tree ordered by the ends of the admissions, which then answers what ended in time. O(n log n).
  */
-function fullestWindow (history: readonly Admission[], windowUs: number): { units: number, start: number } {
+function fullestWindow (history: readonly Admission[], windowUs: number): { units: number; start: number } {
   const byStart = [...history].sort((a, b) => b.before - a.before)
   const ends = Float64Array.from(history, ({ after }) => after).sort()
   const tree = new Float64Array(ends.length + 1)

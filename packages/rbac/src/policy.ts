@@ -1,4 +1,5 @@
-// `@marty/rbac/policy`: policies for programs without Fastify, such as a job or a check in CI. The plugin exports the same.
+// `@marty/rbac/policy`: policies for programs without Fastify, such as a job or a check in CI. The plugin exports the
+// same.
 
 export { checkPolicy, loadPolicy, type LoadPolicyOptions, type Policy, type RoleSummary } from './engine/policy.js'
 export type { Attributes } from './conditions/evaluate.js'

@@ -11,7 +11,8 @@ const withRule = (effect: 'allow' | 'deny', when: string): string => `${HEAD}rol
   reader: { allow: ['doc:read'] }
   tested: { ${effect}: [{ permission: 'doc:read', when: ${JSON.stringify(when)} }] }
 `
-const mistakes = (when: string): string[] => checkPolicy(withRule('allow', when), 'p.yaml').problems.map(({ message }) => message)
+const mistakes = (when: string): string[] =>
+  checkPolicy(withRule('allow', when), 'p.yaml').problems.map(({ message }) => message)
 
 /** `true`, `false` or `unknown`: told apart by what an allow and a deny make of it. */
 async function truth (when: string, attributes: Attributes = {}): Promise<string> {
@@ -23,23 +24,52 @@ async function truth (when: string, attributes: Attributes = {}): Promise<string
     return answer
   }
   const allowed = await ask('allow', ['tested'])
-  const denied = !await ask('deny', ['reader', 'tested'])
-  return allowed && denied ? 'true' : !allowed && !denied ? 'false' : !allowed && denied ? 'unknown' : 'impossible'
+  const denied = !(await ask('deny', ['reader', 'tested']))
+  if (allowed) return denied ? 'true' : 'impossible'
+  return denied ? 'unknown' : 'false'
 }
 const of = (resource: Record<string, unknown>): Attributes => ({ resource })
 
 t.test('what is missing is unknown: it lets no allow in and no deny out', async t => {
-  for (const when of ['resource.owner == "a"', 'resource.owner != "a"', 'not resource.owner == "a"', 'not (resource.owner != "a")', 'resource.owner in ["a"]',
-    'not resource.owner in ["a"]', 'resource.level < 5', 'not resource.level < 5', 'principal.id == resource.owner', 'principal.id != "a"', '"a" in resource.tags',
-    'not "a" in principal.scopes', 'principal.claims.team == "a"', 'not principal.claims.deep.er.than == "a"', 'principal.kind == "user"']) {
+  for (const when of [
+    'resource.owner == "a"',
+    'resource.owner != "a"',
+    'not resource.owner == "a"',
+    'not (resource.owner != "a")',
+    'resource.owner in ["a"]',
+    'not resource.owner in ["a"]',
+    'resource.level < 5',
+    'not resource.level < 5',
+    'principal.id == resource.owner',
+    'principal.id != "a"',
+    '"a" in resource.tags',
+    'not "a" in principal.scopes',
+    'principal.claims.team == "a"',
+    'not principal.claims.deep.er.than == "a"',
+    'principal.kind == "user"'
+  ]) {
     t.equal(await truth(when), 'unknown', when)
   }
 })
 
 t.test('two attributes that are missing, or no values, are not equal', async t => {
   for (const owner of [undefined, null, NaN, {}, [], () => 'a', Promise.resolve('a'), Symbol('a'), 5n]) {
-    t.equal(await truth('resource.owner == principal.claims.team', { resource: { owner }, principal: { claims: { team: owner } } }), 'unknown', typeof owner)
-    t.equal(await truth('resource.owner != principal.claims.team', { resource: { owner }, principal: { claims: { team: owner } } }), 'unknown', typeof owner)
+    t.equal(
+      await truth('resource.owner == principal.claims.team', {
+        resource: { owner },
+        principal: { claims: { team: owner } }
+      }),
+      'unknown',
+      typeof owner
+    )
+    t.equal(
+      await truth('resource.owner != principal.claims.team', {
+        resource: { owner },
+        principal: { claims: { team: owner } }
+      }),
+      'unknown',
+      typeof owner
+    )
   }
 })
 
@@ -49,22 +79,42 @@ t.test('values of different types are neither equal nor unequal', async t => {
   t.equal(await truth('resource.level == 1', of({ level: true })), 'unknown')
   t.equal(await truth('resource.level < 5', of({ level: '4' })), 'unknown')
   t.equal(await truth('resource.level < 5', of({ level: Infinity })), 'unknown')
-  t.equal(await truth('resource.owner == "a"', of({ owner: ['a'] })), 'unknown', "['a'] is no text, though JavaScript's == says so")
+  t.equal(
+    await truth('resource.owner == "a"', of({ owner: ['a'] })),
+    'unknown',
+    "['a'] is no text, though JavaScript's == says so"
+  )
   t.equal(await truth('resource.owner in ["a", "b"]', of({ owner: 1 })), 'unknown')
   t.equal(await truth('"a" in resource.tags', of({ tags: 'a' })), 'unknown', 'a text is no list')
   t.equal(await truth('"a" in resource.tags', of({ tags: { includes: () => true } })), 'unknown')
-  t.equal(await truth('"a" in resource.tags', of({ tags: [1, 'b'] })), 'unknown', 'not found, but not all of it was comparable')
+  t.equal(
+    await truth('"a" in resource.tags', of({ tags: [1, 'b'] })),
+    'unknown',
+    'not found, but not all of it was comparable'
+  )
   t.equal(await truth('"a" in resource.tags', of({ tags: [1, 'a'] })), 'true')
   t.equal(await truth('"a" in resource.tags', of({ tags: [] })), 'false')
 })
 
 t.test('only own properties are read', async t => {
-  class Owned { get owner (): string { return 'a' } }
-  t.equal(await truth('resource.owner == "a"', { resource: new Owned() as unknown as Record<string, unknown> }), 'unknown')
-  t.equal(await truth('resource.owner == "a"', { resource: Object.create({ owner: 'a' }) as Record<string, unknown> }), 'unknown')
+  class Owned {
+    get owner (): string {
+      return 'a'
+    }
+  }
+  t.equal(
+    await truth('resource.owner == "a"', { resource: new Owned() as unknown as Record<string, unknown> }),
+    'unknown'
+  )
+  t.equal(
+    await truth('resource.owner == "a"', { resource: Object.create({ owner: 'a' }) as Record<string, unknown> }),
+    'unknown'
+  )
   t.equal(await truth('principal.claims.toString == "a"', { principal: { claims: {} } }), 'unknown')
   t.equal(await truth('resource.owner == "a"', { resource: 'text' as unknown as Record<string, unknown> }), 'unknown')
-  for (const name of ['__proto__', 'constructor', 'prototype']) t.match(mistakes(`principal.claims.${name}.name == "Object"`), [/is not allowed/])
+  for (const name of ['__proto__', 'constructor', 'prototype']) {
+    t.match(mistakes(`principal.claims.${name}.name == "Object"`), [/is not allowed/])
+  }
 })
 
 t.test('comparisons', async t => {
@@ -84,7 +134,11 @@ t.test('comparisons', async t => {
     ['principal.id == resource.owner', { principal: { id: 'ada' }, resource: { owner: 'ada' } }, 'true'],
     ['principal.kind in ["user", "key"]', { principal: { kind: 'service' } }, 'false'],
     ['"write" in principal.scopes', { principal: { scopes: ['read', 'write'] } }, 'true'],
-    ['resource.owner in principal.claims.org.teams', { principal: { claims: { org: { teams: ['x'] } } }, resource: { owner: 'x' } }, 'true'],
+    [
+      'resource.owner in principal.claims.org.teams',
+      { principal: { claims: { org: { teams: ['x'] } } }, resource: { owner: 'x' } },
+      'true'
+    ],
     ['"tested" in principal.roles', {}, 'true'],
     ['environment in ["dev"]', {}, 'true'],
     ['environment == "prod"', {}, 'false']
@@ -99,17 +153,32 @@ t.test('three values are combined as Kleene does', async t => {
   const F = 'resource.level == 2'
   const U = 'resource.owner == "a"'
   const table: ReadonlyArray<readonly [string, string]> = [
-    [`${T} and ${T}`, 'true'], [`${T} and ${F}`, 'false'], [`${F} and ${T}`, 'false'], [`${U} and ${T}`, 'unknown'], [`${T} and ${U}`, 'unknown'],
-    [`${U} and ${F}`, 'false'], [`${F} and ${U}`, 'false'], [`${T} or ${U}`, 'true'], [`${U} or ${T}`, 'true'], [`${U} or ${F}`, 'unknown'],
-    [`${F} or ${F}`, 'false'], [`not (${U})`, 'unknown'], [`not ${T}`, 'false'], [`not not ${F}`, 'false'],
+    [`${T} and ${T}`, 'true'],
+    [`${T} and ${F}`, 'false'],
+    [`${F} and ${T}`, 'false'],
+    [`${U} and ${T}`, 'unknown'],
+    [`${T} and ${U}`, 'unknown'],
+    [`${U} and ${F}`, 'false'],
+    [`${F} and ${U}`, 'false'],
+    [`${T} or ${U}`, 'true'],
+    [`${U} or ${T}`, 'true'],
+    [`${U} or ${F}`, 'unknown'],
+    [`${F} or ${F}`, 'false'],
+    [`not (${U})`, 'unknown'],
+    [`not ${T}`, 'false'],
+    [`not not ${F}`, 'false'],
     // and binds tighter than or, not tighter than and
-    [`${T} or ${F} and ${F}`, 'true'], [`(${T} or ${F}) and ${F}`, 'false'], [`not ${F} and ${F}`, 'false'], [`not (${F} and ${F})`, 'true']
+    [`${T} or ${F} and ${F}`, 'true'],
+    [`(${T} or ${F}) and ${F}`, 'false'],
+    [`not ${F} and ${F}`, 'false'],
+    [`not (${F} and ${F})`, 'true']
   ]
   for (const [when, expected] of table) t.equal(await truth(when, of({ level: 1 })), expected, when)
 })
 
 t.test('time windows are wall-clock time of their zone', async t => {
-  const at = async (window: string, moment: string): Promise<string> => await truth(`time in "${window}"`, { time: Date.parse(moment) })
+  const at = async (window: string, moment: string): Promise<string> =>
+    await truth(`time in "${window}"`, { time: Date.parse(moment) })
   const cases: ReadonlyArray<readonly [string, string, string]> = [
     ['08:00-18:00 UTC', '2025-01-15T07:59:59.999Z', 'false'],
     ['08:00-18:00 UTC', '2025-01-15T08:00:00Z', 'true'],
@@ -133,17 +202,24 @@ t.test('time windows are wall-clock time of their zone', async t => {
     ['Sun 22:00-06:00 Asia/Kathmandu', '2025-01-19T23:00:00Z', 'true']
   ]
   for (const [window, moment, expected] of cases) t.equal(await at(window, moment), expected, `${window} at ${moment}`)
-  for (const time of [NaN, Infinity, 1e300]) t.equal(await truth('time in "00:00-24:00 UTC"', { time }), 'unknown', 'a moment that is none')
+  for (const time of [NaN, Infinity, 1e300]) {
+    t.equal(await truth('time in "00:00-24:00 UTC"', { time }), 'unknown', 'a moment that is none')
+  }
 })
 
 t.test('the clock can be given, and an answer follows it', async t => {
   let now = Date.parse('2025-01-15T07:59:59Z')
-  const policy: Policy = await loadPolicy(withRule('allow', 'time in "08:00-18:00 UTC"'), 'p.yaml', { clock: () => now })
+  const policy: Policy = await loadPolicy(withRule('allow', 'time in "08:00-18:00 UTC"'), 'p.yaml', {
+    clock: () => now
+  })
   t.notOk(policy.decide(['tested'], 'doc:read', 'dev'))
   now += 1000
   t.ok(policy.decide(['tested'], 'doc:read', 'dev'))
   t.ok(policy.decide(['tested'], 'doc:read', 'dev'), 'again in the same minute')
-  t.match(policy.explain(['tested'], 'doc:read', 'dev'), { allowed: true, rule: { condition: { values: { time: now } } } })
+  t.match(policy.explain(['tested'], 'doc:read', 'dev'), {
+    allowed: true,
+    rule: { condition: { values: { time: now } } }
+  })
   now += 10 * 3_600_000
   t.notOk(policy.decide(['tested'], 'doc:read', 'dev'))
   const real = await loadPolicy(withRule('allow', 'time in "00:00-24:00 UTC"'), 'p.yaml')
@@ -244,21 +320,34 @@ t.test('every mistake of every condition is told at once, where it stands', asyn
         when: resource.open == true
           and resource.tag == "x"
 `
-  t.same(checkPolicy(text, 'p.yaml').problems.map(({ line, column, message }) => `${line}:${column} ${message.split(';')[0]}`), [
-    '10:15 the resources of this rule declare no attribute "ownr"',
-    '10:55 a number is never equal to a text',
-    '12:63 resource.class is never "privat"',
-    '15:11 the resources of this rule declare no attribute "opn"',
-    '19:15 the resources of this rule declare no attribute "clas"',
-    '23:16 expected a value, found the end',
-    '26:15 the resources of this rule declare no attribute "tag"'
-  ])
+  t.same(
+    checkPolicy(text, 'p.yaml').problems.map(
+      ({ line, column, message }) => `${line}:${column} ${message.split(';')[0]}`
+    ),
+    [
+      '10:15 the resources of this rule declare no attribute "ownr"',
+      '10:55 a number is never equal to a text',
+      '12:63 resource.class is never "privat"',
+      '15:11 the resources of this rule declare no attribute "opn"',
+      '19:15 the resources of this rule declare no attribute "clas"',
+      '23:16 expected a value, found the end',
+      '26:15 the resources of this rule declare no attribute "tag"'
+    ]
+  )
 })
 
 t.test('a rule for several resources may ask about what any of them declares', async t => {
-  const anyResource = (when: string): string[] => checkPolicy(`${HEAD}roles: { a: { allow: [{ permission: '*:read', when: ${JSON.stringify(when)} }] } }\n`, 'p.yaml').problems.map(({ message }) => message)
+  const anyResource = (when: string): string[] =>
+    checkPolicy(
+      `${HEAD}roles: { a: { allow: [{ permission: '*:read', when: ${JSON.stringify(when)} }] } }\n`,
+      'p.yaml'
+    ).problems.map(({ message }) => message)
   t.same(anyResource('resource.owner == "a"'), [])
-  t.same(anyResource('resource.level == 5 or resource.level == "high"'), [], 'what they declare differently could be either')
+  t.same(
+    anyResource('resource.level == 5 or resource.level == "high"'),
+    [],
+    'what they declare differently could be either'
+  )
   t.same(anyResource('resource.class in ["secret", "private"]'), [])
   t.match(anyResource('resource.class == "hidden"'), [/is never "hidden"/])
 })

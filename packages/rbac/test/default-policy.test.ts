@@ -19,10 +19,20 @@ t.test('a widened default policy fails them', async t => {
     ['      - logs:application:read\n      - camera:view', '      - logs:read\n      - camera:view'],
     ['      - file:delete\n', '      - file:delete\n      - system:admin\n'],
     ['          - code:update\n          - code:delete\n        reason', '        reason'],
-    ['      - system:metrics\n\n  service_manager', '      - system:metrics\n      - system:admin\n\n  service_manager'],
+    [
+      '      - system:metrics\n\n  service_manager',
+      '      - system:metrics\n      - system:admin\n\n  service_manager'
+    ],
     ["{ permission: 'services:own:update', when: resource.name == principal.id }", "'services:own:update'"],
-    ['when: resource.owner == principal.id or resource.team in principal.claims.teams', 'when: resource.owner == principal.id or resource.team != ""'],
-    ['when: resource.classification in ["confidential", "secret"]\n        reason: sensitive configuration is read by those who run it, under whatever scope it is asked for\n\n  operator', 'when: resource.classification in ["confidential"]\n\n  operator'],
+    [
+      'when: resource.owner == principal.id or resource.team in principal.claims.teams',
+      'when: resource.owner == principal.id or resource.team != ""'
+    ],
+    [
+      'when: resource.classification in ["confidential", "secret"]\n' +
+        '        reason: sensitive configuration is read by those who run it, under whatever scope it is asked for\n\n  operator',
+      'when: resource.classification in ["confidential"]\n\n  operator'
+    ],
     ['        roles: [admin]\n', '        roles: [admin, service_manager]\n'],
     ['when: not (principal.kind == "key")', 'when: not (principal.kind == "service")'],
     ['when: time in "06:00-22:00 UTC"', 'when: time in "00:00-24:00 UTC"'],
@@ -30,14 +40,35 @@ t.test('a widened default policy fails them', async t => {
     ['  - roles: [admin, auditor]\n', '  - roles: [auditor, monitor]\n']
   ] as const) {
     if (!text.includes(piece)) throw new Error(`the policy no longer holds ${piece}`)
-    const report = testPolicy(await loadPolicy(text.replace(piece, replacement), 'wide.yaml'), read('rbac_policies.test.yaml'), 't.yaml')
+    const report = testPolicy(
+      await loadPolicy(text.replace(piece, replacement), 'wide.yaml'),
+      read('rbac_policies.test.yaml'),
+      't.yaml'
+    )
     t.not(report.failures.length, 0, replacement)
   }
 })
 
 t.test('it defines the roles and permissions that are built on', async t => {
-  t.same(policy.roles.map(({ name }) => name).sort(), ['admin', 'auditor', 'developer', 'monitor', 'operator', 'service_account', 'service_manager', 'viewer'])
-  for (const permission of ['camera:view', 'stream:view', 'snapshot:take', 'snapshot:view', 'recording:control', 'recording:view', 'system:admin']) {
+  t.same(policy.roles.map(({ name }) => name).sort(), [
+    'admin',
+    'auditor',
+    'developer',
+    'monitor',
+    'operator',
+    'service_account',
+    'service_manager',
+    'viewer'
+  ])
+  for (const permission of [
+    'camera:view',
+    'stream:view',
+    'snapshot:take',
+    'snapshot:view',
+    'recording:control',
+    'recording:view',
+    'system:admin'
+  ]) {
     t.ok(policy.permissions.includes(permission), permission)
   }
   t.same([...policy.rolesThatHold(['operator'])].sort(), ['admin', 'operator'])

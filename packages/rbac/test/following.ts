@@ -11,11 +11,20 @@ export const byRoles: Authenticator = {
   method: 'jwt',
   find: ({ headers }) => headers.authorization ?? null,
   accepts: () => true,
-  authenticate: roles => ({ ...ANONYMOUS, id: 'someone', kind: 'user', roles: roles.split(','), authenticatedBy: 'jwt' })
+  authenticate: roles => ({
+    ...ANONYMOUS,
+    id: 'someone',
+    kind: 'user',
+    roles: roles.split(','),
+    authenticatedBy: 'jwt'
+  })
 }
 
 /** An application with a policy in a file of its own, and how to give it another. Throws what is wrong with that. */
-export async function following (t: Test, text: string): Promise<{ readonly app: FastifyInstance, load (text: string): Promise<Policy> }> {
+export async function following (
+  t: Test,
+  text: string
+): Promise<{ readonly app: FastifyInstance; load(text: string): Promise<Policy> }> {
   const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
   const file = join(folder, 'rbac.yaml')
   writeFileSync(file, text)

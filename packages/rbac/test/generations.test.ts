@@ -1,20 +1,30 @@
 import t from 'tap'
 import { loadPolicy, type Policy, type RoleSet } from '@marty/rbac'
 
-const text = (permissions: Record<string, string[]>, roles: Record<string, string[]>, environments = ['dev', 'prod']): string => JSON.stringify({
-  version: 1,
-  resources: Object.fromEntries(Object.entries(permissions).map(([name, actions]) => [name, { actions }])),
-  roles: Object.fromEntries(Object.entries(roles).map(([name, allow]) => [name, { allow }])),
-  environments: Object.fromEntries(environments.map(name => [name, {}]))
-})
-const idsOf = (policy: Policy): Record<string, number | undefined> => Object.fromEntries(policy.permissions.map(name => [name, policy.permissionId(name)]))
+const text = (
+  permissions: Record<string, string[]>,
+  roles: Record<string, string[]>,
+  environments = ['dev', 'prod']
+): string =>
+  JSON.stringify({
+    version: 1,
+    resources: Object.fromEntries(Object.entries(permissions).map(([name, actions]) => [name, { actions }])),
+    roles: Object.fromEntries(Object.entries(roles).map(([name, allow]) => [name, { allow }])),
+    environments: Object.fromEntries(environments.map(name => [name, {}]))
+  })
+const idsOf = (policy: Policy): Record<string, number | undefined> =>
+  Object.fromEntries(policy.permissions.map(name => [name, policy.permissionId(name)]))
 
 t.test('ids stay what they are, whatever comes and goes', async t => {
   const first = await loadPolicy(text({ a: ['x', 'y'], b: ['x'] }, { reader: ['a:x'], writer: ['*:*'] }), 'p')
   t.same(idsOf(first), { 'a:x': 0, 'a:y': 1, 'b:x': 2 })
   t.equal(first.generation, 1)
 
-  const second = await loadPolicy(text({ b: ['x', 'z'], c: ['x'] }, { writer: ['*:*'], reader: ['c:x'] }, ['prod', 'staging']), 'p', { previous: first })
+  const second = await loadPolicy(
+    text({ b: ['x', 'z'], c: ['x'] }, { writer: ['*:*'], reader: ['c:x'] }, ['prod', 'staging']),
+    'p',
+    { previous: first }
+  )
   t.same(idsOf(second), { 'b:x': 2, 'b:z': 3, 'c:x': 4 })
   t.equal(second.generation, 2)
   t.equal(second.environmentId('prod'), first.environmentId('prod'))
@@ -23,16 +33,28 @@ t.test('ids stay what they are, whatever comes and goes', async t => {
   t.equal(second.permissionId('a:x'), undefined)
 
   const writer = second.roleSet(['writer'])
-  for (const [permission, environment] of [[0, 1], [1, 1], [2, 0], [4, 0]] as const) t.notOk(second.decideId(writer, permission, environment), `${permission} or ${environment} is no more`)
-  for (const permission of [2, 3, 4]) for (const environment of [1, 2]) t.ok(second.decideId(writer, permission, environment))
+  for (const [permission, environment] of [
+    [0, 1],
+    [1, 1],
+    [2, 0],
+    [4, 0]
+  ] as const) {
+    t.notOk(second.decideId(writer, permission, environment), `${permission} or ${environment} is no more`)
+  }
+  for (const permission of [2, 3, 4]) {
+    for (const environment of [1, 2]) t.ok(second.decideId(writer, permission, environment))
+  }
 
   const third = await loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p', { previous: second })
   t.same(idsOf(third), { 'a:x': 0 })
   t.ok(third.decideId(third.roleSet(['reader']), 0, 0), 'what comes back has its old id')
 })
 
-t.test('ids that do not exist are denied, and read nobody else\'s row', async t => {
-  const policy = await loadPolicy(text({ a: Array.from({ length: 40 }, (_, index) => `x${index}`) }, { first: ['a:x0'], all: ['*:*'] }), 'p')
+t.test("ids that do not exist are denied, and read nobody else's row", async t => {
+  const policy = await loadPolicy(
+    text({ a: Array.from({ length: 40 }, (_, index) => `x${index}`) }, { first: ['a:x0'], all: ['*:*'] }),
+    'p'
+  )
   for (const roles of [['first'], ['all'], ['first', 'all']]) {
     const set = policy.roleSet(roles)
     for (const id of [-1, -40, -1e9, 40, 41, 127, 128, 1e9, 2 ** 32, NaN, Infinity, undefined]) {
@@ -48,7 +70,9 @@ t.test('ids that do not exist are denied, and read nobody else\'s row', async t 
 t.test('a role set that was looked up in another generation is looked up again', async t => {
   const first = await loadPolicy(text({ a: ['x'] }, { reader: ['a:x'], writer: ['a:x'] }), 'p')
   const held = first.roleSet(['writer'])
-  const second = await loadPolicy(text({ a: ['x'] }, { other: ['a:x'], writer: ['a:x'], reader: ['a:x'] }), 'p', { previous: first })
+  const second = await loadPolicy(text({ a: ['x'] }, { other: ['a:x'], writer: ['a:x'], reader: ['a:x'] }), 'p', {
+    previous: first
+  })
   const without = await loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p', { previous: second })
   const unrelated = await loadPolicy(text({ z: ['z'], a: ['x'] }, { admin: ['*:*'] }), 'p')
   t.ok(first.decideId(held, 0, 0))
@@ -59,10 +83,11 @@ t.test('a role set that was looked up in another generation is looked up again',
 })
 
 t.test('a service keeps being that service across generations', async t => {
-  const services = (call: string): string => JSON.stringify({
-    ...JSON.parse(text({ a: ['x'] }, { reader: ['a:x'] })) as object,
-    services: { recorder: { may: [{ call, permissions: ['a:x'] }] }, storage: {}, index: {} }
-  })
+  const services = (call: string): string =>
+    JSON.stringify({
+      ...(JSON.parse(text({ a: ['x'] }, { reader: ['a:x'] })) as object),
+      services: { recorder: { may: [{ call, permissions: ['a:x'] }] }, storage: {}, index: {} }
+    })
   const first = await loadPolicy(services('storage'), 'p')
   const second = await loadPolicy(services('index'), 'p', { previous: first })
   const set: RoleSet = first.roleSet([], { principal: { kind: 'service', id: 'recorder' }, service: 'storage' })
@@ -84,7 +109,12 @@ t.test('role sets are cached for arrays that cannot change, and for no others', 
 
 t.test('a large policy decides like a small one', async t => {
   const many = (count: number): string[] => Array.from({ length: count }, (_, index) => `x${index}`)
-  const roles = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`r${index}`, [`a:x${index}`, `b:x${299 - index}`, ...index % 7 === 0 ? ['*:x5'] : []]]))
+  const roles = Object.fromEntries(
+    Array.from({ length: 300 }, (_, index) => [
+      `r${index}`,
+      [`a:x${index}`, `b:x${299 - index}`, ...(index % 7 === 0 ? ['*:x5'] : [])]
+    ])
+  )
   const policy = await loadPolicy(text({ a: many(300), b: many(300) }, roles), 'p')
   let wrong = 0
   for (let role = 0; role < 300; role++) {
@@ -99,7 +129,10 @@ t.test('a large policy decides like a small one', async t => {
   t.ok(policy.sizeBytes < 300 * 600 * 2, `${policy.sizeBytes} bytes`)
 })
 
-t.test('what was not made by loadPolicy is nobody\'s predecessor', async t => {
+t.test("what was not made by loadPolicy is nobody's predecessor", async t => {
   const policy = await loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p')
-  await t.rejects(loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p', { previous: { ...policy } }), /was not made by loadPolicy/)
+  await t.rejects(
+    loadPolicy(text({ a: ['x'] }, { reader: ['a:x'] }), 'p', { previous: { ...policy } }),
+    /was not made by loadPolicy/
+  )
 })

@@ -3,7 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { ANONYMOUS, createCall, problemErrorHandler, useGuard, type Authenticator, type MartyError, type SecurityRule } from '@marty/core'
+import {
+  ANONYMOUS,
+  createCall,
+  problemErrorHandler,
+  useGuard,
+  type Authenticator,
+  type MartyError,
+  type SecurityRule
+} from '@marty/core'
 import rbacDefault, { rbac, type RbacOptions } from '@marty/rbac'
 import { POLICY } from './policy-text.js'
 
@@ -12,7 +20,13 @@ const byRoles: Authenticator = {
   method: 'jwt',
   find: ({ headers }) => headers.authorization?.slice('Bearer '.length) ?? null,
   accepts: () => true,
-  authenticate: token => ({ ...ANONYMOUS, id: 'someone', kind: 'user', roles: token.split(','), authenticatedBy: 'jwt' })
+  authenticate: token => ({
+    ...ANONYMOUS,
+    id: 'someone',
+    kind: 'user',
+    roles: token.split(','),
+    authenticatedBy: 'jwt'
+  })
 }
 
 async function build (options: Partial<RbacOptions> = {}): Promise<FastifyInstance> {
@@ -24,14 +38,20 @@ async function build (options: Partial<RbacOptions> = {}): Promise<FastifyInstan
   return app
 }
 
-const route = (app: FastifyInstance, url: string, security: SecurityRule): void => { app.get(url, { config: { security } }, async () => 'done') }
+const route = (app: FastifyInstance, url: string, security: SecurityRule): void => {
+  app.get(url, { config: { security } }, async () => 'done')
+}
 const as = (roles: string, url: string) => ({ url, headers: { authorization: `Bearer ${roles}` } })
 
 t.test('options that are wrong stop the start, and are named', async t => {
   const refused = async (options: Record<string, unknown>, message: RegExp): Promise<void> => {
     const app = Fastify()
     t.teardown(() => app.close())
-    await t.rejects(async () => await app.register(rbac, options as unknown as RbacOptions), { code: 'MARTY_RBAC_OPT_INVALID', message }, String(message))
+    await t.rejects(
+      async () => await app.register(rbac, options as unknown as RbacOptions),
+      { code: 'MARTY_RBAC_OPT_INVALID', message },
+      String(message)
+    )
   }
   await refused({ environment: 'dev' }, /^rbac options need either "policyFile" or "policy"$/)
   await refused({ policy: POLICY, policyFile: 'x', environment: 'dev' }, /not both/)
@@ -40,18 +60,32 @@ t.test('options that are wrong stop the start, and are named', async t => {
   await refused({ policy: '', environment: 'dev' }, /option "policy" must be a non-empty string/)
   await refused({ policy: ' ', environment: 'dev' }, /option "policy" must be a non-empty string/)
   await refused({ policy: POLICY, enviroment: 'dev' }, /option "enviroment" is not known; did you mean "environment"/)
-  await refused({ policy: POLICY, environment: 'prodution' }, /"prodution", which policy does not define; did you mean "production"/)
-  await refused({ policy: POLICY, environment: 'mars' }, /which policy does not define; known are development, production, dev, prod/)
+  await refused(
+    { policy: POLICY, environment: 'prodution' },
+    /"prodution", which policy does not define; did you mean "production"/
+  )
+  await refused(
+    { policy: POLICY, environment: 'mars' },
+    /which policy does not define; known are development, production, dev, prod/
+  )
 })
 
 t.test('a faulty or absent policy stops the start', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'marty-rbac-'))
-  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true })
+  })
   const policyFile = join(folder, 'rbac.yaml')
   const start = async (): Promise<unknown> => await Fastify().register(rbac, { policyFile, environment: 'dev' })
-  await t.rejects(start(), { code: 'MARTY_RBAC_POLICY_INVALID', message: /rbac\.yaml: cannot be read: there is no such file/ })
+  await t.rejects(start(), {
+    code: 'MARTY_RBAC_POLICY_INVALID',
+    message: /rbac\.yaml: cannot be read: there is no such file/
+  })
   writeFileSync(policyFile, POLICY.replace('camera:view', 'camera:vew'))
-  await t.rejects(start(), { code: 'MARTY_RBAC_POLICY_INVALID', message: /rbac\.yaml:8:13: "camera" does not have the action "vew"; did you mean "view"/ })
+  await t.rejects(start(), {
+    code: 'MARTY_RBAC_POLICY_INVALID',
+    message: /rbac\.yaml:8:13: "camera" does not have the action "vew"; did you mean "view"/
+  })
   writeFileSync(policyFile, POLICY)
   const app = Fastify()
   t.teardown(() => app.close())
@@ -73,7 +107,10 @@ t.test('rules that name what the policy does not define stop the start, all at o
     '/i': { public: true, permission: 'camera:view' }
   }
   for (const [url, rule] of Object.entries(bad)) route(app, url, rule as SecurityRule)
-  const error = await app.ready().then(() => null, error => error as MartyError)
+  const error = await app.ready().then(
+    () => null,
+    error => error as MartyError
+  )
   t.equal(error?.code, 'MARTY_CORE_RULE_INVALID')
   const [, ...lines] = error?.message.split('\n') ?? []
   t.match(lines[0], /GET \/a: .*"camera:veiw", which policy does not define; did you mean "camera:view"\?/)
@@ -96,11 +133,17 @@ t.test('a caller who may not gets 403 with the permission and nothing of the pol
     t.match(answer.json(), { code: 'MARTY_RBAC_DENIED', permission: 'recording:control' })
     t.notMatch(answer.body, /operator|admin|inherit|yaml/)
   }
-  for (const roles of ['operator', 'admin', 'stranger,operator']) t.equal((await app.inject(as(roles, '/control'))).statusCode, 200, roles)
+  for (const roles of ['operator', 'admin', 'stranger,operator']) {
+    t.equal((await app.inject(as(roles, '/control'))).statusCode, 200, roles)
+  }
 })
 
 t.test('the environment of the service decides', async t => {
-  for (const [environment, status] of [['prod', 403], ['production', 403], ['dev', 200]] as const) {
+  for (const [environment, status] of [
+    ['prod', 403],
+    ['production', 403],
+    ['dev', 200]
+  ] as const) {
     const app = await build({ environment })
     route(app, '/own', { permission: 'services:own:update' })
     t.equal((await app.inject(as('owner', '/own'))).statusCode, status, environment)
@@ -126,12 +169,22 @@ t.test('roles: any of them, itself or inherited; with a permission, both must ho
 
 t.test('the same check guards RPC methods, without a promise', async t => {
   const app = await build()
-  const operation = app.guard.operation({ name: 'start_recording', transport: 'rpc', rule: { permission: 'recording:control' }, where: 'method start_recording' })
+  const operation = app.guard.operation({
+    name: 'start_recording',
+    transport: 'rpc',
+    rule: { permission: 'recording:control' },
+    where: 'method start_recording'
+  })
   await app.ready()
   if (operation === null) throw new Error('the method has a rule')
-  const call = (roles: string[]) => createCall(operation, '1', null, null, { ...ANONYMOUS, id: 'x', kind: 'user', roles })
+  const call = (roles: string[]) =>
+    createCall(operation, '1', null, null, { ...ANONYMOUS, id: 'x', kind: 'user', roles })
   t.equal(operation.decide(call(['operator'])), undefined)
-  t.match(operation.decide(call(['viewer'])), { code: 'MARTY_RBAC_DENIED', rpcCode: -32002, data: { permission: 'recording:control' } })
+  t.match(operation.decide(call(['viewer'])), {
+    code: 'MARTY_RBAC_DENIED',
+    rpcCode: -32002,
+    data: { permission: 'recording:control' }
+  })
 })
 
 t.test('the application can be asked', async t => {
@@ -143,7 +196,10 @@ t.test('the application can be asked', async t => {
   t.same(app.rbac.permissionsOf({ roles: ['owner'] }), ['services:own:read'])
   t.equal(app.rbac.environment, 'production')
   t.ok(app.rbac.roles().some(({ name }) => name === 'operator'))
-  t.match(app.rbac.explain({ roles: ['owner'] }, 'services:own:update'), { allowed: false, rule: { where: 'policy:28:23' } })
+  t.match(app.rbac.explain({ roles: ['owner'] }, 'services:own:update'), {
+    allowed: false,
+    rule: { where: 'policy:28:23' }
+  })
 })
 
 t.test('a service that is called asks by its own name', async t => {
@@ -151,7 +207,10 @@ t.test('a service that is called asks by its own name', async t => {
   const start = async (options: Partial<RbacOptions>): Promise<FastifyInstance> => {
     const app = Fastify()
     t.teardown(() => app.close())
-    useGuard(app, { strict: true }).addAuthenticator({ ...byRoles, authenticate: token => ({ ...ANONYMOUS, id: token, kind: 'service', authenticatedBy: 'jwt' }) })
+    useGuard(app, { strict: true }).addAuthenticator({
+      ...byRoles,
+      authenticate: token => ({ ...ANONYMOUS, id: token, kind: 'service', authenticatedBy: 'jwt' })
+    })
     await app.register(rbac, { policy: text, environment: 'dev', ...options })
     route(app, '/recordings', { permission: 'recording:view' })
     return app
@@ -161,14 +220,25 @@ t.test('a service that is called asks by its own name', async t => {
   t.equal((await storage.inject(as('storage', '/recordings'))).statusCode, 403)
   t.equal(storage.rbac.service, 'storage')
   t.same(storage.rbac.permissionsOf({ roles: [], kind: 'service', id: 'recorder' }), ['recording:view'])
-  for (const options of [{}, { service: 'recorder' }]) t.equal((await (await start(options)).inject(as('recorder', '/recordings'))).statusCode, 403)
-  await t.rejects(start({ service: 'storge' }), { code: 'MARTY_RBAC_OPT_INVALID', message: /"storge", which policy does not define; did you mean "storage"/ })
+  for (const options of [{}, { service: 'recorder' }]) {
+    t.equal((await (await start(options)).inject(as('recorder', '/recordings'))).statusCode, 403)
+  }
+  await t.rejects(start({ service: 'storge' }), {
+    code: 'MARTY_RBAC_OPT_INVALID',
+    message: /"storge", which policy does not define; did you mean "storage"/
+  })
 })
 
 t.test('who holds roles that are kept apart passes for none of them', async t => {
   const app = await build({ policy: `${POLICY}separation: [{ roles: [owner, operator] }]\n` })
   route(app, '/operators', { roles: ['operator', 'owner'] })
-  for (const [roles, status] of [['operator', 200], ['owner', 200], ['owner,viewer', 200], ['owner,operator', 403], ['owner,admin', 403]] as const) {
+  for (const [roles, status] of [
+    ['operator', 200],
+    ['owner', 200],
+    ['owner,viewer', 200],
+    ['owner,operator', 403],
+    ['owner,admin', 403]
+  ] as const) {
     t.equal((await app.inject(as(roles, '/operators'))).statusCode, status, roles)
   }
 })
@@ -186,9 +256,16 @@ environments: { production: {} }
   t.notOk(app.can(ada, 'doc:edit', { owner: 'bob' }))
   t.notOk(app.can(ada, 'doc:edit'))
   t.notOk(app.can({ roles: ['author'] }, 'doc:edit', { owner: 'ada' }))
-  t.match(app.rbac.explain(ada, 'doc:edit', { owner: 'bob' }), { allowed: false, others: [{ condition: { result: false } }] })
+  t.match(app.rbac.explain(ada, 'doc:edit', { owner: 'bob' }), {
+    allowed: false,
+    others: [{ condition: { result: false } }]
+  })
   route(app, '/edit', { permission: 'doc:edit' })
-  t.equal((await app.inject(as('author', '/edit'))).statusCode, 403, 'a route that tells nothing of the resource opens nothing')
+  t.equal(
+    (await app.inject(as('author', '/edit'))).statusCode,
+    403,
+    'a route that tells nothing of the resource opens nothing'
+  )
 })
 
 t.test('usable alone: routes without a rule are left alone', async t => {

@@ -12,27 +12,40 @@ const block = (language: string): string => readme.split(`\`\`\`${language}\n`)[
 t.test('the quick start runs as printed', async t => {
   const file = fileURLToPath(new URL('readme-quick-start.mjs', import.meta.url))
   writeFileSync(file, block('js'))
-  const output = execFileSync(process.execPath, [file], { cwd: fileURLToPath(new URL('../../..', import.meta.url)), encoding: 'utf8' })
+  const output = execFileSync(process.execPath, [file], {
+    cwd: fileURLToPath(new URL('../../..', import.meta.url)),
+    encoding: 'utf8'
+  })
   t.same(output.trimEnd().split('\n'), ['401', 'true', 'no role of the caller (viewer) is allowed snapshot:take'])
 })
 
 t.test('decisions by id are as printed', async t => {
   const file = fileURLToPath(new URL('readme-by-id.mjs', import.meta.url))
-  writeFileSync(file, `import { loadPolicy } from '@marty/rbac'
+  writeFileSync(
+    file,
+    `import { loadPolicy } from '@marty/rbac'
 const policy = await loadPolicy(${JSON.stringify(block('yaml'))}, 'README.md')
 const principal = { id: 'ada', roles: Object.freeze(['viewer']) }
 const resource = { owner: 'ada' }
 ${block('ts').replace('policy.decideId', 'console.log(policy.decideId').trimEnd()})
-`)
+`
+  )
   t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(), 'true')
 })
 
 t.test('reloading is as printed', async t => {
   const server = await startRedis(await freePort())
-  t.teardown(async () => { await server.stop() })
-  const [status, redis] = readme.split('```js\n').slice(2).map(rest => rest.split('```')[0]!)
+  t.teardown(async () => {
+    await server.stop()
+  })
+  const [status, redis] = readme
+    .split('```js\n')
+    .slice(2)
+    .map(rest => rest.split('```')[0]!)
   const file = fileURLToPath(new URL('readme-reload.mjs', import.meta.url))
-  writeFileSync(file, `import Fastify from 'fastify'
+  writeFileSync(
+    file,
+    `import Fastify from 'fastify'
 import { publishPolicy, rbac } from '@marty/rbac'
 import { openRedis } from '@marty/redis'
 import { readFileSync } from 'node:fs'
@@ -45,16 +58,24 @@ ${status}
 console.log(generation, sha256.length, stale, problems.length, loadedAt.endsWith('Z'))
 await app.close()
 await Promise.all([redis.close(), subscription.close()])
-`)
-  const { stdout } = await promisify(execFile)(process.execPath, [file], { cwd: fileURLToPath(new URL('../../..', import.meta.url)) })
+`
+  )
+  const { stdout } = await promisify(execFile)(process.execPath, [file], {
+    cwd: fileURLToPath(new URL('../../..', import.meta.url))
+  })
   t.equal(stdout, '2 64 false 0 true\n')
 })
 
 t.test('loaders and hooks are as printed', async t => {
   const file = fileURLToPath(new URL('readme-routes.mjs', import.meta.url))
-  const blocks = readme.split('```javascript\n').slice(1).map(text => text.split('```')[0])
+  const blocks = readme
+    .split('```javascript\n')
+    .slice(1)
+    .map(text => text.split('```')[0])
   t.equal(blocks.length, 2)
-  writeFileSync(file, `import Fastify from 'fastify'
+  writeFileSync(
+    file,
+    `import Fastify from 'fastify'
 import { ANONYMOUS, useGuard } from '@marty/core'
 import rbac from '@marty/rbac'
 const app = Fastify()
@@ -74,15 +95,20 @@ const docs = new Map([['1', { owner: 'ada' }], ['2', { owner: 'bob' }]])
 const handler = async () => 'done'
 ${blocks.join('')}
 const statuses = []
-for (const [method, url] of [['PUT', '/docs/1'], ['PUT', '/docs/2'], ['PUT', '/docs/3'], ['GET', '/report']]) statuses.push((await app.inject({ method, url })).statusCode)
+for (const [method, url] of [['PUT', '/docs/1'], ['PUT', '/docs/2'], ['PUT', '/docs/3'], ['GET', '/report']]) {
+  statuses.push((await app.inject({ method, url })).statusCode)
+}
 console.log(statuses.join(' '))
-`)
+`
+  )
   t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(), '200 403 403 200')
 })
 
 t.test('a filter becomes a WHERE clause with parameters, as printed', async t => {
   const file = fileURLToPath(new URL('readme-filter.mjs', import.meta.url))
-  writeFileSync(file, `import Fastify from 'fastify'
+  writeFileSync(
+    file,
+    `import Fastify from 'fastify'
 import rbac from '@marty/rbac'
 ${block('mjs')}
 const app = Fastify()
@@ -95,9 +121,12 @@ await app.register(rbac, { environment: 'dev', policy: JSON.stringify({
 }) })
 const values = []
 console.log(toSql(app.rbac.filter({ roles: ['reader'], id: "x' OR 1=1" }, 'doc:read').where, values), JSON.stringify(values))
-`)
-  t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(),
-    '(owner = $1 OR ((class IS NOT NULL AND class <> ALL($2)) AND owner = $3)) ["x\' OR 1=1",["secret"],"bob"]')
+`
+  )
+  t.equal(
+    execFileSync(process.execPath, [file], { encoding: 'utf8' }).trim(),
+    '(owner = $1 OR ((class IS NOT NULL AND class <> ALL($2)) AND owner = $3)) ["x\' OR 1=1",["secret"],"bob"]'
+  )
 })
 
 t.test('the policy in it is sound', async t => {

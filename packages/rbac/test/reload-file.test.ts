@@ -33,17 +33,29 @@ interface Scene {
   readonly file: string
   readonly folder: string
   readonly logs: Array<Readonly<Record<string, unknown>>>
-  configures (): boolean
+  configures(): boolean
 }
 
-async function scene (t: Test, options: Partial<RbacOptions> = {}, prepare: (folder: string) => string = folder => {
-  writeFileSync(join(folder, 'rbac.yaml'), POLICY)
-  return join(folder, 'rbac.yaml')
-}): Promise<Scene> {
+async function scene (
+  t: Test,
+  options: Partial<RbacOptions> = {},
+  prepare: (folder: string) => string = folder => {
+    writeFileSync(join(folder, 'rbac.yaml'), POLICY)
+    return join(folder, 'rbac.yaml')
+  }
+): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
   const file = prepare(folder)
   const logs: Scene['logs'] = []
-  const app = Fastify({ logger: { stream: { write: (line: string) => { logs.push(JSON.parse(line)) } } } })
+  const app = Fastify({
+    logger: {
+      stream: {
+        write: (line: string) => {
+          logs.push(JSON.parse(line))
+        }
+      }
+    }
+  })
   t.teardown(async () => {
     await app.close()
     rmSync(folder, { recursive: true, force: true })
@@ -75,19 +87,32 @@ t.test('what cannot be used keeps the last good policy, and is told with its pla
     t.match(status.problems.map(formatProblem).join('\n'), told, String(told))
     t.equal(app.rbac.policy.sha256, sha256)
     t.notOk(configures())
-    t.match(logs.at(-1), { level: 50, msg: 'policy not reloaded: the last good one stays in use', problems: status.problems.map(formatProblem) })
+    t.match(logs.at(-1), {
+      level: 50,
+      msg: 'policy not reloaded: the last good one stays in use',
+      problems: status.problems.map(formatProblem)
+    })
   }
-  await keeps(WIDER.replace('camera:view', 'camera:vew'), /rbac\.yaml:8:\d+: "camera" does not have the action "vew"; did you mean "view"/)
+  await keeps(
+    WIDER.replace('camera:view', 'camera:vew'),
+    /rbac\.yaml:8:\d+: "camera" does not have the action "vew"; did you mean "view"/
+  )
   await keeps('', /rbac\.yaml:1:1: /)
   await keeps('# nothing\n', /rbac\.yaml:1:1: /)
   await keeps('\u0000\uFFFF\n', /rbac\.yaml:1:1: /)
-  await keeps(Buffer.from(WIDER.replace('viewer', 'vi\u00E9wer'), 'latin1'), /rbac\.yaml: is not UTF-8; save it in that encoding/)
+  await keeps(
+    Buffer.from(WIDER.replace('viewer', 'vi\u00E9wer'), 'latin1'),
+    /rbac\.yaml: is not UTF-8; save it in that encoding/
+  )
   await keeps(WIDER.slice(0, 400), /rbac\.yaml:\d+/)
   await keeps(`${WIDER}---\n${WIDER}`, /rbac\.yaml:\d+:1: a second document begins here/)
   await keeps('{'.repeat(100_000), /rbac\.yaml:1:\d+: /)
   await keeps(null, /rbac\.yaml: cannot be read: there is no such file/)
   await keeps('x'.repeat(5_000_001), /rbac\.yaml: is 5000001 bytes long; a policy has at most 5000000/)
-  await keeps(POLICY + Array.from({ length: 500 }, (_, index) => `unknown${index}: 1\n`).join(''), /rbac\.yaml:\d+:1: unknown key "unknown0"[^]*has 400 more problems$/)
+  await keeps(
+    POLICY + Array.from({ length: 500 }, (_, index) => `unknown${index}: 1\n`).join(''),
+    /rbac\.yaml:\d+:1: unknown key "unknown0"[^]*has 400 more problems$/
+  )
   t.equal(app.rbac.status.problems.length, 101)
   const told = logs.length
   await app.rbac.reload()
@@ -112,7 +137,13 @@ t.test('what is probably not meant is told of the policy in use, and keeps none 
   const warned = (): typeof logs => logs.filter(({ level }) => level === 40)
   const taken: string[] = []
   for (const action of ['zoom', 'tilt']) {
-    writeFileSync(file, POLICY.replace("allow: ['*:*']", "allow: ['camera:view']").replace('[view, control]', `[view, control, ${action}]`))
+    writeFileSync(
+      file,
+      POLICY.replace("allow: ['*:*']", "allow: ['camera:view']").replace(
+        '[view, control]',
+        `[view, control, ${action}]`
+      )
+    )
     taken.push((await app.rbac.reload()).sha256)
   }
   t.equal(app.rbac.policy.generation, 3)
@@ -129,15 +160,30 @@ t.test('a policy without what this process needs is not taken', async t => {
   })
   const refused = async (text: string, ...told: RegExp[]): Promise<void> => {
     writeFileSync(file, text)
-    t.match((await app.rbac.reload()).problems.map(({ message }) => message), told)
+    t.match(
+      (await app.rbac.reload()).problems.map(({ message }) => message),
+      told
+    )
     t.equal(app.rbac.policy.generation, 1)
   }
   const text = `${POLICY}services: { storage: {} }\n`
   await refused(POLICY, /defines no service "storage", which this one is/)
-  await refused(text.replace('[view, configure]', '[view, configured]'), /defines no permission "camera:configure", which a rule of this service names; did you mean "camera:configured"/)
-  await refused(text.replaceAll('operator', 'operators'), /defines no role "operator", which a rule of this service names; did you mean "operators"/)
-  await refused(text.replace('aliases: [prod]', 'aliases: [live]'), /defines no environment "prod", in which this service runs as "production"/)
-  await refused(text.replace('aliases: [prod]', 'aliases: [live]').replace('aliases: [dev]', 'aliases: [dev, prod]'), /defines as "development" the environment "prod", in which this service runs as "production"/)
+  await refused(
+    text.replace('[view, configure]', '[view, configured]'),
+    /defines no permission "camera:configure", which a rule of this service names; did you mean "camera:configured"/
+  )
+  await refused(
+    text.replaceAll('operator', 'operators'),
+    /defines no role "operator", which a rule of this service names; did you mean "operators"/
+  )
+  await refused(
+    text.replace('aliases: [prod]', 'aliases: [live]'),
+    /defines no environment "prod", in which this service runs as "production"/
+  )
+  await refused(
+    text.replace('aliases: [prod]', 'aliases: [live]').replace('aliases: [dev]', 'aliases: [dev, prod]'),
+    /defines as "development" the environment "prod", in which this service runs as "production"/
+  )
   writeFileSync(file, text.replace('aliases: [prod]', 'aliases: [prod, live]'))
   t.match(await app.rbac.reload(), { generation: 2, stale: false })
 })
@@ -155,7 +201,10 @@ t.test('policy tests decide, at the start and at every reload', async t => {
   const other = await start(file)
   const wider = join(folder, 'wider.yaml')
   writeFileSync(wider, WIDER)
-  await t.rejects(start(wider), { code: 'MARTY_RBAC_POLICY_INVALID', message: /rbac\.test\.yaml:4:\d+: viewers only look: viewer must not be allowed camera:configure/ })
+  await t.rejects(start(wider), {
+    code: 'MARTY_RBAC_POLICY_INVALID',
+    message: /rbac\.test\.yaml:4:\d+: viewers only look: viewer must not be allowed camera:configure/
+  })
 
   replace(file, WIDER)
   await until(() => configures() && other.rbac.status.stale, 'one to be taken and one to be refused')
@@ -240,12 +289,21 @@ t.test('polling: what no event tells is found', async t => {
 
 t.test('what is written while it is read is not taken', async t => {
   const { app, file } = await scene(t, { reload: false })
-  const writer = spawn(process.execPath, ['-e', `
+  const writer = spawn(process.execPath, [
+    '-e',
+    `
     const { writeFileSync } = require('node:fs')
     for (let round = 0; ; round++) writeFileSync(process.argv[1], String(round % 2).repeat(2e6))
-  `, file])
-  t.teardown(() => { writer.kill('SIGKILL') })
-  await until(async () => (await app.rbac.reload()).problems[0]?.message === 'cannot be read: it was changed meanwhile', 'a change to be noticed')
+  `,
+    file
+  ])
+  t.teardown(() => {
+    writer.kill('SIGKILL')
+  })
+  await until(
+    async () => (await app.rbac.reload()).problems[0]?.message === 'cannot be read: it was changed meanwhile',
+    'a change to be noticed'
+  )
   t.equal(app.rbac.policy.generation, 1)
 })
 
@@ -272,8 +330,16 @@ t.test('a policy that is given as a text stays', async t => {
 })
 
 t.test('options of reloading that are wrong stop the start', async t => {
-  const refused = async (reload: unknown, message: RegExp, rest: Partial<RbacOptions> = { policyFile: 'x' }): Promise<void> => {
-    await t.rejects(async () => await Fastify().register(rbac, { environment: 'dev', ...rest, reload } as RbacOptions), { code: 'MARTY_RBAC_OPT_INVALID', message }, String(message))
+  const refused = async (
+    reload: unknown,
+    message: RegExp,
+    rest: Partial<RbacOptions> = { policyFile: 'x' }
+  ): Promise<void> => {
+    await t.rejects(
+      async () => await Fastify().register(rbac, { environment: 'dev', ...rest, reload } as RbacOptions),
+      { code: 'MARTY_RBAC_OPT_INVALID', message },
+      String(message)
+    )
   }
   await refused(5, /option "reload" must be true, false or an object/)
   await refused(null, /option "reload" must be true, false or an object/)
@@ -290,18 +356,26 @@ t.test('options of reloading that are wrong stop the start', async t => {
   }
   const client = { evalsha () {} }
   await refused({ redis: { client, subscriber: {} } }, /option "reload\.redis\.subscriber" must be a Redis client/)
-  for (const prefix of ['', 'a b', 'x'.repeat(65)]) await refused({ redis: { client, prefix } }, /option "reload\.redis\.prefix" must be 1 to 64 letters/)
+  for (const prefix of ['', 'a b', 'x'.repeat(65)]) {
+    await refused({ redis: { client, prefix } }, /option "reload\.redis\.prefix" must be 1 to 64 letters/)
+  }
   await refused(true, /option "reload" needs the option "policyFile" or "reload\.redis"/, { policy: POLICY })
   await refused(false, /option "policyTests" must be a non-empty string/, { policy: POLICY, policyTests: '' })
 })
 
 t.test('the thread is there before the first change', async t => {
   const threads: unknown[] = []
-  const count = (message: unknown): void => { threads.push(message) }
+  const count = (message: unknown): void => {
+    threads.push(message)
+  }
   subscribe('worker_threads', count)
-  t.teardown(() => { unsubscribe('worker_threads', count) })
+  t.teardown(() => {
+    unsubscribe('worker_threads', count)
+  })
   const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
-  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true })
+  })
   const file = join(folder, 'rbac.yaml')
   writeFileSync(file, POLICY)
   const [app, brief] = [Fastify(), Fastify()]
@@ -317,10 +391,17 @@ t.test('the thread is there before the first change', async t => {
 
 t.test('who follows a policy keeps no process from ending', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'marty-reload-'))
-  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true })
+  })
   const file = join(folder, 'rbac.yaml')
   writeFileSync(file, POLICY)
-  const child = spawn(process.execPath, ['--input-type=module', '-e', `
+  const child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `
     import { writeFileSync } from 'node:fs'
     import Fastify from 'fastify'
     import { rbac } from '@marty/rbac'
@@ -329,10 +410,19 @@ t.test('who follows a policy keeps no process from ending', async t => {
     writeFileSync(process.argv[1], process.argv[2])
     const { generation, stale } = await app.rbac.reload()
     console.log(generation, stale)
-  `, file, WIDER], { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'inherit'] })
-  t.teardown(() => { child.kill('SIGKILL') })
+  `,
+      file,
+      WIDER
+    ],
+    { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'inherit'] }
+  )
+  t.teardown(() => {
+    child.kill('SIGKILL')
+  })
   let output = ''
-  child.stdout.on('data', chunk => { output += String(chunk) })
+  child.stdout.on('data', chunk => {
+    output += String(chunk)
+  })
   const [code] = await once(child, 'close')
   t.equal(code, 0)
   t.equal(output, '2 false\n')

@@ -7,14 +7,23 @@ t.setTimeout(120_000)
 t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged by two generations', async t => {
   // In either policy the caller may do one thing and not the other, and holds the role only in that one in which the
   // permission named beside it is missing.
-  const text = (allowed: string, holds: boolean, comment: number): string => JSON.stringify({
-    version: 1,
-    resources: { a: { actions: ['one', 'two'] }, [`comment${comment}`]: { actions: ['x'] } },
-    roles: { holder: {}, caller: { ...holds ? { inherits: ['holder'] } : {}, allow: [allowed, { permission: 'a:two', when: `principal.id == "${allowed}"` }] } },
-    environments: { prod: {} }
-  })
+  const text = (allowed: string, holds: boolean, comment: number): string =>
+    JSON.stringify({
+      version: 1,
+      resources: { a: { actions: ['one', 'two'] }, [`comment${comment}`]: { actions: ['x'] } },
+      roles: {
+        holder: {},
+        caller: {
+          ...(holds ? { inherits: ['holder'] } : {}),
+          allow: [allowed, { permission: 'a:two', when: `principal.id == "${allowed}"` }]
+        }
+      },
+      environments: { prod: {} }
+    })
   const { app, load } = await following(t, text('a:one', false, 0))
-  const get = (url: string, security: object): void => { app.get(url, { config: { security } }, async () => 'done') }
+  const get = (url: string, security: object): void => {
+    app.get(url, { config: { security } }, async () => 'done')
+  }
   get('/one', { permission: 'a:one' })
   get('/two', { permission: 'a:two' })
   get('/never', { permission: 'a:one', roles: ['holder'] })
@@ -31,7 +40,12 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
     while (!work.isOver) {
       for (let time = 0; time < 20; time++) {
         const { policy } = app.rbac
-        const judged = [policy.decideId(kept, one, prod), policy.decideId(kept, two, prod), app.can({ roles }, 'a:one'), app.can({ roles }, 'a:two')].join()
+        const judged = [
+          policy.decideId(kept, one, prod),
+          policy.decideId(kept, two, prod),
+          app.can({ roles }, 'a:one'),
+          app.can({ roles }, 'a:two')
+        ].join()
         seen.set(judged, (seen.get(judged) ?? 0) + 1)
         if (!['true,false,true,false', 'false,true,false,true'].includes(judged)) wrong.push(judged)
         const may = app.rbac.permissionsOf({ roles }).join()
@@ -58,8 +72,23 @@ t.test('1,000 reloads under load: nothing is judged wrongly, thrown, or judged b
       work.isOver = true
     }
   }
-  await Promise.all([reloads(), decisions(), requests('/one', [200, 403]), requests('/two', [200, 403]), requests('/never', [403])])
+  await Promise.all([
+    reloads(),
+    decisions(),
+    requests('/one', [200, 403]),
+    requests('/two', [200, 403]),
+    requests('/never', [403])
+  ])
   t.comment(Object.fromEntries(seen))
   t.same(wrong, [])
-  for (const kind of ['true,false,true,false', 'false,true,false,true', '/one 200', '/one 403', '/two 200', '/two 403']) t.ok(seen.get(kind)! > 20, kind)
+  for (const kind of [
+    'true,false,true,false',
+    'false,true,false,true',
+    '/one 200',
+    '/one 403',
+    '/two 200',
+    '/two 403'
+  ]) {
+    t.ok(seen.get(kind)! > 20, kind)
+  }
 })

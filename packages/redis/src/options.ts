@@ -85,12 +85,12 @@ const FIELDS = {
 export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   if (typeof options !== 'object' || options === null) throw new RedisOptionInvalid('options', 'must be an object')
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
-  const form = 'url' in given ? 'url' : 'sentinels' in given ? 'sentinel' : 'cluster' in given ? 'cluster' : 'single'
+  const form = formOf(given)
   for (const field of Object.keys(given)) {
     if (!(FIELDS[form] as readonly string[]).includes(field)) {
       throw new RedisOptionInvalid(
         field,
-        `is not known beside "${form === 'single' ? 'host' : form === 'sentinel' ? 'sentinels' : form}"; known are ` +
+        `is not known beside "${{ url: 'url', single: 'host', sentinel: 'sentinels', cluster: 'cluster' }[form]}"; known are ` +
           `${FIELDS[form].join(', ')}`
       )
     }
@@ -103,17 +103,7 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
   if (typeof tls === 'object') assertUsable(tls)
   return Object.freeze({
     mode: form === 'url' ? 'single' : form,
-    nodes:
-      form === 'sentinel'
-        ? nodes('sentinels', given['sentinels'])
-        : form === 'cluster'
-          ? nodes('cluster', given['cluster'])
-          : [
-              {
-                host: text('host', address['host']) ?? '127.0.0.1',
-                port: integer('port', address['port'], 1, 65535) ?? 6379
-              }
-            ],
+    nodes: nodesOf(form, given, address),
     name: form === 'sentinel' ? required('name', text('name', given['name'])) : undefined,
     username: text('username', address['username']),
     password: text('password', address['password']),
@@ -126,6 +116,23 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
     connectTimeoutMs: integer('connectTimeoutMs', given['connectTimeoutMs'], 1, 60_000) ?? 2_000,
     reconnectMaxDelayMs: integer('reconnectMaxDelayMs', given['reconnectMaxDelayMs'], 10, 60_000) ?? 500
   })
+}
+
+function formOf (given: Record<string, unknown>): keyof typeof FIELDS {
+  if ('url' in given) return 'url'
+  if ('sentinels' in given) return 'sentinel'
+  return 'cluster' in given ? 'cluster' : 'single'
+}
+
+function nodesOf (
+  form: keyof typeof FIELDS,
+  given: Record<string, unknown>,
+  address: Record<string, unknown>
+): RedisNode[] {
+  if (form === 'sentinel') return nodes('sentinels', given['sentinels'])
+  if (form === 'cluster') return nodes('cluster', given['cluster'])
+  const host = text('host', address['host']) ?? '127.0.0.1'
+  return [{ host, port: integer('port', address['port'], 1, 65535) ?? 6379 }]
 }
 
 /** Refuses certificates that OpenSSL cannot read: ioredis would fail once and never reconnect. */

@@ -17,19 +17,27 @@ async function open (t: Test, options: RedisOptions): Promise<RedisConnection> {
 t.test('nobody listens: ready rejects by its deadline, commands fail, health says so', async t => {
   const port = await freePort()
   const redis = await open(t, { host: '127.0.0.1', port })
-  await t.rejects(redis.ready(300), { code: 'MARTY_REDIS_UNAVAILABLE', message: new RegExp(`127\\.0\\.0\\.1:${port} was not ready within 300 ms; last error: .*ECONNREFUSED`) })
+  await t.rejects(redis.ready(300), {
+    code: 'MARTY_REDIS_UNAVAILABLE',
+    message: new RegExp(`127\\.0\\.0\\.1:${port} was not ready within 300 ms; last error: .*ECONNREFUSED`)
+  })
   await t.rejects(redis.client.get('a'), Error)
-  t.match(redis.health(), { status: 'unhealthy', details: { mode: 'single', nodes: [`127.0.0.1:${port}`], lastError: /ECONNREFUSED/ } })
+  t.match(redis.health(), {
+    status: 'unhealthy',
+    details: { mode: 'single', nodes: [`127.0.0.1:${port}`], lastError: /ECONNREFUSED/ }
+  })
 })
 
 t.test('a wrong password is told without repeating it, to nobody', async t => {
   const { port } = await server(t, ['--requirepass', 'right-password'])
   const redis = await open(t, { url: `redis://:hunter2-wrong@127.0.0.1:${port}` })
   const seen: unknown[] = []
-  redis.client.on('error', error => { seen.push(error) })
+  redis.client.on('error', error => {
+    seen.push(error)
+  })
   await t.rejects(redis.ready(500), { code: 'MARTY_REDIS_UNAVAILABLE', message: /WRONGPASS/ })
   await until(() => seen.length > 0, 'an error')
-  t.notMatch(JSON.stringify([seen.map(error => ({ ...error as object })), redis.health()]), 'hunter2-wrong')
+  t.notMatch(JSON.stringify([seen.map(error => ({ ...(error as object) })), redis.health()]), 'hunter2-wrong')
 })
 
 t.test('password, ACL user, database and connection name are used', async t => {
@@ -51,7 +59,9 @@ t.test('a frozen server fails commands at the deadline and is connected again wh
   const { port, child } = await server(t)
   const redis = await open(t, { port, commandTimeoutMs: 80 })
   let reconnects = 0
-  const stop = redis.onReconnect(() => { reconnects++ })
+  const stop = redis.onReconnect(() => {
+    reconnects++
+  })
   await redis.ready(5_000)
   child.kill('SIGSTOP')
   await t.rejects(redis.client.get('k'), { message: /timed out/i })
@@ -70,15 +80,27 @@ t.test('a killed server fails commands at once, and the connection comes back af
   t.teardown(() => first.stop())
   const redis = await open(t, { port, commandTimeoutMs: 3_000 })
   let reconnects = 0
-  const stop = redis.onReconnect(() => { reconnects++ })
+  const stop = redis.onReconnect(() => {
+    reconnects++
+  })
   const silent: number[] = []
-  redis.onReconnect(() => { silent.push(1) })()
+  redis.onReconnect(() => {
+    silent.push(1)
+  })()
   await redis.ready(5_000)
   const pending = redis.client.blpop('nothing', 0)
   pending.catch(() => {})
   await first.stop('SIGKILL')
-  await t.rejects(pending, { message: /retries|closed/i }, 'a command that was on its way, by the loss and not by its deadline')
-  await t.rejects(redis.client.set('k', 'v'), { message: /enableOfflineQueue|closed|retries/i }, 'a command sent meanwhile')
+  await t.rejects(
+    pending,
+    { message: /retries|closed/i },
+    'a command that was on its way, by the loss and not by its deadline'
+  )
+  await t.rejects(
+    redis.client.set('k', 'v'),
+    { message: /enableOfflineQueue|closed|retries/i },
+    'a command sent meanwhile'
+  )
   const second = await startRedis(port)
   t.teardown(() => second.stop())
   await redis.ready(10_000)
@@ -88,25 +110,28 @@ t.test('a killed server fails commands at once, and the connection comes back af
   stop()
 })
 
-t.test('close ends it: commands and ready reject, a second close is fine, a frozen server does not hold it', async t => {
-  const { port, child } = await server(t)
-  const redis = await open(t, { port })
-  await redis.ready(5_000)
-  await redis.close()
-  await redis.close()
-  await t.rejects(redis.client.ping(), Error)
-  await t.rejects(redis.ready(1_000), { code: 'MARTY_REDIS_UNAVAILABLE', message: /closed/ })
-  t.match(redis.health(), { status: 'unhealthy', details: { state: 'closed' } })
+t.test(
+  'close ends it: commands and ready reject, a second close is fine, a frozen server does not hold it',
+  async t => {
+    const { port, child } = await server(t)
+    const redis = await open(t, { port })
+    await redis.ready(5_000)
+    await redis.close()
+    await redis.close()
+    await t.rejects(redis.client.ping(), Error)
+    await t.rejects(redis.ready(1_000), { code: 'MARTY_REDIS_UNAVAILABLE', message: /closed/ })
+    t.match(redis.health(), { status: 'unhealthy', details: { state: 'closed' } })
 
-  const frozen = await open(t, { port })
-  await frozen.ready(5_000)
-  child.kill('SIGSTOP')
-  await frozen.close()
-  t.equal(frozen.health().details.state, 'closed')
+    const frozen = await open(t, { port })
+    await frozen.ready(5_000)
+    child.kill('SIGSTOP')
+    await frozen.close()
+    t.equal(frozen.health().details.state, 'closed')
 
-  const never = await open(t, { port: await freePort() })
-  const waiting = never.ready(30_000)
-  waiting.catch(() => {})
-  await never.close()
-  await t.rejects(waiting, { code: 'MARTY_REDIS_UNAVAILABLE', message: /closed/ })
-})
+    const never = await open(t, { port: await freePort() })
+    const waiting = never.ready(30_000)
+    waiting.catch(() => {})
+    await never.close()
+    await t.rejects(waiting, { code: 'MARTY_REDIS_UNAVAILABLE', message: /closed/ })
+  }
+)

@@ -14,11 +14,13 @@ async function server (t: Test, args: readonly string[] = []): Promise<RedisServ
   return redis
 }
 
-async function open (t: Test, options: RedisOptions): Promise<RedisConnection & { reconnects (): number }> {
+async function open (t: Test, options: RedisOptions): Promise<RedisConnection & { reconnects(): number }> {
   const redis = openRedis(options)
   t.teardown(() => redis.close())
   let count = 0
-  redis.onReconnect(() => { count++ })
+  redis.onReconnect(() => {
+    count++
+  })
   await redis.ready(10_000)
   return { ...redis, reconnects: () => count }
 }
@@ -33,7 +35,13 @@ t.test('frozen: commands, scripts, pipelines and transactions all fail by the de
     () => client.get('k'),
     () => script(client, [], []),
     () => client.eval('return 1', 0),
-    () => client.pipeline().get('k').get('k').exec().then(results => Promise.reject(results![1]![0])),
+    () =>
+      client
+        .pipeline()
+        .get('k')
+        .get('k')
+        .exec()
+        .then(results => Promise.reject(results![1]![0])),
     () => client.multi().get('k').exec()
   ].map(startLoad)
   await until(() => loads.every(({ outcomes }) => outcomes.has('Command timed out')), 'every kind to fail')
@@ -61,7 +69,10 @@ t.test('CLIENT KILL: the connection is made again at once', async t => {
 t.test('CLIENT PAUSE and a script that runs too long: commands settle meanwhile and work afterwards', async t => {
   const { port } = await server(t, ['--enable-debug-command', 'yes'])
   const redis = await open(t, { port })
-  for (const stall of [['CLIENT', 'PAUSE', '1500', 'ALL'], ['DEBUG', 'SLEEP', '0.3']] as const) {
+  for (const stall of [
+    ['CLIENT', 'PAUSE', '1500', 'ALL'],
+    ['DEBUG', 'SLEEP', '0.3']
+  ] as const) {
     const load = startLoad(() => redis.client.incr('k'))
     await until(() => load.outcomes.has('OK'), 'commands to work')
     await ask(port, client => client.call(stall[0], ...stall.slice(1)))
@@ -73,28 +84,46 @@ t.test('CLIENT PAUSE and a script that runs too long: commands settle meanwhile 
   }
 })
 
-t.test('a slow network: below the deadline all is well, above it every command fails and the connection is kept', async t => {
-  const { port } = await server(t)
-  const proxy = await startProxy(t, port)
-  const redis = await open(t, { port: proxy.port, commandTimeoutMs: 400 })
-  proxy.delay(20)
-  t.equal(await redis.client.incr('k'), 1)
-  proxy.delay(250)
-  await t.rejects(redis.client.incr('k'), { message: 'Command timed out' })
-  proxy.delay(0)
-  await until(() => redis.client.get('k').then(value => value === '2', () => false), 'late answers to be passed by: the command was carried out all the same')
-  t.equal(proxy.connections(), 1)
-})
+t.test(
+  'a slow network: below the deadline all is well, above it every command fails and the connection is kept',
+  async t => {
+    const { port } = await server(t)
+    const proxy = await startProxy(t, port)
+    const redis = await open(t, { port: proxy.port, commandTimeoutMs: 400 })
+    proxy.delay(20)
+    t.equal(await redis.client.incr('k'), 1)
+    proxy.delay(250)
+    await t.rejects(redis.client.incr('k'), { message: 'Command timed out' })
+    proxy.delay(0)
+    await until(
+      () =>
+        redis.client.get('k').then(
+          value => value === '2',
+          () => false
+        ),
+      'late answers to be passed by: the command was carried out all the same'
+    )
+    t.equal(proxy.connections(), 1)
+  }
+)
 
 t.test('the network swallows everything: the connection is replaced, in use or idle', async t => {
   const { port } = await server(t)
   const node = await freePort()
   const proxies = await Promise.all([startProxy(t, port), startProxy(t, port), startProxy(t, node)])
-  const cluster = await startRedis(node, [...await clusterArgs(), '--cluster-announce-ip', '127.0.0.1', '--cluster-announce-port', String(proxies[2].port)])
+  const cluster = await startRedis(node, [
+    ...(await clusterArgs()),
+    '--cluster-announce-ip',
+    '127.0.0.1',
+    '--cluster-announce-port',
+    String(proxies[2].port)
+  ])
   t.teardown(() => cluster.stop())
   await ask(node, client => client.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383'))
   const [idle, busy, clustered] = await Promise.all([
-    open(t, { port: proxies[0].port }), open(t, { port: proxies[1].port }), open(t, { cluster: [{ host: '127.0.0.1', port: proxies[2].port }] })
+    open(t, { port: proxies[0].port }),
+    open(t, { port: proxies[1].port }),
+    open(t, { cluster: [{ host: '127.0.0.1', port: proxies[2].port }] })
   ])
   const load = startLoad(() => busy.client.incr('k'))
   await until(() => load.outcomes.has('OK'), 'commands to work')
@@ -104,7 +133,9 @@ t.test('the network swallows everything: the connection is replaced, in use or i
   t.comment(`replaced after ${Math.round(performance.now() - started)} ms`)
   await load.stop(LIMIT_MS)
   t.ok(load.worstMs() < LIMIT_MS)
-  for (const redis of [idle, busy, clustered]) t.match(redis.health(), { status: 'healthy', details: { reconnects: 1, lastError: null } })
+  for (const redis of [idle, busy, clustered]) {
+    t.match(redis.health(), { status: 'healthy', details: { reconnects: 1, lastError: null } })
+  }
   t.equal(await idle.client.ping(), 'PONG')
 })
 

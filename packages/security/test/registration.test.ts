@@ -23,7 +23,8 @@ import {
 } from '@marty/security'
 import { optionsFor, POLICY } from './service.js'
 
-// Every way of registering that Fastify documents: a caller without a credential gets 401, or the start names the route. Never 200.
+// Every way of registering that Fastify documents: a caller without a credential gets 401, or the start names the
+// route. Never 200.
 
 const RULE: SecurityRule = { permission: 'report:write' }
 const GUARDED = { config: { security: RULE } } satisfies RouteShorthandOptions

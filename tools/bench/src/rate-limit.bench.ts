@@ -120,6 +120,8 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
       plan
     )
     const { of } = meter
+    const cpuOf = (name: string): string =>
+      `${name} ${median(of(name).nodeUs).toFixed(1)} us Node, ${median(of(name).redisUs).toFixed(1)} us Redis`
     const added = (value: (name: string) => readonly number[], name: string, against: string): number =>
       median(value(name).map((one, round) => one - value(against)[round]!))
     return {
@@ -152,8 +154,7 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
         "the server's thread was busy " +
           `${cases.map(({ name }) => `${name} ${Math.round(median(of(name).busy) * 100)} %`).join(', ')} of the ` +
           'time: below 90 % the client or Redis was the bottleneck, and the ratio says little',
-        'CPU of one request: ' +
-          `${['bare', 'rule1', 'rule3', 'frl', 'frl_pipelined', 'denied', 'lease3'].map(name => `${name} ${median(of(name).nodeUs).toFixed(1)} us Node, ${median(of(name).redisUs).toFixed(1)} us Redis`).join('; ')}`,
+        `CPU of one request: ${['bare', 'rule1', 'rule3', 'frl', 'frl_pipelined', 'denied', 'lease3'].map(cpuOf).join('; ')}`,
         'frl is @fastify/rate-limit with its Redis store over ioredis as its documentation sets it up; ' +
           'frl_pipelined the same with enableAutoPipelining, its fastest setting',
         'three rules: a window of the user, a burst in it, and a window of the user at this operation; a burst ' +

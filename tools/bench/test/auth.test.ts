@@ -13,15 +13,23 @@ async function serve (t: Test, listener: RequestListener): Promise<number> {
   const server = createServer(listener)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  t.teardown(() => { server.close(); server.closeAllConnections() })
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
   return (server.address() as AddressInfo).port
 }
 
 t.test('a load that is not answered as it must be stops, rather than being counted', async t => {
-  const chunked = await serve(t, (_, response) => { response.write('a'); response.end('b') })
+  const chunked = await serve(t, (_, response) => {
+    response.write('a')
+    response.end('b')
+  })
   const job = { credential: { kind: 'none' }, requests: 3, connections: 1 } as const
   await t.rejects(runLoad({ ...job, port: chunked }), { message: /without Content-Length/ })
-  const closing = await serve(t, request => { request.socket.destroy() })
+  const closing = await serve(t, request => {
+    request.socket.destroy()
+  })
   await t.rejects(runLoad({ ...job, port: closing }), { message: /closed a keep-alive connection|ECONNRESET/ })
 })
 
@@ -37,12 +45,22 @@ t.test('every request is made once, on connections that are kept, with the crede
   const job = { port, requests: 10, connections: 2 }
   t.same((await runLoad({ ...job, credential: { kind: 'same', token: 'abc' } })).statuses, { 200: 5, 401: 5 })
   t.strictSame(new Set(tokens.splice(0)), new Set(['Bearer abc']))
-  const jwt = { ...job, credential: { kind: 'jwt', secret: 'c2VjcmV0', header: { alg: 'HS256' }, claims: { sub: 'alice' } } } as const
+  const jwt = {
+    ...job,
+    credential: { kind: 'jwt', secret: 'c2VjcmV0', header: { alg: 'HS256' }, claims: { sub: 'alice' } }
+  } as const
   await prepareLoad(jwt)
   await runLoad(jwt)
   t.equal(new Set(tokens.splice(0)).size, 10, 'each token is another')
-  const { statuses, latenciesMs } = await runLoad({ ...job, perSecond: 1_000, credential: { kind: 'wrong key', start: 'p_e_id_' } })
-  t.equal(Object.values(statuses).reduce((sum, count) => sum + count, 0), 10)
+  const { statuses, latenciesMs } = await runLoad({
+    ...job,
+    perSecond: 1_000,
+    credential: { kind: 'wrong key', start: 'p_e_id_' }
+  })
+  t.equal(
+    Object.values(statuses).reduce((sum, count) => sum + count, 0),
+    10
+  )
   t.equal(latenciesMs.length, tokens.length)
   t.match(tokens[0], /^Bearer p_e_id_[0-9a-f]{43}_[0-9A-Za-z]{6}$/)
   t.equal(sockets.size, 2)
@@ -58,9 +76,22 @@ t.test('a run has exactly the metrics it promises, each beside its goal', async 
   const folder = await mkdtemp(join(tmpdir(), 'bench-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const file = join(folder, 'auth.json')
-  const { stdout } = await promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist/main.js'), 'auth', '--quick', '--json', file])
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    resolve(import.meta.dirname, '../dist/main.js'),
+    'auth',
+    '--quick',
+    '--json',
+    file
+  ])
   const { metrics, versions } = JSON.parse(await readFile(file, 'utf8'))
-  t.strictSame(Object.keys(metrics), ['warm_vs_bare', 'unique_vs_fastify_jwt', 'apikey_cached_p99_ms', 'flood_valid_p99_ms', 'flood_valid_401', 'audit_async_events_per_s'])
+  t.strictSame(Object.keys(metrics), [
+    'warm_vs_bare',
+    'unique_vs_fastify_jwt',
+    'apikey_cached_p99_ms',
+    'flood_valid_p99_ms',
+    'flood_valid_401',
+    'audit_async_events_per_s'
+  ])
   for (const [key, value] of Object.entries(metrics)) {
     t.ok(Number.isFinite(value), key)
     t.match(stdout, new RegExp(`${key} .*goal `))

@@ -9,7 +9,7 @@ import t from 'tap'
 // For a machine that is busy; nothing here is about speed.
 t.setTimeout(600_000)
 
-const run = (...args: string[]): Promise<{ stdout: string, stderr: string }> =>
+const run = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
   promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist/main.js'), ...args])
 
 t.test('wrong arguments: what there is, did you mean, exit 2', async t => {
@@ -24,8 +24,14 @@ t.test('the median is the middle, a shuffle loses nothing', async t => {
   t.equal(median([4, 1, 2, 3]), 2.5)
   t.ok(Number.isNaN(median([])))
   const values = Array.from({ length: 50 }, (_, index) => index)
-  t.strictSame(shuffled(values).sort((a, b) => a - b), values)
-  t.notSame(shuffled(values, () => 0), values)
+  t.strictSame(
+    shuffled(values).sort((a, b) => a - b),
+    values
+  )
+  t.notSame(
+    shuffled(values, () => 0),
+    values
+  )
 })
 
 t.test('cases of one round are compared with each other, every case in every round', async t => {
@@ -49,18 +55,44 @@ t.test('a run writes what it measured, on what, and the samples', async t => {
   const { stdout } = await run('guard', '--quick', '--json', file)
   t.match(stdout, /guarded_vs_bare/)
   const result = JSON.parse(await readFile(file, 'utf8'))
-  t.match(result, { name: 'guard', machine: { cpu: String, cores: Number }, versions: { node: process.versions.node, fastify: /^5\./ } })
-  for (const key of ['public_vs_bare', 'guarded_vs_bare', 'added_us_guarded', 'decision_ns']) t.ok(Number.isFinite(result.metrics[key]), key)
+  t.match(result, {
+    name: 'guard',
+    machine: { cpu: String, cores: Number },
+    versions: { node: process.versions.node, fastify: /^5\./ }
+  })
+  for (const key of ['public_vs_bare', 'guarded_vs_bare', 'added_us_guarded', 'decision_ns']) {
+    t.ok(Number.isFinite(result.metrics[key]), key)
+  }
   t.equal(result.samples.bare.length, result.samples.guarded.length)
 })
 
 t.test('limits: exactly the metrics it promises, each beside its goal', async t => {
   const file = join(await mkdtemp(join(tmpdir(), 'bench-')), 'limits.json')
-  await t.rejects(run('rate-limit', '--limit', '0'), { code: 2, stderr: /--limit must be an integer from 1 to 1000000, not "0"/ })
+  await t.rejects(run('rate-limit', '--limit', '0'), {
+    code: 2,
+    stderr: /--limit must be an integer from 1 to 1000000, not "0"/
+  })
   const { stdout } = await run('rate-limit', '--quick', '--json', file)
   const { metrics, versions } = JSON.parse(await readFile(file, 'utf8'))
-  const promised = ['rule1_vs_bare', 'rule1_vs_frl', 'rule3_vs_bare', 'rule3_vs_frl', 'denied_vs_bare', 'added_p50_1conn_ms', 'added_p50_64conn_ms', 'added_p99_64conn_ms',
-    'node_us_1rule', 'node_us_3rules', 'redis_cpu_vs_frl', 'evalsha_per_request', 'memory_vs_zset', 'checks_per_s_1rule', 'checks_per_s_3rules', 'lease3_vs_bare', 'lease_checks_per_s']
+  const promised = [
+    'rule1_vs_bare',
+    'rule1_vs_frl',
+    'rule3_vs_bare',
+    'rule3_vs_frl',
+    'denied_vs_bare',
+    'added_p50_1conn_ms',
+    'added_p50_64conn_ms',
+    'added_p99_64conn_ms',
+    'node_us_1rule',
+    'node_us_3rules',
+    'redis_cpu_vs_frl',
+    'evalsha_per_request',
+    'memory_vs_zset',
+    'checks_per_s_1rule',
+    'checks_per_s_3rules',
+    'lease3_vs_bare',
+    'lease_checks_per_s'
+  ]
   const beside = ['rule1_vs_frl_pipelined', 'rule3_vs_frl_pipelined', 'redis_cpu_vs_frl_pipelined']
   t.strictSame(Object.keys(metrics).sort(), [...promised, ...beside].sort())
   for (const key of promised) t.match(stdout, new RegExp(`  ${key} .*goal `))

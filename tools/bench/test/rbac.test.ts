@@ -9,8 +9,18 @@ import t from 'tap'
 
 t.test('an engine that answers wrong is not timed', async t => {
   const questions = policyData(10).questions(8, 1)
-  t.throws(() => { rightAnswers('yes', questions, () => true) }, { message: /^yes answers wrong: role\d must not be allowed resource\d:/ })
-  t.throws(() => { rightAnswers('no', questions, () => false) }, { message: /^no answers wrong: role\d must be allowed resource\d:/ })
+  t.throws(
+    () => {
+      rightAnswers('yes', questions, () => true)
+    },
+    { message: /^yes answers wrong: role\d must not be allowed resource\d:/ }
+  )
+  t.throws(
+    () => {
+      rightAnswers('no', questions, () => false)
+    },
+    { message: /^no answers wrong: role\d must be allowed resource\d:/ }
+  )
   rightAnswers('right', questions, at => questions[at]!.allowed)
 })
 
@@ -24,10 +34,24 @@ t.test('the data is a policy of so many rules, the same every time, with every k
     t.equal(questions.filter(({ allowed }) => allowed).length, 100)
     t.ok(questions.every(({ roles }) => roles.length === rolesEach && Object.isFrozen(roles)))
   }
-  for (const piece of ['inherits:', 'deny:', 'when:', 'production:\n    description: One of two\n    deny:', 'development:\n    description: One of two\n    deny:']) t.ok(data.text.includes(piece), piece)
+  for (const piece of [
+    'inherits:',
+    'deny:',
+    'when:',
+    'production:\n    description: One of two\n    deny:',
+    'development:\n    description: One of two\n    deny:'
+  ]) {
+    t.ok(data.text.includes(piece), piece)
+  }
   const { roles, permission } = data.conditioned(1)[0]!
-  t.equal(policy.decide(roles, permission, 'production', { principal: { id: 'alice' }, resource: { owner: 'alice' } }), true)
-  t.equal(policy.decide(roles, permission, 'production', { principal: { id: 'alice' }, resource: { owner: 'bob' } }), false)
+  t.equal(
+    policy.decide(roles, permission, 'production', { principal: { id: 'alice' }, resource: { owner: 'alice' } }),
+    true
+  )
+  t.equal(
+    policy.decide(roles, permission, 'production', { principal: { id: 'alice' }, resource: { owner: 'bob' } }),
+    false
+  )
 })
 
 t.test('the lowest median is of five runs, in the order they were made', async t => {
@@ -39,10 +63,31 @@ t.test('a run has exactly the metrics it promises, each beside its goal', async 
   const folder = await mkdtemp(join(tmpdir(), 'bench-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const file = join(folder, 'rbac.json')
-  const { stdout } = await promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist/main.js'), 'rbac', '--quick', '--json', file])
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    resolve(import.meta.dirname, '../dist/main.js'),
+    'rbac',
+    '--quick',
+    '--json',
+    file
+  ])
   const { metrics, versions } = JSON.parse(await readFile(file, 'utf8'))
-  t.strictSame(Object.keys(metrics), ['id_1role_ns', 'id_3roles_ns', 'id_8roles_ns', 'strings_10k_ns', 'x_enforcesync_1k', 'x_enforcesync_10k', 'growth_10_to_10k', 'x_casl',
-    'x_accesscontrol', 'conditioned_ns', 'hook_added_us', 'reload_10k_ms', 'reload_10k_pause_ms', 'reload_100k_ms', 'memory_vs_casbin'])
+  t.strictSame(Object.keys(metrics), [
+    'id_1role_ns',
+    'id_3roles_ns',
+    'id_8roles_ns',
+    'strings_10k_ns',
+    'x_enforcesync_1k',
+    'x_enforcesync_10k',
+    'growth_10_to_10k',
+    'x_casl',
+    'x_accesscontrol',
+    'conditioned_ns',
+    'hook_added_us',
+    'reload_10k_ms',
+    'reload_10k_pause_ms',
+    'reload_100k_ms',
+    'memory_vs_casbin'
+  ])
   for (const [key, value] of Object.entries(metrics)) {
     t.ok(Number.isFinite(value), key)
     t.match(stdout, new RegExp(`${key} .*goal `))

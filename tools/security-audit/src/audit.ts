@@ -70,5 +70,5 @@ function position (text: string, index: number): { line: number, column: number 
 
 function worstFirst (a: Finding, b: Finding): number {
   return SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) ||
-    (a.file < b.file ? -1 : a.file > b.file ? 1 : 0) || a.line - b.line || a.column - b.column
+    Number(a.file > b.file) - Number(a.file < b.file) || a.line - b.line || a.column - b.column
 }

@@ -32,13 +32,18 @@ export function readSuppressions (
   return { suppressions, mistakes }
 }
 
+/** What opens a comment in a language; in others, any of these may. */
+const OPENINGS: Partial<Record<SourceFile['language'], string>> = {
+  markdown: '<!--',
+  javascript: '(?://+|/?\\*+)'
+}
+
 function commentsOf ({
   file, text, uncommented, language
 }: SourceFile): { index: number, rule: string, reason: string }[] {
   // JSON has no comments.
   if (file.endsWith('.json')) return []
-  const opening =
-    language === 'markdown' ? '<!--' : language === 'javascript' ? '(?://+|/?\\*+)' : '(?:#+|//+|/\\*+|<!--|;+)'
+  const opening = OPENINGS[language] ?? '(?:#+|//+|/\\*+|<!--|;+)'
   const pattern = new RegExp(`${opening}[ \\t]*(marty-security-audit-ignore)\\b([^\\n]*)`, 'g')
   return [...text.matchAll(pattern)].flatMap(match => {
     const index = match.index + match[0].indexOf(match[1]!)

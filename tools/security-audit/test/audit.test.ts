@@ -9,23 +9,44 @@ const ignore = 'marty-security-audit-' + 'ignore'
 const root = resolve(import.meta.dirname, '../../..')
 
 t.test('a folder that cannot be audited is refused, and is not clean', async t => {
-  t.throws(() => audit('/nowhere/at/all'), { name: 'AuditError', code: 'MARTY_AUDITOR_FOLDER_UNREADABLE', message: /there is no folder/ })
+  t.throws(() => audit('/nowhere/at/all'), {
+    name: 'AuditError',
+    code: 'MARTY_AUDITOR_FOLDER_UNREADABLE',
+    message: /there is no folder/
+  })
   t.throws(() => audit(import.meta.filename), { code: 'MARTY_AUDITOR_FOLDER_UNREADABLE', message: /is not a folder/ })
   t.throws(() => audit(folderOf(t, {})), { code: 'MARTY_AUDITOR_NOTHING_TO_AUDIT', message: /git tracks no file/ })
-  t.throws(() => audit(folderOf(t, { 'node_modules/a.js': '1' }, { git: false })), { code: 'MARTY_AUDITOR_NOTHING_TO_AUDIT' })
+  t.throws(() => audit(folderOf(t, { 'node_modules/a.js': '1' }, { git: false })), {
+    code: 'MARTY_AUDITOR_NOTHING_TO_AUDIT'
+  })
   t.ok(new AuditError('MARTY_AUDITOR_NOTHING_TO_AUDIT', 'x') instanceof Error)
 })
 
 t.test('only what git tracks is read', async t => {
   const folder = folderOf(t, { 'tracked.js': `${evaluate}(a)` })
   writeFileSync(join(folder, 'untracked.js'), `${evaluate}(a)`)
-  t.strictSame(audit(folder).findings.map(({ file }) => file), ['tracked.js'])
+  t.strictSame(
+    audit(folder).findings.map(({ file }) => file),
+    ['tracked.js']
+  )
 })
 
 t.test('outside git everything but node_modules and dist is read, and what needs git is not run', async t => {
-  const folder = folderOf(t, { '.env': 'A=1', 'a.js': `${evaluate}(a)`, 'node_modules/b.js': `${evaluate}(a)`, 'deep/dist/c.js': `${evaluate}(a)` }, { git: false })
+  const folder = folderOf(
+    t,
+    {
+      '.env': 'A=1',
+      'a.js': `${evaluate}(a)`,
+      'node_modules/b.js': `${evaluate}(a)`,
+      'deep/dist/c.js': `${evaluate}(a)`
+    },
+    { git: false }
+  )
   const { findings, notRun } = audit(folder)
-  t.strictSame(findings.map(({ file }) => file), ['a.js'])
+  t.strictSame(
+    findings.map(({ file }) => file),
+    ['a.js']
+  )
   t.match(notRun, [{ rule: 'env-file', reason: /not a git repository/ }])
   t.match((await runCommand(folder)).out, /^not run {3}env-file: .*not a git repository$/m)
 })
@@ -65,11 +86,17 @@ t.test('a comment with a reason sets a finding aside', async t => {
     t.strictSame(findings, [], text)
     t.match(suppressed, [{ rule: 'eval', file, reason: 'the text is ours' }])
   }
-  t.match(audit(folderOf(t, { '.env': `# ${ignore} env-file -- holds no secret\nA=1\n` })), { findings: [], suppressed: [{ rule: 'env-file' }] })
+  t.match(audit(folderOf(t, { '.env': `# ${ignore} env-file -- holds no secret\nA=1\n` })), {
+    findings: [],
+    suppressed: [{ rule: 'env-file' }]
+  })
 })
 
 t.test('a suppression without a reason, of another rule, too far away or in a string has no effect', async t => {
-  const rulesOf = (text: string): string[] => audit(folderOf(t, { 'a.js': text })).findings.map(({ rule }) => rule).sort()
+  const rulesOf = (text: string): string[] =>
+    audit(folderOf(t, { 'a.js': text }))
+      .findings.map(({ rule }) => rule)
+      .sort()
   t.strictSame(rulesOf(`${evaluate}(a) // ${ignore} eval`), ['eval', 'ignore-comment'])
   t.strictSame(rulesOf(`${evaluate}(a) // ${ignore} eval --  `), ['eval', 'ignore-comment'])
   t.strictSame(rulesOf(`${evaluate}(a) // ${ignore} -- because`), ['eval', 'ignore-comment'])
@@ -77,8 +104,13 @@ t.test('a suppression without a reason, of another rule, too far away or in a st
   t.strictSame(rulesOf(`${evaluate}(a) // ${ignore} private-key -- because`), ['eval'])
   t.strictSame(rulesOf(`// ${ignore} eval -- because\n\n${evaluate}(a)`), ['eval'])
   t.strictSame(rulesOf(`${evaluate}(a, '// ${ignore} eval -- because')`), ['eval'])
-  t.strictSame(rulesOf(`// ${ignore} ignore-comment -- because\n// ${ignore} eval`), ['ignore-comment', 'ignore-comment'])
-  t.match(audit(folderOf(t, { 'a.js': `// ${ignore} evla -- because` })).findings, [{ advice: 'Did you mean "eval"?', line: 1, column: 4 }])
+  t.strictSame(rulesOf(`// ${ignore} ignore-comment -- because\n// ${ignore} eval`), [
+    'ignore-comment',
+    'ignore-comment'
+  ])
+  t.match(audit(folderOf(t, { 'a.js': `// ${ignore} evla -- because` })).findings, [
+    { advice: 'Did you mean "eval"?', line: 1, column: 4 }
+  ])
 })
 
 t.test('a secret that was found is nowhere in the output', async t => {
@@ -95,7 +127,10 @@ t.test('a secret that was found is nowhere in the output', async t => {
     t.equal(code, 1)
     for (const rule of ['private-key', 'known-token', 'literal-secret', 'dependency-source']) t.match(out, rule)
     for (let at = 0; at + 8 <= random32.length; at++) {
-      t.notOk(`${out}${err}`.includes(random32.slice(at, at + 8)) || `${out}${err}`.includes(body.slice(at, at + 8)), `nothing of it from ${at}`)
+      t.notOk(
+        `${out}${err}`.includes(random32.slice(at, at + 8)) || `${out}${err}`.includes(body.slice(at, at + 8)),
+        `nothing of it from ${at}`
+      )
     }
   }
 })
@@ -105,9 +140,17 @@ t.test('exit codes and the command line', async t => {
   const medium = folderOf(t, { Dockerfile: 'FROM a:1\n' })
   const clean = folderOf(t, { 'a.js': 'a' })
   for (const [code, ...args] of [
-    [0, clean], [0, clean, '--fail-on', 'low'], [1, high], [0, high, '--fail-on', 'critical'], [1, high, '--fail-on=high'],
-    [0, medium], [1, medium, '--fail-on', 'medium'], [1, medium, '--fail-on', 'low', '--json']
-  ] as ReadonlyArray<[number, ...string[]]>) t.match(await runCommand(...args), { code, err: '' }, args.slice(1).join(' '))
+    [0, clean],
+    [0, clean, '--fail-on', 'low'],
+    [1, high],
+    [0, high, '--fail-on', 'critical'],
+    [1, high, '--fail-on=high'],
+    [0, medium],
+    [1, medium, '--fail-on', 'medium'],
+    [1, medium, '--fail-on', 'low', '--json']
+  ] as ReadonlyArray<[number, ...string[]]>) {
+    t.match(await runCommand(...args), { code, err: '' }, args.slice(1).join(' '))
+  }
 
   for (const [args, message] of [
     [['--jsno'], /no option "--jsno"; did you mean "--json"\?\nusage: /],
@@ -123,7 +166,13 @@ t.test('exit codes and the command line', async t => {
     t.match(err, message)
     t.notMatch(err, /\n {4}at /, 'no stack')
   }
-  for (const word of ['--help', '-h']) t.match(await runCommand(word), { code: 0, out: /usage: marty-security-audit[\s\S]*private-key {2,}critical[\s\S]*Exit codes/, err: '' })
+  for (const word of ['--help', '-h']) {
+    t.match(await runCommand(word), {
+      code: 0,
+      out: /usage: marty-security-audit[\s\S]*private-key {2,}critical[\s\S]*Exit codes/,
+      err: ''
+    })
+  }
 })
 
 t.test('the report for people has places and no colours off a terminal', async t => {
@@ -137,9 +186,20 @@ t.test('the report as JSON', async t => {
   const folder = folderOf(t, { 'a.js': `\n  ${evaluate}(a)`, Dockerfile: 'FROM a:1\n' })
   const report = JSON.parse((await runCommand(folder, '--json')).out)
   t.strictSame(Object.keys(report), ['version', 'directory', 'files', 'findings', 'suppressed', 'skipped', 'notRun'])
-  t.strictSame(report.findings.map(({ severity }: { severity: string }) => severity), ['high', 'medium'], 'worst first')
+  t.strictSame(
+    report.findings.map(({ severity }: { severity: string }) => severity),
+    ['high', 'medium'],
+    'worst first'
+  )
   t.strictSame(Object.keys(report.findings[0]), ['rule', 'severity', 'file', 'line', 'column', 'message', 'advice'])
-  t.match(report, { version: 1, files: 2, findings: [{ rule: 'eval', file: 'a.js', line: 2, column: 3 }, { rule: 'docker-root' }], suppressed: [], skipped: [], notRun: [] })
+  t.match(report, {
+    version: 1,
+    files: 2,
+    findings: [{ rule: 'eval', file: 'a.js', line: 2, column: 3 }, { rule: 'docker-root' }],
+    suppressed: [],
+    skipped: [],
+    notRun: []
+  })
   t.strictSame(report, audit(folder), 'the function tells the same')
 })
 
@@ -152,7 +212,12 @@ t.test('this repository is clean', async t => {
 
 t.test('the README lists the rules as --help does', async t => {
   const readme = readFileSync(join(root, 'tools/security-audit/README.md'), 'utf8')
-  const rules = [...(await runCommand('--help')).out.matchAll(/^ {2}([a-z-]+) {2,}(critical|high|medium|low) /gm)].map(([, name, severity]) => [name, severity])
+  const rules = [...(await runCommand('--help')).out.matchAll(/^ {2}([a-z-]+) {2,}(critical|high|medium|low) /gm)].map(
+    ([, name, severity]) => [name, severity]
+  )
   t.ok(rules.length > 10)
-  t.strictSame([...readme.matchAll(/^\| `([a-z-]+)` \| (\w+)/gm)].map(([, name, severity]) => [name, severity]), rules)
+  t.strictSame(
+    [...readme.matchAll(/^\| `([a-z-]+)` \| (\w+)/gm)].map(([, name, severity]) => [name, severity]),
+    rules
+  )
 })

@@ -7,12 +7,19 @@ import { fileURLToPath } from 'node:url'
 /** Everything planted is put together here at run time, so that no source of this repository looks like a mistake. */
 export const random32: string = ['q7Zt', 'B2xK', '9vLm', 'W4pR', 'c8Yd', 'H3nF', 's6Gj', 'T1aE'].join('')
 const dashes = '-'.repeat(5)
-export const pem = (kind: string, body: string): string => `${dashes}BEGIN ${kind}PRIVATE KEY${dashes}\n${body}\n${dashes}END ${kind}PRIVATE KEY${dashes}\n`
+export const pem = (kind: string, body: string): string =>
+  `${dashes}BEGIN ${kind}PRIVATE KEY${dashes}\n${body}\n${dashes}END ${kind}PRIVATE KEY${dashes}\n`
 
 /** A folder with these files; tracked by git unless told otherwise. */
-export function folderOf (t: { teardown: (handler: () => void) => void }, files: Readonly<Record<string, string | Buffer>>, { git = true }: { readonly git?: boolean } = {}): string {
+export function folderOf (
+  t: { teardown: (handler: () => void) => void },
+  files: Readonly<Record<string, string | Buffer>>,
+  { git = true }: { readonly git?: boolean } = {}
+): string {
   const folder = mkdtempSync(join(tmpdir(), 'marty-security-audit-'))
-  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true })
+  })
   for (const [name, content] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, name)), { recursive: true })
     writeFileSync(join(folder, name), content)
@@ -43,15 +50,29 @@ export function runCommand (...args: readonly string[]): Promise<Ended> {
   return run(process.execPath, [command, ...args])
 }
 
-export interface Ended { readonly code: number | null, readonly out: string, readonly err: string }
+export interface Ended {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
 
-export function run (program: string, args: readonly string[], options: { readonly cwd?: string, readonly env?: NodeJS.ProcessEnv } = {}): Promise<Ended> {
+export function run (
+  program: string,
+  args: readonly string[],
+  options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {}
+): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
     let out = ''
     let err = ''
-    child.stdout.setEncoding('utf8').on('data', text => { out += text })
-    child.stderr.setEncoding('utf8').on('data', text => { err += text })
-    child.on('error', reject).on('close', code => { resolve({ code, out, err }) })
+    child.stdout.setEncoding('utf8').on('data', text => {
+      out += text
+    })
+    child.stderr.setEncoding('utf8').on('data', text => {
+      err += text
+    })
+    child.on('error', reject).on('close', code => {
+      resolve({ code, out, err })
+    })
   })
 }

@@ -9,7 +9,11 @@ const evaluate = 'ev' + 'al'
 const secretName = 'sec' + 'ret'
 const jwt = `eyJ${random32}.eyJ${random32}.`
 
-interface Case { readonly rule: string, readonly found: ReadonlyArray<readonly [file: string, text: string, place?: string]>, readonly alike: ReadonlyArray<readonly [file: string, text: string]> }
+interface Case {
+  readonly rule: string
+  readonly found: ReadonlyArray<readonly [file: string, text: string, place?: string]>
+  readonly alike: ReadonlyArray<readonly [file: string, text: string]>
+}
 
 const CASES: readonly Case[] = [
   {
@@ -76,8 +80,15 @@ const CASES: readonly Case[] = [
   },
   {
     rule: 'env-file',
-    found: [['.env', 'A=1'], ['deep/.env.production', 'A=1', '1:1']],
-    alike: [['.env.example', 'A='], ['.environment', 'A=1'], ['env.ts', 'export {}']]
+    found: [
+      ['.env', 'A=1'],
+      ['deep/.env.production', 'A=1', '1:1']
+    ],
+    alike: [
+      ['.env.example', 'A='],
+      ['.environment', 'A=1'],
+      ['env.ts', 'export {}']
+    ]
   },
   {
     rule: 'tls-unverified',
@@ -142,7 +153,12 @@ const CASES: readonly Case[] = [
       ['a.cjs', "require('child_process').exec('ls ' + folder)"]
     ],
     alike: [
-      ['a.ts', "import { exec } from 'node:child_process'\nexec('ls -l' + ' /tmp', { cwd: a + b })\nexec(`ls`)\n/a/.exec('b' + c)\ndb.exec(`x ${y}`)"], // eslint-disable-line no-template-curly-in-string
+      [
+        'a.ts',
+        "import { exec } from 'node:child_process'\nexec('ls -l' + ' /tmp', { cwd: a + b })\n" +
+          // eslint-disable-next-line no-template-curly-in-string
+          "exec(`ls`)\n/a/.exec('b' + c)\ndb.exec(`x ${y}`)"
+      ],
       ['a.ts', "import { execFile } from 'node:child_process'\nexecFile('ls', ['-l' + folder])"],
       ['a.ts', "import { exec } from './other.js'\nexec('ls ' + folder)"]
     ]
@@ -160,7 +176,10 @@ const CASES: readonly Case[] = [
       ['a.ts', "const a = { origin: '*' }; const b = { credentials: true }"],
       ['a.ts', "// cors({ origin: '*', credentials: true })"],
       ['a.ts', "reply.header('Access-Control-Allow-Origin', '*')"],
-      ['a.ts', JSON.stringify("header('Access-Control-Allow-Origin', '*').header('Access-Control-Allow-Credentials', 'true')")]
+      [
+        'a.ts',
+        JSON.stringify("header('Access-Control-Allow-Origin', '*').header('Access-Control-Allow-Credentials', 'true')")
+      ]
     ]
   },
   {
@@ -192,18 +211,36 @@ const CASES: readonly Case[] = [
   },
   {
     rule: 'lockfile-missing',
-    found: [['package.json', '{ "dependencies": { "a": "1.0.0" } }', '1:1'], ['deep/package.json', '{ "devDependencies": { "a": "^1.0.0" } }']],
-    alike: [['package.json', '{ "name": "a" }'], ['package.json', '{ "peerDependencies": { "a": "1" } }']]
+    found: [
+      ['package.json', '{ "dependencies": { "a": "1.0.0" } }', '1:1'],
+      ['deep/package.json', '{ "devDependencies": { "a": "^1.0.0" } }']
+    ],
+    alike: [
+      ['package.json', '{ "name": "a" }'],
+      ['package.json', '{ "peerDependencies": { "a": "1" } }']
+    ]
   },
   {
     rule: 'dependency-source',
     found: [
       ['package.json', '{\n  "name": "a",\n  "dependencies": {\n    "a": "github:b/a"\n  }\n}', '4:5'],
-      ...['git+https://a.example/a.git', 'git@a.example:a.git', 'b/a#main', 'http://a.example/a.tgz', 'https://a.example/a.git#1'].map(from => ['package.json', JSON.stringify({ devDependencies: { a: from } })] as const),
-      ['package-lock.json', `{ "packages": { "node_modules/a": {\n  "resolved": "${'http' + '://'}a.example/a.tgz" } } }`, '2:3']
+      ...[
+        'git+https://a.example/a.git',
+        'git@a.example:a.git',
+        'b/a#main',
+        'http://a.example/a.tgz',
+        'https://a.example/a.git#1'
+      ].map(from => ['package.json', JSON.stringify({ devDependencies: { a: from } })] as const),
+      [
+        'package-lock.json',
+        `{ "packages": { "node_modules/a": {\n  "resolved": "${'http' + '://'}a.example/a.tgz" } } }`,
+        '2:3'
+      ]
     ],
     alike: [
-      ...['^1.0.0', '*', 'latest', 'npm:b@1', 'file:../a', 'workspace:*', '@scope/a', 'https://a.example/a.tgz'].map(from => ['package.json', JSON.stringify({ dependencies: { a: from } })] as const),
+      ...['^1.0.0', '*', 'latest', 'npm:b@1', 'file:../a', 'workspace:*', '@scope/a', 'https://a.example/a.tgz'].map(
+        from => ['package.json', JSON.stringify({ dependencies: { a: from } })] as const
+      ),
       ['package.json', JSON.stringify({ repository: { url: 'git+https://a.example/a.git' } })],
       ['package-lock.json', '{ "packages": { "node_modules/a": { "resolved": "https://a.example/a.tgz" } } }']
     ]
@@ -221,7 +258,11 @@ for (const { rule, found, alike } of CASES) {
       t.not(finding?.advice, '')
     }
     for (const [file, text] of alike) {
-      t.strictSame(audit(folderOf(t, { [file]: text })).findings.filter(finding => finding.rule === rule), [], `not in ${file}: ${text.slice(0, 60)}`)
+      t.strictSame(
+        audit(folderOf(t, { [file]: text })).findings.filter(finding => finding.rule === rule),
+        [],
+        `not in ${file}: ${text.slice(0, 60)}`
+      )
     }
   })
 }
@@ -229,12 +270,20 @@ for (const { rule, found, alike } of CASES) {
 t.test('a lockfile pins what it names: a package beside it, its workspaces, and no stranger further down', async t => {
   const manifest = '{ "dependencies": { "a": "1.0.0" } }'
   const lock = JSON.stringify({ packages: { '': {}, 'packages/one': {} } })
-  const files = { 'package.json': manifest, 'package-lock.json': lock, 'packages/one/package.json': manifest, 'elsewhere/package.json': manifest }
+  const files = {
+    'package.json': manifest,
+    'package-lock.json': lock,
+    'packages/one/package.json': manifest,
+    'elsewhere/package.json': manifest
+  }
   const folder = folderOf(t, files)
   t.match(audit(folder).findings, [{ rule: 'lockfile-missing', file: 'elsewhere/package.json' }])
   t.equal(audit(folder).findings.length, 1)
   t.strictSame(audit(`${folder}/packages/one`).findings, [], 'also when only the workspace is audited')
-  t.match(audit(folderOf(t, { ...files, 'package-lock.json': '{' })).notRun, [{ rule: 'lockfile-missing', file: 'elsewhere/package.json' }, { rule: 'lockfile-missing', file: 'packages/one/package.json' }])
+  t.match(audit(folderOf(t, { ...files, 'package-lock.json': '{' })).notRun, [
+    { rule: 'lockfile-missing', file: 'elsewhere/package.json' },
+    { rule: 'lockfile-missing', file: 'packages/one/package.json' }
+  ])
 })
 
 t.test('a check that cannot be made is not run, and not clean', async t => {
@@ -243,6 +292,7 @@ t.test('a check that cannot be made is not run, and not clean', async t => {
     { rule: 'dependency-source', file: 'package.json', reason: 'not a JSON object' }
   ])
   t.match(audit(folderOf(t, { Dockerfile: 'ARG IMAGE\nFROM $IMAGE\nUSER $WHO\n' })).notRun, [
-    { rule: 'docker-root', file: 'Dockerfile' }, { rule: 'docker-latest', file: 'Dockerfile' }
+    { rule: 'docker-root', file: 'Dockerfile' },
+    { rule: 'docker-latest', file: 'Dockerfile' }
   ])
 })

@@ -36,7 +36,8 @@ export async function runCommandLine (args) {
   stream.write(`Setting up for ${options.purpose}\n`)
   const report = await setUp({ root: ROOT, purpose: options.purpose, progress: createProgress(stream) })
   const warned = report.steps.some((step) => step.status === 'warning')
-  const outcome = report.ok ? (warned ? 'Ready, with warnings,' : 'Ready') : 'Not ready: stopped'
+  const ready = warned ? 'Ready, with warnings,' : 'Ready'
+  const outcome = report.ok ? ready : 'Not ready: stopped'
   stream.write(`${outcome} after ${report.seconds.toFixed(1)} s\n`)
   if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`)
   process.exitCode = report.ok ? 0 : 1

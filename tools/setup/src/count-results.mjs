@@ -47,7 +47,8 @@ function readCounts (fields) {
 }
 
 /**
- * `count-results.mjs NAME EXIT_CODE LOG [NAME EXIT_CODE LOG ...]`: prints the sum as the one last line; exit code 1 unless all is well.
+ * `count-results.mjs NAME EXIT_CODE LOG [NAME EXIT_CODE LOG ...]`: prints the sum as the one last line; exit code 1
+ * unless all is well.
  *
  * @param {readonly string[]} args
  */

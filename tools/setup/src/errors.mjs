@@ -1,13 +1,14 @@
 /**
- * @typedef {'MARTY_SETUP_ARGUMENT_INVALID' | 'MARTY_SETUP_NODE_TOO_OLD' | 'MARTY_SETUP_LOCKFILE_STALE' | 'MARTY_SETUP_NPM_FAILED' |
- *   'MARTY_SETUP_PARTS_MISSING' | 'MARTY_SETUP_APT_FAILED' | 'MARTY_SETUP_MEDIAMTX_UNUSABLE' | 'MARTY_SETUP_MEDIAMTX_REFUSED' |
- *   'MARTY_SETUP_MEDIAMTX_UNREACHABLE' | 'MARTY_SETUP_MEDIAMTX_MISSING' | 'MARTY_SETUP_GO_MISSING' | 'MARTY_SETUP_GO_TOO_OLD' |
+ * @typedef {'MARTY_SETUP_ARGUMENT_INVALID' | 'MARTY_SETUP_NODE_TOO_OLD' | 'MARTY_SETUP_LOCKFILE_STALE' |
+ *   'MARTY_SETUP_NPM_FAILED' | 'MARTY_SETUP_PARTS_MISSING' | 'MARTY_SETUP_APT_FAILED' |
+ *   'MARTY_SETUP_MEDIAMTX_UNUSABLE' | 'MARTY_SETUP_MEDIAMTX_REFUSED' | 'MARTY_SETUP_MEDIAMTX_UNREACHABLE' |
+ *   'MARTY_SETUP_MEDIAMTX_MISSING' | 'MARTY_SETUP_GO_MISSING' | 'MARTY_SETUP_GO_TOO_OLD' |
  *   'MARTY_SETUP_GO_FAILED' | 'MARTY_SETUP_COMPILE_FAILED'} SetupErrorCode
  */
 
 /**
- * Something setup cannot go on without. `remedy` is the exact command or act that helps; `output` is what the failed tool
- * itself printed, never shortened by more than the bound in command.mjs.
+ * Something setup cannot go on without. `remedy` is the exact command or act that helps; `output` is what the failed
+ * tool itself printed, never shortened by more than the bound in command.mjs.
  */
 export class SetupError extends Error {
   /**

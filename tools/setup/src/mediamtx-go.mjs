@@ -15,8 +15,8 @@ const MODULE_FOLDER = fileURLToPath(new URL('../mediamtx/', import.meta.url))
 /**
  * Builds MediaMTX from its published Go module, pinned by the committed go.mod and go.sum.
  *
- * The module lacks two files that its sources embed and that its authors generate before a release. The compiler gets both
- * as an overlay, so the sources themselves stay untouched.
+ * The module lacks two files that its sources embed and that its authors generate before a release. The compiler gets
+ * both as an overlay, so the sources themselves stay untouched.
  *
  * @param {object} options
  * @param {string} options.version without a leading `v`
@@ -96,7 +96,8 @@ async function findHlsScript (root) {
     if (manifest.version === version) return resolve('hls.js/dist/hls.min.js')
     throw new Error(`hls.js ${manifest.version} is installed`)
   } catch (cause) {
-    throw new SetupError('MARTY_SETUP_GO_FAILED', `the build needs npm's hls.js ${version}: ${/** @type {Error} */ (cause).message}`, { cause })
+    const { message } = /** @type {Error} */ (cause)
+    throw new SetupError('MARTY_SETUP_GO_FAILED', `the build needs npm's hls.js ${version}: ${message}`, { cause })
   }
 }
 

@@ -16,7 +16,8 @@ const CHECKSUMS_BOUND = 64 * 1024
 const ARCHIVE_BOUND = 256 * 1024 * 1024
 
 /**
- * Downloads the official archive of one release, verifies it against the checksums that the release publishes, unpacks it.
+ * Downloads the official archive of one release, verifies it against the checksums that the release publishes, unpacks
+ * it.
  *
  * @param {object} options
  * @param {string} options.version without a leading `v`
@@ -25,7 +26,8 @@ const ARCHIVE_BOUND = 256 * 1024 * 1024
  * @param {NodeJS.ProcessEnv} [options.env] `MARTY_MEDIAMTX_RELEASES`: another base address. Default: process.env.
  * @param {(text: string) => void} [options.say]
  * @returns {Promise<string>} the unpacked program, inside `folder`
- * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNREACHABLE when it cannot be had, MARTY_SETUP_MEDIAMTX_REFUSED when what came is not it
+ * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNREACHABLE when it cannot be had, MARTY_SETUP_MEDIAMTX_REFUSED when what
+ * came is not it
  */
 export async function downloadRelease ({ version, folder, binary, env = process.env, say = () => {} }) {
   const base = releaseAddress(env)

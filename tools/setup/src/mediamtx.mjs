@@ -28,12 +28,14 @@ const BINARY = process.platform === 'win32' ? 'mediamtx.exe' : 'mediamtx'
  *
  * @param {object} options
  * @param {string} options.root of the checkout
- * @param {NodeJS.ProcessEnv} [options.env] `MEDIAMTX_BIN` is taken at its word: when it does not answer nothing else is tried;
+ * @param {NodeJS.ProcessEnv} [options.env] `MEDIAMTX_BIN` is taken at its word: when it does not answer nothing else is
+ * tried;
  *   `MARTY_MEDIAMTX_RELEASES` replaces the address of the releases. Default: process.env.
  * @param {boolean} [options.build] whether to download or build it when it is not there. Default: true.
  * @param {(text: string) => void} [options.say] hears what is being done
  * @returns {Promise<MediaMtx>}
- * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNUSABLE for a wrong `MEDIAMTX_BIN`, MARTY_SETUP_MEDIAMTX_MISSING when no way led to it
+ * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNUSABLE for a wrong `MEDIAMTX_BIN`, MARTY_SETUP_MEDIAMTX_MISSING when no
+ * way led to it
  */
 export async function findMediaMtx ({ root, env = process.env, build = true, say = () => {} }) {
   const { version } = readVersions().mediamtx
@@ -78,8 +80,8 @@ export async function findMediaMtx ({ root, env = process.env, build = true, say
   throw missing(passedOver)
 
   /**
-   * Works in a folder of its own beside the final place, and moves the finished, answering binary there in one step: two at
-   * once do not disturb each other, and nothing half done is ever found.
+   * Works in a folder of its own beside the final place, and moves the finished, answering binary there in one step:
+   * two at once do not disturb each other, and nothing half done is ever found.
    *
    * @param {string} target
    * @param {'release' | 'go'} way

@@ -20,7 +20,8 @@ export function nodeVersionProblem (current) {
 /**
  * The pinned versions, from the one file that holds them.
  *
- * @returns {{ node: { minimum: string }, go: { minimum: string }, mediamtx: { version: string, minimum: string }, 'hls.js': { version: string } }}
+ * @returns {{ node: { minimum: string }, go: { minimum: string }, mediamtx: { version: string, minimum: string },
+ * 'hls.js': { version: string } }}
  */
 export function readVersions () {
   return JSON.parse(readFileSync(new URL('../versions.json', import.meta.url), 'utf8'))

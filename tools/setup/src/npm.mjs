@@ -10,8 +10,9 @@ import { readStamp, writeStamp } from './stamp.mjs'
 const DEPENDENCY_FIELDS = ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies']
 
 /**
- * Makes `node_modules` what `package-lock.json` says. Runs `npm ci` only when the lockfile or a workspace's package.json
- * changed since the last time and the tree that npm recorded in `node_modules/.package-lock.json` is not already that one.
+ * Makes `node_modules` what `package-lock.json` says. Runs `npm ci` only when the lockfile or a workspace's
+ * package.json changed since the last time and the tree that npm recorded in `node_modules/.package-lock.json` is not
+ * already that one.
  *
  * @param {{ root: string, env?: NodeJS.ProcessEnv, say?: (text: string) => void }} options
  * @returns {Promise<'unchanged' | 'already installed' | 'installed'>}
@@ -77,8 +78,9 @@ function findNpm (env) {
 }
 
 /**
- * A package.json that asks for something the lockfile does not know: `npm ci` would refuse it too, less clearly and later.
- * Not refused, as npm does not: what is no longer asked for, and another workspace, which is linked whatever the lockfile says.
+ * A package.json that asks for something the lockfile does not know: `npm ci` would refuse it too, less clearly and
+ * later. Not refused, as npm does not: what is no longer asked for, and another workspace, which is linked whatever the
+ * lockfile says.
  *
  * @param {string} root
  * @param {readonly string[]} manifests
@@ -159,6 +161,7 @@ function readJson (file) {
   try {
     return JSON.parse(readFileSync(file, 'utf8'))
   } catch (cause) {
-    throw new SetupError('MARTY_SETUP_LOCKFILE_STALE', `${file} is not readable as JSON: ${/** @type {Error} */ (cause).message}`, { cause })
+    const { message } = /** @type {Error} */ (cause)
+    throw new SetupError('MARTY_SETUP_LOCKFILE_STALE', `${file} is not readable as JSON: ${message}`, { cause })
   }
 }

@@ -18,7 +18,8 @@ const MARKS = { ok: '✓', warning: '!', failed: '✗' }
  */
 
 /**
- * Shows steps on a stream: a live line on a terminal, plain lines elsewhere (the first thing said, then one every 10 s).
+ * Shows steps on a stream: a live line on a terminal, plain lines elsewhere (the first thing said, then
+ * one every 10 s).
  *
  * @param {{ write: (text: string) => unknown, isTTY?: boolean | undefined }} stream
  * @param {NodeJS.ProcessEnv} [env] NO_COLOR (any non-empty value) turns colours off, see https://no-color.org

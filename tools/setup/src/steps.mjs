@@ -29,7 +29,8 @@ import { compileTypeScript } from './typescript.mjs'
  * Gets this machine ready for a purpose. Ends at the first step that fails, except that for `start` a machine without
  * ffmpeg, v4l-utils or MediaMTX is only warned: the service then starts degraded, and says so itself.
  *
- * @param {{ root: string, purpose: Purpose, progress: import('./progress.mjs').Progress, env?: NodeJS.ProcessEnv }} options
+ * @param {{ root: string, purpose: Purpose, progress: import('./progress.mjs').Progress, env?: NodeJS.ProcessEnv }}
+ * options
  * @returns {Promise<SetupReport>} never rejects for what a step runs into
  */
 export async function setUp ({ root, purpose, progress, env = process.env }) {
@@ -54,7 +55,8 @@ export async function setUp ({ root, purpose, progress, env = process.env }) {
  * @property {string} name
  * @property {boolean} needed false: its failure is a warning
  * @property {string} [withoutIt] what its failure means when it is not needed
- * @property {(say: (text: string) => void) => Promise<{ detail: string, notes?: string[] }>} work resolves to what the closing
+ * @property {(say: (text: string) => void) => Promise<{ detail: string, notes?: string[] }>} work resolves to what the
+ * closing
  *   line says, and lines to print below it
  */
 

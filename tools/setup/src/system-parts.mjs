@@ -41,11 +41,14 @@ const PARTS = [
  *
  * @param {{ purpose: Purpose, env?: NodeJS.ProcessEnv, machine?: Machine, say?: (text: string) => void }} options
  * @returns {Promise<{ present: string[], installed: string[] }>} package names
- * @throws {SetupError} MARTY_SETUP_PARTS_MISSING with the exact command as remedy, MARTY_SETUP_APT_FAILED with apt's output
+ * @throws {SetupError} MARTY_SETUP_PARTS_MISSING with the exact command as remedy, MARTY_SETUP_APT_FAILED with apt's
+ * output
  */
 export async function provideSystemParts ({ purpose, env = process.env, machine = describeMachine(), say = () => {} }) {
   if (purpose === 'v4l2' && machine.platform !== 'linux') {
-    throw new SetupError('MARTY_SETUP_PARTS_MISSING', 'The V4L2 cameras of the virtual machine need Linux.', { remedy: 'Run this on Linux.' })
+    throw new SetupError('MARTY_SETUP_PARTS_MISSING', 'The V4L2 cameras of the virtual machine need Linux.', {
+      remedy: 'Run this on Linux.'
+    })
   }
   const wanted = PARTS.filter((part) => part.for.includes(purpose) && (machine.platform === 'linux' || part.linuxOnly !== true))
   const missing = wanted.filter((part) => lackingCommands(part, env).length > 0)

@@ -1,5 +1,6 @@
 /**
- * Compares two dotted versions by their numbers. A leading `v` and anything after the numbers (`-rc1`, `+dirty`) are ignored.
+ * Compares two dotted versions by their numbers. A leading `v` and anything after the numbers (`-rc1`, `+dirty`) are
+ * ignored.
  *
  * @param {string} a
  * @param {string} b

@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync
+} from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import process from 'node:process'
@@ -17,7 +26,7 @@ const CACHED = `.cache/mediamtx/v${readVersions().mediamtx.version}-${platformNa
 // The way to the official releases is shut, and fails at once.
 const CLOSED = { MARTY_MEDIAMTX_RELEASES: await closedAddress() }
 
-t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else is tried', async (t) => {
+t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else is tried', async t => {
   const folder = temporaryFolder(t)
   const cases = [
     [path.join(folder, 'nowhere'), /does not answer --version with a version/],
@@ -28,12 +37,15 @@ t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else
     [faultyProgram(folder, 'old', 'echo v1.16.3'), /answers version 1\.16\.3, needed is at least 1\.17\.0/]
   ]
   for (const [file, message] of cases) {
-    await t.rejects(findMediaMtx({ root: ROOT, env: { PATH: '', MEDIAMTX_BIN: file } }),
-      { code: 'MARTY_SETUP_MEDIAMTX_UNUSABLE', message, remedy: /unset it/ }, path.basename(file))
+    await t.rejects(
+      findMediaMtx({ root: ROOT, env: { PATH: '', MEDIAMTX_BIN: file } }),
+      { code: 'MARTY_SETUP_MEDIAMTX_UNUSABLE', message, remedy: /unset it/ },
+      path.basename(file)
+    )
   }
 })
 
-t.test('one on PATH that is too old is passed over, saying so', async (t) => {
+t.test('one on PATH that is too old is passed over, saying so', async t => {
   const folder = temporaryFolder(t)
   const old = faultyProgram(path.join(folder, 'bin'), 'mediamtx', 'echo v1.16.0')
   const env = { PATH: path.dirname(old) }
@@ -50,7 +62,7 @@ t.test('one on PATH that is too old is passed over, saying so', async (t) => {
   t.match(found, { source: 'cache', path: path.join(folder, CACHED), passedOver: [/1\.16\.0/] })
 })
 
-t.test('the order: MEDIAMTX_BIN, PATH, cache', async (t) => {
+t.test('the order: MEDIAMTX_BIN, PATH, cache', async t => {
   const real = await findMediaMtx({ root: ROOT, build: false })
   const folder = temporaryFolder(t)
   const onPath = place(real.path, path.join(folder, 'bin', 'mediamtx'))
@@ -58,7 +70,11 @@ t.test('the order: MEDIAMTX_BIN, PATH, cache', async (t) => {
   place(real.path, path.join(folder, CACHED))
   const PATH = path.dirname(onPath)
 
-  t.match(await findMediaMtx({ root: folder, env: { PATH, MEDIAMTX_BIN: named } }), { source: 'MEDIAMTX_BIN', path: named, version: real.version })
+  t.match(await findMediaMtx({ root: folder, env: { PATH, MEDIAMTX_BIN: named } }), {
+    source: 'MEDIAMTX_BIN',
+    path: named,
+    version: real.version
+  })
   t.match(await findMediaMtx({ root: folder, env: { PATH, MEDIAMTX_BIN: '' } }), { source: 'PATH', path: onPath })
   t.notOk(existsSync(path.join(folder, '.cache/mediamtx/bin')), 'one that is not ours gets no second name')
   t.match(await findMediaMtx({ root: folder, env: { PATH: '' } }), { source: 'cache' })
@@ -67,26 +83,29 @@ t.test('the order: MEDIAMTX_BIN, PATH, cache', async (t) => {
   t.notOk(path.isAbsolute(readlinkSync(link)), 'the checkout may be moved')
 })
 
-t.test('no network and no Go: every way is named with its reason, and nothing stays behind', async (t) => {
+t.test('no network and no Go: every way is named with its reason, and nothing stays behind', async t => {
   const root = temporaryFolder(t)
   await t.rejects(findMediaMtx({ root, env: { PATH: '', ...CLOSED } }), {
     code: 'MARTY_SETUP_MEDIAMTX_MISSING',
-    output: /release: http:\/\/127\.0\.0\.1:\d+\/.* cannot be had: .*ECONNREFUSED.*\ngo: there is no go on PATH; needed is Go >= 1\.26\.0/
+    output:
+      /release: http:\/\/127\.0\.0\.1:\d+\/.* cannot be had: .*ECONNREFUSED.*\ngo: there is no go on PATH; needed is Go >= 1\.26\.0/
   })
   t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
 })
 
-t.test('what a killed setup left behind is removed, what a living one works in is not', async (t) => {
+t.test('what a killed setup left behind is removed, what a living one works in is not', async t => {
   const gone = spawn(process.execPath, ['-e', ''])
   await once(gone, 'exit')
   const root = temporaryFolder(t)
   const cache = path.join(root, '.cache/mediamtx')
-  for (const pid of [gone.pid, process.pid]) mkdirSync(path.join(cache, `unfinished-${pid}-abc`, 'vendor'), { recursive: true })
+  for (const pid of [gone.pid, process.pid]) {
+    mkdirSync(path.join(cache, `unfinished-${pid}-abc`, 'vendor'), { recursive: true })
+  }
   await t.rejects(findMediaMtx({ root, env: { PATH: '', ...CLOSED } }), { code: 'MARTY_SETUP_MEDIAMTX_MISSING' })
   t.same(readdirSync(cache), [`unfinished-${process.pid}-abc`])
 })
 
-t.test('a Go that is too old, or breaks', async (t) => {
+t.test('a Go that is too old, or breaks', async t => {
   const root = temporaryFolder(t)
   const bin = path.join(root, 'bin')
   const env = { PATH: bin, ...CLOSED }
@@ -102,24 +121,30 @@ t.test('a Go that is too old, or breaks', async (t) => {
   t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
 })
 
-t.test('an older Go that may fetch a newer one is let try, and its error is quoted', async (t) => {
+t.test('an older Go that may fetch a newer one is let try, and its error is quoted', async t => {
   const real = temporaryFolder(t)
   const bin = path.join(real, 'bin')
-  faultyProgram(bin, 'go', 'case "$1" in env) printf "go1.24.0\\nauto\\n";; *) echo "go: download go1.26.0: no way" >&2; exit 1;; esac')
+  faultyProgram(
+    bin,
+    'go',
+    'case "$1" in env) printf "go1.24.0\\nauto\\n";; *) echo "go: download go1.26.0: no way" >&2; exit 1;; esac'
+  )
   const root = makeRootWithHls(real)
   await t.rejects(findMediaMtx({ root, env: { PATH: bin, ...CLOSED } }), {
     output: /go: go mod vendor failed\ngo: download go1\.26\.0: no way/
   })
 })
 
-t.test('the build needs exactly the hls.js that the release was made with', async (t) => {
+t.test('the build needs exactly the hls.js that the release was made with', async t => {
   const folder = temporaryFolder(t)
   const bin = path.join(folder, 'bin')
   faultyProgram(bin, 'go', 'printf "go1.26.0\\nlocal\\n"')
-  await t.rejects(findMediaMtx({ root: folder, env: { PATH: bin, ...CLOSED } }), { output: /the build needs npm's hls\.js 1\.7\.0: / })
+  await t.rejects(findMediaMtx({ root: folder, env: { PATH: bin, ...CLOSED } }), {
+    output: /the build needs npm's hls\.js 1\.7\.0: /
+  })
 })
 
-t.test('what is pinned in several places is pinned alike', async (t) => {
+t.test('what is pinned in several places is pinned alike', async t => {
   const { mediamtx, go, 'hls.js': hls } = readVersions()
   const module = readFileSync(new URL('../mediamtx/go.mod', import.meta.url), 'utf8')
   t.match(module, `\tgithub.com/bluenviron/mediamtx v${mediamtx.version} // indirect\n`)
@@ -161,6 +186,8 @@ function place (file, target) {
 function makeRootWithHls (folder) {
   const target = path.join(folder, 'node_modules', 'hls.js')
   mkdirSync(path.join(target, 'dist'), { recursive: true })
-  for (const name of ['package.json', 'dist/hls.min.js']) copyFileSync(path.join(ROOT, 'node_modules', 'hls.js', name), path.join(target, name))
+  for (const name of ['package.json', 'dist/hls.min.js']) {
+    copyFileSync(path.join(ROOT, 'node_modules', 'hls.js', name), path.join(target, name))
+  }
   return folder
 }

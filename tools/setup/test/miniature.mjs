@@ -25,7 +25,13 @@ export function makeMiniature (t, { installed = true } = {}) {
   writeJson(root, 'packages/one/package.json', { name: 'one', version: '1.0.0', type: 'module' })
   writeJson(root, 'tsconfig.json', { files: [], references: [{ path: './packages/one' }] })
   writeJson(root, 'packages/one/tsconfig.json', {
-    compilerOptions: { composite: true, rootDir: 'src', outDir: 'dist', tsBuildInfoFile: 'dist/.tsbuildinfo', types: [] },
+    compilerOptions: {
+      composite: true,
+      rootDir: 'src',
+      outDir: 'dist',
+      tsBuildInfoFile: 'dist/.tsbuildinfo',
+      types: []
+    },
     include: ['src']
   })
   writeFileSync(path.join(root, 'packages/one/src/index.ts'), 'export const one: number = 1\n')
@@ -34,7 +40,10 @@ export function makeMiniature (t, { installed = true } = {}) {
     'packages/one': { version: '1.0.0' }
   }
   const lock = { name: 'miniature', version: '1.0.0', lockfileVersion: 3, requires: true }
-  writeJson(root, 'package-lock.json', { ...lock, packages: { '': { name: 'miniature', version: '1.0.0', workspaces: ['packages/*'] }, ...packages } })
+  writeJson(root, 'package-lock.json', {
+    ...lock,
+    packages: { '': { name: 'miniature', version: '1.0.0', workspaces: ['packages/*'] }, ...packages }
+  })
   if (installed) {
     mkdirSync(path.join(root, 'node_modules'))
     symlinkSync(path.join(ROOT, 'node_modules', 'typescript'), path.join(root, 'node_modules', 'typescript'))

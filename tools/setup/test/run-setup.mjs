@@ -17,9 +17,19 @@ import { text } from 'node:stream/consumers'
 export async function runSetup (root, args, { env = {}, nodeArgs = [], asNobody = false } = {}) {
   const identity = asNobody && process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
   // tap loads itself into every child through NODE_OPTIONS, which an ordinary user cannot follow into our tree.
-  const command = ['-u', 'NODE_OPTIONS', 'uid' in identity ? nodeForEverybody() : process.execPath, ...nodeArgs, path.join(root, 'tools/setup/setup.mjs'), ...args]
+  const command = [
+    '-u',
+    'NODE_OPTIONS',
+    'uid' in identity ? nodeForEverybody() : process.execPath,
+    ...nodeArgs,
+    path.join(root, 'tools/setup/setup.mjs'),
+    ...args
+  ]
   const child = spawn('/usr/bin/env', command, {
-    cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], ...identity
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...identity
   })
   const ended = new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
@@ -31,7 +41,9 @@ function nodeForEverybody () {
   if (!process.execPath.startsWith(homedir() + path.sep)) return process.execPath
   const folder = mkdtempSync(path.join(tmpdir(), 'node-'))
   chmodSync(folder, 0o755)
-  process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
+  process.once('exit', () => {
+    rmSync(folder, { recursive: true, force: true })
+  })
   const copy = path.join(folder, 'node')
   copyFileSync(process.execPath, copy)
   chmodSync(copy, 0o755)

@@ -10,7 +10,7 @@ import { temporaryFolder } from './temporary-folder.mjs'
 const USER = { platform: 'linux', debian: true, root: false }
 const ROOT = { platform: 'linux', debian: true, root: true }
 
-t.test('an ordinary user gets the exact command, with only what is missing', async (t) => {
+t.test('an ordinary user gets the exact command, with only what is missing', async t => {
   const bare = temporaryFolder(t)
   await t.rejects(provideSystemParts({ purpose: 'start', env: { PATH: bare }, machine: USER }), {
     code: 'MARTY_SETUP_PARTS_MISSING',
@@ -25,35 +25,52 @@ t.test('an ordinary user gets the exact command, with only what is missing', asy
   })
 })
 
-t.test('other systems', async (t) => {
+t.test('other systems', async t => {
   const env = { PATH: temporaryFolder(t) }
   const mac = { platform: 'darwin', debian: false, root: false }
-  await t.rejects(provideSystemParts({ purpose: 'start', env, machine: mac }), {
-    message: 'Missing: ffmpeg (ffmpeg, ffprobe).', remedy: 'brew install ffmpeg'
-  }, 'v4l-utils is not asked for where there is no V4L2')
+  await t.rejects(
+    provideSystemParts({ purpose: 'start', env, machine: mac }),
+    {
+      message: 'Missing: ffmpeg (ffmpeg, ffprobe).',
+      remedy: 'brew install ffmpeg'
+    },
+    'v4l-utils is not asked for where there is no V4L2'
+  )
   await t.rejects(provideSystemParts({ purpose: 'v4l2', env, machine: mac }), { message: /need Linux/ })
-  await t.rejects(provideSystemParts({ purpose: 'start', env, machine: { platform: 'linux', debian: false, root: true } }), {
-    remedy: /package manager of this system.*: ffmpeg v4l-utils$/
-  }, 'root elsewhere than on Debian installs nothing')
+  await t.rejects(
+    provideSystemParts({ purpose: 'start', env, machine: { platform: 'linux', debian: false, root: true } }),
+    {
+      remedy: /package manager of this system.*: ffmpeg v4l-utils$/
+    },
+    'root elsewhere than on Debian installs nothing'
+  )
 })
 
-t.test('as root on Debian: one update, then an install of what is missing', async (t) => {
+t.test('as root on Debian: one update, then an install of what is missing', async t => {
   const folder = temporaryFolder(t)
   const log = path.join(folder, 'log')
   faultyProgram(folder, 'v4l2-ctl', 'exit 0')
-  faultyProgram(folder, 'apt-get', `
+  faultyProgram(
+    folder,
+    'apt-get',
+    `
     echo "$DEBIAN_FRONTEND: $*" >> ${log}
-    case "$*" in *install*) for name in ffmpeg ffprobe; do /bin/cp ${folder}/v4l2-ctl ${folder}/$name; done;; esac`)
+    case "$*" in *install*) for name in ffmpeg ffprobe; do /bin/cp ${folder}/v4l2-ctl ${folder}/$name; done;; esac`
+  )
   const result = await provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT })
   t.same(result, { present: ['v4l-utils'], installed: ['ffmpeg'] })
-  t.match(readFileSync(log, 'utf8'),
-    /^noninteractive: .* update\nnoninteractive: .* install -y --no-install-recommends ffmpeg\n$/)
-  t.same(await provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }),
-    { present: ['ffmpeg', 'v4l-utils'], installed: [] })
+  t.match(
+    readFileSync(log, 'utf8'),
+    /^noninteractive: .* update\nnoninteractive: .* install -y --no-install-recommends ffmpeg\n$/
+  )
+  t.same(await provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }), {
+    present: ['ffmpeg', 'v4l-utils'],
+    installed: []
+  })
   t.equal(readFileSync(log, 'utf8').split('\n').length, 3, 'apt-get was not asked again')
 })
 
-t.test('apt-get that fails is quoted', async (t) => {
+t.test('apt-get that fails is quoted', async t => {
   const folder = temporaryFolder(t)
   faultyProgram(folder, 'apt-get', 'echo "E: words of $4 $3" >&2; exit 100')
   await t.rejects(provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }), {
@@ -63,15 +80,19 @@ t.test('apt-get that fails is quoted', async (t) => {
   })
 })
 
-t.test('apt-get that claims success but brings nothing is not believed', async (t) => {
+t.test('apt-get that claims success but brings nothing is not believed', async t => {
   const folder = temporaryFolder(t)
   faultyProgram(folder, 'apt-get', 'exit 0')
-  await t.rejects(provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }), { code: 'MARTY_SETUP_PARTS_MISSING' })
+  await t.rejects(provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }), {
+    code: 'MARTY_SETUP_PARTS_MISSING'
+  })
 })
 
-t.test('the busybox of the virtual machine must be a static one', async (t) => {
+t.test('the busybox of the virtual machine must be a static one', async t => {
   const folder = temporaryFolder(t)
-  for (const name of ['ffmpeg', 'ffprobe', 'v4l2-ctl', 'qemu-system-x86_64', 'cpio', 'modprobe', 'depmod']) faultyProgram(folder, name, 'exit 0')
+  for (const name of ['ffmpeg', 'ffprobe', 'v4l2-ctl', 'qemu-system-x86_64', 'cpio', 'modprobe', 'depmod']) {
+    faultyProgram(folder, name, 'exit 0')
+  }
   copyFileSync(process.execPath, path.join(folder, 'busybox'))
   t.notOk(isStaticBinary(process.execPath), 'Node itself needs a dynamic loader')
   t.notOk(isStaticBinary(path.join(folder, 'cpio')), 'nor is a script one')
@@ -80,7 +101,10 @@ t.test('the busybox of the virtual machine must be a static one', async (t) => {
   })
 })
 
-t.test('this machine has what the tests need', async (t) => {
+t.test('this machine has what the tests need', async t => {
   const { present } = await provideSystemParts({ purpose: 'test', machine: USER })
-  t.same(present.filter((name) => name !== 'v4l-utils'), ['ffmpeg', 'redis-server', 'chromium'])
+  t.same(
+    present.filter(name => name !== 'v4l-utils'),
+    ['ffmpeg', 'redis-server', 'chromium']
+  )
 })

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // npm run test:v4l2 -- [--deadline SECONDS] [PART OF A FILE NAME ...]
-// Runs the compiled tests of test/v4l2/ in a virtual machine with the kernel's own test cameras, and prints one TAP document.
+// Runs the compiled tests of test/v4l2/ in a virtual machine with the kernel's own test cameras, and prints one TAP
+// document.
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -33,11 +33,14 @@ export async function prepareVm ({ say = () => {} } = {}) {
  * @param {number} options.deadlineMs the guest is killed after this time
  * @param {(chunk: string) => void} [options.onOutput] the script's stdout and stderr, as it comes
  * @param {Record<string, string>} [options.environment] variables for the script
- * @param {string[]} [options.keep] folders or files under /tmp or /run that must stay visible (the checkout always does)
+ * @param {string[]} [options.keep] folders or files under /tmp or /run that must stay visible (the checkout always
+ * does)
  * @param {number} [options.memoryMiB] @default 1536
  * @param {AbortSignal} [options.signal] kills the guest
- * @returns {Promise<{ exitStatus: number | undefined, ended: 'powered off' | 'deadline' | 'aborted', consoleLog: string, durationMs: number }>}
- *   `exitStatus` is undefined when the guest left none: it crashed or was killed. `consoleLog` names the kernel's console output.
+ * @returns {Promise<{ exitStatus: number | undefined, ended: 'powered off' | 'deadline' | 'aborted', consoleLog:
+ * string, durationMs: number }>}
+ *   `exitStatus` is undefined when the guest left none: it crashed or was killed. `consoleLog` names the kernel's
+ * console output.
  */
 export async function runInVm (vm, options) {
   const started = performance.now()

@@ -48,7 +48,8 @@ t.test('two local cameras: stream, snapshot, recording; after replugging they ke
   t.equal(files.length, 1)
   t.ok(files[0].duration > 1, `${files[0].duration} s recorded`)
 
-  // Unplugged in the middle of a recording: reported immediately, and the recording goes on when the camera is back as itself.
+  // Unplugged in the middle of a recording: reported immediately, and the recording goes on when the camera is back as
+  // itself.
   await untilReady('camera0')
   await client.call('start_recording', { device: 'camera0' })
   const unplugged = performance.now()

@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Looks until the value is as wanted, and returns it; a condition that never comes true fails with what it waited for. */
+/**
+ * Looks until the value is as wanted, and returns it; a condition that never comes true fails with what it waited for.
+ */
 export async function eventually<Value> (
   what: string,
   look: () => Promise<Value> | Value,

@@ -22,7 +22,10 @@ export async function unloadVivid (): Promise<void> {
   if (existsSync('/sys/module/vivid')) await run('modprobe', ['-r', 'vivid'])
 }
 
-/** Unplugs: all cameras of one vivid platform device vanish, also under a program that streams. vivid has one such device, 0. */
+/**
+ * Unplugs: all cameras of one vivid platform device vanish, also under a program that streams. vivid has one such
+ * device, 0.
+ */
 export async function unbindVivid (device = 0): Promise<void> {
   assertInVm()
   await writeFile('/sys/bus/platform/drivers/vivid/unbind', `vivid.${device}`)

@@ -27,7 +27,9 @@ const CHUNK_BYTES = 256 * 1024
  * verify them; lines that are not records are skipped.
  *
  * @example
- * for await (const record of tailAuditLog('data/audit.log', { follow: true, from: 'end' })) console.log(record.activity_name)
+ * for await (const record of tailAuditLog('data/audit.log', { follow: true, from: 'end' })) {
+ *   console.log(record.activity_name)
+ * }
  */
 export async function * tailAuditLog (
   file: string,

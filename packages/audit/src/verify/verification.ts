@@ -29,9 +29,9 @@ export interface AuditFault extends AuditPlace {
   /**
    * `edited`, `deleted`, `inserted`, `reordered`, `duplicated`: what was done to the log. `truncated`: a signed
    * checkpoint covers records after the end of the log. `checkpoint-mismatch`: a checkpoint covers a different record
-   * at this place. `checkpoint-forged`: the key did not sign this checkpoint. `checkpoint-missing`: a key was given, but
-   * there is no checkpoint. Warnings: `torn`, the last line was being written when the process died; `start-unsigned`,
-   * older records were deleted, and without a key nothing proves who did it.
+   * at this place. `checkpoint-forged`: the key did not sign this checkpoint. `checkpoint-missing`: a key was given,
+   * but there is no checkpoint. Warnings: `torn`, the last line was being written when the process died;
+   * `start-unsigned`, older records were deleted, and without a key nothing proves who did it.
    */
   readonly kind: AuditFaultKind
   /** What the fault means and what to do. */
@@ -70,7 +70,8 @@ export interface AuditVerified {
   /** The end of the chain. */
   readonly head: ChainHead
   /**
-   * The last record that a checkpoint with a valid signature covers; null when there is none. Later records are not proven.
+   * The last record that a checkpoint with a valid signature covers; null when there is none. Later records are not
+   * proven.
    */
   readonly signedSeq: number | null
   /** Unproven ranges that `acceptUnproven` accepts. */

@@ -53,7 +53,8 @@ export interface Guard {
   addSink(sink: EventSink): void
   /**
    * Declares an operation. Its checks are compiled when the application is ready, because every plugin has added its
-   * own checks by then; until then, it refuses every call. Returns null when it has no rule and the guard is not strict.
+   * own checks by then; until then, it refuses every call. Returns null when it has no rule and the guard is not
+   * strict.
    */
   operation(source: OperationSource): GuardedOperation | null
   /**

@@ -44,9 +44,10 @@ export const LEAD: string = 'local function lead_of (window) return math.min(500
  *
  * A window is stored as one timestamp for each admitted unit, which makes it exact; counters and buckets are not. Small
  * windows are packed: seven bytes per timestamp in one string, which is read completely and appended to, and needs a
- * third of the memory of a sorted set. Beyond {@link PACKED_LIMIT} timestamps, copying the string would cost more than it saves, so a list is
- * used, of which only the ends and a few timestamps are read. Rewriting a string costs several times as much as
- * appending, so timestamps that have left the window stay at its front until they are a quarter of the limit.
+ * third of the memory of a sorted set. Beyond {@link PACKED_LIMIT} timestamps, copying the string would cost more than
+ * it saves, so a list is used, of which only the ends and a few timestamps are read. Rewriting a string costs several
+ * times as much as appending, so timestamps that have left the window stay at its front until they are a quarter of the
+ * limit.
  *
  * A burst is a shorter window over the same units, so it reads the same record with a second search.
  *
@@ -63,7 +64,8 @@ export const LEAD: string = 'local function lead_of (window) return math.min(500
  * - A value that is not a window, because another program wrote it, is replaced: it must
  *   not fail the other requests of the batch.
  * - The time to live of a key is set to 1.25 times the length of the window when the first unit of each quarter of that
- *   length is added. So the key lives for at least one length after any other unit. One second is added, because expiry is counted in
+ *   length is added. So the key lives for at least one length after any other unit. One second is added, because expiry
+ * is counted in
  *   milliseconds and must not be early.
  */
 export const TAKE_SCRIPT: string = `${SET_LIST_BACK}${LEAD}
@@ -280,10 +282,10 @@ export const PACKED_LIMIT: number = 128
  * Removes the units that one take recorded: another slot of a cluster refused the same request, or a caller refunds it.
  *
  * KEYS: the windows. ARGV: the time that the take returned, then for each window its cost, format and length in
- * microseconds. A window is left alone if its length has passed since: the units of the request may be gone already, and
- * units of other requests would be removed instead. Otherwise the first timestamps at or after that time are removed.
- * They belong to the request, or are equal to its own, or (after the server's clock was set back) leave the window
- * earlier. So a window never loses more units than the request had added. Lists remove timestamps by value.
+ * microseconds. A window is left alone if its length has passed since: the units of the request may be gone already,
+ * and units of other requests would be removed instead. Otherwise the first timestamps at or after that time are
+ * removed. They belong to the request, or are equal to its own, or (after the server's clock was set back) leave the
+ * window earlier. So a window never loses more units than the request had added. Lists remove timestamps by value.
  */
 export const REFUND_SCRIPT: string = `
 local from = tonumber(ARGV[1])

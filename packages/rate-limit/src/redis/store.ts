@@ -90,8 +90,8 @@ export function createRedisStore (options: RedisStoreOptions): LimitStore & Batc
   }
 
   /**
-   * In a cluster, the windows of one request may be in several slots, which no script can decide together. All slots are
-   * called in parallel, and those that admitted what another slot refused must refund it. Until then they count too
+   * In a cluster, the windows of one request may be in several slots, which no script can decide together. All slots
+   * are called in parallel, and those that admitted what another slot refused must refund it. Until then they count too
    * many units, so other requests may be refused a moment early, but none is admitted above a limit. A slot without a
    * master affects only the requests that need it, because each slot has its own circuit breaker.
    */

@@ -10,9 +10,9 @@ interface Denial {
 
 /**
  * Remembers until when a budget is used up, so that a refused client is refused again without a call to the store and
- * before its credential is checked. An entry never refuses a request that the store would admit: timestamps leave a window
- * only with time, and an entry applies only to requests with the same limit and cost. When the cache is full, the least
- * recently used entries are forgotten, which only costs a call to the store.
+ * before its credential is checked. An entry never refuses a request that the store would admit: timestamps leave a
+ * window only with time, and an entry applies only to requests with the same limit and cost. When the cache is full,
+ * the least recently used entries are forgotten, which only costs a call to the store.
  */
 export class DenyCache {
   private readonly until: BoundedMap<Denial>

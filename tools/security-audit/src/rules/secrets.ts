@@ -87,9 +87,11 @@ export const literalSecret: Rule = {
 const LOCK = /(?:^|\/)(?:package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml)$/
 // Any characters may come before the keyword, but only some words after it: `secretPath` does not name a secret.
 const NAME =
-  '[\\w-]{0,60}(?:secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|token|credentials?)(?:[_-]?(?:value|key|text|string))?\\d{0,3}'
+  '[\\w-]{0,60}(?:secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key|' +
+  'private[_-]?key|signing[_-]?key|encryption[_-]?key|token|credentials?)(?:[_-]?(?:value|key|text|string))?\\d{0,3}'
 const QUOTED = new RegExp(
-  `(?<![\\w-])(${NAME})['"]?\\]?\\s{0,8}(?::\\s{0,4}[A-Za-z<>|\\s]{1,40}=|[:=]|=>)\\s{0,8}(?:[\\w.$?!\\[\\]'"]{1,100}\\s{0,4}(?:\\?\\?|\\|\\|)\\s{0,4})?(['"\`])([^'"\`\\s]{12,512})\\2`,
+  `(?<![\\w-])(${NAME})['"]?\\]?\\s{0,8}(?::\\s{0,4}[A-Za-z<>|\\s]{1,40}=|[:=]|=>)` +
+  '\\s{0,8}(?:[\\w.$?!\\[\\]\'"]{1,100}\\s{0,4}(?:\\?\\?|\\|\\|)\\s{0,4})?([\'"`])([^\'"`\\s]{12,512})\\2',
   'gi'
 )
 const BARE = new RegExp(`(?<![\\w-])(${NAME})[ \\t]*[:=][ \\t]*([^'"\`\\s#;]{12,512})[ \\t]*(?:#.*)?\\r?$`, 'gim')

@@ -1,7 +1,8 @@
 /*
  * Atomic operations on families in Redis. KEYS[1] is the key of one family; ARGV[1] is the base of every key.
  *
- *   <base>:<sid>         hash: current, data, ends, owner; previous and rotated after the first use, ended after its end
+ *   <base>:<sid>         hash: current, data, ends, owner; previous and rotated after the first use, ended after
+ *                        its end
  *   <base>:of:<owner>    the sids of one owner, ordered by last use
  *
  * Times come from Redis, so that replicas with different clocks agree on the grace period. Times in milliseconds fit
