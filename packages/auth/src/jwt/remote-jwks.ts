@@ -2,7 +2,7 @@ import { SingleFlight } from '@marty/core'
 import type { JsonWebKey } from 'node:crypto'
 import { get } from 'node:https'
 import { IssuerUnavailable } from '../errors.js'
-import { JWT_ALGORITHMS, type AsymmetricAlgorithmName } from './algorithms.js'
+import type { AsymmetricAlgorithmName } from './algorithms.js'
 import { createJwtKey, TRUSTED_ISSUER_KID, type JwtKey } from './keys.js'
 import { parseStrictJson } from './strict-json.js'
 
@@ -154,11 +154,4 @@ function readKey (jwk: unknown, algorithms: readonly AsymmetricAlgorithmName[]):
     }
   }
   return null
-}
-
-export function isAsymmetric (name: unknown): name is AsymmetricAlgorithmName {
-  return (
-    typeof name === 'string' &&
-    (JWT_ALGORITHMS as Readonly<Record<string, { kind: string } | undefined>>)[name]?.kind === 'asymmetric'
-  )
 }
