@@ -141,12 +141,24 @@ const watcher = await signIn(await service.token('viewer', '--ttl', '1h'))
 await ready(watcher)
 const readers = async (): Promise<number> => (await watcher.call('get_camera_status', { device: 'camera0' })).metrics.readers
 // Somebody else, whose picture must go on through all of it.
-const bystander = await readRtsp(await streamsOf(await signIn(await service.token('operator', '--user', 'bystander', '--ttl', '1h'))))
+const bystanderToken = await service.token('operator', '--user', 'bystander', '--ttl', '1h')
+const watchAsBystander = async (): ReturnType<typeof readRtsp> => {
+  return await readRtsp(await streamsOf(await signIn(bystanderToken)))
+}
+/** Whether the service has ended a media session of the bystander. */
+const isBystanderEnded = (): boolean => service.output().split('\n')
+  .some(line => line.includes('media session ended') && line.includes('"principal":"bystander"'))
+let bystander = await watchAsBystander()
 const goesOn = async (): Promise<void> => {
-  const before = bystander.frames()
-  await eventually(() => {
-    if (bystander.frames() <= before + 10) throw new Error('the picture of somebody else has stopped')
+  const seen = bystander.frames()
+  const hasEnded = await eventually(async () => {
+    if (await bystander.ended().then(() => true, () => false)) return true
+    if (bystander.frames() <= seen + 10) throw new Error('the picture of somebody else has stopped')
+    return false
   }, DEADLINE_MS)
+  if (isBystanderEnded()) throw new Error("the service has ended somebody else's media session")
+  // On a starved machine, MediaMTX itself drops readers. Players then connect again.
+  if (hasEnded) bystander = await watchAsBystander()
 }
 
 t.test('signing out ends RTSP, HLS and WebRTC streams', async t => {
@@ -207,6 +219,7 @@ t.test('signing out while MediaMTX hangs takes effect when it responds again, al
 })
 
 t.test('a stream that is just starting during the sign-out ends too', async t => {
+  await goesOn()
   const token = await service.token('viewer', '--user', 'gina', '--ttl', '1h')
   const client = await signIn(token)
   const { rtsp, hls } = await streamsOf(client)
@@ -242,6 +255,7 @@ t.test('a role that loses stream:view ends its members\' streams; losing another
   await t.rejects(frank.ended())
   await writeFile(policyFile, text.replace(/^ {6}- stream:view\n/m, ''))
   await t.resolves(allEnd([frank, bystander]))
+  t.ok(isBystanderEnded())
   boss.close()
 })
 
