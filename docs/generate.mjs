@@ -1,5 +1,5 @@
-// Writes what the documents take from the code: `node docs/generate.mjs`; with --check it only reports what is out of
-// date, with --list it names the files.
+// Generates the parts of the documents that come from the code: `node docs/generate.mjs`. With --check, it only reports
+// the documents that are out of date. With --list, it names the files.
 import { readdirSync, readFileSync, writeFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -64,7 +64,7 @@ ${rows.map(({ code, statusCode, rpcCode, message }) => `| \`${code}\` | ${status
 `
 }
 
-/** From the runs that were kept with `npm run bench -- NAME --record`. */
+/** The results that were recorded with `npm run bench -- NAME --record`. */
 function performanceReport () {
   const runs = readdirSync(join(root, 'tools/bench/results'))
     .filter(file => file.endsWith('.json'))
@@ -78,9 +78,9 @@ function performanceReport () {
 
 # Performance
 
-What the packages cost, beside doing without them and beside their peers. Everything that is compared runs side by side in one process tree, in short slices of shuffled order; figures are medians. Ratios hold on other machines, absolute figures only on one like that named. A goal that was not reached stays in the table.
+The cost of the packages, compared with an application without them and with their peers. Everything that is compared runs side by side in one process tree, in short slices and random order; figures are medians. Ratios hold on other machines, absolute figures only on a machine like the one named. A goal that was not reached stays in the table.
 
-To measure yourself: \`npm run bench -- NAME\`, with \`--quick\` in under a minute, with \`--record\` to renew this page (then \`npm run generate\`).
+To measure yourself, run \`npm run bench -- NAME\`. With \`--quick\`, it takes less than a minute. With \`--record\`, it keeps the result, and \`npm run generate\` then updates this page.
 ${runs
   .map(
     ({ name, about, machine, versions, metrics, goals, notes }) => `
@@ -156,7 +156,7 @@ function settingsReference () {
 
 # Settings of the camera service
 
-They stand in \`camera-service.yaml\`: in the folder you start from, or where \`CAMERA_SERVICE_CONFIG\` points, or the one that comes with the service. \`CAMERA_SERVICE_<SECTION>_<KEY>\` replaces a setting from outside: \`CAMERA_SERVICE_SERVER_PORT=9000\`.
+The service reads its settings from the file that \`CAMERA_SERVICE_CONFIG\` names, else from \`camera-service.yaml\` in the folder in which you start it, else from the file that comes with the service. The environment variable \`CAMERA_SERVICE_<SECTION>_<KEY>\` overrides a setting: \`CAMERA_SERVICE_SERVER_PORT=9000\`.
 
 ${lines.join('\n')}
 `
@@ -177,9 +177,9 @@ async function rpcReference () {
 
 # JSON-RPC
 
-JSON-RPC 2.0 over WebSocket at \`/ws\`, or one call or batch a POST at \`/rpc\` with \`Authorization: Bearer\`. A WebSocket client signs in with \`authenticate\`, or with the same header on its upgrade.
+JSON-RPC 2.0 over WebSocket at \`/ws\`, or one call or batch per POST at \`/rpc\` with \`Authorization: Bearer\`. A WebSocket client authenticates with the method \`authenticate\`, or with the same header in its upgrade request.
 
-| Error | Means |
+| Error | Meaning |
 |---|---|
 | -32700, -32600, -32601, -32602, -32603 | as in the specification; -32602 lists every mistake in \`data.errors\` |
 | -32001 | not authenticated |
@@ -209,8 +209,8 @@ function method ({ name, summary, security, params }) {
     return `| ${name} | ${typeOf(member)} | ${byDefault} | ${cell(member.description ?? '')} |`
   })
   const needed =
-    security.permission === undefined ? 'A credential is its parameter.' : `Needs \`${security.permission}\`.`
-  const who = security.public === true ? 'Anybody.' : needed
+    security.permission === undefined ? 'The credential is a parameter.' : `Needs \`${security.permission}\`.`
+  const who = security.public === true ? 'Anyone may call it.' : needed
   return `## ${name}
 
 ${(summary ?? '').replace(/[^.]$/, '$&.')} ${who}

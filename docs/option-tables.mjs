@@ -1,5 +1,5 @@
-// The option tables in the README of each package: what stands between
-// `<!-- generated: options dist/options.js OPTIONS -->` and `<!-- /generated -->` is made from that export.
+// Generates the option tables in the README of each package. The text between
+// `<!-- generated: options dist/options.js OPTIONS -->` and `<!-- /generated -->` comes from the export that is named.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -8,7 +8,7 @@ import { expectedOf } from '../packages/core/dist/options/option-words.js'
 
 const MARKED = /(<!-- generated: options (\S+) (\w+) -->\n)[\s\S]*?(<!-- \/generated -->)/g
 
-/** The README of a package, with each marked table as its options are declared now. */
+/** The README of a package. Each marked table shows the options as they are declared now. */
 export async function withOptionTables (folder) {
   let readme = readFileSync(join(folder, 'README.md'), 'utf8')
   for (const [marked, open, module, name, close] of readme.matchAll(MARKED)) {
@@ -27,7 +27,7 @@ function rowsOf (table, path) {
   ])
 }
 
-/** The rows of the tables inside an option, under the path that messages name. */
+/** The rows of the tables inside an option. Each row shows the path that error messages use. */
 function nestedRows (spec, path) {
   switch (spec.kind) {
     case 'object':

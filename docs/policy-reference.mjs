@@ -8,7 +8,7 @@ export function policyReference () {
 
 One YAML file defines which callers may do what. This page describes every key. For a walkthrough, read [Authorize your callers](../guides/authorization.md).
 
-An unknown key is a mistake and never ignored. All mistakes are reported together, each with file, line and column: at most 100, and the number of the others. A file that does not end with a line break is refused, because it may have been cut off while it was written. Put a condition in quotes when it contains one of \`[ ] { } , #\` or a colon. For completion in your editor, add \`# yaml-language-server: $schema=./rbac_policies.schema.json\`; the schema is beside [policies/rbac_policies.yaml](../../policies/rbac_policies.yaml).
+An unknown key is a mistake and never ignored. All mistakes are reported together, each with file, line and column: at most 100, then the number of further mistakes. A file that does not end with a line break is refused, because it may have been cut off while it was written. Put a condition in quotes when it contains one of \`[ ] { } , #\` or a colon. For completion in your editor, add \`# yaml-language-server: $schema=./rbac_policies.schema.json\`; the schema is beside [policies/rbac_policies.yaml](../../policies/rbac_policies.yaml).
 
 ## Sections
 
@@ -44,7 +44,7 @@ The order of rules, roles and sections in the file does not matter.
 
 - **Several roles** count together: what one allows is allowed, and what one denies is denied. A role that the policy does not define has no effect.
 - **Inheritance** passes on allows, never denies. A role may inherit several others, but not in a circle.
-- **Environments** only restrict. \`deny\` removes permissions from roles; \`require\` demands something in addition to the grant, of every caller, and grants nothing itself. One of \`roles\` is enough; with \`roles\` and \`when\`, both must hold.
+- **Environments** only restrict. \`deny\` removes permissions from roles; \`require\` adds a requirement for every caller, in addition to the grant, and grants nothing itself. One of \`roles\` is enough; with \`roles\` and \`when\`, both must hold.
 - **Services**: a principal of kind \`service\` whose \`id\` is a name under \`services\` may do what \`may\` lists while it calls the service that \`call\` names: the one whose plugin has this name as its option \`service\`. It may also do what its roles allow. No role makes a caller a service.
 - **Separation**: a caller who holds two of the roles is denied everything that any of them gives, directly or through inheritance, and passes no \`roles\` rule at all. A role that inherits two of them is a mistake.
 
@@ -130,7 +130,7 @@ One space separates the parts. Hours and minutes have two digits and are wall-cl
 | paths of inheritance from one role | ${bound('model/role-graph', 'MAX_WAYS')} |
 | a condition | ${count(conditionSchema().maxLength)} characters, ${bound('conditions/syntax', 'MAX_DEPTH')} levels of nesting |
 
-The file is one YAML 1.2 document without aliases, custom tags, duplicate keys, and the keys \`__proto__\`, \`constructor\` and \`prototype\`.
+The file is one YAML 1.2 document without aliases, custom tags, duplicate keys, or the keys \`__proto__\`, \`constructor\` and \`prototype\`.
 
 ## Policy tests
 
@@ -148,7 +148,7 @@ tests:
     resource: { author: ada }
     time: '2025-01-31T10:00Z'
     allow: ['article:edit']
-  - name: without a role there is nothing
+  - name: without a role, nothing is allowed
     principals: [guest]
     deny: ['*:*']
 \`\`\`
@@ -191,7 +191,7 @@ ${Object.entries(item.properties)
   ]
 }
 
-/** Where the schema says nothing. */
+/** The meanings of keys that have no description in the schema. */
 const MEANINGS = {
   'roles.NAME.allow[].permission': 'The permissions that the entry allows',
   'roles.NAME.deny[].permission': 'The permissions that the entry denies',
@@ -202,7 +202,7 @@ function row (key, schema, required = [], path = '') {
   return `| \`${key}\`${required.includes(key) ? ', required' : ''} | ${typeOf(schema)} | ${MEANINGS[`${path}.${key}`] ?? schema.description} |`
 }
 
-/** What is inside a list or a map; of a choice, the one with keys. */
+/** The schema of the items of a list or of the values of a map. Of several alternatives, the one with keys. */
 function itemOf ({ items, patternProperties, ...schema }) {
   const inside = items ?? (patternProperties === undefined ? schema : Object.values(patternProperties)[0])
   return inside.anyOf?.find(({ properties }) => properties !== undefined) ?? inside
@@ -241,7 +241,7 @@ function conditionSchema () {
   return itemOf(itemOf(policyJsonSchema().properties.roles).properties.allow).properties.when
 }
 
-/** A bound as the code has it. */
+/** Reads a limit from the source code. */
 function bound (file, name) {
   const source = readFileSync(new URL(`../packages/rbac/src/${file}.ts`, import.meta.url), 'utf8')
   return count(Number(new RegExp(`const ${name} = ([\\d_]+)$`, 'm').exec(source)[1].replaceAll('_', '')))

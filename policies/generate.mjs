@@ -1,5 +1,5 @@
-// Writes what is generated from rbac_policies.yaml: its JSON Schema for editors and its names for the compiler;
-// with --list it only names the files.
+// Generates two files from rbac_policies.yaml: its JSON Schema for editors and its names for the compiler. With --list,
+// it only names the files.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { loadPolicy, policyJsonSchema, policyTypes } from '@marty/rbac'
 

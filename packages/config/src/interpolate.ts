@@ -65,7 +65,7 @@ function replace (text: string, schema: TSchema, path: Path, context: Interpolat
   return referred && shapeOf(schema).type !== 'string' ? coerce(replaced, schema) : replaced
 }
 
-const unclosed: Answer = { problem: '"${" has no closing brace; write "$${" for the characters themselves' }
+const unclosed: Answer = { problem: '"${" has no closing brace; write "$${" for a literal "${"' }
 
 type Answer = { readonly value: string } | { readonly problem: string }
 

@@ -136,7 +136,7 @@ t.test('references that are unset, malformed or unreadable are reported, each on
     '2:15 security.jwt_secret: the variable JWT is not set; set it, or give a default: ${JWT:default}',
     '4:9 server.host: "${a-b}" does not name a variable; use letters, digits and _, or ${file:/path}',
     '5:12 redis_url: gone cannot be read (ENOENT)',
-    '6:7 mode: "${" has no closing brace; write "$${" for the characters themselves'
+    '6:7 mode: "${" has no closing brace; write "$${" for a literal "${"'
   ])
 })
 

@@ -12,7 +12,7 @@ export function declareAuthenticate (guard: Guard, registry: MethodRegistry, opt
   const name = options.authenticateMethod
   registry.declare({
     name,
-    summary: 'Says who is calling, for the rest of the connection',
+    summary: 'Authenticates the caller for the rest of the connection',
     security: { authenticate: true },
     params: Type.Object({ auth_token: Type.String({ minLength: 1 }) }),
     handler: async (_params, { id, address, connection, principal }) => {

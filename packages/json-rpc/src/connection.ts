@@ -152,7 +152,7 @@ export class Connection implements RpcConnection, Peer {
     if (this.#draining || this.#socket.readyState !== this.#socket.OPEN) return
     const most = this.principal === ANONYMOUS ? this.#options.maxAnonymousPayloadBytes : this.#options.maxPayloadBytes
     if (isBinary) {
-      this.close(CLOSE.unsupportedData, 'messages are text')
+      this.close(CLOSE.unsupportedData, 'messages must be text')
     } else if (data.length > most) {
       this.close(CLOSE.messageTooBig, 'message too big')
     } else {

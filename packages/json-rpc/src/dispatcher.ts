@@ -77,8 +77,8 @@ export class Dispatcher {
     const groups: Array<Array<RpcRequest | RpcMistake>> = []
     let takesMore = false
     for (const [i, element] of elements.entries()) {
-      // The calls after it need its result: the credential of `authenticate`, or the credential of the POST request,
-      // which the first call finds.
+      // Later calls need the result of this one: the credential of `authenticate`, or the credential of the POST
+      // request, which the first call finds.
       const alone = i === 0 || this.#authenticates(element)
       const last = groups.at(-1)
       if (!alone && takesMore && last !== undefined && last.length < CHECKED_TOGETHER) last.push(element)
@@ -92,7 +92,7 @@ export class Dispatcher {
     return 'method' in element && this.#registry.find(element.method)?.credentialOf != null
   }
 
-  /** Runs one call; `admission` is its result of the checks when they have been started already. */
+  /** Runs one call. `admission` is the result of its checks, if they have already been started. */
   async #call (
     element: RpcRequest | RpcMistake,
     peer: Peer,

@@ -13,7 +13,7 @@ export const WebSocketTaken: MartyErrorConstructor<'MARTY_JSON_RPC_WEBSOCKET_TAK
   code: 'MARTY_JSON_RPC_WEBSOCKET_TAKEN',
   statusCode: 500,
   message:
-    '@fastify/websocket is already registered: leave that to @marty/json-rpc, whose limits must hold for every socket'
+    '@fastify/websocket is already registered: only @marty/json-rpc may register it, because its limits must hold for every socket'
 })
 
 export const MethodInvalid: MartyErrorConstructor<'MARTY_JSON_RPC_METHOD_INVALID'> = defineError({
@@ -42,14 +42,14 @@ export const UpgradeRequired: MartyErrorConstructor<'MARTY_JSON_RPC_UPGRADE_REQU
   name: 'UpgradeRequired',
   code: 'MARTY_JSON_RPC_UPGRADE_REQUIRED',
   statusCode: 426,
-  message: 'This URL speaks WebSocket only'
+  message: 'This URL accepts only WebSocket connections'
 })
 
 export const UpgradeUnexpected: MartyErrorConstructor<'MARTY_JSON_RPC_UPGRADE_UNEXPECTED'> = defineError({
   name: 'UpgradeUnexpected',
   code: 'MARTY_JSON_RPC_UPGRADE_UNEXPECTED',
   statusCode: 400,
-  message: 'This URL does not speak WebSocket'
+  message: 'This URL does not accept WebSocket connections'
 })
 
 export const ConnectionsExhausted: MartyErrorConstructor<'MARTY_JSON_RPC_CONNECTIONS_EXHAUSTED'> = defineError({

@@ -66,13 +66,13 @@ function oneMistake (mistake: MartyError): RpcMessage {
 
 function readRequest (value: unknown): RpcRequest | RpcMistake {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return { id: null, mistake: new RequestInvalid('Invalid request: a call is an object') }
+    return { id: null, mistake: new RequestInvalid('Invalid request: a call must be an object') }
   }
   const { jsonrpc, id, method, params } = value as Record<string, unknown>
   if (id !== undefined && !isId(id)) {
     return {
       id: null,
-      mistake: new RequestInvalid('Invalid request: id must be a string, null, or a number that JSON readers agree on')
+      mistake: new RequestInvalid('Invalid request: id must be a string, null, or a number that every JSON parser reads alike')
     }
   }
   const refuse = (message: string): RpcMistake => ({

@@ -23,7 +23,7 @@ export function compileParams (schema: TObject): (params: object | undefined) =>
   return params => {
     if (params === undefined) params = {}
     if (Array.isArray(params)) {
-      if (params.length > 0) throw invalid([{ path: '', message: 'params are given by name, as an object' }])
+      if (params.length > 0) throw invalid([{ path: '', message: 'params must be given by name, as an object' }])
       params = {}
     }
     if (validator.Check(params)) return params

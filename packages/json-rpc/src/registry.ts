@@ -25,8 +25,8 @@ export function createRegistry (guard: Guard): MethodRegistry {
       const { name, security, summary, result, handler } = options
       if (typeof name !== 'string' || !NAME.test(name)) {
         throw new MethodInvalid(
-          `method ${JSON.stringify(name)}: a name has up to 64 letters, digits, "_" and ".", starts with a letter, ` +
-            'and not with "rpc."'
+          `method ${JSON.stringify(name)}: a name has at most 64 letters, digits, "_" and ".", starts with a letter ` +
+            'and does not start with "rpc."'
         )
       }
       if (methods.has(name)) throw new MethodDuplicate(`method ${name} is declared twice`)
@@ -42,7 +42,7 @@ export function createRegistry (guard: Guard): MethodRegistry {
         if (guard.strict) return
         throw new RuleMissing(
           `method ${name} does not say who may call it; add security: { permission: 'resource:action' }, or { ` +
-            'public: true } if anybody may'
+            'public: true } if anyone may call it'
         )
       }
       const params = closed(name, options.params)

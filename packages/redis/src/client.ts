@@ -5,7 +5,7 @@ import type { ResolvedRedisOptions } from './options.js'
 
 export type RedisClient = Redis | Cluster
 
-/** Creates the ioredis client, configured so that no request ever waits for a Redis that is not reachable. */
+/** Creates the ioredis client, configured so that no request ever waits for an unreachable Redis. */
 export function createClient (options: ResolvedRedisOptions): RedisClient {
   const perNode: NodeOptions = {
     maxRetriesPerRequest: 0,

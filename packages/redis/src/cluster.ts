@@ -55,8 +55,8 @@ class FailFastCluster extends Cluster {
   }
 
   /**
-   * ioredis calls this for a pipeline that was created before the slots are known. Its own version waits for them,
-   * after `close()` forever; this one fails the pipeline immediately.
+   * ioredis calls this for a pipeline that was created before the slots are known. The method of ioredis waits for the
+   * slots, and after `close()` it waits forever. This method fails the pipeline immediately.
    */
   override delayUntilReady (callback: (error: Error) => void): void {
     callback(new Error('The cluster is not ready'))

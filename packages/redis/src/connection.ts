@@ -35,7 +35,7 @@ export interface RedisConnection {
   health (): RedisHealth
   /** Calls back each time the connection is ready again after a loss. Returns a function that removes the callback. */
   onReconnect (callback: () => void): () => void
-  /** Gives sent commands their deadline to finish, then disconnects and stops reconnecting. */
+  /** Waits for sent commands until their deadline, then disconnects and stops reconnecting. */
   close (): Promise<void>
 }
 

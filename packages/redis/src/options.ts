@@ -90,7 +90,7 @@ export function resolveOptions (options: RedisOptions): ResolvedRedisOptions {
     if (!(FIELDS[form] as readonly string[]).includes(field)) {
       throw new RedisOptionInvalid(
         field,
-        `is not known beside "${{ url: 'url', single: 'host', sentinel: 'sentinels', cluster: 'cluster' }[form]}"; known are ` +
+        `is not known together with "${{ url: 'url', single: 'host', sentinel: 'sentinels', cluster: 'cluster' }[form]}"; known are ` +
           `${FIELDS[form].join(', ')}`
       )
     }
@@ -152,8 +152,8 @@ function parseUrl (value: unknown): Record<string, unknown> {
   }
   const url = new URL(value)
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return bad('must begin with redis:// or rediss://')
-  if (url.hostname === '') return bad('names no host')
-  if (url.search !== '' || url.hash !== '') return bad('must not carry a query or fragment; give the options beside it')
+  if (url.hostname === '') return bad('has no host')
+  if (url.search !== '' || url.hash !== '') return bad('must not have a query or a fragment; set the options next to "url"')
   if (!/^\/?\d{0,5}$/.test(url.pathname)) return bad('may only have a database number as its path')
   const decode = (part: string): string => {
     try {
@@ -189,7 +189,7 @@ function nodes (field: string, value: unknown): RedisNode[] {
 
 function text (field: string, value: unknown): string | undefined {
   if (value === undefined) return undefined
-  if (typeof value !== 'string' || value === '') throw new RedisOptionInvalid(field, 'must be a text that is not empty')
+  if (typeof value !== 'string' || value === '') throw new RedisOptionInvalid(field, 'must be a non-empty string')
   return value
 }
 

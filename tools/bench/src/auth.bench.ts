@@ -67,8 +67,8 @@ export async function authBench (plan: Plan, progress: (done: number, of: number
         `the server's thread was busy ${Object.entries(busy)
           .map(([name, values]) => `${name} ${Math.round(median(values) * 100)} %`)
           .join(', ')} of the time: below 90 % the client was the bottleneck, and the ratio says little`,
-        'apikey_cached_p99_ms: around apiKeys.verify() inside the process, bcrypt at rest, median over the rounds ' +
-          "of each one's p99",
+        'apikey_cached_p99_ms: the time of apiKeys.verify() inside the process while no bcrypt runs, the median of the ' +
+          'p99 of each round',
         flood.note
       ],
       samples: { ...samples, apikey_cached_p99_ms: cached, audit_async_events_per_s: audited, ...flood.samples }
@@ -195,7 +195,7 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
   const port = portOf(app)
   const start = key.split('_').slice(0, 3).join('_') + '_'
   if (!key.endsWith(checksum(key.slice(0, -7)))) {
-    throw new Error('API keys have another form now: the flood would not reach the hashing')
+    throw new Error('The format of API keys has changed: the flood would not reach the hashing')
   }
   const attacker = startLoadProcess()
   try {
@@ -222,7 +222,7 @@ async function floodOfWrongSecrets (app: FastifyInstance, client: LoadProcess, {
     return {
       metrics: { flood_valid_p99_ms: percentile(valid.latenciesMs, 0.99), flood_valid_401: valid.statuses[401] ?? 0 },
       note: `flood: for ${floodSeconds} s, 1000/s with a wrong secret got ${JSON.stringify(attack.statuses)}, 100/s ` +
-        `with the right one ${JSON.stringify(valid.statuses)} (0: no free connection)`,
+        `with the right one got ${JSON.stringify(valid.statuses)} (status 0: no free connection)`,
       samples: { flood_valid_ms: valid.latenciesMs, flood_wrong_ms: attack.latenciesMs }
     }
   } finally {
@@ -256,7 +256,7 @@ async function auditEvents ({ rounds }: Plan): Promise<number[]> {
       rates.push(count / (performance.now() - started) * 1000)
       const verified = await verifyAuditLog(file)
       if (!verified.ok || verified.records < count) {
-        throw new Error(`the audit log is not whole: ${JSON.stringify(verified)}`)
+        throw new Error(`the audit log is not complete: ${JSON.stringify(verified)}`)
       }
     }
   } finally {

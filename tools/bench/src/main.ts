@@ -10,12 +10,12 @@ import { rbacBench } from './rbac.bench.js'
 type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<Measured>
 
 const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: string }>> = {
-  auth: { run: authBench, about: 'what authentication and audit cost, and withstand' },
-  guard: { run: guardBench, about: 'what the guard adds to a bare Fastify route' },
-  rbac: { run: rbacBench, about: 'what a decision of the policy costs, and its reload' },
+  auth: { run: authBench, about: 'the cost of authentication and audit, and how they withstand a flood' },
+  guard: { run: guardBench, about: 'the cost that the guard adds to a bare Fastify route' },
+  rbac: { run: rbacBench, about: 'the cost of a policy decision and of a policy reload' },
   'rate-limit': {
     run: rateLimitBench,
-    about: 'what exact limits in Redis cost, beside none and beside @fastify/rate-limit'
+    about: 'the cost of exact limits in Redis, compared with no limits and with @fastify/rate-limit'
   }
 }
 /** The packages whose versions a result contains. */
@@ -30,13 +30,13 @@ const HELP = `Measures the shipped code side by side with its peers.
 
 ${Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(12)} ${about}`).join('\n')}
 
-  --quick      done within 45 s
+  --quick      a shorter run that ends within 45 s
   --limit N    the limit that rate-limit measures with (default 100)
   --json FILE  writes machine, versions, metrics and samples
   --record     keeps the result, for docs/reference/performance.md
-  --help       this text
+  --help       prints this help
 
-Ratios compare what ran side by side; absolute figures hold for this machine only.
+Ratios compare cases that ran side by side. Absolute figures hold for this machine only.
 Exit codes: 0 measured, 1 failed, 2 wrong arguments.`
 
 const out = (text: string): void => { process.stdout.write(text + '\n') }
@@ -86,7 +86,7 @@ async function run (name: string | undefined, plan: Plan, file: string | undefin
     const near = name === undefined ? null : closest(name, Object.keys(BENCHES))
     throw new RangeError(
       name === undefined
-        ? 'Say which bench.'
+        ? 'Name the bench to run.'
         : `There is no bench "${name}"` + (near === null ? '.' : `; did you mean "${near}"?`)
     )
   }

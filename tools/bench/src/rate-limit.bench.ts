@@ -155,8 +155,8 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
           `${cases.map(({ name }) => `${name} ${Math.round(median(of(name).busy) * 100)} %`).join(', ')} of the ` +
           'time: below 90 % the client or Redis was the bottleneck, and the ratio says little',
         `CPU of one request: ${['bare', 'rule1', 'rule3', 'frl', 'frl_pipelined', 'denied', 'lease3'].map(cpuOf).join('; ')}`,
-        'frl is @fastify/rate-limit with its Redis store over ioredis as its documentation sets it up; ' +
-          'frl_pipelined the same with enableAutoPipelining, its fastest setting',
+        'frl is @fastify/rate-limit with its Redis store over ioredis, set up as in its documentation; ' +
+          'frl_pipelined is the same with enableAutoPipelining, its fastest setting',
         'three rules: a window of the user, a burst in it, and a window of the user at this operation; a burst ' +
           'reads the log of its rule',
         `checks: fastify.limiter.check() inside the process, ${PENDING_CHECKS} at a time`,
@@ -174,7 +174,7 @@ export async function rateLimitBench (plan: Plan, progress: (done: number, of: n
   }
 }
 
-/** A window that refuses no request, and how full its logs are: the cost of an exact log depends on its size. */
+/** A window that refuses no request, and how full its logs are. The cost of an exact log depends on its size. */
 interface Scale {
   readonly windowMs: number
   readonly filled: number

@@ -24,7 +24,7 @@ export interface Asked {
 export function rightAnswers (name: string, questions: readonly Question[], ask: (at: number) => boolean): void {
   for (const [at, { roles, permission, allowed }] of questions.entries()) {
     if (ask(at) !== allowed) {
-      throw new Error(`${name} answers wrong: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
+      throw new Error(`${name} gives a wrong answer: ${roles.join('+')} must ${allowed ? '' : 'not '}be allowed ${permission}`)
     }
   }
 }

@@ -88,18 +88,18 @@ export async function rbacBench (plan: Plan, progress: (done: number, of: number
     goals: GOALS,
     notes: [
       'every engine gave the right answer to every question before it was timed; half of the answers are allow',
-      'decisions go through the planes of denies and conditions, which 1 in 4 and 1 in 8 rules fill; other engines ' +
-        'got the rules these questions hang on alone',
-      `the loop itself takes ${lowest('loop').toPrecision(2)} ns of every figure in ns`,
+      'decisions read the bit sets of denies and conditions: 1 in 4 rules is a deny, 1 in 8 has a condition; other ' +
+        'engines got only the rules on which these questions depend',
+      `every figure in ns includes ${lowest('loop').toPrecision(2)} ns for the loop itself`,
       `ns: lowest of five medians; by names ${lowest('strings_10').toPrecision(3)} ns at 10 rules, ` +
         `${lowest('strings_1k').toPrecision(3)} at 1,000`,
       `casbin enforceSync ${us(lowest('casbin_1k'))} at 1,000 rules, ${us(lowest('casbin_10k'))} at 10,000; at ` +
         `1,000 casl ${lowest('casl_1k').toPrecision(3)} ns, accesscontrol ` +
         `${lowest('accesscontrol_1k').toPrecision(3)} ns`,
       `a request takes ${us(lowest('authenticated'))} authenticated, ${us(lowest('permitted'))} with a permission`,
-      `reload of 10,000 rules: the event loop stands still for ${median(reload10k['pauseMs']!).toPrecision(3)} ms, ` +
-        `idle ${median(reload10k['idleMs']!).toPrecision(3)} ms; beside an event loop that never rests the reload ` +
-        `takes ${median(reload10k['turningMs']!).toPrecision(3)} ms`,
+      `reload of 10,000 rules: the event loop is blocked for ${median(reload10k['pauseMs']!).toPrecision(3)} ms, ` +
+        `without a reload for ${median(reload10k['idleMs']!).toPrecision(3)} ms; while the event loop runs permanently, ` +
+        `the reload takes ${median(reload10k['turningMs']!).toPrecision(3)} ms`,
       `tables of 10,000 rules: ${kib(bytes.index)}; Casbin ${kib(bytes.casbin)}`
     ],
     samples: { ...samples, ...named('reload_10k_', reload10k), ...named('reload_100k_', reload100k) }

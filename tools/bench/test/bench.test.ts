@@ -13,7 +13,7 @@ const run = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
   promisify(execFile)(process.execPath, [resolve(import.meta.dirname, '../dist/main.js'), ...args])
 
 t.test('wrong arguments: what there is, did you mean, exit 2', async t => {
-  await t.rejects(run(), { code: 2, stderr: /Say which bench/ })
+  await t.rejects(run(), { code: 2, stderr: /Name the bench to run/ })
   await t.rejects(run('gaurd'), { code: 2, stderr: /did you mean "guard"\?/ })
   await t.rejects(run('guard', '--fast'), { code: 2, stderr: /--fast/ })
   t.match((await run('--help')).stdout, /npm run bench/)

@@ -13,13 +13,13 @@ t.test('an engine that answers wrong is not timed', async t => {
     () => {
       rightAnswers('yes', questions, () => true)
     },
-    { message: /^yes answers wrong: role\d must not be allowed resource\d:/ }
+    { message: /^yes gives a wrong answer: role\d must not be allowed resource\d:/ }
   )
   t.throws(
     () => {
       rightAnswers('no', questions, () => false)
     },
-    { message: /^no answers wrong: role\d must be allowed resource\d:/ }
+    { message: /^no gives a wrong answer: role\d must be allowed resource\d:/ }
   )
   rightAnswers('right', questions, at => questions[at]!.allowed)
 })

@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import { root } from './files.mjs'
 
-// Only a part of a README is generated (a program, an option table); its changes are read like any other text.
+// Only a part of a README is generated (a program, an option table), so its changes are reviewed like any other text.
 const isPartlyGenerated = file => file.endsWith('/README.md')
 
 const generated = [...listed('docs/generate.mjs'), ...listed('policies/generate.mjs')]
 
-t.test('every file that `npm run generate` writes whole is marked as generated', async t => {
+t.test('every file that `npm run generate` writes completely is marked as generated', async t => {
   t.ok(generated.includes('docs/reference/errors.md') && generated.includes('policies/types.d.ts'))
   for (const file of generated) {
     t.equal(attribute('linguist-generated', file), isPartlyGenerated(file) ? 'unspecified' : 'set', file)
@@ -19,7 +19,7 @@ t.test('no other file is marked', async t => {
   t.strictSame(marked.sort(), [...generated.filter(file => !isPartlyGenerated(file)), 'package-lock.json'].sort())
 })
 
-t.test('texts end their lines with LF everywhere, and pictures are left alone', async t => {
+t.test('lines of text files end with LF everywhere, and pictures are not changed', async t => {
   t.equal(attribute('eol', 'README.md'), 'lf')
   t.equal(attribute('binary', 'docs/page.png'), 'set')
   t.equal(attribute('text', 'docs/page.png'), 'unset')

@@ -19,7 +19,7 @@ for (const { file, content } of forms) {
       else t.type(attributes.label, 'string', id)
     }
     const ids = content.body.flatMap(({ id }) => id ?? [])
-    t.equal(new Set(ids).size, ids.length, 'no id twice')
+    t.equal(new Set(ids).size, ids.length, 'every id is unique')
   })
 }
 

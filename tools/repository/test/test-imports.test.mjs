@@ -8,7 +8,7 @@ const workspaces = ['packages', 'examples', 'tools']
   .flatMap(group => readdirSync(`${root}/${group}`).map(name => `${group}/${name}`))
   .filter(workspace => existsSync(`${root}/${workspace}/test`))
 
-t.test('tests import other packages by name only; what several of them need is in @marty/testing', async t => {
+t.test('tests import other packages by name only; helpers that several packages need are in @marty/testing', async t => {
   for (const workspace of workspaces) {
     for (const file of testFiles(workspace)) {
       for (const target of imports(read(file)).filter(target => target.startsWith('.'))) {

@@ -2,16 +2,16 @@ import { existsSync, readdirSync } from 'node:fs'
 import t from 'tap'
 import { read, root } from './files.mjs'
 
-/** Its subject is the sources: which module imports which. */
+/** The subject of these tests is the sources: which module imports which. */
 const ABOUT_SOURCES = ['packages/core/test/architecture.test.ts']
 
-t.test('a test checks behaviour or compiled output: none reads a source as text', async t => {
+t.test('a test checks behaviour or compiled output: no test reads a source as text', async t => {
   const files = testFiles().filter(file => !ABOUT_SOURCES.includes(file))
   t.ok(files.length > 200)
   t.strictSame(files.filter(file => sourcePaths(read(file)).length > 0), [])
 })
 
-t.test('every way to name a source file is found, and imports are not', async t => {
+t.test('every way to name a source file is found, and imports are ignored', async t => {
   for (const code of [
     "readFileSync(new URL('../src/options.ts', import.meta.url))",
     'readFileSync(new URL(`../../src/engine.ts`, import.meta.url))',
@@ -23,7 +23,7 @@ t.test('every way to name a source file is found, and imports are not', async t 
   }
 })
 
-t.test('every published package has compile-time tests of its public types, with wrong use in them', async t => {
+t.test('every published package has compile-time tests of its public types, including wrong use', async t => {
   const published = readdirSync(`${root}/packages`).filter(name => !JSON.parse(read(`packages/${name}/package.json`)).private)
   t.ok(published.length >= 12)
   for (const name of published) {

@@ -6,25 +6,25 @@ import { read, root, yamlFiles } from './files.mjs'
 const workflows = yamlFiles('.github/workflows')
 const manifest = JSON.parse(read('package.json'))
 
-t.test('the workflows are there', async t => {
+t.test('every workflow exists', async t => {
   t.strictSame(workflows.map(({ file }) => file.split('/').pop()).sort(), ['ci.yml', 'codeql.yml', 'commits.yml', 'release.yml'])
 })
 
 for (const { file, text, content } of workflows) {
-  t.test(`${file} takes actions by a full commit hash and names their version`, async t => {
+  t.test(`${file} pins actions by a full commit hash and names their version`, async t => {
     t.strictSame(unpinned(text), [])
     const actions = Object.values(content.jobs).flatMap(job => [job.uses, ...(job.steps ?? []).map(step => step.uses)])
-    t.equal(usesLines(text).length, actions.filter(Boolean).length, 'every action is on a line of its own')
+    t.equal(usesLines(text).length, actions.filter(Boolean).length, 'every action is on a separate line')
   })
 
-  t.test(`${file} may read the repository, and jobs ask for more by name`, async t => {
+  t.test(`${file} may read the repository, and jobs name each further permission`, async t => {
     t.strictSame(content.permissions, { contents: 'read' })
     for (const [name, job] of Object.entries(content.jobs)) {
       t.ok(job.permissions === undefined || typeof job.permissions === 'object', `${name} does not take every permission`)
     }
   })
 
-  t.test(`${file} has one run at a time, and no job without an end`, async t => {
+  t.test(`${file} has one run at a time, and every job has a time limit`, async t => {
     t.type(content.concurrency.group, 'string')
     for (const [name, job] of Object.entries(content.jobs)) {
       if (job.uses === undefined) t.type(job['timeout-minutes'], 'number', name)
@@ -36,19 +36,19 @@ for (const { file, text, content } of workflows) {
     for (const checkout of checkouts) t.equal(checkout.with?.['persist-credentials'], false)
   })
 
-  t.test(`${file} puts nothing that others write into a command`, async t => {
+  t.test(`${file} puts no expression into a command, because others may have written its value`, async t => {
     for (const { run } of steps(content)) t.notMatch(run ?? '', '${{')
   })
 }
 
-t.test('an action by tag, branch, short hash or without its version is found', async t => {
+t.test('an action with a tag, a branch or a short hash, or without its version, is found', async t => {
   for (const action of ['actions/checkout@v6', 'actions/checkout@main', 'actions/checkout@de0fac2 # v6.0.2',
     'actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd', 'docker://node:22', 'actions/checkout']) {
     t.strictSame(unpinned(`      - uses: ${action}\n`), [action], action)
   }
 })
 
-t.test('tests run on every Node line with long-term support from the oldest that engines names', async t => {
+t.test('tests run on every Node line with long-term support, starting with the oldest one that engines allows', async t => {
   const { content } = workflows.find(({ file }) => file.endsWith('/ci.yml')) ?? { content: null }
   const lines = content.jobs.test.strategy.matrix.node.map(Number)
   const oldest = Number(/^>=(\d+)\./.exec(manifest.engines.node)?.[1])
@@ -56,7 +56,7 @@ t.test('tests run on every Node line with long-term support from the oldest that
   for (let line = oldest; line <= 24; line += 2) t.ok(lines.includes(line), `Node ${line}`)
 })
 
-t.test('a package names one repository, which provenance is checked against', async t => {
+t.test('all packages name the same repository, against which provenance is checked', async t => {
   const manifests = readdirSync(`${root}/packages`).map(name => JSON.parse(read(`packages/${name}/package.json`)))
   t.equal(new Set(manifests.map(({ repository }) => repository?.url)).size, 1)
   for (const { name, repository } of manifests) t.match(repository?.url, /^git\+https:.+\.git$/, name)
@@ -78,7 +78,7 @@ t.test('a release is tested first and published with an identity, without a stor
   }
 })
 
-t.test('dependencies and actions are updated weekly, in groups, and not on their first day', async t => {
+t.test('dependencies and actions are updated weekly, in groups, and not in the first seven days after a release', async t => {
   const { updates } = load(read('.github/dependabot.yml'))
   t.strictSame(updates.map(update => update['package-ecosystem']).sort(), ['github-actions', 'npm'])
   for (const update of updates) {

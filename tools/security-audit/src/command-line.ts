@@ -55,12 +55,12 @@ function parse (args: readonly string[]): { directory: string, json: boolean, fa
     throw new UsageError(`${mistakeOf(error as Error, args)}\n${USAGE}`)
   }
   const { positionals: [directory = '.', ...more], values } = parsed
-  if (more.length > 0) throw new UsageError(`one folder at a time; do not know what to do with "${more[0]}"\n${USAGE}`)
+  if (more.length > 0) throw new UsageError(`only one folder can be audited; "${more[0]}" is not expected\n${USAGE}`)
   const failOn = values['fail-on'] ?? 'high'
   if (!isSeverity(failOn)) {
     const near = closest(failOn, SEVERITIES)
     throw new UsageError(
-      `--fail-on is one of ${SEVERITIES.join(', ')}, not ` +
+      `--fail-on must be one of ${SEVERITIES.join(', ')}, not ` +
         `"${failOn}"${near === null ? '' : `; did you mean "${near}"?`}\n${USAGE}`
     )
   }
@@ -83,19 +83,19 @@ function mistakeOf (error: Error & { readonly code?: unknown }, args: readonly s
 function helpText (): string {
   const rules = [...RULES, IGNORE_RULE]
   const width = Math.max(...rules.map(({ name }) => name.length))
-  return `Finds mistakes that endanger a project, in the files git tracks.
+  return `Finds mistakes that endanger a project, in the files that git tracks.
 
 ${USAGE}
 
-  DIR         The folder to audit; the current one when left out
+  DIR         The folder to audit. Default: the current folder
   --json      Write the report as JSON
-  --fail-on   The least severity that ends with 1; high when left out
-  --help      This text
+  --fail-on   The lowest severity that makes the exit code 1. Default: high
+  --help      Print this help
 
 Rules:
 ${rules.map(({ name, severity, summary }) => `  ${name.padEnd(width)}  ${severity.padEnd(8)}  ${summary}\n`).join('')}
-A comment on the line, or the line before, sets a finding aside: marty-security-audit-ignore RULE -- reason
+A comment on the same line or the line before suppresses a finding: marty-security-audit-ignore RULE -- reason
 
-Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 wrong command line or nothing to audit, 3 anything else.
+Exit codes: 0 no finding at or above --fail-on, 1 findings, 2 wrong command line or nothing to audit, 3 any other error.
 `
 }

@@ -60,7 +60,7 @@ function git (
   directory: string,
   args: readonly string[]
 ): { ok: true, output: string } | { ok: false, reason: string } {
-  // A git hook sets GIT_DIR and similar variables, with which git would use another repository than this folder's.
+  // A git hook sets GIT_DIR and similar variables. They would make git use another repository, not that of this folder.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
   const { status, stdout, stderr, error } = spawnSync('git', ['-C', directory, ...args], {
     encoding: 'utf8',

@@ -32,7 +32,7 @@ export function readSuppressions (
   return { suppressions, mistakes }
 }
 
-/** What opens a comment in a language; in others, any of these may. */
+/** How a comment begins in a language. In every other language, any known beginning counts. */
 const OPENINGS: Partial<Record<SourceFile['language'], string>> = {
   markdown: '<!--',
   javascript: '(?://+|/?\\*+)'
@@ -66,7 +66,7 @@ function mistakeOf (rule: string, reason: string, rules: readonly string[]): Pic
   return reason === ''
     ? {
         message: `a suppression of "${rule}" without a reason; it has no effect`,
-        advice: 'Write " -- " and the reason behind the rule, or remove the comment.'
+        advice: 'Write " -- " and the reason after the rule, or remove the comment.'
       }
     : null
 }

@@ -155,9 +155,9 @@ t.test('exit codes and the command line', async t => {
   for (const [args, message] of [
     [['--jsno'], /no option "--jsno"; did you mean "--json"\?\nusage: /],
     [['--frobnicate'], /no option "--frobnicate"\nusage: /],
-    [['--fail-on', 'hihg'], /--fail-on is one of critical, high, medium, low, not "hihg"; did you mean "high"\?/],
+    [['--fail-on', 'hihg'], /--fail-on must be one of critical, high, medium, low, not "hihg"; did you mean "high"\?/],
     [['--fail-on'], /--fail-on/],
-    [[clean, high], /one folder at a time/],
+    [[clean, high], /only one folder can be audited/],
     [['/nowhere/at/all'], /there is no folder \/nowhere\/at\/all\n$/]
   ] as ReadonlyArray<[string[], RegExp]>) {
     const { code, out, err } = await runCommand(...args)
@@ -177,7 +177,7 @@ t.test('exit codes and the command line', async t => {
 
 t.test('the report for people has places and no colours off a terminal', async t => {
   const { out } = await runCommand(folderOf(t, { 'a\u001b[31m.js': `\n  ${evaluate}(a)` }))
-  t.match(out, /^high {6}eval {2}a\\u\{1b\}\[31m\.js:2:3 {2}text is run as code by eval\n {16}Parse /)
+  t.match(out, /^high {6}eval {2}a\\u\{1b\}\[31m\.js:2:3 {2}eval runs a string as code\n {16}Parse /)
   t.notMatch(out, '\u001b')
   t.match(out, /\n1 finding in 1 file; 0 suppressed, 0 skipped, 0 checks not run\n$/)
 })

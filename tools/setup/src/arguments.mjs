@@ -5,22 +5,22 @@ const OPTIONS = ['--for', '--json', '--help']
 
 export const HELP = `Usage: node tools/setup/setup.mjs [--for start|test|v4l2] [--json]
 
-Gets this machine ready: checks Node, installs the npm dependencies, finds or installs the system parts,
-finds, downloads or builds MediaMTX, and compiles the TypeScript sources. What is there already is left alone.
+Prepares this machine: checks Node, installs the npm dependencies, finds or installs the system parts,
+finds, downloads or builds MediaMTX, and compiles the TypeScript sources. Does not change what is already installed.
 
-  --for start   what the service needs: ffmpeg, v4l-utils, MediaMTX (the default). When one of them cannot be had
-                this only warns: the service then starts degraded
-  --for test    what the tests need: also redis-server and Chromium. What is missing is an error
-  --for v4l2    what the camera tests in a virtual machine need: also QEMU, cpio, busybox-static, kmod
-  --json        print a report as JSON on standard output, and the progress on standard error
-  --help        print this
+  --for start   the parts that the service needs: ffmpeg, v4l-utils, MediaMTX (the default). If setup cannot
+                provide one of them, it only warns, and the service starts degraded
+  --for test    the parts that the tests need: also redis-server and Chromium. A missing part is an error
+  --for v4l2    the parts that the camera tests in a virtual machine need: also QEMU, cpio, busybox-static, kmod
+  --json        print a JSON report on standard output, and the progress on standard error
+  --help        print this help
 
-As root on Debian or Ubuntu, missing parts are installed with apt-get; otherwise the command to run is printed.
+As root on Debian or Ubuntu, setup installs missing parts with apt-get. Otherwise it prints the command to run.
 
 Environment:
-  MEDIAMTX_BIN              the MediaMTX to use
-  MARTY_MEDIAMTX_RELEASES   another address of the MediaMTX releases, laid out as the official one
-  NO_COLOR                  no colours
+  MEDIAMTX_BIN              path of the MediaMTX binary to use
+  MARTY_MEDIAMTX_RELEASES   another address for the MediaMTX releases, with the same layout as the official one
+  NO_COLOR                  turns colours off
 
 Exit codes: 0 ready, 1 a step failed, 2 wrong arguments
 `
@@ -67,7 +67,7 @@ function invalid (message, given, known) {
 /**
  * @param {string} a
  * @param {string} b
- * @returns {number} how many letters must be added, dropped or changed to make b of a
+ * @returns {number} the number of letters to add, remove or change to turn a into b
  */
 function distance (a, b) {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)

@@ -31,7 +31,7 @@ export async function runCommandLine (args) {
     })
   }
 
-  // With --json standard output carries the report and nothing else.
+  // With --json, standard output contains only the report.
   const stream = options.json ? process.stderr : process.stdout
   stream.write(`Setting up for ${options.purpose}\n`)
   const report = await setUp({ root: ROOT, purpose: options.purpose, progress: createProgress(stream) })

@@ -9,17 +9,18 @@ const OUTPUT_BOUND = 1024 * 1024
 const running = new Set()
 
 /**
- * Runs a program to its end and collects what it prints, both streams in the order they arrive.
- * Never throws for what the program does: a program that cannot start gives `code` -1 and the reason as output.
+ * Runs a program until it ends. Collects the output of both streams, in the order in which it arrives.
+ * A failure of the program does not reject the promise. If the program cannot start, `code` is -1 and `output` is the
+ * reason.
  *
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, onLine?: (line: string) => void }} [options]
- *   `timeoutMs`: the program and all it started are killed after it; without it there is no limit
+ *   `timeoutMs`: after this time, the program and all processes that it started are killed. Default: no limit.
  * @returns {Promise<{ code: number, output: string, timedOut: boolean }>}
  */
 export async function run (command, args, { cwd, env, timeoutMs, onLine } = {}) {
-  // Only a bounded run gets a process group of its own: everything else must hear Ctrl-C from the terminal.
+  // Only a run with a time limit gets its own process group. All other programs must receive Ctrl-C from the terminal.
   const detached = timeoutMs !== undefined && process.platform !== 'win32'
   const child = spawn(command, args, { cwd, env, detached, stdio: ['ignore', 'pipe', 'pipe'] })
   running.add(child)
@@ -46,7 +47,7 @@ export async function run (command, args, { cwd, env, timeoutMs, onLine } = {}) 
     function giveUp () {
       timedOut = true
       kill(child, detached)
-      // A grandchild may keep the pipes open: do not wait for 'close'.
+      // A process that the program started may keep the pipes open, so do not wait for 'close'.
       child.stdout.destroy()
       child.stderr.destroy()
       end(-1, `no answer within ${timeoutMs} ms`)
@@ -64,13 +65,13 @@ export async function run (command, args, { cwd, env, timeoutMs, onLine } = {}) 
   })
 }
 
-/** Ends every program that is still running. For the moment setup itself is told to end. */
+/** Ends every program that is still running. Called when a signal ends setup. */
 export function killRunning () {
   for (const child of running) kill(child, false)
 }
 
 /**
- * Looks a program up as a shell would.
+ * Finds a program in the same way as a shell.
  *
  * @param {string} name
  * @param {NodeJS.ProcessEnv} env

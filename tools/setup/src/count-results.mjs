@@ -2,14 +2,14 @@ import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { pathToFileURL } from 'node:url'
 
-// Only at the start of a line: an indented one closes a subtest, which its parent counts.
+// Matches only at the start of a line: an indented line closes a subtest, and the parent test counts the subtest.
 const CLOSING_LINE = /^# \{ (total: \d+(?:, \w+: \d+)*) \}$/gm
 
 /**
- * Sums the closing lines that tap prints, `# { total: 9, pass: 8, fail: 1 }`, over the suites of one run.
+ * Adds up the closing lines that tap prints (`# { total: 9, pass: 8, fail: 1 }`) over all suites of one run.
  *
- * A suite that ended badly without counting a failure, or printed no closing line, counts as one failure: the last line
- * must not look like success.
+ * A suite counts as one failure if it printed no closing line, or if its exit code reports an error but it counted no
+ * failure. Otherwise the last line would look like success.
  *
  * @param {readonly { name: string, output: string, exitCode: number }[]} suites
  * @returns {{ passed: number, failed: number, ok: boolean, problems: string[] }}
@@ -47,8 +47,8 @@ function readCounts (fields) {
 }
 
 /**
- * `count-results.mjs NAME EXIT_CODE LOG [NAME EXIT_CODE LOG ...]`: prints the sum as the one last line; exit code 1
- * unless all is well.
+ * `count-results.mjs NAME EXIT_CODE LOG [NAME EXIT_CODE LOG ...]`: prints the sum as the last line. The exit code is 0
+ * if every suite succeeded, otherwise 1.
  *
  * @param {readonly string[]} args
  */

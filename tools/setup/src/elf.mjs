@@ -3,10 +3,10 @@ import { closeSync, openSync, readSync } from 'node:fs'
 const PT_INTERP = 3
 
 /**
- * Whether a 64-bit ELF program needs no dynamic loader: none of its program headers names one (elf(5)).
+ * Whether a file is a static 64-bit ELF program: none of its program headers names a dynamic loader (elf(5)).
  *
  * @param {string} file
- * @returns {boolean} false for anything that is not such a program
+ * @returns {boolean} false for every other kind of file
  */
 export function isStaticBinary (file) {
   const descriptor = openSync(file, 'r')

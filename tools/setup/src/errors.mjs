@@ -7,8 +7,8 @@
  */
 
 /**
- * Something setup cannot go on without. `remedy` is the exact command or act that helps; `output` is what the failed
- * tool itself printed, never shortened by more than the bound in command.mjs.
+ * A problem that makes a step of setup fail. `remedy` is the exact command or action that solves it. `output` is what
+ * the failed tool printed. Only the limit in command.mjs shortens it.
  */
 export class SetupError extends Error {
   /**

@@ -12,8 +12,8 @@ const LOOK_AGAIN_MS = 250
 const held = new Set()
 
 /**
- * Runs `work` while no other setup of the same checkout runs: two `npm ci` at once would destroy each other's tree.
- * A lock whose owner is gone, or has not touched it for 15 s, is taken over.
+ * Runs `work` only while no other setup of the same checkout runs: two concurrent `npm ci` would destroy each other's
+ * `node_modules`. Takes over a lock whose owner has ended or has not updated the lock for 15 s.
  *
  * @template T
  * @param {string} file
@@ -46,7 +46,7 @@ export async function withLock (file, work, onWait = () => {}) {
   }
 }
 
-/** Gives back every lock of this process. For the moment setup itself is told to end. */
+/** Releases every lock of this process. Called when a signal ends setup. */
 export function releaseLocks () {
   for (const file of held) rmSync(file, { force: true })
 }
@@ -69,13 +69,13 @@ async function take (file) {
 
 /**
  * @param {string} file
- * @returns {Promise<{ pid: string, gone: boolean } | undefined>} undefined when the lock was given back meanwhile
+ * @returns {Promise<{ pid: string, gone: boolean } | undefined>} undefined when the lock has been released
  */
 async function readOwner (file) {
   try {
     const pid = await readFile(file, 'utf8')
     const { mtimeMs } = await stat(file)
-    // Between creation and the pid being written the file is empty: such an owner is alive until its time runs out.
+    // A new lock file is empty until its pid is written. The owner of an empty file counts as running for 15 s.
     return { pid, gone: Date.now() - mtimeMs > STALE_MS || (pid !== '' && !isAlive(Number(pid))) }
   } catch (error) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return undefined
@@ -84,8 +84,8 @@ async function readOwner (file) {
 }
 
 /**
- * Removes a lock whose owner is gone. Only one setup at a time may decide that: the second would otherwise remove the
- * lock that the first has just taken.
+ * Removes a lock whose owner is gone. Only one setup at a time may do this. Otherwise a second setup could remove the
+ * lock that the first one has just taken.
  *
  * @param {string} file
  */
@@ -110,7 +110,7 @@ async function takeAway (file) {
 
 /**
  * @param {number} pid
- * @returns {boolean} whether a process has this number now; it need not be the one that had it once
+ * @returns {boolean} whether a process with this pid exists now. It may be another process than the original one.
  */
 export function isAlive (pid) {
   try {

@@ -16,22 +16,22 @@ const MODULE_FOLDER = fileURLToPath(new URL('../mediamtx/', import.meta.url))
  * Builds MediaMTX from its published Go module, pinned by the committed go.mod and go.sum.
  *
  * The module lacks two files that its sources embed and that its authors generate before a release. The compiler gets
- * both as an overlay, so the sources themselves stay untouched.
+ * both as an overlay, so the sources themselves stay unchanged.
  *
  * @param {object} options
  * @param {string} options.version without a leading `v`
- * @param {string} options.folder an empty one to work in; the caller removes it
- * @param {string} options.binary name to give the program
- * @param {string} options.root of the checkout, whose node_modules hold hls.js
+ * @param {string} options.folder an empty folder to work in; the caller removes it
+ * @param {string} options.binary file name of the built program
+ * @param {string} options.root root of the checkout, whose node_modules contain hls.js
  * @param {NodeJS.ProcessEnv} [options.env] Default: process.env.
  * @param {(text: string) => void} [options.say]
- * @returns {Promise<string>} the program, inside `folder`
+ * @returns {Promise<string>} path of the program, inside `folder`
  * @throws {SetupError} MARTY_SETUP_GO_MISSING, MARTY_SETUP_GO_TOO_OLD, MARTY_SETUP_GO_FAILED
  */
 export async function buildWithGo ({ version, folder, binary, root, env = process.env, say = () => {} }) {
   const go = findOnPath('go', env)
   const { minimum } = readVersions().go
-  if (go === undefined) throw new SetupError('MARTY_SETUP_GO_MISSING', `there is no go on PATH; needed is Go >= ${minimum}`)
+  if (go === undefined) throw new SetupError('MARTY_SETUP_GO_MISSING', `go is not on PATH; Go >= ${minimum} is required`)
   await checkGo(go, minimum, env)
   const hlsScript = await findHlsScript(root)
 
@@ -47,7 +47,7 @@ export async function buildWithGo ({ version, folder, binary, root, env = proces
   }
 
   say('go mod vendor')
-  // -e, because the two missing files are complaints here; what really is missing stops the build below.
+  // Without -e, the two missing files would make this command fail. Any other missing file stops the build below.
   await runGo('go mod vendor', ['mod', 'vendor', '-e'], (line) => say(`go mod vendor: ${line.slice(0, 60)}`))
   const overlay = await writeOverlay(folder, version, hlsScript)
   const flags = ['-mod=vendor', '-trimpath', '-buildvcs=false', '-overlay', overlay]
@@ -64,24 +64,24 @@ export async function buildWithGo ({ version, folder, binary, root, env = proces
 }
 
 /**
- * Go 1.21 and later fetch a newer toolchain by themselves, unless GOTOOLCHAIN=local says otherwise.
+ * Go 1.21 and later download a newer toolchain automatically, unless GOTOOLCHAIN=local forbids it.
  *
  * @param {string} go
  * @param {string} minimum
  * @param {NodeJS.ProcessEnv} env
  */
 async function checkGo (go, minimum, env) {
-  // In a folder without go.mod, so that this is the answer of the Go that is installed.
+  // Run in a folder without go.mod, so that the installed Go reports its own version.
   const result = await run(go, ['env', 'GOVERSION', 'GOTOOLCHAIN'], { cwd: os.tmpdir(), env: { ...env, GOWORK: 'off' } })
   const [version = '', toolchain = ''] = result.output.trim().split('\n')
   if (result.code !== 0 || !/^go\d/.test(version)) {
-    throw new SetupError('MARTY_SETUP_GO_FAILED', `${go} does not tell its version`, { output: result.output })
+    throw new SetupError('MARTY_SETUP_GO_FAILED', `${go} does not report its version`, { output: result.output })
   }
   const number = version.slice('go'.length)
   if (compareVersions(number, minimum) >= 0) return
   if (compareVersions(number, '1.21') >= 0 && toolchain !== 'local') return
-  throw new SetupError('MARTY_SETUP_GO_TOO_OLD', `Go ${number} is too old: needed is Go >= ${minimum}` +
-    (toolchain === 'local' ? ', and GOTOOLCHAIN=local forbids fetching one' : ''))
+  throw new SetupError('MARTY_SETUP_GO_TOO_OLD', `Go ${number} is too old: Go >= ${minimum} is required` +
+    (toolchain === 'local' ? ', and GOTOOLCHAIN=local forbids downloading it' : ''))
 }
 
 /**
@@ -97,7 +97,7 @@ async function findHlsScript (root) {
     throw new Error(`hls.js ${manifest.version} is installed`)
   } catch (cause) {
     const { message } = /** @type {Error} */ (cause)
-    throw new SetupError('MARTY_SETUP_GO_FAILED', `the build needs npm's hls.js ${version}: ${message}`, { cause })
+    throw new SetupError('MARTY_SETUP_GO_FAILED', `the build needs hls.js ${version} from npm: ${message}`, { cause })
   }
 }
 
@@ -130,7 +130,7 @@ function withoutProgress (output) {
 }
 
 /**
- * `go build -v` names each package it compiles on a line of its own.
+ * `go build -v` prints the name of each package that it compiles on a separate line.
  *
  * @param {string} line
  */

@@ -9,48 +9,48 @@ import { run } from './command.mjs'
 import { SetupError } from './errors.mjs'
 
 const OFFICIAL = 'https://github.com/bluenviron/mediamtx/releases/download'
-// The first, tiny file decides whether this network leads there at all: a closed one costs no more than this.
+// Time limit for the first, small file. If the network does not reach the server, setup waits no longer than this.
 const REACH_MS = 5_000
 const STALL_MS = 20_000
 const CHECKSUMS_BOUND = 64 * 1024
 const ARCHIVE_BOUND = 256 * 1024 * 1024
 
 /**
- * Downloads the official archive of one release, verifies it against the checksums that the release publishes, unpacks
- * it.
+ * Downloads the official archive of one release, verifies it against the checksums that the release publishes, and
+ * unpacks it.
  *
  * @param {object} options
  * @param {string} options.version without a leading `v`
- * @param {string} options.folder an empty one to work in; the caller removes it
+ * @param {string} options.folder an empty folder to work in; the caller removes it
  * @param {string} options.binary name of the program inside the archive
  * @param {NodeJS.ProcessEnv} [options.env] `MARTY_MEDIAMTX_RELEASES`: another base address. Default: process.env.
  * @param {(text: string) => void} [options.say]
- * @returns {Promise<string>} the unpacked program, inside `folder`
- * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNREACHABLE when it cannot be had, MARTY_SETUP_MEDIAMTX_REFUSED when what
- * came is not it
+ * @returns {Promise<string>} path of the unpacked program, inside `folder`
+ * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNREACHABLE when the download fails, MARTY_SETUP_MEDIAMTX_REFUSED when the
+ * downloaded data is not the published release
  */
 export async function downloadRelease ({ version, folder, binary, env = process.env, say = () => {} }) {
   const base = releaseAddress(env)
   const archive = `mediamtx_v${version}_${platformName().replace('-', '_')}.${process.platform === 'win32' ? 'zip' : 'tar.gz'}`
-  say(`asking ${new URL(base).host} for the release`)
+  say(`requesting the release from ${new URL(base).host}`)
   const published = await fetchChecksums(`${base}/v${version}/checksums.sha256`)
   const wanted = findChecksum(published, archive)
 
   const file = path.join(folder, archive)
   const actual = await fetchArchive(`${base}/v${version}/${archive}`, file, say)
   if (actual !== wanted) {
-    throw refused(`${archive} has the SHA-256 ${actual}, the release publishes ${wanted}`)
+    throw refused(`${archive} has the SHA-256 ${actual}, but the release publishes ${wanted}`)
   }
   say(`unpacking ${archive}`)
   const unpacked = await run('tar', ['-xf', archive, binary], { cwd: folder })
   if (unpacked.code !== 0) throw refused(`${archive} cannot be unpacked`, unpacked.output)
   const program = path.join(folder, binary)
-  if (!(await lstat(program)).isFile()) throw refused(`${binary} in ${archive} is not a file`)
+  if (!(await lstat(program)).isFile()) throw refused(`${binary} in ${archive} is not a regular file`)
   return program
 }
 
 /**
- * This machine as MediaMTX names it in its releases.
+ * The name that MediaMTX releases use for the platform of this machine.
  *
  * @returns {string} for example `linux-amd64`
  */
@@ -61,7 +61,8 @@ export function platformName () {
 }
 
 /**
- * A checksum that came over the same unprotected way proves nothing, so plain HTTP is for this machine only.
+ * The base address of the releases. Plain HTTP is allowed only for this machine: a checksum proves nothing if it comes
+ * over the same unprotected connection as the archive.
  *
  * @param {NodeJS.ProcessEnv} env
  * @returns {string}
@@ -117,7 +118,7 @@ function findChecksum (published, archive) {
  */
 async function fetchArchive (url, file, say) {
   const stalled = new AbortController()
-  const timer = setTimeout(() => stalled.abort(new Error(`nothing came for ${STALL_MS / 1000} s`)), STALL_MS)
+  const timer = setTimeout(() => stalled.abort(new Error(`no data arrived for ${STALL_MS / 1000} s`)), STALL_MS)
   const hash = createHash('sha256')
   let size = 0
   try {
@@ -161,7 +162,7 @@ function explain (error, url) {
   if (error instanceof SetupError) return error
   const { message, cause } = /** @type {Error} */ (error)
   const reason = cause instanceof Error ? `${message} (${cause.message || /** @type {any} */ (cause).code})` : message
-  return new SetupError('MARTY_SETUP_MEDIAMTX_UNREACHABLE', `${url} cannot be had: ${reason}`, { cause: error })
+  return new SetupError('MARTY_SETUP_MEDIAMTX_UNREACHABLE', `${url} cannot be downloaded: ${reason}`, { cause: error })
 }
 
 /**

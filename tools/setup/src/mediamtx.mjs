@@ -17,25 +17,24 @@ const BINARY = process.platform === 'win32' ? 'mediamtx.exe' : 'mediamtx'
 /**
  * @typedef {object} MediaMtx
  * @property {string} path of a binary that has just answered `--version`
- * @property {string} version as answered, without a leading `v`
+ * @property {string} version as the binary reports it, without a leading `v`
  * @property {'MEDIAMTX_BIN' | 'PATH' | 'cache' | 'release' | 'go'} source
- * @property {string[]} passedOver what came earlier in the order and why it was not taken
+ * @property {string[]} passedOver candidates that come earlier in the order, and why they were not used
  */
 
 /**
  * Finds MediaMTX, in this order: `MEDIAMTX_BIN`; `mediamtx` on PATH; the local cache; the official release; a Go build.
- * The last two put it in the cache, and let `.cache/mediamtx/bin/mediamtx` point to it.
+ * The last two store the binary in the cache and make `.cache/mediamtx/bin/mediamtx` point to it.
  *
  * @param {object} options
- * @param {string} options.root of the checkout
- * @param {NodeJS.ProcessEnv} [options.env] `MEDIAMTX_BIN` is taken at its word: when it does not answer nothing else is
- * tried;
+ * @param {string} options.root root of the checkout
+ * @param {NodeJS.ProcessEnv} [options.env] If `MEDIAMTX_BIN` is set, only this binary is tried.
  *   `MARTY_MEDIAMTX_RELEASES` replaces the address of the releases. Default: process.env.
- * @param {boolean} [options.build] whether to download or build it when it is not there. Default: true.
- * @param {(text: string) => void} [options.say] hears what is being done
+ * @param {boolean} [options.build] whether to download or build MediaMTX if none is found. Default: true.
+ * @param {(text: string) => void} [options.say] called with the current activity
  * @returns {Promise<MediaMtx>}
- * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNUSABLE for a wrong `MEDIAMTX_BIN`, MARTY_SETUP_MEDIAMTX_MISSING when no
- * way led to it
+ * @throws {SetupError} MARTY_SETUP_MEDIAMTX_UNUSABLE when the binary in `MEDIAMTX_BIN` does not work,
+ *   MARTY_SETUP_MEDIAMTX_MISSING when every other way failed
  */
 export async function findMediaMtx ({ root, env = process.env, build = true, say = () => {} }) {
   const { version } = readVersions().mediamtx
@@ -49,7 +48,7 @@ export async function findMediaMtx ({ root, env = process.env, build = true, say
     const answer = await askVersion(path.resolve(named))
     if (answer.version !== undefined) return { path: path.resolve(named), version: answer.version, source: 'MEDIAMTX_BIN', passedOver }
     throw new SetupError('MARTY_SETUP_MEDIAMTX_UNUSABLE', `MEDIAMTX_BIN=${named}: ${answer.reason}.`, {
-      remedy: 'Point MEDIAMTX_BIN at a working MediaMTX, or unset it to let one be found.'
+      remedy: 'Set MEDIAMTX_BIN to the path of a working MediaMTX, or unset it so that setup looks for one.'
     })
   }
 
@@ -80,12 +79,12 @@ export async function findMediaMtx ({ root, env = process.env, build = true, say
   throw missing(passedOver)
 
   /**
-   * Works in a folder of its own beside the final place, and moves the finished, answering binary there in one step:
-   * two at once do not disturb each other, and nothing half done is ever found.
+   * Works in a separate folder in the cache. Moves the binary to its final path in one step, after the binary is
+   * finished and has answered. So concurrent setups do not disturb each other, and no one finds an unfinished binary.
    *
    * @param {string} target
    * @param {'release' | 'go'} way
-   * @returns {Promise<string>} the version answered
+   * @returns {Promise<string>} the version that the binary reports
    */
   async function fetchInto (target, way) {
     await mkdir(cacheFolder, { recursive: true })
@@ -95,7 +94,7 @@ export async function findMediaMtx ({ root, env = process.env, build = true, say
       const file = way === 'release' ? await downloadRelease(request) : await buildWithGo({ ...request, root })
       await chmod(file, 0o755)
       const answer = await askVersion(file)
-      if (answer.version === undefined) throw new SetupError('MARTY_SETUP_MEDIAMTX_UNUSABLE', `what came ${answer.reason}.`)
+      if (answer.version === undefined) throw new SetupError('MARTY_SETUP_MEDIAMTX_UNUSABLE', `the new binary ${answer.reason}.`)
       await mkdir(path.dirname(target), { recursive: true })
       await rename(file, target)
       return answer.version
@@ -106,7 +105,7 @@ export async function findMediaMtx ({ root, env = process.env, build = true, say
 }
 
 /**
- * Starts a binary once with `--version`; it must answer within 5 s with a version that is new enough.
+ * Starts a binary once with `--version`. The binary must answer within 5 s with a version that is new enough.
  *
  * @param {string} file
  * @returns {Promise<{ version: string, reason?: undefined } | { version?: undefined, reason: string }>}
@@ -120,12 +119,12 @@ async function askVersion (file) {
     const said = result.output.trim().split('\n')[0]?.slice(0, 200) ?? ''
     return { reason: `does not answer --version with a version (exit code ${result.code}${said === '' ? '' : `: ${said}`})` }
   }
-  if (compareVersions(version, minimum) < 0) return { reason: `answers version ${version}, needed is at least ${minimum}` }
+  if (compareVersions(version, minimum) < 0) return { reason: `reports version ${version}, but at least ${minimum} is required` }
   return { version }
 }
 
 /**
- * Gives the cached binary a name that does not change with the version.
+ * Gives the cached binary a path that is the same for every version.
  *
  * @param {string} cacheFolder
  * @param {string} binary
@@ -147,7 +146,7 @@ async function pointTo (cacheFolder, binary) {
 }
 
 /**
- * A setup that was killed leaves its folder behind: 60 MB that nobody else would remove.
+ * Removes the folders that killed setups left behind: each has 60 MB, and nothing else removes it.
  *
  * @param {string} cacheFolder
  */
@@ -167,9 +166,9 @@ async function removeAbandoned (cacheFolder) {
  */
 function missing (passedOver) {
   const { mediamtx, go } = readVersions()
-  return new SetupError('MARTY_SETUP_MEDIAMTX_MISSING', 'No way leads to MediaMTX here.', {
+  return new SetupError('MARTY_SETUP_MEDIAMTX_MISSING', 'MediaMTX is not available on this machine.', {
     output: passedOver.join('\n'),
-    remedy: `Install MediaMTX >= ${mediamtx.minimum} from https://github.com/bluenviron/mediamtx/releases so that it is on PATH ` +
-      `or named by MEDIAMTX_BIN; or install Go >= ${go.minimum} from https://go.dev/dl/ and run this again.`
+    remedy: `Install MediaMTX >= ${mediamtx.minimum} from https://github.com/bluenviron/mediamtx/releases and put it on PATH, ` +
+      `or set MEDIAMTX_BIN to its path; or install Go >= ${go.minimum} from https://go.dev/dl/. Then run this again.`
   })
 }

@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs'
 import { compareVersions } from './version.mjs'
 
 /**
- * Says what is wrong with this Node, if anything. Loads on every Node that knows ES modules, so no newer syntax here.
+ * Reports a Node that is too old. This file must load on every Node that supports ES modules, so it uses no newer
+ * syntax.
  *
  * @param {string} current version as in `process.versions.node`
- * @returns {{ code: string, message: string, remedy: string } | undefined} undefined when it is new enough
+ * @returns {{ code: string, message: string, remedy: string } | undefined} undefined when this Node is new enough
  */
 export function nodeVersionProblem (current) {
   const minimum = readVersions().node.minimum
@@ -13,12 +14,12 @@ export function nodeVersionProblem (current) {
   return {
     code: 'MARTY_SETUP_NODE_TOO_OLD',
     message: 'Node ' + current + ' is too old: this project needs Node >= ' + minimum + '.',
-    remedy: 'Install a newer one, for example the current LTS from https://nodejs.org/, and run this again.'
+    remedy: 'Install a newer Node, for example the current LTS from https://nodejs.org/, and run this again.'
   }
 }
 
 /**
- * The pinned versions, from the one file that holds them.
+ * Reads the pinned versions from versions.json.
  *
  * @returns {{ node: { minimum: string }, go: { minimum: string }, mediamtx: { version: string, minimum: string },
  * 'hls.js': { version: string } }}

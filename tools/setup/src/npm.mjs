@@ -10,9 +10,9 @@ import { readStamp, writeStamp } from './stamp.mjs'
 const DEPENDENCY_FIELDS = ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies']
 
 /**
- * Makes `node_modules` what `package-lock.json` says. Runs `npm ci` only when the lockfile or a workspace's
- * package.json changed since the last time and the tree that npm recorded in `node_modules/.package-lock.json` is not
- * already that one.
+ * Installs in `node_modules` what `package-lock.json` lists. Runs `npm ci` only if both are true: the lockfile or a
+ * package.json has changed since the last time, and the tree that npm recorded in `node_modules/.package-lock.json`
+ * differs from the lockfile.
  *
  * @param {{ root: string, env?: NodeJS.ProcessEnv, say?: (text: string) => void }} options
  * @returns {Promise<'unchanged' | 'already installed' | 'installed'>}
@@ -47,8 +47,8 @@ export async function installDependencies ({ root, env = process.env, say = () =
  */
 async function runNpmCi (root, env, say) {
   const { command, args } = findNpm(env)
-  // The compiler and the linter are development dependencies: NODE_ENV=production must not leave them out.
-  // Under `npm -s` an inner npm would be silent too, and a failure without its reason.
+  // The compiler and the linter are development dependencies: NODE_ENV=production must not omit them.
+  // Under `npm -s`, this npm would be silent too and would not print the reason of a failure.
   const result = await run(command, [...args, 'ci', '--include=dev', '--loglevel=notice'], {
     cwd: root,
     env,
@@ -62,7 +62,7 @@ async function runNpmCi (root, env, say) {
 }
 
 /**
- * Inside `npm start` the npm that runs us is the one to use; it need not be on PATH.
+ * When `npm start` runs setup, uses the same npm, which need not be on PATH.
  *
  * @param {NodeJS.ProcessEnv} env
  * @returns {{ command: string, args: string[] }}
@@ -78,9 +78,9 @@ function findNpm (env) {
 }
 
 /**
- * A package.json that asks for something the lockfile does not know: `npm ci` would refuse it too, less clearly and
- * later. Not refused, as npm does not: what is no longer asked for, and another workspace, which is linked whatever the
- * lockfile says.
+ * Throws when a package.json requires a dependency that the lockfile does not contain. `npm ci` would refuse it too,
+ * but later and with a less clear message. Like npm, accepts two other differences: a dependency that no package.json
+ * requires any more, and a dependency on another workspace, which npm links whatever the lockfile says.
  *
  * @param {string} root
  * @param {readonly string[]} manifests
@@ -93,7 +93,7 @@ function refuseStaleLock (root, manifests, locked) {
     const shown = path.relative(root, file)
     const known = locked[folder]
     if (known === undefined) {
-      differences.push(`${shown} is not in it`)
+      differences.push(`${shown} is not in the lockfile`)
       continue
     }
     const manifest = readJson(file)
@@ -101,19 +101,19 @@ function refuseStaleLock (root, manifests, locked) {
       for (const [name, asked] of Object.entries(manifest[field] ?? {})) {
         const has = known[field]?.[name]
         if (asked !== has && locked[`node_modules/${name}`]?.link !== true) {
-          differences.push(`${shown}, ${field}: asks for ${name} ${asked}, it has ${has ?? 'none'}`)
+          differences.push(`${shown}, ${field}: requires ${name} ${asked}, but the lockfile has ${has ?? 'none'}`)
         }
       }
     }
   }
   if (differences.length === 0) return
   throw new SetupError('MARTY_SETUP_LOCKFILE_STALE',
-    `package-lock.json is behind:\n${differences.join('\n')}`, { remedy: 'npm install' })
+    `package-lock.json is out of date:\n${differences.join('\n')}`, { remedy: 'npm install' })
 }
 
 /**
  * @param {Record<string, any>} locked
- * @param {Record<string, any>} installed as npm itself recorded it; only packages for other platforms may be absent
+ * @param {Record<string, any>} installed as npm recorded it; only packages for other platforms may be missing
  * @returns {boolean}
  */
 function isInstalled (locked, installed) {
@@ -127,8 +127,8 @@ function isInstalled (locked, installed) {
 
 /**
  * @param {string} root
- * @returns {string[]} the package.json of the root and of every workspace; the folder patterns npm allows beyond `name`
- *   and `name/*` are not used here
+ * @returns {string[]} the package.json of the root and of every workspace. Supports the folder patterns `name` and
+ *   `name/*`: this project uses no other pattern that npm allows.
  */
 function findManifests (root) {
   const manifest = path.join(root, 'package.json')

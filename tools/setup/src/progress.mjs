@@ -9,17 +9,18 @@ const MARKS = { ok: '✓', warning: '!', failed: '✗' }
 
 /**
  * @typedef {'ok' | 'warning' | 'failed'} StepStatus
- * @typedef {object} StepLine one step while it runs
- * @property {(text: string) => void} say what is being done now
- * @property {(status: StepStatus, detail: string) => number} end prints the closing line; returns the seconds it took
+ * @typedef {object} StepLine a running step
+ * @property {(text: string) => void} say shows the current activity
+ * @property {(status: StepStatus, detail: string) => number} end prints the closing line; returns the duration in
+ *   seconds
  * @typedef {object} Progress
  * @property {(name: string) => StepLine} begin
- * @property {(text: string) => void} print a line of its own, indented below the step
+ * @property {(text: string) => void} print prints a separate line, indented below the step
  */
 
 /**
- * Shows steps on a stream: a live line on a terminal, plain lines elsewhere (the first thing said, then
- * one every 10 s).
+ * Shows steps on a stream. On a terminal, one line is updated for each step. Elsewhere, plain lines are printed: the
+ * first activity, then one line every 10 s.
  *
  * @param {{ write: (text: string) => unknown, isTTY?: boolean | undefined }} stream
  * @param {NodeJS.ProcessEnv} [env] NO_COLOR (any non-empty value) turns colours off, see https://no-color.org

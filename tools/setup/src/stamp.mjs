@@ -5,7 +5,8 @@ import process from 'node:process'
 /**
  * @param {string} root
  * @param {string} name which step
- * @returns {string | undefined} the fingerprint of what the step last worked on, undefined when it never ended well
+ * @returns {string | undefined} the fingerprint of the files with which the step last succeeded; undefined when it
+ *   never succeeded
  */
 export function readStamp (root, name) {
   try {

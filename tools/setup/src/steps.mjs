@@ -15,7 +15,7 @@ import { compileTypeScript } from './typescript.mjs'
  * @property {string} detail
  * @property {number} seconds
  * @property {string} [code] of the error
- * @property {string} [remedy] the command or act that helps
+ * @property {string} [remedy] the command or action that solves the problem
  * @property {string} [output] what the failed tool printed
  * @typedef {object} SetupReport
  * @property {boolean} ok
@@ -26,19 +26,19 @@ import { compileTypeScript } from './typescript.mjs'
  */
 
 /**
- * Gets this machine ready for a purpose. Ends at the first step that fails, except that for `start` a machine without
- * ffmpeg, v4l-utils or MediaMTX is only warned: the service then starts degraded, and says so itself.
+ * Prepares this machine for a purpose. Stops at the first step that fails. For `start`, a missing ffmpeg, v4l-utils or
+ * MediaMTX is only a warning: the service then starts degraded and reports this itself.
  *
  * @param {{ root: string, purpose: Purpose, progress: import('./progress.mjs').Progress, env?: NodeJS.ProcessEnv }}
  * options
- * @returns {Promise<SetupReport>} never rejects for what a step runs into
+ * @returns {Promise<SetupReport>} does not reject when a step fails: the report contains the failure
  */
 export async function setUp ({ root, purpose, progress, env = process.env }) {
   const started = performance.now()
   /** @type {SetupReport} */
   const report = { ok: true, purpose, seconds: 0, steps: [] }
   const lock = path.join(root, '.cache', 'setup', 'lock')
-  const onWait = (/** @type {string} */ pid) => progress.print(`Another setup (process ${pid}) is at work here: waiting for it.`)
+  const onWait = (/** @type {string} */ pid) => progress.print(`Another setup (process ${pid}) is running here: waiting for it.`)
 
   await withLock(lock, async () => {
     for (const step of steps({ root, purpose, env, report })) {
@@ -53,11 +53,10 @@ export async function setUp ({ root, purpose, progress, env = process.env }) {
 /**
  * @typedef {object} Step
  * @property {string} name
- * @property {boolean} needed false: its failure is a warning
- * @property {string} [withoutIt] what its failure means when it is not needed
- * @property {(say: (text: string) => void) => Promise<{ detail: string, notes?: string[] }>} work resolves to what the
- * closing
- *   line says, and lines to print below it
+ * @property {boolean} needed if false, a failure of the step is only a warning
+ * @property {string} [withoutIt] printed when a step that is not needed fails: what the failure means
+ * @property {(say: (text: string) => void) => Promise<{ detail: string, notes?: string[] }>} work resolves to the text
+ *   of the closing line, and to lines to print below it
  */
 
 /**
@@ -67,13 +66,13 @@ export async function setUp ({ root, purpose, progress, env = process.env }) {
 function steps ({ root, purpose, env, report }) {
   const needed = purpose !== 'start'
   return [
-    // setup.mjs has refused an unsupported one before this file was loaded.
+    // setup.mjs refuses an unsupported Node before it loads this file.
     { name: 'node', needed: true, work: async () => ({ detail: process.versions.node }) },
     { name: 'npm dependencies', needed: true, work: async (say) => ({ detail: await installDependencies({ root, env, say }) }) },
     {
       name: 'system parts',
       needed,
-      withoutIt: 'Cameras, snapshots and recordings need them: the service starts degraded.',
+      withoutIt: 'Cameras, snapshots and recordings need these parts: the service starts degraded.',
       work: async (say) => {
         const { present, installed } = await provideSystemParts({ purpose, env, say })
         return { detail: [...present, ...installed.map((name) => `${name} (installed)`)].join(', ') }
@@ -82,13 +81,13 @@ function steps ({ root, purpose, env, report }) {
     {
       name: 'mediamtx',
       needed,
-      withoutIt: 'Nothing plays without it: the service starts degraded.',
+      withoutIt: 'Nothing can be played without MediaMTX: the service starts degraded.',
       work: async (say) => {
         report.mediamtx = await findMediaMtx({ root, env, say })
         const { version, source, path: file, passedOver } = report.mediamtx
         const how = { MEDIAMTX_BIN: 'MEDIAMTX_BIN', PATH: 'PATH', cache: 'cache', release: 'official release', go: 'built with Go' }[source]
         const shown = path.relative(root, file).startsWith('..') ? file : path.relative(root, file)
-        return { detail: `v${version}, ${how}: ${shown}`, notes: passedOver.map((reason) => `passed over ${reason}`) }
+        return { detail: `v${version}, ${how}: ${shown}`, notes: passedOver.map((reason) => `not used: ${reason}`) }
       }
     },
     { name: 'typescript', needed: true, work: async (say) => ({ detail: await compileTypeScript({ root, say }) }) }
@@ -108,7 +107,7 @@ async function runStep (step, report, progress) {
     for (const note of notes) progress.print(note)
   } catch (error) {
     if (!(error instanceof SetupError)) {
-      line.end('failed', 'stopped by an error of setup itself')
+      line.end('failed', 'stopped by an error in setup itself')
       throw error
     }
     const { code, message, remedy, output } = error

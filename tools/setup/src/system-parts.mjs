@@ -9,17 +9,17 @@ import { SetupError } from './errors.mjs'
  * @typedef {object} Part
  * @property {string} name the Debian package
  * @property {string} [brew] the Homebrew formula
- * @property {readonly (readonly string[])[]} commands every group must be met by one of its names
+ * @property {readonly (readonly string[])[]} commands groups of alternative names: one program of each group must exist
  * @property {readonly Purpose[]} for
- * @property {boolean} [linuxOnly] not asked for elsewhere
- * @property {(file: string) => boolean} [accepts] a further condition on the first command found
+ * @property {boolean} [linuxOnly] whether only Linux needs it
+ * @property {(file: string) => boolean} [accepts] an additional condition for the program that is found
  * @typedef {object} Machine
  * @property {string} platform as in `process.platform`
- * @property {boolean} debian whether it is Debian or made from it, such as Ubuntu
- * @property {boolean} root whether we may install packages
+ * @property {boolean} debian whether the system is Debian or based on it, such as Ubuntu
+ * @property {boolean} root whether setup may install packages
  */
 
-// Administration commands are outside the PATH of an ordinary user.
+// The PATH of an ordinary user does not contain the folders of administration commands.
 const ADMIN_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
 const APT_OPTIONS = ['-o', 'DPkg::Lock::Timeout=120']
 
@@ -31,13 +31,13 @@ const PARTS = [
   { name: 'chromium', commands: [['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']], for: ['test'] },
   { name: 'qemu-system-x86', commands: [['qemu-system-x86_64']], for: ['v4l2'] },
   { name: 'cpio', commands: [['cpio']], for: ['v4l2'] },
-  // The virtual machine starts with nothing but this program: it must not need a shared library.
+  // The virtual machine starts with only this program, so the program must not need a shared library.
   { name: 'busybox-static', commands: [['busybox']], for: ['v4l2'], accepts: isStaticBinary },
   { name: 'kmod', commands: [['modprobe'], ['depmod']], for: ['v4l2'] }
 ]
 
 /**
- * Finds the programs a purpose needs; as root on Debian or Ubuntu it installs the missing ones.
+ * Finds the programs that a purpose needs. As root on Debian or Ubuntu, installs the missing ones.
  *
  * @param {{ purpose: Purpose, env?: NodeJS.ProcessEnv, machine?: Machine, say?: (text: string) => void }} options
  * @returns {Promise<{ present: string[], installed: string[] }>} package names
@@ -81,7 +81,8 @@ async function installWithApt (packages, env, say) {
   const aptEnv = { ...env, DEBIAN_FRONTEND: 'noninteractive' }
   const onLine = (/** @type {string} */ line) => { if (line.trim() !== '') say(`apt-get: ${line.trim().slice(0, 60)}`) }
   say('apt-get update')
-  // One unreachable source makes update fail though the lists at hand may well do: install has the last word.
+  // `update` fails if even one source is unreachable, but the existing package lists may be sufficient. So only the
+  // result of `install` counts.
   const update = await run('apt-get', [...APT_OPTIONS, 'update'], { env: aptEnv, onLine })
   say(`apt-get install ${packages.join(' ')}`)
   const install = await run('apt-get', [...APT_OPTIONS, 'install', '-y', '--no-install-recommends', ...packages], { env: aptEnv, onLine })
@@ -112,7 +113,7 @@ function installCommand (missing, machine) {
   if (machine.platform === 'darwin' && missing.every((part) => part.brew !== undefined)) {
     return missing.map((part) => `brew install ${part.brew}`).join(' && ')
   }
-  return `Install these with the package manager of this system, under the names it has for them: ${names.join(' ')}`
+  return `Install these with the package manager of this system, which may use other names: ${names.join(' ')}`
 }
 
 /**
@@ -126,7 +127,7 @@ function aptCommand (packages, prefix) {
 /**
  * @param {Part} part
  * @param {NodeJS.ProcessEnv} env
- * @returns {string[]} what is not there, by the first name of each group
+ * @returns {string[]} the missing programs, each by the first name of its group
  */
 function lackingCommands (part, env) {
   return part.commands.filter((names) => {

@@ -11,7 +11,7 @@ const SOURCE = /\.(?:[cm]?tsx?|json)$/
 
 /**
  * Compiles the projects of the root tsconfig.json when a source, a tsconfig or a package.json changed since the last
- * successful build, or when a project was never built. Looks at file times and sizes only.
+ * successful build, or when a project was never built. Compares only file times and sizes.
  *
  * @param {{ root: string, say?: (text: string) => void }} options
  * @returns {Promise<'unchanged' | 'compiled'>}
@@ -19,7 +19,7 @@ const SOURCE = /\.(?:[cm]?tsx?|json)$/
  */
 export async function compileTypeScript ({ root, say = () => {} }) {
   const projects = findProjects(root)
-  // Taken before the build: what changes meanwhile is compiled next time.
+  // Taken before the build, so that a file that changes during the build is compiled next time.
   const fingerprint = fingerprintSources(root, projects)
   if (readStamp(root, 'typescript') === fingerprint && projects.every(isBuilt)) return 'unchanged'
 
@@ -29,7 +29,7 @@ export async function compileTypeScript ({ root, say = () => {} }) {
   if (result.code !== 0) {
     throw new SetupError('MARTY_SETUP_COMPILE_FAILED', 'The TypeScript sources do not compile.', {
       output: result.output,
-      remedy: 'Correct what the compiler says, then: npx tsc -b'
+      remedy: 'Correct the errors that the compiler reports, then run: npx tsc -b'
     })
   }
   writeStamp(root, 'typescript', fingerprint)
@@ -49,7 +49,7 @@ function findProjects (root) {
 
 /**
  * @param {string} project
- * @returns {boolean} false too for a tsconfig this cannot read: the compiler then has the word
+ * @returns {boolean} also false when the tsconfig cannot be read: the compiler then runs and reports the problem
  */
 function isBuilt (project) {
   const buildInfo = readTsConfig(path.join(project, 'tsconfig.json'))?.compilerOptions?.tsBuildInfoFile

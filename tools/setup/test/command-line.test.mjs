@@ -9,7 +9,7 @@ import { temporaryFolder } from './temporary-folder.mjs'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
-t.test('wrong arguments: exit code 2 and the nearest right one', async t => {
+t.test('wrong arguments: exit code 2 and the most similar correct one', async t => {
   const root = makeMiniature(t)
   const cases = [
     [['--for', 'tset'], /--for "tset" is unknown\. Did you mean test\?\n {2}Known: start, test, v4l2\./],
@@ -26,11 +26,11 @@ t.test('wrong arguments: exit code 2 and the nearest right one', async t => {
   }
 })
 
-t.test('an ordinary user without the parts', async t => {
+t.test('an ordinary user, without the parts', async t => {
   const bare = temporaryFolder(t)
   const env = { PATH: bare, MEDIAMTX_BIN: path.join(bare, 'no-such-mediamtx') }
 
-  t.test('--for test stops, naming what to run', async t => {
+  t.test('--for test stops and names the command to run', async t => {
     const result = await runSetup(makeMiniature(t), ['--for', 'test'], { env, asNobody: true })
     t.equal(result.code, 1)
     t.match(
@@ -54,7 +54,7 @@ t.test('an ordinary user without the parts', async t => {
   })
 })
 
-t.test("missing dependencies stop the start too, with npm's own words", async t => {
+t.test('missing dependencies also stop --for start, and the output of npm is shown', async t => {
   const root = makeMiniature(t, { installed: false })
   writeFileSync(path.join(root, '.npmrc'), 'offline=true\n')
   const lock = path.join(root, 'package-lock.json')
@@ -86,7 +86,7 @@ t.test("missing dependencies stop the start too, with npm's own words", async t 
   t.match(result.stdout, 'npm ci')
 })
 
-t.test("sources that do not compile stop it, with the compiler's own words", async t => {
+t.test('sources that do not compile stop setup, and the output of the compiler is shown', async t => {
   const root = makeMiniature(t)
   writeFileSync(path.join(root, 'packages/one/src/index.ts'), 'export const one: number = "1"\n')
   const result = await runSetup(root, ['--for', 'start'])

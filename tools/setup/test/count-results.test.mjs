@@ -10,7 +10,7 @@ import { temporaryFolder } from './temporary-folder.mjs'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
-t.test('what must not look like success', async t => {
+t.test('results that must not look like success', async t => {
   const silent = countResults([{ name: 'lint', output: 'nothing\n', exitCode: 0 }])
   t.match(silent, { passed: 0, failed: 1, ok: false, problems: ['lint printed no result line (exit code 0)'] })
 
@@ -21,12 +21,12 @@ t.test('what must not look like success', async t => {
   t.match(failing, { passed: 7, failed: 2, ok: false, problems: [] })
 
   const denying = countResults([{ name: 'unit', output: '# { total: 3, fail: 3 }\n', exitCode: 0 }])
-  t.match(denying, { passed: 0, failed: 3, ok: false }, 'counted failures weigh more than an exit code of 0')
+  t.match(denying, { passed: 0, failed: 3, ok: false }, 'counted failures are failures, in spite of exit code 0')
 
   t.match(countResults([]), { passed: 0, failed: 0, ok: false }, 'no suite at all')
 })
 
-t.test('closing lines are summed over and within suites, subtests are not counted twice', async t => {
+t.test('closing lines are added up within a suite and over all suites, and subtests are not counted twice', async t => {
   const output = [
     '# Subtest: one',
     '    # { total: 4, pass: 4 }',
@@ -46,7 +46,7 @@ t.test('closing lines are summed over and within suites, subtests are not counte
   )
 })
 
-t.test('tap itself prints the line this reads', async t => {
+t.test('tap prints the closing line that is read here', async t => {
   const folder = temporaryFolder(t)
   symlinkSync(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'))
   writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
@@ -82,7 +82,7 @@ t.test('.ci/run', async t => {
   cpSync(path.join(ROOT, '.ci'), path.join(root, '.ci'), { recursive: true })
   cpSync(path.join(ROOT, 'tools/setup/src'), path.join(root, 'tools/setup/src'), { recursive: true })
   const bin = path.join(root, 'bin')
-  /** @param {string} script what npm does in the place of the suites */
+  /** @param {string} script what npm runs instead of the suites */
   const ci = script => {
     faultyProgram(bin, 'npm', script)
     const { stdout, status } = spawnSync(path.join(root, '.ci/run'), {
@@ -103,7 +103,7 @@ t.test('.ci/run', async t => {
     t.match(run.stdout, 'npm run test:v4l2\n')
   })
 
-  t.test('a second suite that fails is not forgotten', async t => {
+  t.test('a failure of the second suite counts', async t => {
     const run = ci('echo "# { total: 2, pass: 2 }"; [ "$1" = test ]')
     t.equal(run.status, 1)
     t.equal(run.last, '4 passed, 1 failed')
@@ -117,7 +117,7 @@ t.test('.ci/run', async t => {
     t.equal(run.last, '2 passed, 1 failed')
   })
 
-  t.test('all well', async t => {
+  t.test('both suites succeed', async t => {
     const run = ci('echo "# { total: 9, pass: 9 }"')
     t.equal(run.status, 0)
     t.equal(run.last, '18 passed, 0 failed')

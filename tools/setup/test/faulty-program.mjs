@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 
 /**
- * Puts a shell script in the place of a program, to inject a fault that the real one cannot be made to have.
+ * Creates a shell script under the name of a program, to simulate a fault that the real program cannot be made to have.
  *
  * @param {string} folder
  * @param {string} name

@@ -7,7 +7,7 @@ import t from 'tap'
 import { withLock } from '../src/lock.mjs'
 import { temporaryFolder } from './temporary-folder.mjs'
 
-t.test('never two at once, and all come to their turn', async (t) => {
+t.test('only one at a time has the lock, and each one gets it', async (t) => {
   const file = path.join(temporaryFolder(t), 'deep', 'lock')
   let inside = 0
   const most = []
@@ -23,17 +23,17 @@ t.test('never two at once, and all come to their turn', async (t) => {
     if (waiting.push(pid) === 3) othersWait()
   })))
   t.same(most, [1, 1, 1, 1])
-  t.same(new Set(waiting), new Set([String(process.pid)]), 'who waits is told for whom')
+  t.same(new Set(waiting), new Set([String(process.pid)]), 'those that wait get the pid of the owner')
   t.notOk(existsSync(file))
 })
 
-t.test('work that fails gives the lock back', async (t) => {
+t.test('the lock is released when the work fails', async (t) => {
   const file = path.join(temporaryFolder(t), 'lock')
   await t.rejects(withLock(file, async () => { throw new Error('broken') }), { message: 'broken' })
   t.notOk(existsSync(file))
 })
 
-t.test('a lock whose owner is gone is taken over by one of many', async (t) => {
+t.test('a lock whose owner has ended is taken over by one of those that wait', async (t) => {
   const gone = spawn(process.execPath, ['-e', ''])
   await once(gone, 'exit')
   const file = path.join(temporaryFolder(t), 'lock')
@@ -48,7 +48,7 @@ t.test('a lock whose owner is gone is taken over by one of many', async (t) => {
   t.same(most, [1, 1, 1, 1])
 })
 
-t.test('a lock that nobody has touched for long is taken over, though its number lives on elsewhere', async (t) => {
+t.test('a lock that was not updated for a long time is taken over, although another process now has its pid', async (t) => {
   const file = path.join(temporaryFolder(t), 'lock')
   const longAgo = new Date(Date.now() - 60_000)
   writeFileSync(file, String(process.ppid))

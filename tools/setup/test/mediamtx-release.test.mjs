@@ -16,7 +16,7 @@ const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const { version } = readVersions().mediamtx
 const ARCHIVE = `mediamtx_v${version}_${platformName().replace('-', '_')}.tar.gz`
 
-t.test('what is not the published release is refused, and nothing of it stays', async (t) => {
+t.test('data that is not the published release is refused, and no file of it remains', async (t) => {
   const folder = temporaryFolder(t)
   faultyProgram(folder, 'mediamtx', `echo v${version}`)
   const good = pack(folder, 'mediamtx')
@@ -30,29 +30,29 @@ t.test('what is not the published release is refused, and nothing of it stays', 
 
   const cases = [
     ['a wrong checksum', { archive: good, checksums: lineFor(Buffer.from('another')) },
-      new RegExp(`release: refused: ${ARCHIVE} has the SHA-256 ${sha256(good)}, the release publishes ${sha256(Buffer.from('another'))}`)],
-    ['no line for it', { archive: good, checksums: `${sha256(good)} *mediamtx_v${version}_plan9_mips.tar.gz\n` },
+      new RegExp(`refused: ${ARCHIVE} has the SHA-256 ${sha256(good)}, but the release publishes ${sha256(Buffer.from('another'))}`)],
+    ['no line for the archive', { archive: good, checksums: `${sha256(good)} *mediamtx_v${version}_plan9_mips.tar.gz\n` },
       new RegExp(`refused: checksums\\.sha256 has no line for ${ARCHIVE}`)],
     ['an empty list', { archive: good, checksums: '' }, /has no line for/],
-    ['a name that only begins alike', { archive: good, checksums: lineFor(good).replace('.tar.gz', '.tar.gz.sig') }, /has no line for/],
-    ['a hash of another kind', { archive: good, checksums: `${sha256(good).slice(0, 40)} *${ARCHIVE}\n` }, /has no line for/],
-    ['a list without end', { archive: good, checksums: 'x'.repeat(100_000) }, /is larger than 65536 bytes/],
-    ['an archive that is cut short on its way', { archive: good, checksums: lineFor(good), cutAt: half.length }, /cannot be had: /],
-    ['an archive that was published cut short', { archive: half, checksums: lineFor(half) }, /refused: .* cannot be unpacked\n.*tar/s],
+    ['a longer name that begins in the same way', { archive: good, checksums: lineFor(good).replace('.tar.gz', '.tar.gz.sig') }, /has no line for/],
+    ['a hash of another length', { archive: good, checksums: `${sha256(good).slice(0, 40)} *${ARCHIVE}\n` }, /has no line for/],
+    ['a list that is too long', { archive: good, checksums: 'x'.repeat(100_000) }, /is larger than 65536 bytes/],
+    ['a download that stops in the middle', { archive: good, checksums: lineFor(good), cutAt: half.length }, /cannot be downloaded: /],
+    ['a published archive that is incomplete', { archive: half, checksums: lineFor(half) }, /refused: .* cannot be unpacked\n.*tar/s],
     ['an archive without the program', { archive: foreign, checksums: lineFor(foreign) }, /refused: .* cannot be unpacked/],
-    ['a link in the place of the program', { archive: link, checksums: lineFor(link) }, /refused: mediamtx in .* is not a file/],
-    ['a program that does not answer', { archive: mute, checksums: lineFor(mute) }, /what came does not answer --version/],
-    ['no such release', { archive: good, checksums: undefined }, /checksums\.sha256 cannot be had: HTTP status 404/]
+    ['a link instead of the program', { archive: link, checksums: lineFor(link) }, /refused: mediamtx in .* is not a regular file/],
+    ['a program that does not answer', { archive: mute, checksums: lineFor(mute) }, /the new binary does not answer --version/],
+    ['no such release', { archive: good, checksums: undefined }, /checksums\.sha256 cannot be downloaded: HTTP status 404/]
   ]
   for (const [name, release, output] of cases) {
     const root = temporaryFolder(t)
     const env = { PATH: '', MARTY_MEDIAMTX_RELEASES: await serve(t, release) }
     await t.rejects(findMediaMtx({ root, env }), { code: 'MARTY_SETUP_MEDIAMTX_MISSING', output }, name)
-    t.same(readdirSync(path.join(root, '.cache/mediamtx')), [], `${name}: nothing stays`)
+    t.same(readdirSync(path.join(root, '.cache/mediamtx')), [], `${name}: no file remains`)
   }
 })
 
-t.test('an address that protects nothing is refused', async (t) => {
+t.test('an address without protection is refused', async (t) => {
   for (const address of ['http://mirror.example.invalid/releases', 'ftp://127.0.0.1/', 'not an address']) {
     await t.rejects(findMediaMtx({ root: temporaryFolder(t), env: { PATH: '', MARTY_MEDIAMTX_RELEASES: address } }), {
       output: /MARTY_MEDIAMTX_RELEASES must be an https address/
@@ -60,10 +60,10 @@ t.test('an address that protects nothing is refused', async (t) => {
   }
 })
 
-t.test('a network that swallows everything costs seconds, not minutes', async (t) => {
+t.test('a server that never answers costs seconds, not minutes', async (t) => {
   const silent = http.createServer(() => {})
   const env = { PATH: '', MARTY_MEDIAMTX_RELEASES: await listen(t, silent) }
-  await t.rejects(findMediaMtx({ root: temporaryFolder(t), env }), { output: /cannot be had: .*timeout/i })
+  await t.rejects(findMediaMtx({ root: temporaryFolder(t), env }), { output: /cannot be downloaded: .*timeout/i })
 })
 
 t.test('the published archive is verified, unpacked, started once and kept', async (t) => {
@@ -80,7 +80,7 @@ t.test('the published archive is verified, unpacked, started once and kept', asy
   const [one, two] = await Promise.all([1, 2].map(() => findMediaMtx({ root, env, say: (text) => said.push(text) })))
   const kept = path.join(root, `.cache/mediamtx/v${version}-${platformName()}/mediamtx`)
   t.match(one, { path: kept, version: real.version, source: 'release', passedOver: [] })
-  t.same(two, one, 'two setups at once end alike')
+  t.same(two, one, 'two concurrent setups have the same result')
   t.same(readdirSync(path.join(root, '.cache/mediamtx')).sort(), ['bin', `v${version}-${platformName()}`])
   t.equal(sha256(readFileSync(kept)), sha256(readFileSync(real.path)))
   t.equal(realpathSync(path.join(root, '.cache/mediamtx/bin/mediamtx')), realpathSync(kept))
@@ -95,7 +95,7 @@ t.test('the published archive is verified, unpacked, started once and kept', asy
 /**
  * @param {import('tap').Test} t
  * @param {{ archive: Buffer, checksums: string | undefined, cutAt?: number }} release
- * @param {string[]} [requests] collects what was asked for
+ * @param {string[]} [requests] collects the paths of the requests
  * @returns {Promise<string>} the base address
  */
 async function serve (t, { archive, checksums, cutAt }, requests = []) {

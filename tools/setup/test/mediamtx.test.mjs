@@ -23,10 +23,10 @@ import { temporaryFolder } from './temporary-folder.mjs'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const CACHED = `.cache/mediamtx/v${readVersions().mediamtx.version}-${platformName()}/mediamtx`
-// The way to the official releases is shut, and fails at once.
+// The address of the releases refuses connections, so the download fails immediately.
 const CLOSED = { MARTY_MEDIAMTX_RELEASES: await closedAddress() }
 
-t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else is tried', async t => {
+t.test('when MEDIAMTX_BIN is set and does not answer, nothing else is tried', async t => {
   const folder = temporaryFolder(t)
   const cases = [
     [path.join(folder, 'nowhere'), /does not answer --version with a version/],
@@ -34,7 +34,7 @@ t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else
     [faultyProgram(folder, 'talks', 'echo hello'), /exit code 0: hello/],
     [faultyProgram(folder, 'hangs', 'exec sleep 600'), /within 5 s/],
     [faultyProgram(folder, 'hangs-with-child', 'sleep 600 & wait'), /within 5 s/],
-    [faultyProgram(folder, 'old', 'echo v1.16.3'), /answers version 1\.16\.3, needed is at least 1\.17\.0/]
+    [faultyProgram(folder, 'old', 'echo v1.16.3'), /reports version 1\.16\.3, but at least 1\.17\.0 is required/]
   ]
   for (const [file, message] of cases) {
     await t.rejects(
@@ -45,16 +45,16 @@ t.test('MEDIAMTX_BIN is taken at its word: when it does not answer, nothing else
   }
 })
 
-t.test('one on PATH that is too old is passed over, saying so', async t => {
+t.test('a mediamtx on PATH that is too old is not used, and the reason is reported', async t => {
   const folder = temporaryFolder(t)
   const old = faultyProgram(path.join(folder, 'bin'), 'mediamtx', 'echo v1.16.0')
   const env = { PATH: path.dirname(old) }
   await t.rejects(findMediaMtx({ root: folder, env, build: false }), {
     code: 'MARTY_SETUP_MEDIAMTX_MISSING',
-    output: `${old}: answers version 1.16.0, needed is at least 1.17.0`,
+    output: `${old}: reports version 1.16.0, but at least 1.17.0 is required`,
     remedy: /Install MediaMTX >= 1\.17\.0 .*PATH.*MEDIAMTX_BIN.*Go >= 1\.26\.0/
   })
-  t.notOk(existsSync(path.join(folder, '.cache')), 'only looking changes nothing')
+  t.notOk(existsSync(path.join(folder, '.cache')), 'a search without a build creates no file')
 
   const real = await findMediaMtx({ root: ROOT, build: false })
   place(real.path, path.join(folder, CACHED))
@@ -76,24 +76,24 @@ t.test('the order: MEDIAMTX_BIN, PATH, cache', async t => {
     version: real.version
   })
   t.match(await findMediaMtx({ root: folder, env: { PATH, MEDIAMTX_BIN: '' } }), { source: 'PATH', path: onPath })
-  t.notOk(existsSync(path.join(folder, '.cache/mediamtx/bin')), 'one that is not ours gets no second name')
+  t.notOk(existsSync(path.join(folder, '.cache/mediamtx/bin')), 'a binary outside the cache gets no link')
   t.match(await findMediaMtx({ root: folder, env: { PATH: '' } }), { source: 'cache' })
   const link = path.join(folder, '.cache/mediamtx/bin/mediamtx')
   t.equal(realpathSync(link), realpathSync(path.join(folder, CACHED)))
-  t.notOk(path.isAbsolute(readlinkSync(link)), 'the checkout may be moved')
+  t.notOk(path.isAbsolute(readlinkSync(link)), 'the link is relative, so the checkout may be moved')
 })
 
-t.test('no network and no Go: every way is named with its reason, and nothing stays behind', async t => {
+t.test('no network and no Go: the reason of each failure is reported, and no file remains', async t => {
   const root = temporaryFolder(t)
   await t.rejects(findMediaMtx({ root, env: { PATH: '', ...CLOSED } }), {
     code: 'MARTY_SETUP_MEDIAMTX_MISSING',
     output:
-      /release: http:\/\/127\.0\.0\.1:\d+\/.* cannot be had: .*ECONNREFUSED.*\ngo: there is no go on PATH; needed is Go >= 1\.26\.0/
+      /release: http:\/\/127\.0\.0\.1:\d+\/.* cannot be downloaded: .*ECONNREFUSED.*\ngo: go is not on PATH; Go >= 1\.26\.0 is required/
   })
   t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
 })
 
-t.test('what a killed setup left behind is removed, what a living one works in is not', async t => {
+t.test('the folder of a killed setup is removed, the folder of a running setup is not', async t => {
   const gone = spawn(process.execPath, ['-e', ''])
   await once(gone, 'exit')
   const root = temporaryFolder(t)
@@ -105,14 +105,14 @@ t.test('what a killed setup left behind is removed, what a living one works in i
   t.same(readdirSync(cache), [`unfinished-${process.pid}-abc`])
 })
 
-t.test('a Go that is too old, or breaks', async t => {
+t.test('a Go that is too old or does not work', async t => {
   const root = temporaryFolder(t)
   const bin = path.join(root, 'bin')
   const env = { PATH: bin, ...CLOSED }
   const cases = [
-    ['printf "go1.20.1\\n\\n"', /go: Go 1\.20\.1 is too old: needed is Go >= 1\.26\.0$/m],
-    ['printf "go1.25.3\\nlocal\\n"', /Go 1\.25\.3 is too old: .*, and GOTOOLCHAIN=local forbids fetching one/],
-    ['echo "go: broken in some way" >&2; exit 2', /does not tell its version\ngo: broken in some way/]
+    ['printf "go1.20.1\\n\\n"', /go: Go 1\.20\.1 is too old: Go >= 1\.26\.0 is required$/m],
+    ['printf "go1.25.3\\nlocal\\n"', /Go 1\.25\.3 is too old: .*, and GOTOOLCHAIN=local forbids downloading it/],
+    ['echo "go: broken in some way" >&2; exit 2', /does not report its version\ngo: broken in some way/]
   ]
   for (const [script, output] of cases) {
     faultyProgram(bin, 'go', script)
@@ -121,7 +121,7 @@ t.test('a Go that is too old, or breaks', async t => {
   t.same(readdirSync(path.join(root, '.cache/mediamtx')), [])
 })
 
-t.test('an older Go that may fetch a newer one is let try, and its error is quoted', async t => {
+t.test('an older Go that may download a newer one is used, and its error is shown', async t => {
   const real = temporaryFolder(t)
   const bin = path.join(real, 'bin')
   faultyProgram(
@@ -135,16 +135,16 @@ t.test('an older Go that may fetch a newer one is let try, and its error is quot
   })
 })
 
-t.test('the build needs exactly the hls.js that the release was made with', async t => {
+t.test('the build needs exactly the version of hls.js with which the release was made', async t => {
   const folder = temporaryFolder(t)
   const bin = path.join(folder, 'bin')
   faultyProgram(bin, 'go', 'printf "go1.26.0\\nlocal\\n"')
   await t.rejects(findMediaMtx({ root: folder, env: { PATH: bin, ...CLOSED } }), {
-    output: /the build needs npm's hls\.js 1\.7\.0: /
+    output: /the build needs hls\.js 1\.7\.0 from npm: /
   })
 })
 
-t.test('what is pinned in several places is pinned alike', async t => {
+t.test('a version that is pinned in several places is the same everywhere', async t => {
   const { mediamtx, go, 'hls.js': hls } = readVersions()
   const module = readFileSync(new URL('../mediamtx/go.mod', import.meta.url), 'utf8')
   t.match(module, `\tgithub.com/bluenviron/mediamtx v${mediamtx.version} // indirect\n`)
@@ -154,7 +154,7 @@ t.test('what is pinned in several places is pinned alike', async t => {
   t.equal(manifest.devDependencies['hls.js'], hls.version)
 })
 
-/** @returns {Promise<string>} the address of a port that was open a moment ago */
+/** @returns {Promise<string>} an address that refuses connections: its port has just been closed */
 async function closedAddress () {
   const server = net.createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -7,12 +7,12 @@ const SETUP = fileURLToPath(new URL('..', import.meta.url))
 const ROOT = path.resolve(SETUP, '../..')
 
 /**
- * Makes a checkout like this one, but small: this setup, and one workspace with one source that needs no dependency.
- * The tree counts as installed, with the real compiler linked in; `installed: false` leaves node_modules out.
+ * Creates a small checkout: this setup, and one workspace with one source that needs no dependency. Its dependencies
+ * count as installed, and it has a link to the real compiler. With `installed: false`, it has no node_modules.
  *
  * @param {import('tap').Test} t
  * @param {{ installed?: boolean }} [options]
- * @returns {string} its root
+ * @returns {string} the root of the checkout
  */
 export function makeMiniature (t, { installed = true } = {}) {
   const root = temporaryFolder(t)

@@ -4,7 +4,7 @@ import t from 'tap'
 import { installDependencies } from '../src/npm.mjs'
 import { makeMiniature, writeJson } from './miniature.mjs'
 
-t.test('a lockfile that is missing, broken or behind is refused before npm runs', async (t) => {
+t.test('a lockfile that is missing, broken or out of date is refused before npm runs', async (t) => {
   const root = makeMiniature(t, { installed: false })
   const lock = path.join(root, 'package-lock.json')
   const good = readFileSync(lock)
@@ -12,7 +12,7 @@ t.test('a lockfile that is missing, broken or behind is refused before npm runs'
   writeJson(root, 'packages/one/package.json', { name: 'one', version: '1.0.0', devDependencies: { 'a-package': '^2.0.0' } })
   await t.rejects(installDependencies({ root }), {
     code: 'MARTY_SETUP_LOCKFILE_STALE',
-    message: /packages\/one\/package\.json, devDependencies: asks for a-package \^2\.0\.0, it has none/,
+    message: /packages\/one\/package\.json, devDependencies: requires a-package \^2\.0\.0, but the lockfile has none/,
     remedy: 'npm install'
   })
   writeFileSync(lock, '{ "packages": ')
@@ -23,7 +23,7 @@ t.test('a lockfile that is missing, broken or behind is refused before npm runs'
 
   writeFileSync(lock, good)
   writeJson(root, 'packages/one/package.json', { name: 'one', version: '1.0.0', dependencies: { one: '1.0.0' } })
-  t.equal(await installDependencies({ root }), 'installed', 'another workspace needs no lockfile entry of its own')
+  t.equal(await installDependencies({ root }), 'installed', 'a dependency on another workspace needs no entry in the lockfile')
 })
 
 t.test('npm ci runs when something changed, and only then', async (t) => {
@@ -38,7 +38,7 @@ t.test('npm ci runs when something changed, and only then', async (t) => {
   t.equal(await installDependencies({ root }), 'unchanged')
 
   writeJson(root, 'packages/one/package.json', { name: 'one', version: '1.0.0', scripts: { hello: 'echo' } })
-  t.equal(await installDependencies({ root }), 'already installed', 'a package.json changed, the tree is still the right one')
+  t.equal(await installDependencies({ root }), 'already installed', 'a package.json changed, but the installed tree is still correct')
   t.equal(await installDependencies({ root }), 'unchanged')
   t.notOk(npmRan())
 
@@ -50,16 +50,16 @@ t.test('npm ci runs when something changed, and only then', async (t) => {
   t.ok(npmRan())
 
   rmSync(path.join(root, 'node_modules'), { recursive: true })
-  t.equal(await installDependencies({ root }), 'installed', 'the stamp does not hide a removed tree')
+  t.equal(await installDependencies({ root }), 'installed', 'a removed tree is installed again, although the stamp is unchanged')
 })
 
-t.test('a tree that npm installed before this setup ever ran is left alone', async (t) => {
+t.test('a tree that npm installed before the first setup is not changed', async (t) => {
   const root = makeMiniature(t)
   t.equal(await installDependencies({ root, env: { PATH: '' } }), 'already installed')
   t.ok(existsSync(path.join(root, 'node_modules', 'typescript')))
 })
 
-t.test('packages for other platforms may be absent, others may not', async (t) => {
+t.test('packages for other platforms may be missing, other packages may not', async (t) => {
   const root = makeMiniature(t)
   const lock = JSON.parse(readFileSync(path.join(root, 'package-lock.json'), 'utf8'))
   lock.packages['node_modules/elsewhere'] = { version: '1.0.0', optional: true, os: ['elsewhere'] }
@@ -68,5 +68,5 @@ t.test('packages for other platforms may be absent, others may not', async (t) =
 
   delete lock.packages['node_modules/elsewhere'].optional
   writeJson(root, 'package-lock.json', lock)
-  await t.rejects(installDependencies({ root, env: { PATH: '' } }), { code: 'MARTY_SETUP_NPM_FAILED' }, 'npm had to run, and could not')
+  await t.rejects(installDependencies({ root, env: { PATH: '' } }), { code: 'MARTY_SETUP_NPM_FAILED' }, 'npm is needed, but not on PATH')
 })

@@ -7,7 +7,7 @@ t.test('outside a terminal: plain lines, no control characters', async (t) => {
   const progress = createProgress(stream, {})
   const line = progress.begin('mediamtx')
   line.say('first')
-  line.say('second, at once: not worth a line')
+  line.say('second, immediately after it: not printed')
   const seconds = line.end('failed', 'gone')
   progress.print('one\ntwo')
   t.match(stream.text, /^ {2}… mediamtx {11}first 0 s\n {2}✗ mediamtx {11}gone \(0\.0 s\)\n {6}one\n {6}two\n$/)
@@ -15,7 +15,7 @@ t.test('outside a terminal: plain lines, no control characters', async (t) => {
   t.ok(seconds >= 0)
 })
 
-t.test('on a terminal: colours, unless NO_COLOR says otherwise', async (t) => {
+t.test('on a terminal: colours, unless NO_COLOR is set', async (t) => {
   const coloured = recorder(true)
   createProgress(coloured, {}).begin('npm').end('ok', 'done')
   t.match(coloured.text, '\u001B[32m✓\u001B[0m')
@@ -26,21 +26,21 @@ t.test('on a terminal: colours, unless NO_COLOR says otherwise', async (t) => {
 
   const empty = recorder(true)
   createProgress(empty, { NO_COLOR: '' }).begin('npm').end('warning', 'done')
-  t.match(empty.text, '\u001B[33m!', 'an empty NO_COLOR means nothing')
+  t.match(empty.text, '\u001B[33m!', 'an empty NO_COLOR has no effect')
 })
 
-t.test('on a terminal every word said replaces the line', async (t) => {
+t.test('on a terminal, each activity replaces the line', async (t) => {
   const stream = recorder(true)
   const line = createProgress(stream, {}).begin('npm')
   for (const words of ['first', 'second']) {
     line.say(words)
-    // A word said and replaced at once need not be seen: this one waits for its frame.
+    // An activity that is replaced immediately may never be shown, so wait until this one is shown.
     await stream.shown(words)
   }
   line.end('ok', 'done')
   const lines = stream.text.split('\r\u001B[K').map((line) => /npm +(\w+) /.exec(line)?.[1])
   t.same([...new Set(lines)], [undefined, 'first', 'second', 'done'])
-  t.equal(stream.text.split('\n').length, 2, 'one line stays')
+  t.equal(stream.text.split('\n').length, 2, 'one line remains')
 })
 
 /** @param {boolean} isTTY */

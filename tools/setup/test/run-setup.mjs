@@ -11,12 +11,13 @@ import { text } from 'node:stream/consumers'
  * @param {string} root
  * @param {readonly string[]} args
  * @param {{ env?: NodeJS.ProcessEnv, nodeArgs?: readonly string[], asNobody?: boolean }} [options]
- *   `env` comes on top of ours; `asNobody`: as an ordinary user even where the tests run as root
+ *   `env` is added to the environment of the tests; `asNobody` runs setup as an ordinary user even if the tests run as
+ *   root
  * @returns {Promise<{ code: number | null, stdout: string, stderr: string }>}
  */
 export async function runSetup (root, args, { env = {}, nodeArgs = [], asNobody = false } = {}) {
   const identity = asNobody && process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
-  // tap loads itself into every child through NODE_OPTIONS, which an ordinary user cannot follow into our tree.
+  // tap sets NODE_OPTIONS to load itself into every child process. An ordinary user may not read tap in this checkout.
   const command = [
     '-u',
     'NODE_OPTIONS',
@@ -36,7 +37,7 @@ export async function runSetup (root, args, { env = {}, nodeArgs = [], asNobody 
   return { code: /** @type {number | null} */ (code), stdout, stderr }
 }
 
-/** This Node, where an ordinary user can run it: one that root installed below its own home is copied. */
+/** A path at which an ordinary user can run this Node. If Node is installed below the home folder, it is copied. */
 function nodeForEverybody () {
   if (!process.execPath.startsWith(homedir() + path.sep)) return process.execPath
   const folder = mkdtempSync(path.join(tmpdir(), 'node-'))

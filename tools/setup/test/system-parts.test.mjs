@@ -34,7 +34,7 @@ t.test('other systems', async t => {
       message: 'Missing: ffmpeg (ffmpeg, ffprobe).',
       remedy: 'brew install ffmpeg'
     },
-    'v4l-utils is not asked for where there is no V4L2'
+    'v4l-utils is not required on a system without V4L2'
   )
   await t.rejects(provideSystemParts({ purpose: 'v4l2', env, machine: mac }), { message: /need Linux/ })
   await t.rejects(
@@ -42,7 +42,7 @@ t.test('other systems', async t => {
     {
       remedy: /package manager of this system.*: ffmpeg v4l-utils$/
     },
-    'root elsewhere than on Debian installs nothing'
+    'on a system other than Debian, root installs nothing'
   )
 })
 
@@ -67,10 +67,10 @@ t.test('as root on Debian: one update, then an install of what is missing', asyn
     present: ['ffmpeg', 'v4l-utils'],
     installed: []
   })
-  t.equal(readFileSync(log, 'utf8').split('\n').length, 3, 'apt-get was not asked again')
+  t.equal(readFileSync(log, 'utf8').split('\n').length, 3, 'apt-get did not run again')
 })
 
-t.test('apt-get that fails is quoted', async t => {
+t.test('the output of a failed apt-get is shown', async t => {
   const folder = temporaryFolder(t)
   faultyProgram(folder, 'apt-get', 'echo "E: words of $4 $3" >&2; exit 100')
   await t.rejects(provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }), {
@@ -80,7 +80,7 @@ t.test('apt-get that fails is quoted', async t => {
   })
 })
 
-t.test('apt-get that claims success but brings nothing is not believed', async t => {
+t.test('an apt-get that reports success but installs nothing is an error', async t => {
   const folder = temporaryFolder(t)
   faultyProgram(folder, 'apt-get', 'exit 0')
   await t.rejects(provideSystemParts({ purpose: 'start', env: { PATH: folder }, machine: ROOT }), {
@@ -88,20 +88,20 @@ t.test('apt-get that claims success but brings nothing is not believed', async t
   })
 })
 
-t.test('the busybox of the virtual machine must be a static one', async t => {
+t.test('the busybox of the virtual machine must be a static binary', async t => {
   const folder = temporaryFolder(t)
   for (const name of ['ffmpeg', 'ffprobe', 'v4l2-ctl', 'qemu-system-x86_64', 'cpio', 'modprobe', 'depmod']) {
     faultyProgram(folder, name, 'exit 0')
   }
   copyFileSync(process.execPath, path.join(folder, 'busybox'))
   t.notOk(isStaticBinary(process.execPath), 'Node itself needs a dynamic loader')
-  t.notOk(isStaticBinary(path.join(folder, 'cpio')), 'nor is a script one')
+  t.notOk(isStaticBinary(path.join(folder, 'cpio')), 'a script is not a static binary')
   await t.rejects(provideSystemParts({ purpose: 'v4l2', env: { PATH: folder }, machine: USER }), {
     message: 'Missing: busybox-static (busybox).'
   })
 })
 
-t.test('this machine has what the tests need', async t => {
+t.test('this machine has the parts that the tests need', async t => {
   const { present } = await provideSystemParts({ purpose: 'test', machine: USER })
   t.same(
     present.filter(name => name !== 'v4l-utils'),

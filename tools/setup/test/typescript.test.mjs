@@ -4,7 +4,7 @@ import t from 'tap'
 import { compileTypeScript } from '../src/typescript.mjs'
 import { makeMiniature } from './miniature.mjs'
 
-t.test('sources that do not compile, again and again until they do', async (t) => {
+t.test('sources that do not compile are compiled again each time, until they compile', async (t) => {
   const root = makeMiniature(t)
   const source = path.join(root, 'packages/one/src/index.ts')
   writeFileSync(source, 'export const one: number = "1"\n')
@@ -28,10 +28,10 @@ t.test('compiles when something changed, and only then', async (t) => {
 
   const config = path.join(root, 'packages/one/tsconfig.json')
   utimesSync(config, new Date(), new Date(Date.now() + 5000))
-  t.equal(await compileTypeScript({ root }), 'compiled', 'a tsconfig counts')
+  t.equal(await compileTypeScript({ root }), 'compiled', 'a change of a tsconfig counts')
 
   rmSync(path.join(root, 'packages/one/dist'), { recursive: true })
-  t.equal(await compileTypeScript({ root }), 'compiled', 'the stamp does not hide a removed build')
+  t.equal(await compileTypeScript({ root }), 'compiled', 'a removed build is compiled again, although the stamp is unchanged')
   t.ok(existsSync(output))
   t.equal(await compileTypeScript({ root }), 'unchanged')
 })

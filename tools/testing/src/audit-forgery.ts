@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** A record with a valid hash that follows another, as anyone who can write the file can create it. */
+/** A record that follows another, with a valid hash. Anyone who can write the file can create such a record. */
 export function forged (members: object, before: string | null): string {
   const { seq, hash } = before === null ? { seq: 0, hash: '0'.repeat(64) } : JSON.parse(before) as { seq: number, hash: string }
   const body = JSON.stringify({ seq: seq + 1, time: Date.now(), ...members, prev: hash })

@@ -1,4 +1,4 @@
-/** The offset of the bracket that closes the one at `open`, or the end. `code` must have its strings blanked. */
+/** The offset of the bracket that closes the one at `open`, or the end of `code`. Strings in `code` must be blank. */
 export function closing (code: string, open: number): number {
   let depth = 0
   for (let i = open; i < code.length; i++) {
@@ -18,7 +18,7 @@ export function enclosingBrace (code: string, index: number): number {
   return -1
 }
 
-/** The offset at which the first argument of the call with its parenthesis at `open` ends. */
+/** The offset at which the first argument of a call ends. `open` is the offset of the call's parenthesis. */
 export function endOfFirstArgument (code: string, open: number): number {
   const close = closing(code, open)
   for (let i = open + 1; i < close; i++) {

@@ -13,7 +13,7 @@ export const corsCredentials: Rule = {
 
 const FOUND: Pick<Place, 'message' | 'advice'> = {
   message: 'every web site may call this with the credentials of its visitors',
-  advice: 'List the origins that may, or leave credentials off.'
+  advice: 'List the allowed origins, or turn credentials off.'
 }
 
 /** Finds `{ origin: '*', credentials: true }`, and `origin: true`, which allows every origin that asks. */

@@ -12,13 +12,13 @@ export const lockfileMissing: Rule = {
   find: (project, notRun) => manifestsOf(project, notRun).flatMap(({ source, dependencies }) => {
     if (dependencies.every(({ kind }) => kind === 'peerDependencies')) return []
     const pinned = isPinned(project, dirname(join(project.directory, source.file)))
-    if (pinned === 'unknown') notRun('the lockfile above it cannot be read', source.file)
+    if (pinned === 'unknown') notRun('the lockfile in a parent folder cannot be read', source.file)
     return pinned === 'no'
       ? [
           {
             file: source.file,
             index: 0,
-            message: 'no lockfile pins these dependencies: every install may bring other code',
+            message: 'no lockfile pins these dependencies: every install may fetch different code',
             advice: 'Commit the lockfile that your package manager writes.'
           }
         ]
@@ -115,7 +115,7 @@ function lockedOverHttp ({ names, directory }: Project, notRun: (reason: string,
               index: first.index,
               severity: 'high',
               message: 'the lockfile fetches packages over plain http',
-              advice: 'Set the registry to its https address and write the lockfile anew.'
+              advice: 'Set the registry to its https address and create the lockfile again.'
             }
           ]
     })
@@ -125,7 +125,7 @@ function judge (from: string): Pick<Place, 'message' | 'advice' | 'severity'> | 
   if (/^(?:git\+)?http:\/\//i.test(from)) {
     return {
       severity: 'high',
-      message: 'is fetched over plain http: anyone on the way can replace it',
+      message: 'is fetched over plain http: anyone on the network path can replace it',
       advice: 'Take it from the registry, or over https.'
     }
   }

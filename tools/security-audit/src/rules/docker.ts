@@ -24,7 +24,7 @@ export const dockerRoot: Rule = {
         index: (user ?? all[lastFrom]!).index,
         message:
           user === undefined
-            ? 'no USER is set: the container runs as root unless its base image says otherwise'
+            ? 'no USER is set: the container runs as root unless its base image sets another user'
             : 'the container runs as root',
         advice: 'Add "USER node" (or another unprivileged user) to the last stage.'
       }
@@ -59,7 +59,7 @@ export const dockerLatest: Rule = {
             file: source.file,
             index,
             message: `the image ${tag === undefined ? 'has no tag, which means :latest' : 'is :latest'}: the next ` +
-              'build may be of something else',
+              'build may use another image',
             advice: 'Name a version, better with its digest (@sha256:…).'
           })
         }

@@ -3,10 +3,10 @@ import type { Rule } from '../finding.js'
 export const envFile: Rule = {
   name: 'env-file',
   severity: 'high',
-  summary: 'a .env file that git tracks (.env.example and its like are welcome)',
+  summary: 'a .env file that git tracks (.env.example and similar files are allowed)',
   find ({ names, tracked }, notRun) {
     if (!tracked.known) {
-      notRun(`which files git tracks is not known: ${tracked.reason}`)
+      notRun(`it is not known which files git tracks: ${tracked.reason}`)
       return []
     }
     return names
@@ -16,8 +16,8 @@ export const envFile: Rule = {
         index: 0,
         message: 'a .env file is tracked by git',
         advice:
-          'Run "git rm --cached" on it, ignore it, and replace every secret in it; track a .env.example without ' +
-            'values instead.'
+          'Run "git rm --cached" on it, add it to .gitignore, and replace every secret in it. Track a ' +
+            '.env.example without values instead.'
       }))
   }
 }

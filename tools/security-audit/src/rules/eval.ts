@@ -4,7 +4,7 @@ import { closing } from './brackets.js'
 export const evalRule: Rule = {
   name: 'eval',
   severity: 'high',
-  summary: 'eval() and new Function(): text run as code',
+  summary: 'eval() and new Function(), which run a string as code',
   find: ({ sources }) =>
     sources
       .filter(({ language }) => language === 'javascript')
@@ -18,8 +18,8 @@ export const evalRule: Rule = {
           .map(({ index, 0: found }) => ({
             file,
             index,
-            message: `text is run as code by ${found.includes('eval') ? 'eval' : 'the Function constructor'}`,
-            advice: 'Parse the text as data (JSON.parse, a schema), or look the behaviour up in an object of functions.'
+            message: `${found.includes('eval') ? 'eval' : 'the Function constructor'} runs a string as code`,
+            advice: 'Parse the string as data (JSON.parse, a schema), or choose a function from an object of functions.'
           }))
       )
 }

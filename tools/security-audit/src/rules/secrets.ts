@@ -2,8 +2,8 @@ import type { Place, Rule, SourceFile } from '../finding.js'
 import { looksRandom } from './randomness.js'
 
 const ADVICE =
-  'Replace it where it is used: it must count as known, and git keeps it. Read the new one from the environment or ' +
-    'a secret store.'
+  'Replace the secret wherever it is used: others may know it, and git keeps it. Read the new secret from the ' +
+    'environment or a secret store.'
 
 export const privateKey: Rule = {
   name: 'private-key',
@@ -64,7 +64,7 @@ export const knownToken: Rule = {
 export const literalSecret: Rule = {
   name: 'literal-secret',
   severity: 'high',
-  summary: 'a random-looking text given to a name like secret, password or apiKey',
+  summary: 'a random-looking string assigned to a name like secret, password or apiKey',
   find: ({ sources }) =>
     sources
       .filter(({ file }) => !LOCK.test(file))
@@ -75,7 +75,7 @@ export const literalSecret: Rule = {
                 {
                   file: source.file,
                   index,
-                  message: `a literal secret is given to "${name}" (${value.length} characters, not shown)`,
+                  message: `a literal secret is assigned to "${name}" (${value.length} characters, not shown)`,
                   advice: ADVICE
                 }
               ]

@@ -1,6 +1,6 @@
 import type { Rule } from '../finding.js'
 
-const ADVICE = 'Give the certificate authority with the "ca" option or NODE_EXTRA_CA_CERTS instead.'
+const ADVICE = 'Set the certificate authority with the "ca" option or NODE_EXTRA_CA_CERTS instead.'
 
 export const tlsUnverified: Rule = {
   name: 'tls-unverified',
@@ -16,7 +16,7 @@ export const tlsUnverified: Rule = {
           .map(({ index }) => ({
             file,
             index,
-            message: 'TLS certificates are not verified: anyone on the way can read and change what is sent',
+            message: 'TLS certificates are not verified: anyone on the network path can read and change the data',
             advice: ADVICE
           }))
       )
