@@ -66,6 +66,8 @@ export function createHttpServer ({ config }: Settings, tls: TlsListener | null)
     ...slow.fastify,
     trustProxy: [...config.server.trust_proxy],
     bodyLimit: 64 * 1024,
+    // On a small board that starts its cameras too, Fastify's 10 s for a plugin are not always enough.
+    pluginTimeout: 60_000,
     forceCloseConnections: true,
     logController: new LogController({ disableRequestLogging: true })
   }) as unknown as FastifyInstance

@@ -7,7 +7,7 @@ export async function eventually<Value> (
   what: string,
   look: () => Promise<Value> | Value,
   wanted: (value: Value) => boolean = Boolean,
-  deadlineMs = 30_000
+  deadlineMs = 120_000
 ): Promise<Value> {
   const end = performance.now() + deadlineMs
   for (;;) {
