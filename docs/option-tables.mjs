@@ -36,6 +36,8 @@ function nestedRows (spec, path) {
       return nestedRows(spec.items, `${path}[]`)
     case 'record':
       return nestedRows(spec.values, `${path}.<name>`)
+    case 'either':
+      return spec.kinds.flatMap(kind => nestedRows(kind, path))
     case 'oneOf':
       return Object.values(spec.forms).flatMap(form => nestedRows(form, path))
     default:

@@ -19,9 +19,10 @@ interface Options {
   readonly secret?: string
   readonly url?: string
   readonly sink?: 'none' | FileSink | RedisSink
+  readonly quota?: number | Readonly<Record<string, number>> | (() => number)
 }
-type Changed = 'cors' | 'hsts' | 'probe' | 'secret' | 'url'
-type Checked = Required<Omit<Options, Changed>> & Pick<Options, 'probe' | 'secret' | 'url'> & {
+type Optional = 'probe' | 'secret' | 'url' | 'quota'
+type Checked = Required<Omit<Options, Optional | 'cors' | 'hsts'>> & Pick<Options, Optional> & {
   readonly cors?: Required<Cors>
   readonly hsts: false | { readonly preload: boolean }
 }
@@ -81,6 +82,20 @@ const TABLE: OptionTable<Options, Checked> = {
     forms: { redis: { kind: 'object', options: REDIS }, file: { kind: 'object', options: FILE } },
     default: 'none',
     about: 'Sink.'
+  },
+  quota: {
+    kind: 'either',
+    kinds: [
+      { kind: 'integer', min: 1 },
+      {
+        kind: 'record',
+        values: { kind: 'integer', min: 1 },
+        verify: (quota: Readonly<Record<string, number>>) => 'default' in quota ? null : 'needs a "default"'
+      },
+      { kind: 'function' }
+    ],
+    optional: true,
+    about: 'Quota.'
   }
 }
 
@@ -119,7 +134,8 @@ t.test('fills in every default, also those of nested tables', async t => {
     probe: undefined,
     secret: undefined,
     url: undefined,
-    sink: 'none'
+    sink: 'none',
+    quota: undefined
   })
   const checked = checkOptions(TABLE, {
     name: 'a', cors: { origins: ['https://a.example'] }, hsts: false, sink: { file: '/log' }, instances: 3
@@ -128,16 +144,21 @@ t.test('fills in every default, also those of nested tables', async t => {
   t.strictSame(checked.sink, { file: '/log', mode: 'sync' })
   t.equal(checked.hsts, false)
   t.equal(checked.instances, 3)
+  for (const quota of [5, { default: 5, admin: 9 }, () => 5]) {
+    t.strictSame(checkOptions(TABLE, { name: 'a', quota }, SCOPE).quota, quota)
+  }
 })
 
 t.test('the result is a frozen copy', async t => {
-  const given = { name: 'a', cors: { origins: ['https://a.example'] }, limits: { reads: 1 } }
+  const given = { name: 'a', cors: { origins: ['https://a.example'] }, limits: { reads: 1 }, quota: { default: 1 } }
   const checked = checkOptions(TABLE, given, SCOPE)
   given.cors.origins.push('https://b.example')
   given.limits.reads = 9
   t.strictSame(checked.cors!.origins, ['https://a.example'])
   t.strictSame(checked.limits, { reads: 1 })
-  for (const part of [checked, checked.cors, checked.cors!.origins, checked.limits]) t.ok(Object.isFrozen(part))
+  for (const part of [checked, checked.cors, checked.cors!.origins, checked.limits, checked.quota]) {
+    t.ok(Object.isFrozen(part))
+  }
 })
 
 t.test('a member that is undefined counts as left out, null does not', async t => {
@@ -182,7 +203,11 @@ const REFUSED: ReadonlyArray<readonly [given: object, message: string]> = [
     'of 5 characters'],
   [{ sink: { redis: {} } }, '"sink.redis" must be a Redis client, not an empty object'],
   [{ sink: { redis: { evalsha () {} }, mode: 'sync' } }, '"sink.mode" is not known; known are redis, ttlDays'],
-  [{ sink: { mode: 'sync' } }, '"sink.file" is required; it must be a non-empty string']
+  [{ sink: { mode: 'sync' } }, '"sink.file" is required; it must be a non-empty string'],
+  [{ quota: 0 }, '"quota" must be an integer of at least 1, an object, each member an integer of at least 1 or a ' +
+    'function, not 0'],
+  [{ quota: { default: 5, admin: 0 } }, '"quota.admin" must be an integer of at least 1, not 0'],
+  [{ quota: { admin: 5 } }, '"quota" needs a "default"']
 ]
 
 t.test('names the field, says what is expected and what was given', async t => {
@@ -211,6 +236,7 @@ t.test('never repeats what may be a secret', async t => {
     { secret: password },
     { cors: password },
     { sink: password },
+    { quota: password },
     { limits: password },
     { probe: password },
     { path: `redis://user:${password}@redis` },

@@ -3,7 +3,6 @@ import { useGuard, type Call, type CheckRun, type MartyError, type Operation, ty
 import { withinDeadline } from '@marty/redis'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { performance } from 'node:perf_hooks'
 import { DenyCache } from './store/deny-cache.js'
 import { registerFastifyRateLimit } from './fastify-rate-limit/plugin.js'
 import type { InstanceCount } from './store/instance-count.js'
@@ -26,9 +25,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const resolved = resolveOptions(options)
   const denied = new DenyCache(resolved.maxKeys)
   const observation = observe(resolved, denied)
-  const memory = createMemoryStore(
-    resolved.now === undefined ? { maxKeys: resolved.maxKeys } : { maxKeys: resolved.maxKeys, now: resolved.now }
-  )
+  const memory = createMemoryStore({ maxKeys: resolved.maxKeys, now: resolved.now })
   const shared = createShared(resolved, fastify.log)
   const store = shared?.store ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
@@ -101,7 +98,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
 
   if (resolved.fastifyRateLimit !== false) {
     await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, {
-      store, denied, observer: observation.observer, now: resolved.now ?? (() => performance.now())
+      store, denied, observer: observation.observer, now: resolved.now
     })
   }
 
@@ -140,7 +137,7 @@ interface Shared {
 /** Null for the memory store, where a decision costs no more than spending a lease would. */
 function createShared ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogger): Shared | null {
   if (store === 'memory') return null
-  const { redis, prefix, onFailure = 'local' } = store
+  const { redis, prefix, onFailure } = store
   const { store: guarded, count } = createSharedStore(store, {
     maxKeys,
     onDegraded: error => {
@@ -150,7 +147,7 @@ function createShared ({ store, maxKeys }: ResolvedOptions, log: FastifyBaseLogg
       log.warn({ err: error, instances: count!.current() }, 'the limiter cannot count its instances in Redis')
     }
   })
-  const leases = createRedisLeases(prefix === undefined ? { redis } : { redis, prefix })
+  const leases = createRedisLeases({ redis, prefix })
   return { store: new LeasedStore({ store: guarded, leases, maxKeys }), count }
 }
 
@@ -167,7 +164,9 @@ export { createInstanceCount, type InstanceCount, type InstanceCountOptions } fr
 export type { LimitDecision, Policy, Quota } from './decision.js'
 export type { Limiter, Who } from './limiter.js'
 export { createMemoryStore, type MemoryStoreOptions } from './store/memory.js'
-export type { BurstLimit, LimitRule, RateLimitOptions, RedisStoreSettings } from './options.js'
+export type { RateLimitOptions } from './options.js'
+export type { BurstLimit, LimitRule } from './rule-options.js'
+export type { RedisStoreSettings } from './store-options.js'
 export { ClientBanned } from './errors.js'
 export type { FastifyRateLimitRefusal, FastifyRateLimitSettings } from './fastify-rate-limit/settings.js'
 export * from './fastify-rate-limit/index.js'

@@ -1,11 +1,13 @@
-import { performance } from 'node:perf_hooks'
 import { ANONYMOUS, RuleInvalid, type Principal } from '@marty/core'
 import { budgetKey } from './admin/budget.js'
 import { refuseUnaffordable, StoreDecision, UNCOUNTED, type LimitDecision, type Quota } from './decision.js'
 import type { DenyCache } from './store/deny-cache.js'
 import type { LimitOperations } from './admin/operations.js'
-import { MAX_LIMIT, positive, verifyNames, type LimitRule, type ResolvedOptions } from './options.js'
+import { MAX_LIMIT, positive } from './option-scope.js'
+import type { ResolvedOptions } from './options.js'
 import { withBurst, type AppliedRule } from './route-rules.js'
+import type { LimitRule } from './rule-options.js'
+import { verifyNames } from './rules.js'
 import type { Charge, LimitStore, StoreAnswer } from './store/store.js'
 import { rateLimitRefusal } from './refusal.js'
 import { responseHeaders } from './response-headers.js'
@@ -103,7 +105,7 @@ export function createLimiter (
   denied: DenyCache,
   observer: DecisionObserver
 ): LimiterEngine {
-  const now = options.now ?? (() => performance.now())
+  const { now } = options
   const defaultAskAgainUs =
     options.store !== 'memory' && options.store.redis.isCluster === true ? TAKEN_BACK_US : Infinity
 

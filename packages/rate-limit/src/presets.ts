@@ -1,4 +1,4 @@
-import type { LimitRule } from './options.js'
+import type { LimitRule } from './rule-options.js'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS

@@ -1,8 +1,9 @@
-import { RuleInvalid, type Operation } from '@marty/core'
-import {
-  addRule, invalid, positive, verifyNames, type LimitRule, type ResolvedOptions, type ResolvedRule
-} from './options.js'
+import { checkOptions, RuleInvalid, type Operation, type OptionTable } from '@marty/core'
+import { MAX_LIMIT, optionInvalid, SCOPE } from './option-scope.js'
+import type { ResolvedOptions } from './options.js'
 import { policyOf } from './response-headers.js'
+import { RULE, RULE_NAME, type CheckedRule, type LimitRule } from './rule-options.js'
+import { addRule, verifyNames, type ResolvedRule } from './rules.js'
 
 /** An entry of `security.limits`: the name of a rule, a rule with a different cost, or an inline rule. */
 export type RouteLimit = string | PricedRule | InlineRule
@@ -16,6 +17,16 @@ export interface PricedRule {
 export interface InlineRule extends LimitRule {
   /** Unique among all rules. @default derived from the operation's name: `GET-cameras-id` */
   readonly name?: string
+}
+
+const PRICED_RULE: OptionTable<PricedRule> = {
+  rule: { kind: 'string', expected: 'the name of a rule', about: 'The name of the rule.' },
+  cost: { kind: 'integer', min: 1, max: MAX_LIMIT, about: 'Units that each call of this operation takes.' }
+}
+
+const INLINE_RULE: OptionTable<Required<Pick<InlineRule, 'name'>> & LimitRule, CheckedRule & { readonly name: string }> = {
+  name: { kind: 'string', ...RULE_NAME, about: 'Unique among all rules.' },
+  ...RULE
 }
 
 /** A rule, and the units that one call takes from it. */
@@ -78,21 +89,22 @@ export function createRouteRules (options: ResolvedOptions): RouteRules {
   }
 
   function priced (field: string, limit: PricedRule): AppliedRule[] {
-    const known = Object.keys(limit).find(key => key !== 'rule' && key !== 'cost')
-    if (known !== undefined) {
-      throw invalid(field, `has an unknown member "${known}"; it may say rule and cost, or limit, windowMs and by`)
+    const { rule: name, cost } = checkOptions(PRICED_RULE, limit, { ...SCOPE, at: field })
+    const applied = withBurst(rules.get(name)!, cost)
+    for (const { rule } of applied) {
+      const least = smallest(rule.limit)
+      if (cost > least) throw optionInvalid(`${field}.cost`, `is ${cost}, above the limit of "${rule.name}" (${least})`)
     }
-    const applied = withBurst(rules.get(limit.rule)!, limit.cost)
-    for (const { rule } of applied) positive(`${field}.cost for "${rule.name}"`, limit.cost, smallest(rule.limit))
     return applied
   }
 
   /** Returns the same rules when called again for the same operation. */
   function declared (field: string, limit: InlineRule, operation: string): AppliedRule[] {
-    const { name = nameOf(operation), ...rule } = limit
     const known = inline.get(limit)?.get(operation)
     if (known !== undefined) return known
-    const applied = withBurst(addRule(rules, field, name, rule))
+    const { name = nameOf(operation), ...rule } = limit
+    const checked = checkOptions(INLINE_RULE, { ...rule, name }, { ...SCOPE, at: field })
+    const applied = withBurst(addRule(rules, field, checked.name, checked))
     inline.set(limit, (inline.get(limit) ?? new Map<string, AppliedRule[]>()).set(operation, applied))
     return applied
   }

@@ -17,37 +17,43 @@ const invalid = { code: 'MARTY_RATE_LIMIT_OPT_INVALID' }
 
 t.test('settings that could not be kept stop the start by name', async t => {
   const cases: Array<readonly [object | string | number | null, RegExp]> = [
-    [{ redis }, /fastifyRateLimit\.redis belongs into "store"/],
-    [{ store: SlidingWindowStore }, /fastifyRateLimit\.store belongs beside/],
-    [{ nameSpace: 'x' }, /fastifyRateLimit\.nameSpace is "prefix"/],
-    [{ cache: 5 }, /fastifyRateLimit\.cache is "maxKeys"/],
+    [{ redis }, /"fastifyRateLimit\.redis" belongs into "store"/],
+    [{ store: SlidingWindowStore }, /"fastifyRateLimit\.store" belongs beside/],
+    [{ nameSpace: 'x' }, /"fastifyRateLimit\.nameSpace" is "prefix"/],
+    [{ cache: 5 }, /"fastifyRateLimit\.cache" is "maxKeys"/],
     [{ continueExceeding: true }, /continueExceeding cannot be kept/],
     [{ exponentialBackoff: true }, /exponentialBackoff cannot be kept/],
-    [{ timewindow: 5 }, /unknown member "timewindow"; did you mean "timeWindow"/],
-    [{ max: '100' }, /fastifyRateLimit\.max must be an integer from 1 to 1000000, not "100"/],
+    [{ timewindow: 5 }, /"fastifyRateLimit\.timewindow" is not known; did you mean "timeWindow"/],
+    [{ max: '100' }, /"fastifyRateLimit\.max" must be an integer from 0 to 1000000 or a function, not a string/],
     [{ max: -1 }, /max/],
     [{ max: 1.5 }, /max/],
     [{ max: Infinity }, /max/],
     [{ max: 1_000_001 }, /max/],
-    [{ timeWindow: true }, /timeWindow must be milliseconds/],
+    [{ timeWindow: true }, /timeWindow" must be an integer from 1 to 31622400000, a string such as "1 minute" or a function/],
     [{ timeWindow: 0 }, /timeWindow/],
     [{ timeWindow: -1 }, /timeWindow/],
     [{ timeWindow: 'a while' }, /timeWindow/],
     [{ timeWindow: '2 years' }, /timeWindow/],
     [{ ban: '2' }, /ban/],
     [{ ban: -2 }, /ban/],
-    [{ hook: 'onrequest' }, /hook is "onrequest".*did you mean "onRequest"/],
+    [{ hook: 'onrequest' }, /hook" .*not "onrequest"; did you mean "onRequest"/],
     [{ hook: 'onSend' }, /hook/],
-    [{ allowList: '127.0.0.1' }, /allowList must be a list/],
+    [{ allowList: '127.0.0.1' }, /allowList" must be a list or a function/],
     [{ ipv6Subnet: 129 }, /ipv6Subnet/],
     [{ ipv6Subnet: '64' }, /ipv6Subnet/],
-    [{ keyGenerator: 'ip' }, /keyGenerator must be a function/],
-    [{ onExceeded: true }, /onExceeded must be a function/],
-    [{ global: 'no' }, /global must be true or false/],
-    [{ skipOnError: 1 }, /skipOnError must be true or false/],
-    ['yes', /fastifyRateLimit must be an object/],
-    [null, /fastifyRateLimit must be an object/],
-    [5, /fastifyRateLimit must be an object/]
+    [{ keyGenerator: 'ip' }, /keyGenerator" must be a function/],
+    [{ onExceeded: true }, /onExceeded" must be a function/],
+    [{ global: 'no' }, /global" must be true or false/],
+    [{ skipOnError: 1 }, /skipOnError" must be true or false/],
+    [{ continueExceeding: 'no' }, /continueExceeding" must be true or false/],
+    [{ enableDraftSpec: null }, /enableDraftSpec" must be true or false/],
+    [{ addHeaders: { 'x-ratelimit-limt': false } }, /did you mean "x-ratelimit-limit"/],
+    [{ addHeadersOnExceeding: { 'retry-after': false } }, /addHeadersOnExceeding\.retry-after" is not known/],
+    [{ groupId: 'a' }, /groupId" is not known/],
+    ['yes', /"fastifyRateLimit" must be true, false or an object/],
+    [null, /"fastifyRateLimit" must be true, false or an object/],
+    [[], /"fastifyRateLimit" must be true, false or an object/],
+    [5, /"fastifyRateLimit" must be true, false or an object/]
   ]
   for (const [settings, message] of cases) {
     const app = Fastify()
@@ -64,10 +70,11 @@ t.test('settings of a route, too, where the plugin would take its default', asyn
   const app = newApp(t)
   await app.register(rateLimit, { rules: {}, fastifyRateLimit: true })
   for (const [settings, message] of [
-    [{ max: '5' }, /route GET \/x: config\.rateLimit\.max must be/],
+    [{ max: '5' }, /"route GET \/x: config\.rateLimit\.max" must be/],
     [{ timeWindow: 'soon' }, /route GET \/x: config\.rateLimit\.timeWindow must be/],
     [{ timeWindow: -5 }, /timeWindow/],
-    [{ maxx: 5 }, /config\.rateLimit has an unknown member "maxx"; did you mean "max"/],
+    [{ maxx: 5 }, /config\.rateLimit\.maxx" is not known; did you mean "max"/],
+    [{ cache: 5 }, /config\.rateLimit\.cache" is not known/],
     [{ hook: 'prehandler' }, /did you mean "preHandler"/],
     [{ allowList: '127.0.0.1' }, /allowList/],
     [{ keyGenerator: 'ip' }, /keyGenerator/],
@@ -89,16 +96,18 @@ t.test('settings of a route, too, where the plugin would take its default', asyn
 
 t.test('options of the store that could not be kept are refused', async t => {
   const cases: Array<readonly [object, RegExp]> = [
-    [{ redis: undefined }, /store\.redis must be a Redis client/],
-    [{ redis: {} }, /store\.redis/],
-    [{ prefix: 'x' }, /store\.redis/],
-    [{ redis, prefix: 'a b' }, /store\.prefix/],
-    [{ redis, nameSpace: 'x' }, /unknown member "nameSpace"/],
+    [{ redis: undefined }, /^slidingWindowStore\(\) option "redis" is required; it must be a Redis client of ioredis$/],
+    [{ redis: {} }, /"redis" must be a Redis client/],
+    [{ prefix: 'x' }, /"redis" is required/],
+    [{ redis, prefix: 'a b' }, /"prefix"/],
+    [{ nameSpace: 'x' }, /"nameSpace" is not known/],
+    [{ redis, nameSpace: 'x' }, /"nameSpace" is not known/],
     [{ redis, onFailure: 'opne' }, /did you mean "open"/],
-    [{ redis, deadlineMs: 0 }, /store\.deadlineMs/],
-    [{ maxKeys: 0 }, /maxKeys/],
-    [{ now: 5 }, /now/],
-    [{ redis, onDegraded: 'log' }, /onDegraded/]
+    [{ redis, deadlineMs: 0 }, /"deadlineMs"/],
+    [{ maxKeys: 0 }, /"maxKeys" must be an integer from 1 to 10000000, not 0/],
+    [{ now: 5 }, /"now"/],
+    [{ onDegraded: 'log' }, /"onDegraded"/],
+    [{ redis, onDegraded: 'log' }, /"onDegraded"/]
   ]
   for (const [options, message] of cases) {
     t.throws(() => slidingWindowStore(options as SlidingWindowStoreOptions), { ...invalid, message }, message.source)

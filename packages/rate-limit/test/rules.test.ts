@@ -80,54 +80,54 @@ const r: LimitRule = { limit: 10, windowMs: 1000, by: 'address' }
 
 t.test('what cannot be enforced stops the start, by name', async t => {
   const options: Array<[unknown, RegExp]> = [
-    [{ rules: { a: 'logn' } }, /rules\.a is "logn", which is not one of the presets .*did you mean "login"/],
-    [{ rules: { a: 'constructor' } }, /rules\.a is "constructor", which is not one of the presets/],
+    [{ rules: { a: 'logn' } }, /"rules\.a" must be "default", "tiers", .* or an object .*did you mean "login"/],
+    [{ rules: { a: 'constructor' } }, /"rules\.a" must be "default", "tiers", .* or an object/],
     [
       { rules: { a: { ...r, burst: { limit: 11, windowMs: 100 } } } },
-      /rules\.a\.burst\.limit is 11, above the rule's own limit \(10\)/
+      /"rules\.a\.burst\.limit" is 11, above the rule's own limit \(10\)/
     ],
     [
       { rules: { a: { ...r, burst: { limit: 5, windowMs: 1000 } } } },
-      /rules\.a\.burst\.windowMs is 1000, not shorter than the rule's own window/
+      /"rules\.a\.burst\.windowMs" is 1000, not shorter than the rule's own window/
     ],
     [
       { rules: { a: { ...r, burst: { limit: 0, windowMs: 100 } } } },
-      /rules\.a\.burst\.limit must be an integer from 1/
+      /"rules\.a\.burst\.limit" must be an integer from 1/
     ],
-    [{ rules: { a: { ...r, burst: { limit: 1 } } } }, /rules\.a\.burst\.windowMs must be an integer/],
+    [{ rules: { a: { ...r, burst: { limit: 1 } } } }, /"rules\.a\.burst\.windowMs" is required; it must be an integer/],
     [
       { rules: { a: { ...r, burst: { limit: 1, window: 5 } } } },
-      /rules\.a\.burst has an unknown member "window"; did you mean "windowMs"/
+      /"rules\.a\.burst\.window" is not known; did you mean "windowMs"/
     ],
-    [{ rules: { a: { ...r, burst: 5 } } }, /rules\.a\.burst must be an object/],
+    [{ rules: { a: { ...r, burst: 5 } } }, /"rules\.a\.burst" must be an object \{ limit, windowMs \}, not 5/],
     [
       { rules: { a: { ...r, cost: 4, burst: { limit: 3, windowMs: 100 } } } },
-      /rules\.a\.burst\.limit is 3, less than the cost of one call \(4\)/
+      /"rules\.a\.burst\.limit" is 3, less than the cost of one call \(4\)/
     ],
     [
       { rules: { a: { ...r, limit: { default: 9, admin: 3 }, burst: { limit: 5, windowMs: 100 } } } },
-      /burst\.limit is 5, above the rule's own limit \(3\) of the role "admin"/
+      /burst\.limit" is 5, above the rule's own limit \(3\) of the role "admin"/
     ],
     [
       { rules: { a: { ...r, limit: 3, burst: { limit: { default: 2, admin: 5 }, windowMs: 100 } } } },
-      /burst\.limit is 5, above the rule's own limit \(3\) of the role "admin"/
+      /burst\.limit" is 5, above the rule's own limit \(3\) of the role "admin"/
     ],
     [
       { rules: { a: { ...r, burst: { limit: 1, windowMs: 10 } }, 'a.burst': r } },
-      /rules\.a\.burst has the name "a\.burst", which another rule has already/
+      /"rules\.a\.burst" has the name "a\.burst", which another rule has already/
     ],
     [
       { rules: { 'a.burst': r, a: { ...r, burst: { limit: 1, windowMs: 10 } } } },
-      /rules\.a has a burst, which is the rule "a\.burst", but another rule has that name/
+      /"rules\.a" has a burst, which is the rule "a\.burst", but another rule has that name/
     ],
-    [{ rules: { a: { ...r, onFailure: 'close' } } }, /rules\.a\.onFailure is "close".*did you mean "closed"/],
-    [{ rules: { login: 'login' }, apply: { http: ['login'] } }, /apply\.http names "login", which counts by account/],
+    [{ rules: { a: { ...r, onFailure: 'close' } } }, /"rules\.a\.onFailure" .*not "close"; did you mean "closed"/],
+    [{ rules: { login: 'login' }, apply: { http: ['login'] } }, /"apply\.http" names "login", which counts by account/],
     [
       { rules: { login: 'login' }, onAuthenticationFailure: ['login'] },
-      /onAuthenticationFailure names "login", which counts by account/
+      /"onAuthenticationFailure" names "login", which counts by account/
     ],
-    [{ rules: { a: r }, tenantClaim: '' }, /tenantClaim must be the name of a claim/],
-    [{ rules: { a: r }, headers: 'legcy' }, /headers is "legcy".*did you mean "legacy"/]
+    [{ rules: { a: r }, tenantClaim: '' }, /"tenantClaim" must be the name of a claim, not an empty string/],
+    [{ rules: { a: r }, headers: 'legcy' }, /"headers" .*not "legcy"; did you mean "legacy"/]
   ]
   for (const [bad, message] of options) {
     t.match(
@@ -138,21 +138,31 @@ t.test('what cannot be enforced stops the start, by name', async t => {
   }
 
   const limits: Array<[unknown[], RegExp]> = [
-    [[[{ ...r, limit: 0 }]], /route GET \/r\/0: .*security\.limits\[0\]\.limit must be an integer/],
-    [[[{ ...r, windowMs: -1 }]], /security\.limits\[0\]\.windowMs .*not -1/],
-    [[[r, { ...r }]], /security\.limits\[1\] has the name "GET-r-0", which another rule has already/],
-    [[[{ ...r, name: 'a' }]], /security\.limits\[0\] has the name "a", which another rule has already/],
+    [[[{ ...r, limit: 0 }]], /route GET \/r\/0: .*"security\.limits\[0\]\.limit" must be an integer/],
+    [[[{ ...r, limit: { default: 5, admin: 0 } }]], /"security\.limits\[0\]\.limit\.admin" must be an integer/],
+    [[['a', { ...r, lmit: 5 }]], /"security\.limits\[1\]\.lmit" is not known; did you mean "limit"/],
+    [[[{ ...r, cost: 11 }]], /"security\.limits\[0\]\.limit" is 10, less than the cost of one call/],
+    [[[{ ...r, burst: { limit: 11, windowMs: 5 } }]], /"security\.limits\[0\]\.burst\.limit" is 11, above/],
+    [[[{ ...r, by: 'ip' }]], /"security\.limits\[0\]\.by" must be "address",/],
+    [[[[r]]], /"security\.limits\[0\]\.0" is not known/],
+    [[[{}]], /"security\.limits\[0\]\.limit" is required.*\n.*"security\.limits\[0\]\.windowMs" is required/],
+    [[[{ ...r, windowMs: -1 }]], /"security\.limits\[0\]\.windowMs" .*not -1/],
+    [[[r, { ...r }]], /"security\.limits\[1\]" has the name "GET-r-0", which another rule has already/],
+    [[[{ ...r, name: 'a' }]], /"security\.limits\[0\]" has the name "a", which another rule has already/],
     [[[{ ...r, name: 'x' }], [{ ...r, name: 'x' }]], /route GET \/r\/1: .*has the name "x", which another/],
-    [[[{ ...r, name: 'x"' }]], /unusable name "x""/],
+    [[[{ ...r, name: 'x"' }]], /"security\.limits\[0\]\.name" must be a letter, then letters, .*, not "x\\""/],
+    [[[{ ...r, name: '' }]], /"security\.limits\[0\]\.name" must be a letter, .*, not an empty string/],
     [[[{ ...r, by: 'account' }]], /only the handler knows the account: charge it there/],
     [[['login']], /names "login", which counts by account\+address; only the handler knows/],
     [[['bursty.burst']], /names "bursty\.burst", which is the burst of "bursty" and comes with it; name "bursty"/],
     [[['a', { rule: 'a', cost: 2 }]], /names "a" twice/],
     [[[{ rule: 'A', cost: 2 }]], /names "A".*did you mean "a"/],
-    [[[{ rule: 'a', cost: 11 }]], /security\.limits\[0\]\.cost for "a" must be an integer from 1 to 10/],
-    [[[{ rule: 'a', cost: 0 }]], /cost for "a" must be an integer/],
-    [[[{ rule: 'a', price: 1 }]], /has an unknown member "price"/],
-    [[[{ rule: 'bursty', cost: 3 }]], /cost for "bursty\.burst" must be an integer from 1 to 2/],
+    [[[{ rule: 'a', cost: 11 }]], /"security\.limits\[0\]\.cost" is 11, above the limit of "a" \(10\)/],
+    [[[{ rule: 'a', cost: 0 }]], /"security\.limits\[0\]\.cost" must be an integer from 1 to 1000000, not 0/],
+    [[[{ rule: 'a', cost: '1' }]], /"security\.limits\[0\]\.cost" must be an integer/],
+    [[[{ rule: 'a' }]], /"security\.limits\[0\]\.cost" is required/],
+    [[[{ rule: 'a', price: 1 }]], /"security\.limits\[0\]\.price" is not known; known are rule, cost/],
+    [[[{ rule: 'bursty', cost: 3 }]], /"security\.limits\[0\]\.cost" is 3, above the limit of "bursty\.burst" \(2\)/],
     [[[null]], /names "null"/],
     [[[5]], /names "5"/],
     [['a'], /must be a list of rule names and rules, or false/]

@@ -113,6 +113,8 @@ function checkKind (spec: AnySpec, value: unknown, path: string, problems: Optio
       const [, form] = forms.find(([member]) => member in (value as object)) ?? forms.at(-1)!
       return checkKind(form, value, path, problems)
     }
+    case 'either':
+      return checkValue(spec.kinds.find(kind => isOfKind(kind, value))!, value, path, problems)
     default:
       return value
   }
@@ -158,6 +160,8 @@ function isOfKind (spec: AnySpec, value: unknown): boolean {
       return isObject(value) && Object.keys(value).length >= (spec.min ?? 0)
     case 'object': case 'oneOf':
       return isObject(value)
+    case 'either':
+      return spec.kinds.some(kind => isOfKind(kind, value))
     case 'function':
       return typeof value === 'function'
     case 'custom':

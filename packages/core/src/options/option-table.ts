@@ -73,8 +73,11 @@ type Kind<Given, Checked> =
   | ([Extract<Checked, string>] extends [never] ? never : StringKind | ChoiceKind<Extract<Checked, string>>)
   | Lists<Extract<Given, readonly unknown[]>, Extract<Checked, readonly unknown[]>>
   | Objects<PlainObject<Given>, PlainObject<Checked>>
+  | EitherKind<Alternative<Given, Checked>>
   | FunctionKind
   | CustomKind
+
+type Alternative<Given, Checked> = Kind<Given, Checked> & Pick<Common<Given>, 'verify'>
 
 type Lists<Given, Checked> = [Given, Checked] extends [ReadonlyArray<infer GivenItem>, ReadonlyArray<infer Item>]
   ? ListKind<ItemSpec<GivenItem, Item>>
@@ -161,6 +164,12 @@ interface OneOfKind {
   readonly forms: Readonly<Record<string, ObjectKind<AnyTable> | CustomKind>>
 }
 
+/** A value of one of several kinds, such as a number or a function. The first kind that the value is of applies. */
+interface EitherKind<Alternatives> {
+  readonly kind: 'either'
+  readonly kinds: readonly Alternatives[]
+}
+
 interface FunctionKind {
   readonly kind: 'function'
   /** @default 'a function' */
@@ -192,4 +201,4 @@ export type AnySpec = AnyKind & {
 
 type AnyKind =
   | BooleanKind | IntegerKind | NumberKind | StringKind | ChoiceKind<string> | ListKind<AnySpec>
-  | ObjectKind<AnyTable> | RecordKind<AnySpec> | OneOfKind | FunctionKind | CustomKind
+  | ObjectKind<AnyTable> | RecordKind<AnySpec> | OneOfKind | EitherKind<AnySpec> | FunctionKind | CustomKind

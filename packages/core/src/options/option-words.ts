@@ -28,6 +28,8 @@ function expectedOfKind (spec: AnySpec): string[] {
       return [`an object${atLeast(spec.min, 'member')}, each member ${expectedOf(spec.values)}`]
     case 'oneOf':
       return Object.values(spec.forms).flatMap(form => expectedOfKind(form))
+    case 'either':
+      return spec.kinds.flatMap(kind => expectedOfKind(kind))
     case 'function':
       return [spec.expected ?? 'a function']
     case 'custom':

@@ -3,7 +3,7 @@ import { budgetKey, ruleOf, subjectIn } from './budget.js'
 import { StoreUnavailable } from '../errors.js'
 import { windowName } from '../redis/key.js'
 import { FORGET_SCRIPT, PEEK_SCRIPT, RESET_SCRIPT, TOP_SCRIPT } from './scripts.js'
-import type { LimitRule } from '../options.js'
+import type { LimitRule } from '../rule-options.js'
 import { LINGER_MS, MAX_REFUSED, type Refused } from './refusals.js'
 import type { OperableStore } from '../store/store.js'
 

@@ -1,11 +1,9 @@
-import { performance } from 'node:perf_hooks'
 import { budgetKey, isBudgetKey, ruleOf, subjectIn } from './budget.js'
 import type { DenyCache } from '../store/deny-cache.js'
 import { BudgetInvalid } from '../errors.js'
 import type { LeasedStore } from '../leases/leased-store.js'
 import { refuseUnaffordable, StoreDecision, type LimitDecision } from '../decision.js'
 import type { DecisionObserver, LimiterEngine, Who } from '../limiter.js'
-import { DEFAULT_PREFIX } from '../redis/key.js'
 import { createMetrics, prometheusText, type LimitMetrics } from './metrics.js'
 import type { ResolvedOptions } from '../options.js'
 import { createRedisBudgets } from './budgets.js'
@@ -47,7 +45,7 @@ export interface Observation {
 }
 
 export function observe (options: ResolvedOptions, denied: DenyCache): Observation {
-  const now = options.now ?? (() => performance.now())
+  const { now } = options
   const metrics = createMetrics(options.rules.keys())
   const refusals = createRefusals()
   const forget = (key: string): void => {
@@ -55,11 +53,12 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
     refusals.forget(key)
   }
   const redis = options.store === 'memory' ? null : options.store
-  const prefix = redis?.prefix ?? DEFAULT_PREFIX
   const reports: RefusalReports | null =
     redis === null
       ? null
-      : createRefusalReports({ redis: redis.redis, prefix, rules: options.rules, refusals, now, onReset: forget })
+      : createRefusalReports({
+        redis: redis.redis, prefix: redis.prefix, rules: options.rules, refusals, now, onReset: forget
+      })
 
   const observer: DecisionObserver = {
     decided (charges, { allowed, degraded, states }, askedAtMs) {
@@ -95,7 +94,7 @@ export function observe (options: ResolvedOptions, denied: DenyCache): Observati
     start () { reports?.start() },
     close () { reports?.close() },
     operate (engine, memory, leases) {
-      const budgets = redis === null ? null : createRedisBudgets(redis.redis, prefix, redis.deadlineMs ?? 50)
+      const budgets = redis === null ? null : createRedisBudgets(redis.redis, redis.prefix, redis.deadlineMs)
       return {
         async peek (who, rules, cost) {
           const charges = engine.charges('peek', who, rules, cost)

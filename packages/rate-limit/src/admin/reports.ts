@@ -1,6 +1,6 @@
 import { redisScript, type ScriptClient } from '@marty/redis'
 import { REPORT_SCRIPT, RULES_SCRIPT } from './scripts.js'
-import type { ResolvedRule } from '../options.js'
+import type { ResolvedRule } from '../rules.js'
 import { controlKeys } from './budgets.js'
 import { LINGER_MS, MAX_REFUSED, type Refusals } from './refusals.js'
 

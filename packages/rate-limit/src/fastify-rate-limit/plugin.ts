@@ -6,7 +6,7 @@ import {
   verifyPluginSettings, verifyRouteSettings, type FastifyRateLimitRefusal, type FastifyRateLimitSettings
 } from './settings.js'
 import { storeOn, type Windows } from './store.js'
-import { invalid } from '../options.js'
+import { invalid, optionInvalid } from '../option-scope.js'
 
 /**
  * Registers `@fastify/rate-limit` on the store of this limiter. Its hooks belong to the
@@ -20,7 +20,7 @@ export async function registerFastifyRateLimit (
   const settings = option === true ? {} : option
   verifyPluginSettings(settings)
   if (fastify.hasPlugin('@fastify/rate-limit')) {
-    throw invalid(
+    throw optionInvalid(
       'fastifyRateLimit',
       'registers @fastify/rate-limit, which this application has registered already; remove one of the two'
     )

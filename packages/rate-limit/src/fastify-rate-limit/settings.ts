@@ -1,5 +1,6 @@
+import { checkOptions, type OptionTable } from '@marty/core'
 import type { FastifyRequest } from 'fastify'
-import { invalid, knownKeys, MAX_LIMIT, MAX_WINDOW_MS, object, oneOf, positive } from '../options.js'
+import { MAX_LIMIT, MAX_WINDOW_MS, optionInvalid, SCOPE } from '../option-scope.js'
 
 type Hook = 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler'
 type Setting<T> =
@@ -50,18 +51,130 @@ export interface FastifyRateLimitRefusal {
   ttl: number
 }
 
-const FUNCTIONS = ['keyGenerator', 'onBanReach', 'onExceeding', 'onExceeded', 'errorResponseBuilder'] as const
-const SWITCHES = ['global', 'skipOnError', 'enableDraftSpec', 'continueExceeding', 'exponentialBackoff'] as const
-const HOOKS: readonly Hook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
-/** Settings of both a route and the plugin. */
-const COMMON = [
-  'max', 'timeWindow', 'ban', 'hook', 'allowList', 'ipv6Subnet', 'skipOnError', 'continueExceeding',
-  'exponentialBackoff', 'cache', ...FUNCTIONS
-]
-const ROUTE = [...COMMON, 'groupId', 'enableDraftSpec', 'addHeaders', 'addHeadersOnExceeding']
-const PLUGIN = [...COMMON, 'global', 'enableDraftSpec', 'addHeaders', 'addHeadersOnExceeding']
+/** What `@fastify/rate-limit` accepts in JavaScript as well; its store refuses both when they are true. */
+interface ProlongingSettings {
+  continueExceeding?: boolean
+  exponentialBackoff?: boolean
+}
 
-const ELSEWHERE: Readonly<Record<string, string>> = {
+type PluginSettings = FastifyRateLimitSettings & ProlongingSettings
+type RouteSettings = Omit<PluginSettings, 'global'> & { groupId?: string }
+
+const HEADERS = ['limit', 'remaining', 'reset'].flatMap(name => [`x-ratelimit-${name}`, `ratelimit-${name}`])
+
+/** Settings of both a route and the plugin. None has a default here: `@fastify/rate-limit` has its own. */
+const COMMON: OptionTable<Omit<PluginSettings, 'global'>, Omit<PluginSettings, 'global'>> = {
+  max: {
+    kind: 'either',
+    kinds: [{ kind: 'integer', min: 0, max: MAX_LIMIT }, { kind: 'function' }],
+    optional: true,
+    defaultText: '1000',
+    about: 'Requests in every window.'
+  },
+  timeWindow: {
+    kind: 'either',
+    kinds: [
+      { kind: 'integer', min: 1, max: MAX_WINDOW_MS },
+      { kind: 'string', expected: 'a string such as "1 minute"' },
+      { kind: 'function' }
+    ],
+    optional: true,
+    defaultText: '60000',
+    about: 'Length of the window; a number counts milliseconds.'
+  },
+  hook: {
+    kind: 'choice',
+    choices: ['onRequest', 'preParsing', 'preValidation', 'preHandler'],
+    optional: true,
+    defaultText: '`onRequest`',
+    about: 'When a request is counted.'
+  },
+  ban: {
+    kind: 'integer',
+    min: -1,
+    max: MAX_LIMIT,
+    optional: true,
+    about: 'Number of refusals within a window after which the response is 403; -1 for none.'
+  },
+  allowList: {
+    kind: 'custom',
+    // A string has an `indexOf` too, so it would exempt every client whose key is a part of it.
+    expected: 'a list or a function',
+    accepts: value => Array.isArray(value) || typeof value === 'function',
+    optional: true,
+    about: 'The keys that are not limited.'
+  },
+  keyGenerator: {
+    kind: 'function',
+    optional: true,
+    defaultText: "the client's address",
+    about: 'Returns the key by which a request is counted.'
+  },
+  ipv6Subnet: {
+    kind: 'integer',
+    min: 0,
+    max: 128,
+    optional: true,
+    defaultText: '64',
+    about: 'Length of the prefix by which IPv6 addresses are counted.'
+  },
+  skipOnError: {
+    kind: 'boolean',
+    optional: true,
+    defaultText: '`false`',
+    about: 'Admits requests when the store fails.'
+  },
+  enableDraftSpec: {
+    kind: 'boolean',
+    optional: true,
+    defaultText: '`false`',
+    about: 'Names the header fields `ratelimit-*` instead of `x-ratelimit-*`.'
+  },
+  addHeaders: {
+    kind: 'record',
+    names: [...HEADERS, 'retry-after'],
+    values: { kind: 'boolean' },
+    optional: true,
+    defaultText: 'all',
+    about: 'Which header fields a refusal has, by their names.'
+  },
+  addHeadersOnExceeding: {
+    kind: 'record',
+    names: HEADERS,
+    values: { kind: 'boolean' },
+    optional: true,
+    defaultText: 'all',
+    about: 'Which header fields an admitted request has, by their names.'
+  },
+  errorResponseBuilder: {
+    kind: 'function',
+    optional: true,
+    defaultText: 'a problem document',
+    about: 'Returns the response to a request that is refused.'
+  },
+  onExceeding: { kind: 'function', optional: true, about: 'Called for every request that is admitted.' },
+  onExceeded: { kind: 'function', optional: true, about: 'Called for every request that is refused.' },
+  onBanReach: { kind: 'function', optional: true, about: 'Called when `ban` is reached.' },
+  continueExceeding: { kind: 'boolean', optional: true, about: 'Only `false`: nothing prolongs a refusal.' },
+  exponentialBackoff: { kind: 'boolean', optional: true, about: 'Only `false`: nothing prolongs a refusal.' }
+}
+
+export const PLUGIN_SETTINGS: OptionTable<PluginSettings, PluginSettings> = {
+  global: {
+    kind: 'boolean',
+    optional: true,
+    defaultText: '`true`',
+    about: 'Whether routes without `config.rateLimit` are limited.'
+  },
+  ...COMMON
+}
+
+const ROUTE_SETTINGS: OptionTable<RouteSettings, RouteSettings> = {
+  ...COMMON,
+  groupId: { kind: 'string', optional: true, about: 'Routes of one group share their budgets.' }
+}
+
+const ELSEWHERE = {
   redis: 'belongs into "store" beside it, for both limiters: store: { redis }',
   store: 'belongs beside it, for both limiters: store: { redis }',
   nameSpace: 'is "prefix" of "store" beside it',
@@ -70,37 +183,13 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 
 /** Refuses invalid settings that `@fastify/rate-limit` accepts: it uses its default for a limit that it cannot read. */
 export function verifyPluginSettings (settings: FastifyRateLimitSettings): void {
-  for (const key of Object.keys(object('fastifyRateLimit', settings))) {
-    if (ELSEWHERE[key] !== undefined) throw invalid(`fastifyRateLimit.${key}`, ELSEWHERE[key])
+  for (const [name, problem] of Object.entries(ELSEWHERE)) {
+    if (Object.hasOwn(settings, name)) throw optionInvalid(`fastifyRateLimit.${name}`, problem)
   }
-  verifySettings('fastifyRateLimit', settings, PLUGIN)
+  checkOptions(PLUGIN_SETTINGS, settings, { ...SCOPE, at: 'fastifyRateLimit' })
 }
 
 /** Refuses invalid settings of one route. */
 export function verifyRouteSettings (route: string, settings: object): void {
-  verifySettings(`${route}: config.rateLimit`, settings, ROUTE)
-}
-
-function verifySettings (at: string, settings: object, known: readonly string[]): void {
-  knownKeys(at, settings, known)
-  const given = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
-  const { max, timeWindow, ban, hook, allowList, ipv6Subnet } = given
-  for (const name of FUNCTIONS) {
-    if (name in given && typeof given[name] !== 'function') throw invalid(`${at}.${name}`, 'must be a function')
-  }
-  for (const name of SWITCHES) {
-    if (name in given && typeof given[name] !== 'boolean') throw invalid(`${at}.${name}`, 'must be true or false')
-  }
-  if ('max' in given && typeof max !== 'function' && max !== 0) positive(`${at}.max`, max, MAX_LIMIT)
-  if (typeof timeWindow === 'number') positive(`${at}.timeWindow`, timeWindow, MAX_WINDOW_MS)
-  else if ('timeWindow' in given && typeof timeWindow !== 'string' && typeof timeWindow !== 'function') {
-    throw invalid(`${at}.timeWindow`, 'must be milliseconds, text such as "1 minute", or a function')
-  }
-  if ('ban' in given && ban !== 0 && ban !== -1) positive(`${at}.ban`, ban, MAX_LIMIT)
-  if ('hook' in given) oneOf(`${at}.hook`, hook, HOOKS)
-  // A string has an `indexOf` too, so it would exempt every client whose key is a part of it.
-  if ('allowList' in given && typeof allowList !== 'function' && !Array.isArray(allowList)) {
-    throw invalid(`${at}.allowList`, 'must be a list or a function')
-  }
-  if ('ipv6Subnet' in given && ipv6Subnet !== 0) positive(`${at}.ipv6Subnet`, ipv6Subnet, 128)
+  checkOptions(ROUTE_SETTINGS, settings, { ...SCOPE, at: `${route}: config.rateLimit` })
 }

@@ -1,15 +1,16 @@
-import { performance } from 'node:perf_hooks'
+import { checkOptions, type OptionScope, type OptionTable } from '@marty/core'
+import { SCOPE } from '../option-scope.js'
 import { DenyCache } from '../store/deny-cache.js'
-import { storeOn, type SlidingWindowStoreConstructor } from './store.js'
 import type { GuardedStoreOptions } from '../store/failover.js'
 import { createMemoryStore } from '../store/memory.js'
-import { invalid, positive, verifyStore, type RedisStoreSettings } from '../options.js'
 import { createSharedStore } from '../store/shared.js'
 import type { LimitStore } from '../store/store.js'
+import {
+  MAX_KEYS, NOW, REDIS_STORE, type RedisStoreSettings, type ResolvedRedisStore
+} from '../store-options.js'
+import { storeOn, type SlidingWindowStoreConstructor } from './store.js'
 
-/** Without `redis`, the windows are kept in this process, and only `maxKeys` and `now` have an effect. */
-export interface SlidingWindowStoreOptions
-  extends Partial<RedisStoreSettings>, Pick<GuardedStoreOptions, 'onDegraded'> {
+interface ProcessOptions extends Pick<GuardedStoreOptions, 'onDegraded'> {
   /**
    * Maximum number of entries in each in-process table: windows, and clients known to be over budget. @default 100000
    */
@@ -17,6 +18,27 @@ export interface SlidingWindowStoreOptions
   /** Monotonic clock in milliseconds, for tests. @default performance.now */
   readonly now?: () => number
 }
+
+/** Without `redis`, the windows are kept in this process, and only `maxKeys` and `now` have an effect. */
+export interface SlidingWindowStoreOptions extends Partial<RedisStoreSettings>, ProcessOptions {}
+
+type CheckedProcessOptions = Required<Omit<ProcessOptions, 'onDegraded'>> & Pick<ProcessOptions, 'onDegraded'>
+
+const PROCESS: OptionTable<ProcessOptions, CheckedProcessOptions> = {
+  maxKeys: MAX_KEYS,
+  now: NOW,
+  onDegraded: {
+    kind: 'function',
+    expected: 'a function (error) => void',
+    optional: true,
+    about: 'Called when Redis fails, at most once in ten seconds.'
+  }
+}
+const SHARED: OptionTable<RedisStoreSettings & ProcessOptions, ResolvedRedisStore & CheckedProcessOptions> = {
+  ...REDIS_STORE,
+  ...PROCESS
+}
+const STORE_SCOPE: OptionScope = { ...SCOPE, subject: 'slidingWindowStore()' }
 
 /**
  * The exact sliding window as a `store` of `@fastify/rate-limit`: in every window, wherever it begins, at most `max`
@@ -29,31 +51,28 @@ export interface SlidingWindowStoreOptions
  * await app.register(fastifyRateLimit, { max: 100, timeWindow: '1 minute', store: slidingWindowStore({ redis }) })
  */
 export function slidingWindowStore (options: SlidingWindowStoreOptions = {}): SlidingWindowStoreConstructor {
-  const { maxKeys = 100_000, now = () => performance.now(), onDegraded, ...settings } = options
-  positive('slidingWindowStore() maxKeys', maxKeys, 10_000_000)
-  for (const [name, value] of Object.entries({ now, onDegraded })) {
-    if (value !== undefined && typeof value !== 'function') {
-      throw invalid(`slidingWindowStore() ${name}`, 'must be a function')
-    }
-  }
   // Any option of Redis, even `redis: undefined`, means that the windows are to be shared.
-  const isShared = Object.keys(settings).length > 0
-  if (isShared) verifyStore(settings)
-  return storeOn(() => ({
-    store: isShared ? shared(settings as RedisStoreSettings) : createMemoryStore({ maxKeys, now }),
-    denied: new DenyCache(maxKeys),
-    now
-  }))
-
-  function shared (settings: RedisStoreSettings): LimitStore {
-    const { store, count } = createSharedStore(
-      settings,
-      onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded }
-    )
-    // A store is not notified when the application closes. Its instance is removed once its heartbeats stop.
-    count?.start()
-    return store
+  const isShared = Object.keys(options).some(name => !Object.hasOwn(PROCESS, name))
+  if (isShared) {
+    const shared = checkOptions(SHARED, options as RedisStoreSettings & ProcessOptions, STORE_SCOPE)
+    return windowsOn(shared, () => createShared(shared))
   }
+  const local = checkOptions(PROCESS, options, STORE_SCOPE)
+  return windowsOn(local, () => createMemoryStore({ maxKeys: local.maxKeys, now: local.now }))
+}
+
+function windowsOn (
+  { maxKeys, now }: CheckedProcessOptions,
+  createStore: () => LimitStore
+): SlidingWindowStoreConstructor {
+  return storeOn(() => ({ store: createStore(), denied: new DenyCache(maxKeys), now }))
+}
+
+function createShared ({ maxKeys, onDegraded, ...settings }: ResolvedRedisStore & CheckedProcessOptions): LimitStore {
+  const { store, count } = createSharedStore(settings, onDegraded === undefined ? { maxKeys } : { maxKeys, onDegraded })
+  // A store is not notified when the application closes. Its instance is removed once its heartbeats stop.
+  count?.start()
+  return store
 }
 
 /** The store without Redis: `store: SlidingWindowStore`. Each registration has its own windows. */

@@ -1,7 +1,7 @@
 import { budgetKey } from '../admin/budget.js'
 import type { DenyCache } from '../store/deny-cache.js'
 import type { DecisionObserver } from '../limiter.js'
-import { invalid, MAX_LIMIT, MAX_WINDOW_MS, positive } from '../options.js'
+import { invalid, MAX_LIMIT, MAX_WINDOW_MS, positive } from '../option-scope.js'
 import type { Charge, ChargeState, LimitStore } from '../store/store.js'
 import { bounded } from '../subject.js'
 

@@ -1,7 +1,7 @@
 import { createGuardedStore, type GuardedStoreOptions } from './failover.js'
 import { createInstanceCount, type InstanceCount } from './instance-count.js'
-import type { RedisStoreSettings } from '../options.js'
 import { createRedisStore } from '../redis/store.js'
+import type { ResolvedRedisStore } from '../store-options.js'
 import type { LimitStore } from './store.js'
 
 export interface SharedStore {
@@ -19,20 +19,18 @@ type Callbacks = Pick<GuardedStoreOptions, 'maxKeys' | 'onDegraded'> & {
  * `count.start()` has been called.
  */
 export function createSharedStore (
-  settings: RedisStoreSettings,
+  { redis, prefix, deadlineMs, onFailure, instances }: ResolvedRedisStore,
   { onUncounted, ...callbacks }: Callbacks
 ): SharedStore {
-  const { redis, prefix, deadlineMs = 50, instances = 'auto', ...rest } = settings
-  const location = prefix === undefined ? { redis } : { redis, prefix }
   const count =
     instances === 'auto'
-      ? createInstanceCount(onUncounted === undefined ? location : { ...location, onFailure: onUncounted })
+      ? createInstanceCount({ redis, prefix, ...onUncounted === undefined ? {} : { onFailure: onUncounted } })
       : null
   const store = createGuardedStore({
-    ...rest,
     ...callbacks,
+    onFailure,
     deadlineMs,
-    store: createRedisStore({ ...location, deadlineMs }),
+    store: createRedisStore({ redis, prefix, deadlineMs }),
     instances: count === null ? (instances as number) : count.current
   })
   return { store, count }
