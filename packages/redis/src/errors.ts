@@ -7,13 +7,14 @@ const RedisOptionInvalidBase: MartyErrorConstructor<'MARTY_REDIS_OPT_INVALID'> =
   message: 'An option of the Redis connection is not valid'
 })
 
-/** An option is missing, unknown or invalid. The message names the field and never repeats a secret. */
+/** Options are missing, unknown or invalid. The message names every problem and never repeats a secret. */
 export class RedisOptionInvalid extends RedisOptionInvalidBase {
+  /** The first option that is invalid; `options` for the options as a whole. */
   readonly field: string
 
-  constructor (field: string, problem: string) {
-    super(`redis option "${field}" ${problem}`)
-    this.field = field
+  constructor (field: string, message: string) {
+    super(message)
+    this.field = field === '' ? 'options' : field
   }
 }
 

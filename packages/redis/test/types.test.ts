@@ -40,7 +40,7 @@ t.test('a connection and its health have types', async t => {
 })
 
 t.test('errors have literal codes', async t => {
-  const invalid: { code: 'MARTY_REDIS_OPT_INVALID' } = new RedisOptionInvalid('url', 'is not a URL')
+  const invalid: { code: 'MARTY_REDIS_OPT_INVALID' } = new RedisOptionInvalid('url', 'redis option "url" names no host')
   const unavailable: { code: 'MARTY_REDIS_UNAVAILABLE' } = new RedisUnavailable('no')
   t.same([invalid.code, unavailable.code], ['MARTY_REDIS_OPT_INVALID', 'MARTY_REDIS_UNAVAILABLE'])
 })
