@@ -1,5 +1,5 @@
 import { openRecord, type OpenedRecord } from './chain.js'
-import { linesOf, type Line } from './log-files.js'
+import { linesOf, type Line } from './sinks/log-files.js'
 
 /** One line of a log, with its place and its record. */
 export interface Entry extends Line {

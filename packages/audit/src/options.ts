@@ -1,12 +1,12 @@
 import { closest } from '@marty/core'
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { AuditOptionInvalid } from './errors.js'
-import type { AuditRotation, FileSinkOptions, FileSinkSettings } from './file-sink.js'
-import type { AuditCheckpoints, CheckpointLogSettings } from './checkpoint-log.js'
-import { checkpointsFileOf } from './checkpoint.js'
+import type { AuditRotation, FileSinkOptions, FileSinkSettings } from './sinks/file-sink.js'
+import type { AuditCheckpoints, CheckpointLogSettings } from './checkpoints/checkpoint-log.js'
+import { checkpointsFileOf } from './checkpoints/checkpoint.js'
 import type { AuditProduct } from './record.js'
-import type { RedisSinkOptions } from './redis-sink.js'
-import type { AuditSink } from './sink.js'
+import type { RedisSinkOptions } from './sinks/redis-sink.js'
+import type { AuditSink } from './sinks/sink.js'
 
 export interface AuditOptions {
   /**

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { GENESIS, sealRecord, type ChainHead } from './chain.js'
-import type { CheckpointLog } from './checkpoint-log.js'
+import type { CheckpointLog } from './checkpoints/checkpoint-log.js'
 import { AuditUnavailable } from './errors.js'
 import { EventQueue, MAX_BATCH, type QueuedEvent, type Settle } from './event-queue.js'
 import { markerRecord, type Gap, type Unproven } from './own-records.js'
-import type { AuditSink, ResumePoint } from './sink.js'
+import type { AuditSink, ResumePoint } from './sinks/sink.js'
 import { WriteAttempts } from './write-attempts.js'
 
 export interface WriterState {

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
-import type { ChainHead } from './chain.js'
+import type { ChainHead } from '../chain.js'
 import { isSignedBy, parseCheckpoint, type SignedCheckpoint } from './checkpoint.js'
-import { linesOf } from './log-files.js'
+import { linesOf } from '../sinks/log-files.js'
 
 export interface CheckpointFault {
   readonly kind: 'truncated' | 'checkpoint-mismatch' | 'checkpoint-forged' | 'checkpoint-missing'

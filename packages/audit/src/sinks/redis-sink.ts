@@ -1,7 +1,7 @@
 import { redisScript, type ScriptClient } from '@marty/redis'
-import { GENESIS, openRecord, type ChainHead } from './chain.js'
-import { AuditFileInvalid, AuditStreamTaken, AuditUnavailable } from './errors.js'
-import { isOrderlyEnd } from './own-records.js'
+import { GENESIS, openRecord, type ChainHead } from '../chain.js'
+import { AuditFileInvalid, AuditStreamTaken, AuditUnavailable } from '../errors.js'
+import { isOrderlyEnd } from '../own-records.js'
 import type { AuditSink } from './sink.js'
 
 export interface RedisSinkOptions {

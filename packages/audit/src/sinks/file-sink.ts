@@ -1,9 +1,9 @@
 import { access, mkdir, open, rename, stat, type FileHandle } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { follows, GENESIS, openRecord, type ChainHead, type OpenedRecord } from './chain.js'
-import { AuditFileInvalid } from './errors.js'
+import { follows, GENESIS, openRecord, type ChainHead, type OpenedRecord } from '../chain.js'
+import { AuditFileInvalid } from '../errors.js'
 import { endOf, firstRecordOf, lastRecordOf, logFiles, rotatedName } from './log-files.js'
-import { isOrderlyEnd } from './own-records.js'
+import { isOrderlyEnd } from '../own-records.js'
 import type { AuditSink, ResumePoint } from './sink.js'
 
 /** When the sink starts a new file. */

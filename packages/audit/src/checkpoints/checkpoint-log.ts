@@ -1,9 +1,9 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { resolve } from 'node:path'
-import { GENESIS, type ChainHead } from './chain.js'
+import { GENESIS, type ChainHead } from '../chain.js'
 import { createSigner, verifyCheckpoint, type SignedCheckpoint } from './checkpoint.js'
 import { CheckpointFile } from './checkpoint-file.js'
-import { AuditFileInvalid } from './errors.js'
+import { AuditFileInvalid } from '../errors.js'
 
 export interface AuditCheckpoints {
   /** An Ed25519 private key, as a KeyObject or PEM. */

@@ -1,9 +1,9 @@
 import type { KeyObject } from 'node:crypto'
-import type { ChainHead } from './chain.js'
-import type { SignedCheckpoint } from './checkpoint.js'
-import type { CheckpointFault } from './checkpoint-verifier.js'
-import type { AuditPlace } from './entries.js'
-import type { FaultKind } from './fault.js'
+import type { ChainHead } from '../chain.js'
+import type { SignedCheckpoint } from '../checkpoints/checkpoint.js'
+import type { CheckpointFault } from '../checkpoints/checkpoint-verifier.js'
+import type { AuditPlace } from '../entries.js'
+import type { FaultKind } from '../fault.js'
 
 export interface VerifyOptions {
   /**

@@ -1,7 +1,7 @@
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { parseCheckpoint, type SignedCheckpoint } from './checkpoint.js'
-import { AuditFileInvalid } from './errors.js'
+import { AuditFileInvalid } from '../errors.js'
 
 /** How much of the end of the file is searched for its last line; a line has about 300 bytes. */
 const TAIL_BYTES = 4096

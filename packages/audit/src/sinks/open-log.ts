@@ -1,13 +1,13 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { CheckpointLog } from './checkpoint-log.js'
+import { CheckpointLog } from '../checkpoints/checkpoint-log.js'
 import { createFileSink } from './file-sink.js'
-import type { ResolvedAuditOptions, ResolvedSink } from './options.js'
-import { pruneRecord } from './own-records.js'
+import type { ResolvedAuditOptions, ResolvedSink } from '../options.js'
+import { pruneRecord } from '../own-records.js'
 import { createRedisSink } from './redis-sink.js'
 import { deleteFiles, expiredFiles } from './retention.js'
 import type { AuditSink } from './sink.js'
 import { createStdoutSink } from './stdout-sink.js'
-import { AuditWriter } from './writer.js'
+import { AuditWriter } from '../writer.js'
 
 type ResolvedFileSink = Extract<ResolvedSink, { readonly name: 'file' }>
 type ErrorLogger = (error: unknown, lostEvents?: number) => void

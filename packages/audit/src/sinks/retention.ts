@@ -1,8 +1,8 @@
 import { unlink } from 'node:fs/promises'
-import { openRecord } from './chain.js'
-import { AuditFileInvalid } from './errors.js'
+import { openRecord } from '../chain.js'
+import { AuditFileInvalid } from '../errors.js'
 import { absent, firstRecordOf, lastRecordOf, linesOf, logFiles } from './log-files.js'
-import { namedBy, prunedBy, type NamedRange, type Pruned } from './own-records.js'
+import { namedBy, prunedBy, type NamedRange, type Pruned } from '../own-records.js'
 
 /** Maximum number of unproven ranges in a record of a deletion, so that its line stays short. */
 const MAX_NAMED = 100

@@ -1,4 +1,4 @@
-import type { ChainHead } from './chain.js'
+import type { ChainHead } from '../chain.js'
 
 /**
  * Destination of the lines. Lines arrive complete and in order; each call is made only

@@ -1,6 +1,6 @@
 import { open, stat, type FileHandle } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseObject } from './chain.js'
+import { parseObject } from '../chain.js'
 import { absent, logFiles, MAX_LINE_BYTES, type LogFile } from './log-files.js'
 
 export interface TailOptions {

@@ -1,6 +1,6 @@
-import { hasCheckpointOf, type FoundCheckpoint, type PublicKeys } from './checkpoint-verifier.js'
-import { entriesOf, placeOf, type AuditPlace } from './entries.js'
-import type { UnprovenRange } from './provenance.js'
+import { hasCheckpointOf, type FoundCheckpoint, type PublicKeys } from '../checkpoints/checkpoint-verifier.js'
+import { entriesOf, placeOf, type AuditPlace } from '../entries.js'
+import type { UnprovenRange } from '../provenance.js'
 import type { AuditUnprovenRange } from './verification.js'
 
 /**

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto'
-import { parseObject, type ChainHead } from './chain.js'
+import { parseObject, type ChainHead } from '../chain.js'
 
 /** A signed checkpoint: the end of the chain at a point in time. Any later change of the log contradicts it. */
 export interface SignedCheckpoint extends ChainHead {

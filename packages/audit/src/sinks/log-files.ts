@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { open, readdir, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { openRecord, type OpenedRecord } from './chain.js'
+import { openRecord, type OpenedRecord } from '../chain.js'
 
 /** One file of a log. */
 export interface LogFile {
