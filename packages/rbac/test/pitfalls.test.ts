@@ -6,7 +6,7 @@ import { POLICY, policyWith } from './policy-text.js'
 
 // What is easy to get wrong with Casbin. Each test shows the trap where that is cheap, and that it is not ours.
 
-const engine = readFileSync(new URL('../src/engine/casbin-engine.js', import.meta.url), 'utf8')
+const engine = readFileSync(new URL('../src/engine/casbin-engine.ts', import.meta.url), 'utf8')
 const sources = ['engine/casbin-engine', 'engine/policy', 'engine/policy-index', 'conditions/evaluate', 'conditions/syntax'].map(name => readFileSync(new URL(`../src/${name}.ts`, import.meta.url), 'utf8')).join('\n')
 const agree = async (text: string, questions: ReadonlyArray<readonly [string[], string, boolean]>): Promise<void> => {
   const policy = await loadPolicy(text, 'p.yaml')

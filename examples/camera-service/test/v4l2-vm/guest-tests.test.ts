@@ -6,7 +6,7 @@ interface TapDocument {
 }
 
 // Not compiled: the harness runs before anything is built.
-const harness = new URL('./guest-tests.mjs', import.meta.url).href
+const harness = new URL('../../test/v4l2-vm/guest-tests.mjs', import.meta.url).href
 const { tapDocument, testScript } = await import(harness) as {
   tapDocument (files: readonly string[], print: (line: string) => void): TapDocument
   testScript (files: readonly string[], fileDeadlineSeconds: number): string
