@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs'
 import { join } from 'node:path'
 import Fastify from 'fastify'
 import { audit } from '@marty/audit'
@@ -16,7 +15,8 @@ async function write (log: number): Promise<void> {
     await Promise.all([i, i + 1].map(async number => {
       const action = `act.${run}.${number}`
       await app.audit.record(event({ action }))
-      writeSync(1, `${log} ${action} ${Date.now()}\n`)
+      // Node.js writes to a pipe synchronously, and waits when the reader is busy and the pipe is full.
+      process.stdout.write(`${log} ${action} ${Date.now()}\n`)
     }))
     if (mode === 'async') await new Promise(resolve => setTimeout(resolve, 2))
   }
