@@ -80,7 +80,7 @@ for (const mode of ['sync', 'async'] as const) {
     if (mode === 'sync') t.strictSame(signed, [1, 101, 201, 301, 401, 452])
     t.match(await verifyAuditLog(file, { publicKey }), { ok: true, signedSeq: 452 })
 
-    const second = await open(t, { file, mode }, { everySeconds: 0.05 })
+    const second = await open(t, { file, mode }, { everySeconds: 2 })
     await second.audit.record(event())
     await until(() => seqs(file).includes(453), 'the checkpoint of the new run')
     await second.audit.record(event())
