@@ -14,6 +14,7 @@ export type { EventSink, SecurityEvent, SecurityEventType } from './guard/event.
 export {
   createGuard, type Authorizer, type Guard, type GuardOptions, type OperationSource, type Refusals
 } from './guard/guard.js'
+export type { Metric, MetricSource, MetricValue } from './guard/metric.js'
 export { declareRule, setProblemHandlers, useGuard } from './http/http.js'
 export {
   defineError, MartyError, rpcCodeOf, type ErrorDefinition, type ErrorDetails, type MartyErrorConstructor

@@ -6,7 +6,7 @@ import t from 'tap'
 // Who may import whom, for the whole repository. The layers are drawn in docs/architecture/overview.md.
 
 const root = findRoot(import.meta.dirname)
-const PLUGINS = ['auth', 'rbac', 'rate-limit', 'headers', 'audit', 'health', 'json-rpc']
+const PLUGINS = ['auth', 'rbac', 'rate-limit', 'headers', 'audit', 'health', 'json-rpc', 'metrics']
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   core: [],
   config: ['core'],

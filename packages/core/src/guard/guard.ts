@@ -7,6 +7,7 @@ import { RuleInvalid } from '../errors.js'
 import { EventSinks } from './event-sinks.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from '../marty-error.js'
+import type { Metric, MetricSource } from './metric.js'
 import type { Check, GuardedOperation, Operation } from './operation.js'
 import { compilePipeline } from './pipeline.js'
 import type { AuthenticationMethod, Principal } from '../principal.js'
@@ -51,6 +52,10 @@ export interface Guard {
   addCheck(check: Check): void
   addAuthenticator(authenticator: Authenticator): void
   addSink(sink: EventSink): void
+  /** Adds readings to those that {@link Guard.metrics} returns. */
+  addMetrics(source: MetricSource): void
+  /** Returns the current readings of all plugins, for a metrics endpoint. */
+  metrics(): readonly Metric[]
   /**
    * Declares an operation. Its checks are compiled when the application is ready, because every plugin has added its
    * own checks by then; until then, it refuses every call. Returns null when it has no rule and the guard is not
@@ -123,6 +128,7 @@ class PipelineGuard implements Guard {
   readonly #checks: Check[] = []
   readonly #authentication = new Authentication()
   readonly #sinks = new EventSinks()
+  readonly #metricSources: MetricSource[] = []
   readonly #declared: Declared[] = []
   readonly #missing: StartProblem[] = []
   #isCompiled = false
@@ -143,6 +149,14 @@ class PipelineGuard implements Guard {
 
   addSink (sink: EventSink): void {
     this.#sinks.add(sink)
+  }
+
+  addMetrics (source: MetricSource): void {
+    this.#metricSources.push(source)
+  }
+
+  metrics (): readonly Metric[] {
+    return this.#metricSources.flatMap(read => read())
   }
 
   operation (source: OperationSource): GuardedOperation | null {
