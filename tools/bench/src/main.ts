@@ -6,6 +6,7 @@ import { guardBench } from './guard.bench.js'
 import { rateLimitBench } from './rate-limit.bench.js'
 import { machine, type Measured, type Plan, type Result } from './harness.js'
 import { rbacBench } from './rbac.bench.js'
+import { stackBench } from './stack.bench.js'
 
 type Bench = (plan: Plan, progress: (done: number, of: number) => void) => Promise<Measured>
 
@@ -13,13 +14,17 @@ const BENCHES: Readonly<Record<string, { readonly run: Bench, readonly about: st
   auth: { run: authBench, about: 'the cost of authentication and audit, and how they withstand a flood' },
   guard: { run: guardBench, about: 'the cost that the guard adds to a bare Fastify route' },
   rbac: { run: rbacBench, about: 'the cost of a policy decision and of a policy reload' },
+  stack: { run: stackBench, about: 'the cost of the whole stack, compared with the usual plugins wired by hand' },
   'rate-limit': {
     run: rateLimitBench,
     about: 'the cost of exact limits in Redis, compared with no limits and with @fastify/rate-limit'
   }
 }
 /** The packages whose versions a result contains. */
-const MEASURED = ['fastify', '@fastify/jwt', '@fastify/rate-limit', 'casbin', '@casl/ability', 'accesscontrol']
+const MEASURED = [
+  'fastify', '@fastify/jwt', '@fastify/rate-limit', '@fastify/helmet', '@fastify/cors', 'casbin', '@casl/ability',
+  'accesscontrol'
+]
 /** The flood lasts longer than the minute for which a verified API key is cached. */
 const FULL: Plan = { rounds: 40, sliceMs: 200, floodSeconds: 70, limit: 100 }
 const QUICK: Plan = { rounds: 12, sliceMs: 100, floodSeconds: 10, limit: 100 }
