@@ -1,16 +1,20 @@
 import fastifyCors from '@fastify/cors'
 import { declareRule } from '@marty/core'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { PresentHeader } from './late-headers.js'
 import { optionInvalid, type CorsOptions } from './options.js'
 
+/** Returns the CORS headers that a response lacks, as names and values in turn. */
+export type CompleteCors = (request: FastifyRequest, present: PresentHeader) => string[]
+
 /**
- * Allows exact origins through `@fastify/cors`, which also answers preflights. Returns a function that adds the CORS
- * headers to a request refused before that plugin ran: without them, a page could not even read the status 401 or 429.
+ * Allows exact origins through `@fastify/cors`, which also answers preflights. Returns a function for
+ * requests that were refused before that plugin ran: without CORS headers, a page could not read the status 401 or 429.
  */
 export async function registerCors (
   fastify: FastifyInstance,
   options: Required<CorsOptions>
-): Promise<(request: FastifyRequest, reply: FastifyReply) => void> {
+): Promise<CompleteCors> {
   const allowed = new Set(options.origins)
   const isAllowed = (origin: string | undefined): origin is string => origin !== undefined && allowed.has(origin)
 
@@ -34,19 +38,20 @@ export async function registerCors (
     maxAge: options.maxAgeSeconds
   })
 
-  return (request, reply) => {
-    if (!variesByOrigin(reply.getHeader('vary'))) {
-      reply.header('vary', [reply.getHeader('vary'), 'Origin'].flat().filter(Boolean).join(', '))
-    }
+  return (request, present) => {
+    const vary = present('vary')
+    const decided = variesByOrigin(vary) ? [] : ['vary', [vary, 'Origin'].flat().filter(Boolean).join(', ')]
     const { origin } = request.headers
-    if (!isAllowed(origin) || reply.hasHeader('access-control-allow-origin')) return
-    if ((request.routeOptions.config as { cors?: unknown }).cors === false) return
-    reply.header('access-control-allow-origin', origin)
-    reply.header('access-control-expose-headers', options.exposedHeaders.join(', '))
-    if (options.credentials) reply.header('access-control-allow-credentials', 'true')
+    if (!isAllowed(origin) || present('access-control-allow-origin') !== undefined) return decided
+    if ((request.routeOptions.config as { cors?: unknown }).cors === false) return decided
+    decided.push('access-control-allow-origin', origin)
+    decided.push('access-control-expose-headers', options.exposedHeaders.join(', '))
+    if (options.credentials) decided.push('access-control-allow-credentials', 'true')
+    return decided
   }
 }
 
-function variesByOrigin (vary: number | string | string[] | undefined): boolean {
+function variesByOrigin (vary: unknown): boolean {
+  if (vary === 'Origin') return true
   return String(vary ?? '').toLowerCase().split(',').some(field => field.trim() === 'origin' || field.trim() === '*')
 }

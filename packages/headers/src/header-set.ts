@@ -1,6 +1,7 @@
 import type { FastifyHelmetOptions } from '@fastify/helmet'
 import { API_POLICY, PAGE_POLICY, type ContentSecurityPolicy } from './content-security-policy.js'
-import type { HeaderList, HelmetHeaders } from './helmet.js'
+import type { HelmetHeaders } from './helmet.js'
+import { fixedHeaders, type FixedHeaders } from './late-headers.js'
 import { optionInvalid, type HeaderOverrides, type ResolvedOptions } from './options.js'
 import { permissionsPolicy } from './permissions.js'
 
@@ -9,8 +10,8 @@ type FrameOptions = NonNullable<FastifyHelmetOptions['xFrameOptions']>
 
 /** The headers of every response, computed once: for requests over https, and for all others. */
 export interface HeaderSet {
-  readonly plain: HeaderList
-  readonly secure: HeaderList
+  readonly plain: FixedHeaders
+  readonly secure: FixedHeaders
 }
 
 /** The overrides of one route. */
@@ -26,8 +27,8 @@ export function createHeaderSet (
   const permissions = permissionsPolicy({ ...options.permissions, ...route?.permissions })
   try {
     return {
-      plain: [...headersOf(helmetOptions(options, false, route?.csp)), ['permissions-policy', permissions]],
-      secure: [...headersOf(helmetOptions(options, true, route?.csp)), ['permissions-policy', permissions]]
+      plain: fixedHeaders([...headersOf(helmetOptions(options, false, route?.csp)), ['permissions-policy', permissions]]),
+      secure: fixedHeaders([...headersOf(helmetOptions(options, true, route?.csp)), ['permissions-policy', permissions]])
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)

@@ -1,31 +1,28 @@
 import type { FastifyHelmetOptions } from '@fastify/helmet'
-import type { FastifyInstance, FastifyReply, onRequestAsyncHookHandler, RouteOptions } from 'fastify'
+import type { FastifyInstance, onRequestAsyncHookHandler, RouteOptions } from 'fastify'
 import { helmetOptions, type HeaderSet } from './header-set.js'
 import { collectHelmetHooks, runHelmetHooks, type HelmetHeaders } from './helmet.js'
 import { optionInvalid, type ResolvedOptions } from './options.js'
 
 /**
  * Serves routes that have the `helmet` option of `@fastify/helmet`, which replaces our options one by one. The hooks of
- * that plugin run for these routes only, after the guard: a refusal has the standard headers. Returns a function that
- * says whether the option applied to a reply.
+ * that plugin run for these routes only, after the guard: a refusal has the standard headers.
  */
 export async function serveHelmetRoutes (
   fastify: FastifyInstance,
   options: ResolvedOptions,
   standard: HeaderSet,
   headersOf: HelmetHeaders
-): Promise<(reply: FastifyReply) => boolean> {
+): Promise<void> {
   const plain = await collectHelmetHooks(fastify, helmetOptions(options, false))
   const secure = await collectHelmetHooks(fastify, helmetOptions(options, true))
-  const applied = new WeakSet<FastifyReply>()
 
   const applyHelmet: onRequestAsyncHookHandler = async (request, reply) => {
     const isSecure = request.protocol === 'https'
-    for (const [name] of isSecure ? standard.secure : standard.plain) {
+    for (const [name] of (isSecure ? standard.secure : standard.plain).list) {
       if (name !== 'permissions-policy') reply.raw.removeHeader(name)
     }
     await runHelmetHooks(fastify, isSecure ? secure : plain, request, reply)
-    applied.add(reply)
   }
 
   fastify.addHook('onRoute', route => {
@@ -38,7 +35,6 @@ export async function serveHelmetRoutes (
     const hooks = [route.onRequest ?? []].flat()
     if (!hooks.includes(applyHelmet)) route.onRequest = [applyHelmet, ...hooks]
   })
-  return reply => applied.has(reply)
 }
 
 /** Checks what would otherwise fail for every request of the route. */

@@ -2,10 +2,11 @@ import './augment.js'
 import { setClientErrorHandler, setStandardHeaders, useGuard } from '@marty/core'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { registerCors } from './cors.js'
+import { registerCors, type CompleteCors } from './cors.js'
 import { createHeaderSet, type HeaderSet } from './header-set.js'
 import { createHelmetHeaders } from './helmet.js'
 import { serveHelmetRoutes } from './helmet-routes.js'
+import { addLateHeaders, hasLateHeaders, type PresentHeader } from './late-headers.js'
 import { resolveOptions, resolveOverrides, type HeaderOverrides, type HeadersOptions } from './options.js'
 
 async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promise<void> {
@@ -13,6 +14,7 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
   const headersOf = await createHelmetHeaders(fastify)
   const standard = createHeaderSet(headersOf, resolved)
   const special = new WeakMap<HeaderOverrides, HeaderSet>()
+  let completeCors: CompleteCors | null = null
 
   const setFor = (overrides: HeaderOverrides | undefined, url: string): HeaderSet => {
     if (overrides === undefined) return standard
@@ -24,29 +26,33 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
     return set
   }
 
-  const write = (request: FastifyRequest, reply: FastifyReply): void => {
+  const add = (request: FastifyRequest, reply: FastifyReply): void => {
     const set = setFor(request.routeOptions.config.headers, request.routeOptions.url ?? '')
-    // Set them on the raw response: a handler that takes over the response sends them too, and can override them.
-    for (const [name, value] of request.protocol === 'https' ? set.secure : set.plain) reply.raw.setHeader(name, value)
+    // They belong to the raw response: a handler that takes over the response sends them too, and can override them.
+    const fixed = request.protocol === 'https' ? set.secure : set.plain
+    addLateHeaders(reply.raw, fixed, present => headersByOutcome(request, present))
+  }
+  const headersByOutcome = (request: FastifyRequest, present: PresentHeader): string[] => {
+    const decided = completeCors === null ? [] : completeCors(request, present)
+    if (isPersonal(request) && present('cache-control') === undefined) decided.push('cache-control', 'no-store')
+    return decided
   }
 
   fastify.addHook('onRoute', route => { setFor(route.config?.headers, route.url) })
   fastify.addHook('onRequest', (request, reply, done) => {
-    write(request, reply)
+    add(request, reply)
     done()
   })
   useGuard(fastify)
   // For requests that never reach a hook: malformed URLs, and bytes that are not HTTP.
-  setStandardHeaders(fastify, isSecure => isSecure ? standard.secure : standard.plain)
+  setStandardHeaders(fastify, isSecure => (isSecure ? standard.secure : standard.plain).list)
   setClientErrorHandler(fastify)
-  const hasOwnHelmet = await serveHelmetRoutes(fastify, resolved, standard, headersOf)
-  const completeCors = resolved.cors === undefined ? null : await registerCors(fastify, resolved.cors)
+  await serveHelmetRoutes(fastify, resolved, standard, headersOf)
+  if (resolved.cors !== undefined) completeCors = await registerCors(fastify, resolved.cors)
 
-  // This hook also runs for requests that an earlier hook refused, for errors and for unknown URLs.
+  // For requests that an earlier hook refused.
   fastify.addHook('onSend', (request, reply, payload, done) => {
-    if (!reply.raw.hasHeader('content-security-policy') && !hasOwnHelmet(reply)) write(request, reply)
-    completeCors?.(request, reply)
-    if (isPersonal(request) && !reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
+    if (!hasLateHeaders(reply.raw)) add(request, reply)
     done(null, payload)
   })
 }

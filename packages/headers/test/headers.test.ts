@@ -1,7 +1,10 @@
 import t, { type Test } from 'tap'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { execFile } from 'node:child_process'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { promisify } from 'node:util'
 import { ANONYMOUS, CredentialInvalid, defineError, problemErrorHandler, useGuard } from '@marty/core'
 import { headers, type HeadersOptions } from '@marty/headers'
 
@@ -244,3 +247,66 @@ t.test('an application without any security rule gets the headers too', async t 
   app.get('/after', async () => 'ok')
   for (const url of ['/before', '/after', '/nothing']) t.match((await app.inject(url)).headers, EXPECTED, url)
 })
+
+t.test('a handler sees, replaces, extends and removes the headers on the response itself, and so does http2', async t => {
+  for (const http2 of [false, true]) {
+    const app = Fastify({ http2: http2 as false, logger: false })
+    t.teardown(() => app.close())
+    await app.register(headers, { environment: 'production', cors: { origins: ['https://app.example'] } })
+    app.get('/', async () => ({ ok: true }))
+    app.get('/sees', async (_request, reply) => ({
+      one: reply.getHeader('X-Frame-Options'),
+      has: [reply.hasHeader('x-frame-options'), reply.raw.hasHeader('X-Frame-Options'), reply.raw.hasHeader('x-none')],
+      all: reply.getHeaders()['x-frame-options'],
+      names: reply.raw.getHeaderNames().includes('x-frame-options')
+    }))
+    app.get('/replaces', async (_request, reply) => {
+      reply.raw.setHeader('X-Frame-Options', 'SAMEORIGIN')
+      return await reply.header('Referrer-Policy', 'origin').send('text')
+    })
+    app.get('/removes', async (_request, reply) => {
+      reply.raw.removeHeader('X-Frame-Options')
+      return 'text'
+    })
+    app.get('/stream', async (_request, reply) => await reply.header('referrer-policy', 'origin').send(Readable.from(['a'])))
+    app.get('/raw', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(201, { 'Referrer-Policy': 'origin', Vary: 'Accept', 'Set-Cookie': ['a=1', 'b=2'] })
+      reply.raw.end('raw')
+    })
+    app.get('/list', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(202, ['Referrer-Policy', 'origin', 'X-Own', 'yes'] as never)
+      reply.raw.end('raw')
+    })
+    const origin = await app.listen({ port: 0, host: '127.0.0.1' })
+    const get = async (url: string): Promise<Answer> => await curl(origin + url, http2)
+    const standard = { 'x-frame-options': 'DENY', 'referrer-policy': 'no-referrer', vary: 'Origin' }
+    t.match(await get('/'), { status: 200, headers: { ...standard, 'content-type': 'application/json; charset=utf-8' } })
+    const sees = { one: 'DENY', has: [true, true, false], all: 'DENY', names: true }
+    t.match(await get('/sees'), { status: 200, headers: standard, body: JSON.stringify(sees) })
+    t.match((await get('/replaces')).headers, { 'x-frame-options': 'SAMEORIGIN', 'referrer-policy': 'origin' })
+    t.notMatch((await get('/removes')).headers, { 'x-frame-options': /./ })
+    t.match((await get('/removes')).headers, { 'referrer-policy': 'no-referrer' })
+    const stream = await get('/stream')
+    t.match(stream, { status: 200, headers: { ...standard, 'referrer-policy': 'origin' }, body: 'a' })
+    const raw = { ...standard, 'referrer-policy': 'origin', vary: 'Accept, Origin', 'set-cookie': 'b=2' }
+    t.match(await get('/raw'), { status: 201, headers: raw, body: 'raw' })
+    t.match(await get('/list'), { status: 202, headers: { ...standard, 'referrer-policy': 'origin', 'x-own': 'yes' } })
+    t.match(await get('/none'), { status: 404, headers: standard })
+  }
+})
+
+interface Answer { readonly status: number, readonly headers: Record<string, string>, readonly body: string }
+
+/** The last value of each header, after a check that all but cookies are there once. */
+async function curl (url: string, http2: boolean): Promise<Answer> {
+  const version = http2 ? '--http2-prior-knowledge' : '--http1.1'
+  const { stdout } = await promisify(execFile)('curl', ['-s', '-i', version, url])
+  const [head = '', body = ''] = stdout.split('\r\n\r\n', 2)
+  const [first = '', ...lines] = head.split('\r\n')
+  const fields = lines.map(line => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 2)])
+  const names = fields.map(([name]) => name).filter(name => name !== 'set-cookie')
+  t.equal(new Set(names).size, names.length, `each header once: ${names.join(', ')}`)
+  return { status: Number(first.split(' ')[1]), headers: Object.fromEntries(fields), body }
+}
