@@ -1,7 +1,7 @@
 import { closest, didYouMean, didYouMeanOrKnown } from '@marty/core'
 import type { TSchema } from 'typebox'
 import type { TLocalizedValidationError } from 'typebox/error'
-import { Value } from 'typebox/value'
+import { typeboxLibrary } from './lazy-libraries.js'
 import { branchFor, choicesOf, memberSchema, shapeOf } from './schema-shape.js'
 import { strangeCharacterHint } from './strange-character.js'
 import type { Path } from './yaml-source.js'
@@ -73,13 +73,13 @@ function checkMapping (
 function checkList (value: readonly unknown[], schema: TSchema, path: Path, checking: Checking): void {
   const { items, ...shape } = shapeOf(schema)
   for (const [index, item] of value.entries()) if (items !== undefined) check(item, items, [...path, index], checking)
-  for (const error of Value.Errors(shape as TSchema, value)) {
+  for (const error of typeboxLibrary().Errors(shape as TSchema, value)) {
     checking.report(path, 'value', explain(error, value, schema, path, checking))
   }
 }
 
 function checkUnion (value: unknown, schema: TSchema, path: Path, checking: Checking): void {
-  if (Value.Check(schema, value)) return
+  if (typeboxLibrary().Check(schema, value)) return
   const branch = branchFor(schema, value)
   if (branch !== null) check(value, branch, path, checking)
   else {
@@ -104,7 +104,7 @@ function checkLeaf (value: unknown, schema: TSchema, path: Path, checking: Check
     )
     return
   }
-  const errors = Value.Errors(schema, value)
+  const errors = typeboxLibrary().Errors(schema, value)
   const wrongType = errors.find(error => error.keyword === 'type')
   for (const error of wrongType === undefined ? errors : [wrongType]) {
     checking.report(path, 'value', explain(error, value, schema, path, checking))

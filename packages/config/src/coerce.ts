@@ -1,5 +1,5 @@
 import type { TSchema } from 'typebox'
-import { Value } from 'typebox/value'
+import { typeboxLibrary } from './lazy-libraries.js'
 import { choicesOf, isNullable, shapeOf } from './schema-shape.js'
 
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
@@ -37,7 +37,7 @@ function coerceUnion (text: string, schema: TSchema, branches: readonly TSchema[
   if (isNullable(schema) && (text === '' || text === 'null')) return null
   for (const branch of branches) {
     const value = coerce(text, branch)
-    if (Value.Check(branch, value)) return value
+    if (typeboxLibrary().Check(branch, value)) return value
   }
   const only = branches.filter(branch => !isNullable(branch))
   return only.length === 1 ? coerce(text, only[0]!) : text

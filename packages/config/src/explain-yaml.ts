@@ -1,7 +1,6 @@
 import { YAMLException } from 'js-yaml'
-import {
-  isCollection, isScalar, isSeq, visit, type Document, type LineCounter, type Node, type YAMLParseError
-} from 'yaml'
+import type { Document, LineCounter, Node, YAMLParseError } from 'yaml'
+import { yamlLibrary } from './lazy-libraries.js'
 import { nameCharacter } from './strange-character.js'
 import type { SourcePosition } from './yaml-source.js'
 
@@ -73,7 +72,7 @@ function mistakesOf (text: string, { document, lines }: Parsed): YamlMistake[] {
   }
   if (syntax === undefined || document.errors.every(({ code }) => INDEPENDENT.has(code) || code === 'MULTIPLE_DOCS')) {
     for (const { code, pos } of errors) if (INDEPENDENT.has(code)) add(pos[0], WORDS[code]!)
-    visit(document, {
+    yamlLibrary().visit(document, {
       Alias: (_, node) => {
         add(node.range?.[0] ?? 0, `the alias *${node.source} is not supported; write the value out`)
       }
@@ -102,13 +101,13 @@ function causeOf (
   const line = (at: number): number => place(lines, at).line
 
   if (error.code === 'UNEXPECTED_TOKEN' && root !== null && start < offset && line(start) < line(offset)) {
-    if (!isCollection(root)) {
+    if (!yamlLibrary().isCollection(root)) {
       return {
         offset: start,
         message: 'this is not a key followed by a colon; a comment begins with #'
       }
     }
-    if (isSeq(root)) {
+    if (yamlLibrary().isSeq(root)) {
       return { offset: start, message: `a list begins here, but line ${line(offset)} is not an item of it` }
     }
     if (place(lines, start).column > 1) {
@@ -148,7 +147,7 @@ function openQuoteBefore (
   line: (offset: number) => number
 ): number | null {
   let found: number | null = null
-  visit(document, {
+  yamlLibrary().visit(document, {
     Scalar (_, node) {
       if (node.type !== 'QUOTE_DOUBLE' && node.type !== 'QUOTE_SINGLE') return undefined
       const [start, end] = node.range ?? [0, 0]
@@ -156,7 +155,7 @@ function openQuoteBefore (
         return undefined
       }
       found = start
-      return visit.BREAK
+      return yamlLibrary().visit.BREAK
     }
   })
   return found
@@ -164,7 +163,7 @@ function openQuoteBefore (
 
 function lastOpenCollection (document: Document, before: number): number | null {
   let found: number | null = null
-  visit(document, {
+  yamlLibrary().visit(document, {
     Collection: (_, node) => {
       if (node.flow === true && node.range !== null && node.range !== undefined && node.range[0] < before) {
         found = node.range[0]
@@ -177,11 +176,11 @@ function lastOpenCollection (document: Document, before: number): number | null 
 /** The start of the innermost mapping that contains an offset. */
 function mappingBefore (document: Document, offset: number): number | null {
   let found: number | null = null
-  visit(document, {
+  yamlLibrary().visit(document, {
     Map: (_, node) => {
       const range = node.range
       if (node.flow === true || range === null || range === undefined || range[0] > offset || range[2] < offset) return
-      if (node.items.some(({ key }) => isScalar(key) && key.range?.[0] === offset)) found = range[0]
+      if (node.items.some(({ key }) => yamlLibrary().isScalar(key) && key.range?.[0] === offset)) found = range[0]
       else found ??= range[0]
     }
   })

@@ -1,8 +1,7 @@
 import { load } from 'js-yaml'
-import {
-  isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type Pair, type YAMLMap
-} from 'yaml'
+import type { Document, LineCounter, Node, Pair, YAMLMap } from 'yaml'
 import { explainYaml, place } from './explain-yaml.js'
+import { yamlLibrary } from './lazy-libraries.js'
 import type { SourceProblem } from './problem.js'
 
 /** Keys and list indexes from the root of a document to a node. */
@@ -67,6 +66,7 @@ interface Positions {
 
 /** The search for duplicate keys takes quadratic time. A document that js-yaml has accepted contains none. */
 function readPositions (text: string, uniqueKeys: boolean): Positions {
+  const { LineCounter, parseDocument } = yamlLibrary()
   const lines = new LineCounter()
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -79,6 +79,7 @@ function readPositions (text: string, uniqueKeys: boolean): Positions {
 }
 
 function locate ({ document, lines, pairs }: Positions, path: Path, part: 'key' | 'value'): SourcePosition {
+  const { isMap, isSeq } = yamlLibrary()
   let node: unknown = document.contents
   let offset = (document.contents as Node | null)?.range?.[0] ?? 0
   let ownerOffset = offset
@@ -102,6 +103,7 @@ function locate ({ document, lines, pairs }: Positions, path: Path, part: 'key' 
 }
 
 function pairsOf (map: YAMLMap, cache: Positions['pairs']): Map<string, Pair> {
+  const { isAlias, isScalar } = yamlLibrary()
   let pairs = cache.get(map)
   if (pairs === undefined) {
     pairs = new Map(

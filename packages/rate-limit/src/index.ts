@@ -1,6 +1,6 @@
 import './augment.js'
 import { useGuard, type Call, type CheckRun, type MartyError, type Operation, type Verdict } from '@marty/core'
-import { withinDeadline } from '@marty/redis'
+import { withinDeadline } from '@marty/redis/deadline'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { DenyCache } from './store/deny-cache.js'

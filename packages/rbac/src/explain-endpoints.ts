@@ -1,50 +1,41 @@
+import { checkSchema } from '@marty/config'
 import { didYouMean, type Principal, type SecurityRule } from '@marty/core'
 import type { FastifyInstance } from 'fastify'
-import { Type, type Static } from 'typebox'
-import { Compile } from 'typebox/compile'
+import type { TObject } from 'typebox'
 import { ExplainRequestInvalid } from './errors.js'
 import type { Explanation } from './engine/explain.js'
+import { list, object, optional, record, text } from './parse/json-schema.js'
 import type { Rbac } from './rbac.js'
 import type { Permission } from './register.js'
 
-const name = (): Type.TString => Type.String({ minLength: 1, maxLength: 256 })
+const name = text({ minLength: 1, maxLength: 256 })
 
 /** The request, the same for HTTP and JSON-RPC. */
-const explainParams: Type.TObject<{
-  principal: Type.TObject<{
-    roles: Type.TArray<Type.TString>
-    id: Type.TOptional<Type.TString>
-    kind: Type.TOptional<
-      Type.TUnion<[Type.TLiteral<'user'>, Type.TLiteral<'service'>, Type.TLiteral<'key'>, Type.TLiteral<'anonymous'>]>
-    >
-    scopes: Type.TOptional<Type.TArray<Type.TString>>
-    claims: Type.TOptional<Type.TRecord<'^.*$', Type.TUnknown>>
-  }>
-  permission: Type.TString
-  resource: Type.TOptional<Type.TRecord<'^.*$', Type.TUnknown>>
-  environment: Type.TOptional<Type.TString>
-}> = Type.Object(
-  {
-    principal: Type.Object(
-      {
-        roles: Type.Array(name(), { maxItems: 64 }),
-        id: Type.Optional(name()),
-        kind: Type.Optional(
-          Type.Union([Type.Literal('user'), Type.Literal('service'), Type.Literal('key'), Type.Literal('anonymous')])
-        ),
-        scopes: Type.Optional(Type.Array(name(), { maxItems: 64 })),
-        claims: Type.Optional(Type.Record(Type.String(), Type.Unknown()))
-      },
-      { additionalProperties: false }
-    ),
-    permission: name(),
-    resource: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
-    environment: Type.Optional(name())
-  },
-  { additionalProperties: false }
-)
+const explainParams = object({
+  principal: object({
+    roles: list(name, { maxItems: 64 }),
+    id: optional(name),
+    kind: optional({ enum: ['user', 'service', 'key', 'anonymous'] }),
+    scopes: optional(list(name, { maxItems: 64 })),
+    claims: optional(record('^.*$', {}))
+  }),
+  permission: name,
+  resource: optional(record('^.*$', {})),
+  environment: optional(name)
+})
 
-export type ExplainParams = Static<typeof explainParams>
+export interface ExplainParams {
+  readonly principal: {
+    readonly roles: string[]
+    readonly id?: string
+    readonly kind?: Principal['kind']
+    readonly scopes?: string[]
+    readonly claims?: Record<string, unknown>
+  }
+  readonly permission: string
+  readonly resource?: Record<string, unknown>
+  readonly environment?: string
+}
 
 /** An explanation, and the policy it refers to. */
 export interface ExplainAnswer extends Explanation {
@@ -59,7 +50,7 @@ export interface ExplainMethod {
   readonly name: 'policy.explain'
   readonly security: Pick<SecurityRule, 'permission'>
   readonly summary: string
-  readonly params: typeof explainParams
+  readonly params: TObject
   readonly handler: (params: ExplainParams) => ExplainAnswer
 }
 
@@ -74,23 +65,19 @@ export function explainMethod (rbac: Rbac): ExplainMethod {
     name: 'policy.explain',
     security: RULE,
     summary: 'Why a caller is allowed a permission or not',
-    params: explainParams,
-    handler: params => answer(rbac, params)
+    params: explainParams as unknown as TObject,
+    handler: params => answer(rbac, params as ExplainParams)
   }
 }
 
 /** The same as a POST route; the plugin option `explainUrl` registers it. */
 export function explainRoute (fastify: FastifyInstance, rbac: Rbac, url: string): void {
-  const validator = Compile(explainParams)
   fastify.post(url, { config: { security: RULE }, bodyLimit: 64 * 1024 }, async ({ body }, reply) => {
     // Validate with our own validator: the application's may remove unknown members or coerce types.
-    if (!validator.Check(body)) {
-      const [first] = validator.Errors(body)
-      throw new ExplainRequestInvalid(
-        `The request for an explanation is not valid: ${first?.instancePath || 'it'} ${first?.message}`
-      )
-    }
-    return await reply.header('cache-control', 'no-store').send(answer(rbac, body))
+    checkSchema(body, explainParams, (_path, _part, message) => {
+      throw new ExplainRequestInvalid(`The request for an explanation is not valid: ${message}`)
+    })
+    return await reply.header('cache-control', 'no-store').send(answer(rbac, body as ExplainParams))
   })
 }
 

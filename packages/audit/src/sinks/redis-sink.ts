@@ -1,4 +1,4 @@
-import { redisScript, type ScriptClient } from '@marty/redis'
+import { redisScript, type ScriptClient } from '@marty/redis/script'
 import { GENESIS, openRecord, type ChainHead } from '../chain.js'
 import { AuditFileInvalid, AuditStreamTaken, AuditUnavailable } from '../errors.js'
 import { isOrderlyEnd } from '../own-records.js'

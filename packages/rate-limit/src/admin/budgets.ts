@@ -1,4 +1,5 @@
-import { redisScript, withinDeadline, type RedisScript, type ScriptArgument, type ScriptClient } from '@marty/redis'
+import { withinDeadline } from '@marty/redis/deadline'
+import { redisScript, type RedisScript, type ScriptArgument, type ScriptClient } from '@marty/redis/script'
 import { budgetKey, ruleOf, subjectIn } from './budget.js'
 import { StoreUnavailable } from '../errors.js'
 import { windowName } from '../redis/key.js'

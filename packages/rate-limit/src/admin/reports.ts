@@ -1,4 +1,4 @@
-import { redisScript, type ScriptClient } from '@marty/redis'
+import { redisScript, type ScriptClient } from '@marty/redis/script'
 import { REPORT_SCRIPT, RULES_SCRIPT } from './scripts.js'
 import type { ResolvedRule } from '../rules.js'
 import { controlKeys } from './budgets.js'

@@ -1,4 +1,4 @@
-import { redisScript, type ScriptClient } from '@marty/redis'
+import { redisScript, type ScriptClient } from '@marty/redis/script'
 import { LEASE_SCRIPT } from './script.js'
 import type { LeaseStore } from './leased-store.js'
 import { DEFAULT_PREFIX, windowName } from '../redis/key.js'

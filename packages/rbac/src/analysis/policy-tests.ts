@@ -1,11 +1,11 @@
 import { checkSchema, parseYaml, sortProblems, type Path, type SourceProblem } from '@marty/config'
 import { didYouMean, type Principal } from '@marty/core'
-import { Type, type TSchema } from 'typebox'
 import type { Attributes } from '../conditions/evaluate.js'
 import { matchingRules } from '../engine/explain.js'
 import { parsePermission, ruleMatches } from '../model/permission.js'
 import type { PolicyDefinition } from '../model/definition.js'
 import { partsOf, type Policy } from '../engine/policy.js'
+import { list, object, optional, record, text, type JsonSchema } from '../parse/json-schema.js'
 import { missingLineBreak } from '../parse/policy.js'
 
 /** The results of running the tests of a policy. */
@@ -23,53 +23,42 @@ export interface PolicyTestReport {
   readonly problems: readonly SourceProblem[]
 }
 
-const Names = (description: string): TSchema =>
-  Type.Array(Type.String(), { description, minItems: 1, uniqueItems: true })
-const closed = { additionalProperties: false } as const
-const Anything = Type.Record(Type.String(), Type.Unknown())
+const Names = (description: string): JsonSchema => list(text(), { description, minItems: 1, uniqueItems: true })
+const Anything = record('^.*$', {})
 
-const testSchema = Type.Object(
-  {
-    version: Type.Literal(1),
-    principals: Type.Record(
-      Type.String(),
-      Type.Object(
-        {
-          roles: Type.Array(Type.String(), { description: 'Directly assigned roles' }),
-          kind: Type.Optional(Type.Enum(['user', 'service', 'key', 'anonymous'])),
-          id: Type.Optional(Type.String()),
-          scopes: Type.Optional(Type.Array(Type.String())),
-          claims: Type.Optional(Anything)
-        },
-        closed
+const testSchema = object({
+  version: { type: 'number', const: 1 },
+  principals: record(
+    '^.*$',
+    object({
+      roles: list(text(), { description: 'Directly assigned roles' }),
+      kind: optional({ enum: ['user', 'service', 'key', 'anonymous'] }),
+      id: optional(text()),
+      scopes: optional(list(text())),
+      claims: optional(Anything)
+    }),
+    { minProperties: 1 }
+  ),
+  tests: list(
+    object({
+      name: text(),
+      principals: Names('The callers'),
+      environments: optional(Names('The environments; all of them when left out')),
+      service: optional(text({ description: 'The service that is called' })),
+      resource: optional(Anything),
+      time: optional(
+        text({
+          pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$',
+          expected: 'a date and time with an offset, such as "2025-01-31T08:00Z"'
+        })
       ),
-      { minProperties: 1 }
-    ),
-    tests: Type.Array(
-      Type.Object(
-        {
-          name: Type.String(),
-          principals: Names('The callers'),
-          environments: Type.Optional(Names('The environments; all of them when left out')),
-          service: Type.Optional(Type.String({ description: 'The service that is called' })),
-          resource: Type.Optional(Anything),
-          time: Type.Optional(
-            Type.String({
-              pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$',
-              expected: 'a date and time with an offset, such as "2025-01-31T08:00Z"'
-            })
-          ),
-          allow: Type.Optional(Names('Patterns of permissions that must be allowed')),
-          deny: Type.Optional(Names('Patterns of permissions that must be denied')),
-          only: Type.Optional(Names('Patterns of the permissions that must be allowed while every other one is denied'))
-        },
-        closed
-      ),
-      { minItems: 1 }
-    )
-  },
-  closed
-)
+      allow: optional(Names('Patterns of permissions that must be allowed')),
+      deny: optional(Names('Patterns of permissions that must be denied')),
+      only: optional(Names('Patterns of the permissions that must be allowed while every other one is denied'))
+    }),
+    { minItems: 1 }
+  )
+})
 
 type PrincipalDocument = Partial<Omit<Principal, 'roles'>> & Pick<Principal, 'roles'>
 

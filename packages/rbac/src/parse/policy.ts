@@ -1,10 +1,8 @@
 import { checkSchema, parseYaml, sortProblems, type Path, type SourceProblem } from '@marty/config'
-import type { TSchema } from 'typebox'
-import { Compile, type Validator } from 'typebox/compile'
 import type { PolicyDefinition, ResourceDefinition, RoleDefinition } from '../model/definition.js'
 import { formatPermission } from '../model/permission.js'
 import { checkReferences, readAliases, type ReportProblem } from './references.js'
-import { policySchema, withoutKeyword, type PolicyDocument, type ResourceDocument } from './schema.js'
+import { isPolicyDocument, policySchema, type PolicyDocument, type ResourceDocument } from './schema.js'
 import { ConditionReader } from './conditions.js'
 import { readRules, separationProblems } from './rules.js'
 import { inheritanceProblems, roleClosures } from '../model/role-graph.js'
@@ -34,7 +32,7 @@ export function readPolicy (text: string, file: string): ReadPolicy {
     problems.push({ source: file, ...source.positionOf(path, part), message })
   }
   // The check that finds every mistake is slow, and most files have none: run the fast check first.
-  if (!hasShape(source.value)) {
+  if (!isPolicyDocument(source.value)) {
     checkSchema(source.value, policySchema, (path, part, message) => {
       report(path, message, part)
     })
@@ -125,29 +123,6 @@ export function tooLarge (file: string, sizeBytes: number): SourceProblem {
     column: 0,
     message: `is ${sizeBytes} bytes long; a policy has at most ${MAX_FILE_BYTES}`
   }
-}
-
-let validator: Validator | null = null
-
-/**
- * The schema is compiled to code at the first policy, which is several times as fast
- * for a large policy. If the process forbids code generation, the check is slower and
- * gives the same result. The validator hashes every item of a list with `uniqueItems`,
- * which takes longer than everything else, so duplicates are checked separately. That
- * check also covers lists that may hold duplicates: those only lose the fast path.
- */
-function hasShape (value: unknown): boolean {
-  validator ??= Compile(withoutKeyword(policySchema, 'uniqueItems') as TSchema)
-  return validator.Check(value) && !holdsTwice(value)
-}
-
-function holdsTwice (value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  if (!Array.isArray(value)) return Object.values(value).some(holdsTwice)
-  const items = new Set(
-    value.map(item => (typeof item === 'object' ? JSON.stringify(item, Object.keys(item as object).sort()) : item))
-  )
-  return items.size < value.length || value.some(holdsTwice)
 }
 
 /** The maximum number of mistakes to report: a file of garbage has one on every line. */

@@ -1,4 +1,4 @@
-import { Type, type TSchema } from 'typebox'
+import { compileSchema, list, object, oneOf, optional, record, text, type JsonSchema, type Matches } from './json-schema.js'
 
 // Names that reach into prototypes are refused. Every lookup here is a Map, but the generated types and
 // documents are objects. `null`, `true` and `false` are refused because YAML produces them for a key that
@@ -10,102 +10,93 @@ const PATTERN = '^(\\*|[a-z][a-z0-9_-]*)(:(\\*|[a-z][a-z0-9_-]*)){1,2}$'
 
 const PATTERN_WORDS = '"resource:action" or "resource:scope:action", where * stands for a whole segment'
 
-const closed = { additionalProperties: false } as const
-const Name = Type.String({ pattern: NAME, expected: NAME_WORDS })
-const Names = (description: string, minItems: number): TSchema =>
-  Type.Array(Name, { description, minItems, uniqueItems: true })
-const Pattern = Type.String({ pattern: PATTERN, expected: PATTERN_WORDS })
-const Patterns = (description: string, minItems: number): TSchema =>
-  Type.Array(Pattern, { description, minItems, uniqueItems: true })
-const Description = Type.String({ description: 'For people to read; shown in documents and explanations' })
-const Reason = Type.String({ description: 'Shown in explanations' })
-const When = (description: string): TSchema =>
-  Type.String({
+const Name = text({ pattern: NAME, expected: NAME_WORDS })
+const Names = (description: string, minItems: number): JsonSchema =>
+  list(Name, { description, minItems, uniqueItems: true })
+const Pattern = text({ pattern: PATTERN, expected: PATTERN_WORDS })
+const Patterns = (description: string, minItems: number): JsonSchema =>
+  list(Pattern, { description, minItems, uniqueItems: true })
+const Description = text({ description: 'For people to read; shown in documents and explanations' })
+const Reason = text({ description: 'Shown in explanations' })
+const When = (description: string): JsonSchema =>
+  text({
     description: `${description}: a condition such as resource.owner == principal.id`,
     minLength: 1,
     maxLength: 1000
   })
 
-const Entries = (description: string, when: string): TSchema => Type.Array(Type.Union([
+const Entries = (description: string, when: string): JsonSchema => list(oneOf(
   Pattern,
-  Type.Object({
+  object({
     permission: Pattern,
-    when: Type.Optional(When(when)),
-    reason: Type.Optional(Reason)
-  }, closed)
-]), { description, minItems: 1, uniqueItems: true })
+    when: optional(When(when)),
+    reason: optional(Reason)
+  })
+), { description, minItems: 1, uniqueItems: true })
 
-const resource = Type.Object(
+const resource = object(
   {
-    description: Type.Optional(Description),
+    description: optional(Description),
     actions: Names('What can be done with the resource', 1),
-    scopes: Type.Optional(Names('Parts of the resource that can be granted separately', 1)),
-    attributes: Type.Optional(
-      Type.Record(
-        Type.String({ pattern: ATTRIBUTE }),
-        Type.Union([
-          Type.String({
+    scopes: optional(Names('Parts of the resource that can be granted separately', 1)),
+    attributes: optional(
+      record(
+        ATTRIBUTE,
+        oneOf(
+          text({
             pattern: '^(text|number|boolean|list)$',
             expected: 'text, number, boolean, list (of texts), or a list of the only texts it can be'
           }),
-          Type.Array(Type.String(), { minItems: 1, uniqueItems: true })
-        ]),
-        {
-          description: 'What conditions may read of a resource, as resource.NAME',
-          minProperties: 1,
-          ...closed
-        }
+          list(text(), { minItems: 1, uniqueItems: true })
+        ),
+        { description: 'What conditions may read of a resource, as resource.NAME', minProperties: 1 }
       )
     )
-  },
-  closed
+  }
 )
 
-const role = Type.Object(
+const role = object(
   {
-    description: Type.Optional(Description),
-    inherits: Type.Optional(Names('Roles whose grants this role has too. Denies are not inherited', 1)),
-    allow: Type.Optional(
+    description: optional(Description),
+    inherits: optional(Names('Roles whose grants this role has too. Denies are not inherited', 1)),
+    allow: optional(
       Entries('What the role may do, in every environment', 'The entry applies only when this holds')
     ),
-    deny: Type.Optional(
+    deny: optional(
       Entries(
         'What callers to whom this role is directly assigned may not do, whatever other roles allow',
         'The entry applies unless this is known not to hold'
       )
     )
-  },
-  closed
+  }
 )
 
-const environment = Type.Object(
+const environment = object(
   {
-    description: Type.Optional(Description),
-    aliases: Type.Optional(Names('Other names of the environment', 1)),
-    deny: Type.Optional(
-      Type.Array(
-        Type.Object(
+    description: optional(Description),
+    aliases: optional(Names('Other names of the environment', 1)),
+    deny: optional(
+      list(
+        object(
           {
             roles: Names('Directly assigned roles that are denied', 1),
             permissions: Patterns('What these roles may not do here', 1),
-            when: Type.Optional(When('The entry applies unless this is known not to hold')),
-            reason: Type.Optional(Reason)
-          },
-          closed
+            when: optional(When('The entry applies unless this is known not to hold')),
+            reason: optional(Reason)
+          }
         ),
         { description: 'What roles may not do in this environment', minItems: 1 }
       )
     ),
-    require: Type.Optional(
-      Type.Array(
-        Type.Object(
+    require: optional(
+      list(
+        object(
           {
             permissions: Patterns('The permissions that need more than a grant here', 1),
-            roles: Type.Optional(Names('The caller must hold one of these roles, directly or through inheritance', 1)),
-            when: Type.Optional(When('This must hold')),
-            reason: Type.Optional(Reason)
-          },
-          closed
+            roles: optional(Names('The caller must hold one of these roles, directly or through inheritance', 1)),
+            when: optional(When('This must hold')),
+            reason: optional(Reason)
+          }
         ),
         {
           description: 'What this environment requires in addition to a grant; every given member must hold',
@@ -113,48 +104,49 @@ const environment = Type.Object(
         }
       )
     )
-  },
-  closed
+  }
 )
 
-const service = Type.Object({
-  description: Type.Optional(Description),
-  may: Type.Optional(Type.Array(Type.Object({
+const service = object({
+  description: optional(Description),
+  may: optional(list(object({
     call: Name,
     permissions: Patterns('What the service may do while it calls that one', 1),
-    when: Type.Optional(When('The entry applies only when this holds')),
-    reason: Type.Optional(Reason)
-  }, closed), { description: 'The services it may call, and what it may do there', minItems: 1 }))
-}, closed)
+    when: optional(When('The entry applies only when this holds')),
+    reason: optional(Reason)
+  }), { description: 'The services it may call, and what it may do there', minItems: 1 }))
+})
 
-const separation = Type.Object({
+const separation = object({
   roles: Names('Roles of which a caller may hold only one', 2),
-  reason: Type.Optional(Reason)
-}, closed)
+  reason: optional(Reason)
+})
 
-const record = <Schema extends TSchema>(schema: Schema, description: string): TSchema =>
-  Type.Record(Type.String({ pattern: NAME }), schema, { description, minProperties: 1, ...closed })
+const named = (schema: JsonSchema, description: string): JsonSchema =>
+  record(NAME, schema, { description, minProperties: 1 })
 
 /**
  * The schema of a policy file. An unknown section is a mistake: a rule that is never read must not look
  * like one that is.
  */
-export const policySchema: TSchema = Type.Object(
+export const policySchema: JsonSchema = object(
   {
-    version: Type.Literal(1, { description: 'Version of this format' }),
-    resources: record(resource, 'What is protected, and what can be done with it'),
-    roles: record(role, 'What the holders of each role may do'),
-    environments: record(environment, 'Where the policy applies; an environment can only restrict what roles allow'),
-    services: Type.Optional(record(service, 'What each service may do while it calls another one')),
-    separation: Type.Optional(
-      Type.Array(separation, {
+    version: { type: 'number', const: 1, description: 'Version of this format' },
+    resources: named(resource, 'What is protected, and what can be done with it'),
+    roles: named(role, 'What the holders of each role may do'),
+    environments: named(environment, 'Where the policy applies; an environment can only restrict what roles allow'),
+    services: optional(named(service, 'What each service may do while it calls another one')),
+    separation: optional(
+      list(separation, {
         description: 'Separation of duty: a caller who holds two of the roles is denied everything that they give',
         minItems: 1
       })
     )
-  },
-  closed
+  }
 )
+
+/** Whether a value matches {@link policySchema}. Says nothing about what is wrong, so it is fast. */
+export const isPolicyDocument: Matches = compileSchema(policySchema)
 
 /** A policy file that matches {@link policySchema}. */
 export interface PolicyDocument {

@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { redisScript, type RedisClient } from '@marty/redis'
+import type { RedisClient } from '@marty/redis'
+import { redisScript } from '@marty/redis/script'
 import { PolicyInvalid, PolicyStoreUnavailable } from '../errors.js'
 import { loadPolicy } from '../engine/policy.js'
 import { problemOf, type PolicyOrigin } from './origin.js'
