@@ -36,6 +36,17 @@ export function createHeaderSet (
   }
 }
 
+/**
+ * Headers that concern only pages, in browsers that are gone or without effect on data: files opened by Internet
+ * Explorer 8, Flash, the XSS filter that browsers had until 2020, and DNS lookups of links.
+ */
+const WITHOUT_PAGE_HEADERS = {
+  xDownloadOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+  xDnsPrefetchControl: false
+} as const
+
 /** Our options in helmet's terms, for responses over https or for all others. */
 export function helmetOptions (
   options: ResolvedOptions,
@@ -64,7 +75,8 @@ export function helmetOptions (
     },
     strictTransportSecurity: hsts,
     xFrameOptions: frameOptions(policy['frame-ancestors']),
-    referrerPolicy: { policy: 'no-referrer' }
+    referrerPolicy: { policy: 'no-referrer' },
+    ...(options.api ? WITHOUT_PAGE_HEADERS : {})
   }
 }
 

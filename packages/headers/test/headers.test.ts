@@ -179,6 +179,19 @@ t.test("api: false starts from a policy for pages, and the plugin's own directiv
   t.notOk('x-frame-options' in answer, 'X-Frame-Options cannot express this policy')
 })
 
+t.test('headers that have no effect on data are sent to pages only', async t => {
+  const pageOnly = {
+    'x-xss-protection': '0',
+    'x-dns-prefetch-control': 'off',
+    'x-download-options': 'noopen',
+    'x-permitted-cross-domain-policies': 'none'
+  }
+  const [data, page] = [await build(t), await build(t, { api: false })]
+  t.match((await page.inject('/public')).headers, pageOnly)
+  const sent = (await data.inject('/public')).headers
+  t.strictSame(Object.keys(pageOnly).filter(name => name in sent), [])
+})
+
 t.test('the `helmet` option of a route replaces our options one by one; its refusals have all headers', async t => {
   const app = await build(t)
   const config = { security: { public: true } } as const

@@ -4,7 +4,6 @@ import { withinDeadline } from '@marty/redis/deadline'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { DenyCache } from './store/deny-cache.js'
-import { registerFastifyRateLimit } from './fastify-rate-limit/plugin.js'
 import type { InstanceCount } from './store/instance-count.js'
 import { observe } from './admin/operations.js'
 import type { LimitDecision } from './decision.js'
@@ -97,6 +96,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   })
 
   if (resolved.fastifyRateLimit !== false) {
+    const { registerFastifyRateLimit } = await import('./fastify-rate-limit/plugin.js')
     await registerFastifyRateLimit(fastify, resolved.fastifyRateLimit, {
       store, denied, observer: observation.observer, now: resolved.now
     })
