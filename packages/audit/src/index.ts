@@ -1,5 +1,5 @@
 import './augment.js'
-import { useGuard, type SecurityEvent } from '@marty/core'
+import { useGuard, type Metric, type SecurityEvent } from '@marty/core'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Audit } from './audit.js'
@@ -10,6 +10,7 @@ import { openLog } from './sinks/open-log.js'
 import { resolveOptions, type AuditOptions } from './options.js'
 import { createRecordSerializer } from './record.js'
 import { createRuleFilter } from './rule-filter.js'
+import type { WriterState } from './writer.js'
 
 const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
   const resolved = resolveOptions(options)
@@ -38,6 +39,7 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
     }
   }
   fastify.decorate('audit', audit)
+  guard.addMetrics(() => logReadings(writer.state()))
   const sampler = createLimitSampler(event => { void record(event).catch(() => {}) })
   guard.addSink(async event => {
     if (isRecorded(event) && (event.type !== 'limit' || sampler.isFirst(event))) await record(event)
@@ -53,6 +55,30 @@ const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
       fastify.log.error({ err: error }, 'the audit log was not closed properly')
     })
   })
+}
+
+/** The state of the log, for `@marty/metrics`. */
+function logReadings ({ healthy, lostEvents, queued }: WriterState): Metric[] {
+  return [
+    {
+      name: 'audit_healthy',
+      help: '1 when the last write to the audit log succeeded.',
+      type: 'gauge',
+      values: [{ value: healthy ? 1 : 0 }]
+    },
+    {
+      name: 'audit_queued_events',
+      help: 'Events that wait to be written to the audit log.',
+      type: 'gauge',
+      values: [{ value: queued }]
+    },
+    {
+      name: 'audit_lost_events_total',
+      help: 'Events that could not be written to the audit log.',
+      type: 'counter',
+      values: [{ value: lostEvents }]
+    }
+  ]
 }
 
 function lifecycle (action: string): SecurityEvent {

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
 /** A label from a closed set: any client can send any method, and each value would be a time series for good. */
@@ -32,13 +32,17 @@ export function measureRequests (
     registers
   })
 
-  fastify.addHook('onRequest', (_request, _reply, done) => {
+  // An earlier hook may refuse a request, which is then answered without being counted here.
+  const isOpen = new WeakSet<FastifyRequest>()
+  const close = (request: FastifyRequest): void => { if (isOpen.delete(request)) open.dec() }
+  fastify.addHook('onRequest', (request, _reply, done) => {
+    isOpen.add(request)
     open.inc()
     done()
   })
   // A client that leaves early has no response, so onResponse does not run for it.
-  fastify.addHook('onRequestAbort', (_request, done) => {
-    open.dec()
+  fastify.addHook('onRequestAbort', (request, done) => {
+    close(request)
     done()
   })
   fastify.addHook('onResponse', (request, reply, done) => {
@@ -47,7 +51,7 @@ export function measureRequests (
     const route = is404 ? UNMATCHED : request.routeOptions.url ?? UNMATCHED
     requests.inc({ method, route, status: reply.statusCode, principal: request.principal?.kind ?? 'anonymous' })
     durations.observe({ method, route }, reply.elapsedTime / 1_000)
-    open.dec()
+    close(request)
     done()
   })
 }

@@ -5,6 +5,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync } from 'fas
 import fp from 'fastify-plugin'
 import { DenyCache } from './store/deny-cache.js'
 import type { InstanceCount } from './store/instance-count.js'
+import { limitReadings } from './admin/metrics.js'
 import { observe } from './admin/operations.js'
 import type { LimitDecision } from './decision.js'
 import { createLimiter, isKnowable } from './limiter.js'
@@ -29,12 +30,9 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
   const store = shared?.store ?? memory
   const limiter = createLimiter(resolved, store, denied, observation.observer)
   const { check, enforce, refund } = limiter
-  fastify.decorate('limiter', {
-    check,
-    enforce,
-    refund,
-    ...observation.operate(limiter, memory, shared?.store ?? null)
-  })
+  const operations = observation.operate(limiter, memory, shared?.store ?? null)
+  fastify.decorate('limiter', { check, enforce, refund, ...operations })
+  guard.addMetrics(() => limitReadings(operations.metrics()))
   fastify.addHook('onReady', async () => {
     observation.start()
     shared?.count?.start()

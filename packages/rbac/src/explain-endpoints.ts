@@ -1,7 +1,7 @@
 import { checkSchema } from '@marty/config'
 import { didYouMean, type Principal, type SecurityRule } from '@marty/core'
 import type { FastifyInstance } from 'fastify'
-import type { TObject } from 'typebox'
+import type { Static, TArray, TObject, TOptional, TString, TUnsafe } from 'typebox'
 import { ExplainRequestInvalid } from './errors.js'
 import type { Explanation } from './engine/explain.js'
 import { list, object, optional, record, text } from './parse/json-schema.js'
@@ -24,18 +24,21 @@ const explainParams = object({
   environment: optional(name)
 })
 
-export interface ExplainParams {
-  readonly principal: {
-    readonly roles: string[]
-    readonly id?: string
-    readonly kind?: Principal['kind']
-    readonly scopes?: string[]
-    readonly claims?: Record<string, unknown>
-  }
-  readonly permission: string
-  readonly resource?: Record<string, unknown>
-  readonly environment?: string
-}
+/** The type that TypeBox would give the schema, so that the params of the RPC method have types. */
+type ExplainSchema = TObject<{
+  principal: TObject<{
+    roles: TArray<TString>
+    id: TOptional<TString>
+    kind: TOptional<TUnsafe<Principal['kind']>>
+    scopes: TOptional<TArray<TString>>
+    claims: TOptional<TUnsafe<Record<string, unknown>>>
+  }>
+  permission: TString
+  resource: TOptional<TUnsafe<Record<string, unknown>>>
+  environment: TOptional<TString>
+}>
+
+export type ExplainParams = Static<ExplainSchema>
 
 /** An explanation, and the policy it refers to. */
 export interface ExplainAnswer extends Explanation {
@@ -50,7 +53,7 @@ export interface ExplainMethod {
   readonly name: 'policy.explain'
   readonly security: Pick<SecurityRule, 'permission'>
   readonly summary: string
-  readonly params: TObject
+  readonly params: ExplainSchema
   readonly handler: (params: ExplainParams) => ExplainAnswer
 }
 
@@ -65,8 +68,8 @@ export function explainMethod (rbac: Rbac): ExplainMethod {
     name: 'policy.explain',
     security: RULE,
     summary: 'Why a caller is allowed a permission or not',
-    params: explainParams as unknown as TObject,
-    handler: params => answer(rbac, params as ExplainParams)
+    params: explainParams as unknown as ExplainSchema,
+    handler: params => answer(rbac, params)
   }
 }
 

@@ -14,6 +14,7 @@ import { fileOrigin } from './reload/file.js'
 import type { PolicyOrigin } from './reload/origin.js'
 import { redisOrigin } from './reload/redis.js'
 import { PolicySource } from './reload/source.js'
+import { policyReadings } from './policy-readings.js'
 import { createAccess, type RoleHolder } from './rbac.js'
 import type { Permission, Role } from './register.js'
 import { createDecider } from './engine/shadow.js'
@@ -66,6 +67,7 @@ export const rbac: FastifyPluginAsync<RbacOptions> = fp(async (fastify: FastifyI
   const decider = createDecider(options.shadowRatio, environment, policy.environmentId(environment)!, fastify.log)
   const access = createAccess(source, environment, service, decider, requirements)
   guard.addCheck(accessCheck(access))
+  guard.addMetrics(() => policyReadings(access.rbac.status))
   guard.setAuthorizer((principal, permission, resource) => access.rbac.can(principal, permission, resource))
   fastify.decorate('rbac', access.rbac)
   fastify.decorate('can', (principal: RoleHolder, permission: Permission, resource?: Attributes['resource']) =>

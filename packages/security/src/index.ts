@@ -35,6 +35,11 @@ async function secure (fastify: FastifyInstance, given: SecurityOptions): Promis
   setProblemHandlers(fastify)
 
   if (options.headers !== false) await fastify.register(headers, { ...options.headers, environment })
+  if (options.metrics !== false) {
+    // The library behind it is loaded only when it is used.
+    const { metrics } = await import('@marty/metrics')
+    await fastify.register(metrics, options.metrics)
+  }
   if (options.limits !== false) await fastify.register(rateLimit, options.limits)
   if (options.auth !== false) await fastify.register(auth, options.auth)
   if (options.rbac !== false) await fastify.register(rbac, { environment, ...options.rbac })

@@ -2,12 +2,14 @@ import type { AuditOptions } from '@marty/audit'
 import type { AuthOptions } from '@marty/auth'
 import { checkOptions, type OptionScope, type OptionTable, type Refusals } from '@marty/core'
 import type { Environment, HeadersOptions } from '@marty/headers'
+import type { MetricsOptions } from '@marty/metrics'
 import type { RateLimitOptions } from '@marty/rate-limit'
 import type { RbacOptions } from '@marty/rbac'
 import { SecurityOptionInvalid } from './errors.js'
 
 /**
- * Options of every part. To disable a part, set it to `false`; every start then logs a warning. No part is optional.
+ * Options of every part. To disable a part, set it to `false`; every start then logs a warning. No part that protects
+ * is optional.
  */
 export interface SecurityOptions {
   /** Where the service runs. It determines the headers, and which environment's rules of the policy apply. */
@@ -25,6 +27,8 @@ export interface SecurityOptions {
   readonly headers: Omit<HeadersOptions, 'environment'> | false
   /** Audit log: what happened? With `false`, nothing is recorded. */
   readonly audit: AuditOptions | false
+  /** Prometheus metrics of all parts. @default false */
+  readonly metrics?: MetricsOptions | false
   /**
    * How refusals over HTTP are answered. `fast` skips Fastify's error path, which doubles the cost of a response.
    * `fastify` uses the error path, so that `onError` hooks (Sentry, OpenTelemetry) see each refusal. If the application
@@ -34,7 +38,7 @@ export interface SecurityOptions {
   readonly refusals?: Refusals
 }
 
-export type Part = Exclude<keyof SecurityOptions, 'environment' | 'refusals'>
+export type Part = Exclude<keyof SecurityOptions, 'environment' | 'metrics' | 'refusals'>
 
 export const PARTS: readonly Part[] = ['headers', 'limits', 'auth', 'rbac', 'audit']
 
@@ -64,6 +68,11 @@ export const OPTIONS: OptionTable<SecurityOptions, ResolvedOptions> = {
   limits: { ...PART, about: 'Rate limits: how often? Options of `@marty/rate-limit`.' },
   headers: { ...PART, about: 'Security headers; `{}` for the strict defaults. Options of `@marty/headers`.' },
   audit: { ...PART, about: 'Audit log: what happened? Options of `@marty/audit`.' },
+  metrics: {
+    ...PART,
+    default: false,
+    about: 'Prometheus metrics of all parts. Options of `@marty/metrics`.'
+  },
   refusals: {
     kind: 'choice',
     choices: ['fast', 'fastify'],

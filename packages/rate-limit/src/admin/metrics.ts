@@ -1,3 +1,5 @@
+import type { Metric } from '@marty/core'
+
 /**
  * The outcome of a decision for one rule. For a refusal, only the rules that are used up are counted.
  *
@@ -39,6 +41,27 @@ export function createMetrics (rules: Iterable<string>): Metrics {
 }
 
 const NAME = 'marty_rate_limit_decisions_total'
+
+/** The same decisions for `@marty/metrics`, and the refusals among them. */
+export function limitReadings (metrics: LimitMetrics): Metric[] {
+  const rules = Object.entries(metrics)
+  return [
+    {
+      name: 'rate_limit_decisions_total',
+      help: 'Decisions of the rate limiter, by rule and outcome.',
+      type: 'counter',
+      values: rules.flatMap(([rule, counter]) =>
+        OUTCOMES.map(outcome => ({ labels: { rule, outcome }, value: counter[outcome] })))
+    },
+    {
+      name: 'rate_limit_hits_total',
+      help: 'Requests refused because a limit was used up, by rule.',
+      type: 'counter',
+      values: rules.map(([rule, { denied, known_denied: known, degraded_denied: degraded }]) =>
+        ({ labels: { rule }, value: denied + known + degraded }))
+    }
+  ]
+}
 
 /** The text format of Prometheus, version 0.0.4. */
 export function prometheusText (metrics: LimitMetrics): string {
