@@ -32,7 +32,7 @@ const NO_COLLECTION = ['--expose-gc', '--max-semi-space-size=512', '--min-semi-s
 const VARIANTS = ['bare', 'stack', 'stack_denied', 'stack_redis', 'handwired', 'handwired_casbin'] as const
 type Variant = typeof VARIANTS[number]
 
-/** The whole stack, each service in a process of its own, beside the same service wired by hand from the usual plugins. */
+/** The whole stack, and the same service wired by hand from the usual plugins, each in a process of its own. */
 export async function stackBench (plan: Plan, progress: (done: number, of: number) => void): Promise<Measured> {
   const folder = await mkdtemp(join(tmpdir(), 'marty-bench-stack-'))
   const redis = await startRedisProcess()
