@@ -4,13 +4,14 @@ import { credentialsOf } from './credentials.js'
 import type { TrustedIssuerVerifier } from './jwt/trusted-issuers.js'
 import { revocableOf, type TokenClaims } from './jwt/claims.js'
 import { createMtlsAuthenticator } from './mtls/mtls.js'
+import type { TokenVerifier } from './jwt/verified-token-cache.js'
 import type { MtlsOptions } from './mtls/options.js'
 import type { Revocations } from './revocations/revocations.js'
 import { createSessionAuthenticators, type SessionParts } from './sessions/authenticators.js'
 
 export interface AuthenticatorParts {
   /** Returns the principal of a token issued by this service; the same object while the token is cached. */
-  readonly verifyToken: (token: string) => Principal
+  readonly verifyToken: TokenVerifier
   /** Verifies tokens of other issuers; null when none are configured. */
   readonly trustedIssuers: TrustedIssuerVerifier | null
   readonly revocations: Revocations
@@ -59,7 +60,7 @@ export function createAuthenticators (parts: AuthenticatorParts): Authenticator[
       if (trustedIssuers?.concerns(token) === true) {
         return trustedIssuers.verifyAssertion(token).then(principal => unlessRevoked(principal, context))
       }
-      return unlessRevoked(verifyToken(token), context)
+      return unlessRevoked(verifyToken(token, context.request?.socket ?? null), context)
     },
     isAlive: isTokenAlive
   })

@@ -38,13 +38,22 @@ export function createLocalWindows (options: MemoryStoreOptions): LocalWindows {
 
   function take (charges: readonly Charge[]): StoreAnswer {
     const nowUs = clockUs()
-    const found = charges.map(charge => find(charge, nowUs))
-    const allowed = charges.every((charge, i) => (found[i]?.length ?? 0) + charge.cost <= charge.limit)
-    const states = charges.map((charge, i) =>
-      stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs)
-    )
+    const found: Array<Window | undefined> = []
+    let allowed = true
+    for (const charge of charges) {
+      const window = find(charge, nowUs)
+      found.push(window)
+      if ((window === undefined ? 0 : window.length) + charge.cost > charge.limit) allowed = false
+    }
+    const states: ChargeState[] = []
+    let created = 0
+    for (let i = 0; i < charges.length; i++) {
+      const charge = charges[i]!
+      if (allowed && found[i] === undefined) created++
+      states.push(stateOf(charge, allowed ? record(charge, found[i], nowUs) : found[i], nowUs))
+    }
     // Only now: before the decision it could drop a window of this request.
-    if (allowed) for (const window of found) if (window === undefined) forgetSome(nowUs)
+    for (; created > 0; created--) forgetSome(nowUs)
     return { allowed, degraded: false, states, takenAtUs: nowUs }
   }
 
@@ -56,9 +65,12 @@ export function createLocalWindows (options: MemoryStoreOptions): LocalWindows {
 
   function record (charge: Charge, known: Window | undefined, nowUs: number): Window {
     const window = known ?? new Window(keyOf(charge))
-    if (known === undefined) windows.set(window.key, window)
-    else recency.remove(window)
-    recency.append(window)
+    if (known === undefined) {
+      windows.set(window.key, window)
+      recency.append(window)
+    } else {
+      recency.moveToEnd(window)
+    }
     for (let unit = 0; unit < charge.cost; unit++) window.push(nowUs)
     window.idleAfterUs = nowUs + charge.windowMs * 1000
     return window
@@ -190,6 +202,12 @@ class Recency {
     if (this.newest === null) this.oldest = window
     else this.newest.newer = window
     this.newest = window
+  }
+
+  moveToEnd (window: Window): void {
+    if (this.newest === window) return
+    this.remove(window)
+    this.append(window)
   }
 
   remove ({ older, newer }: Window): void {
