@@ -17,22 +17,29 @@ export interface QueuedEvent {
  */
 const MAX_QUEUED_CHARS = 32 * 1024 * 1024
 /** Limits of one write. */
-export const MAX_BATCH = 1_000
+const MAX_BATCH = 1_000
 const MAX_BATCH_CHARS = 1024 * 1024
 
 /** Events in the order of arrival. An event leaves the queue when it is written or given up. */
 export class EventQueue {
   readonly #events: QueuedEvent[] = []
   #chars = 0
+  #waiting = 0
 
   get length (): number {
     return this.#events.length
+  }
+
+  /** Whether the next write should start now: a caller waits for it, or there is enough for one. */
+  get isDue (): boolean {
+    return this.#waiting > 0 || this.#events.length >= MAX_BATCH || this.#chars >= MAX_BATCH_CHARS
   }
 
   /** Returns false, and adds nothing, when the queue is full. */
   add (event: QueuedEvent): boolean {
     if (this.#chars + event.json.length > MAX_QUEUED_CHARS) return false
     this.#chars += event.json.length
+    if (event.settle !== null) this.#waiting++
     this.#events.push(event)
     return true
   }
@@ -49,7 +56,10 @@ export class EventQueue {
   /** Removes the first events. */
   take (count: number): QueuedEvent[] {
     const taken = this.#events.splice(0, count)
-    for (const { json } of taken) this.#chars -= json.length
+    for (const { json, settle } of taken) {
+      this.#chars -= json.length
+      if (settle !== null) this.#waiting--
+    }
     return taken
   }
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { GENESIS, sealRecord, type ChainHead } from './chain.js'
 import type { CheckpointLog } from './checkpoints/checkpoint-log.js'
 import { AuditUnavailable } from './errors.js'
-import { EventQueue, MAX_BATCH, type QueuedEvent, type Settle } from './event-queue.js'
+import { EventQueue, type QueuedEvent, type Settle } from './event-queue.js'
 import { markerRecord, type Gap, type Unproven } from './own-records.js'
 import type { AuditSink, ResumePoint } from './sinks/sink.js'
 import { WriteAttempts } from './write-attempts.js'
@@ -131,7 +131,7 @@ export class AuditWriter {
 
   #flushSoon (): void {
     if (this.#draining !== null) return
-    if (this.#queue.length >= MAX_BATCH && this.#isHealthy) void this.#drain()
+    if (this.#queue.isDue && this.#isHealthy) void this.#drain()
     else this.#drainIn(FLUSH_MS)
   }
 
@@ -143,12 +143,12 @@ export class AuditWriter {
     return this.#writeTimer
   }
 
-  /** Writes until the queue is empty or the sink fails. Never rejects. */
+  /** Writes what is due, or fails. Never rejects. Events that no caller waits for are collected for the next flush. */
   #drain (): Promise<void> {
     this.#draining ??= this.#writeAll().finally(() => {
       this.#draining = null
       // Events may have arrived while the last write ended. If the sink failed, the timer starts the retry.
-      if (this.#queue.length > 0 && this.#writeTimer === null) void this.#drain()
+      if (this.#queue.length > 0 && this.#writeTimer === null && !this.#isClosed) this.#flushSoon()
     })
     return this.#draining
   }
@@ -164,7 +164,7 @@ export class AuditWriter {
       }
       await this.#signIfDue()
       this.#settleSigned()
-    } while (this.#queue.length > 0)
+    } while (this.#queue.isDue || (this.#isClosed && this.#queue.length > 0))
     this.#scheduleCheckpoint()
   }
 
