@@ -1,6 +1,7 @@
 // Generates the parts of the documents that come from the code: `node docs/generate.mjs`. With --check, it only reports
 // the documents that are out of date. With --list, it names the files.
-import { readdirSync, readFileSync, writeFileSync, existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { jsonRpc } from '@marty/json-rpc'
@@ -10,7 +11,10 @@ import { libraryMethods } from '@marty/camera-service/api/methods/library.js'
 import { mediaMethods } from '@marty/camera-service/api/methods/media.js'
 import { systemMethods } from '@marty/camera-service/api/methods/system.js'
 import { explainMethod } from '@marty/rbac'
+import { createCameraService } from '@marty/camera-service/app.js'
 import { configSchema } from '@marty/camera-service/settings/schema.js'
+import { loadSettings, shipped } from '@marty/camera-service/settings/settings.js'
+import { routesAsMarkdown } from '../packages/cli/dist/routes.js'
 import { withOptionTables } from './option-tables.mjs'
 import { policyReference } from './policy-reference.mjs'
 
@@ -23,6 +27,7 @@ const documents = {
   'docs/reference/policy.md': `${generated}\n\n${policyReference()}`,
   'docs/reference/performance.md': performanceReport(),
   'docs/reference/json-rpc.md': await rpcReference(),
+  'docs/reference/camera-service-routes.md': await routeTable(),
   'examples/quickstart/README.md': withQuickstart(read('examples/quickstart/README.md')),
   ...(await packageReadmes())
 }
@@ -223,6 +228,28 @@ function typeOf (member) {
   const { type, minimum, maximum } = member
   if (maximum !== undefined) return `${type}, ${minimum} to ${maximum}`
   return minimum === undefined ? type : `${type}, at least ${minimum}`
+}
+
+/** The report of the service itself, with its shipped configuration and policy. It is created, but does not listen. */
+async function routeTable () {
+  const folder = mkdtempSync(join(tmpdir(), 'camera-service-routes-'))
+  const settings = loadSettings(shipped.config)
+  const config = { ...settings.config, logging: { ...settings.config.logging, level: 'silent' } }
+  const folders = { dataDir: folder, recordings: join(folder, 'recordings'), auditFile: join(folder, 'audit.log') }
+  const service = await createCameraService({ ...settings, ...folders, config })
+  try {
+    await service.app.ready()
+    return `${generated}
+
+# Who may call what
+
+Every HTTP route and JSON-RPC method of the camera service with its enforced rule, as \`app.security.report()\` returns it with the shipped configuration (environment \`${settings.config.environment}\`) and policy. "(if)" means that the policy grants it on a condition.
+
+${routesAsMarkdown(service.app.security.report())}`
+  } finally {
+    await service.close()
+    rmSync(folder, { recursive: true })
+  }
 }
 
 async function packageReadmes () {

@@ -31,8 +31,24 @@ export interface CameraService {
   close (): Promise<void>
 }
 
-/** The composition root: creates every part after the parts that it needs, then starts servers and processes. */
+/** A camera service whose servers do not listen yet, and that has started no process. */
+export interface CreatedCameraService extends CameraService {
+  open (): Promise<void>
+}
+
 export async function startCameraService (settings: Settings): Promise<CameraService> {
+  const service = await createCameraService(settings)
+  try {
+    await service.open()
+  } catch (error) {
+    await service.close()
+    throw error
+  }
+  return service
+}
+
+/** The composition root: creates every part after the parts that it needs. */
+export async function createCameraService (settings: Settings): Promise<CreatedCameraService> {
   const { config, dataDir } = settings
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const hosts = streamHosts(settings)
@@ -56,17 +72,14 @@ export async function startCameraService (settings: Settings): Promise<CameraSer
   const running = { config, app, healthServer, mediaServer, media, sessions, redis, library }
   let closing: Promise<void> | undefined
   const close = (): Promise<void> => (closing ??= closeParts(running))
-  try {
-    await openParts(running)
-  } catch (error) {
-    await close()
-    throw error
-  }
   return {
     app,
     warnings,
-    addresses: addressesOf(hosts, portOf(app), config.server.websocket_path, portOf(healthServer)),
+    get addresses () {
+      return addressesOf(hosts, portOf(app), config.server.websocket_path, portOf(healthServer))
+    },
     reloadCertificate: () => { tls?.reload() },
+    open: async () => { await openParts(running) },
     close
   }
 }

@@ -15,4 +15,9 @@ declare module '@marty/core' {
      */
     readonly audit?: 'all' | 'denied' | 'none' | 'required'
   }
+
+  interface OperationFacts {
+    /** What is recorded of the operation. */
+    readonly audit?: 'all' | 'denied' | 'none' | 'required'
+  }
 }

@@ -6,11 +6,12 @@ const VALUES = ['all', 'denied', 'none', 'required']
  * Validates `security.audit`. It is in the admit stage, which does not need to know the
  * caller: a public route may be audited.
  */
-export function auditRuleCheck (canBeAwaited: boolean): Check {
+export function auditRuleCheck (canBeAwaited: boolean, isOn: boolean): Check {
   return {
     name: 'audit',
     stage: 'admit',
     keys: ['audit'],
+    describe: ({ rule }) => ({ audit: isOn ? rule.audit ?? 'denied' : 'none' }),
     compile ({ name, rule }) {
       if (rule.audit !== undefined && !VALUES.includes(rule.audit)) {
         throw new RuleInvalid(`${name}: security.audit must be one of ${VALUES.join(', ')}`)

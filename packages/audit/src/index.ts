@@ -15,7 +15,8 @@ import type { WriterState } from './writer.js'
 const plugin: FastifyPluginAsync<AuditOptions> = async (fastify, options) => {
   const resolved = resolveOptions(options)
   const guard = useGuard(fastify)
-  guard.addCheck(auditRuleCheck(resolved.sink.name !== 'none' && resolved.mode === 'sync'))
+  const isOn = resolved.sink.name !== 'none'
+  guard.addCheck(auditRuleCheck(isOn && resolved.mode === 'sync', isOn))
   const writer = await openLog(resolved, fastify.log)
   if (writer === null) {
     fastify.decorate('audit', {

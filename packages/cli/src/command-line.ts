@@ -9,6 +9,7 @@ import { policyTest } from './policy-test.js'
 import { policyTypesCommand } from './policy-types.js'
 import { keysCreate, keysList, keysPrune, keysRevoke, keysRotate, keysRotateSigning } from './keys.js'
 import { auditTail, auditVerify } from './audit.js'
+import { routesCommand } from './routes.js'
 import { limitsReset, limitsShow, limitsTop } from './limits.js'
 import { sessionsList, sessionsRevoke } from './sessions.js'
 import { tokenInspect, tokenIssue } from './token.js'
@@ -19,6 +20,7 @@ const COMMANDS: readonly Command[] = [
   sessionsList, sessionsRevoke,
   limitsShow, limitsReset, limitsTop,
   auditVerify, auditTail,
+  routesCommand,
   policyCheck, policyTest, policyExplain, policyDiff, policyMatrixCommand, policyTypesCommand
 ]
 

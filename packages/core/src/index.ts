@@ -20,7 +20,9 @@ export {
   defineError, MartyError, rpcCodeOf, type ErrorDefinition, type ErrorDetails, type MartyErrorConstructor
 } from './marty-error.js'
 export { append, Multimap } from './multimap.js'
-export type { AuthFailureRun, Check, CheckRun, GuardedOperation, Operation, Stage, Verdict } from './guard/operation.js'
+export type {
+  AuthFailureRun, Check, CheckRun, GuardedOperation, Operation, OperationFacts, OperationReport, Stage, Verdict
+} from './guard/operation.js'
 export type { ItemSpec, OptionSpec, OptionTable } from './options/option-table.js'
 export { isOrigin, ORIGIN } from './options/origin.js'
 export {

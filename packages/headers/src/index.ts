@@ -38,12 +38,23 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
     return decided
   }
 
-  fastify.addHook('onRoute', route => { setFor(route.config?.headers, route.url) })
+  const own = new Set<string>()
+  fastify.addHook('onRoute', route => {
+    setFor(route.config?.headers, route.url)
+    const { headers, helmet = (route as { readonly helmet?: unknown }).helmet } = { ...route.config } as OwnHeaders
+    if (headers !== undefined || helmet !== undefined) own.add(`${[route.method].flat().join(',')} ${route.url}`)
+  })
   fastify.addHook('onRequest', (request, reply, done) => {
     add(request, reply)
     done()
   })
-  useGuard(fastify)
+  useGuard(fastify).addCheck({
+    name: '@marty/headers',
+    stage: 'admit',
+    keys: [],
+    compile: () => null,
+    describe: ({ name, transport }) => (transport === 'http' ? { headers: own.has(name) ? 'own' : 'standard' } : {})
+  })
   // For requests that never reach a hook: malformed URLs, and bytes that are not HTTP.
   setStandardHeaders(fastify, isSecure => (isSecure ? standard.secure : standard.plain).list)
   setClientErrorHandler(fastify)
@@ -56,6 +67,8 @@ async function plugin (fastify: FastifyInstance, options: HeadersOptions): Promi
     done(null, payload)
   })
 }
+
+interface OwnHeaders { readonly headers?: unknown, readonly helmet?: unknown }
 
 /** `principal` is still null when an earlier hook refused the request before the guard ran. */
 function isPersonal (request: FastifyRequest): boolean {

@@ -9,6 +9,11 @@ declare module '@marty/core' {
      */
     readonly limits?: readonly RouteLimit[] | false
   }
+
+  interface OperationFacts {
+    /** The names of all rules that the operation is charged by. */
+    readonly limits?: readonly string[]
+  }
 }
 
 declare module 'fastify' {

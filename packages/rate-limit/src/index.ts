@@ -79,6 +79,7 @@ async function plugin (fastify: FastifyInstance, options: RateLimitOptions): Pro
     stage: 'throttle',
     keys: ['limits'],
     compile: operation => charge(planOf(routeRules.of(operation))),
+    describe: operation => ({ limits: routeRules.of(operation).map(({ rule }) => rule.name) }),
     compileOnAuthFailure (operation) {
       const rules = routeRules.of(operation)
       // A call without a credential guesses nothing; charge it like any other anonymous call.

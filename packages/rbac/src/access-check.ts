@@ -1,9 +1,12 @@
-import { didYouMean, MartyError, RuleInvalid, type Call, type Check, type Operation } from '@marty/core'
+import {
+  didYouMean, MartyError, RuleInvalid, type Call, type Check, type Operation, type OperationFacts
+} from '@marty/core'
+import { policyMatrix } from './analysis/matrix.js'
 import type { Attributes } from './conditions/evaluate.js'
 import { AccessDenied, AttributesFailed } from './errors.js'
 import { parsePermission } from './model/permission.js'
 import type { Policy } from './engine/policy.js'
-import type { Access } from './rbac.js'
+import type { Access, Rbac } from './rbac.js'
 
 /**
  * The attributes of a resource, as loaded by `config.security.when`; null or undefined when the resource
@@ -23,6 +26,9 @@ export function accessCheck (access: Access): Check {
     name: '@marty/rbac',
     stage: 'authorize',
     keys: ['permission', 'roles', 'when'],
+    describe ({ rule: { permission } }) {
+      return permission === undefined ? {} : { grantedTo: granted(permission, access.rbac) }
+    },
     compile ({ rule }) {
       const when = loaderOf(rule)
       const { permission, roles } = rule
@@ -45,6 +51,24 @@ export function accessCheck (access: Access): Check {
       }
     }
   }
+}
+
+/** The tables of the policies for which a report was made, because each operation of a report needs the same one. */
+const tables = new WeakMap<Policy, ReadonlyMap<string, Granted>>()
+type Granted = NonNullable<OperationFacts['grantedTo']>
+
+function granted (permission: string, { policy, environment }: Rbac): Granted {
+  let table = tables.get(policy)
+  if (table === undefined) {
+    const { roles, environments } = policyMatrix(policy, { environment })
+    const rows = environments.flatMap(({ resources }) => resources.flatMap(({ rows }) => rows))
+    table = new Map(rows.map(({ permission, cells }) => {
+      const holding = (state: string): string[] => roles.filter((_, index) => cells[index]!.state === state)
+      return [permission, { always: holding('allow'), conditionally: holding('if') }]
+    }))
+    tables.set(policy, table)
+  }
+  return table.get(permission) ?? { always: [], conditionally: [] }
 }
 
 type Loader = (...input: readonly unknown[]) => unknown

@@ -26,6 +26,13 @@ declare module '@marty/core' {
   }
 }
 
+declare module '@marty/core' {
+  interface OperationFacts {
+    /** The roles that the policy in use grants the permission of the operation: always, or on a condition. */
+    readonly grantedTo?: { readonly always: readonly string[], readonly conditionally: readonly string[] }
+  }
+}
+
 declare module 'fastify' {
   interface FastifyInstance {
     rbac: Rbac

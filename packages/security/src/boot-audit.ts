@@ -1,4 +1,4 @@
-import type { Guard, Operation } from '@marty/core'
+import type { Guard, Operation, OperationReport, SecurityRule } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Part } from './options.js'
 
@@ -9,13 +9,36 @@ export interface Security {
    * Every operation of both transports with its rule, in order of declaration, including the handler of unknown URLs.
    */
   routes (): readonly Operation[]
+  /**
+   * The same with what each part does for them: who may call in words, the roles that the policy in use grants it to,
+   * every limit, what is audited, whether it has headers of its own, and where it was declared.
+   */
+  report (): readonly OperationSecurity[]
+}
+
+/** One line of the report. */
+export interface OperationSecurity extends OperationReport {
+  /** Who may call it, in words: `anyone`, or `permission report:read`. */
+  readonly who: string
 }
 
 export function createSecurity (guard: Guard, environment: string): Security {
   return {
     environment,
-    routes: () => guard.operations().map(({ name, transport, rule }) => ({ name, transport, rule }))
+    routes: () => guard.operations().map(({ name, transport, rule }) => ({ name, transport, rule })),
+    report: () => guard.report().map(operation => ({ ...operation, who: whoMayCall(operation.rule) }))
   }
+}
+
+function whoMayCall ({ public: isPublic, authenticate, permission, roles, when }: SecurityRule): string {
+  if (isPublic === true) return 'anyone'
+  const methods = Array.isArray(authenticate) ? `signed in by ${authenticate.join(' or ')}` : null
+  const needed = [
+    methods,
+    roles === undefined ? null : `role ${roles.join(' or ')}`,
+    permission === undefined ? null : `permission ${permission}${when === undefined ? '' : ', for this resource'}`
+  ]
+  return needed.filter(part => part !== null).join(', ') || 'anyone who is signed in'
 }
 
 /** Logs one line at every start that lists the public operations. */

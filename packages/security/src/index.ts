@@ -70,6 +70,6 @@ export {
 export type { Environment, HeadersOptions } from '@marty/headers'
 export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'
 export type { Permission, Rbac, RbacOptions, Role } from '@marty/rbac'
-export type { Security } from './boot-audit.js'
+export type { OperationSecurity, Security } from './boot-audit.js'
 export { GuardNotStrict, SecurityOptionInvalid } from './errors.js'
 export type { SecurityOptions } from './options.js'

@@ -8,7 +8,7 @@ import { EventSinks } from './event-sinks.js'
 import type { EventSink, SecurityEvent } from './event.js'
 import { MartyError } from '../marty-error.js'
 import type { Metric, MetricSource } from './metric.js'
-import type { Check, GuardedOperation, Operation } from './operation.js'
+import type { Check, GuardedOperation, Operation, OperationReport } from './operation.js'
 import { compilePipeline } from './pipeline.js'
 import type { AuthenticationMethod, Principal } from '../principal.js'
 import type { PermissionName, SecurityRule } from '../rule.js'
@@ -71,6 +71,8 @@ export interface Guard {
   verify(): readonly StartProblem[]
   /** Every declared operation, for documentation and audits. */
   operations(): readonly GuardedOperation[]
+  /** Every declared operation with what the checks say about it. */
+  report(): readonly OperationReport[]
   /** The principal of the first credential in the request; null when it has none. */
   identify(
     request: IncomingMessage,
@@ -183,6 +185,14 @@ class PipelineGuard implements Guard {
 
   operations (): readonly GuardedOperation[] {
     return this.#declared.map(({ operation }) => operation)
+  }
+
+  report (): readonly OperationReport[] {
+    return this.#declared.map(({ operation, source: { place = null } }) => {
+      const { name, transport, rule } = operation
+      const facts = this.#checks.map(check => check.describe?.(operation))
+      return Object.assign({ name, transport, rule, place }, ...facts) as OperationReport
+    })
   }
 
   identify (

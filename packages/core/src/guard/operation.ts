@@ -53,4 +53,15 @@ export interface Check {
   compile (operation: Operation): CheckRun | null
   /** For throttling: compiles the check that runs instead when authentication fails. It gets the error. */
   compileOnAuthFailure? (operation: Operation): AuthFailureRun | null
+  /** For reports: what this check does for an operation, with the options of its plugin taken into account. */
+  describe? (operation: Operation): OperationFacts
+}
+
+/** What checks say about an operation. Packages add their own members by augmenting this interface. */
+export interface OperationFacts {}
+
+/** An operation, where it was declared, and what every check says about it. */
+export interface OperationReport extends Operation, OperationFacts {
+  /** The source line that declared it, such as `/app/src/routes.js:12:5`; null when it is not known. */
+  readonly place: string | null
 }
