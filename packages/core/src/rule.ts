@@ -9,9 +9,10 @@ export interface SecurityRule {
   readonly public?: true
   /**
    * Any caller that authenticated by one of these methods may call it; `true` accepts any method. Members that require
-   * more, such as a permission, imply `true`.
+   * more, such as a permission, imply `true`. With `'optional'`, callers without a credential may call it too, as
+   * anonymous; a credential that is not valid is still refused.
    */
-  readonly authenticate?: true | readonly AuthenticationMethod[]
+  readonly authenticate?: true | 'optional' | readonly AuthenticationMethod[]
 }
 
 /** Permission names, as declared in the rule by the package that decides about permissions; without one, any string. */

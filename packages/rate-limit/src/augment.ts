@@ -5,9 +5,9 @@ declare module '@marty/core' {
   interface SecurityRule {
     /**
      * Rules for this operation: by name, by name and cost, or declared inline. They are added to the rules of every
-     * operation of the transport; `false` disables all of them.
+     * operation of the transport; with `{ only }`, they replace them. `false` disables all of them.
      */
-    readonly limits?: readonly RouteLimit[] | false
+    readonly limits?: readonly RouteLimit[] | { readonly only: readonly RouteLimit[] } | false
   }
 
   interface OperationFacts {

@@ -60,10 +60,14 @@ export function createRouteRules (options: ResolvedOptions): RouteRules {
   }
 
   function of (operation: Operation): readonly AppliedRule[] {
-    const { limits = [] } = operation.rule
-    if (limits === false) return []
-    if (!Array.isArray(limits)) {
-      throw new RuleInvalid('security.limits must be a list of rule names and rules, or false')
+    const { limits: given = [] } = operation.rule
+    if (given === false) return []
+    const isOnly = !Array.isArray(given) && Object.keys(given).join() === 'only'
+    const limits: unknown = isOnly ? (given as { readonly only: unknown }).only : given
+    if (!Array.isArray(limits) || (isOnly && limits.length === 0)) {
+      throw new RuleInvalid(
+        'security.limits must be a list of rule names and rules, { only: [...] } with at least one of them, or false'
+      )
     }
     verifyNames(
       'security.limits',
@@ -85,7 +89,7 @@ export function createRouteRules (options: ResolvedOptions): RouteRules {
         )
       }
     }
-    return union(apply[operation.transport].flatMap(name => withBurst(rules.get(name)!)), own)
+    return union((isOnly ? [] : apply[operation.transport]).flatMap(name => withBurst(rules.get(name)!)), own)
   }
 
   function priced (field: string, limit: PricedRule): AppliedRule[] {

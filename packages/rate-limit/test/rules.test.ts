@@ -165,7 +165,7 @@ t.test('what cannot be enforced stops the start, by name', async t => {
     [[[{ rule: 'bursty', cost: 3 }]], /"security\.limits\[0\]\.cost" is 3, above the limit of "bursty\.burst" \(2\)/],
     [[[null]], /names "null"/],
     [[[5]], /names "5"/],
-    [['a'], /must be a list of rule names and rules, or false/]
+    [['a'], /must be a list of rule names and rules, \{ only: \[...\] \} with at least one of them, or false/]
   ]
   for (const [bad, message] of limits) {
     t.match(

@@ -30,8 +30,13 @@ export function createSecurity (guard: Guard, environment: string): Security {
   }
 }
 
+function isOpen ({ public: isPublic, authenticate }: SecurityRule): boolean {
+  return isPublic === true || authenticate === 'optional'
+}
+
 function whoMayCall ({ public: isPublic, authenticate, permission, roles, when }: SecurityRule): string {
   if (isPublic === true) return 'anyone'
+  if (authenticate === 'optional') return 'anyone, or signed in'
   const methods = Array.isArray(authenticate) ? `signed in by ${authenticate.join(' or ')}` : null
   const needed = [
     methods,
@@ -44,7 +49,7 @@ function whoMayCall ({ public: isPublic, authenticate, permission, roles, when }
 /** Logs one line at every start that lists the public operations. */
 export function logBootAudit (log: FastifyBaseLogger, security: Security, without: readonly Part[]): void {
   const routes = security.routes()
-  const open = routes.filter(({ rule }) => rule.public === true).map(({ name }) => name)
+  const open = routes.filter(({ rule }) => isOpen(rule)).map(({ name }) => name)
   const line = `${routes.length} operations, ${open.length} public: ${open.join(', ')}`
   if (without.length === 0) {
     log.info({ environment: security.environment, operations: routes.length, public: open }, line)

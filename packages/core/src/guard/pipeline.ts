@@ -30,14 +30,16 @@ function authenticationCheck (
   authentication: Authentication,
   onFailure: readonly AuthFailureRun[]
 ): CheckRun {
-  const identify = identificationCheck(authentication, methodsOf(operation))
+  const isOptional = operation.rule.authenticate === 'optional'
+  const identify = identificationCheck(authentication, methodsOf(operation), isOptional)
   return onFailure.length === 0 ? identify : withFailureChecks(identify, onFailure)
 }
 
 /** Finds out who is calling. A principal that is already known (of a WebSocket) is only checked for validity. */
 function identificationCheck (
   authentication: Authentication,
-  methods: readonly AuthenticationMethod[] | undefined
+  methods: readonly AuthenticationMethod[] | undefined,
+  isOptional: boolean
 ): CheckRun {
   const findPrincipal = (call: Call): Principal | Promise<Principal> | null => {
     const context = { address: call.address, requestId: call.id, request: call.request }
@@ -53,7 +55,7 @@ function identificationCheck (
       return isPromise(alive) ? alive.then(isAlive => verdictOf(call, isAlive)) : verdictOf(call, alive)
     }
     const found = findPrincipal(call)
-    if (found === null) return new Unauthenticated()
+    if (found === null) return isOptional ? undefined : new Unauthenticated()
     if (isPromise(found)) return found.then(principal => { call.principal = principal })
     call.principal = found
   }

@@ -39,9 +39,22 @@ export function verifyRule (
     )
   }
   if (Array.isArray(rule.authenticate)) verifyMethods(rule.authenticate, where, available)
+  else if (rule.authenticate === 'optional') verifyOptional(asksWho, where)
   else if (rule.authenticate !== undefined && rule.authenticate !== true) {
-    throw new RuleInvalid(`${where}: security.authenticate must be true or a list of methods (${METHODS.join(', ')})`)
+    throw new RuleInvalid(
+      `${where}: security.authenticate must be true, "optional" or a list of methods (${METHODS.join(', ')})`
+    )
   }
+}
+
+/** A rule that lets anonymous callers in and asks for a permission contradicts itself. */
+function verifyOptional (asksWho: readonly string[], where: string): void {
+  const others = asksWho.filter(key => key !== 'authenticate')
+  if (others.length === 0) return
+  throw new RuleInvalid(
+    `${where}: security.authenticate "optional" excludes ${others.map(key => `security.${key}`).join(', ')}: ` +
+      'a caller without a credential has neither permissions nor roles'
+  )
 }
 
 function verifyMethods (
