@@ -15,7 +15,8 @@ export {
   createGuard, type Authorizer, type Guard, type GuardOptions, type OperationSource, type Refusals
 } from './guard/guard.js'
 export type { Metric, MetricSource, MetricValue } from './guard/metric.js'
-export { declareRule, setProblemHandlers, useGuard } from './http/http.js'
+export { declareRule, declareRules, setProblemHandlers, useGuard } from './http/http.js'
+export type { RouteRule } from './http/route-rules.js'
 export {
   defineError, MartyError, rpcCodeOf, type ErrorDefinition, type ErrorDetails, type MartyErrorConstructor
 } from './marty-error.js'

@@ -1,6 +1,6 @@
 import { audit } from '@marty/audit'
 import { auth } from '@marty/auth'
-import { optionsInvalid, setProblemHandlers, useGuard } from '@marty/core'
+import { declareRules, optionsInvalid, setProblemHandlers, useGuard } from '@marty/core'
 import { headers } from '@marty/headers'
 import { rateLimit } from '@marty/rate-limit'
 import { rbac } from '@marty/rbac'
@@ -33,6 +33,7 @@ async function secure (fastify: FastifyInstance, given: SecurityOptions): Promis
     throw optionsInvalid(SCOPE, [{ field: 'refusals', problem }])
   }
   setProblemHandlers(fastify)
+  declareRules(fastify, options.rules)
 
   if (options.headers !== false) await fastify.register(headers, { ...options.headers, environment })
   if (options.metrics !== false) {
@@ -65,7 +66,7 @@ export type { Audit, AuditOptions } from '@marty/audit'
 export type { ApiKeys, AuthOptions, Sessions, TokenRequest, Tokens } from '@marty/auth'
 export {
   ANONYMOUS, declareRule, defineError, MartyError, problemServerOptions, type Guard, type MartyErrorConstructor,
-  type Operation, type Principal, type Refusals, type SecurityEvent, type SecurityRule
+  type Operation, type Principal, type Refusals, type RouteRule, type SecurityEvent, type SecurityRule
 } from '@marty/core'
 export type { Environment, HeadersOptions } from '@marty/headers'
 export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'

@@ -1,6 +1,6 @@
 import type { AuditOptions } from '@marty/audit'
 import type { AuthOptions } from '@marty/auth'
-import { checkOptions, type OptionScope, type OptionTable, type Refusals } from '@marty/core'
+import { checkOptions, type OptionScope, type OptionTable, type Refusals, type RouteRule } from '@marty/core'
 import type { Environment, HeadersOptions } from '@marty/headers'
 import type { MetricsOptions } from '@marty/metrics'
 import type { RateLimitOptions } from '@marty/rate-limit'
@@ -30,6 +30,12 @@ export interface SecurityOptions {
   /** Prometheus metrics of all parts. @default false */
   readonly metrics?: MetricsOptions | false
   /**
+   * Rules for routes that declare none, such as those of third-party plugins:
+   * `[{ url: '/docs/*', permission: 'docs:read' }]`. A route's own rule takes precedence.
+   * @default none
+   */
+  readonly rules?: readonly RouteRule[]
+  /**
    * How refusals over HTTP are answered. `fast` skips Fastify's error path, which doubles the cost of a response.
    * `fastify` uses the error path, so that `onError` hooks (Sentry, OpenTelemetry) see each refusal. If the application
    * sets its own error handler, refusals always take the error path.
@@ -38,7 +44,7 @@ export interface SecurityOptions {
   readonly refusals?: Refusals
 }
 
-export type Part = Exclude<keyof SecurityOptions, 'environment' | 'metrics' | 'refusals'>
+export type Part = Exclude<keyof SecurityOptions, 'environment' | 'metrics' | 'rules' | 'refusals'>
 
 export const PARTS: readonly Part[] = ['headers', 'limits', 'auth', 'rbac', 'audit']
 
@@ -72,6 +78,12 @@ export const OPTIONS: OptionTable<SecurityOptions, ResolvedOptions> = {
     ...PART,
     default: false,
     about: 'Prometheus metrics of all parts. Options of `@marty/metrics`.'
+  },
+  rules: {
+    kind: 'list',
+    items: { kind: 'custom', expected: 'a rule with a url', accepts: value => typeof value === 'object' && value !== null },
+    default: [],
+    about: 'Rules for routes that declare none; see [below](#routes-of-third-party-plugins).'
   },
   refusals: {
     kind: 'choice',

@@ -4,6 +4,7 @@ import { RouteUndeclared, RouteUnguarded } from '../errors.js'
 import type { Guard } from '../guard/guard.js'
 import type { GuardedOperation } from '../guard/operation.js'
 import type { SecurityRule } from '../rule.js'
+import { RouteRules } from './route-rules.js'
 import { placeOfRegistration, stackAbove } from './stack-place.js'
 import { refuseStart, type StartProblem } from '../guard/start-problems.js'
 
@@ -44,6 +45,8 @@ export interface Application {
   readonly routes: Map<RouteOptions, RegisteredRoute>
   /** Routes registered before this module was loaded. Only their names are known, from `printRoutes`. */
   readonly unseen: readonly string[]
+  /** Rules for routes that declare none. */
+  readonly routeRules: RouteRules
   hasLastDefence: boolean
   isVerified: boolean
   isRefused: boolean
@@ -113,7 +116,14 @@ export function nameOf ({ method, url }: RouteOptions): string {
 
 function watch (root: FastifyInstance, scopes: readonly FastifyInstance[], unseen: readonly string[]): Application {
   const application: Application = {
-    root, guards: [], routes: new Map(), unseen, hasLastDefence: false, isVerified: false, isRefused: false
+    root,
+    guards: [],
+    routes: new Map(),
+    unseen,
+    routeRules: new RouteRules(),
+    hasLastDefence: false,
+    isVerified: false,
+    isRefused: false
   }
   root.decorate(kApplication, application)
   const record = function (this: FastifyInstance, options: RouteOptions): void {
@@ -163,7 +173,8 @@ function verifyStart (application: Application): void {
     ...guards.filter(({ guard, scope }) => guard.strict && !isRoot(scope)).map(scopeProblem),
     ...isStrict(application) ? application.unseen.map((text): StartProblem => ({ kind: 'early', text })) : [],
     ...[...routes.values()].flatMap(route => routeProblems(application, route)),
-    ...guards.flatMap(({ guard }) => guard.verify())
+    ...guards.flatMap(({ guard }) => guard.verify()),
+    ...application.routeRules.unused().map((text): StartProblem => ({ kind: 'invalid', text }))
   ]
   application.isRefused = problems.length > 0
   refuseStart(problems)

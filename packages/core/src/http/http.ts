@@ -13,6 +13,7 @@ import { MartyError } from '../marty-error.js'
 import { ANONYMOUS } from '../principal.js'
 import { problemErrorHandler, problemNotFoundHandler, sendRefusal } from './problem.js'
 import { closeRefusalLog } from './refusal-log.js'
+import type { RouteRule } from './route-rules.js'
 import type { SecurityRule } from '../rule.js'
 import { setClientErrorHandler } from './unrouted-responses.js'
 import { watchUpgrades } from './upgrades.js'
@@ -201,8 +202,17 @@ function decidePendingCalls (fastify: FastifyInstance): void {
 }
 
 /**
- * Sets the rule of a route that a third-party plugin registers without one, such as the preflight route of
- * `@fastify/cors`. Call it before registering that plugin.
+ * Sets rules for routes that declare none, such as those of third-party plugins. Call it before registering them. A
+ * rule that no route has used when the application is ready stops the start. Throws `MARTY_CORE_RULE_INVALID`.
+ */
+export function declareRules (fastify: FastifyInstance, rules: readonly RouteRule[]): void {
+  useGuard(fastify)
+  applicationOf(fastify).routeRules.add(rules)
+}
+
+/**
+ * Sets the rule of one route that is not always registered, such as the preflight route of `@fastify/cors`; otherwise
+ * use {@link declareRules}. Call it before registering the plugin.
  */
 export function declareRule (fastify: FastifyInstance, method: string, url: string, rule: SecurityRule): void {
   const guard = useGuard(fastify)
@@ -214,6 +224,9 @@ function declareRoute (application: Application, guard: Guard, route: RouteOptio
   // Read once: a getter or proxy could return something else the second time than what was checked.
   const config: RouteConfig = { ...route.config }
   const { security } = config
+  const preset = security === undefined
+    ? application.routeRules.find([route.method].flat(), route.url)
+    : undefined
   const name = nameOf(route)
   const place = placeOf(application, route)
   // Fastify adds a HEAD route with the same rule to every GET route. Both are one operation, so that a missing rule is
@@ -224,7 +237,7 @@ function declareRoute (application: Application, guard: Guard, route: RouteOptio
     : guard.operation({
       name,
       transport: 'http',
-      rule: security ?? presetRules.get(guard)?.get(name),
+      rule: security ?? presetRules.get(guard)?.get(name) ?? preset?.rule,
       where: `route ${name}`,
       place
     })
@@ -235,5 +248,6 @@ function declareRoute (application: Application, guard: Guard, route: RouteOptio
   }
   if (operation === null) return
   // Copy the config: an application may pass one object to several routes, and each route is a separate operation.
-  route.config = { ...config, [kOperation]: operation } as RouteConfig
+  const headers = preset?.headers === undefined ? {} : { headers: preset.headers }
+  route.config = { ...headers, ...config, [kOperation]: operation } as RouteConfig
 }
