@@ -1,5 +1,6 @@
 import type { Guard, Operation, OperationReport, SecurityRule } from '@marty/core'
 import type { FastifyBaseLogger } from 'fastify'
+import { withSecurity, type OpenApiDocument } from './openapi.js'
 import type { Part } from './options.js'
 
 /** The operations of the application and who may call them: `fastify.security`. */
@@ -14,6 +15,11 @@ export interface Security {
    * every limit, what is audited, whether it has headers of its own, and where it was declared.
    */
   report (): readonly OperationSecurity[]
+  /**
+   * Adds to an OpenAPI 3 document what the enforced rules mean for its operations: `security`, the responses 401, 403
+   * and 429, `x-permission`, `x-roles` and `x-rate-limit`. For `transformObject` of `@fastify/swagger`.
+   */
+  openApi<Document extends OpenApiDocument> (document: Document): Document
 }
 
 /** One line of the report. */
@@ -22,11 +28,15 @@ export interface OperationSecurity extends OperationReport {
   readonly who: string
 }
 
-export function createSecurity (guard: Guard, environment: string): Security {
+export function createSecurity (guard: Guard, environment: string, sessionCookie: () => string | null): Security {
+  const report = (): OperationSecurity[] =>
+    guard.report().map(operation => ({ ...operation, who: whoMayCall(operation.rule) }))
   return {
     environment,
     routes: () => guard.operations().map(({ name, transport, rule }) => ({ name, transport, rule })),
-    report: () => guard.report().map(operation => ({ ...operation, who: whoMayCall(operation.rule) }))
+    report,
+    openApi: document =>
+      withSecurity(document, { report: report(), methods: guard.methods(), sessionCookie: sessionCookie() })
   }
 }
 

@@ -47,7 +47,7 @@ async function secure (fastify: FastifyInstance, given: SecurityOptions): Promis
   // Register audit last: an operation that must be recorded before it runs is recorded only after it was allowed.
   if (options.audit !== false) await fastify.register(audit, options.audit)
 
-  const security = createSecurity(guard, environment)
+  const security = createSecurity(guard, environment, () => fastify.auth?.sessionCookie?.name ?? null)
   fastify.decorate('security', security)
   const without = PARTS.filter(part => options[part] === false)
   fastify.addHook('onReady', async () => { logBootAudit(fastify.log, security, without) })
@@ -72,5 +72,6 @@ export type { Environment, HeadersOptions } from '@marty/headers'
 export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'
 export type { Permission, Rbac, RbacOptions, Role } from '@marty/rbac'
 export type { OperationSecurity, Security } from './boot-audit.js'
+export type { OpenApiDocument } from './openapi.js'
 export { GuardNotStrict, SecurityOptionInvalid } from './errors.js'
 export type { SecurityOptions } from './options.js'

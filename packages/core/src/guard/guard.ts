@@ -71,6 +71,8 @@ export interface Guard {
   verify(): readonly StartProblem[]
   /** Every declared operation, for documentation and audits. */
   operations(): readonly GuardedOperation[]
+  /** The authentication methods that the registered plugins offer. */
+  methods(): readonly AuthenticationMethod[]
   /** Every declared operation with what the checks say about it. */
   report(): readonly OperationReport[]
   /** The principal of the first credential in the request; null when it has none. */
@@ -185,6 +187,10 @@ class PipelineGuard implements Guard {
 
   operations (): readonly GuardedOperation[] {
     return this.#declared.map(({ operation }) => operation)
+  }
+
+  methods (): readonly AuthenticationMethod[] {
+    return [...new Set(this.#authentication.methods())]
   }
 
   report (): readonly OperationReport[] {
