@@ -40,5 +40,5 @@ t.test('@marty/rate-limit/fastify-rate-limit loads no package of others', async 
 })
 
 t.test('the whole package loads what the plugin needs, so the test above can see it', async t => {
-  t.match(new Set(await packagesOf('await import("@marty/rate-limit")')), new Set(['fastify-plugin', 'ioredis']))
+  t.strictSame(await packagesOf('await import("@marty/rate-limit")'), ['fastify-plugin'])
 })

@@ -372,9 +372,9 @@ t.test('explanations are for those who hold policy:explain', async t => {
     [{ ...question, permission: 'doc:raed' }, /did you mean \\"doc:read\\"/],
     [{ ...question, environment: 'prodution' }, /did you mean \\"production\\"/],
     [{ ...question, extra: 1 }, /not valid/],
-    [{ ...question, principal: { roles: 'author' } }, /\/principal\/roles/],
-    [{ ...question, principal: { roles: ['author'], admin: true } }, /\/principal/],
-    [{ ...question, permission: 5 }, /\/permission/],
+    [{ ...question, principal: { roles: 'author' } }, /principal\.roles must be a list/],
+    [{ ...question, principal: { roles: ['author'], admin: true } }, /unknown key \\"admin\\" in principal/],
+    [{ ...question, permission: 5 }, /permission must be a string/],
     [[], /not valid/]
   ] as const) {
     const { statusCode, body } = await ask('eve:chief', wrong)
