@@ -32,7 +32,7 @@ export {
 export { KeyedSingleFlight, SingleFlight } from './single-flight.js'
 export { problemErrorHandler, problemNotFoundHandler, toProblem, type Problem } from './http/problem.js'
 export { logRefusal, type Refusal } from './http/refusal-log.js'
-export type { PermissionName, SecurityRule } from './rule.js'
+export { rule, type PermissionName, type SecurityRule } from './rule.js'
 export { createSampler, type Omitted, type Sampler, type SamplerOptions } from './sampler.js'
 export {
   problemServerOptions, setClientErrorHandler, setStandardHeaders, type StandardHeaders
