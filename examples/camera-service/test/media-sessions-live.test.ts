@@ -31,7 +31,7 @@ const http = `http://127.0.0.1:${service.ports.SERVER_PORT}`
 const browser = await launchChromium()
 t.teardown(() => browser.close())
 
-/** Somebody who watches. `ended` throws while the picture still comes; it may know when the last one came. */
+/** A viewer. `ended` throws while pictures still arrive, and may return the time of the last one. */
 interface Reader { readonly name: string, ended (): Promise<number | void>, stop (): Promise<void> }
 interface Streams { readonly rtsp: string, readonly hls: string, readonly webrtc: string }
 

@@ -128,7 +128,7 @@ t.test('many interruptions create many files in order, also when finishing is in
   const { name } = now.recorder.current('camera0')!
   for (let i = 1; i < 12; i++) await now.segment(`17672256${String(i).padStart(2, '0')}-000000.mp4`)
   const expected = [`${name}.mp4`, ...Array.from({ length: 11 }, (_, index) => `${name}_${index + 2}.mp4`)]
-  // What an earlier attempt has moved already: eleven, of which the names sort differently as text and as numbers.
+  // An earlier attempt has already moved eleven files. Their names sort differently as text and as numbers.
   const from = join(now.plan.specOf('camera0')!.folder, 'cs', 'camera0')
   for (let i = 0; i < 11; i++) await rename(join(from, `17672256${String(i).padStart(2, '0')}-000000.mp4`), join(now.folder, expected[i]!))
   await writeFile(join(now.folder, 'camera0_another.mp4'), '')

@@ -25,7 +25,7 @@ t.test('two local cameras: stream, snapshot, recording; after replugging they ke
   const untilStatus = (device: string, expected: Record<string, string>): Promise<void> => eventually(async () => {
     const status = await client.call('get_camera_status', { device })
     if (Object.entries(expected).every(([name, value]) => status[name] === value)) return
-    // Not so often that the calls are limited.
+    // The pause keeps the calls below their limit.
     await new Promise(resolve => setTimeout(resolve, 500))
     throw new Error(JSON.stringify(status))
   }, PATIENCE_MS)
