@@ -18,6 +18,7 @@ import { cameraView } from './api/view.js'
 import type { Library } from './library/library.js'
 import type { Storage } from './library/storage.js'
 import type { Ffmpeg } from './media/ffmpeg.js'
+import { cameraReadings } from './media/readings.js'
 import { takeSnapshot } from './media/snapshot.js'
 import type { MediaPlane } from './media-plane.js'
 import type { MediaMtxSearch } from './mediamtx/binary.js'
@@ -103,6 +104,7 @@ export async function registerApi (app: FastifyInstance, options: ApiOptions): P
   libraryMethods(app, parts)
   systemMethods(app, parts)
   app.rpc.method(explainMethod(app.rbac))
+  app.guard.addMetrics(() => cameraReadings(media.cameras, media.recorder))
   fileRoutes(app, library)
   pageRoutes(app, shipped.web, mediaOrigins(hosts.scheme, [hosts.webrtcPort, hosts.hlsPort], server.host, hosts.host))
 

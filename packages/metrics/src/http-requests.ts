@@ -15,7 +15,7 @@ export function measureRequests (
   const registers = [registry]
   const requests = new Counter({
     name: 'http_requests_total',
-    help: 'HTTP requests answered, by route pattern, status code and kind of caller.',
+    help: 'HTTP requests answered, by route pattern, status code and kind of caller (anonymous when refused).',
     labelNames: ['method', 'route', 'status', 'principal'],
     registers
   })

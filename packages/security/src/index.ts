@@ -66,7 +66,8 @@ export type { Audit, AuditOptions } from '@marty/audit'
 export type { ApiKeys, AuthOptions, Sessions, TokenRequest, Tokens } from '@marty/auth'
 export {
   ANONYMOUS, declareRule, defineError, MartyError, problemServerOptions, rule, type Guard, type MartyErrorConstructor,
-  type Operation, type Principal, type Refusals, type RouteRule, type SecurityEvent, type SecurityRule
+  type Metric, type MetricSource, type Operation, type Principal, type Refusals, type RouteRule, type SecurityEvent,
+  type SecurityRule
 } from '@marty/core'
 export type { Environment, HeadersOptions } from '@marty/headers'
 export type { Limiter, LimitRule, RateLimitOptions } from '@marty/rate-limit'

@@ -2,7 +2,7 @@ import { ConfigError } from '@marty/config'
 import { closest } from '@marty/core'
 
 /** The roles of the camera service, in ascending order of permissions. */
-export const ROLES: readonly string[] = ['viewer', 'operator', 'admin']
+export const ROLES: readonly string[] = ['viewer', 'operator', 'monitor', 'admin']
 
 const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
 

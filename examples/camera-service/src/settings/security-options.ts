@@ -55,6 +55,7 @@ export function securityOptions (settings: Settings, secrets: Secrets, redis: Re
       onAuthenticationFailure: ['failed-logins'],
       ...(redis === null ? {} : { store: { redis: redis.client } })
     },
+    metrics: { security: { permission: 'system:metrics' } },
     headers: { ...(config.security.ssl.hsts ? {} : { hsts: false }) },
     audit: {
       sink: { file: settings.auditFile, mode: 'async', retention: { maxAgeSeconds: config.security.audit.keep_seconds } },
