@@ -22,7 +22,13 @@ interface LateHeaders {
   /** Null as soon as they are set on the response. */
   fixed: FixedHeaders | null
   readonly decide: DecideHeaders
+  /** The methods that the response had before. */
+  readonly own: ServerResponse
 }
+
+const METHODS = [
+  'writeHead', 'getHeader', 'hasHeader', 'getHeaders', 'getHeaderNames', 'removeHeader', 'appendHeader'
+] as const
 
 const kLate: unique symbol = Symbol('marty.headers')
 type LateResponse = ServerResponse & { [kLate]?: LateHeaders }
@@ -45,7 +51,7 @@ export function hasLateHeaders (response: LateResponse): boolean {
  * array. A changed prototype would be one assignment instead of seven, but V8 then handles every response slowly.
  */
 export function addLateHeaders (response: LateResponse, fixed: FixedHeaders, decide: DecideHeaders): void {
-  response[kLate] = { fixed, decide }
+  response[kLate] = { fixed, decide, own: methodsOf(response) }
   response.writeHead = writeHead as ServerResponse['writeHead']
   response.getHeader = getHeader as ServerResponse['getHeader']
   response.hasHeader = hasHeader
@@ -56,24 +62,21 @@ export function addLateHeaders (response: LateResponse, fixed: FixedHeaders, dec
 }
 
 function writeHead (this: LateResponse, status: number, ...rest: Array<string | Head>): ServerResponse {
-  const own = methodsOf(this)
-  const { fixed, decide } = this[kLate]!
+  const { fixed, decide, own } = this[kLate]!
   const head = rest.find(part => typeof part === 'object')
   const isUntouched = fixed !== null && own.getHeaderNames.call(this).length === 0
   if (isUntouched && rest.length === 1 && isPlain(head) && isLowerCase(head)) {
     return own.writeHead.call(this, status, merge(fixed, decide, head) as never)
   }
   setFixedHeaders(this)
-  const fields = isPlain(head) ? Object.entries(head) : pairs(head)
-  const given = new Map(fields.map(([name, value]) => [name.toLowerCase(), value]))
+  const given = grouped(isPlain(head) ? Object.entries(head) : pairs(head))
   const decided = pairs(decide(name => given.get(name) ?? own.getHeader.call(this, name)))
   for (const [name, value] of decided) {
     own.setHeader.call(this, name, value as string)
     given.delete(name)
   }
   const text = rest.filter(part => typeof part === 'string')
-  const kept = fields.filter(([name]) => given.has(name.toLowerCase()))
-  return own.writeHead.call(this, status, ...text as [], kept.flat() as never)
+  return own.writeHead.call(this, status, ...text as [], [...given].flatMap(([name, value]) => [name, value]) as never)
 }
 
 /** The usual case: nothing is set on the response, and Fastify passes its own headers as an object, in lower case. */
@@ -82,7 +85,7 @@ function merge (fixed: FixedHeaders, decide: DecideHeaders, head: OutgoingHttpHe
   const decided = all.length
   let isReplacing = false
   for (const name in head) {
-    if (decided > 0 && all.includes(name)) continue
+    if (decided > 0 && all.findIndex((one, i) => i < decided && i % 2 === 0 && one === name) !== -1) continue
     isReplacing ||= fixed.byName.has(name)
     all.push(name, head[name])
   }
@@ -95,51 +98,68 @@ function isLowerCase (head: OutgoingHttpHeaders): boolean {
 }
 
 function getHeader (this: LateResponse, name: string): OutgoingHttpHeaders[string] {
-  return methodsOf(this).getHeader.call(this, name) ?? this[kLate]!.fixed?.byName.get(name.toLowerCase())
+  return this[kLate]!.own.getHeader.call(this, name) ?? this[kLate]!.fixed?.byName.get(name.toLowerCase())
 }
 
 function hasHeader (this: LateResponse, name: string): boolean {
-  return methodsOf(this).hasHeader.call(this, name) || this[kLate]!.fixed?.byName.has(name.toLowerCase()) === true
+  return this[kLate]!.own.hasHeader.call(this, name) || this[kLate]!.fixed?.byName.has(name.toLowerCase()) === true
 }
 
 function getHeaders (this: LateResponse): OutgoingHttpHeaders {
   setFixedHeaders(this)
-  return methodsOf(this).getHeaders.call(this)
+  const { fixed, own } = this[kLate]!
+  const set = own.getHeaders.call(this)
+  return fixed === null ? set : { ...Object.fromEntries(fixed.byName), ...set }
 }
 
 function getHeaderNames (this: LateResponse): string[] {
-  setFixedHeaders(this)
-  return methodsOf(this).getHeaderNames.call(this)
+  return Object.keys(this.getHeaders())
 }
 
 function removeHeader (this: LateResponse, name: string): void {
   setFixedHeaders(this)
-  methodsOf(this).removeHeader.call(this, name)
+  this[kLate]!.own.removeHeader.call(this, name)
 }
 
 function appendHeader (this: LateResponse, name: string, value: string | readonly string[]): ServerResponse {
   setFixedHeaders(this)
-  return methodsOf(this).appendHeader.call(this, name, value)
+  return this[kLate]!.own.appendHeader.call(this, name, value)
 }
 
-/** Sets the fixed headers, except those that were set before: code that changes headers must find them all. */
+/**
+ * Sets the fixed headers, except those that were set before: code that changes headers must find them all. Once they
+ * are sent, nothing can be set, but logs and hooks may still read them.
+ */
 function setFixedHeaders (response: LateResponse): void {
   const late = response[kLate]!
-  if (late.fixed === null) return
-  const own = methodsOf(response)
+  if (late.fixed === null || response.headersSent) return
+  const { own } = late
   for (const [name, value] of late.fixed.list) {
     if (!own.hasHeader.call(response, name)) own.setHeader.call(response, name, value)
   }
   late.fixed = null
 }
 
-/** The methods of the response without {@link addLateHeaders}: those of Node, or of an injected request. */
+/** The methods of Node or of an injected request, or those with which somebody has wrapped them on this response. */
 function methodsOf (response: LateResponse): ServerResponse {
-  return Object.getPrototypeOf(response) as ServerResponse
+  const prototype = Object.getPrototypeOf(response) as ServerResponse
+  const wrapped = METHODS.filter(name => Object.hasOwn(response, name))
+  if (wrapped.length === 0) return prototype
+  return Object.assign(Object.create(prototype), Object.fromEntries(wrapped.map(name => [name, response[name]])))
 }
 
 function isPlain (head: string | Head): head is OutgoingHttpHeaders {
   return typeof head === 'object' && head !== null && !Array.isArray(head)
+}
+
+/** The values by name in lower case; a name that is there twice has a list. */
+function grouped (fields: ReadonlyArray<readonly [string, unknown]>): Map<string, unknown> {
+  const values = new Map<string, unknown>()
+  for (const [rawName, value] of fields) {
+    const name = String(rawName).toLowerCase()
+    values.set(name, values.has(name) ? [values.get(name), value].flat() : value)
+  }
+  return values
 }
 
 /** `writeHead` also accepts a list of names and values in turn, or of pairs. */

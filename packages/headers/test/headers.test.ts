@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { execFile } from 'node:child_process'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
@@ -308,6 +308,58 @@ t.test('a handler sees, replaces, extends and removes the headers on the respons
     t.match(await get('/list'), { status: 202, headers: { ...standard, 'referrer-policy': 'origin', 'x-own': 'yes' } })
     t.match(await get('/none'), { status: 404, headers: standard })
   }
+})
+
+t.test('hooks and logs may read the headers after they were sent', async t => {
+  for (const http2 of [false, true]) {
+    const app = Fastify({ http2: http2 as false })
+    t.teardown(() => app.close())
+    await app.register(headers, { environment: 'production' })
+    const seen: unknown[] = []
+    const read = (reply: FastifyReply): void => {
+      seen.push(reply.getHeaders()['x-frame-options'], reply.raw.getHeaderNames().includes('x-frame-options'))
+      seen.push(reply.getHeader('x-frame-options'), reply.raw.hasHeader('x-frame-options'))
+    }
+    app.addHook('onResponse', async (_request, reply) => { read(reply) })
+    app.get('/', async (_request, reply) => {
+      reply.raw.once('finish', () => { read(reply) })
+      return { ok: true }
+    })
+    const origin = await app.listen({ port: 0, host: '127.0.0.1' })
+    t.match(await curl(`${origin}/`, http2), { status: 200, headers: { 'x-frame-options': 'DENY' } })
+    await app.close()
+    t.strictSame(seen, Array(2).fill(['DENY', true, 'DENY', true]).flat())
+  }
+})
+
+t.test('nothing that others set is lost: wrapped methods, cookies in lists, a header named like a decided value', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.addHook('onRequest', async (_request, { raw }) => {
+    const writeHead = raw.writeHead
+    raw.writeHead = function (this: typeof raw, ...args: Parameters<typeof writeHead>) {
+      this.setHeader('set-cookie', 'wrapped=1')
+      return writeHead.apply(this, args)
+    } as typeof writeHead
+  })
+  await app.register(headers, {
+    environment: 'production',
+    cors: { origins: ['https://app.example'], exposedHeaders: ['retry-after'] }
+  })
+  app.get('/', async () => ({ ok: true }))
+  app.get('/list', (_request, reply) => {
+    reply.hijack()
+    const head = ['Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'Vary', 'Cookie', 'Vary', 'Accept', 'Retry-After', '7']
+    reply.raw.writeHead(200, head as never)
+    reply.raw.end('x')
+  })
+  const origin = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.match((await curl(`${origin}/`, false)).headers, { 'set-cookie': 'wrapped=1', 'x-frame-options': 'DENY' })
+  const { stdout } = await promisify(execFile)('curl', ['-s', '-i', '-H', 'Origin: https://app.example', `${origin}/list`])
+  for (const line of ['set-cookie: a=1', 'set-cookie: b=2', 'vary: Cookie, Accept, Origin', 'retry-after: 7']) {
+    t.match(stdout.toLowerCase(), `\r\n${line.toLowerCase()}\r\n`)
+  }
+  t.match(stdout.toLowerCase(), '\r\naccess-control-expose-headers: retry-after\r\n')
 })
 
 interface Answer { readonly status: number, readonly headers: Record<string, string>, readonly body: string }

@@ -5,7 +5,8 @@ import fastifySwaggerUi from '@fastify/swagger-ui'
 import underPressure from '@fastify/under-pressure'
 import fastifyWebsocket from '@fastify/websocket'
 import type { RouteRule, SecurityOptions } from '@marty/security'
-import type { LightMyRequestResponse } from 'fastify'
+import { declareRules, useGuard } from '@marty/core'
+import Fastify, { type LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { createService, type Service } from './service.js'
 
@@ -99,6 +100,40 @@ t.test('a rule never reaches further than its path, nor a method that it does no
     service.app.route({ method, url, handler: async () => 'x' })
     t.match(await stopOf(service), { code: 'MARTY_CORE_RULE_MISSING', message: `${method} ${url}` })
   }
+})
+
+t.test('a rule for some methods of a route never makes room for a wider one', async t => {
+  for (const methods of [['GET', 'DELETE'], ['POST', 'PUT', 'DELETE']]) {
+    const service = await withRules(
+      t,
+      { url: '/a/*', methods: ['POST', 'DELETE'], authenticate: true },
+      { url: '/a/open', public: true },
+      { url: '/a/*', public: true }
+    )
+    service.app.post('/a/used', async () => 'used')
+    service.app.get('/a/open', async () => 'open')
+    service.app.get('/a/read', async () => 'read')
+    service.app.route({ method: methods, url: '/a/both', handler: async () => 'both' })
+    t.match(await stopOf(service), { code: 'MARTY_CORE_RULE_MISSING', message: '/a/both' })
+  }
+  const { app } = await withRules(t, { url: '/b/*', methods: ['GET'], authenticate: true }, { url: '/b/*', public: true })
+  app.head('/b/one', async () => 'head')
+  app.get('/b/one', async () => 'one')
+  app.post('/b/one', async () => 'post')
+  t.equal((await app.inject({ method: 'HEAD', url: '/b/one' })).statusCode, 401)
+  t.equal((await app.inject('/b/one')).statusCode, 401)
+  t.equal((await app.inject({ method: 'POST', url: '/b/one' })).statusCode, 200)
+})
+
+t.test('a rule that comes after a route that it matches stops the start', async t => {
+  const { app } = await withRules(t, { url: '/a/*', public: true })
+  app.get('/a/early', async () => 'early')
+  t.throws(() => { declareRules(app, [{ url: '/a/early', authenticate: true }]) }, { message: /was registered before/ })
+  const plain = Fastify()
+  t.teardown(() => plain.close())
+  useGuard(plain)
+  plain.get('/a/early', async () => 'early')
+  t.throws(() => { declareRules(plain, [{ url: '/a/*', public: true }]) }, { message: /was registered before/ })
 })
 
 t.test('a rule that matches nothing, or could match everything, stops the start', async t => {

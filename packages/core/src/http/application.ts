@@ -99,6 +99,11 @@ export function isDenied (application: Application, request: FastifyRequest): bo
   return !request.is404 && (application.isRefused || isStrict(application))
 }
 
+/** Whether no guard has an operation for a route. */
+export function isUndeclared (declaration: Declaration | null): boolean {
+  return declaration === null || declaration.operation === null
+}
+
 /** Records the operation that a guard declared for a route. */
 export function noteDeclaration (application: Application, options: RouteOptions, declaration: Declaration): void {
   const route = application.routes.get(options)
@@ -190,7 +195,7 @@ function whatIsWrong (application: Application, route: RegisteredRoute): StartPr
   const { scope, options, hadRule, declaration } = route
   const { guards } = application
   const config = options.config as RouteConfig | undefined
-  if (!isStrict(application) && !hadRule && !hasRule(config)) return null
+  if (!isStrict(application) && !hadRule && !hasRule(config) && isUndeclared(declaration)) return null
   if (declaration === null) {
     if (guards.length === 0) return 'absent'
     return guards.some(guard => isWithin(scope, guard.scope)) ? 'early' : 'outside'

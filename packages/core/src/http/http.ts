@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import type { fastify, FastifyError, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import {
-  applicationOf, isDenied, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application,
+  applicationOf, isDenied, isUndeclared, kOperation, nameOf, noteDeclaration, placeGuard, placeOf, type Application,
   type RouteConfig
 } from './application.js'
 import { createCall, type Call } from '../guard/call.js'
@@ -207,7 +207,9 @@ function decidePendingCalls (fastify: FastifyInstance): void {
  */
 export function declareRules (fastify: FastifyInstance, rules: readonly RouteRule[]): void {
   useGuard(fastify)
-  applicationOf(fastify).routeRules.add(rules)
+  const { routes, routeRules } = applicationOf(fastify)
+  const open = [...routes.values()].filter(({ hadRule, declaration }) => !hadRule && isUndeclared(declaration))
+  routeRules.add(rules, open.map(({ options }) => options.url))
 }
 
 /**

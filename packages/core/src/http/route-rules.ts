@@ -28,8 +28,11 @@ export class RouteRules {
   #entries: Entry[] = []
   readonly #urls = new Set<string>()
 
-  /** Throws `MARTY_CORE_RULE_INVALID` for a URL that could match more than was meant. */
-  add (rules: readonly RouteRule[]): void {
+  /**
+   * Throws `MARTY_CORE_RULE_INVALID` for a URL that could match more than was meant, and for one that matches a route
+   * registered before: `open` has the URLs of those without a rule.
+   */
+  add (rules: readonly RouteRule[], open: readonly string[]): void {
     const added = rules.map(({ url, methods, headers, ...rule }, index): Entry => {
       const where = `rules[${index}] (${url})`
       verifyUrl(where, url)
@@ -37,24 +40,32 @@ export class RouteRules {
         where,
         url,
         under: url.endsWith('/*') ? url.slice(0, -2) : null,
-        methods: methods?.map(method => method.toUpperCase()) ?? null,
+        methods: methods === undefined ? null : withHead(methods.map(method => method.toUpperCase())),
         rule,
         headers,
         isUsed: false
       }
     })
+    for (const entry of added) {
+      const early = [...open, ...this.#urls].find(url => matches(entry, url))
+      if (early === undefined) continue
+      throw new RuleInvalid(`${entry.where}: the route ${early} was registered before this rule; declare rules first`)
+    }
     this.#entries = [...this.#entries, ...added].sort((a, b) =>
       Number(a.under !== null) - Number(b.under !== null) || b.url.length - a.url.length)
   }
 
-  /** The entry for a route that declares no rule; it must be for all methods of the route. */
+  /**
+   * The entry for a route that declares no rule. An entry for only some methods of the route counts as none: the next
+   * one may be wider than what was meant for those methods.
+   */
   find (methods: readonly string[], url: string): Pick<Entry, 'rule' | 'headers'> | undefined {
     this.#urls.add(url)
-    const entry = this.#entries.find(({ url: own, under, methods: allowed }) => {
-      const matches = under === null ? url === own : url === under || url.startsWith(`${under}/`)
-      return matches && (allowed === null || methods.every(method => allowed.includes(method)))
-    })
-    if (entry !== undefined) entry.isUsed = true
+    const entry = this.#entries.find(entry =>
+      matches(entry, url) && (entry.methods === null || methods.some(method => entry.methods!.includes(method))))
+    if (entry === undefined) return undefined
+    if (entry.methods !== null && !methods.every(method => entry.methods!.includes(method))) return undefined
+    entry.isUsed = true
     return entry
   }
 
@@ -63,6 +74,15 @@ export class RouteRules {
     return this.#entries.filter(({ isUsed }) => !isUsed).map(({ where, url }) =>
       `${where} matches no route without a rule of its own${didYouMean(url.replace(/\/\*$/, ''), this.#urls)}`)
   }
+}
+
+function matches ({ url: own, under }: Entry, url: string): boolean {
+  return under === null ? url === own : url === under || url.startsWith(`${under}/`)
+}
+
+/** Fastify adds a HEAD route to each GET route. */
+function withHead (methods: readonly string[]): readonly string[] {
+  return methods.includes('GET') ? [...methods, 'HEAD'] : methods
 }
 
 function verifyUrl (where: string, url: unknown): void {
