@@ -143,8 +143,8 @@ function setFixedHeaders (response: LateResponse): void {
 /** The methods of Node or of an injected request, or those with which somebody has wrapped them on this response. */
 function methodsOf (response: LateResponse): ServerResponse {
   const prototype = Object.getPrototypeOf(response) as ServerResponse
+  if (!METHODS.some(name => Object.hasOwn(response, name))) return prototype
   const wrapped = METHODS.filter(name => Object.hasOwn(response, name))
-  if (wrapped.length === 0) return prototype
   return Object.assign(Object.create(prototype), Object.fromEntries(wrapped.map(name => [name, response[name]])))
 }
 

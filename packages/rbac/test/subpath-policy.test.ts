@@ -1,36 +1,9 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+import { loadedPackages } from '@marty/testing/loaded-packages'
 import t from 'tap'
 import { POLICY } from './policy-text.js'
 
-const run = promisify(execFile)
-
-/** Prints the URL of each module that is loaded; the hook itself runs in a thread of its own. */
-const PRINT_LOADED = 'data:text/javascript,' + encodeURIComponent(`
-  import { writeSync } from 'node:fs'
-  export async function load (url, context, next) {
-    writeSync(1, url + '\\n')
-    return await next(url, context)
-  }
-`)
-
-/** Returns the npm packages that a program loads. */
-async function packagesOf (program: string): Promise<ReadonlySet<string>> {
-  const script = `
-    import { createRequire, register } from 'node:module'
-    register(${JSON.stringify(PRINT_LOADED)})
-    const POLICY = ${JSON.stringify(POLICY)}
-    ${program}
-    console.log(Object.keys(createRequire(import.meta.url).cache).join('\\n'))
-  `
-  const cwd = fileURLToPath(new URL('.', import.meta.url))
-  // `env -i`, because the test runner loads packages into every child process by an environment variable.
-  const command = ['-i', process.execPath, '--input-type=module', '--no-warnings', '-e', script]
-  const { stdout } = await run('env', command, { cwd, maxBuffer: 2 ** 24 })
-  const names = stdout.split('\n').map(file => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1])
-  return new Set(names.filter(name => name !== undefined))
-}
+const packagesOf = async (program: string): Promise<ReadonlySet<string>> =>
+  new Set(await loadedPackages(`const POLICY = ${JSON.stringify(POLICY)}\n${program}`, import.meta.url))
 
 const SERVER_PACKAGES = ['fastify', 'fastify-plugin', 'ioredis']
 /** Packages that make a start slow. */
